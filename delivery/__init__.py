@@ -1,0 +1,1 @@
+"""Faust that loses nothing: consumer, table, contiguity and dead letters."""

@@ -1,0 +1,1 @@
+"""The Sanic process that shops talk to."""

@@ -1,0 +1,1 @@
+"""The public contract: topic names, partitioner, records, codecs, schemas."""

@@ -1,0 +1,142 @@
+"""What a cart holds at one point of its history, and how a step changes it. The one application of steps."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from carts.operations import (
+    Add,
+    Clear,
+    Delta,
+    Expire,
+    Metadata,
+    Operation,
+    Remove,
+    Set,
+    SetMetadata,
+    Subtract,
+)
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A product in a cart. The quantity is signed here and clamped when shown.
+
+    `dv` is the version of the set or remove that last decided the line (0: none), `av` the version that made it
+    appear. A removed line stays with quantity 0 and its `dv`, so that a later subtraction knows who decided.
+    """
+
+    product_id: str
+    quantity: int
+    unit_price: int
+    options: dict[str, str] = {}
+    metadata: Metadata = {}
+    dv: int = 0
+    av: int = 0
+
+
+class Content(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Lines by line id, the version of the last clear, the currency and the cart's metadata."""
+
+    lines: dict[str, Line] = {}
+    clr: int = 0
+    currency: str | None = None
+    metadata: Metadata = {}
+
+
+EMPTY = Content()
+
+
+def apply(content: Content, operations: Iterable[Operation], start: int = 0) -> Content:
+    """Apply effective operations in the order given; `start` is the state's (see carts.state.State)."""
+    draft = _Draft(content)
+    for operation in operations:
+        draft.apply(operation.v, operation.delta, start)
+    return draft.finish()
+
+
+def shown(content: Content) -> list[tuple[str, Line]]:
+    """The lines a reader sees: positive quantities, oldest line first."""
+    present = [(line_id, line) for line_id, line in content.lines.items() if line.quantity > 0]
+    present.sort(key=lambda entry: (entry[1].av, entry[0]))
+    return present
+
+
+def subtotal(content: Content) -> int:
+    """Sum of quantity x unit price over the lines shown, in minor units."""
+    return sum(line.quantity * line.unit_price for line in content.lines.values() if line.quantity > 0)
+
+
+class _Draft:
+    """A content in the making; only `apply` makes one."""
+
+    def __init__(self, content: Content) -> None:
+        self._lines = dict(content.lines)
+        self._clr = content.clr
+        self._currency = content.currency
+        self._metadata = content.metadata
+
+    def finish(self) -> Content:
+        return Content(self._lines, self._clr, self._currency, self._metadata)
+
+    def apply(self, v: int, delta: Delta, start: int) -> None:
+        for step in delta:
+            match step:
+                case Add():
+                    self._add(v, step)
+                case Set():
+                    self._set(v, step)
+                case Remove():
+                    self._remove(v, step.line_id)
+                case Clear() | Expire():
+                    self._lines.clear()
+                    self._clr = v
+                    self._currency = None
+                case SetMetadata():
+                    self._set_metadata(step)
+                case Subtract():
+                    self._subtract(step, start)
+                case _:
+                    pass  # claims, merges and voids say something about the cart, not about its content
+
+    def _add(self, v: int, step: Add) -> None:
+        old = self._lines.get(step.line_id)
+        quantity, dv = (old.quantity, old.dv) if old else (0, self._clr)
+        self._write(v, step, old, quantity + step.quantity, dv)
+
+    def _set(self, v: int, step: Set) -> None:
+        self._write(v, step, self._lines.get(step.line_id), step.quantity, v)
+
+    def _write(self, v: int, step: Add | Set, old: Line | None, quantity: int, dv: int) -> None:
+        appeared = old.av if old and old.quantity > 0 else v
+        metadata = step.metadata if step.metadata is not None else old.metadata if old else {}
+        self._lines[step.line_id] = Line(
+            step.item.product_id, quantity, step.unit_price, step.item.options, metadata, dv, appeared
+        )
+        self._currency = step.currency
+
+    def _remove(self, v: int, line_id: str) -> None:
+        old = self._lines.get(line_id)
+        product_id = old.product_id if old else line_id.partition("~")[0]
+        self._lines[line_id] = Line(product_id, 0, old.unit_price if old else 0, old.options if old else {}, {}, v, v)
+
+    def _set_metadata(self, step: SetMetadata) -> None:
+        if step.line_id is None:
+            self._metadata = step.metadata
+        elif (old := self._lines.get(step.line_id)) is not None:
+            self._lines[step.line_id] = msgspec.structs.replace(old, metadata=step.metadata)
+
+    def _subtract(self, step: Subtract, start: int) -> None:
+        if step.sv < start:
+            return
+        for ordered in step.lines:
+            old = self._lines.get(ordered.line_id)
+            decided = old.dv if old else self._clr
+            if decided > ordered.dv:
+                continue  # a set or remove that the order did not know has decided this line since
+            if old is None:
+                old = Line(ordered.line_id.partition("~")[0], 0, 0, dv=decided)
+            quantity = old.quantity - ordered.quantity
+            if quantity or decided:
+                self._lines[ordered.line_id] = msgspec.structs.replace(old, quantity=quantity)
+            else:
+                self._lines.pop(ordered.line_id, None)

@@ -1,0 +1,144 @@
+"""Fold a change into the state of its cart. Late, duplicate and reordered deliveries fold to the same state."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from carts.limits import TIMING, Timing
+from carts.operations import (
+    DUPLICATE,
+    VOID,
+    Add,
+    Change,
+    Clear,
+    Expire,
+    Operation,
+    Purge,
+    Remove,
+    Seed,
+    Set,
+    SetMetadata,
+    Subtract,
+)
+from carts.state import EXPIRY_PREFIX, VOID_PREFIX, State, ordered, overrule, trim, union
+
+_FOLDED_KINDS: Final = (Add, Set, Remove, Clear, SetMetadata, Subtract)
+
+
+class Verdict(StrEnum):
+    """What a change did to its cart."""
+
+    CHANGED = "changed"
+    KNOWN = "known"
+    BELOW_FLOOR = "below_floor"
+    REFUSED = "refused"
+    DELETED = "deleted"
+    UNSUPPORTED = "unsupported"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The state after a change (none: no such cart) and what the change did."""
+
+    state: State | None
+    verdict: Verdict
+
+
+def fold(
+    state: State | None,
+    change: Change,
+    *,
+    purge_floor: int = 0,
+    retention_us: int = 0,
+    timing: Timing = TIMING,
+) -> Outcome:
+    """Fold `change` into `state`; the state is unchanged unless the verdict says so.
+
+    `purge_floor` is the highest version ever deleted in the partition: nothing at or below it comes back.
+    `retention_us` is how long a cart stays expired before a purge may delete it.
+    """
+    match change.delta:
+        case (Expire() as step,):
+            return _expire(state, step)
+        case (Purge() as step,):
+            return _purge(state, step, retention_us)
+        case (Seed() as step,):
+            return _seed(state, step, timing)
+    if not all(isinstance(step, _FOLDED_KINDS) for step in change.delta):
+        return Outcome(state, Verdict.UNSUPPORTED)
+    if state is None:
+        if change.v <= purge_floor:
+            return Outcome(None, Verdict.REFUSED)
+        state = State(floor=purge_floor, start=purge_floor)
+    return _write(state, change, timing)
+
+
+def _write(state: State, change: Change, timing: Timing) -> Outcome:
+    if change.v <= state.floor:
+        return Outcome(state, Verdict.BELOW_FLOOR)
+    births = [op for op in state.ops if op.op_id == change.op_id]
+    if not births and change.op_id in state.orders:
+        return Outcome(state, Verdict.KNOWN)
+    ops = [*state.ops, *_voids(state, change)]
+    if not any(op.v == change.v for op in births):
+        first = next((op for op in births if op.delta != DUPLICATE), change.operation())
+        ops.append(msgspec.structs.replace(first, v=change.v))
+    elif len(ops) == len(state.ops):
+        return Outcome(state, Verdict.KNOWN)
+    folded = msgspec.structs.replace(
+        state,
+        ops=overrule(ordered(ops)),
+        born=min(state.born, change.v) if state.born else change.v,
+        orders=_orders(state, change),
+    )
+    return Outcome(trim(folded, timing), Verdict.CHANGED)
+
+
+def _orders(state: State, change: Change) -> dict[str, int]:
+    for step in change.delta:
+        if isinstance(step, Subtract):
+            return {**state.orders, change.op_id: change.v}
+    return state.orders
+
+
+def _voids(state: State, change: Change) -> list[Operation]:
+    """The voids of expiries that this write did not know of and that did not know of it."""
+    if change.prev is None:
+        return []
+    voided = {op.op_id[len(VOID_PREFIX) :] for op in state.ops if op.op_id.startswith(VOID_PREFIX)}
+    voids = []
+    for op in state.ops:
+        if not op.op_id.startswith(EXPIRY_PREFIX) or op.op_id[len(EXPIRY_PREFIX) :] in voided:
+            continue
+        (expiry,) = op.delta
+        assert isinstance(expiry, Expire)
+        if change.prev == expiry.seen or (change.v > expiry.seen and change.prev < op.v):
+            voids.append(Operation(op.v, VOID_PREFIX + op.op_id[len(EXPIRY_PREFIX) :], "", VOID))
+    return voids
+
+
+def _expire(state: State | None, step: Expire) -> Outcome:
+    if state is None or state.expired or _seen(state) != (step.seen, step.seen_n):
+        return Outcome(state, Verdict.KNOWN)
+    highest = state.v
+    v = max(highest + 1 + highest % 2, 2 * step.at + 1)
+    entry = Operation(v, f"{EXPIRY_PREFIX}{step.seen}-{step.seen_n}", "", (step,))
+    return Outcome(msgspec.structs.replace(state, ops=ordered([*state.ops, entry])), Verdict.CHANGED)
+
+
+def _purge(state: State | None, step: Purge, retention_us: int) -> Outcome:
+    if state is None or not state.expired or _seen(state) != (step.seen, step.seen_n):
+        return Outcome(state, Verdict.KNOWN)
+    if 2 * step.at - state.v < 2 * retention_us:
+        return Outcome(state, Verdict.KNOWN)
+    return Outcome(None, Verdict.DELETED)
+
+
+def _seed(state: State | None, step: Seed, timing: Timing) -> Outcome:
+    seed = msgspec.convert(step.state, State)
+    united = seed if state is None else trim(union(state, seed), timing)
+    return Outcome(united, Verdict.KNOWN if united == state else Verdict.CHANGED)
+
+
+def _seen(state: State) -> tuple[int, int]:
+    return state.v, state.n

@@ -1,0 +1,61 @@
+"""The identifiers of the domain: carts, products, lines, operations. Grammar and derivation only."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from carts.errors import InvalidIdentifier
+
+_CART_ID: Final = re.compile(r"(?:user|guest):[A-Za-z0-9._~-]{1,128}")
+_PRODUCT_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LINE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}(?:~[0-9a-f]{12})?")
+_OP_ID: Final = re.compile(r"[\x22-\x7e][\x21-\x7e]{0,127}")
+
+SYSTEM_OP_PREFIX: Final = "!"
+"""Operation ids made by the system start with it; a client's Idempotency-Key may not."""
+
+
+def check_cart_id(value: str) -> str:
+    """Return `value` if it is `user:<id>` or `guest:<token>`; raise InvalidIdentifier otherwise."""
+    if _CART_ID.fullmatch(value) is None:
+        raise InvalidIdentifier(
+            "cart_id", value, "use user:<id> or guest:<token>, 1 to 128 characters of A-Z a-z 0-9 . _ ~ -"
+        )
+    return value
+
+
+def check_product_id(value: str) -> str:
+    """Return `value` if it is a product id; raise InvalidIdentifier otherwise."""
+    if _PRODUCT_ID.fullmatch(value) is None:
+        raise InvalidIdentifier("product_id", value, "use 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    return value
+
+
+def check_line_id(value: str) -> str:
+    """Return `value` if it is a line id; raise InvalidIdentifier otherwise."""
+    if _LINE_ID.fullmatch(value) is None:
+        raise InvalidIdentifier("line_id", value, "use the line_id that the cart shows for this line")
+    return value
+
+
+def check_op_id(value: str) -> str:
+    """Return `value` if a client may use it as an Idempotency-Key; raise InvalidIdentifier otherwise."""
+    if _OP_ID.fullmatch(value) is None:
+        raise InvalidIdentifier(
+            "Idempotency-Key", value, "use 1 to 128 printable ASCII characters, not starting with '!'; a UUIDv7 is best"
+        )
+    return value
+
+
+def derive_line_id(product_id: str, options: Mapping[str, str]) -> str:
+    """The line a product with these options belongs to: the product id, or it plus 12 hex digits of the options.
+
+    The hash is SHA-256 over the options as JSON with sorted keys, so the same choice always finds the same line.
+    """
+    if not options:
+        return product_id
+    canonical = msgspec.json.encode(dict(options), order="sorted")
+    return f"{product_id}~{hashlib.sha256(canonical).hexdigest()[:12]}"

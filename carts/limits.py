@@ -1,0 +1,46 @@
+"""The bounds of a cart. They keep every record, script and reply small enough to be fast and to be accepted."""
+
+from typing import Final
+
+import msgspec
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+"""Redis scripts count in doubles: nothing that a script adds up may go beyond."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one cart; the defaults are the product's."""
+
+    lines: int = 500
+    """Lines shown, each with a quantity of at least one."""
+    tracked_lines: int = 1000
+    """Lines remembered, removed ones included."""
+    quantity: int = 999
+    """Pieces of one line."""
+    steps: int = 100
+    """Steps of one operation."""
+    unit_price: int = 2**40 - 1
+    """Minor units of the currency."""
+    metadata_bytes: int = 16 * 1024
+    """JSON of the metadata of a cart or of one line."""
+    content_bytes: int = 256 * 1024
+    """Everything the cart's lines and metadata take together."""
+    window_entries: int = 256
+    """Operations of the last `window_us` that a cart keeps apart."""
+    window_bytes: int = 256 * 1024
+    """JSON of those operations."""
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Times of the protocol, in microseconds."""
+
+    window_us: int = 20 * 60 * 1_000_000
+    """W: an operation this much older than the newest goes into the base."""
+    retry_horizon_us: int = 10 * 60 * 1_000_000
+    """HR: a request first sent longer ago is refused; a retry within it never applies twice."""
+    publish_deadline_us: int = 10 * 1_000_000
+    """D: a change is published within this time of its script, or by the sweeper."""
+
+
+LIMITS: Final = Limits()
+TIMING: Final = Timing()

@@ -1,0 +1,197 @@
+"""Operations: what a cart is made of. An operation is a version, an id and 1 to 100 steps, applied all or nothing.
+
+Every kind of step that version 1 of the records knows is here, so that no later feature breaks a reader.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+Metadata = dict[str, Any]
+"""A JSON object that the product carries and never looks into."""
+
+
+class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is bought: a product and the chosen options. Two equal items share a line."""
+
+    product_id: str
+    options: dict[str, str] = {}
+
+
+class Add(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="add"):
+    """Add pieces to a line. Adds commute; price and metadata are those of the newest add or set."""
+
+    line_id: str
+    quantity: int
+    unit_price: int
+    currency: str
+    item: Item
+    metadata: Metadata | None = None
+
+
+class Set(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="set"):
+    """Decide the quantity of a line. The item is filled in from the line, so the step stands on its own."""
+
+    line_id: str
+    quantity: int
+    unit_price: int
+    currency: str
+    item: Item
+    metadata: Metadata | None = None
+
+
+class Remove(msgspec.Struct, frozen=True, tag_field="kind", tag="remove"):
+    """Decide that a line has no pieces."""
+
+    line_id: str
+
+
+class Clear(msgspec.Struct, frozen=True, tag_field="kind", tag="clear"):
+    """Decide that no line has pieces. The cart's metadata stays."""
+
+
+class SetMetadata(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="metadata"):
+    """Replace the metadata of the cart, or of one line."""
+
+    metadata: Metadata
+    line_id: str | None = None
+
+
+class OrderedLine(msgspec.Struct, frozen=True):
+    """A line of an order: the quantity ordered and the version that had decided the line in the snapshot."""
+
+    line_id: str
+    quantity: int
+    dv: int
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """The version under which the snapshot of an order counted an operation."""
+
+    op_id: str
+    v: int
+
+
+class Subtract(msgspec.Struct, frozen=True, tag_field="kind", tag="subtract"):
+    """Take what an order bought out of the cart; `sv` is the version of the snapshot that was ordered."""
+
+    order_id: str
+    lines: tuple[OrderedLine, ...]
+    births: tuple[Birth, ...]
+    sv: int
+
+
+class Claim(msgspec.Struct, frozen=True, tag_field="kind", tag="claim"):
+    """A merge takes hold of a guest cart: it refuses writes from now on."""
+
+    merge_id: str
+    into: str
+
+
+class FinishedLine(msgspec.Struct, frozen=True):
+    """Pieces that a merge has carried over."""
+
+    line_id: str
+    quantity: int
+
+
+class Finish(msgspec.Struct, frozen=True, tag_field="kind", tag="finish"):
+    """A merge has carried these pieces over: they leave the guest cart."""
+
+    merge_id: str
+    attempt: int
+    lines: tuple[FinishedLine, ...]
+
+
+class Merged(msgspec.Struct, frozen=True, tag_field="kind", tag="merged"):
+    """The guest cart is empty and has a successor."""
+
+    merge_id: str
+    into: str
+
+
+class Expire(msgspec.Struct, frozen=True, tag_field="kind", tag="expire"):
+    """The cart idles since version (`seen`, `seen_n`): clear it, unless a write did not know. `at` in microseconds."""
+
+    seen: int
+    seen_n: int
+    at: int
+
+
+class Void(msgspec.Struct, frozen=True, tag_field="kind", tag="void"):
+    """An expiry that a write has overruled."""
+
+
+class Duplicate(msgspec.Struct, frozen=True, tag_field="kind", tag="duplicate"):
+    """A second birth of an operation that an order has already counted: known, never effective."""
+
+
+class Purge(msgspec.Struct, frozen=True, tag_field="kind", tag="purge"):
+    """Delete a cart that has been expired for the whole retention time. `at` in microseconds."""
+
+    seen: int
+    seen_n: int
+    at: int
+
+
+class Seed(msgspec.Struct, frozen=True, tag_field="kind", tag="seed"):
+    """A whole state, united with what is there: import and last-resort restore."""
+
+    state: dict[str, Any]
+
+
+Step = (
+    Add
+    | Set
+    | Remove
+    | Clear
+    | SetMetadata
+    | Subtract
+    | Claim
+    | Finish
+    | Merged
+    | Expire
+    | Void
+    | Duplicate
+    | Purge
+    | Seed
+)
+Delta = tuple[Step, ...]
+
+DUPLICATE: Final[Delta] = (Duplicate(),)
+VOID: Final[Delta] = (Void(),)
+
+
+class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One entry of a cart's window.
+
+    `v` is 2 x the microseconds of the Redis script that made it (even; expiries are odd; below 2^53) and rises within
+    a cart. `fingerprint` tells a retry from a reused key.
+    """
+
+    v: int
+    op_id: str
+    fingerprint: str
+    delta: Delta
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An operation on its way: the value of a `cart-changed` record.
+
+    `prev` is the version the cart had in Redis before (none for republished operations), `born` the version of the
+    cart's first operation, `actor` who asked, `cause` why (a route, an agent).
+    """
+
+    cart_id: str
+    v: int
+    op_id: str
+    fingerprint: str = ""
+    delta: Delta
+    prev: int | None = None
+    born: int = 0
+    actor: str | None = None
+    cause: str | None = None
+
+    def operation(self) -> Operation:
+        """The entry that this change adds to the cart's window."""
+        return Operation(self.v, self.op_id, self.fingerprint, self.delta)

@@ -1,0 +1,213 @@
+"""The state of a cart: a base and its recent operations. Merging two copies of it is a set union.
+
+Entries are ordered by (v, op_id). Per op_id only the highest v counts (a retry on a stale copy may give birth to an
+operation twice). Entries older than W before the newest leave the window into the base; `floor` is the highest
+version that can have left.
+"""
+
+import hashlib
+from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from carts.content import EMPTY, Content, apply
+from carts.limits import TIMING, Timing
+from carts.operations import DUPLICATE, Operation, Subtract
+
+EXPIRY_PREFIX: Final = "!x:"
+VOID_PREFIX: Final = "!y:"
+_DIGEST_MODULUS: Final = 2**48
+
+
+class Status(StrEnum):
+    """What a caller may do with the cart."""
+
+    ACTIVE = "active"
+    CLAIMED = "claimed"
+    MERGED = "merged"
+    EXPIRED = "expired"
+
+
+class Version(msgspec.Struct, frozen=True, order=True):
+    """The version of a state: a pure function of the set of its operations.
+
+    `v` is the highest version of an operation, `n` the number of operations ever, `digest` the sum of
+    `entry_digest` over them, modulo 2^48 (two forks can tie in v and n).
+    """
+
+    v: int = 0
+    n: int = 0
+    digest: int = 0
+
+    def tag(self) -> str:
+        """`v-n-digest`, the opaque part of the strong ETag (RFC 9110); digest in 12 hex digits."""
+        return f"{self.v}-{self.n}-{self.digest:012x}"
+
+
+class ClaimState(msgspec.Struct, frozen=True):
+    """The merge that holds a guest cart."""
+
+    merge_id: str
+    into: str
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Everything that is known of a cart.
+
+    `trimmed` and `trimmed_digest` count the operations that have left into `base`, `start` is the purge floor of the
+    partition when the cart was born (0: never deleted), `born` the version of its first operation, `orders` the
+    version of each order's subtraction, outside the window.
+    """
+
+    base: Content = EMPTY
+    floor: int = 0
+    start: int = 0
+    ops: tuple[Operation, ...] = ()
+    trimmed: int = 0
+    trimmed_digest: int = 0
+    born: int = 0
+    orders: dict[str, int] = {}
+    claim: ClaimState | None = None
+    finishes: dict[str, int] = {}
+    merged_into: str | None = None
+
+    @property
+    def v(self) -> int:
+        """The highest version of an operation."""
+        return self.ops[-1].v if self.ops else self.floor
+
+    @property
+    def n(self) -> int:
+        """How many operations there ever were."""
+        return self.trimmed + len(self.ops)
+
+    @property
+    def version(self) -> Version:
+        """The version as of the set of operations."""
+        return Version(
+            self.v,
+            self.n,
+            (self.trimmed_digest + sum(entry_digest(op.v, op.op_id) for op in self.ops)) % _DIGEST_MODULUS,
+        )
+
+    @property
+    def expired(self) -> bool:
+        """Whether the last effective entry is an expiry."""
+        counted = effective(self.ops)
+        return bool(counted) and counted[-1].op_id.startswith(EXPIRY_PREFIX)
+
+    @property
+    def status(self) -> Status:
+        """What a caller may do with the cart."""
+        if self.merged_into is not None:
+            return Status.MERGED
+        if self.expired:
+            return Status.EXPIRED
+        return Status.CLAIMED if self.claim is not None else Status.ACTIVE
+
+    def content(self) -> Content:
+        """Base, then the effective entries in order: removed lines and signed quantities included."""
+        return apply(self.base, effective(self.ops), self.start)
+
+
+@lru_cache(maxsize=65_536)
+def entry_digest(v: int, op_id: str) -> int:
+    """The first 48 bits of SHA-1 over `<v>:<op_id>`; exact in the doubles of a Redis script."""
+    return int(hashlib.sha1(f"{v}:{op_id}".encode(), usedforsecurity=False).hexdigest()[:12], 16)
+
+
+def ordered(ops: Iterable[Operation]) -> tuple[Operation, ...]:
+    """Entries by (v, op_id)."""
+    return tuple(sorted(ops, key=lambda op: (op.v, op.op_id)))
+
+
+def effective(ops: Sequence[Operation]) -> list[Operation]:
+    """The entries that count, of ordered `ops`: per op_id its newest birth; no duplicates, no voided expiry."""
+    newest: dict[str, int] = {}
+    for op in ops:
+        if op.delta != DUPLICATE:
+            newest[op.op_id] = op.v
+    return [
+        op
+        for op in ops
+        if newest.get(op.op_id) == op.v
+        and op.delta != DUPLICATE
+        and not op.op_id.startswith(VOID_PREFIX)
+        and not (op.op_id.startswith(EXPIRY_PREFIX) and VOID_PREFIX + op.op_id[len(EXPIRY_PREFIX) :] in newest)
+    ]
+
+
+def newest_write(ops: Iterable[Operation]) -> int:
+    """The highest v that is not an expiry's or its void's, 0 without one: what the age of entries is measured from."""
+    return max((op.v for op in ops if not op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))), default=0)
+
+
+def overrule(ops: Sequence[Operation]) -> tuple[Operation, ...]:
+    """Turn births that a subtraction's snapshot has overruled into duplicates: known, never effective."""
+    counted: dict[str, int] = {}
+    for op in ops:
+        for step in op.delta:
+            if isinstance(step, Subtract):
+                for birth in step.births:
+                    counted[birth.op_id] = min(birth.v, counted.get(birth.op_id, birth.v))
+    if not counted:
+        return tuple(ops)
+    return tuple(
+        msgspec.structs.replace(op, delta=DUPLICATE) if op.v > counted.get(op.op_id, op.v) else op for op in ops
+    )
+
+
+def trim(state: State, timing: Timing = TIMING) -> State:
+    """Move entries older than W before the newest write into the base, and the floor behind them."""
+    newest = newest_write(state.ops)
+    cut = newest - 2 * timing.window_us
+    floor = max(state.floor, cut - 1)
+    old = sum(1 for op in state.ops if op.v < cut)
+    if not newest or (old == 0 and floor == state.floor):
+        return state
+    leaving = set(state.ops[:old])
+    counted = [op for op in effective(state.ops) if op in leaving] if old else []
+    digest = sum(entry_digest(op.v, op.op_id) for op in state.ops[:old])
+    return msgspec.structs.replace(
+        state,
+        base=apply(state.base, counted, state.start) if counted else state.base,
+        floor=floor,
+        ops=state.ops[old:],
+        trimmed=state.trimmed + old,
+        trimmed_digest=(state.trimmed_digest + digest) % _DIGEST_MODULUS,
+    )
+
+
+def union(a: State, b: State) -> State:
+    """Unite two copies of one cart: base and floor of the higher floor, both sides' entries above it. Never trims."""
+    high, low = (a, b) if (a.floor, a.trimmed, a.trimmed_digest) >= (b.floor, b.trimmed, b.trimmed_digest) else (b, a)
+    entries: dict[tuple[int, str], Operation] = {}
+    for op in (*high.ops, *low.ops):
+        key = (op.v, op.op_id)
+        if op.v > high.floor and (key not in entries or op.delta == DUPLICATE):
+            entries[key] = op
+    births = [born for born in (a.born, b.born) if born]
+    return msgspec.structs.replace(
+        high,
+        ops=overrule(ordered(entries.values())),
+        born=min(births, default=0),
+        orders={**low.orders, **high.orders},
+        claim=high.claim or low.claim,
+        finishes={**low.finishes, **high.finishes},
+        merged_into=high.merged_into or low.merged_into,
+    )
+
+
+def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The (v, op_id) of another copy's window that `state` does not contain: it may not replace that copy."""
+    known: dict[str, int] = {}
+    for op in state.ops:
+        known[op.op_id] = max(op.v, known.get(op.op_id, 0))
+    return [
+        (v, op_id)
+        for v, op_id in window
+        if v > state.floor and known.get(op_id, -1) < v and op_id not in state.orders
+    ]

@@ -1,0 +1,91 @@
+"""The cart as a reader sees it: over HTTP and in the `carts` topic."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from carts.content import shown
+from carts.operations import Metadata
+from carts.state import State, Status
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class CartLine(msgspec.Struct, frozen=True):
+    """A line shown: `quantity` pieces at `unit_price` minor units each."""
+
+    line_id: str
+    product_id: str
+    quantity: int
+    unit_price: int
+    options: dict[str, str] = {}
+    metadata: Metadata = {}
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Minor units of the cart's currency. Discount and tax are reserved: 0 until adjustments exist."""
+
+    subtotal: int
+    discount: int
+    tax: int
+    total: int
+
+
+class Adjustment(msgspec.Struct, frozen=True):
+    """A discount, fee or tax (reserved): `amount` in minor units, negative for a discount."""
+
+    code: str
+    amount: int
+    target: str | None = None
+
+
+class CartWarning(msgspec.Struct, frozen=True):
+    """Something the shopper should see, such as a changed price; `target` is a line id."""
+
+    code: str
+    target: str | None = None
+
+
+class CartView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reader sees of a cart. `version` is `v-n-digest` as in the ETag; `0-0-000000000000` was never written."""
+
+    cart_id: str
+    status: Status
+    version: str
+    currency: str | None
+    lines: list[CartLine]
+    totals: Totals
+    metadata: Metadata
+    adjustments: list[Adjustment] = []
+    warnings: list[CartWarning] = []
+    merged_into: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+def time_of(v: int) -> datetime | None:
+    """The UTC time a version was made, none for version 0."""
+    return _EPOCH + timedelta(microseconds=v // 2) if v else None
+
+
+def view(cart_id: str, state: State) -> CartView:
+    """The reader's view of `state`."""
+    content = state.content()
+    lines = [
+        CartLine(line_id, line.product_id, line.quantity, line.unit_price, line.options, line.metadata)
+        for line_id, line in shown(content)
+    ]
+    subtotal = sum(line.quantity * line.unit_price for line in lines)
+    return CartView(
+        cart_id=cart_id,
+        status=state.status,
+        version=state.version.tag(),
+        currency=content.currency,
+        lines=lines,
+        totals=Totals(subtotal, 0, 0, subtotal),
+        metadata=content.metadata,
+        merged_into=state.merged_into,
+        created_at=time_of(state.born),
+        updated_at=time_of(state.v),
+    )

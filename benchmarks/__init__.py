@@ -1,0 +1,1 @@
+"""What the product costs and what it saves, measured against things anyone can run."""

@@ -1,0 +1,197 @@
+"""`cartstream demo`: the whole story once, on real servers of its own; exits non-zero at the first step that fails."""
+
+import asyncio
+import json
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import psycopg
+import redis
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from rich.console import Console
+
+from cli.stack.embedded import EmbeddedStack
+from cli.stack.settings import Urls
+from cli.stack.spec import RestartPolicy
+from cli.stack.table import COMPONENTS
+
+CART = "user:ada"
+KEY = "0190b1f2-7d5a-7cc0-8f1e-3d2a9c4b5e6f"
+WAIT_SECONDS = 60.0
+
+
+class StepFailed(click.ClickException):
+    """A step of the story did not end as told."""
+
+
+class Story:
+    """Runs the steps, prints what they show and how long they took."""
+
+    def __init__(self, urls: Urls, console: Console) -> None:
+        self._urls = urls
+        self._console = console
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """One step of the story."""
+        self._console.rule(f"[bold]{len(self.seconds) + 1}. {title}", align="left")
+        started = time.perf_counter()
+        yield
+        self.seconds[title] = time.perf_counter() - started
+        self._console.print(f"[green]ok[/green] in {self.seconds[title]:.2f} s\n")
+
+    def show(self, what: str, value: object) -> None:
+        """Print a thing the step found."""
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        self._console.print(f"[cyan]{what}[/cyan] {text}", soft_wrap=True, highlight=False)
+
+    def request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], dict[str, Any]]:
+        """An HTTP request to the gateway: status, lower-case headers, JSON."""
+        request = urllib.request.Request(  # noqa: S310 - the address is our own gateway's
+            self._urls.gateway + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+                return response.status, {k.lower(): v for k, v in response.headers.items()}, json.load(response)
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, {k.lower(): v for k, v in refusal.headers.items()}, json.load(refusal)
+
+
+def expect(truth: bool, otherwise: str) -> None:  # noqa: FBT001 - a claim, not a switch
+    """Fail the story with `otherwise` unless the claim holds."""
+    if not truth:
+        raise StepFailed(otherwise)
+
+
+def eventually(probe: Callable[[], Any], otherwise: str) -> Any:
+    """The first result of `probe` that is not None; fails the story after WAIT_SECONDS."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        found = probe()
+        if found is not None:
+            return found
+        time.sleep(0.05)
+    raise StepFailed(f"{otherwise} (waited {WAIT_SECONDS:.0f} s)")
+
+
+def read_record(bootstrap: str, topic: str, partition: int, offset: int) -> ConsumerRecord:
+    """The record that stands at exactly this place."""
+
+    async def read() -> ConsumerRecord:
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            place = TopicPartition(topic, partition)
+            consumer.assign([place])
+            consumer.seek(place, offset)
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await consumer.getone(place)
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(read())
+
+
+def newest_record(bootstrap: str, topic: str, partition: int, key: bytes) -> ConsumerRecord | None:
+    """The newest record of `key` in a partition."""
+
+    async def read() -> ConsumerRecord | None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            place = TopicPartition(topic, partition)
+            consumer.assign([place])
+            end = (await consumer.end_offsets([place]))[place]
+            await consumer.seek_to_beginning(place)
+            found = None
+            while await consumer.position(place) < end:
+                for record in (await consumer.getmany(place, timeout_ms=500)).get(place, []):
+                    found = record if record.key == key else found
+            return found
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(read())
+
+
+def tell(story: Story, urls: Urls) -> None:
+    """The story: add, find it in four places, wipe Redis, find it again, retry."""
+    add = {"product_id": "espresso-cup", "quantity": 2, "unit_price": 1450, "currency": "EUR"}
+    with story.step("A shopper adds two cups over HTTP"):
+        status, headers, cart = story.request("POST", f"/v1/carts/{CART}/items", add, Idempotency_Key=KEY)
+        expect(status in {200, 201}, f"the add answered {status}: {cart}")
+        etag = headers["etag"]
+        story.show("answer", f"{status} ETag {etag}, Preference-Applied {headers.get('preference-applied')}")
+        story.show("receipt", headers["cart-receipt"])
+        story.show("cart", cart)
+    with story.step("The receipt names the Kafka record of the change"):
+        topic, partition, offset = headers["cart-receipt"].split("/")
+        record = read_record(urls.kafka_bootstrap, topic, int(partition), int(offset))
+        expect(record.key == CART.encode(), f"the record there belongs to {record.key!r}")
+        story.show(f"{topic}[{partition}]@{offset}", record.value.decode())
+    with story.step("The compaction agent folds it into the compacted topic `carts`"):
+        state = eventually(
+            lambda: newest_record(urls.kafka_bootstrap, "carts", int(partition), CART.encode()),
+            "no record of the cart appeared in `carts`",
+        )
+        version = dict(state.headers)["cart_version"].decode()
+        expect(f'"{version}"' == etag, f"`carts` has version {version}, the shopper has {etag}")
+        story.show(f"carts[{partition}]@{state.offset}", f"version {version}, {len(state.value)} bytes")
+    with story.step("The sink writes it to Postgres"):
+        row = eventually(lambda: _row(urls.postgres), "no row of the cart appeared in Postgres")
+        story.show("row", {"cart_id": row[0], "status": row[1], "subtotal": row[2], "lines": row[3]})
+    with story.step("Redis loses everything (FLUSHALL); the cart comes back by itself"):
+        redis.Redis.from_url(urls.redis).flushall()
+        story.show("redis", "FLUSHALL done")
+        headers, again = eventually(lambda: _fresh(story), "the cart did not come back")
+        expect(headers["etag"] == etag, f"the cart came back as {headers['etag']}, it was {etag}")
+        expect(again["lines"] == cart["lines"], f"the lines came back as {again['lines']}")
+        story.show("cart", f"same version {headers['etag']}, same lines")
+    with story.step("A retry with the same Idempotency-Key applies nothing twice, also after the loss"):
+        status, headers, once = story.request("POST", f"/v1/carts/{CART}/items", add, Idempotency_Key=KEY)
+        expect(status in {200, 201}, f"the retry answered {status}: {once}")
+        expect(headers["etag"] == etag and once["lines"][0]["quantity"] == 2, f"the retry changed the cart: {once}")  # noqa: PLR2004
+        story.show("cart", f"still {once['lines'][0]['quantity']} cups, version {headers['etag']}")
+
+
+def _row(url: str) -> tuple[Any, ...] | None:
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT cart_id, status, subtotal, lines FROM carts WHERE cart_id = %s", (CART,)
+        ).fetchone()
+
+
+def _fresh(story: Story) -> tuple[dict[str, str], dict[str, Any]] | None:
+    status, headers, cart = story.request("GET", f"/v1/carts/{CART}")
+    expect(status in {200, 503}, f"while Redis was restored the read answered {status}: {cart}")
+    fresh = status == 200 and headers.get("cart-freshness") != "stale"  # noqa: PLR2004
+    return (headers, cart) if fresh else None
+
+
+@click.command()
+def command() -> None:
+    """Tell the whole story once on servers of its own: add, Kafka, Postgres, wipe Redis, and it is back."""
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="cartstream-demo-") as folder:
+        started = time.perf_counter()
+        console.print("starting Kafka, Redis, Postgres, gateway, agents and sinks on free ports ...")
+        with EmbeddedStack(Path(folder), only=COMPONENTS, policy=RestartPolicy.ALWAYS) as stack:
+            console.print(f"[green]ready[/green] after {time.perf_counter() - started:.1f} s\n")
+            story = Story(stack.urls, console)
+            tell(story, stack.urls)
+    for title, seconds in story.seconds.items():
+        console.print(f"{seconds:7.2f} s  {title}")
+    console.print("[bold green]The story holds.[/bold green]")

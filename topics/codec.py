@@ -1,0 +1,130 @@
+"""JSON in and out of the topics. A record that cannot be read raises RecordError with a code and what is wrong."""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from carts.errors import InvalidIdentifier
+from carts.ids import check_cart_id
+from carts.limits import LIMITS, MAX_SAFE_INTEGER
+from carts.operations import Change, Seed
+from carts.state import State
+from topics.errors import RecordError, RecordErrorCode
+from topics.records import CartRecord, PurgeFloor
+
+T = TypeVar("T")
+
+KINDS: Final = frozenset(
+    {
+        "add",
+        "set",
+        "remove",
+        "clear",
+        "metadata",
+        "subtract",
+        "claim",
+        "finish",
+        "merged",
+        "expire",
+        "void",
+        "duplicate",
+        "purge",
+        "seed",
+    }
+)
+"""The step kinds of version 1."""
+
+
+class _Recovery(msgspec.Struct, frozen=True):
+    """What recovery needs of a `carts` record: decoding skips the rest."""
+
+    state: State
+
+
+_encoder: Final = msgspec.json.Encoder()
+_change_decoder: Final = msgspec.json.Decoder(Change)
+_cart_decoder: Final = msgspec.json.Decoder(CartRecord)
+_recovery_decoder: Final = msgspec.json.Decoder(_Recovery)
+_purge_floor_decoder: Final = msgspec.json.Decoder(PurgeFloor)
+
+
+def encode_change(change: Change) -> bytes:
+    """The value of a `cart-changed` record."""
+    return _encoder.encode(change)
+
+
+def decode_change(value: bytes | None) -> Change:
+    """The change in a `cart-changed` value; RecordError if it is none, or one that no cart may take."""
+    change = _decode(_change_decoder, value)
+    if not 0 < change.v <= MAX_SAFE_INTEGER:
+        raise RecordError(RecordErrorCode.BAD_VERSION, f"v is {change.v}, it must be 1 to {MAX_SAFE_INTEGER}")
+    if not 1 <= len(change.delta) <= LIMITS.steps:
+        raise RecordError(
+            RecordErrorCode.BAD_STEPS, f"delta has {len(change.delta)} steps, it must have 1 to {LIMITS.steps}"
+        )
+    try:
+        check_cart_id(change.cart_id)
+    except InvalidIdentifier as error:
+        raise RecordError(RecordErrorCode.BAD_CART_ID, str(error)) from error
+    for step in change.delta:
+        if isinstance(step, Seed):
+            _check_seed(step)
+    return change
+
+
+def encode_cart(record: CartRecord) -> bytes:
+    """The value of a `carts` record."""
+    return _encoder.encode(record)
+
+
+def decode_cart(value: bytes | None) -> CartRecord:
+    """The cart in a `carts` value; RecordError if it is none (a tombstone included)."""
+    return _decode(_cart_decoder, value)
+
+
+def decode_state(value: bytes | None) -> State:
+    """Only the state of a `carts` value: half the work of `decode_cart`; RecordError if there is none."""
+    return _decode(_recovery_decoder, value).state
+
+
+def encode_purge_floor(record: PurgeFloor) -> bytes:
+    """The value of the reserved `carts` record."""
+    return _encoder.encode(record)
+
+
+def decode_purge_floor(value: bytes | None) -> PurgeFloor:
+    """The purge floor in the reserved `carts` record; RecordError if it is none."""
+    return _decode(_purge_floor_decoder, value)
+
+
+def _decode(decoder: msgspec.json.Decoder[T], value: bytes | None) -> T:
+    if not value:
+        raise RecordError(RecordErrorCode.EMPTY, "the record has no value")
+    try:
+        return decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _explain(value, error) from error
+
+
+def _explain(value: bytes, error: Exception) -> RecordError:
+    """Say what is wrong; reads the value a second time, so only for values that failed."""
+    try:
+        document = msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as reason:
+        return RecordError(RecordErrorCode.NOT_JSON, str(reason))
+    if isinstance(document, dict) and isinstance(document.get("delta"), list):
+        for position, step in enumerate(document["delta"]):
+            kind = step.get("kind") if isinstance(step, dict) else None
+            if isinstance(kind, str) and kind not in KINDS:
+                return RecordError(
+                    RecordErrorCode.UNKNOWN_KIND,
+                    f"step {position} is of kind {kind[:40]!r}: a newer version wrote it, replay it after an upgrade",
+                )
+    return RecordError(RecordErrorCode.INVALID, str(error))
+
+
+def _check_seed(step: Seed) -> None:
+    try:
+        msgspec.convert(step.state, State)
+    except msgspec.ValidationError as error:
+        raise RecordError(RecordErrorCode.BAD_SEED, f"the state of the seed is not one: {error}") from error

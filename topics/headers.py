@@ -1,0 +1,179 @@
+"""Headers of the records: CloudEvents 1.0 in binary mode, the cart's version, and where a state was folded from.
+
+Written as in the CloudEvents Kafka protocol binding 1.0.2: `ce_` before each attribute, text in UTF-8. Everything
+that does not differ from record to record is made once, for the gateway writes them on every request.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from carts.state import Version
+from topics.registry import schema_id
+
+Headers = list[tuple[str, bytes]]
+
+GATEWAY: Final = "/cartstream/gateway"
+COMPACTION: Final = "/cartstream/streams/compaction"
+
+CART_VERSION: Final = "cart_version"
+SOURCE_PARTITION: Final = "source_partition"
+SOURCE_OFFSET: Final = "source_offset"
+TRACEPARENT: Final = "traceparent"
+
+_TAG: Final = re.compile(r"(\d{1,16})-(\d{1,16})-([0-9a-f]{12})")
+
+
+def _constant(source: str, event_type: str, schema: str | None) -> tuple[tuple[str, bytes], ...]:
+    headers = [("ce_specversion", b"1.0"), ("ce_source", source.encode()), ("ce_type", event_type.encode())]
+    if schema is not None:
+        headers += [("content-type", b"application/json"), ("ce_dataschema", schema.encode())]
+    return tuple(headers)
+
+
+@lru_cache(maxsize=64)
+def _of_change(source: str) -> tuple[tuple[str, bytes], ...]:
+    return _constant(source, "cartstream.cart.changed.v1", schema_id("cart-changed", 1))
+
+
+_OF_CART: Final = _constant(COMPACTION, "cartstream.cart.state.v1", schema_id("carts", 1))
+_OF_TOMBSTONE: Final = _constant(COMPACTION, "cartstream.cart.deleted.v1", None)
+_OF_PURGE_FLOOR: Final = _constant(COMPACTION, "cartstream.purge-floor.v1", schema_id("carts-purge-floor", 1))
+
+
+def change_headers(
+    cart_id: str, v: int, op_id: str, *, source: str = GATEWAY, traceparent: str | None = None
+) -> Headers:
+    """Headers of a `cart-changed` record. They depend on the change alone: published again, it looks the same.
+
+    `cart_version` is only the `v` of the operation: how many there were is for the fold to say. `source` names the
+    process that made the change, `traceparent` is a W3C Trace Context of the request.
+    """
+    headers = [
+        *_of_change(source),
+        ("ce_id", f"{cart_id}/{v}/{op_id}".encode()),
+        ("ce_time", _time(v)),
+        (CART_VERSION, b"%d" % v),
+    ]
+    if traceparent is not None:
+        headers.append((TRACEPARENT, traceparent.encode()))
+    return headers
+
+
+def cart_headers(cart_id: str, version: Version, source: tuple[int, int] | None) -> Headers:
+    """Headers of a `carts` record; `source` is the (partition, offset) in `cart-changed` that it reflects.
+
+    A consumer that has read `carts` to its end goes on in `cart-changed` after the highest `source_offset` of each
+    partition. None: the state was emitted again, without a new change.
+    """
+    return _state_headers(_OF_CART, cart_id, version, source)
+
+
+def tombstone_headers(cart_id: str, version: Version, source: tuple[int, int] | None) -> Headers:
+    """Headers of the null that deletes a cart: it deletes copies up to `version`, and no other."""
+    return _state_headers(_OF_TOMBSTONE, cart_id, version, source)
+
+
+def purge_floor_headers(partition: int, purge_floor: int, source: tuple[int, int] | None) -> Headers:
+    """Headers of a partition's purge floor record."""
+    headers = [
+        *_OF_PURGE_FLOOR,
+        ("ce_id", f"purge-floor/{partition}/{purge_floor}".encode()),
+        ("ce_time", _time(purge_floor)),
+    ]
+    return _with_source(headers, source)
+
+
+def parse_version(tag: str) -> Version | None:
+    """The version behind `v-n-digest`, None for anything else."""
+    match = _TAG.fullmatch(tag)
+    return Version(int(match[1]), int(match[2]), int(match[3], 16)) if match else None
+
+
+def version_header(headers: Iterable[tuple[str, bytes]]) -> Version | None:
+    """The `v-n-digest` in the headers of a `carts` record; None where there is none."""
+    for name, value in headers:
+        if name == CART_VERSION:
+            return parse_version(_text(value))
+    return None
+
+
+class RecordHeaders(msgspec.Struct, frozen=True, kw_only=True):
+    """Headers as a reader finds them; what is absent or unreadable is None."""
+
+    id: str | None = None
+    type: str | None = None
+    source: str | None = None
+    time: datetime | None = None
+    dataschema: str | None = None
+    cart_version: str | None = None
+    source_partition: int | None = None
+    source_offset: int | None = None
+    traceparent: str | None = None
+
+
+def read_headers(headers: Iterable[tuple[str, bytes]]) -> RecordHeaders:
+    """What the headers of a record say; unknown ones are skipped."""
+    found = {name: _text(value) for name, value in headers}
+    return RecordHeaders(
+        id=found.get("ce_id"),
+        type=found.get("ce_type"),
+        source=found.get("ce_source"),
+        time=_parse_time(found.get("ce_time")),
+        dataschema=found.get("ce_dataschema"),
+        cart_version=found.get(CART_VERSION),
+        source_partition=_parse_int(found.get(SOURCE_PARTITION)),
+        source_offset=_parse_int(found.get(SOURCE_OFFSET)),
+        traceparent=found.get(TRACEPARENT),
+    )
+
+
+def _state_headers(
+    constant: tuple[tuple[str, bytes], ...], cart_id: str, version: Version, source: tuple[int, int] | None
+) -> Headers:
+    tag = version.tag()
+    headers = [
+        *constant,
+        ("ce_id", f"{cart_id}/{tag}".encode()),
+        ("ce_time", _time(version.v)),
+        (CART_VERSION, tag.encode()),
+    ]
+    return _with_source(headers, source)
+
+
+def _with_source(headers: Headers, source: tuple[int, int] | None) -> Headers:
+    if source is not None:
+        headers += [(SOURCE_PARTITION, b"%d" % source[0]), (SOURCE_OFFSET, b"%d" % source[1])]
+    return headers
+
+
+def _time(v: int) -> bytes:
+    """RFC 3339 of a version, in microseconds."""
+    seconds, microseconds = divmod(v // 2, 1_000_000)
+    return b"%s.%06dZ" % (_second(seconds), microseconds)
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")
+
+
+def _parse_int(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 20 else None
+
+
+def _parse_time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

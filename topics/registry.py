@@ -1,0 +1,168 @@
+"""The table of topics: what each is called, keyed by, kept for, written by and made of."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from carts.limits import TIMING
+from topics.records import CartChanged, CartRecord, DeadLetterHeaders, PurgeFloor
+
+PARTITIONS: Final = 16
+"""Partitions of every topic by default. The number is fixed for the life of the topics: keys hash to it."""
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
+_HOUR_MS: Final = 60 * 60 * 1000
+_DAY_MS: Final = 24 * _HOUR_MS
+_DEADLINE_MS: Final = TIMING.publish_deadline_us // 1000
+
+
+class Cleanup(StrEnum):
+    """What Kafka does with old records."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+
+
+class RecordSpec(msgspec.Struct, frozen=True):
+    """One kind of record of a topic: its newest version, its Struct, and how the schema files call it."""
+
+    name: str
+    version: int
+    type: type[msgspec.Struct]
+
+    @property
+    def schema_id(self) -> str:
+        """The URI in `ce_dataschema` and in the schema's `$id`."""
+        return schema_id(self.name, self.version)
+
+
+class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic: the contract between who writes it and who reads it. Times in milliseconds, sizes in bytes."""
+
+    name: str
+    key: str
+    cleanup: Cleanup
+    written_by: str
+    purpose: str
+    records: tuple[RecordSpec, ...] = ()
+    """Empty: reserved, nothing is published there yet."""
+    max_message_bytes: int = _MIB
+    retention_ms: int | None = None
+    settings: dict[str, str] = {}
+    """Further topic settings."""
+
+    def configs(self, *, replicas: int) -> dict[str, str]:
+        """The topic settings Kafka must show, for a cluster that keeps `replicas` copies."""
+        configs = {
+            "cleanup.policy": self.cleanup.value,
+            "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": "CreateTime",
+            "min.insync.replicas": str(min(2, replicas)),
+            "unclean.leader.election.enable": "false",
+            **self.settings,
+        }
+        if self.retention_ms is not None:
+            configs["retention.ms"] = str(self.retention_ms)
+        return configs
+
+
+def schema_id(name: str, version: int) -> str:
+    """The URI that names a schema: `urn:cartstream:schema:cart-changed:1`."""
+    return f"urn:cartstream:schema:{name}:{version}"
+
+
+CART_CHANGED: Final = TopicSpec(
+    name="cart-changed",
+    key="cart id",
+    cleanup=Cleanup.DELETE,
+    written_by="gateway; agents that act on a cart",
+    purpose="every operation on every cart; folding it gives the carts",
+    records=(RecordSpec("cart-changed", 1, CartChanged),),
+    retention_ms=7 * _DAY_MS,
+    settings={
+        # The record's time is that of its script: the broker itself refuses a publisher that was frozen past
+        # the deadline. The other bound refuses clocks that run ahead, which would stretch the deadline.
+        "message.timestamp.before.max.ms": str(_DEADLINE_MS),
+        "message.timestamp.after.max.ms": str(_DEADLINE_MS),
+    },
+)
+
+CARTS: Final = TopicSpec(
+    name="carts",
+    key="cart id",
+    cleanup=Cleanup.COMPACT,
+    written_by="compaction agent",
+    purpose="the current state of every cart; changelog of the agent's table",
+    records=(RecordSpec("carts", 1, CartRecord), RecordSpec("carts-purge-floor", 1, PurgeFloor)),
+    # Content, window and view of the largest cart, in JSON, with room for the characters JSON escapes.
+    max_message_bytes=4 * _MIB,
+    settings={
+        "min.compaction.lag.ms": str(_HOUR_MS),
+        # Erasure: what was deleted is gone from disk within this time, on a quiet partition too.
+        "max.compaction.lag.ms": str(7 * _DAY_MS),
+        # A reader that was away for less than this still sees every tombstone.
+        "delete.retention.ms": str(7 * _DAY_MS),
+        # A restore reads the whole topic: keep what compaction has not reached small.
+        "min.cleanable.dirty.ratio": "0.2",
+        "segment.bytes": str(128 * _MIB),
+    },
+)
+
+PRODUCTS: Final = TopicSpec(
+    name="products",
+    key="product id",
+    cleanup=Cleanup.COMPACT,
+    written_by="the one owner of products",
+    purpose="price and stock of every product",
+)
+
+ORDERS: Final = TopicSpec(
+    name="orders",
+    key="order id",
+    cleanup=Cleanup.DELETE,
+    written_by="Postgres outbox relay",
+    purpose="placed orders, for what follows a checkout",
+    retention_ms=30 * _DAY_MS,
+)
+
+CART_MERGES: Final = TopicSpec(
+    name="cart-merges",
+    key="user cart id",
+    cleanup=Cleanup.DELETE,
+    written_by="gateway; merge agent",
+    purpose="merges too heavy for a request",
+    retention_ms=7 * _DAY_MS,
+)
+
+CART_ABANDONED: Final = TopicSpec(
+    name="cart-abandoned",
+    key="cart id",
+    cleanup=Cleanup.DELETE,
+    written_by="ageing agent",
+    purpose="carts left behind, and those taken up again",
+    retention_ms=30 * _DAY_MS,
+)
+
+DEAD_LETTERS: Final = TopicSpec(
+    name="dead-letters",
+    key="key of the source record",
+    cleanup=Cleanup.DELETE,
+    written_by="every agent",
+    purpose="records nobody could process, with the error and where they came from",
+    records=(RecordSpec("dead-letters", 1, DeadLetterHeaders),),
+    # Any record of any topic must fit, with its headers and those of the dead letter.
+    max_message_bytes=5 * _MIB,
+    retention_ms=30 * _DAY_MS,
+)
+
+TOPICS: Final = (CART_CHANGED, CARTS, PRODUCTS, ORDERS, CART_MERGES, CART_ABANDONED, DEAD_LETTERS)
+
+
+def topic(name: str) -> TopicSpec:
+    """The topic called `name`; KeyError for a name that is not in the table."""
+    return _BY_NAME[name]
+
+
+_BY_NAME: Final = {spec.name: spec for spec in TOPICS}

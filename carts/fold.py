@@ -21,7 +21,16 @@ from carts.operations import (
     SetMetadata,
     Subtract,
 )
-from carts.state import EXPIRY_PREFIX, VOID_PREFIX, State, ordered, overrule, trim, union
+from carts.state import (
+    EXPIRY_PREFIX,
+    VOID_PREFIX,
+    State,
+    ordered,
+    overrule,
+    trim,
+    union,
+    united_orders,
+)
 
 _FOLDED_KINDS: Final = (Add, Set, Remove, Clear, SetMetadata, Subtract)
 
@@ -63,14 +72,20 @@ def fold(
         case (Purge() as step,):
             return _purge(state, step, retention_us)
         case (Seed() as step,):
-            return _seed(state, step, timing)
-    if not all(isinstance(step, _FOLDED_KINDS) for step in change.delta):
+            return _seed(state, step, purge_floor, timing)
+    if not _foldable(change):
         return Outcome(state, Verdict.UNSUPPORTED)
     if state is None:
         if change.v <= purge_floor:
             return Outcome(None, Verdict.REFUSED)
         state = State(floor=purge_floor, start=purge_floor)
     return _write(state, change, timing)
+
+
+def _foldable(change: Change) -> bool:
+    if change.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX)):
+        return False  # only the fold itself makes expiries and voids
+    return bool(change.delta) and all(isinstance(step, _FOLDED_KINDS) for step in change.delta)
 
 
 def _write(state: State, change: Change, timing: Timing) -> Outcome:
@@ -97,7 +112,7 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
 def _orders(state: State, change: Change) -> dict[str, int]:
     for step in change.delta:
         if isinstance(step, Subtract):
-            return {**state.orders, change.op_id: change.v}
+            return united_orders(state.orders, {change.op_id: change.v})
     return state.orders
 
 
@@ -134,9 +149,14 @@ def _purge(state: State | None, step: Purge, retention_us: int) -> Outcome:
     return Outcome(None, Verdict.DELETED)
 
 
-def _seed(state: State | None, step: Seed, timing: Timing) -> Outcome:
-    seed = msgspec.convert(step.state, State)
-    united = seed if state is None else trim(union(state, seed), timing)
+def _seed(state: State | None, step: Seed, purge_floor: int, timing: Timing) -> Outcome:
+    try:
+        seed = msgspec.convert(step.state, State)
+    except msgspec.ValidationError:
+        return Outcome(state, Verdict.UNSUPPORTED)
+    if state is None and seed.v <= purge_floor:
+        return Outcome(None, Verdict.REFUSED)
+    united = trim(union(state or seed, seed), timing)
     return Outcome(united, Verdict.KNOWN if united == state else Verdict.CHANGED)
 
 

@@ -40,6 +40,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """HR: a request first sent longer ago is refused; a retry within it never applies twice."""
     publish_deadline_us: int = 10 * 1_000_000
     """D: a change is published within this time of its script, or by the sweeper."""
+    republish_margin_us: int = 60 * 1_000_000
+    """How much earlier than it must anti-entropy stops to republish: clocks differ, scans take time."""
 
 
 LIMITS: Final = Limits()

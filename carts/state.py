@@ -168,8 +168,7 @@ def trim(state: State, timing: Timing = TIMING) -> State:
     old = sum(1 for op in state.ops if op.v < cut)
     if not newest or (old == 0 and floor == state.floor):
         return state
-    leaving = set(state.ops[:old])
-    counted = [op for op in effective(state.ops) if op in leaving] if old else []
+    counted = [op for op in effective(state.ops) if op.v < cut] if old else []
     digest = sum(entry_digest(op.v, op.op_id) for op in state.ops[:old])
     return msgspec.structs.replace(
         state,
@@ -179,6 +178,13 @@ def trim(state: State, timing: Timing = TIMING) -> State:
         trimmed=state.trimmed + old,
         trimmed_digest=(state.trimmed_digest + digest) % _DIGEST_MODULUS,
     )
+
+
+def united_orders(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
+    """Both sides' orders, each with the newest birth of its subtraction."""
+    if not a or not b:
+        return a or b
+    return {order_id: max(a.get(order_id, 0), b.get(order_id, 0)) for order_id in (*a, *b)}
 
 
 def union(a: State, b: State) -> State:
@@ -194,7 +200,7 @@ def union(a: State, b: State) -> State:
         high,
         ops=overrule(ordered(entries.values())),
         born=min(births, default=0),
-        orders={**low.orders, **high.orders},
+        orders=united_orders(low.orders, high.orders),
         claim=high.claim or low.claim,
         finishes={**low.finishes, **high.finishes},
         merged_into=high.merged_into or low.merged_into,

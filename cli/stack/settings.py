@@ -1,0 +1,98 @@
+"""Settings of the embedded stack: the data folder and the ports, and the addresses that follow from them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cli.stack.errors import SettingsError
+
+PREFIX = "CARTSTREAM_"
+HOST = "127.0.0.1"
+KAFKA, REDIS, POSTGRES = "kafka", "redis", "postgres"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where the servers of a stack answer."""
+
+    kafka_bootstrap: str
+    redis: str
+    postgres: str
+    gateway: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which the product's processes find the servers."""
+        return {
+            "CARTSTREAM_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
+            "CARTSTREAM_REDIS_URL": self.redis,
+            "CARTSTREAM_POSTGRES_URL": self.postgres,
+        }
+
+
+class StackSettings(BaseSettings):
+    """The embedded stack's settings, each from `CARTSTREAM_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    data_dir: Path = Field(Path(".local"), examples=[".local"], description="data, logs and status; kept")
+    cache_dir: Path = Field(
+        Path("~/.cache/cartstream"),
+        examples=["~/.cache/cartstream"],
+        description="fetched jars; shared by clones",
+    )
+    gateway_port: Port = Field(8000, examples=[8000])
+    kafka_port: Port = Field(9092, examples=[9092])
+    kafka_controller_port: Port = Field(9093, examples=[9093])
+    redis_port: Port = Field(6379, examples=[6379])
+    postgres_port: Port = Field(5432, examples=[5432])
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this environment. Raises SettingsError naming the wrong variable and a right value."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(cls._complaints(error))) from error
+
+    @classmethod
+    def _complaints(cls, error: ValidationError) -> list[str]:
+        lines = []
+        for detail in error.errors():
+            name = str(detail["loc"][0])
+            example = (cls.model_fields[name].examples or ["?"])[0]
+            lines.append(
+                f"{PREFIX}{name.upper()}={detail['input']!r}: {detail['msg']}. "
+                f"A right value: {PREFIX}{name.upper()}={example}"
+            )
+        return lines
+
+    def with_port_base(self, base: int) -> Self:
+        """These settings with all ports in a row from `base`: gateway, kafka, controller, redis, postgres."""
+        return self.with_ports(base, base + 1, base + 2, base + 3, base + 4)
+
+    def with_ports(self, gateway: int, kafka: int, controller: int, redis: int, postgres: int) -> Self:
+        """These settings with other ports."""
+        return self.model_copy(
+            update={
+                "gateway_port": gateway,
+                "kafka_port": kafka,
+                "kafka_controller_port": controller,
+                "redis_port": redis,
+                "postgres_port": postgres,
+            }
+        )
+
+    @property
+    def urls(self) -> Urls:
+        """The addresses that these ports make."""
+        return Urls(
+            kafka_bootstrap=f"{HOST}:{self.kafka_port}",
+            redis=f"redis://{HOST}:{self.redis_port}/0",
+            postgres=f"postgresql://cartstream@{HOST}:{self.postgres_port}/cartstream",
+            gateway=f"http://{HOST}:{self.gateway_port}",
+        )

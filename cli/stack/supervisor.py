@@ -1,0 +1,147 @@
+"""Starts the components in the order of their dependencies, keeps them running, stops them in reverse.
+
+No kept library fits. circus and supervisor start in order of priority but know neither readiness nor dependencies,
+and circus has had no release since 2023; honcho ends everything when one process ends; mode, which comes with
+Faust, supervises services inside one process, not processes. What is left to write is small, and its one decision,
+when to restart, is a pure function (`component.restart_after`).
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Protocol
+
+import psutil
+
+from cli.stack.component import POLL_SECONDS, Component
+from cli.stack.errors import AlreadyRunningError
+from cli.stack.process import LogFile, Watchdog
+from cli.stack.settings import StackSettings
+from cli.stack.spec import RestartPolicy
+from cli.stack.table import specs
+
+LOCK_SECONDS = 15.0
+
+
+class Reporter(Protocol):
+    """Who is told what happens."""
+
+    def changed(self, component: Component) -> None:
+        """A component moved to another state or has another process."""
+
+    def note(self, component: Component, text: str) -> None:
+        """Something about a component that a person may want to know."""
+
+    def line(self, name: str, text: str) -> None:
+        """A component printed a line."""
+
+
+class Supervisor:
+    """The components of one data folder. Create and use it inside one event loop."""
+
+    def __init__(
+        self, settings: StackSettings, names: Iterable[str], policy: RestartPolicy, reporter: Reporter
+    ) -> None:
+        self.settings = settings
+        self._specs = specs(settings, names)
+        self._policy = policy
+        self._reporter = reporter
+        self._lock: IO[str] | None = None
+        self._guard: Watchdog | None = None
+        self._logs: list[LogFile] = []
+        self.components: dict[str, Component] = {}
+
+    async def open(self) -> None:
+        """Takes the data folder. Raises AlreadyRunningError when another supervisor has it."""
+        data = self.settings.data_dir.resolve()
+        data.mkdir(parents=True, exist_ok=True)
+        self._lock = await _lock(data / "stack.lock")
+        self._guard = Watchdog(self._lock.fileno())
+        for spec in self._specs:
+            log = LogFile(data / "logs" / f"{spec.name}.log", self._listener(spec.name))
+            self._logs.append(log)
+            self.components[spec.name] = Component(
+                spec, self._policy, self._guard, log, self._reporter.changed, self._reporter.note
+            )
+
+    async def start(self, names: Iterable[str] | None = None) -> None:
+        """Starts components (all, unless named), each after those it depends on; returns when all are ready.
+
+        Raises the first failure; what has started keeps running until `close`.
+        """
+        chosen = list(self.components) if names is None else list(names)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in chosen:
+                    group.create_task(self._start_after_dependencies(name))
+        except* Exception as failures:
+            raise _first(failures) from None
+
+    async def close(self) -> None:
+        """Stops everything, each after those that depend on it, and lets the data folder go."""
+        stopping: dict[str, asyncio.Task[None]] = {}
+        for component in reversed(self.components.values()):
+            name = component.spec.name
+            dependents = [
+                stopping[other] for other in stopping if name in self.components[other].spec.depends
+            ]
+            stopping[name] = asyncio.create_task(_stop_after(component, dependents))
+        await asyncio.gather(*stopping.values())
+        if self._guard:
+            await asyncio.to_thread(self._guard.close)
+        for log in self._logs:
+            log.close()
+        if self._lock:
+            self._lock.close()
+
+    async def _start_after_dependencies(self, name: str) -> None:
+        component = self.components[name]
+        async with asyncio.TaskGroup() as group:
+            for dependency in component.spec.depends:
+                group.create_task(self._start_after_dependencies(dependency))
+        await component.start()
+
+    def _listener(self, name: str) -> Callable[[str], None]:
+        return lambda text: self._reporter.line(name, text)
+
+
+async def _stop_after(component: Component, dependents: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*dependents)
+    await component.stop()
+
+
+async def _lock(path: Path) -> IO[str]:
+    """The held lock file of a data folder, holding this process's pid.
+
+    A dead supervisor's lock is still held while its watchdog ends what it left: that is waited for.
+    """
+    file = path.open("a+")
+    deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip()
+            alive = owner.isdigit() and psutil.pid_exists(int(owner))
+            if alive or asyncio.get_running_loop().time() > deadline:
+                file.close()
+                raise AlreadyRunningError(
+                    f"{path.parent} is in use by the supervisor with pid {owner}: `cartstream status` shows it, "
+                    "`cartstream stop` ends it, CARTSTREAM_DATA_DIR chooses another folder (and other ports are needed)"
+                ) from None
+            await asyncio.sleep(POLL_SECONDS)
+        else:
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            return file
+
+
+def _first(failures: BaseExceptionGroup[Exception]) -> Exception:
+    failure: Exception | BaseExceptionGroup[Exception] = failures
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure

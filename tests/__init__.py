@@ -1,0 +1,1 @@
+"""The tests: unit and property tests by layer, and whole-system tests that kill things."""

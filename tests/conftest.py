@@ -1,0 +1,105 @@
+"""Real servers for the tests: one stack a session, started piece by piece as tests ask for it.
+
+By default Valkey, Postgres and Kafka run as local processes in a temporary folder. CARTSTREAM_TEST_REDIS_URL,
+CARTSTREAM_TEST_POSTGRES_URL and CARTSTREAM_TEST_KAFKA_BOOTSTRAP name servers to use instead;
+CARTSTREAM_TEST_DOCKER=1 takes them from containers.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis.asyncio
+from psycopg import sql
+
+from cli.stack.embedded import EmbeddedStack
+from cli.stack.settings import KAFKA, POSTGRES, REDIS
+
+GIVEN = {
+    KAFKA: "CARTSTREAM_TEST_KAFKA_BOOTSTRAP",
+    REDIS: "CARTSTREAM_TEST_REDIS_URL",
+    POSTGRES: "CARTSTREAM_TEST_POSTGRES_URL",
+}
+
+
+class Servers:
+    """Finds or starts the session's servers, one at a time, when first asked for."""
+
+    def __init__(self, stack: EmbeddedStack, cleanup: ExitStack) -> None:
+        self._stack = stack
+        self._cleanup = cleanup
+        self._given: dict[str, str] = {
+            name: os.environ[variable] for name, variable in GIVEN.items() if variable in os.environ
+        }
+
+    def url(self, name: str) -> str:
+        """The address of a server that answers."""
+        if name not in self._given and os.environ.get("CARTSTREAM_TEST_DOCKER") == "1":
+            # Only here: the import takes a second that most runs need not spend.
+            from tests.containers import container_url  # noqa: PLC0415
+
+            self._given[name] = container_url(name, self._cleanup)
+        if name in self._given:
+            return self._given[name]
+        self._stack.ensure(name)
+        urls = self._stack.urls
+        return {KAFKA: urls.kafka_bootstrap, REDIS: urls.redis, POSTGRES: urls.postgres}[name]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[EmbeddedStack]:
+    """The session's embedded stack, nothing started: `ensure("redis")` does, `component("redis").kill()` hurts.
+
+    A test that breaks a component mends it before it ends. Tests that need servers of their own make an
+    EmbeddedStack in their tmp_path.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="cartstream-tests-"))
+    embedded = EmbeddedStack(folder)
+    embedded.open()
+    try:
+        yield embedded
+    finally:
+        embedded.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers(stack: EmbeddedStack) -> Iterator[Servers]:
+    """The session's servers: given by URL, in containers, or embedded."""
+    with ExitStack() as cleanup:
+        yield Servers(stack, cleanup)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(servers: Servers) -> str:
+    """`host:port` of a broker that acknowledges records. Topics stay: use names of your own."""
+    return servers.url(KAFKA)
+
+
+@pytest.fixture
+async def redis_url(servers: Servers) -> str:
+    """A Redis that is empty: every test starts from FLUSHALL, because the product's keys are global."""
+    url = await asyncio.to_thread(servers.url, REDIS)
+    async with redis.asyncio.Redis.from_url(url) as client:
+        await client.flushall()
+    return url
+
+
+@pytest.fixture
+async def postgres_url(servers: Servers) -> AsyncIterator[str]:
+    """A database of the test's own, empty, gone afterwards."""
+    server = await asyncio.to_thread(servers.url, POSTGRES)
+    name = f"test_{uuid4().hex}"
+    async with await psycopg.AsyncConnection.connect(server, autocommit=True) as admin:
+        await admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield server.rsplit("/", 1)[0] + f"/{name}"
+        finally:
+            await admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

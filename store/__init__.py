@@ -1,1 +1,65 @@
-"""The cart's home in Redis: key layout, Lua scripts and the pipelined client."""
+"""The cart's home in Redis: key layout, Lua scripts, one pipelined client."""
+
+from store.cart_store import CartStore
+from store.client import PipelinedClient
+from store.errors import (
+    SettingsError,
+    StoreBroken,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UnknownOutcome,
+)
+from store.layout import Layout
+from store.requests import ChangeRequest, RequestStep, SetQuantity
+from store.results import (
+    Applied,
+    Missing,
+    OutboxDepth,
+    OutboxEntry,
+    OutboxRef,
+    PositionMoved,
+    PutOutcome,
+    PutResult,
+    Reason,
+    Refused,
+    Replayed,
+    Restoring,
+    RestoreLost,
+    ServerFacts,
+)
+from store.settings import RedisSettings
+from store.stored import StoredCart
+
+__all__ = [
+    "Applied",
+    "CartStore",
+    "ChangeRequest",
+    "Layout",
+    "Missing",
+    "OutboxDepth",
+    "OutboxEntry",
+    "OutboxRef",
+    "PipelinedClient",
+    "PositionMoved",
+    "PutOutcome",
+    "PutResult",
+    "Reason",
+    "RedisSettings",
+    "Refused",
+    "Replayed",
+    "RequestStep",
+    "RestoreLost",
+    "Restoring",
+    "ServerFacts",
+    "SetQuantity",
+    "SettingsError",
+    "StoreBroken",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+    "StoredCart",
+    "UnknownOutcome",
+]

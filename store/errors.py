@@ -1,0 +1,53 @@
+"""What can go wrong between the product and Redis, by two questions: can a retry help, and may it have happened."""
+
+from typing import ClassVar
+
+
+class StoreError(Exception):
+    """Redis did not do what was asked."""
+
+    retriable: ClassVar[bool] = False
+    """Whether the same request may succeed a moment later."""
+
+    outcome_known: ClassVar[bool] = True
+    """Whether it is certain that nothing was changed."""
+
+
+class SettingsError(StoreError):
+    """An environment variable holds a value that cannot be used."""
+
+
+class StoreUnavailable(StoreError):
+    """Redis cannot be reached, is loading, or is a replica. Nothing was changed: try again shortly."""
+
+    retriable = True
+
+
+class StoreBusy(StoreUnavailable):
+    """Too many requests are under way on this connection. Nothing was changed: try again shortly."""
+
+
+class StoreFull(StoreUnavailable):
+    """Redis has used up its memory and refuses writes (noeviction). Nothing was changed; reads go on."""
+
+
+class UnknownOutcome(StoreError):
+    """The connection broke, or the reply did not come in time: unknown outcome.
+
+    The request may have been carried out. Asking again with the same operation id is safe.
+    """
+
+    retriable = True
+    outcome_known = False
+
+
+class ScriptMissing(StoreError):
+    """The server has forgotten a script (NOSCRIPT); the client loads it and asks again."""
+
+    retriable = True
+
+
+class StoreBroken(StoreError):
+    """Redis answered with an error that no retry mends: a key of another type, a failing script, no rights."""
+
+    outcome_known = False

@@ -1,0 +1,43 @@
+"""What is asked of the store."""
+
+import msgspec
+
+from carts.operations import Add, Clear, Metadata, Remove, Set, SetMetadata
+
+
+class SetQuantity(msgspec.Struct, frozen=True):
+    """Decide the quantity of a line that is there.
+
+    The script takes the item from the line, and the price and currency too unless they are given, so that the
+    operation becomes a complete `carts.operations.Set`. No such line: Refused(LINE_NOT_FOUND).
+    """
+
+    line_id: str
+    quantity: int
+    unit_price: int | None = None
+    currency: str | None = None
+    metadata: Metadata | None = None
+
+
+RequestStep = Add | Set | SetQuantity | Remove | Clear | SetMetadata
+
+
+class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation on one cart, applied all or nothing.
+
+    Ids and steps follow their grammar already (carts.ids, carts.limits): the script checks only what depends on the
+    cart. `fingerprint` is made of characters that JSON needs not escape. `if_match` is the opaque part of a strong
+    ETag, several separated by spaces, or `*`. `first_seen_us`: when the client first tried, as far as known.
+    `absent_ok`: the caller has looked elsewhere, an absent cart may be born. `minimal`: do not return the cart.
+    """
+
+    cart_id: str
+    op_id: str
+    fingerprint: str
+    steps: tuple[RequestStep, ...]
+    first_seen_us: int
+    if_match: str | None = None
+    absent_ok: bool = False
+    minimal: bool = False
+    actor: str | None = None
+    cause: str | None = None

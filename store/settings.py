@@ -1,0 +1,57 @@
+"""Settings of the connection to Redis and of the carts in it, each from `CARTSTREAM_<NAME>`."""
+
+from typing import Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from store.errors import SettingsError
+
+PREFIX = "CARTSTREAM_"
+
+
+class RedisSettings(BaseSettings):
+    """How the store reaches Redis and what it keeps there."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        pattern=r"^(redis|rediss|unix)://.+",
+        examples=["redis://127.0.0.1:6379/0"],
+        description="redis://, rediss:// (TLS) or unix://, with user, password and database as needed",
+    )
+    redis_timeout_s: float = Field(
+        2.0, gt=0, le=60, examples=[2.0], description="a request without a reply by then has an unknown outcome"
+    )
+    redis_connect_timeout_s: float = Field(2.0, gt=0, le=60, examples=[2.0])
+    redis_max_requests: int = Field(
+        20_000, ge=1, examples=[20_000], description="requests under way at once; more are refused at once"
+    )
+    partitions: int = Field(16, ge=1, le=1024, examples=[16], description="partitions of a generation of topics")
+    cart_idle_limit_s: int = Field(
+        7 * 86_400, ge=60, examples=[604_800], description="a cart leaves Redis when nobody has changed it for this long"
+    )
+    outbox_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        examples=[67_108_864],
+        description="unpublished changes of one partition; over it, writes are refused",
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this environment. Raises SettingsError naming the wrong variable and a right value."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(cls._complaints(error))) from error
+
+    @classmethod
+    def _complaints(cls, error: ValidationError) -> list[str]:
+        lines = []
+        for detail in error.errors():
+            name = str(detail["loc"][0])
+            example = (cls.model_fields[name].examples or ["?"])[0]
+            lines.append(f"{PREFIX}{name.upper()}: {detail['msg']}. A right value: {PREFIX}{name.upper()}={example}")
+        return lines

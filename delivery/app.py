@@ -1,0 +1,104 @@
+"""Makes Faust apps with the settings and parts without which records get lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faust
+import structlog
+from faust.types import AgentT
+from faust.types.transports import TransportT
+
+from delivery.consumer import AccountingTransport
+from delivery.dead_letters import DeadLetters
+from delivery.errors import TopicTaken, fail_stop
+from delivery.recovery import ReplayTableManager
+from delivery.settings import DeliverySettings
+from delivery.table import ChangelogTable, HeadersOf, Keep
+
+log = structlog.get_logger(__name__)
+
+OVERHEAD_BYTES = 64 << 10
+"""Room for key, headers and batch framing beside the largest value."""
+
+
+class DeliveryApp(faust.App):  # type: ignore[misc]
+    """A Faust app on the accounting consumer. Make one with `create_app`."""
+
+    def __init__(self, name: str, settings: DeliverySettings, **options: Any) -> None:
+        super().__init__(name, **options)
+        self.settings = settings
+        self.dead_letters = DeadLetters(self, settings.dead_letter_topic)
+        self._sources: set[str] = set()
+
+    def source(self, name: str) -> faust.TopicT:
+        """The topic as a source of raw bytes for one agent; a tombstone's value is None.
+
+        Raises TopicTaken at the second call for one name.
+        """
+        if name in self._sources:
+            raise TopicTaken(f"{name} is consumed by another agent of {self.conf.id}")
+        self._sources.add(name)
+        # acks=False: the ledger accounts for offsets, Faust's own list of acknowledgements would only grow.
+        return self.topic(
+            name,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            allow_empty=True,
+            acks=False,
+        )
+
+    def changelog_table(self, name: str, *, keep: Keep, headers_of: HeadersOf) -> ChangelogTable:
+        """A table whose changelog is the topic `name`, which must exist with the source's partitions."""
+        table = ChangelogTable(self, name=name, settings=self.settings, keep=keep, headers_of=headers_of)
+        self.tables.add(table)
+        return table
+
+    def changelog_tables(self) -> list[ChangelogTable]:
+        """All tables made by `changelog_table`."""
+        return [table for table in self.tables.values() if isinstance(table, ChangelogTable)]
+
+    def _new_transport(self) -> TransportT:
+        return AccountingTransport(self.conf.broker_consumer, self)
+
+    async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:
+        # Faust would acknowledge the event and start the agent again. Delivering it again needs a new process.
+        log.error("agent.failed", agent=agent.name, exc_info=exc)
+        fail_stop("agent.failed", agent=agent.name, error=repr(exc))
+
+
+def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
+    """Make the app of one process: `name` is its consumer group. Connects to nothing."""
+    max_request = settings.max_record_bytes + OVERHEAD_BYTES
+    app = DeliveryApp(
+        name,
+        settings,
+        broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
+        broker_credentials=settings.faust_credentials(),
+        broker_commit_interval=settings.commit_interval_s,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.session_timeout_s / 4,
+        broker_max_poll_records=2000,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.group_instance_id,
+        consumer_max_fetch_size=2 * max_request,
+        producer_acks=-1,
+        producer_max_request_size=max_request,
+        producer_max_batch_size=64 << 10,
+        datadir=settings.datadir / name,
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        stream_wait_empty=False,
+        stream_recovery_delay=0,
+        # A standby reads the changelog through Faust's recovery, which is not used; a replay takes seconds.
+        table_standby_replicas=0,
+        TableManager=ReplayTableManager,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    app.finalize()
+    return app

@@ -1,0 +1,152 @@
+"""Faust's Kafka consumer, with offsets that are accounted for: what it fetches, delivers and commits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import structlog
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP, EventT
+
+from delivery.contiguity import Verdict, holes
+from delivery.ledger import Ledger
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+log = structlog.get_logger(__name__)
+
+
+class NoReadOffsets(dict[TP, "int | None"]):
+    """Switches off Faust's own filter of re-delivered messages.
+
+    It counts a message as read although its hand-over was cancelled, and then drops the second delivery.
+    """
+
+    def __getitem__(self, tp: TP) -> None:
+        return None
+
+    def __setitem__(self, tp: TP, offset: int | None) -> None:
+        pass
+
+
+class AccountingThread(AIOKafkaConsumerThread):
+    """The thread that owns the aiokafka consumer; it notes what the broker's answers prove absent."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._sought: dict[TP, int] = {}
+        self.absent: deque[tuple[TP, int, int]] = deque()
+        """`(tp, start, end)`, written here and read by the app's loop."""
+
+    async def seek_back(self, tp: TP, offset: int) -> None:
+        """Fetch from `offset` next."""
+        await self.call_thread(self._seek_back, tp, offset)
+
+    async def _seek_back(self, tp: TP, offset: int) -> None:
+        # Seek and note are one step in this thread: no fetch answer can come between them.
+        self._ensure_consumer().seek(tp, offset)
+        self._sought[tp] = offset
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109  (Faust's signature)
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[Any]]:
+        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        for key, batch in records.items():
+            tp = ensure_TP(key)
+            for start, end in holes([record.offset for record in batch], self._sought.pop(tp, None)):
+                self.absent.append((tp, start, end))
+        return records
+
+
+class AccountingConsumer(Consumer):
+    """Consumer that delivers without gaps and commits only what is processed and in the changelog."""
+
+    _thread: AccountingThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ledger = Ledger()
+        self._read_offset = NoReadOffsets()
+
+    def _new_consumer_thread(self) -> AccountingThread:
+        return AccountingThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def admit(self, event: EventT[Any]) -> bool:
+        """Whether the event is to be processed now; on a gap, fetch the missing records."""
+        message = event.message
+        verdict = self.ledger.judge(message.tp, message.generation_id, message.offset)
+        if verdict is Verdict.SEEK:
+            await self.fetch_missing(message.tp)
+        return verdict is Verdict.PROCESS
+
+    async def fetch_missing(self, tp: TP) -> None:
+        """Fetch the partition again from the first record that has not been handed out."""
+        if partition := self.ledger.partitions.get(tp):
+            partition.contiguity.sought()
+            await self._thread.seek_back(tp, partition.contiguity.expected)
+
+    async def perform_seek(self) -> None:
+        """Start every source partition of a new assignment at its committed offset, or at the log's start."""
+        sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        if not sources:
+            return
+        generation = self.app.consumer_generation_id
+        committed = {ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()}
+        earliest = {ensure_TP(tp): offset for tp, offset in (await self.earliest_offsets(*sources)).items()}
+        for tp in sources:
+            start = self.ledger.anchor(tp, generation, max(committed.get(tp) or 0, earliest[tp]))
+            await self._thread.seek_back(tp, start)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
+        records = await super()._getmany(active_partitions, timeout)
+        for key in records:
+            if partition := self.ledger.partitions.get(ensure_TP(key)):
+                partition.contiguity.answered()
+        absent = self._thread.absent
+        while absent:
+            tp, start, end = absent.popleft()
+            if partition := self.ledger.partitions.get(tp):
+                partition.contiguity.absent(start, end)
+        return records
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit what the ledger allows. Never waits for a changelog record: an unacknowledged one caps the offset."""
+        assigned = self.assignment()
+        offsets = {tp: offset for tp, offset in self.ledger.committable().items() if tp in assigned}
+        if not offsets or not await self._commit(offsets):
+            return False
+        self.ledger.committed(offsets)
+        return True
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish what is in progress and commit it while the partitions are still ours, then forget them.
+
+        A sink that waits for its database may not finish in time; its records go to the next owner then.
+        """
+        try:
+            await asyncio.wait_for(self.ledger.settle(revoked), self.app.conf.broker_session_timeout)
+        except TimeoutError:
+            log.warning("partitions.revoked_unsettled", partitions=sorted(revoked))
+        await self.commit()
+        await super().on_partitions_revoked(revoked)
+        self.ledger.drop(revoked)
+
+
+class AccountingTransport(Transport):
+    """Faust's aiokafka transport with the accounting consumer."""
+
+    Consumer: ClassVar[Any] = AccountingConsumer
+
+
+def consumer_of(app: Any) -> AccountingConsumer:
+    """The accounting consumer of an app made by `create_app`."""
+    return cast(AccountingConsumer, app.consumer)

@@ -1,0 +1,86 @@
+"""Decides for one partition whether a record is next, was seen before, or came too early.
+
+Faust 0.15 can lose a record between the consumer and the agent around a resume, and delivers others
+twice. So nothing is believed but the offsets: a record is processed only if nothing between it and its
+predecessor is missing, or if the broker itself has shown that nothing is there (compaction, retention,
+transaction markers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import pairwise
+
+
+class Verdict(Enum):
+    """What to do with a record."""
+
+    PROCESS = auto()
+    SKIP = auto()
+    """It was processed already, or is the rest of a fetch that a seek has made stale."""
+    SEEK = auto()
+    """Records before it are missing: seek back to `expected`, do not process it."""
+
+
+def holes(offsets: Sequence[int], sought: int | None) -> Iterator[tuple[int, int]]:
+    """The ranges `[start, end)` that one fetch answer shows to be absent from the log.
+
+    `offsets` are those of the answer's records, ascending. Inside one answer the broker leaves out only
+    what does not exist; `sought` is the offset the consumer was told to seek to if this is the first
+    answer since, else None.
+    """
+    if not offsets:
+        return
+    if sought is not None and offsets[0] > sought:
+        yield sought, offsets[0]
+    if offsets[-1] - offsets[0] != len(offsets) - 1:
+        for before, after in pairwise(offsets):
+            if after - before > 1:
+                yield before + 1, after
+
+
+@dataclass
+class Contiguity:
+    """Position of one partition between fetch and processing. No I/O.
+
+    `expected` is the lowest offset not handed out for processing yet.
+    """
+
+    expected: int
+    _seeking: bool = False
+    _holes: dict[int, int] = field(default_factory=dict)  # end of a hole, a record's offset -> start of the hole
+
+    def judge(self, offset: int) -> Verdict:
+        """Decide about the record at `offset`; PROCESS moves `expected` past it."""
+        if offset == self.expected or self._absent_before(offset):
+            self.expected = offset + 1
+            if self._holes:
+                self._holes = {end: start for end, start in self._holes.items() if end > offset}
+            return Verdict.PROCESS
+        if offset < self.expected or self._seeking:
+            return Verdict.SKIP
+        return Verdict.SEEK
+
+    def absent(self, start: int, end: int) -> None:
+        """The broker has shown that the log has nothing in `[start, end)`."""
+        if end > self.expected:
+            self._holes[end] = start
+
+    def sought(self) -> None:
+        """The consumer was told to fetch from `expected`: what arrives before the answer is stale."""
+        self._seeking = True
+
+    def answered(self) -> None:
+        """A fetch answer has arrived: what follows may be next."""
+        self._seeking = False
+
+    def rewind(self, offset: int) -> None:
+        """Hand out again from `offset` on: what was handed out was given up."""
+        self.expected = offset
+        self._seeking = False
+
+    def _absent_before(self, offset: int) -> bool:
+        start = self._holes.get(offset)
+        return start is not None and start <= self.expected < offset

@@ -1,0 +1,77 @@
+"""Sends records that cannot be processed to the dead-letter topic, unchanged and with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from faust.types import EventT
+
+from delivery import metrics
+
+if TYPE_CHECKING:
+    from delivery.app import DeliveryApp
+
+log = structlog.get_logger(__name__)
+
+PREFIX = "dlq_"
+MAX_DETAIL = 1000
+
+
+class DeadLetters:
+    """Producer of dead letters: key and value of the source record, its headers, and `dlq_*` headers.
+
+    `dlq_error_code` (short, for counting), `dlq_error_detail`, `dlq_source_topic`, `dlq_source_partition`,
+    `dlq_source_offset`, `dlq_time` (RFC 3339, UTC), `dlq_agent` (consumer group).
+    """
+
+    def __init__(self, app: DeliveryApp, topic: str) -> None:
+        self._app = app
+        self._topic = topic
+
+    async def refuse(self, event: EventT[Any], code: str, detail: str) -> None:
+        """Send the event's record to the dead letters and wait for the acknowledgement.
+
+        If the topic refuses it the exception goes through the agent and ends the process: a record is never
+        both unprocessed and not kept.
+        """
+        message = event.message
+        future = await self._app.producer.send(
+            self._topic,
+            message.key,
+            message.value,
+            None,
+            None,
+            [*_pairs(message.headers), *self._reason(message, code, detail)],
+        )
+        await future
+        metrics.DEAD_LETTERS.labels(message.topic, code).inc()
+        log.warning(
+            "record.refused",
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            code=code,
+            detail=detail,
+        )
+
+    def _reason(self, message: Any, code: str, detail: str) -> Iterable[tuple[str, bytes]]:
+        reason = {
+            "error_code": code,
+            "error_detail": detail[:MAX_DETAIL],
+            "source_topic": message.topic,
+            "source_partition": str(message.partition),
+            "source_offset": str(message.offset),
+            "time": datetime.now(UTC).isoformat(),
+            "agent": self._app.conf.id,
+        }
+        return [(PREFIX + name, value.encode()) for name, value in reason.items()]
+
+
+def _pairs(headers: Any) -> Iterable[tuple[str, bytes]]:
+    """Faust hands headers over as a mapping or as pairs."""
+    if not headers:
+        return []
+    return list(headers.items()) if hasattr(headers, "items") else list(headers)

@@ -1,0 +1,17 @@
+"""Every metric of the delivery layer."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+_PARTITION = ("topic", "partition")
+
+LAG = Gauge("cartstream_delivery_lag_records", "Log end minus committed offset", _PARTITION)
+GAPS = Counter("cartstream_delivery_gaps_total", "Records lost on the way to the agent and sought again", _PARTITION)
+REDELIVERIES = Counter("cartstream_delivery_redeliveries_total", "Records seen before and skipped", _PARTITION)
+DEAD_LETTERS = Counter("cartstream_delivery_dead_letters_total", "Records refused", ("topic", "code"))
+REPLAYED = Counter("cartstream_delivery_replayed_total", "Changelog records read to rebuild a table", ("table",))
+REEMITTED = Counter(
+    "cartstream_delivery_reemitted_total", "States sent again because the log ended with an older one", ("table",)
+)
+BATCH_RETRIES = Counter("cartstream_delivery_batch_retries_total", "Failed attempts to write a batch", ("agent",))

@@ -1,0 +1,37 @@
+"""Puts the tables' own replay in the place of Faust's recovery."""
+
+from __future__ import annotations
+
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+
+from delivery.table import ChangelogTable
+
+
+class ReplayRecovery(Recovery):
+    """Faust's recovery cycle, with `ChangelogTable.replay` for its changelog reading.
+
+    It runs outside of the rebalance callback, so heartbeats go on, and is cancelled by the next rebalance.
+    """
+
+    def need_recovery(self) -> bool:
+        """False: nothing is left for Faust to read."""
+        return False
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Replay the tables, then let Faust resume the source partitions."""
+        for table in self.tables.values():
+            if isinstance(table, ChangelogTable):
+                await table.replay({tp.partition for tp in self.actives_for_table[table]})
+        await super().on_recovery_completed(generation_id)
+
+
+class ReplayTableManager(TableManager):
+    """Faust's table manager with the recovery above."""
+
+    @property
+    def recovery(self) -> Recovery:
+        """The recovery service, made when it is first asked for, in the running loop."""
+        if self._recovery is None:
+            self._recovery = ReplayRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery

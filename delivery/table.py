@@ -1,0 +1,246 @@
+"""A Faust table whose changelog is a public topic: with headers, tracked to its acknowledgement, replayed by version."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import faust
+import structlog
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP, EventT
+
+from delivery import metrics
+from delivery.consumer import consumer_of
+from delivery.errors import OutsideOfStream
+from delivery.ledger import stop_if_refused
+from delivery.replay import ChangelogReader
+from delivery.settings import DeliverySettings
+from delivery.stores import MemoryStore, RocksStore, Store
+
+log = structlog.get_logger(__name__)
+
+Headers = Sequence[tuple[str, bytes]]
+
+Keep = Callable[[bytes, "bytes | None", "bytes | None", Headers], "bytes | None"]
+"""`keep(key, held, read, read_headers)`: what the table shall hold after reading `read` from its changelog
+while it holds `held`; None is absent or a tombstone. Return one of the two objects unless they must be
+united. A result unlike `read` means that the log ended with an older state: it is sent again."""
+
+HeadersOf = Callable[[bytes, "bytes | None"], Headers]
+"""The headers of a state that is sent again."""
+
+
+class ChangelogTable(faust.Table):  # type: ignore[misc]
+    """State of the partitions this worker owns, by key, in bytes.
+
+    Read with `lookup`, write with `emit`, both with the event being processed. The dictionary writes of
+    Faust's table are refused: they would send a changelog record without headers and tell nobody its fate.
+    """
+
+    def __init__(
+        self, app: faust.App, *, name: str, settings: DeliverySettings, keep: Keep, headers_of: HeadersOf
+    ) -> None:
+        topic = app.topic(
+            name,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            acks=False,
+            internal=True,
+            allow_empty=True,
+        )
+        super().__init__(app, name=name, key_type=bytes, value_type=bytes, changelog_topic=topic)
+        self._settings = settings
+        self._keep = keep
+        self._headers_of = headers_of
+        self._local: Store = (
+            MemoryStore()
+            if settings.store == "memory"
+            else RocksStore(settings.datadir / "tables" / f"{app.conf.id}-{name}", settings.local_store_max_age_s)
+        )
+        self._next: dict[int, int] = {}  # partition -> offset its next changelog record gets if nobody else writes
+        self._in_flight: dict[int, int] = {}
+        self._foreign: dict[int, tuple[int, int]] = {}  # partition -> range that somebody else has written
+        self._lock = asyncio.Lock()
+
+    # -- reading and writing, while an event is processed --------------------------------------------
+
+    def lookup(self, event: EventT[Any], key: bytes) -> bytes | None:
+        """The value held for `key` in the event's partition, or None."""
+        if not self._holds(event):
+            return None
+        return self._local.get(event.message.partition, key)
+
+    async def emit(
+        self, event: EventT[Any], key: bytes, value: bytes | None, headers: Headers, timestamp: float | None = None
+    ) -> None:
+        """Set `key` to `value` (None deletes, and sends a tombstone) and send the changelog record.
+
+        The record goes to the event's partition, with `headers` and, if given, `timestamp` (seconds). The event's
+        offset is not committed before the record is acknowledged; if it is refused the process ends with
+        code 75. Nothing happens for an event whose partition has been revoked.
+
+        Raises faust.exceptions.PartitionsMismatch if changelog and source differ in partitions.
+        """
+        message = event.message
+        self._verify_source_topic_partitions(message.topic)
+        async with self._lock:
+            if not self._holds(event):
+                log.info("table.event_outlived_assignment", table=self.name, partition=message.partition)
+                return
+            future = await self._send(message.partition, key, value, headers, timestamp)
+            if self._holds(event):
+                self._local.put(message.partition, key, value)
+            consumer_of(self.app).ledger.track(message.tp, message.offset, future)
+
+    def _holds(self, event: EventT[Any]) -> bool:
+        message = event.message
+        return consumer_of(self.app).ledger.holds(message.tp, message.generation_id)
+
+    async def _send(
+        self, partition: int, key: bytes, value: bytes | None, headers: Headers, timestamp: float | None = None
+    ) -> asyncio.Future[Any]:
+        future: Any = await self.app.producer.send(
+            self.changelog_topic_name, key, value, partition, timestamp, list(headers)
+        )
+        self._in_flight[partition] = self._in_flight.get(partition, 0) + 1
+        future.add_done_callback(lambda sent: self._sent(partition, sent))
+        return future  # type: ignore[no-any-return]
+
+    def _sent(self, partition: int, sent: asyncio.Future[Any]) -> None:
+        self._in_flight[partition] -= 1
+        if sent.cancelled() or sent.exception() or partition not in self._next:
+            return
+        offset, expected = sent.result().offset, self._next[partition]
+        if offset > expected:
+            self._found_foreign(partition, expected, offset)
+        self._next[partition] = max(expected, offset + 1)
+
+    # -- the changelog, as others may have written it -------------------------------------------------
+
+    async def replay(self, partitions: set[int]) -> None:
+        """Bring the store in line with the changelog of exactly these partitions.
+
+        Partitions held already are read on from where they were; others are dropped.
+        """
+        started = time.monotonic()
+        for partition in self._local.partitions() - partitions:
+            self._local.close(partition)
+            self._next.pop(partition, None)
+        if not partitions:
+            return
+        async with self._lock, ChangelogReader(self._settings, self.changelog_topic_name) as reader:
+            ranges: dict[int, tuple[int, int]] = {}
+            for partition, (beginning, end) in (await reader.bounds(partitions)).items():
+                held = partition in self._local.partitions()
+                start = self._next.get(partition) if held else self._local.open(partition)
+                if start is None or not beginning <= start <= end:
+                    self._local.discard(partition)
+                    start = beginning
+                ranges[partition] = (start, end)
+            # Until all is read the old positions are no longer true: a replay cut short must start over.
+            self._next.clear()
+            count, outdated = await self._absorb(reader, ranges)
+            self._next = {partition: end for partition, (_, end) in ranges.items()}
+            await self._send_again(outdated)
+        log.info(
+            "table.replayed",
+            table=self.name,
+            partitions=len(partitions),
+            records=count,
+            seconds=round(time.monotonic() - started, 2),
+        )
+
+    async def answer_foreign_writes(self) -> None:
+        """Read what others have written to our partitions and send our state again where theirs is older.
+
+        A worker that was frozen and woke up flushes its last records after ours; compaction would keep
+        them. Our own acknowledged offsets, and the log's end while nothing is in flight, show it.
+        """
+        idle = [TP(self.changelog_topic_name, p) for p in self._next if not self._in_flight.get(p)]
+        ends = await self.app.consumer.highwaters(*idle) if idle else {}
+        for tp, end in ends.items():
+            expected = self._next.get(tp.partition)
+            if expected is not None and end > expected and not self._in_flight.get(tp.partition):
+                self._found_foreign(tp.partition, expected, end)
+                self._next[tp.partition] = end
+        if not self._foreign:
+            return
+        async with self._lock, ChangelogReader(self._settings, self.changelog_topic_name) as reader:
+            ranges = {partition: span for partition, span in self._foreign.items() if partition in self._next}
+            self._foreign.clear()
+            count, outdated = await self._absorb(reader, ranges)
+            await self._send_again(outdated)
+        log.warning("table.foreign_writes", table=self.name, ranges=ranges, records=count)
+
+    async def _absorb(
+        self, reader: ChangelogReader, ranges: dict[int, tuple[int, int]]
+    ) -> tuple[int, set[tuple[int, bytes]]]:
+        """Read the ranges into the store; returns the records read and the keys whose last record is outdated."""
+        outdated: set[tuple[int, bytes]] = set()
+
+        def absorb(record: ConsumerRecord[Any, Any]) -> None:
+            partition, key, read = record.partition, record.key, record.value
+            held = self._local.get(partition, key)
+            kept = self._keep(key, held, read, record.headers)
+            if kept != held:
+                self._local.put(partition, key, kept)
+            if kept == read:
+                outdated.discard((partition, key))
+            else:
+                outdated.add((partition, key))
+
+        count = await reader.read(ranges, absorb)
+        metrics.REPLAYED.labels(self.name).inc(count)
+        return count, outdated
+
+    async def _send_again(self, outdated: set[tuple[int, bytes]]) -> None:
+        for partition, key in outdated:
+            value = self._local.get(partition, key)
+            future = await self._send(partition, key, value, self._headers_of(key, value))
+            future.add_done_callback(stop_if_refused)
+        if outdated:
+            metrics.REEMITTED.labels(self.name).inc(len(outdated))
+            log.warning("table.sent_again", table=self.name, keys=len(outdated))
+
+    def _found_foreign(self, partition: int, start: int, end: int) -> None:
+        known = self._foreign.get(partition, (start, end))
+        self._foreign[partition] = (min(known[0], start), max(known[1], end))
+
+    def close_cleanly(self) -> None:
+        """Last act of a graceful stop, after every changelog record was acknowledged."""
+        unsettled = set(self._foreign) | {p for p, count in self._in_flight.items() if count}
+        self._local.close_cleanly({p: offset for p, offset in self._next.items() if p not in unsettled})
+
+    # -- what Faust would do itself -------------------------------------------------------------------
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:  # type: ignore[override]
+        """Every key and value of the partitions held, for inspection."""
+        for partition in sorted(self._local.partitions()):
+            yield from self._local.items(partition)
+
+    def __setitem__(self, key: bytes, value: bytes) -> NoReturn:
+        raise OutsideOfStream("Write with `await table.emit(event, key, value, headers)`")
+
+    def __delitem__(self, key: bytes) -> NoReturn:
+        raise OutsideOfStream("Delete with `await table.emit(event, key, None, headers)`")
+
+    def _new_store(self) -> NoReturn:
+        raise OutsideOfStream("Read with `table.lookup(event, key)`")
+
+    async def on_start(self) -> None:
+        """Nothing to start: the changelog topic is made by `cartstream topics apply`."""
+
+    async def on_rebalance(self, *_: Any) -> None:
+        """Partitions are opened and dropped by `replay`."""
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Nothing left to do after `replay`."""
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """None: Faust's own recovery is not used."""
+        return None

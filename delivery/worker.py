@@ -1,0 +1,111 @@
+"""Runs a Faust app as a process: logs, metrics, readiness, graceful stop, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+import structlog
+from prometheus_client import start_http_server
+
+from delivery.app import DeliveryApp
+from delivery.consumer import consumer_of
+from delivery.errors import fail_stop
+from delivery.liveness import Liveness
+
+log = structlog.get_logger(__name__)
+
+
+def run_worker(app: DeliveryApp) -> None:
+    """Run until SIGTERM or SIGINT, then stop gracefully and return.
+
+    Exits with code 75 when only a restart helps: a lost changelog record, a failed agent, a stalled
+    partition, a crashed consumer, a stop that takes longer than `stop_timeout_s`.
+    """
+    configure_logging()
+    asyncio.run(_run(app))
+
+
+async def _run(app: DeliveryApp) -> None:
+    settings = app.settings
+    if settings.ready_file:
+        settings.ready_file.unlink(missing_ok=True)
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port)
+    asked_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+
+    settings.datadir.mkdir(parents=True, exist_ok=True)
+    log.info("worker.starting", app=app.conf.id, settings=settings.model_dump(mode="json"))
+    tasks = [
+        asyncio.create_task(app.start(), name="app"),
+        asyncio.create_task(app._crashed.wait(), name="crash"),
+        asyncio.create_task(asked_to_stop.wait(), name="stop"),
+        asyncio.create_task(_work(app), name="work"),
+    ]
+    pending = set(tasks)
+    while not asked_to_stop.is_set():
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task.exception() or task.get_name() in ("crash", "work"):
+                fail_stop("worker.crashed", part=task.get_name(), reason=repr(app.crash_reason or task.exception()))
+    try:
+        await asyncio.wait_for(_stop(app), settings.stop_timeout_s)
+    except TimeoutError:
+        fail_stop("worker.stop_timed_out", seconds=settings.stop_timeout_s)
+    for task in pending:
+        task.cancel()
+
+
+async def _work(app: DeliveryApp) -> None:
+    """From the end of recovery on: report ready, watch liveness."""
+    while not app.tables.recovery.completed.is_set():
+        await asyncio.sleep(0.05)
+    if app.settings.ready_file:
+        app.settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
+        app.settings.ready_file.touch()
+    log.info("worker.ready", app=app.conf.id, partitions=len(consumer_of(app).ledger.partitions))
+    await Liveness(app).watch()
+
+
+async def _stop(app: DeliveryApp) -> None:
+    """Finish what is in progress, commit it, mark the stores as clean, then stop Faust."""
+    if app.settings.ready_file:
+        app.settings.ready_file.unlink(missing_ok=True)
+    consumer = consumer_of(app)
+    await consumer.ledger.settle(set(consumer.ledger.partitions))
+    if consumer.ledger.partitions:
+        await consumer.commit()
+        for table in app.changelog_tables():
+            table.close_cleanly()
+    await app.stop()
+    log.info("worker.stopped", app=app.conf.id)
+
+
+def configure_logging() -> None:
+    """structlog for everything, Faust's and aiokafka's own records from WARNING on. Lines of JSON unless on a terminal."""
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in ("faust", "mode", "aiokafka"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,96 @@
+"""How any process reaches Kafka: one settings class for plain aiokafka clients and for Faust."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from faust.types.auth import CredentialsT
+
+
+class KafkaSettings(BaseSettings):
+    """Address and credentials of the cluster, from `CARTSTREAM_KAFKA_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="CARTSTREAM_", extra="ignore", frozen=True)
+
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    """`host:port`, several separated by commas."""
+    kafka_tls: bool = False
+    kafka_tls_ca: Path | None = None
+    """CA bundle (PEM); without it the system's."""
+    kafka_tls_cert: Path | None = None
+    """Client certificate (PEM) for mutual TLS; needs `kafka_tls_key`."""
+    kafka_tls_key: Path | None = None
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _has_hosts_and_ports(cls, value: str) -> str:
+        servers = [server.strip() for server in value.split(",")]
+        for server in servers:
+            host, _, port = server.rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError(
+                    f"CARTSTREAM_KAFKA_BOOTSTRAP: {server!r} is no host:port, a right value is kafka-1:9092,kafka-2:9092"
+                )
+        return ",".join(servers)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> KafkaSettings:
+        if self.kafka_sasl_mechanism and not (self.kafka_sasl_username and self.kafka_sasl_password):
+            raise ValueError(
+                "CARTSTREAM_KAFKA_SASL_MECHANISM is set: set CARTSTREAM_KAFKA_SASL_USERNAME (e.g. cartstream) "
+                "and CARTSTREAM_KAFKA_SASL_PASSWORD too"
+            )
+        if (self.kafka_tls_cert is None) != (self.kafka_tls_key is None):
+            raise ValueError(
+                "CARTSTREAM_KAFKA_TLS_CERT and CARTSTREAM_KAFKA_TLS_KEY belong together, "
+                "e.g. /etc/cartstream/client.crt and /etc/cartstream/client.key"
+            )
+        return self
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The TLS context all clients share, or None without TLS."""
+        if not self.kafka_tls:
+            return None
+        context = ssl.create_default_context(cafile=str(self.kafka_tls_ca) if self.kafka_tls_ca else None)
+        if self.kafka_tls_cert and self.kafka_tls_key:
+            context.load_cert_chain(str(self.kafka_tls_cert), str(self.kafka_tls_key))
+        return context
+
+    def client_options(self) -> dict[str, Any]:
+        """Keyword arguments for any aiokafka client: `AIOKafkaProducer(**settings.client_options(), acks="all")`."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap,
+            "security_protocol": ("SASL_" if self.kafka_sasl_mechanism else "")
+            + ("SSL" if self.kafka_tls else "PLAINTEXT"),
+            "ssl_context": self.ssl_context(),
+        }
+        if self.kafka_sasl_mechanism and self.kafka_sasl_password:
+            options |= {
+                "sasl_mechanism": self.kafka_sasl_mechanism,
+                "sasl_plain_username": self.kafka_sasl_username,
+                "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
+            }
+        return options
+
+    def faust_credentials(self) -> CredentialsT | None:
+        """The same credentials as an object for Faust's `broker_credentials`, or None in the clear."""
+        import faust  # Only the Faust processes pay for the import.
+
+        context = self.ssl_context()
+        if self.kafka_sasl_mechanism and self.kafka_sasl_password:
+            return faust.SASLCredentials(
+                username=self.kafka_sasl_username,
+                password=self.kafka_sasl_password.get_secret_value(),
+                ssl_context=context,
+                mechanism=self.kafka_sasl_mechanism,
+            )
+        return faust.SSLCredentials(context=context) if context else None

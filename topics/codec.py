@@ -1,4 +1,4 @@
-"""JSON in and out of the topics. A record that cannot be read raises RecordError with a code and what is wrong."""
+"""JSON in and out of the topics; what cannot be read raises RecordError with a code and what is wrong."""
 
 from typing import Final, TypeVar
 
@@ -60,7 +60,8 @@ def decode_change(value: bytes | None) -> Change:
         raise RecordError(RecordErrorCode.BAD_VERSION, f"v is {change.v}, it must be 1 to {MAX_SAFE_INTEGER}")
     if not 1 <= len(change.delta) <= LIMITS.steps:
         raise RecordError(
-            RecordErrorCode.BAD_STEPS, f"delta has {len(change.delta)} steps, it must have 1 to {LIMITS.steps}"
+            RecordErrorCode.BAD_STEPS,
+            f"delta has {len(change.delta)} steps, it must have 1 to {LIMITS.steps}",
         )
     try:
         check_cart_id(change.cart_id)
@@ -118,7 +119,7 @@ def _explain(value: bytes, error: Exception) -> RecordError:
             if isinstance(kind, str) and kind not in KINDS:
                 return RecordError(
                     RecordErrorCode.UNKNOWN_KIND,
-                    f"step {position} is of kind {kind[:40]!r}: a newer version wrote it, replay it after an upgrade",
+                    f"step {position} is of kind {kind[:40]!r}: replay the record once this app knows it",
                 )
     return RecordError(RecordErrorCode.INVALID, str(error))
 

@@ -1,6 +1,14 @@
 """What the contract refuses: records nobody can read, topics that are not as they must be."""
 
+from __future__ import annotations
+
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from topics.plan import Difference
 
 
 class TopicsError(Exception):
@@ -29,9 +37,21 @@ class RecordError(TopicsError):
         super().__init__(f"{code}: {detail}")
 
 
-class TopicsDiffer(TopicsError):
-    """The cluster's topics are not what the registry says: `cartstream topics check` shows the differences."""
+class ClusterUnreachableError(TopicsError):
+    """The cluster did not answer; asking again later may help."""
 
 
-class TopicsRefused(TopicsError):
-    """The cluster refused to create or alter a topic."""
+class TopicsRefusedError(TopicsError):
+    """The cluster refused to create or alter a topic, or has not made it ready."""
+
+
+class TopicsDifferError(TopicsError):
+    """The cluster's topics are not as they must be, and `cartstream topics apply` may not change that."""
+
+    def __init__(self, differences: Sequence[Difference]) -> None:
+        self.differences = differences
+        lines = (
+            f"{diff.topic}: {diff.setting} is {diff.found}, expected {diff.expected}: {diff.advice}"
+            for diff in differences
+        )
+        super().__init__("; ".join(lines))

@@ -1,7 +1,7 @@
-"""Headers of the records: CloudEvents 1.0 in binary mode, the cart's version, and where a state was folded from.
+"""Headers of the records: CloudEvents 1.0 in binary mode, the cart's version, where a state was folded from.
 
-Written as in the CloudEvents Kafka protocol binding 1.0.2: `ce_` before each attribute, text in UTF-8. Everything
-that does not differ from record to record is made once, for the gateway writes them on every request.
+As in the CloudEvents Kafka protocol binding 1.0.2: `ce_` before each attribute, text in UTF-8. What does
+not differ from record to record is made once, for the gateway writes them on every request.
 """
 
 import re
@@ -25,6 +25,7 @@ SOURCE_PARTITION: Final = "source_partition"
 SOURCE_OFFSET: Final = "source_offset"
 TRACEPARENT: Final = "traceparent"
 
+_INTEGER: Final = re.compile(r"[0-9]{1,19}")
 _TAG: Final = re.compile(r"(\d{1,16})-(\d{1,16})-([0-9a-f]{12})")
 
 
@@ -48,10 +49,10 @@ _OF_PURGE_FLOOR: Final = _constant(COMPACTION, "cartstream.purge-floor.v1", sche
 def change_headers(
     cart_id: str, v: int, op_id: str, *, source: str = GATEWAY, traceparent: str | None = None
 ) -> Headers:
-    """Headers of a `cart-changed` record. They depend on the change alone: published again, it looks the same.
+    """Headers of a `cart-changed` record; they depend on the change alone.
 
-    `cart_version` is only the `v` of the operation: how many there were is for the fold to say. `source` names the
-    process that made the change, `traceparent` is a W3C Trace Context of the request.
+    `cart_version` is only the `v` of the operation: how many there were is for the fold to say. `source`
+    names the process that made the change, `traceparent` is a W3C Trace Context of the request.
     """
     headers = [
         *_of_change(source),
@@ -67,8 +68,8 @@ def change_headers(
 def cart_headers(cart_id: str, version: Version, source: tuple[int, int] | None) -> Headers:
     """Headers of a `carts` record; `source` is the (partition, offset) in `cart-changed` that it reflects.
 
-    A consumer that has read `carts` to its end goes on in `cart-changed` after the highest `source_offset` of each
-    partition. None: the state was emitted again, without a new change.
+    A consumer that has read `carts` to its end goes on in `cart-changed` after the highest `source_offset` of
+    each partition. None: the state was emitted again, without a new change.
     """
     return _state_headers(_OF_CART, cart_id, version, source)
 
@@ -167,7 +168,7 @@ def _text(value: bytes | None) -> str:
 
 
 def _parse_int(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() and len(text) < 20 else None
+    return int(text) if text is not None and _INTEGER.fullmatch(text) else None
 
 
 def _parse_time(text: str | None) -> datetime | None:

@@ -31,8 +31,8 @@ class PurgeFloor(msgspec.Struct, frozen=True):
 class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
     """The headers of a dead letter, as text; its key and value are those of the source record, byte for byte.
 
-    The headers of the source record are kept beside them. `error_code` is one of a fixed set per app, `error` a
-    sentence, `app` the consumer group that gave up.
+    The headers of the source record are kept beside them. `error_code` is one of a fixed set per app, `error`
+    a sentence, `app` the consumer group that gave up.
     """
 
     error_code: str

@@ -39,7 +39,7 @@ class RecordSpec(msgspec.Struct, frozen=True):
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One topic: the contract between who writes it and who reads it. Times in milliseconds, sizes in bytes."""
+    """One topic: the contract between its writers and readers. Times in milliseconds, sizes in bytes."""
 
     name: str
     key: str

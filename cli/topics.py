@@ -1,0 +1,134 @@
+"""`cartstream topics`: bring the topics to what the registry says, or check that they are."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from topics.apply import Applied, apply, check, errors_in
+from topics.errors import TopicsDifferError, TopicsError
+from topics.plan import Difference
+from topics.registry import PARTITIONS, TOPICS, TopicSpec
+from topics.settings import KafkaSettings
+
+T = TypeVar("T")
+
+
+class TopicsSettings(KafkaSettings):
+    """Where the cluster is and how its topics are laid out, from `CARTSTREAM_*`."""
+
+    partitions: int = Field(default=PARTITIONS, ge=1, le=4096)
+    """Of every topic; fixed once the topics exist."""
+    replication: int | None = Field(default=None, ge=1, le=15)
+    """Copies of every record; by default three, or as many as there are brokers."""
+
+
+@click.group()
+def topics() -> None:
+    """Create, alter and check the Kafka topics."""
+
+
+allow_single = click.option(
+    "--allow-single", is_flag=True, help="Accept fewer than three copies of each record: for development."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of tables.")
+
+
+@topics.command("apply")
+@allow_single
+@as_json
+def apply_command(*, allow_single: bool, as_json: bool) -> None:
+    """Create missing topics and alter settings that differ. Doing it again changes nothing."""
+    settings = TopicsSettings()
+    applied = _run(
+        apply(
+            settings,
+            partitions=settings.partitions,
+            replicas=settings.replication,
+            allow_single=allow_single,
+        )
+    )
+    if as_json:
+        _print_json(applied)
+    else:
+        _show_applied(Console(), applied, settings.partitions)
+
+
+@topics.command("check")
+@allow_single
+@as_json
+def check_command(*, allow_single: bool, as_json: bool) -> None:
+    """Compare the topics with the registry; exit 1 if something must be mended."""
+    settings = TopicsSettings()
+    differences = _run(
+        check(
+            settings,
+            partitions=settings.partitions,
+            replicas=settings.replication,
+            allow_single=allow_single,
+        )
+    )
+    errors = errors_in(differences)
+    if as_json:
+        _print_json({"ok": not errors, "differences": differences})
+    else:
+        console = Console()
+        if differences:
+            console.print(_table("Differences", differences))
+        console.print(
+            f"{len(TOPICS)} topics, {len(errors)} errors, {len(differences) - len(errors)} warnings"
+        )
+    if errors:
+        sys.exit(1)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except TopicsDifferError as error:
+        Console(stderr=True).print(_table("In the way", error.differences))
+        raise click.ClickException(
+            "nothing was changed; for development on one broker add --allow-single"
+        ) from error
+    except TopicsError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _show_applied(console: Console, applied: Applied, partitions: int) -> None:
+    if applied.created:
+        console.print(_topics_table([spec for spec in TOPICS if spec.name in applied.created], partitions))
+    if applied.altered:
+        console.print(_table("Settings altered", applied.altered))
+    if applied.warnings:
+        console.print(_table("Warnings", applied.warnings))
+    console.print(
+        f"{len(TOPICS)} topics ready: {len(applied.created)} created, {len(applied.altered)} settings altered"
+    )
+
+
+def _topics_table(specs: Sequence[TopicSpec], partitions: int) -> Table:
+    table = Table("topic", "key", "partitions", "cleanup", "written by", "for", title="Topics created")
+    for spec in specs:
+        table.add_row(spec.name, spec.key, str(partitions), spec.cleanup, spec.written_by, spec.purpose)
+    return table
+
+
+def _table(title: str, differences: Sequence[Difference]) -> Table:
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for diff in differences:
+        key: tuple[str, ...] = (diff.setting, diff.found, diff.expected, diff.severity, diff.advice)
+        alike.setdefault(key, []).append(diff.topic)
+    table = Table("topics", "setting", "found", "expected", "", "what to do", title=title)
+    for (setting, *rest), names in alike.items():
+        table.add_row("all" if len(names) == len(TOPICS) else "\n".join(names), setting, *rest)
+    return table
+
+
+def _print_json(document: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())

@@ -1,0 +1,123 @@
+"""Bring the topics of a cluster to what the registry says, or tell what differs."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from topics.cluster import cluster
+from topics.errors import TopicsDifferError
+from topics.plan import Difference, Severity, Wanted, fixed, merged_overrides, missing, outdated, unsafe
+from topics.registry import PARTITIONS, TOPICS, TopicSpec
+from topics.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+_LEADERS_WITHIN_SECONDS: Final = 30.0
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """What `apply` did: topics created, settings altered, and warnings that stay."""
+
+    created: list[str]
+    altered: list[Difference]
+    warnings: list[Difference]
+
+
+async def apply(
+    kafka: KafkaSettings,
+    *,
+    partitions: int = PARTITIONS,
+    replicas: int | None = None,
+    allow_single: bool = False,
+    specs: Sequence[TopicSpec] = TOPICS,
+) -> Applied:
+    """Create what is missing, alter settings that differ, and wait until every partition has a leader.
+
+    Doing it again changes nothing. TopicsDifferError before anything is written if a topic has another number
+    of partitions (it is never changed) or, without `allow_single`, if the cluster keeps fewer than three copies.
+    TopicsRefusedError if the cluster refuses, ClusterUnreachableError if it does not answer.
+    """
+    wanted = _wanted(partitions, replicas, allow_single=allow_single)
+    async with cluster(kafka) as connection:
+        observed = await connection.observe(specs)
+        _stop_at([*fixed(observed, specs, wanted), *_beyond_apply(unsafe(observed, specs, wanted))])
+        new = missing(observed, specs)
+        if new:
+            await connection.create(new, partitions=partitions, replicas=wanted.copies(observed))
+            log.info("topics.created", topics=[spec.name for spec in new], partitions=partitions)
+        altered = outdated(observed, specs)
+        if altered:
+            await connection.alter(
+                {
+                    name: merged_overrides(
+                        observed.topics[name],
+                        {diff.setting: diff.expected for diff in altered if diff.topic == name},
+                    )
+                    for name in sorted({diff.topic for diff in altered})
+                }
+            )
+            log.info(
+                "topics.altered",
+                settings=[f"{diff.topic}: {diff.setting}={diff.expected}" for diff in altered],
+            )
+        await connection.until_led(specs, partitions=partitions, seconds=_LEADERS_WITHIN_SECONDS)
+        after = await connection.observe(specs)
+    return Applied(
+        created=[spec.name for spec in new], altered=altered, warnings=unsafe(after, specs, wanted)
+    )
+
+
+async def check(
+    kafka: KafkaSettings,
+    *,
+    partitions: int = PARTITIONS,
+    replicas: int | None = None,
+    allow_single: bool = False,
+    specs: Sequence[TopicSpec] = TOPICS,
+) -> list[Difference]:
+    """Everything that is not as it must be; empty is good. Warnings (with `allow_single`) are no failure.
+
+    ClusterUnreachableError if the cluster does not answer.
+    """
+    wanted = _wanted(partitions, replicas, allow_single=allow_single)
+    async with cluster(kafka) as connection:
+        observed = await connection.observe(specs)
+    absent = [
+        Difference(
+            topic=spec.name,
+            setting="topic",
+            expected="exists",
+            found="missing",
+            advice="run `cartstream topics apply`",
+        )
+        for spec in missing(observed, specs)
+    ]
+    return [
+        *absent,
+        *fixed(observed, specs, wanted),
+        *outdated(observed, specs),
+        *unsafe(observed, specs, wanted),
+    ]
+
+
+def errors_in(differences: Sequence[Difference]) -> list[Difference]:
+    """The differences that must be mended."""
+    return [diff for diff in differences if diff.severity is Severity.ERROR]
+
+
+def _wanted(partitions: int, replicas: int | None, *, allow_single: bool) -> Wanted:
+    safety = Severity.WARNING if allow_single else Severity.ERROR
+    return Wanted(partitions=partitions, replicas=replicas, safety=safety)
+
+
+def _beyond_apply(differences: Sequence[Difference]) -> list[Difference]:
+    """What `apply` cannot mend; a setting that it is about to raise is no reason to stop."""
+    return [diff for diff in differences if diff.setting != "min.insync.replicas"]
+
+
+def _stop_at(differences: Sequence[Difference]) -> None:
+    errors = errors_in(differences)
+    if errors:
+        raise TopicsDifferError(errors)

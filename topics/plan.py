@@ -1,0 +1,175 @@
+"""What differs between the topics of a cluster and the registry. Pure."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from topics.registry import TopicSpec
+
+SAFE_IN_SYNC: Final = 2
+"""Copies that must have a record before it is acknowledged: with fewer it may be on one disk only."""
+
+SAFE_REPLICAS: Final = 3
+"""Copies of a record with which one broker may be down for repair while another one fails."""
+
+
+class Severity(StrEnum):
+    """Whether a difference must be mended before production traffic."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class ObservedTopic(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic as the cluster shows it: `configs` are all its settings, `overrides` those set on the topic."""
+
+    partitions: int
+    replicas: int
+    leaderless: tuple[int, ...] = ()
+    configs: dict[str, str]
+    overrides: dict[str, str] = {}
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """A cluster as far as its topics depend on it."""
+
+    brokers: int
+    auto_create: bool
+    topics: dict[str, ObservedTopic]
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """How the topics are laid out: partitions of each, copies of each (None: three, or as many as brokers).
+
+    `safety` says what a cluster that keeps too few copies is: an error, or in development a warning.
+    """
+
+    partitions: int
+    replicas: int | None = None
+    safety: Severity = Severity.ERROR
+
+    def copies(self, observed: Observed) -> int:
+        """Copies a new topic gets in this cluster."""
+        return self.replicas or min(SAFE_REPLICAS, observed.brokers)
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is not as it must be: where, what, and what to do."""
+
+    topic: str
+    setting: str
+    expected: str
+    found: str
+    severity: Severity = Severity.ERROR
+    advice: str
+
+
+def missing(observed: Observed, specs: Sequence[TopicSpec]) -> list[TopicSpec]:
+    """The topics the cluster does not have."""
+    return [spec for spec in specs if spec.name not in observed.topics]
+
+
+def outdated(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]:
+    """Settings of existing topics that `apply` changes."""
+    found = []
+    for spec in specs:
+        topic = observed.topics.get(spec.name)
+        if topic is None:
+            continue
+        for setting, expected in spec.configs(replicas=topic.replicas).items():
+            value = topic.configs.get(setting, "unknown to this broker")
+            if value != expected:
+                found.append(
+                    Difference(
+                        topic=spec.name,
+                        setting=setting,
+                        expected=expected,
+                        found=value,
+                        advice="run `cartstream topics apply`",
+                    )
+                )
+    return found
+
+
+def fixed(observed: Observed, specs: Sequence[TopicSpec], wanted: Wanted) -> list[Difference]:
+    """Differences that nothing but a decision of the operator can mend."""
+    found = []
+    for spec in specs:
+        topic = observed.topics.get(spec.name)
+        if topic is not None and topic.partitions != wanted.partitions:
+            found.append(
+                Difference(
+                    topic=spec.name,
+                    setting="partitions",
+                    expected=str(wanted.partitions),
+                    found=str(topic.partitions),
+                    advice="carts hash to partitions, so the number is fixed for the life of the topics: "
+                    f"set CARTSTREAM_PARTITIONS={topic.partitions}, or move to new topics",
+                )
+            )
+    return found
+
+
+def unsafe(observed: Observed, specs: Sequence[TopicSpec], wanted: Wanted) -> list[Difference]:
+    """Whatever lets the cluster lose a record that it has acknowledged, or invent a topic."""
+    copies = wanted.copies(observed)
+    found = []
+    if copies < SAFE_REPLICAS and missing(observed, specs):
+        found.append(
+            _unsafe(
+                "(cluster)",
+                "brokers",
+                f"at least {SAFE_REPLICAS}",
+                str(observed.brokers),
+                wanted,
+                "add brokers",
+            )
+        )
+    for spec in specs:
+        topic = observed.topics.get(spec.name)
+        if topic is not None:
+            found += _unsafe_topic(spec.name, topic, wanted)
+    if observed.auto_create:
+        advice = "set auto.create.topics.enable=false on the brokers: a misspelt topic must be an error"
+        found.append(_unsafe("(cluster)", "auto.create.topics.enable", "false", "true", wanted, advice))
+    return found
+
+
+def _unsafe_topic(name: str, topic: ObservedTopic, wanted: Wanted) -> list[Difference]:
+    found = []
+    in_sync = topic.configs.get("min.insync.replicas", "1")
+    if topic.replicas < SAFE_REPLICAS:
+        advice = "add replicas with kafka-reassign-partitions, or delete it while it is empty and apply again"
+        found.append(
+            _unsafe(name, "replication", f"at least {SAFE_REPLICAS}", str(topic.replicas), wanted, advice)
+        )
+    elif int(in_sync) < SAFE_IN_SYNC:
+        advice = "run `cartstream topics apply`"
+        found.append(
+            _unsafe(name, "min.insync.replicas", f"at least {SAFE_IN_SYNC}", in_sync, wanted, advice)
+        )
+    if topic.leaderless:
+        partitions = ", ".join(str(partition) for partition in topic.leaderless)
+        found.append(
+            Difference(
+                topic=name,
+                setting="leaders",
+                expected="one for each partition",
+                found=f"none for {partitions}",
+                advice="see whether the brokers that hold these partitions are running",
+            )
+        )
+    return found
+
+
+def _unsafe(topic: str, setting: str, expected: str, found: str, wanted: Wanted, advice: str) -> Difference:
+    return Difference(
+        topic=topic, setting=setting, expected=expected, found=found, severity=wanted.safety, advice=advice
+    )
+
+
+def merged_overrides(topic: ObservedTopic, changes: Mapping[str, str]) -> dict[str, str]:
+    """The overrides after `changes`: AlterConfigs replaces the whole set, what others have set must stay."""
+    return {**topic.overrides, **changes}

@@ -1,0 +1,103 @@
+"""The `carts` table: writes a batch in one guarded statement, over one connection that is renewed when it fails."""
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+import psycopg
+
+from sinks.postgres.batch import Batch, Deletion, Row
+from sinks.postgres.queries import query
+
+CONNECT_SECONDS: Final = 5
+WRITE_SECONDS: Final = 30
+"""A server that has not answered by then is taken for frozen: the batch is written again over a new connection."""
+
+_ROW: Final = Row.__struct_fields__
+_DELETION: Final = Deletion.__struct_fields__
+
+
+class CartsTable:
+    """Use it from one task. Writing is idempotent: a row never goes back to an older version."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: psycopg.AsyncConnection | None = None
+
+    async def write(self, batch: Batch) -> int:
+        """Write the batch, all or nothing; returns how many rows it changed (older ones change nothing).
+
+        Raises psycopg.Error or TimeoutError, after which the batch may or may not have been written.
+        """
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                connection = await self._connected()
+                if batch.rows and batch.deletions:
+                    async with connection.transaction():
+                        return await self._upsert(connection, batch.rows) + await self._delete(
+                            connection, batch.deletions
+                        )
+                if batch.deletions:
+                    return await self._delete(connection, batch.deletions)
+                return await self._upsert(connection, batch.rows) if batch.rows else 0
+        except (psycopg.OperationalError, TimeoutError):
+            await self.close()
+            raise
+
+    async def applied_migrations(self) -> set[int]:
+        """The migrations this database has. Raises psycopg.Error."""
+        async with asyncio.timeout(WRITE_SECONDS):
+            connection = await self._connected()
+            try:
+                rows = await (await connection.execute(query("applied_migrations"))).fetchall()
+            except psycopg.errors.UndefinedTable:
+                return set()
+            return {version for version, _name, _sha256 in rows}
+
+    async def close(self) -> None:
+        """Let the connection go, whatever it is doing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url,
+                # One statement is one transaction: no round trips for BEGIN and COMMIT.
+                autocommit=True,
+                connect_timeout=CONNECT_SECONDS,
+                application_name="cartstream-sink",
+                # The server gives up when this side does, so that no forgotten statement holds on to rows.
+                options=f"-c statement_timeout={WRITE_SECONDS}s -c client_connection_check_interval=5s",
+            )
+        return self._connection
+
+    async def _upsert(self, connection: psycopg.AsyncConnection, rows: list[Row]) -> int:
+        return (await connection.execute(query("upsert_carts"), _columns(rows, _ROW))).rowcount
+
+    async def _delete(self, connection: psycopg.AsyncConnection, deletions: list[Deletion]) -> int:
+        return (await connection.execute(query("delete_carts"), _columns(deletions, _DELETION))).rowcount
+
+
+def is_bad_data(error: BaseException) -> bool:
+    """Whether the rows are to blame, so that trying again cannot help: SQLSTATE classes 22, 23 and 54.
+
+    22 and 23 are psycopg's DataError and IntegrityError, which it also raises itself for what it cannot send.
+    54 is a value beyond a limit of the program.
+    """
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+        return True
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("54")
+
+
+def _columns(rows: list[Row] | list[Deletion], fields: tuple[str, ...]) -> dict[str, list[object]]:
+    return {field: [getattr(row, field) for row in rows] for field in fields}

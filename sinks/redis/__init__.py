@@ -1,0 +1,1 @@
+"""Carts back in Redis: restore what was lost, then follow the `carts` topic."""

@@ -1,0 +1,101 @@
+"""Reads a stretch of one Kafka partition to its end, outside any group, in fetches as large as they get."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final, Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from sinks.errors import ReadStalled
+from topics.settings import KafkaSettings
+
+FETCH_BYTES: Final = 8 * 1024 * 1024
+FETCH_WAIT_MS: Final = 100
+BATCH: Final = 500
+"""Records handed out at once: their work must not hold up the other partitions for long."""
+STALLED_SECONDS: Final = 30.0
+
+Record = ConsumerRecord[bytes, bytes]
+
+
+class StretchReader:
+    """An aiokafka consumer of its own for the partitions it is asked about. An async context."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._consumer = AIOKafkaConsumer(
+            **kafka.client_options(),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._consumer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+
+    async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """The first offset the log still has, and the one the next record will get."""
+        first = await self._consumer.beginning_offsets([partition])
+        end = await self._consumer.end_offsets([partition])
+        return first[partition], end[partition]
+
+    async def read(self, partition: TopicPartition, start: int, end: int) -> AsyncIterator[list[Record]]:
+        """The records from offset `start` to before `end`, in order, in lists of up to 500.
+
+        Offsets that compaction or retention has emptied are passed over. Raises ReadStalled if the broker does
+        not answer, aiokafka's KafkaError if it refuses.
+        """
+        if start >= end:
+            return
+        self._consumer.assign([partition])
+        self._consumer.seek(partition, start)
+        progress = _Progress(self._consumer, partition)
+        while (position := await self._consumer.position(partition)) < end:
+            found = await self._consumer.getmany(partition, timeout_ms=2 * FETCH_WAIT_MS, max_records=BATCH)
+            records = found.get(partition, [])
+            if records:
+                progress.moved()
+                yield records if records[-1].offset < end else [record for record in records if record.offset < end]
+            elif progress.nothing_is_left(end):
+                return
+            elif progress.stalled():
+                raise ReadStalled(partition.topic, partition.partition, position, end)
+
+
+class _Progress:
+    """Tells a log whose tail compaction has emptied from a broker that does not answer."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        self._consumer = consumer
+        self._partition = partition
+        self.moved()
+
+    def moved(self) -> None:
+        """Records were handed out."""
+        self._empty_answers = 0
+        self._answered = self._last_answer()
+        self._since = asyncio.get_running_loop().time()
+
+    def nothing_is_left(self, end: int) -> bool:
+        """Whether the broker has answered, twice, that there is nothing from here to beyond `end`.
+
+        Twice, because the records of an answer that came just now may still be on their way to `getmany`.
+        """
+        if (answered := self._last_answer()) != self._answered:
+            self._answered = answered
+            self._empty_answers += 1
+        return self._empty_answers > 1 and (self._consumer.highwater(self._partition) or 0) >= end
+
+    def stalled(self) -> bool:
+        """Whether the broker has been silent for too long."""
+        return asyncio.get_running_loop().time() - self._since > STALLED_SECONDS
+
+    def _last_answer(self) -> int | None:
+        return self._consumer.last_poll_timestamp(self._partition)

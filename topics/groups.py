@@ -1,0 +1,12 @@
+"""The consumer groups. A restore reads how far another process has got, so the names are shared."""
+
+from typing import Final
+
+COMPACTION: Final = "cartstream-compaction"
+"""Folds `cart-changed`; everything below its committed offset is in `carts`."""
+
+POSTGRES_SINK: Final = "cartstream-postgres"
+"""Writes `carts` into Postgres."""
+
+REDIS_SINK: Final = "cartstream-redis"
+"""Restores Redis and follows `carts`; its committed offsets only inform, its position is in Redis."""

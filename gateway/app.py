@@ -1,0 +1,34 @@
+"""The Sanic app of the gateway."""
+
+from typing import Any
+
+from sanic import Sanic
+
+from gateway import lifecycle
+from gateway.carts.routes import CartRoutes
+from gateway.operation import OperationRoutes
+from gateway.parts import Parts
+from gateway.problems import ProblemHandler
+from gateway.settings import GatewaySettings
+
+
+def create_app(settings: GatewaySettings) -> Sanic[Any, Any]:
+    """An app with all routes and listeners; it connects when its server starts."""
+    app: Sanic[Any, Any] = Sanic(
+        "cartstream-gateway", error_handler=ProblemHandler(), configure_logging=False
+    )
+    app.config.update(
+        {
+            "ACCESS_LOG": settings.access_log,
+            "REQUEST_MAX_SIZE": settings.body_bytes,
+            # The last resort: every wait of a request is bounded below it.
+            "RESPONSE_TIMEOUT": settings.request_deadline_s,
+            "GRACEFUL_SHUTDOWN_TIMEOUT": settings.stop_s,
+        }
+    )
+    parts = Parts.make(settings)
+    app.ctx.metrics = parts.metrics
+    CartRoutes(parts.carts).register(app)
+    OperationRoutes(parts.health, parts.metrics).register(app)
+    lifecycle.register(app, parts)
+    return app

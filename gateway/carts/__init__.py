@@ -1,0 +1,1 @@
+"""The routes of carts: what a request may say, what it does, what it answers."""

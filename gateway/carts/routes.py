@@ -1,0 +1,197 @@
+"""The HTTP routes of carts: parse, hand to the service, answer."""
+
+import re
+import secrets
+import time
+from random import getrandbits
+from typing import Any, Final
+from urllib.parse import unquote
+
+import msgspec
+from sanic import Request, Sanic
+from sanic.response import BaseHTTPResponse, HTTPResponse
+
+from carts.errors import InvalidIdentifier
+from carts.ids import check_cart_id, check_line_id
+from carts.operations import Clear, Remove
+from gateway import problems
+from gateway.carts.requests import (
+    ADD_ITEM,
+    PATCH_CART,
+    PATCH_ITEM,
+    PUT_ITEM,
+    MintedCart,
+    Steps,
+    add_step,
+    fingerprint,
+    patch_cart_steps,
+    patch_item_steps,
+    put_steps,
+)
+from gateway.carts.service import EMPTY_VERSION, CartService
+from gateway.conditions import (
+    DEFAULT_PREFERENCES,
+    Preferences,
+    first_attempt_us,
+    matches_weakly,
+    parse_entity_tags,
+    parse_idempotency_key,
+    parse_if_match,
+    parse_prefer,
+)
+from gateway.problems import Problem
+from gateway.replies import cart_response, durability_headers, not_modified
+from gateway.validation import check_media_type, decode
+from store import ChangeRequest
+from topics.headers import TRACEPARENT, Headers
+
+NEVER: Final = "-"
+"""An If-Match that no version satisfies: what weak tags come to under strong comparison."""
+
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_STALE: Final = (b"cart-freshness", b"stale")
+_REPLAYED: Final = (b"idempotency-replayed", b"true")
+
+
+class CartRoutes:
+    """Handlers of one app; `register` puts them into its router."""
+
+    def __init__(self, service: CartService) -> None:
+        self._service = service
+
+    def register(self, app: Sanic[Any, Any]) -> None:
+        """Add all routes of carts to `app`."""
+        app.add_route(self.mint, "/v1/carts", methods=["POST"], name="carts.mint")
+        app.add_route(self.read, "/v1/carts/<cart_id:str>", methods=["GET", "HEAD"], name="carts.read")
+        app.add_route(self.clear, "/v1/carts/<cart_id:str>", methods=["DELETE"], name="carts.clear")
+        app.add_route(self.patch, "/v1/carts/<cart_id:str>", methods=["PATCH"], name="carts.patch")
+        app.add_route(self.add, "/v1/carts/<cart_id:str>/items", methods=["POST"], name="items.add")
+        line = "/v1/carts/<cart_id:str>/items/<line_id:str>"
+        app.add_route(self.put_item, line, methods=["PUT"], name="items.put")
+        app.add_route(self.patch_item, line, methods=["PATCH"], name="items.patch")
+        app.add_route(self.remove_item, line, methods=["DELETE"], name="items.remove")
+
+    async def mint(self, request: Request) -> HTTPResponse:
+        """A new guest cart id and its token. Nothing is stored: an empty cart needs no place."""
+        token = secrets.token_urlsafe(24)
+        cart_id = f"guest:{token}"
+        return HTTPResponse(
+            msgspec.json.encode(MintedCart(cart_id, token)),
+            status=201,
+            content_type="application/json",
+            headers={
+                "location": f"/v1/carts/{cart_id}",
+                "etag": f'"{EMPTY_VERSION}"',
+                "cache-control": "private, no-store",
+            },
+        )
+
+    async def read(self, request: Request, cart_id: str) -> BaseHTTPResponse:
+        """The cart; one never written is empty, with version 0-0-000000000000."""
+        found = await self._service.read(_cart_id(cart_id))
+        condition = request.headers.get("if-none-match")
+        if condition is not None:
+            tags = parse_entity_tags("If-None-Match", condition)
+            if matches_weakly(tags, found.tag, found.tag != EMPTY_VERSION):
+                return not_modified(found.tag)
+        return cart_response(found.body, found.tag, [_STALE] if found.stale else [])
+
+    async def add(self, request: Request, cart_id: str) -> BaseHTTPResponse:
+        """Add pieces of a product."""
+        return await self._change(request, cart_id, (add_step(_body(request, ADD_ITEM)),), "items.add")
+
+    async def put_item(self, request: Request, cart_id: str, line_id: str) -> BaseHTTPResponse:
+        """Replace quantity and metadata of a line; 0 removes it."""
+        steps = put_steps(_line_id(line_id), _body(request, PUT_ITEM))
+        return await self._change(request, cart_id, steps, "items.put")
+
+    async def patch_item(self, request: Request, cart_id: str, line_id: str) -> BaseHTTPResponse:
+        """Change quantity, metadata or both of a line; quantity 0 removes it."""
+        steps = patch_item_steps(_line_id(line_id), _body(request, PATCH_ITEM))
+        return await self._change(request, cart_id, steps, "items.patch")
+
+    async def remove_item(self, request: Request, cart_id: str, line_id: str) -> BaseHTTPResponse:
+        """Remove a line; one that is not there is no error."""
+        return await self._change(request, cart_id, (Remove(_line_id(line_id)),), "items.remove")
+
+    async def patch(self, request: Request, cart_id: str) -> BaseHTTPResponse:
+        """Up to 100 operations, all or none."""
+        return await self._change(
+            request, cart_id, patch_cart_steps(_body(request, PATCH_CART)), "carts.patch"
+        )
+
+    async def clear(self, request: Request, cart_id: str) -> BaseHTTPResponse:
+        """Remove all lines; the metadata stays."""
+        return await self._change(request, cart_id, (Clear(),), "carts.clear")
+
+    async def _change(self, request: Request, cart_id: str, steps: Steps, cause: str) -> BaseHTTPResponse:
+        headers = request.headers
+        arrival_us = time.time_ns() // 1000
+        prefer = headers.getall("prefer", None)
+        wishes = parse_prefer(",".join(prefer)) if prefer else DEFAULT_PREFERENCES
+        key = headers.get("idempotency-key")
+        if key is None:
+            op_id, first_seen_us, mark = "%032x" % getrandbits(128), arrival_us, ""
+        else:
+            op_id = parse_idempotency_key(key)
+            first_seen_us = min(arrival_us, first_attempt_us(op_id) or arrival_us)
+            mark = fingerprint(steps)
+        tags = parse_if_match(headers.get("if-match"))
+        changed = await self._service.change(
+            ChangeRequest(
+                cart_id=_cart_id(cart_id),
+                op_id=op_id,
+                fingerprint=mark,
+                steps=steps,
+                first_seen_us=first_seen_us,
+                if_match=None if tags is None else " ".join(tags) or NEVER,
+                minimal=wishes.minimal,
+                cause=cause,
+            ),
+            wishes,
+            _trace(headers),
+        )
+        further = durability_headers(changed.reached, _applied(wishes), changed.receipt)
+        if changed.replayed:
+            further.append(_REPLAYED)
+        return cart_response(changed.body, changed.tag, further)
+
+
+def _body(request: Request, decoder: "msgspec.json.Decoder[Any]") -> Any:
+    check_media_type(request.headers.get("content-type"))
+    return decode(decoder, request.body)
+
+
+def _applied(wishes: Preferences) -> str:
+    return (", handling=strict" if wishes.strict else "") + (", return=minimal" if wishes.minimal else "")
+
+
+def _trace(headers: Any) -> Headers:
+    """What ties the record to the request: W3C Trace Context and the caller's request id, if they are well-formed."""
+    trace: Headers = []
+    traceparent = headers.get(TRACEPARENT)
+    if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
+        trace.append((TRACEPARENT, traceparent.encode()))
+    request_id = headers.get("x-request-id")
+    if request_id is not None and _REQUEST_ID.fullmatch(request_id):
+        trace.append(("request_id", request_id.encode()))
+    return trace
+
+
+def _cart_id(value: str) -> str:
+    try:
+        return check_cart_id(unquote(value) if "%" in value else value)
+    except InvalidIdentifier as error:
+        raise Problem(
+            problems.INVALID_IDENTIFIER, f"The cart id in the path is not valid: {error.advice}."
+        ) from error
+
+
+def _line_id(value: str) -> str:
+    try:
+        return check_line_id(unquote(value) if "%" in value else value)
+    except InvalidIdentifier as error:
+        raise Problem(
+            problems.INVALID_IDENTIFIER, f"The line id in the path is not valid: {error.advice}."
+        ) from error

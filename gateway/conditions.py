@@ -1,0 +1,131 @@
+"""Request headers that set conditions and wishes: If-Match, If-None-Match, Prefer, Idempotency-Key. Pure parsing."""
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from carts.errors import InvalidIdentifier
+from carts.ids import check_op_id
+from gateway.problems import INVALID_HEADER, Problem
+
+_ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_SEPARATOR: Final = re.compile(r"[ \t]*,[ \t,]*")
+_UUID7: Final = re.compile(
+    r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
+)
+_PREFERENCE: Final = re.compile(
+    r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([!#$%&\'*+.^_`|~0-9A-Za-z-]*)))?[^,]*(?:,|$)'
+)
+
+ANY: Final = "*"
+
+
+class Durability(StrEnum):
+    """How far a change has got when the reply leaves; each includes the ones before."""
+
+    REDIS = "redis"
+    KAFKA = "kafka"
+    POSTGRES = "postgres"
+
+
+class Preferences(msgspec.Struct, frozen=True):
+    """What `Prefer` (RFC 7240) asks for."""
+
+    durability: Durability = Durability.KAFKA
+    strict: bool = False
+    minimal: bool = False
+
+
+DEFAULT_PREFERENCES: Final = Preferences()
+
+
+class EntityTags(msgspec.Struct, frozen=True):
+    """The parsed value of If-Match or If-None-Match: `*`, or strong and weak opaque tags."""
+
+    any: bool
+    strong: Sequence[str] = ()
+    weak: Sequence[str] = ()
+
+
+def parse_entity_tags(name: str, value: str) -> EntityTags:
+    """Parse a list of entity tags or `*` (RFC 9110, 13.1). Raises Problem on anything else."""
+    text = value.strip(" \t,")
+    if text == ANY:
+        return EntityTags(any=True)
+    strong: list[str] = []
+    weak: list[str] = []
+    position = 0
+    while position < len(text):
+        found = _ENTITY_TAG.match(text, position)
+        if found is None:
+            break
+        (weak if found[1] else strong).append(found[2])
+        position = found.end()
+        separator = _SEPARATOR.match(text, position)
+        if separator is None:
+            break
+        position = separator.end()
+    if not text or position != len(text):
+        raise Problem(
+            INVALID_HEADER,
+            f'{name} must be "*" or a list of quoted entity tags; send back the ETag of the cart as it came, with its quotes.',
+        )
+    return EntityTags(False, tuple(strong), tuple(weak))
+
+
+def matches_weakly(tags: EntityTags, tag: str, exists: bool) -> bool:
+    """Weak comparison, the one of If-None-Match. `exists`: `*` matches any cart that was ever written."""
+    return exists if tags.any else tag in tags.strong or tag in tags.weak
+
+
+def parse_if_match(value: str | None) -> tuple[str, ...] | None:
+    """The opaque tags that satisfy If-Match (strong comparison: weak ones never do), `("*",)`, or none without it."""
+    if value is None:
+        return None
+    tags = parse_entity_tags("If-Match", value)
+    return (ANY,) if tags.any else tuple(tags.strong)
+
+
+def parse_prefer(value: str | None) -> Preferences:
+    """What `Prefer` asks for; unknown preferences are ignored, as RFC 7240 wants, and the first of a name counts."""
+    if not value:
+        return DEFAULT_PREFERENCES
+    wishes: dict[str, str] = {}
+    # `;` separates parameters in RFC 7240; `durability=kafka; handling=strict` is too common a mistake to ignore.
+    for found in _PREFERENCE.finditer(value.replace(";", ",")):
+        quoted, token = found[2], found[3]
+        wishes.setdefault(found[1].lower(), (quoted if quoted is not None else token or "").lower())
+    wanted = wishes.get("durability", Durability.KAFKA)
+    if wanted not in set(Durability):
+        raise Problem(
+            INVALID_HEADER, f"Prefer: durability={wanted[:40]} is not known; use redis, kafka or postgres."
+        )
+    return Preferences(
+        durability=Durability(wanted),
+        strict=wishes.get("handling") == "strict",
+        minimal=wishes.get("return") == "minimal",
+    )
+
+
+def parse_idempotency_key(value: str) -> str:
+    """The operation id that the client chose. Raises Problem if it is not one.
+
+    The header is a Structured Field string in the IETF draft (quoted) and a bare token in most of the world: both
+    are taken, and mean the same.
+    """
+    key = value.strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    try:
+        return check_op_id(key)
+    except InvalidIdentifier as error:
+        raise Problem(INVALID_HEADER, f"Idempotency-Key is not valid: {error.advice}.") from error
+
+
+def first_attempt_us(op_id: str) -> int | None:
+    """Microseconds of the first attempt when the key is a UUIDv7 (RFC 9562: it starts with its Unix milliseconds)."""
+    found = _UUID7.fullmatch(op_id)
+    return int(found[1] + found[2], 16) * 1000 if found else None

@@ -1,0 +1,109 @@
+"""What Postgres knows of a cart that Redis lacks: the gateway's only look into the database."""
+
+import time
+from collections import OrderedDict
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from carts.state import State
+from gateway.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_STATE_OF: Final = "SELECT state::text FROM carts WHERE cart_id = %s"
+_QUERY_TIMEOUT_MS: Final = 1500
+
+_decoder: Final = msgspec.json.Decoder(State)
+
+
+class DatabaseUnavailable(Exception):
+    """Postgres did not answer in time: whether there is a row is unknown. A retry can help."""
+
+
+class Hydration:
+    """Reads whole states from the sink's rows, and remembers for a moment which carts have none.
+
+    The memory is safe: a cart born since is in Redis, and a copy that Redis lost is restored before the partition
+    is ready again.
+    """
+
+    def __init__(
+        self, postgres_url: str, pool_size: int, memory_s: float, memory_size: int, metrics: Metrics
+    ) -> None:
+        self._memory_s = memory_s
+        self._memory_size = memory_size
+        self._absent: OrderedDict[str, float] = OrderedDict()
+        self._outcomes = metrics.hydrations
+        self._pool = AsyncConnectionPool(
+            postgres_url,
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            timeout=1.0,
+            reconnect_timeout=0.0,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": 2,
+                "options": f"-c statement_timeout={_QUERY_TIMEOUT_MS}",
+                "application_name": "cartstream-gateway",
+            },
+        )
+
+    async def __aenter__(self) -> Self:
+        # No wait: the gateway serves carts that are in Redis while Postgres is away.
+        await self._pool.open(wait=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    async def find(self, cart_id: str) -> State | None:
+        """The state in the cart's row, none without a row. Raises DatabaseUnavailable."""
+        expires = self._absent.get(cart_id)
+        if expires is not None and expires > time.monotonic():
+            self._outcomes.labels("remembered").inc()
+            return None
+        state = await self._read(cart_id)
+        self._outcomes.labels("none" if state is None else "row").inc()
+        if state is None:
+            self._remember(cart_id)
+        return state
+
+    async def contains(self, cart_id: str, v: int, op_id: str) -> bool:
+        """Whether the row has the operation: in its window, or at or below its floor. Raises DatabaseUnavailable."""
+        state = await self._read(cart_id)
+        return state is not None and (
+            v <= state.floor or any(op.op_id == op_id and op.v >= v for op in state.ops)
+        )
+
+    async def answers(self) -> bool:
+        """Whether Postgres answers a query now."""
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute("SELECT 1")
+        except (psycopg.Error, PoolTimeout):
+            return False
+        return True
+
+    async def _read(self, cart_id: str) -> State | None:
+        try:
+            async with self._pool.connection() as connection:
+                row = await (await connection.execute(_STATE_OF, (cart_id,))).fetchone()
+        except (psycopg.Error, PoolTimeout) as error:
+            self._outcomes.labels("failed").inc()
+            log.warning("hydration.failed", error=repr(error))
+            raise DatabaseUnavailable(str(error)) from error
+        return _decoder.decode(row[0]) if row else None
+
+    def _remember(self, cart_id: str) -> None:
+        self._absent[cart_id] = time.monotonic() + self._memory_s
+        self._absent.move_to_end(cart_id)
+        if len(self._absent) > self._memory_size:
+            self._absent.popitem(last=False)

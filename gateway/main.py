@@ -1,0 +1,38 @@
+"""The gateway process: settings, log, server."""
+
+import logging
+import sys
+
+import structlog
+
+from gateway.app import create_app
+from gateway.settings import GatewaySettings, SettingsError
+
+log = structlog.get_logger(__name__)
+
+
+def run() -> None:
+    """Serve until SIGTERM or SIGINT. Exits with 2 when a setting is wrong, naming it on stderr."""
+    try:
+        settings = GatewaySettings.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
+    )
+    log.info("gateway.settings", **settings.shown())
+    log.warning("gateway.open", mode="development", meaning="every caller may read and change every cart")
+    app = create_app(settings)
+    # One process, one loop: Sanic's own manager, for several workers, starts processes that call create_app each.
+    app.run(
+        host=settings.gateway_host,
+        port=settings.gateway_port,
+        single_process=True,
+        access_log=settings.access_log,
+        motd=False,
+    )
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,75 @@
+"""Every metric of the gateway, in one place."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of its own: two gateways can live in one test."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.changes = Counter(
+            "cartstream_gateway_changes_total",
+            "Changes answered, by the durability reached when the reply left",
+            ["durability"],
+            registry=self.registry,
+        )
+        self.replays = Counter(
+            "cartstream_gateway_replays_total",
+            "Retries recognised by their Idempotency-Key",
+            registry=self.registry,
+        )
+        self.reads = Counter(
+            "cartstream_gateway_reads_total",
+            "Carts read, by where the copy came from",
+            ["source"],
+            registry=self.registry,
+        )
+        self.problems = Counter(
+            "cartstream_gateway_problems_total", "Errors answered, by type", ["type"], registry=self.registry
+        )
+        self.change_seconds = Histogram(
+            "cartstream_gateway_change_seconds",
+            "From the parsed request to the reply of a change",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.hydrations = Counter(
+            "cartstream_gateway_hydrations_total",
+            "Look-ups in Postgres of carts that Redis lacks, by outcome (row, none, remembered, failed)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.published = Counter(
+            "cartstream_gateway_published_total",
+            "Records acknowledged by Kafka, by who published them",
+            ["publisher"],
+            registry=self.registry,
+        )
+        self.publish_failures = Counter(
+            "cartstream_gateway_publish_failures_total",
+            "Records not acknowledged, by error; the sweeper publishes them again",
+            ["error"],
+            registry=self.registry,
+        )
+        self.breaker_open = Gauge(
+            "cartstream_gateway_kafka_breaker_open",
+            "1 while changes are answered without waiting for Kafka",
+            registry=self.registry,
+        )
+        self.outbox_entries = Gauge(
+            "cartstream_gateway_outbox_entries",
+            "Entries of all outboxes when the sweeper last looked",
+            registry=self.registry,
+        )
+        self.removal_failures = Counter(
+            "cartstream_gateway_outbox_removal_failures_total",
+            "Batches of published entries that could not be removed; they are published again",
+            registry=self.registry,
+        )
+
+    def exposition(self) -> bytes:
+        """All values in Prometheus's text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,196 @@
+"""Problem details (RFC 9457) for every error the gateway answers: one table of types, one way to render them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+from sanic import Request
+from sanic.exceptions import (
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    RequestTimeout,
+    SanicException,
+    ServiceUnavailable,
+)
+from sanic.handlers import ErrorHandler
+from sanic.response import HTTPResponse
+
+from store import StoreError
+
+log = structlog.get_logger(__name__)
+
+CONTENT_TYPE: Final = "application/problem+json"
+
+
+class ProblemType(msgspec.Struct, frozen=True):
+    """A kind of error: its `type` URI is `/problems/<slug>` and never changes."""
+
+    slug: str
+    status: int
+    title: str
+
+    @property
+    def uri(self) -> str:
+        """The stable `type` member."""
+        return f"/problems/{self.slug}"
+
+
+MALFORMED_REQUEST: Final = ProblemType("malformed-request", 400, "The request is malformed")
+MALFORMED_JSON: Final = ProblemType("malformed-json", 400, "The body is not JSON")
+INVALID_HEADER: Final = ProblemType("invalid-header", 400, "A request header is not valid")
+INVALID_IDENTIFIER: Final = ProblemType("invalid-identifier", 400, "An identifier in the path is not valid")
+NOT_FOUND: Final = ProblemType("not-found", 404, "There is nothing at this address")
+LINE_NOT_FOUND: Final = ProblemType("line-not-found", 404, "The cart has no such line")
+METHOD_NOT_ALLOWED: Final = ProblemType("method-not-allowed", 405, "The address does not know this method")
+REQUEST_TIMEOUT: Final = ProblemType("request-timeout", 408, "The request took too long to arrive")
+MERGED: Final = ProblemType("cart-merged", 409, "The cart has become part of another one")
+CLAIMED: Final = ProblemType("cart-claimed", 409, "The cart is being merged into another one")
+TOO_OLD: Final = ProblemType("request-too-old", 409, "The first attempt of this request is too long ago")
+PRECONDITION_FAILED: Final = ProblemType("precondition-failed", 412, "The cart has changed")
+BODY_TOO_LARGE: Final = ProblemType("body-too-large", 413, "The body is too large")
+UNSUPPORTED_MEDIA_TYPE: Final = ProblemType(
+    "unsupported-media-type", 415, "The body has the wrong media type"
+)
+INVALID_BODY: Final = ProblemType("invalid-body", 422, "The body does not follow its schema")
+KEY_REUSED: Final = ProblemType(
+    "idempotency-key-reused", 422, "The Idempotency-Key belongs to another request"
+)
+LIMIT_EXCEEDED: Final = ProblemType("limit-exceeded", 422, "The cart would outgrow a limit")
+CURRENCY_MISMATCH: Final = ProblemType("currency-mismatch", 422, "A cart has one currency")
+TOO_MANY_CHANGES: Final = ProblemType("too-many-changes", 429, "The cart changes too often")
+INTERNAL_ERROR: Final = ProblemType("internal-error", 500, "The gateway failed")
+RESTORING: Final = ProblemType("restoring", 503, "The cart's partition is being restored")
+OUTBOX_FULL: Final = ProblemType("outbox-full", 503, "Too many changes wait for Kafka")
+DURABILITY_NOT_REACHED: Final = ProblemType(
+    "durability-not-reached", 503, "The wanted durability was not reached"
+)
+STORE_UNAVAILABLE: Final = ProblemType("store-unavailable", 503, "The live store does not answer")
+DATABASE_UNAVAILABLE: Final = ProblemType("database-unavailable", 503, "The database does not answer")
+DEADLINE_EXCEEDED: Final = ProblemType("deadline-exceeded", 503, "The request took too long")
+UNAVAILABLE: Final = ProblemType("unavailable", 503, "The gateway cannot serve the request now")
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What is wrong at one place of the body; `pointer` is a JSON Pointer (RFC 6901)."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Exception):
+    """An error for the caller. `detail` says what to do; `extra` are members of the type's own."""
+
+    def __init__(
+        self,
+        kind: ProblemType,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.detail = detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
+        super().__init__(detail)
+
+    def body(self) -> bytes:
+        """The JSON document of RFC 9457."""
+        document: dict[str, Any] = {
+            "type": self.kind.uri,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = self.errors
+        return msgspec.json.encode(document | self.extra)
+
+    def response(self) -> HTTPResponse:
+        """The response that carries the problem."""
+        return HTTPResponse(
+            self.body(),
+            status=self.kind.status,
+            headers={"cache-control": "no-store", **self.headers},
+            content_type=CONTENT_TYPE,
+        )
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The header that tells when to try again, in whole seconds (RFC 9110, 10.2.3)."""
+    return {"retry-after": str(max(1, round(seconds)))}
+
+
+class ProblemHandler(ErrorHandler):
+    """Sanic's error handler, answering problems whatever was raised and wherever."""
+
+    def default(self, request: Request, exception: Exception) -> HTTPResponse:
+        """The response to any exception that reached Sanic."""
+        problem = exception if isinstance(exception, Problem) else _problem_of(request, exception)
+        request.app.ctx.metrics.problems.labels(problem.kind.slug).inc()
+        return problem.response()
+
+
+def _problem_of(request: Request, exception: Exception) -> Problem:
+    match exception:
+        case StoreError() if exception.retriable:
+            happened = (
+                "Nothing was changed"
+                if exception.outcome_known
+                else "The change may or may not have been made"
+            )
+            return Problem(
+                STORE_UNAVAILABLE,
+                f"Redis did not do it ({type(exception).__name__}). {happened}; "
+                "send the request again with the same Idempotency-Key.",
+                headers=retry_after(1),
+            )
+        case MethodNotAllowed():
+            allowed = (exception.headers or {}).get("Allow", "")
+            return Problem(
+                METHOD_NOT_ALLOWED,
+                f"{request.method} is not possible here; use one of: {allowed}.",
+                headers={"allow": allowed},
+            )
+        case NotFound():
+            return Problem(
+                NOT_FOUND, f"No route leads to {request.path[:200]}; /openapi.json lists all of them."
+            )
+        case PayloadTooLarge():
+            bound = request.app.config.REQUEST_MAX_SIZE
+            return Problem(
+                BODY_TOO_LARGE,
+                f"Send at most {bound} bytes of body and 8 KiB of headers; split a large change into several.",
+            )
+        case RequestTimeout():
+            return Problem(
+                REQUEST_TIMEOUT, "The whole request did not arrive in time; send it again without pauses."
+            )
+        case ServiceUnavailable():
+            return Problem(
+                DEADLINE_EXCEEDED,
+                "The request passed its deadline, and a change it asked for may or may not have been made; "
+                "send it again with the same Idempotency-Key.",
+                headers=retry_after(1),
+            )
+        case BadRequest():
+            return Problem(
+                MALFORMED_REQUEST,
+                f"The request is not valid HTTP/1.1 ({exception}); check its first line and headers.",
+            )
+        case SanicException() if 400 <= exception.status_code < 500:
+            return Problem(
+                ProblemType(MALFORMED_REQUEST.slug, exception.status_code, MALFORMED_REQUEST.title),
+                f"{exception}; change the request, sending it again will not help.",
+            )
+    log.error("gateway.request_failed", method=request.method, path=request.path, exc_info=exception)
+    return Problem(
+        INTERNAL_ERROR,
+        "An error of the gateway, not of the request; it is in the gateway's log. "
+        "Sending the request again with the same Idempotency-Key is safe.",
+    )

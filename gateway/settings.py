@@ -1,0 +1,94 @@
+"""The gateway's settings, each from `CARTSTREAM_<NAME>`; a wrong one stops the start and says how a right one looks."""
+
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+
+from store import RedisSettings
+from topics.settings import KafkaSettings
+
+PREFIX = "CARTSTREAM_"
+
+
+class SettingsError(Exception):
+    """The environment holds a wrong setting; the message names the variable and shows a right value."""
+
+
+class GatewaySettings(KafkaSettings, RedisSettings):
+    """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
+
+    gateway_host: str = Field("127.0.0.1", examples=["0.0.0.0"], description="address to listen on")
+    gateway_port: int = Field(8000, ge=1, le=65535, examples=[8000])
+    postgres_url: SecretStr = Field(
+        SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),
+        examples=["postgresql://cartstream:password@postgres:5432/cartstream"],
+    )
+    ready_file: Path | None = Field(
+        None, examples=["/run/cartstream/ready"], description="touched while serving"
+    )
+    access_log: bool = Field(False, examples=[False], description="one line per request; costs throughput")
+
+    body_bytes: int = Field(
+        256 * 1024, ge=1024, le=1_000_000, examples=[262144], description="largest request body"
+    )
+    request_deadline_s: float = Field(5.0, gt=0, le=60, examples=[5], description="no request outlives it")
+    publish_wait_s: float = Field(
+        2.0, gt=0, le=10, examples=[2], description="wait for Kafka before saying redis"
+    )
+    restore_wait_s: float = Field(2.0, ge=0, le=30, examples=[2], description="a write waits for a restore")
+    drain_s: float = Field(2.0, ge=0, le=300, examples=[2], description="serving on after SIGTERM, not ready")
+    stop_s: float = Field(
+        10.0, gt=0, le=300, examples=[10], description="for requests in flight to end when stopping"
+    )
+
+    sweep_interval_s: float = Field(
+        0.5, gt=0, le=60, examples=[0.5], description="pause between looks at the outboxes"
+    )
+    sweep_age_s: float = Field(
+        1.0, gt=0, le=60, examples=[1], description="an outbox entry older is published again"
+    )
+    postgres_pool: int = Field(4, ge=1, le=100, examples=[4], description="connections for hydration")
+    negative_cache_s: float = Field(
+        5.0, ge=0, le=60, examples=[5], description="memory of carts that Postgres lacks"
+    )
+    negative_cache_size: int = Field(100_000, ge=1, examples=[100000])
+
+    @field_validator("postgres_url")
+    @classmethod
+    def _is_a_postgres_address(cls, value: SecretStr) -> SecretStr:
+        if urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("must start with postgresql://")
+        return value
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this environment. Raises SettingsError naming each wrong variable and a right value."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(_complaint(cls, detail) for detail in error.errors())) from error
+
+    def shown(self) -> dict[str, Any]:
+        """Every setting as it may stand in a log: passwords masked."""
+        values = self.model_dump(mode="json")
+        values["redis_url"] = _masked(self.redis_url)
+        values["postgres_url"] = _masked(self.postgres_url.get_secret_value())
+        return values
+
+
+def _complaint(cls: type[GatewaySettings], detail: Any) -> str:
+    if not detail["loc"]:
+        return str(detail["msg"])
+    name = str(detail["loc"][0])
+    field = cls.model_fields[name]
+    example = (field.examples or [field.default])[0]
+    return f"{PREFIX}{name.upper()}: {detail['msg']}. A right value: {PREFIX}{name.upper()}={example}"
+
+
+def _masked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))

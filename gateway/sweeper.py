@@ -1,0 +1,123 @@
+"""Publish what stayed in the outboxes: the part of the promise that survives a killed or frozen gateway.
+
+Each gateway sweeps; a lease in Redis gives every partition to one of them. Entries go out in their order, each within
+the publish deadline of being read and stamped with the time of reading. Publishing one twice is harmless.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+
+from carts.limits import TIMING, Timing
+from gateway.metrics import Metrics
+from gateway.publisher import Publisher, Record
+from store import CartStore, OutboxEntry, StoreError
+from topics.headers import change_headers
+
+log = structlog.get_logger(__name__)
+
+_BATCH: Final = 200
+_LEASE_MS: Final = 15_000
+"""Longer than one batch can take, so that two sweepers seldom do the same work."""
+
+
+class Sweeper:
+    """Sweeps all partitions whose lease it gets, and tells requests that wait for their entry."""
+
+    def __init__(
+        self,
+        store: CartStore,
+        publisher: Publisher,
+        metrics: Metrics,
+        *,
+        owner: str,
+        interval_s: float,
+        age_s: float,
+        timing: Timing = TIMING,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._metrics = metrics
+        self._owner = owner
+        self._interval_s = interval_s
+        self._age_us = int(age_s * 1_000_000)
+        self._timing = timing
+        self._waiting: dict[tuple[int, str], asyncio.Future[int]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Sweep in the background from now on."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop at once: whatever is left belongs to the next sweeper."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def is_backlog(self, oldest_us: int) -> bool:
+        """Whether the partition's oldest entry (its age in microseconds) is so old that nothing may overtake it."""
+        return oldest_us > self._timing.publish_deadline_us
+
+    async def wait(self, partition: int, outbox_id: str, timeout_s: float) -> int | None:
+        """The offset of this entry once this sweeper has published it; None when that takes longer than the timeout."""
+        key = (partition, outbox_id)
+        future = self._waiting.setdefault(key, asyncio.get_running_loop().create_future())
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), timeout_s)
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting.pop(key, None)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._sweep()
+            except StoreError as error:
+                log.warning("sweeper.store_failed", error=repr(error))
+            await asyncio.sleep(self._interval_s)
+
+    async def _sweep(self) -> None:
+        depths = await self._store.outbox_depths()
+        self._metrics.outbox_entries.set(sum(depth.entries for depth in depths))
+        overdue = [depth.partition for depth in depths if depth.entries and depth.oldest_us >= self._age_us]
+        await asyncio.gather(*(self._sweep_partition(partition) for partition in overdue))
+
+    async def _sweep_partition(self, partition: int) -> None:
+        after = "0-0"
+        while await self._store.acquire_sweeper(partition, self._owner, _LEASE_MS):
+            entries = await self._store.outbox_read(partition, after, _BATCH, self._age_us)
+            if not entries or not await self._publish(partition, entries):
+                return
+            after = entries[-1].id
+
+    async def _publish(self, partition: int, entries: list[OutboxEntry]) -> bool:
+        read_ms = time.time_ns() // 1_000_000
+        records = [_record(entry, read_ms) for entry in entries]
+        offsets = await self._publisher.republish(partition, records)
+        published = 0
+        for entry, offset in zip(entries, offsets, strict=True):
+            if offset is None:
+                continue
+            published += 1
+            waiting = self._waiting.get((partition, entry.id))
+            if waiting is not None and not waiting.done():
+                waiting.set_result(offset)
+        self._metrics.published.labels("sweeper").inc(published)
+        if published:
+            log.info("sweeper.published", partition=partition, records=published)
+        return published == len(entries)
+
+
+def _record(entry: OutboxEntry, timestamp: int) -> Record:
+    return Record(
+        key=entry.cart_id.encode(),
+        value=entry.event,
+        timestamp=timestamp,
+        headers=change_headers(entry.cart_id, entry.v, entry.op_id),
+        outbox_id=entry.id,
+        op_id=entry.op_id,
+    )

@@ -22,13 +22,19 @@ class Durability(StrEnum):
     POSTGRES = "postgres"
 
 
+class Alive(msgspec.Struct, frozen=True):
+    """A state in `carts` of which only the version has been looked at."""
+
+    version: Version
+
+
 class Deleted(msgspec.Struct, frozen=True):
     """A null in `carts`: the version it deletes, as its header carries it."""
 
     version: Version
 
 
-Recorded = State | Deleted
+Recorded = State | Alive | Deleted
 """What a `carts` record says of a cart."""
 
 
@@ -151,10 +157,10 @@ def keep_recovered(kept: Recorded | None, read: Recorded) -> Recorded:
     return read if rank(read.version) == rank(kept.version) and isinstance(read, Deleted) else kept
 
 
-def emit_again(own: State | None, read: Recorded, purge_floor: int) -> bool:
+def emit_again(own: State | Alive | None, read: Recorded, purge_floor: int) -> bool:
     """Whether the owner of a table answers a foreign record read after its own with its own state, or null."""
     if own is None:
-        return isinstance(read, State) and read.v <= purge_floor
+        return not isinstance(read, Deleted) and read.version.v <= purge_floor
     return rank(read.version) < rank(own.version)
 
 

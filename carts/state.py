@@ -6,9 +6,10 @@ version that can have left.
 """
 
 import hashlib
-from functools import lru_cache
+import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -45,6 +46,15 @@ class Version(msgspec.Struct, frozen=True, order=True):
     def tag(self) -> str:
         """`v-n-digest`, the opaque part of the strong ETag (RFC 9110); digest in 12 hex digits."""
         return f"{self.v}-{self.n}-{self.digest:012x}"
+
+    @staticmethod
+    def parse(tag: str) -> "Version | None":
+        """The version behind a tag, None if it is none."""
+        match = _TAG.fullmatch(tag)
+        return Version(int(match[1]), int(match[2]), int(match[3], 16)) if match else None
+
+
+_TAG: Final = re.compile(r"([0-9]{1,16})-([0-9]{1,16})-([0-9a-f]{12})")
 
 
 class ClaimState(msgspec.Struct, frozen=True):
@@ -136,7 +146,9 @@ def effective(ops: Sequence[Operation]) -> list[Operation]:
         if newest.get(op.op_id) == op.v
         and op.delta != DUPLICATE
         and not op.op_id.startswith(VOID_PREFIX)
-        and not (op.op_id.startswith(EXPIRY_PREFIX) and VOID_PREFIX + op.op_id[len(EXPIRY_PREFIX) :] in newest)
+        and not (
+            op.op_id.startswith(EXPIRY_PREFIX) and VOID_PREFIX + op.op_id[len(EXPIRY_PREFIX) :] in newest
+        )
     ]
 
 
@@ -156,7 +168,8 @@ def overrule(ops: Sequence[Operation]) -> tuple[Operation, ...]:
     if not counted:
         return tuple(ops)
     return tuple(
-        msgspec.structs.replace(op, delta=DUPLICATE) if op.v > counted.get(op.op_id, op.v) else op for op in ops
+        msgspec.structs.replace(op, delta=DUPLICATE) if op.v > counted.get(op.op_id, op.v) else op
+        for op in ops
     )
 
 
@@ -189,7 +202,9 @@ def united_orders(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 
 def union(a: State, b: State) -> State:
     """Unite two copies of one cart: base and floor of the higher floor, both sides' entries above it. Never trims."""
-    high, low = (a, b) if (a.floor, a.trimmed, a.trimmed_digest) >= (b.floor, b.trimmed, b.trimmed_digest) else (b, a)
+    high, low = (
+        (a, b) if (a.floor, a.trimmed, a.trimmed_digest) >= (b.floor, b.trimmed, b.trimmed_digest) else (b, a)
+    )
     entries: dict[tuple[int, str], Operation] = {}
     for op in (*high.ops, *low.ops):
         key = (op.v, op.op_id)

@@ -93,9 +93,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except TopicsDifferError as error:
         Console(stderr=True).print(_table("In the way", error.differences))
-        raise click.ClickException(
-            "nothing was changed; for development on one broker add --allow-single"
-        ) from error
+        raise click.ClickException("nothing was changed") from error
     except TopicsError as error:
         raise click.ClickException(str(error)) from error
 

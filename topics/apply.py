@@ -8,7 +8,17 @@ import structlog
 
 from topics.cluster import cluster
 from topics.errors import TopicsDifferError
-from topics.plan import Difference, Severity, Wanted, fixed, merged_overrides, missing, outdated, unsafe
+from topics.plan import (
+    Difference,
+    Observed,
+    Severity,
+    Wanted,
+    fixed,
+    merged_overrides,
+    missing,
+    outdated,
+    unsafe,
+)
 from topics.registry import PARTITIONS, TOPICS, TopicSpec
 from topics.settings import KafkaSettings
 
@@ -35,9 +45,9 @@ async def apply(
 ) -> Applied:
     """Create what is missing, alter settings that differ, and wait until every partition has a leader.
 
-    Doing it again changes nothing. TopicsDifferError before anything is written if a topic has another number
-    of partitions (it is never changed) or, without `allow_single`, if the cluster keeps fewer than three copies.
-    TopicsRefusedError if the cluster refuses, ClusterUnreachableError if it does not answer.
+    Doing it again changes nothing. TopicsDifferError before a thing is written if a topic has another number
+    of partitions (it is never changed) or, without `allow_single`, if the cluster keeps fewer than three
+    copies. TopicsRefusedError if the cluster refuses, ClusterUnreachableError if it does not answer.
     """
     wanted = _wanted(partitions, replicas, allow_single=allow_single)
     async with cluster(kafka) as connection:
@@ -84,7 +94,33 @@ async def check(
     wanted = _wanted(partitions, replicas, allow_single=allow_single)
     async with cluster(kafka) as connection:
         observed = await connection.observe(specs)
-    absent = [
+    return [
+        *_absent(observed, specs),
+        *fixed(observed, specs, wanted),
+        *outdated(observed, specs),
+        *unsafe(observed, specs, wanted),
+    ]
+
+
+async def require(kafka: KafkaSettings, *, partitions: int, specs: Sequence[TopicSpec]) -> None:
+    """What a process asks before it starts: the topics exist, with the partitions of its settings.
+
+    TopicsDifferError if not: every key would be in the wrong place. ClusterUnreachableError if the cluster
+    does not answer.
+    """
+    wanted = Wanted(partitions=partitions)
+    async with cluster(kafka) as connection:
+        observed = await connection.observe(specs)
+    _stop_at([*_absent(observed, specs), *fixed(observed, specs, wanted)])
+
+
+def errors_in(differences: Sequence[Difference]) -> list[Difference]:
+    """The differences that must be mended."""
+    return [diff for diff in differences if diff.severity is Severity.ERROR]
+
+
+def _absent(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]:
+    return [
         Difference(
             topic=spec.name,
             setting="topic",
@@ -94,17 +130,6 @@ async def check(
         )
         for spec in missing(observed, specs)
     ]
-    return [
-        *absent,
-        *fixed(observed, specs, wanted),
-        *outdated(observed, specs),
-        *unsafe(observed, specs, wanted),
-    ]
-
-
-def errors_in(differences: Sequence[Difference]) -> list[Difference]:
-    """The differences that must be mended."""
-    return [diff for diff in differences if diff.severity is Severity.ERROR]
 
 
 def _wanted(partitions: int, replicas: int | None, *, allow_single: bool) -> Wanted:

@@ -8,7 +8,7 @@ from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id
 from carts.limits import LIMITS, MAX_SAFE_INTEGER
 from carts.operations import Change, Seed
-from carts.state import State
+from carts.state import State, Version
 from topics.errors import RecordError, RecordErrorCode
 from topics.records import CartRecord, PurgeFloor
 
@@ -41,10 +41,15 @@ class _Recovery(msgspec.Struct, frozen=True):
     state: State
 
 
+class _Version(msgspec.Struct, frozen=True):
+    version: str
+
+
 _encoder: Final = msgspec.json.Encoder()
 _change_decoder: Final = msgspec.json.Decoder(Change)
 _cart_decoder: Final = msgspec.json.Decoder(CartRecord)
 _recovery_decoder: Final = msgspec.json.Decoder(_Recovery)
+_version_decoder: Final = msgspec.json.Decoder(_Version)
 _purge_floor_decoder: Final = msgspec.json.Decoder(PurgeFloor)
 
 
@@ -86,6 +91,15 @@ def decode_cart(value: bytes | None) -> CartRecord:
 def decode_state(value: bytes | None) -> State:
     """Only the state of a `carts` value: half the work of `decode_cart`; RecordError if there is none."""
     return _decode(_recovery_decoder, value).state
+
+
+def decode_version(value: bytes | None) -> Version:
+    """Only the version of a `carts` value; RecordError if there is none."""
+    tag = _decode(_version_decoder, value).version
+    version = Version.parse(tag)
+    if version is None:
+        raise RecordError(RecordErrorCode.BAD_VERSION, f"version is {tag[:80]!r}, it must be v-n-digest")
+    return version
 
 
 def encode_purge_floor(record: PurgeFloor) -> bytes:

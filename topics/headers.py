@@ -26,7 +26,6 @@ SOURCE_OFFSET: Final = "source_offset"
 TRACEPARENT: Final = "traceparent"
 
 _INTEGER: Final = re.compile(r"[0-9]{1,19}")
-_TAG: Final = re.compile(r"(\d{1,16})-(\d{1,16})-([0-9a-f]{12})")
 
 
 def _constant(source: str, event_type: str, schema: str | None) -> tuple[tuple[str, bytes], ...]:
@@ -89,17 +88,11 @@ def purge_floor_headers(partition: int, purge_floor: int, source: tuple[int, int
     return _with_source(headers, source)
 
 
-def parse_version(tag: str) -> Version | None:
-    """The version behind `v-n-digest`, None for anything else."""
-    match = _TAG.fullmatch(tag)
-    return Version(int(match[1]), int(match[2]), int(match[3], 16)) if match else None
-
-
 def version_header(headers: Iterable[tuple[str, bytes]]) -> Version | None:
     """The `v-n-digest` in the headers of a `carts` record; None where there is none."""
     for name, value in headers:
         if name == CART_VERSION:
-            return parse_version(_text(value))
+            return Version.parse(_text(value))
     return None
 
 

@@ -1,8 +1,10 @@
-"""The partition of a cart: Kafka's Java default partitioner over the UTF-8 of its id."""
+"""The partition of a record: Kafka's Java default partitioner over its key, the UTF-8 of a cart id."""
 
 import struct
 from functools import lru_cache
 from typing import Final
+
+from topics.records import PURGE_FLOOR_PREFIX
 
 _MASK32: Final = 0xFFFFFFFF
 _SEED: Final = 0x9747B28C
@@ -41,3 +43,13 @@ def partition_of(key: bytes, partitions: int) -> int:
     Remembered: a shopper comes back to the same cart, and the hash in Python costs microseconds.
     """
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def partition_in_carts(key: bytes, partitions: int) -> int:
+    """The partition in which `carts` holds `key`; unlike carts, a purge floor's key names its partition.
+
+    Raises ValueError for a purge floor of no partition.
+    """
+    if key.startswith(PURGE_FLOOR_PREFIX):
+        return int(key[len(PURGE_FLOOR_PREFIX) :])
+    return partition_of(key, partitions)

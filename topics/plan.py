@@ -124,7 +124,7 @@ def unsafe(observed: Observed, specs: Sequence[TopicSpec], wanted: Wanted) -> li
                 f"at least {SAFE_REPLICAS}",
                 str(observed.brokers),
                 wanted,
-                "add brokers",
+                "add brokers, or in development use --allow-single",
             )
         )
     for spec in specs:

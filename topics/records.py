@@ -1,5 +1,6 @@
 """The records of version 1: what stands in each topic, as Structs and from their domain types."""
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -12,8 +13,8 @@ CartChanged = Change
 """The value of a `cart-changed` record."""
 
 
-PURGE_FLOOR_KEY: Final = b"!purge-floor"
-"""The key of a partition's PurgeFloor record in `carts`; no cart id can look like it."""
+PURGE_FLOOR_PREFIX: Final = b"!purge-floor/"
+"""Keys that start with it are those of PurgeFloor records in `carts`; no cart id can look like one."""
 
 
 class CartRecord(CartView, frozen=True, kw_only=True):
@@ -28,19 +29,25 @@ class PurgeFloor(msgspec.Struct, frozen=True):
     purge_floor: int
 
 
-class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
-    """The headers of a dead letter, as text; its key and value are those of the source record, byte for byte.
+class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"dlq_{name}"):
+    """The headers of a dead letter, as text; its key and value are those of the source record.
 
-    The headers of the source record are kept beside them. `error_code` is one of a fixed set per app, `error`
-    a sentence, `app` the consumer group that gave up.
+    The headers of the source record are kept beside them. `error_code` is one of a fixed set per agent,
+    `error_detail` a sentence, `time` RFC 3339, `agent` the consumer group that gave up.
     """
 
     error_code: str
-    error: str
-    app: str
+    error_detail: str
     source_topic: str
-    source_partition: int
-    source_offset: int
+    source_partition: str
+    source_offset: str
+    time: datetime
+    agent: str
+
+
+def purge_floor_key(partition: int) -> bytes:
+    """The key of the partition's PurgeFloor record; it goes to just that partition, whatever its hash."""
+    return PURGE_FLOOR_PREFIX + b"%d" % partition
 
 
 def cart_record(cart_id: str, state: State) -> CartRecord:

@@ -1,0 +1,49 @@
+"""The compaction agent: folds `cart-changed` into the table behind `carts`, as `decisions` decides."""
+
+from functools import partial
+from typing import Any, cast
+
+import faust
+
+from delivery import DeliveryApp, create_app, events
+from streams import metrics
+from streams.decisions import Source, decide
+from streams.recovery import Recovery
+from streams.settings import StreamsSettings
+from topics.groups import COMPACTION
+from topics.partitioner import partition_of
+from topics.records import purge_floor_key
+from topics.registry import CART_CHANGED, CARTS
+
+
+def create_compaction(settings: StreamsSettings) -> DeliveryApp:
+    """The app of the compaction agent. Connects to nothing."""
+    app = create_app(COMPACTION, settings)
+    recovery = Recovery(settings.partitions)
+    carts = app.changelog_table(CARTS.name, keep=recovery.keep, headers_of=recovery.headers_of)
+    right_partition = partial(_partition, partitions=settings.partitions)
+
+    async def compact(stream: faust.StreamT[Any]) -> None:
+        async for event in events(stream, right_partition):
+            message = event.message
+            key = cast("bytes", message.key)  # `events` has refused records without one
+            floor_key = purge_floor_key(message.partition)
+            decision = decide(
+                carts.lookup(event, key),
+                recovery.note_floor(floor_key, carts.lookup(event, floor_key)),
+                Source(key, message.value, message.partition, message.offset),
+                retention_us=settings.retention_us,
+            )
+            metrics.EVENTS.labels(decision.verdict).inc()
+            if decision.refusal is not None:
+                await app.dead_letters.refuse(event, decision.refusal.code, decision.refusal.detail)
+            for emission in decision.emissions:
+                metrics.RECORD_BYTES.observe(len(emission.value or b""))
+                await carts.emit(event, emission.key, emission.value, emission.headers)
+
+    app.agent(app.source(CART_CHANGED.name), name="compaction")(compact)
+    return app
+
+
+def _partition(key: bytes, partitions: int) -> int:
+    return partition_of(key, partitions)

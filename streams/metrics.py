@@ -1,0 +1,14 @@
+"""Every metric of the `streams` processes; gaps, lag and dead letters are those of `delivery/metrics.py`."""
+
+from prometheus_client import Counter, Histogram
+
+EVENTS = Counter(
+    "cartstream_compaction_events_total",
+    "Events folded, by what they did to their cart: changed, known, below_floor, deleted, refused",
+    ["verdict"],
+)
+RECORD_BYTES = Histogram(
+    "cartstream_compaction_record_bytes",
+    "Size of the carts records sent",
+    buckets=[1 << shift for shift in range(9, 23, 2)],
+)

@@ -1,0 +1,74 @@
+"""What the compaction agent's table makes of `carts` when it reads it back: the highest version stays.
+
+A compacted topic ends with the last record of a key, not with the highest: a worker that was frozen and woke
+up may have written after its successor. Whatever the table keeps against the log is sent again.
+"""
+
+from carts.protocol import Alive, Deleted, Recorded, emit_again, keep_recovered
+from carts.state import Version
+from delivery import Headers
+from topics.codec import decode_purge_floor, decode_version
+from topics.errors import RecordError
+from topics.headers import cart_headers, purge_floor_headers, tombstone_headers, version_header
+from topics.partitioner import partition_in_carts
+from topics.records import PURGE_FLOOR_PREFIX
+
+
+class Recovery:
+    """`keep` and `headers_of` of the table; remembers purge floors and what stays deleted against the log."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._floors: dict[int, int] = {}
+        self._deleted: dict[bytes, Version] = {}
+
+    def note_floor(self, key: bytes, value: bytes | None) -> int:
+        """Take note of a purge floor record; returns the highest version deleted in its partition so far."""
+        partition = self._partition(key)
+        floor = max(_floor(value), self._floors.get(partition, 0))
+        if floor:
+            self._floors[partition] = floor
+        return floor
+
+    def keep(self, key: bytes, held: bytes | None, read: bytes | None, headers: Headers) -> bytes | None:
+        """What the table holds from now on: its own or the one read; None is absent or deleted."""
+        if key.startswith(PURGE_FLOOR_PREFIX):
+            self.note_floor(key, held)
+            return read if _floor(read) >= self.note_floor(key, read) else held
+        found = _recorded(read, headers)
+        if found is None:
+            return held
+        if held is None:
+            if not emit_again(None, found, self._floors.get(self._partition(key), 0)):
+                return read
+            self._deleted[key] = found.version
+            return None
+        own = Alive(decode_version(held))
+        return held if keep_recovered(own, found) is own else read
+
+    def headers_of(self, key: bytes, value: bytes | None) -> Headers:
+        """The headers of a record that is sent again."""
+        if key.startswith(PURGE_FLOOR_PREFIX):
+            return purge_floor_headers(self._partition(key), _floor(value), None)
+        if value is None:
+            # A null that answers something unreadable deletes no copy: its version is the lowest.
+            return tombstone_headers(key.decode(), self._deleted.pop(key, Version()), None)
+        return cart_headers(key.decode(), decode_version(value), None)
+
+    def _partition(self, key: bytes) -> int:
+        return partition_in_carts(key, self._partitions)
+
+
+def _floor(value: bytes | None) -> int:
+    return decode_purge_floor(value).purge_floor if value is not None else 0
+
+
+def _recorded(value: bytes | None, headers: Headers) -> Recorded | None:
+    """What a record read says of its cart; None for a null without a version and for what is no cart."""
+    version = version_header(headers)
+    if value is None:
+        return Deleted(version) if version is not None else None
+    try:
+        return Alive(version if version is not None else decode_version(value))
+    except RecordError:
+        return None

@@ -25,8 +25,8 @@ from store.results import (
     Reason,
     Refused,
     Replayed,
-    Restoring,
     RestoreLost,
+    Restoring,
     ServerFacts,
 )
 from store.settings import RedisSettings

@@ -1,11 +1,19 @@
 """The cart's home in Redis: changes, reads, puts, outbox, restoration."""
 
+import secrets
+import time
 from collections.abc import Sequence
+from typing import Any, Final
 
-from carts.limits import LIMITS, TIMING, Limits, Timing
+import msgspec
+
+from carts.limits import LIMITS, MAX_SAFE_INTEGER, TIMING, Limits, Timing
 from carts.state import State
+from store import answers, scripts
 from store.client import PipelinedClient
+from store.errors import StoreFull
 from store.layout import Layout
+from store.packing import pack_copy, step_arguments
 from store.requests import ChangeRequest
 from store.results import (
     Applied,
@@ -14,17 +22,23 @@ from store.results import (
     OutboxEntry,
     PositionMoved,
     PutResult,
+    Reason,
     Refused,
     Replayed,
-    Restoring,
     RestoreLost,
+    Restoring,
     ServerFacts,
 )
 from store.stored import StoredCart
+from store.wire import Argument
+
+_JSON: Final = msgspec.json.Encoder()
+_WISH_S: Final = 60
+_NOTHING: Final = (b"nothing", b"", b"")
 
 
 class CartStore:
-    """Everything the product does in Redis. Each method raises store.errors.StoreError when Redis does not answer."""
+    """Everything the product does in Redis. Each method raises store.errors.StoreError when Redis fails."""
 
     def __init__(
         self,
@@ -35,82 +49,264 @@ class CartStore:
         *,
         idle_limit_s: int = 7 * 86_400,
         outbox_max_bytes: int = 64 * 1024 * 1024,
-        stale_before: int = 0,
+        stale_after_us: int = 0,
     ) -> None:
-        """`stale_before`: a copy whose newest version is lower counts as absent (0: none does)."""
+        """`outbox_max_bytes` is for each partition.
+
+        `stale_after_us`: a copy whose newest version is older counts as absent, for it may have been deleted
+        everywhere else meanwhile (0: none is).
+        """
+        self._client: Final = client
+        self._layout: Final = layout
+        self._idle_limit: Final = str(idle_limit_s).encode()
+        self._stale_after_us: Final = stale_after_us
+        self._retry_horizon: Final = timing.retry_horizon_us
+        self._bounds: Final = tuple(
+            str(number).encode()
+            for number in (
+                2 * timing.window_us,
+                idle_limit_s,
+                stale_after_us,
+                outbox_max_bytes,
+                limits.lines,
+                limits.tracked_lines,
+                limits.quantity,
+                limits.content_bytes,
+                limits.window_entries,
+                limits.window_bytes,
+                MAX_SAFE_INTEGER,
+            )
+        )
+
+    # Carts
 
     async def change(self, request: ChangeRequest) -> Applied | Replayed | Refused:
         """Apply one operation atomically, all checks before the first write."""
-        raise NotImplementedError
+        keys = self._layout.of_cart(request.cart_id)
+        shared = self._layout.of_partition(keys.partition)
+        arguments: list[Argument] = [
+            request.op_id,
+            request.cart_id,
+            _operation_head(request),
+            _event_tail(request),
+            request.first_seen_us,
+            self._retry_horizon,
+            "" if request.if_match is None else "*" if request.if_match == "*" else f" {request.if_match} ",
+            b"1" if request.absent_ok else b"0",
+            b"0" if request.minimal else b"1",
+            *self._bounds,
+        ]
+        for step in request.steps:
+            arguments += step_arguments(step)
+        names = (
+            keys.cart,
+            keys.ops,
+            keys.win,
+            shared.outbox,
+            shared.outbox_bytes,
+            shared.ready,
+            shared.events,
+        )
+        try:
+            reply = await self._client.run(scripts.CHANGE, names, arguments)
+        except StoreFull:
+            return Refused(reason=Reason.STORAGE_FULL)
+        return answers.changed(request.cart_id, keys.partition, reply)
 
     async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
-        """The cart as it is now, in one round trip."""
-        raise NotImplementedError
+        """The cart as it is now, in one round trip.
+
+        Marker and cart are read in one transaction: a wipe and a restoration in between would show a wrong
+        cart.
+        """
+        keys = self._layout.of_cart(cart_id)
+        ready, fields = await self._client.submit(keys.read, unread=3)
+        if not ready:
+            return Restoring()
+        if not fields:
+            return Missing()
+        cart = StoredCart(cart_id, fields)
+        if self._stale_after_us and cart.version.v < 2 * (time.time_ns() // 1000 - self._stale_after_us):
+            return Missing()
+        return cart
 
     async def hydrate(self, cart_id: str, state: State) -> bool:
-        """Bring in a cart found elsewhere, an expired one too; whether it was brought in (absent and ready)."""
-        raise NotImplementedError
+        """Bring in a cart found elsewhere, even an expired one, if it is absent and ready; whether it was."""
+        keys = self._layout.of_cart(cart_id)
+        shared = self._layout.of_partition(keys.partition)
+        arguments = (self._idle_limit, self._stale_after_us, pack_copy(cart_id, state))
+        names = (keys.cart, keys.ops, keys.win, shared.ready, shared.events)
+        return bool(await self._client.run(scripts.HYDRATE, names, arguments))
 
     async def put(self, partition: int, states: Sequence[tuple[str, State]]) -> list[PutResult]:
-        """Replace each cart by its state if the state covers Redis's copy and differs."""
-        raise NotImplementedError
+        """Replace each cart by its state if it covers Redis's copy and differs. At most some hundred."""
+        reply = await self._put(partition, _NOTHING, states)
+        return self._put_results(states, reply)
+
+    async def _put(
+        self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, State]]
+    ) -> list[Any]:
+        shared = self._layout.of_partition(partition)
+        names = [shared.restore, shared.followed, shared.events]
+        copies = []
+        for cart_id, state in states:
+            keys = self._layout.of_cart(cart_id)
+            if keys.partition != partition:
+                raise ValueError(f"{cart_id} belongs to partition {keys.partition}, not to {partition}")
+            names += (keys.cart, keys.ops, keys.win)
+            copies.append(pack_copy(cart_id, state))
+        reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, self._idle_limit, *copies))
+        return reply
+
+    @staticmethod
+    def _put_results(states: Sequence[tuple[str, State]], reply: list[Any]) -> list[PutResult]:
+        return [
+            answers.put_result(cart_id, result)
+            for (cart_id, _), result in zip(states, reply[1:], strict=True)
+        ]
+
+    # Outbox
 
     async def outbox_read(
         self, partition: int, after_id: str = "0-0", count: int = 100, min_age_us: int = 0
     ) -> list[OutboxEntry]:
         """Entries after `after_id`, oldest first, that are at least `min_age_us` old by Redis's clock."""
-        raise NotImplementedError
+        outbox = self._layout.of_partition(partition).outbox
+        now, entries = await self._client.execute_all(
+            ((b"TIME",), (b"XRANGE", outbox, f"({after_id}", b"+", b"COUNT", count))
+        )
+        youngest = answers.microseconds(now) - min_age_us
+        return [
+            answers.outbox_entry(entry) for entry in entries if answers.entry_time_us(entry[0]) <= youngest
+        ]
 
     async def outbox_remove(self, partition: int, entries: Sequence[tuple[str, str]]) -> int:
         """Remove entries by (id, op_id); one whose op_id differs stays. Returns how many were removed."""
-        raise NotImplementedError
+        if not entries:
+            return 0
+        shared = self._layout.of_partition(partition)
+        arguments = [part for entry in entries for part in entry]
+        return int(
+            await self._client.run(scripts.OUTBOX_REMOVE, (shared.outbox, shared.outbox_bytes), arguments)
+        )
 
     async def outbox_depths(self) -> list[OutboxDepth]:
         """The depth of every partition's outbox."""
-        raise NotImplementedError
+        commands: list[tuple[Argument, ...]] = [(b"TIME",)]
+        for partition in range(self._layout.partitions):
+            shared = self._layout.of_partition(partition)
+            commands += (
+                (b"XLEN", shared.outbox),
+                (b"GET", shared.outbox_bytes),
+                (b"XRANGE", shared.outbox, b"-", b"+", b"COUNT", 1),
+            )
+        replies = await self._client.execute_all(commands)
+        now = answers.microseconds(replies[0])
+        depths = zip(replies[1::3], replies[2::3], replies[3::3], strict=True)
+        return [
+            OutboxDepth(
+                partition,
+                entries,
+                int(size or 0),
+                max(0, now - answers.entry_time_us(first[0][0])) if first else 0,
+            )
+            for partition, (entries, size, first) in enumerate(depths)
+        ]
 
     async def acquire_sweeper(self, partition: int, owner: str, ttl_ms: int) -> bool:
         """Take or prolong the lease of the partition's outbox sweeper; whether `owner` holds it now."""
-        raise NotImplementedError
+        lease = self._layout.of_partition(partition).sweeper
+        return bool(await self._client.run(scripts.LEASE, (lease,), (owner, ttl_ms)))
+
+    # Restore and follow
 
     async def ready_partitions(self) -> set[int]:
         """The partitions whose marker is there."""
-        raise NotImplementedError
+        return await self._partitions_with("ready")
 
     async def wish(self, partition: int) -> None:
         """Ask for this partition to be restored first (forgotten after a minute)."""
-        raise NotImplementedError
+        await self._client.execute(b"SET", self._layout.of_partition(partition).wish, b"1", b"EX", _WISH_S)
 
     async def wished(self) -> set[int]:
         """The partitions somebody waits for."""
-        raise NotImplementedError
+        return await self._partitions_with("wish")
+
+    async def _partitions_with(self, key: str) -> set[int]:
+        partitions = range(self._layout.partitions)
+        found = await self._client.execute_all(
+            (b"EXISTS", getattr(self._layout.of_partition(partition), key)) for partition in partitions
+        )
+        return {partition for partition in partitions if found[partition]}
 
     async def restore_begin(self, partition: int) -> str:
         """Begin a restoration, ending any other; returns its token. The first sequence is 0."""
-        raise NotImplementedError
+        token = secrets.token_hex(16)
+        restore = self._layout.of_partition(partition).restore
+        await self._client.execute(b"HSET", restore, b"token", token, b"sequence", 0)
+        return token
 
     async def restore_put(
         self, partition: int, token: str, sequence: int, states: Sequence[tuple[str, State]]
     ) -> list[PutResult] | RestoreLost:
-        """Put as in `put`, if token and sequence are the restoration's; the next call's sequence is one higher."""
-        raise NotImplementedError
+        """Put as in `put`, if token and sequence are the restoration's; the next sequence is one higher."""
+        reply = await self._put(partition, (b"restoration", token, sequence), states)
+        return RestoreLost() if reply[0] == b"lost" else self._put_results(states, reply)
 
     async def restore_finish(
         self, partition: int, token: str, sequence: int, followed_offset: int
     ) -> RestoreLost | None:
-        """Set marker and follow position, if token and sequence are the restoration's."""
-        raise NotImplementedError
+        """Set marker and follow position, if the restoration is still this one. Asking again does no harm."""
+        shared = self._layout.of_partition(partition)
+        names = (shared.restore, shared.ready, shared.followed, shared.wish)
+        finished = await self._client.run(scripts.RESTORE_FINISH, names, (token, sequence, followed_offset))
+        return None if finished else RestoreLost()
 
     async def followed(self, partition: int) -> int | None:
         """The follow position: the next offset of `carts` to follow."""
-        raise NotImplementedError
+        position = await self._client.execute(b"GET", self._layout.of_partition(partition).followed)
+        return None if position is None else int(position)
 
     async def follow_put(
-        self, partition: int, expected_position: int | None, new_position: int, states: Sequence[tuple[str, State]]
+        self,
+        partition: int,
+        expected_position: int | None,
+        new_position: int,
+        states: Sequence[tuple[str, State]],
     ) -> list[PutResult] | PositionMoved:
         """Put as in `put` and move the follow position, if it is the expected one."""
-        raise NotImplementedError
+        expected = b"" if expected_position is None else expected_position
+        reply = await self._put(partition, (b"position", expected, new_position), states)
+        if reply[0] == b"moved":
+            return PositionMoved(None if reply[1] is None else int(reply[1]))
+        return self._put_results(states, reply)
+
+    # Server
 
     async def facts(self) -> ServerFacts:
         """What the server says about itself."""
-        raise NotImplementedError
+        text, now = await self._client.execute_all(((b"INFO",), (b"TIME",)))
+        fields = answers.info(text)
+        return ServerFacts(
+            version=fields.get("valkey_version") or fields["redis_version"],
+            role=fields["role"],
+            loading=fields["loading"] == "1",
+            maxmemory_policy=fields["maxmemory_policy"],
+            maxmemory=int(fields["maxmemory"]),
+            used_memory=int(fields["used_memory"]),
+            aof_enabled=fields["aof_enabled"] == "1",
+            time_us=answers.microseconds(now),
+        )
+
+
+def _operation_head(request: ChangeRequest) -> bytes:
+    op_id = _JSON.encode(request.op_id)
+    if not request.fingerprint:
+        return b',"op_id":%b,"delta":' % op_id
+    return b',"op_id":%b,"fingerprint":"%b","delta":' % (op_id, request.fingerprint.encode())
+
+
+def _event_tail(request: ChangeRequest) -> bytes:
+    actor = b"" if request.actor is None else b',"actor":' + _JSON.encode(request.actor)
+    cause = b"" if request.cause is None else b',"cause":' + _JSON.encode(request.cause)
+    return actor + cause + b"}"

@@ -1,6 +1,6 @@
 """What can go wrong between the product and Redis, by two questions: can a retry help, and may it have happened."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class StoreError(Exception):
@@ -51,3 +51,28 @@ class StoreBroken(StoreError):
     """Redis answered with an error that no retry mends: a key of another type, a failing script, no rights."""
 
     outcome_known = False
+
+
+class NotPrimary(StoreUnavailable):
+    """The server is a replica now; the client connects again. Nothing was changed: try again shortly."""
+
+
+_BY_CODE: Final[dict[str, type[StoreError]]] = {
+    "NOSCRIPT": ScriptMissing,
+    "OOM": StoreFull,
+    "READONLY": NotPrimary,
+    "LOADING": StoreUnavailable,
+    "BUSY": StoreUnavailable,
+    "MASTERDOWN": StoreUnavailable,
+    "NOREPLICAS": StoreUnavailable,
+    "MISCONF": StoreUnavailable,
+    "CLUSTERDOWN": StoreUnavailable,
+    "TRYAGAIN": StoreUnavailable,
+    "EXECABORT": StoreUnavailable,
+}
+
+
+def error_of(reply: str) -> StoreError:
+    """The error that an error reply stands for, by its code: the first word."""
+    code, _, _ = reply.partition(" ")
+    return _BY_CODE.get(code, StoreBroken)(reply)

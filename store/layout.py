@@ -21,6 +21,7 @@ from binascii import crc_hqx
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from store.wire import pack
 from topics.partitioner import partition_of
 
 SLOTS: Final = 16_384
@@ -36,7 +37,9 @@ def tags(partitions: int) -> tuple[str, ...]:
     """One tag per partition, its slot the middle of the partition's share: the first numbers whose slots fit."""
     wanted = {(2 * p + 1) * SLOTS // (2 * partitions): p for p in range(partitions)}
     if len(wanted) < partitions:
-        raise ValueError(f"{partitions} partitions do not fit into {SLOTS} slots one by one; use at most {SLOTS}")
+        raise ValueError(
+            f"{partitions} partitions do not fit into {SLOTS} slots one by one; use at most {SLOTS}"
+        )
     found: dict[int, str] = {}
     number = 0
     while len(found) < partitions:
@@ -55,6 +58,8 @@ class CartKeys(NamedTuple):
     cart: bytes
     ops: bytes
     win: bytes
+    read: bytes
+    """The packed transaction that reads marker and cart."""
 
 
 class PartitionKeys(NamedTuple):
@@ -94,4 +99,6 @@ class Layout:
         name = cart_id.encode()
         p = partition_of(name, self.partitions)
         tag = self.tags[p]
-        return CartKeys(p, *(f"{{{tag}}}:{kind}:{cart_id}".encode() for kind in ("cart", "ops", "win")))
+        cart, ops, win = (f"{{{tag}}}:{kind}:{cart_id}".encode() for kind in ("cart", "ops", "win"))
+        commands = ((b"MULTI",), (b"EXISTS", self._partition_keys[p].ready), (b"HGETALL", cart), (b"EXEC",))
+        return CartKeys(p, cart, ops, win, b"".join(pack(command) for command in commands))

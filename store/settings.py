@@ -22,15 +22,24 @@ class RedisSettings(BaseSettings):
         description="redis://, rediss:// (TLS) or unix://, with user, password and database as needed",
     )
     redis_timeout_s: float = Field(
-        2.0, gt=0, le=60, examples=[2.0], description="a request without a reply by then has an unknown outcome"
+        2.0,
+        gt=0,
+        le=60,
+        examples=[2.0],
+        description="a request without a reply by then has an unknown outcome",
     )
     redis_connect_timeout_s: float = Field(2.0, gt=0, le=60, examples=[2.0])
     redis_max_requests: int = Field(
         20_000, ge=1, examples=[20_000], description="requests under way at once; more are refused at once"
     )
-    partitions: int = Field(16, ge=1, le=1024, examples=[16], description="partitions of a generation of topics")
+    partitions: int = Field(
+        16, ge=1, le=1024, examples=[16], description="partitions of a generation of topics"
+    )
     cart_idle_limit_s: int = Field(
-        7 * 86_400, ge=60, examples=[604_800], description="a cart leaves Redis when nobody has changed it for this long"
+        7 * 86_400,
+        ge=60,
+        examples=[604_800],
+        description="a cart leaves Redis when nobody has changed it for this long",
     )
     outbox_max_bytes: int = Field(
         64 * 1024 * 1024,
@@ -53,5 +62,7 @@ class RedisSettings(BaseSettings):
         for detail in error.errors():
             name = str(detail["loc"][0])
             example = (cls.model_fields[name].examples or ["?"])[0]
-            lines.append(f"{PREFIX}{name.upper()}: {detail['msg']}. A right value: {PREFIX}{name.upper()}={example}")
+            lines.append(
+                f"{PREFIX}{name.upper()}: {detail['msg']}. A right value: {PREFIX}{name.upper()}={example}"
+            )
         return lines

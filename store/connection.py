@@ -1,0 +1,195 @@
+"""A connection to a Redis server: commands out in one write, replies back in order."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import hiredis
+import msgspec
+
+from store.errors import NotPrimary, StoreError, UnknownOutcome, error_of
+
+
+class Batch(msgspec.Struct):
+    """What one tick sends: packed commands, who waits for each reply (none: nobody), until when (loop time)."""
+
+    packed: list[bytes]
+    futures: list[asyncio.Future[Any] | None]
+    deadline: float
+
+    def fail(self, error: StoreError) -> None:
+        """Tell everybody who waits."""
+        _fail(self.futures, error)
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the server is and what to say first."""
+
+    host: str
+    port: int
+    path: str
+    tls: bool
+    ca_file: str | None
+    username: str
+    password: str
+    database: str
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """`redis://[user:password@]host[:port][/db]`, `rediss://…[?ssl_ca_certs=file]`, `unix://[…@]/path[?db=n]`."""
+        parts = urlsplit(url)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        local = parts.scheme == "unix"
+        return cls(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or 6379,
+            path=unquote(parts.path) if local else "",
+            tls=parts.scheme == "rediss",
+            ca_file=query.get("ssl_ca_certs"),
+            username=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            database=query.get("db", "0") if local else parts.path.strip("/") or "0",
+        )
+
+    def __str__(self) -> str:
+        return self.path or f"{self.host}:{self.port}"
+
+    def greeting(self, name: str) -> list[tuple[str, ...]]:
+        """The commands that a new connection begins with."""
+        commands: list[tuple[str, ...]] = []
+        if self.password:
+            commands.append(("AUTH", self.username or "default", self.password))
+        if self.database != "0":
+            commands.append(("SELECT", self.database))
+        commands.append(("CLIENT", "SETNAME", name))
+        return commands
+
+
+class Connection(asyncio.Protocol):
+    """One connection. Replies come in the order of the commands, so a queue of futures is all it takes.
+
+    `lost` is called once, when the connection is of no more use; whoever still waited then has got UnknownOutcome.
+    """
+
+    def __init__(self, lost: Callable[["Connection", StoreError], None]) -> None:
+        self._lost: Final = lost
+        self._loop: Final = asyncio.get_running_loop()
+        self._reader: Final = hiredis.Reader(replyError=error_of)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: Final[deque[asyncio.Future[Any] | None]] = deque()
+        self._sent = 0
+        self._received = 0
+        self._deadlines: Final[deque[tuple[int, float]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """How many replies are due."""
+        return len(self._waiting)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def send(self, batch: Batch) -> None:
+        """Send a batch; its futures get the replies, or UnknownOutcome after its deadline."""
+        if self._transport is None:
+            batch.fail(UnknownOutcome("the connection to Redis broke: unknown outcome"))
+            return
+        self._waiting.extend(batch.futures)
+        self._sent += len(batch.futures)
+        self._deadlines.append((self._sent, batch.deadline))
+        if self._timer is None:
+            self._timer = self._loop.call_at(batch.deadline, self._check_deadlines)
+        self._transport.write(b"".join(batch.packed))
+
+    def data_received(self, data: bytes) -> None:
+        waiting = self._waiting
+        due = len(waiting)
+        demoted: NotPrimary | None = None
+        try:
+            for reply in self._replies(data):
+                future = waiting.popleft()
+                if future is None or future.done():
+                    continue
+                if isinstance(reply, StoreError):
+                    future.set_exception(reply)
+                    demoted = reply if isinstance(reply, NotPrimary) else demoted
+                else:
+                    future.set_result(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.abort(UnknownOutcome(f"Redis sent what is not its protocol ({error}): unknown outcome"))
+            return
+        self._received += due - len(waiting)
+        if demoted is not None:
+            self.abort(UnknownOutcome("the server became a replica: unknown outcome"))
+
+    def _replies(self, data: bytes) -> Iterator[Any]:
+        reader = self._reader
+        reader.feed(data)
+        while (reply := reader.gets()) is not False:  # RESP2 has no booleans: False means incomplete
+            yield reply
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(
+            UnknownOutcome(
+                f"the connection to Redis broke ({error or 'closed by the server'}): unknown outcome"
+            )
+        )
+
+    def abort(self, error: StoreError) -> None:
+        """Drop the connection; everybody who waits gets `error`."""
+        transport = self._transport
+        self._end(error)
+        if transport is not None:
+            transport.abort()
+
+    def close(self) -> None:
+        """Close; everybody who waits gets UnknownOutcome."""
+        self.abort(UnknownOutcome("the client was closed: unknown outcome"))
+
+    def _end(self, error: StoreError) -> None:
+        if self._transport is None:
+            return
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        _fail(self._waiting, error)
+        self._waiting.clear()
+        self._lost(self, error)
+
+    def _check_deadlines(self) -> None:
+        self._timer = None
+        while self._deadlines and self._deadlines[0][0] <= self._received:
+            self._deadlines.popleft()
+        if not self._deadlines:
+            return
+        deadline = self._deadlines[0][1]
+        if self._loop.time() < deadline:
+            self._timer = self._loop.call_at(deadline, self._check_deadlines)
+        else:
+            # Replies come in order: behind a late one all others are late too.
+            self.abort(UnknownOutcome("Redis did not answer in time: unknown outcome"))
+
+
+async def open_connection(address: Address, lost: Callable[[Connection, StoreError], None]) -> Connection:
+    """Connect. Raises OSError or ssl.SSLError."""
+    loop = asyncio.get_running_loop()
+    if address.path:
+        _, connection = await loop.create_unix_connection(lambda: Connection(lost), address.path)
+    else:
+        context = ssl.create_default_context(cafile=address.ca_file) if address.tls else None
+        _, connection = await loop.create_connection(
+            lambda: Connection(lost), address.host, address.port, ssl=context
+        )
+    return connection
+
+
+def _fail(
+    futures: "list[asyncio.Future[Any] | None] | deque[asyncio.Future[Any] | None]", error: StoreError
+) -> None:
+    for future in futures:
+        if future is not None and not future.done():
+            future.set_exception(error)

@@ -1,0 +1,38 @@
+"""The Lua scripts, one verb each, and how they are read: a line `--@include name` stands for `lib/name.lua`."""
+
+import hashlib
+import re
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+
+_INCLUDE: Final = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+
+
+class Script(msgspec.Struct, frozen=True):
+    """A script: its name, its text, and the SHA-1 by which EVALSHA calls it."""
+
+    name: str
+    source: bytes
+    sha: bytes
+
+
+def _read(name: str) -> Script:
+    folder = files(__name__)
+    text = _INCLUDE.sub(
+        lambda match: (folder / "lib" / f"{match[1]}.lua").read_text("utf-8"),
+        (folder / f"{name}.lua").read_text("utf-8"),
+    )
+    source = text.encode()
+    return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
+
+
+CHANGE: Final = _read("change")
+HYDRATE: Final = _read("hydrate")
+PUT: Final = _read("put")
+OUTBOX_REMOVE: Final = _read("outbox_remove")
+RESTORE_FINISH: Final = _read("restore_finish")
+LEASE: Final = _read("lease")
+
+ALL: Final = (CHANGE, HYDRATE, PUT, OUTBOX_REMOVE, RESTORE_FINISH, LEASE)

@@ -1,0 +1,249 @@
+#!lua
+-- Apply one operation to a cart, or say why not. Every check comes before the first write.
+--
+-- KEYS  1 cart  2 ops  3 win  4 outbox  5 outbox-bytes  6 ready  7 events
+-- ARGV  1 op_id  2 cart_id
+--       3 the operation's JSON from `,"op_id":` up to its steps
+--       4 the event's JSON after `born`, the closing brace included
+--       5 first seen (us)  6 retry horizon (us)
+--       7 If-Match tags between spaces, `*`, or empty
+--       8 `1`: an absent cart may be born  9 `1`: return the cart
+--      10 window (v units)  11 idle limit (s)  12 a copy older than this (us) counts as absent, 0: none
+--      13 bytes of the outbox  14..20 limits: lines, tracked lines, quantity, content bytes, window entries,
+--         window bytes, subtotal
+--      21.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
+--         (set_quantity: its JSON up to the quantity; unit price and currency may be empty)
+-- Returns {'applied', v, event, outbox id, age of the oldest outbox entry (us), head, cart fields}
+--         {'replayed', v, event, outbox id (both empty: not in the outbox), age, head, cart fields}
+--         {'refused', reason, details...}
+
+local call, format, match = redis.call, string.format, string.match
+local op_id = ARGV[1]
+
+local time = call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+local partition = call('MGET', KEYS[6], KEYS[5])
+if not partition[1] then return {'refused', 'restoring'} end
+if now > ARGV[5] + ARGV[6] then return {'refused', 'too_old'} end
+
+local FIRST, WIDTH = 21, 8
+local fields = {'m'}
+for i = FIRST, #ARGV, WIDTH do
+  if ARGV[i + 1] ~= '' then fields[#fields + 1] = 'l:' .. ARGV[i + 1] end
+end
+local found = call('HMGET', KEYS[1], unpack(fields))
+
+local HEAD = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%a+) (%S+)$'
+local head = found[1]
+local prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr, entries, window_bytes, oldest, status, currency
+if head then
+  prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr, entries, window_bytes, oldest, status, currency =
+    match(head, HEAD)
+end
+local birth = not head or ARGV[12] ~= '0' and tonumber(prev) < 2 * (now - ARGV[12])
+if birth then
+  if ARGV[8] ~= '1' then return {'refused', 'unknown_cart'} end
+  found = {}
+  prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr = '0', 0, 0, 0, 0, 0, 0, 0, 0, '0'
+  entries, window_bytes, oldest, status, currency = 0, 0, 0, 'active', '-'
+end
+
+local function oldest_age()
+  local first = call('XRANGE', KEYS[4], '-', '+', 'COUNT', 1)[1]
+  return first and math.max(0, now - 1000 * match(first[1], '^%d+')) or 0
+end
+
+local known = not birth and call('HGET', KEYS[2], op_id)
+if known then
+  local v = match(known, '^{"v":(%d+)')
+  local from = 6 + #v
+  if string.sub(known, from, from + #ARGV[3]) ~= ARGV[3] .. '[' then return {'refused', 'key_reused'} end
+  local outbox_id, event = match(known, '\n(.*)$') or '', ''
+  local entry = outbox_id ~= '' and call('XRANGE', KEYS[4], outbox_id, outbox_id)[1]
+  if entry and entry[2][2] == op_id and entry[2][4] == ARGV[2] then
+    event = entry[2][6]
+  else
+    outbox_id = ''
+  end
+  return {'replayed', v, event, outbox_id, oldest_age(), head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}
+end
+
+if ARGV[7] ~= '' then
+  local tag = format('%s-%s-%012x', prev, n, digest)
+  local matches = ARGV[7] == '*' and prev ~= '0' or string.find(ARGV[7], ' ' .. tag .. ' ', 1, true)
+  if not matches then return {'refused', 'precondition_failed', tag} end
+end
+
+if status ~= 'active' then
+  local extras = call('HGET', KEYS[1], 'x')
+  if status == 'merged' then return {'refused', 'merged', extras} end
+  if extras and cjson.decode(extras)['claim'] then return {'refused', 'claimed', extras} end
+end
+
+-- Limits and application go together: nothing is written before the last step has been checked.
+
+local v = 2 * math.max(math.floor(prev / 2) + 1, now)
+local vs = format('%.0f', v)
+local LINE = '^(%-?%d+) (%d+) (%d+) (%d+) ([^\n]*)\n(.*)$'
+lines, tracked, bytes, subtotal = lines + 0, tracked + 0, bytes + 0, subtotal + 0
+
+local packed = {} -- field -> packed line, false: absent
+local touched = {} -- fields written, in order of their first step
+for i = 2, #fields do packed[fields[i]] = found[i] or false end
+local cleared = false
+local metadata -- nil: not looked at, false: none, else its JSON
+if birth then metadata = false end
+
+local function size(json)
+  return json and json ~= '{}' and #json or 0
+end
+
+local function decide(field, old, old_quantity, old_price, new, new_quantity, new_price)
+  packed[field] = new
+  touched[field] = true
+  bytes = bytes + #new - (old and #old or -#field)
+  if not old then tracked = tracked + 1 end
+  if old_quantity > 0 then
+    lines = lines - 1
+    subtotal = subtotal - old_quantity * old_price
+  end
+  if new_quantity > 0 then
+    lines = lines + 1
+    subtotal = subtotal + new_quantity * new_price
+  end
+end
+
+local delta = {}
+for i = FIRST, #ARGV, WIDTH do
+  local kind, step, json = ARGV[i], (i - FIRST) / WIDTH, ARGV[i + 7]
+  local field = 'l:' .. ARGV[i + 1]
+  local old = packed[field]
+  local quantity, dv, av, price, item, meta = 0, clr, vs, '0', nil, '{}'
+  if old then
+    quantity, dv, av, price, item, meta = match(old, LINE)
+    quantity = quantity + 0
+  end
+  if kind == 'add' or kind == 'set' or kind == 'set_quantity' then
+    local new_price, new_currency, new_item, new_meta = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6]
+    if kind == 'set_quantity' then
+      if quantity <= 0 then return {'refused', 'line_not_found', step} end
+      if new_price == '' then new_price = price end
+      if new_currency == '' then new_currency = currency end
+      new_item = item
+    end
+    if new_currency ~= currency and currency ~= '-' and lines > 0 then
+      return {'refused', 'currency', step, currency}
+    end
+    local new_quantity = ARGV[i + 2] + 0
+    if kind == 'set_quantity' then
+      json = json .. ',"unit_price":' .. new_price .. ',"currency":"' .. new_currency .. '","item":' .. new_item
+        .. (new_meta ~= '' and ',"metadata":' .. new_meta or '') .. '}'
+    end
+    if kind == 'add' then
+      new_quantity = new_quantity + quantity
+    else
+      dv = vs
+    end
+    if new_quantity > tonumber(ARGV[16]) then return {'refused', 'limit', 'quantity', step, ARGV[16]} end
+    if quantity <= 0 then av = vs end
+    if new_meta ~= '' then meta = new_meta end
+    decide(field, old, quantity, price,
+      format('%.0f', new_quantity) .. ' ' .. dv .. ' ' .. av .. ' ' .. new_price .. ' ' .. new_item .. '\n' .. meta,
+      new_quantity, new_price)
+    currency = new_currency
+  elseif kind == 'remove' then
+    decide(field, old, quantity, price,
+      '0 ' .. vs .. ' ' .. vs .. ' ' .. price .. ' ' .. (item or ARGV[i + 5]) .. '\n{}', 0, 0)
+  elseif kind == 'clear' then
+    packed, touched, cleared = {}, {}, true
+    if metadata == nil then metadata = call('HGET', KEYS[1], 'metadata') end
+    lines, tracked, bytes, subtotal, clr, currency = 0, 0, size(metadata), 0, vs, '-'
+  elseif ARGV[i + 1] ~= '' then
+    if quantity <= 0 then return {'refused', 'line_not_found', step} end
+    decide(field, old, quantity, price,
+      format('%.0f', quantity) .. ' ' .. dv .. ' ' .. av .. ' ' .. price .. ' ' .. item .. '\n' .. ARGV[i + 6],
+      quantity, price)
+  else
+    if metadata == nil then metadata = call('HGET', KEYS[1], 'metadata') end
+    bytes = bytes + size(ARGV[i + 6]) - size(metadata)
+    metadata = ARGV[i + 6]
+  end
+  if lines > tonumber(ARGV[14]) then return {'refused', 'limit', 'lines', step, ARGV[14]} end
+  if tracked > tonumber(ARGV[15]) then return {'refused', 'limit', 'tracked_lines', step, ARGV[15]} end
+  if bytes > tonumber(ARGV[17]) then return {'refused', 'limit', 'content_bytes', step, ARGV[17]} end
+  if subtotal > tonumber(ARGV[20]) then return {'refused', 'limit', 'subtotal', step, ARGV[20]} end
+  delta[#delta + 1] = json
+end
+
+-- The window as it will be: entries older than W leave it.
+
+local body = vs .. ARGV[3] .. '[' .. table.concat(delta, ',') .. ']'
+local entry = '{"v":' .. body .. '}'
+local cut = v - ARGV[10]
+local leaving = {}
+entries, window_bytes = entries + 1, window_bytes + #entry
+if entries == 1 then
+  oldest = vs
+elseif tonumber(oldest) < cut then
+  leaving = call('ZRANGEBYSCORE', KEYS[3], '-inf', format('(%.0f', cut))
+  for i = 1, #leaving do
+    local old = call('HGET', KEYS[2], leaving[i])
+    if old then window_bytes = window_bytes - (string.find(old, '\n', 1, true) or #old + 1) + 1 end
+  end
+  entries = entries - #leaving
+  local staying = call('ZRANGEBYSCORE', KEYS[3], format('%.0f', cut), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  oldest = staying[2] and format('%.0f', staying[2]) or vs
+end
+if entries > tonumber(ARGV[18]) or window_bytes > tonumber(ARGV[19]) then
+  return {'refused', 'window_full', math.max(0, (oldest + ARGV[10]) / 2 - now)}
+end
+
+n = n + 1
+if born == 0 or born == '0' then born = vs end
+local event = '{"cart_id":"' .. ARGV[2] .. '","v":' .. body .. ',"prev":' .. prev .. ',"born":' .. born .. ARGV[4]
+local event_bytes = #op_id + #ARGV[2] + #event
+if (partition[2] or 0) + event_bytes > tonumber(ARGV[13]) then return {'refused', 'outbox_full'} end
+digest = (digest + tonumber(string.sub(redis.sha1hex(vs .. ':' .. op_id), 1, 12), 16)) % 281474976710656
+floor = math.max(floor + 0, cut - 1)
+
+-- Writes.
+
+if birth then call('DEL', KEYS[1], KEYS[2], KEYS[3]) end
+local outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[2], 'e', event)
+call('INCRBY', KEYS[5], event_bytes)
+call('HSET', KEYS[2], op_id, entry .. '\n' .. outbox_id)
+call('ZADD', KEYS[3], vs, op_id)
+if #leaving > 0 then
+  call('ZREMRANGEBYSCORE', KEYS[3], '-inf', format('(%.0f', cut))
+  for i = 1, #leaving, 1000 do
+    call('HDEL', KEYS[2], unpack(leaving, i, math.min(i + 999, #leaving)))
+  end
+end
+head = format('%s %.0f %.0f %.0f %s %.0f %.0f %.0f %.0f %s %.0f %.0f %s active %s',
+  vs, n, digest, floor, born, lines, tracked, bytes, subtotal, clr, entries, window_bytes, oldest, currency)
+local writes = {'m', head}
+if cleared then
+  local extras = call('HGET', KEYS[1], 'x')
+  call('DEL', KEYS[1])
+  if extras then writes[3], writes[4] = 'x', extras end
+end
+if metadata == '{}' then
+  call('HDEL', KEYS[1], 'metadata')
+elseif metadata then
+  writes[#writes + 1] = 'metadata'
+  writes[#writes + 1] = metadata
+end
+for field in pairs(touched) do
+  writes[#writes + 1] = field
+  writes[#writes + 1] = packed[field]
+end
+call('HSET', KEYS[1], unpack(writes))
+
+-- The time to live is renewed once in a 64th of it, not at every change.
+local period = ARGV[11] * 31250
+if cleared or math.floor(prev / period) ~= math.floor(v / period) then
+  for i = 1, 3 do call('EXPIRE', KEYS[i], ARGV[11]) end
+end
+call('SPUBLISH', KEYS[7], ARGV[2] .. format(' %s-%.0f-%012x', vs, n, digest))
+return {'applied', vs, event, outbox_id, oldest_age(), head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}

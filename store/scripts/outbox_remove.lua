@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- Take entries out of the outbox. After a rollback an id may belong to another operation: that one stays.
+--
+-- KEYS  1 outbox  2 outbox-bytes
+-- ARGV  entry id, op_id, entry id, op_id, ...
+-- Returns how many were taken out
+
+local removed, bytes = {}, 0
+for i = 1, #ARGV, 2 do
+  local entry = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]
+  if entry and entry[2][2] == ARGV[i + 1] then
+    removed[#removed + 1] = ARGV[i]
+    bytes = bytes + #entry[2][2] + #entry[2][4] + #entry[2][6]
+  end
+end
+for i = 1, #removed, 1000 do redis.call('XDEL', KEYS[1], unpack(removed, i, math.min(i + 999, #removed))) end
+if #removed > 0 then
+  if redis.call('XLEN', KEYS[1]) == 0 then
+    redis.call('SET', KEYS[2], 0)
+  else
+    redis.call('DECRBY', KEYS[2], bytes)
+  end
+end
+return #removed

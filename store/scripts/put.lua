@@ -1,0 +1,78 @@
+#!lua
+-- Replace each cart by a state if the state covers Redis's copy and differs; else say what it does not cover.
+--
+-- KEYS  1 restore  2 followed  3 events  4.. cart, ops, win for each copy
+-- ARGV  1 what it depends on: `nothing`
+--         `restoration`: 2 token  3 sequence, which rises by one
+--         `position`: 2 the follow position expected, empty: none  3 the new one
+--       4 idle limit (s)  5.. a copy each, MessagePack (store.packing.Copy)
+-- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, or {v, op_id, ...} not covered
+--         {'lost'}: another restoration, or none; {'moved', position or nil}
+
+--@include write_copy
+
+if ARGV[1] == 'restoration' then
+  local running = redis.call('HMGET', KEYS[1], 'token', 'sequence')
+  if running[1] ~= ARGV[2] or running[2] ~= ARGV[3] then return {'lost'} end
+  redis.call('HINCRBY', KEYS[1], 'sequence', 1)
+elseif ARGV[1] == 'position' then
+  local position = redis.call('GET', KEYS[2])
+  if (position or '') ~= ARGV[2] then return {'moved', position} end
+  redis.call('SET', KEYS[2], ARGV[3])
+end
+
+-- Each of a copy's operations is in the state at its v or above, or at or below the state's floor, or its order is.
+local function uncovered(win, copy)
+  local missing = {}
+  local window = redis.call('ZRANGE', win, 0, -1, 'WITHSCORES')
+  if #window == 0 then return missing end
+  local floor, known, orders = tonumber(copy[3]), {}, {}
+  for i = 1, #copy[5], 2 do
+    local op_id = string.match(copy[5][i + 1], '^[^\n]*')
+    local v = tonumber(copy[5][i])
+    if v > (known[op_id] or -1) then known[op_id] = v end
+  end
+  for i = 1, #copy[7] do orders[copy[7][i]] = true end
+  for i = 1, #window, 2 do
+    local op_id, v = string.match(window[i], '^[^\n]*'), tonumber(window[i + 1])
+    if v > floor and (known[op_id] or -1) < v and not orders[op_id] then
+      missing[#missing + 1] = string.format('%.0f', v)
+      missing[#missing + 1] = op_id
+    end
+  end
+  return missing
+end
+
+local function put(cart, ops, win, copy)
+  local head = redis.call('HGET', cart, 'm')
+  if not head then
+    if copy[8] then return 'unchanged' end
+    write_copy(cart, ops, win, copy, ARGV[4])
+    return 'stored'
+  end
+  local v, n, digest = string.match(head, '^(%d+) (%d+) (%d+)')
+  local same = string.format('%s-%s-%012x', v, n, digest) == copy[2]
+  if same and not copy[8] then return 'unchanged' end
+  if not same then
+    local missing = uncovered(win, copy)
+    if #missing > 0 then return missing end
+  end
+  if copy[8] then
+    redis.call('DEL', cart, ops, win)
+    return 'removed'
+  end
+  write_copy(cart, ops, win, copy, ARGV[4])
+  return 'replaced'
+end
+
+local results = {'put'}
+for i = 5, #ARGV do
+  local at = 4 + 3 * (i - 5)
+  local copy = cmsgpack.unpack(ARGV[i])
+  local result = put(KEYS[at], KEYS[at + 1], KEYS[at + 2], copy)
+  if type(result) == 'string' and result ~= 'unchanged' then
+    redis.call('SPUBLISH', KEYS[3], copy[1] .. ' ' .. copy[2])
+  end
+  results[#results + 1] = result
+end
+return results

@@ -5,8 +5,19 @@ class SinkError(Exception):
     """A sink cannot do its work."""
 
 
+class SettingsWrong(SinkError):
+    """An environment variable holds a value that cannot be used."""
+
+
 class MigrationFailed(SinkError):
     """The database could not be brought to this version's schema; nothing of the failed step was kept."""
+
+
+class SchemaOutdated(SinkError):
+    """The database lacks a table or column of this version: run `cartstream migrate`. The sink waits."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
 
 
 class RestoreStartsOver(SinkError):
@@ -17,4 +28,11 @@ class ReadStalled(SinkError):
     """A partition could not be read to its end: the broker does not answer."""
 
     def __init__(self, topic: str, partition: int, position: int, end: int) -> None:
-        super().__init__(f"{topic}/{partition} stands at {position} and should reach {end}: the broker does not answer")
+        super().__init__(f"{topic}/{partition} stands at {position}, not {end}: the broker does not answer")
+
+
+class KeeperFailed(SinkError):
+    """A partition of Redis is not kept any more, and only a new process can mend it."""
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"partition {partition} has stopped to follow")

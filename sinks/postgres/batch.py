@@ -5,10 +5,11 @@ from typing import Final
 
 import msgspec
 
+from carts.state import Version
 from topics.codec import decode_cart
 from topics.errors import RecordError, RecordErrorCode
-from topics.headers import parse_version, version_header
-from topics.records import PURGE_FLOOR_KEY
+from topics.headers import version_header
+from topics.records import PURGE_FLOOR_PREFIX
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -65,26 +66,28 @@ class _Columns(msgspec.Struct, frozen=True):
 _columns: Final = msgspec.json.Decoder(_Columns)
 
 
-def interpret(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Row | Deletion | None:
+def interpret(
+    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> Row | Deletion | None:
     """What one record says; None if nothing about a cart. Raises RecordError for one that nobody can read.
 
     A null without the version it deletes is somebody's mistake and deletes nothing.
     """
-    if key == PURGE_FLOOR_KEY:
-        return None
     if key is None:
         raise RecordError(RecordErrorCode.BAD_CART_ID, "the record has no key")
+    if key.startswith(PURGE_FLOOR_PREFIX):
+        return None
     if value is None:
         version = version_header(headers)
         return None if version is None else Deletion(_text(key), version.v, version.n)
     # Read as a whole first: a row that the gateway cannot make a cart of would be worse than no row.
     decode_cart(value)
     record = _columns.decode(value)
-    version = parse_version(record.version)
+    version = Version.parse(record.version)
     if version is None:
         raise RecordError(RecordErrorCode.BAD_VERSION, f"version {record.version!r} is not v-n-digest")
     if record.cart_id.encode() != key:
-        raise RecordError(RecordErrorCode.BAD_CART_ID, f"the key {_text(key)!r} is not the cart's {record.cart_id!r}")
+        raise RecordError(RecordErrorCode.BAD_CART_ID, f"key {_text(key)!r}, cart {record.cart_id!r}")
     return Row(
         record.cart_id,
         version.v,

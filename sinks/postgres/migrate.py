@@ -1,10 +1,10 @@
-"""Brings a database to this version's schema: numbered SQL files, each applied once, in order, in a transaction."""
+"""Brings a database to this version's schema: numbered SQL files, each applied once, in a transaction."""
 
 import hashlib
 import re
 from collections.abc import Callable, Iterator
 from importlib.resources import files
-from typing import Final, LiteralString, cast
+from typing import Final, LiteralString
 
 import msgspec
 import psycopg
@@ -40,7 +40,7 @@ def migrations() -> list[Migration]:
 def migrate(url: str, applied: Callable[[Migration], None] = lambda _: None) -> list[Migration]:
     """Apply what the database lacks; returns what was applied, telling each to `applied` as it is done.
 
-    Safe to run at any time and from several machines at once: one works, the others wait and find nothing to do.
+    Safe at any time and from several machines at once: one works, the others wait and find nothing to do.
     Raises MigrationFailed with what to do about it.
     """
     try:
@@ -66,20 +66,21 @@ def migrate(url: str, applied: Callable[[Migration], None] = lambda _: None) -> 
 def _files() -> Iterator[Migration]:
     for entry in files(__package__).joinpath("migrations").iterdir():
         if match := _FILE.fullmatch(entry.name):
-            yield Migration(int(match[1]), match[2], cast(LiteralString, entry.read_text(encoding="utf-8")))
+            yield Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8"))
 
 
 def _missing(connection: psycopg.Connection) -> list[Migration]:
-    done = {version: (name, sha256) for version, name, sha256 in connection.execute(query("applied_migrations"))}
+    applied = connection.execute(query("applied_migrations"))
+    done = {version: (name, sha256) for version, name, sha256 in applied}
     known = migrations()
     for migration in known:
         if migration.version in done and done[migration.version] != (migration.name, migration.sha256):
             raise MigrationFailed(
-                f"migration {migration.version:04} was applied to this database as {done[migration.version][0]!r} and "
-                f"has been changed since: restore the file, and put the change into a new migration"
+                f"migration {migration.version:04}_{migration.name} has been changed since it was applied to "
+                f"this database: restore the file, and put the change into a new migration"
             )
     if newer := sorted(done.keys() - {migration.version for migration in known}):
-        # An older release may start while a newer one is being rolled out: its schema is a part of the newer one.
+        # An older release may start while a newer one is rolled out: its schema is a part of the newer one.
         log.warning("migrate.database_is_newer", unknown_migrations=newer)
     return [migration for migration in known if migration.version not in done]
 
@@ -96,7 +97,7 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
         raise
     except psycopg.Error as error:
         raise MigrationFailed(
-            f"migration {migration.version:04}_{migration.name} was refused with SQLSTATE {error.sqlstate}, nothing "
-            f"of it was kept: {error}"
+            f"migration {migration.version:04}_{migration.name} was refused with SQLSTATE {error.sqlstate}, "
+            f"nothing of it was kept: {error}"
         ) from error
     log.info("migrate.applied", version=migration.version, name=migration.name)

@@ -3,7 +3,7 @@
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Final, LiteralString, cast
+from typing import Final, LiteralString
 
 _NAME: Final = re.compile(r"^-- ([a-z_]+)\n", re.MULTILINE)
 
@@ -18,5 +18,4 @@ def query(name: str) -> LiteralString:
 def _queries() -> dict[str, LiteralString]:
     text = files(__package__).joinpath("queries.sql").read_text(encoding="utf-8")
     _head, *parts = _NAME.split(text)
-    # The file is part of the program: its text is as literal as a string in the code.
-    return {name: cast(LiteralString, sql.strip()) for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    return {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}

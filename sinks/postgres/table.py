@@ -1,4 +1,4 @@
-"""The `carts` table: writes a batch in one guarded statement, over one connection that is renewed when it fails."""
+"""The `carts` table: a batch in one guarded statement, over one connection that is renewed when it fails."""
 
 import asyncio
 from types import TracebackType
@@ -6,12 +6,13 @@ from typing import Final, Self
 
 import psycopg
 
+from sinks.errors import SchemaOutdated
 from sinks.postgres.batch import Batch, Deletion, Row
 from sinks.postgres.queries import query
 
 CONNECT_SECONDS: Final = 5
 WRITE_SECONDS: Final = 30
-"""A server that has not answered by then is taken for frozen: the batch is written again over a new connection."""
+"""A server that has not answered by then is taken for frozen: the batch is written over a new connection."""
 
 _ROW: Final = Row.__struct_fields__
 _DELETION: Final = Deletion.__struct_fields__
@@ -27,7 +28,7 @@ class CartsTable:
     async def write(self, batch: Batch) -> int:
         """Write the batch, all or nothing; returns how many rows it changed (older ones change nothing).
 
-        Raises psycopg.Error or TimeoutError, after which the batch may or may not have been written.
+        Raises SchemaOutdated, psycopg.Error or TimeoutError; the batch may or may not have been written then.
         """
         try:
             async with asyncio.timeout(WRITE_SECONDS):
@@ -40,19 +41,11 @@ class CartsTable:
                 if batch.deletions:
                     return await self._delete(connection, batch.deletions)
                 return await self._upsert(connection, batch.rows) if batch.rows else 0
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+            raise SchemaOutdated from error
         except (psycopg.OperationalError, TimeoutError):
             await self.close()
             raise
-
-    async def applied_migrations(self) -> set[int]:
-        """The migrations this database has. Raises psycopg.Error."""
-        async with asyncio.timeout(WRITE_SECONDS):
-            connection = await self._connected()
-            try:
-                rows = await (await connection.execute(query("applied_migrations"))).fetchall()
-            except psycopg.errors.UndefinedTable:
-                return set()
-            return {version for version, _name, _sha256 in rows}
 
     async def close(self) -> None:
         """Let the connection go, whatever it is doing."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -16,7 +16,7 @@ BATCH: Final = 500
 """Records handed out at once: their work must not hold up the other partitions for long."""
 STALLED_SECONDS: Final = 30.0
 
-Record = ConsumerRecord[bytes, bytes]
+Record: TypeAlias = ConsumerRecord
 
 
 class StretchReader:
@@ -49,8 +49,8 @@ class StretchReader:
     async def read(self, partition: TopicPartition, start: int, end: int) -> AsyncIterator[list[Record]]:
         """The records from offset `start` to before `end`, in order, in lists of up to 500.
 
-        Offsets that compaction or retention has emptied are passed over. Raises ReadStalled if the broker does
-        not answer, aiokafka's KafkaError if it refuses.
+        Offsets that compaction or retention has emptied are passed over. Raises ReadStalled if the broker
+        does not answer, aiokafka's KafkaError if it refuses.
         """
         if start >= end:
             return
@@ -62,7 +62,7 @@ class StretchReader:
             records = found.get(partition, [])
             if records:
                 progress.moved()
-                yield records if records[-1].offset < end else [record for record in records if record.offset < end]
+                yield [record for record in records if record.offset < end]
             elif progress.nothing_is_left(end):
                 return
             elif progress.stalled():
@@ -98,4 +98,5 @@ class _Progress:
         return asyncio.get_running_loop().time() - self._since > STALLED_SECONDS
 
     def _last_answer(self) -> int | None:
-        return self._consumer.last_poll_timestamp(self._partition)
+        answered: int | None = self._consumer.last_poll_timestamp(self._partition)
+        return answered

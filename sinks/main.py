@@ -1,0 +1,41 @@
+"""Starts a sink process."""
+
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from delivery import run_worker
+from sinks.errors import SettingsWrong
+from sinks.settings import PostgresSinkSettings, RedisSinkSettings, load
+
+SINKS: Final = ("postgres", "redis")
+
+
+def run(name: str) -> None:
+    """Run the sink called `name` until SIGTERM or SIGINT; KeyError for one that does not exist.
+
+    Exits with 1 when the environment is wrong, with 75 when only a new start helps.
+    """
+    start = _STARTS[name]
+    try:
+        start()
+    except SettingsWrong as error:
+        sys.exit(f"The settings are wrong:\n{error}")
+
+
+# Imported where it is needed: neither process pays for the other's libraries.
+
+
+def _postgres() -> None:
+    from sinks.postgres.app import create_postgres_app  # noqa: PLC0415
+
+    run_worker(create_postgres_app(load(PostgresSinkSettings)))
+
+
+def _redis() -> None:
+    from sinks.redis.app import run_agent  # noqa: PLC0415
+
+    run_agent(load(RedisSinkSettings))
+
+
+_STARTS: Final[dict[str, Callable[[], None]]] = {"postgres": _postgres, "redis": _redis}

@@ -1,0 +1,73 @@
+"""The Faust app that keeps Postgres up with `carts`: batches in, one guarded statement out."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from faust.types import EventT, StreamT
+
+from delivery import DeliveryApp, create_app, run_batches
+from sinks import metrics
+from sinks.postgres.batch import interpret, newest
+from sinks.postgres.table import CartsTable, is_bad_data
+from sinks.settings import PostgresSinkSettings
+from topics.errors import RecordError
+from topics.groups import POSTGRES_SINK
+from topics.partitioner import partition_of
+from topics.records import PURGE_FLOOR_PREFIX
+from topics.registry import CARTS
+
+log = structlog.get_logger(__name__)
+
+
+def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
+    """The app of the process `sinks postgres`. Connects to nothing yet."""
+    app = create_app(POSTGRES_SINK, settings)
+    table = CartsTable(settings.postgres_url.get_secret_value())
+
+    @app.agent(app.source(CARTS.name), name="write_carts")
+    async def write_carts(stream: StreamT[Any]) -> None:
+        await run_batches(
+            stream,
+            partial(write, table),
+            partition_of=partial(home, partitions=settings.partitions),
+            is_data_error=is_data_error,
+            max_records=settings.sink_batch_records,
+            within_s=settings.sink_batch_seconds,
+        )
+
+    return app
+
+
+async def write(table: CartsTable, events: Sequence[EventT[Any]]) -> None:
+    """Write what the events say: of each cart the newest, all or nothing. Idempotent.
+
+    Raises RecordError for a record that nobody can read, psycopg.Error or TimeoutError when Postgres refuses
+    or does not answer.
+    """
+    batch = newest(
+        interpret(event.message.key, event.message.value, _pairs(event.message.headers)) for event in events
+    )
+    with metrics.WRITE_SECONDS.time():
+        changed = await table.write(batch)
+    metrics.ROWS.inc(changed)
+    metrics.STALE_ROWS.inc(len(batch.rows) + len(batch.deletions) - changed)
+    log.debug("sink.written", records=len(events), changed=changed)
+
+
+def home(key: bytes, partitions: int) -> int:
+    """The partition of `carts` that a key belongs to. ValueError for a key that cannot be one."""
+    if key.startswith(PURGE_FLOOR_PREFIX):
+        return int(key[len(PURGE_FLOOR_PREFIX) :])
+    return partition_of(key, partitions)
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether a record is to blame: it belongs into the dead letters, the others do not wait for it."""
+    return isinstance(error, RecordError) or is_bad_data(error)
+
+
+def _pairs(headers: Any) -> list[tuple[str, bytes]]:
+    """Faust hands headers over as a mapping, as pairs, or as None."""
+    return list(headers.items()) if hasattr(headers, "items") else list(headers or ())

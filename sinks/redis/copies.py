@@ -1,0 +1,70 @@
+"""What the records of `carts`, and of `cart-changed` behind it, say should be in Redis. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from carts.fold import fold
+from carts.operations import Expire, Operation
+from carts.protocol import Deleted, keep_recovered
+from carts.state import EXPIRY_PREFIX, State
+from topics.codec import decode_change, decode_state
+from topics.errors import RecordError
+from topics.headers import version_header
+
+Found = State | Deleted
+"""What a `carts` record says of its cart."""
+
+_NEVER_US: Final = 2**62
+
+
+def recorded(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Found | None:
+    """What a `carts` record says of its cart; None for a null that does not say which version it deletes.
+
+    Raises RecordError for a value that nobody can read.
+    """
+    if value is not None:
+        return decode_state(value)
+    version = version_header(headers)
+    return None if version is None else Deleted(version)
+
+
+def keep(kept: dict[str, Found], cart_id: str, found: Found) -> None:
+    """Keep the higher of what is known of a cart: a topic ends with the last record, not with the highest."""
+    before = kept.get(cart_id)
+    if before is None or keep_recovered(before, found) is found:
+        kept[cart_id] = found
+
+
+def copies(kept: Mapping[str, Found]) -> list[tuple[str, State]]:
+    """The states to put. A deletion is put as an expired state, which takes away just what it covers."""
+    return [
+        (cart_id, _gone(found) if isinstance(found, Deleted) else found) for cart_id, found in kept.items()
+    ]
+
+
+def refold(
+    found: Found | None, cart_id: str, changes: Iterable[bytes | None], purge_floor: int
+) -> State | None:
+    """The state after changes that compaction may not have folded yet, by the very fold it will use.
+
+    What compaction will refuse is left out. Purges are left to it: an expired cart is absent here anyway.
+    """
+    state = found if isinstance(found, State) else None
+    if isinstance(found, Deleted):
+        purge_floor = max(purge_floor, found.version.v)
+    for value in changes:
+        try:
+            change = decode_change(value)
+        except RecordError:
+            continue
+        if change.cart_id == cart_id:
+            state = fold(state, change, purge_floor=purge_floor, retention_us=_NEVER_US).state
+    return state
+
+
+def _gone(deleted: Deleted) -> State:
+    v = deleted.version.v
+    expiry = Operation(
+        v + 1, f"{EXPIRY_PREFIX}{v}-{deleted.version.n}", "", (Expire(v, deleted.version.n, v // 2),)
+    )
+    return State(floor=v, ops=(expiry,))

@@ -1,0 +1,161 @@
+"""Keeps one partition of Redis complete and current: restores it when its marker is gone, follows `carts` otherwise.
+
+The position to follow from is in Redis, moved by the script that puts the states. A Redis that falls back to an older
+copy takes its position back with it, and what it has forgotten is read again.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from carts.protocol import Recorded
+from carts.state import State
+from sinks import metrics
+from sinks.errors import SinkError
+from sinks.redis.copies import copies, keep, recorded
+from sinks.redis.reading import Record
+from sinks.redis.restore import Restorer
+from sinks.redis.turns import Turns
+from store import CartStore, PositionMoved, PutOutcome, PutResult, StoreError
+from topics.errors import RecordError
+from topics.records import PURGE_FLOOR_PREFIX
+from topics.registry import CARTS
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 500
+POLL_MS: Final = 250
+PAUSE_SECONDS: Final = 0.5
+
+
+class Keeper:
+    """The keeper of one partition. `run` it as a task; cancel it when the partition is somebody else's."""
+
+    def __init__(
+        self, partition: int, store: CartStore, consumer: AIOKafkaConsumer, restorer: Restorer, turns: Turns
+    ) -> None:
+        """`consumer` has the partition of `carts` assigned; only the keeper reads it."""
+        self.partition = partition
+        self.position: int | None = None
+        """Where it follows; none while it does not."""
+        self.moved_at = time.monotonic()
+        """When it last got on, or tried something other than reading."""
+        self._source = TopicPartition(CARTS.name, partition)
+        self._store = store
+        self._consumer = consumer
+        self._restorer = restorer
+        self._turns = turns
+        self._look_again = False
+
+    async def run(self) -> None:
+        """Restore and follow until cancelled. Failures of Redis and Kafka are waited out."""
+        while True:
+            try:
+                await self._keep()
+            except (StoreError, KafkaError, SinkError, OSError) as error:
+                # Whatever was under way is read again from the position in Redis: trying for ever loses nothing.
+                log.warning("keeper.waits", partition=self.partition, error=repr(error))
+                self._got_on()
+                await asyncio.sleep(PAUSE_SECONDS)
+            finally:
+                self.position = None
+
+    def look(self, *, ready: bool, followed: int | None) -> None:
+        """Tell it what Redis shows: whether the marker is there, and the follow position."""
+        position = self.position
+        if position is None:
+            return
+        if not ready or followed is None:
+            self._look_again = True
+        elif followed < position:
+            metrics.REWINDS.inc()
+            self._look_again = True
+
+    async def _keep(self) -> None:
+        self._look_again = False
+        position = await self._position()
+        if position is None:
+            async with self._turns.turn(self.partition):
+                await self._restorer.restore(self.partition)
+            self._got_on()
+            return
+        await self._follow(position)
+
+    async def _position(self) -> int | None:
+        """Where Redis stands; None if it has to be restored."""
+        if self.partition not in await self._store.ready_partitions():
+            return None
+        position = await self._store.followed(self.partition)
+        ends = await self._consumer.end_offsets([self._source])
+        if position is not None and position > ends[self._source]:
+            # The topic is another one than Redis has followed.
+            log.error(
+                "follow.position_beyond_log", partition=self.partition, position=position, **_named(ends)
+            )
+            return None
+        return position
+
+    async def _follow(self, position: int) -> None:
+        """Follow from `position` until Redis is found to stand elsewhere."""
+        log.info("follow.begun", partition=self.partition, position=position)
+        self._consumer.seek(self._source, position)
+        self.position = position
+        while not self._look_again:
+            found = await self._consumer.getmany(self._source, timeout_ms=POLL_MS, max_records=BATCH)
+            records = found.get(self._source)
+            if not records:
+                continue
+            after = records[-1].offset + 1
+            results = await self._store.follow_put(self.partition, position, after, _states(records))
+            if isinstance(results, PositionMoved):
+                log.warning(
+                    "follow.position_moved",
+                    partition=self.partition,
+                    expected=position,
+                    found=results.position,
+                )
+                return
+            self.position = position = after
+            self._got_on()
+            self._note(results)
+
+    def _got_on(self) -> None:
+        self.moved_at = time.monotonic()
+
+    def _note(self, results: list[PutResult]) -> None:
+        metrics.FOLLOW_POSITION.labels(self.partition).set(self.position or 0)
+        for result in results:
+            metrics.FOLLOWED.labels(result.outcome).inc()
+            if result.outcome is PutOutcome.UNCOVERED:
+                # They are in the outbox, or published and not folded yet: a later record covers them.
+                log.debug(
+                    "follow.uncovered", partition=self.partition, cart=result.cart_id, ops=result.uncovered
+                )
+
+
+def _states(records: list[Record]) -> list[tuple[str, State]]:
+    """The newest state of each cart in the records."""
+    kept: dict[str, Recorded] = {}
+    for record in records:
+        if record.key.startswith(PURGE_FLOOR_PREFIX):
+            continue
+        try:
+            found = recorded(record.value, record.headers)
+        except RecordError as error:
+            # The Postgres sink reads it too and sends it to the dead letters.
+            metrics.UNREADABLE.labels(record.topic).inc()
+            log.warning(
+                "follow.unreadable", partition=record.partition, offset=record.offset, error=str(error)
+            )
+            continue
+        if found is not None:
+            keep(kept, record.key.decode(errors="replace"), found)
+    return copies(kept)
+
+
+def _named(ends: dict[TopicPartition, int]) -> dict[str, int]:
+    return {"end": end for end in ends.values()}

@@ -1,0 +1,64 @@
+"""How far a restoration is: for the log, the metrics, and a key in Redis that the command reads."""
+
+import time
+from typing import Final
+
+import msgspec
+
+from sinks import metrics
+from store import Layout, PipelinedClient
+
+EXPIRES_SECONDS: Final = 10
+"""A report that nobody renews is of an agent that is gone."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A restoration under way. `percent` of the records are read; `eta_s` seconds are left at this pace."""
+
+    partition: int
+    percent: float
+    carts: int
+    carts_per_s: float
+    seconds: float
+    eta_s: float | None
+
+
+class Progress:
+    """The progress of one partition; `total` records to read."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.total = 0
+        self.done = 0
+        self.carts = 0
+        self._began = time.monotonic()
+
+    def report(self) -> Report:
+        """The figures now."""
+        seconds = time.monotonic() - self._began
+        share = min(1.0, self.done / self.total) if self.total else 0.0
+        return Report(
+            self.partition,
+            round(100 * share, 1),
+            self.carts,
+            round(self.carts / seconds, 1) if seconds else 0.0,
+            round(seconds, 3),
+            round(seconds / share - seconds, 1) if share else None,
+        )
+
+
+async def publish(client: PipelinedClient, layout: Layout, report: Report) -> None:
+    """Leave the report where the command finds it. Raises store.errors.StoreError."""
+    metrics.RESTORE_PERCENT.labels(report.partition).set(report.percent)
+    value = msgspec.json.encode(report)
+    await client.execute("SET", _key(layout, report.partition), value, "EX", EXPIRES_SECONDS)
+
+
+async def read(client: PipelinedClient, layout: Layout, partition: int) -> Report | None:
+    """The last report of a restoration under way. Raises store.errors.StoreError."""
+    value = await client.execute("GET", _key(layout, partition))
+    return msgspec.json.decode(value, type=Report) if value else None
+
+
+def _key(layout: Layout, partition: int) -> str:
+    return f"{{{layout.tags[partition]}}}:restore-progress"

@@ -1,0 +1,217 @@
+"""Brings one lost partition back into Redis: the newest states of `carts`, and what compaction has not folded yet.
+
+In this order, so that no acknowledged change can slip through between the steps:
+
+1. a token in Redis, which every batch checks: a Redis that is lost or rolled back meanwhile is noticed;
+2. C = compaction's committed offset in `cart-changed`, then E = its end, then X = the end of `carts`;
+3. the changes C..E are read; `carts` is read to X and put, the newest state of each cart;
+4. the carts of those changes are folded onto their states and put: compaction may be down or behind;
+5. the marker and the follow position X are set, if the token still stands.
+
+A change after E is folded by compaction after X, where the agent follows from.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Self
+
+import structlog
+from aiokafka import TopicPartition
+
+from carts.protocol import Recorded
+from carts.state import State
+from sinks import metrics
+from sinks.errors import RestoreStartsOver
+from sinks.redis.copies import copies, keep, recorded, refold
+from sinks.redis.positions import compacted_up_to
+from sinks.redis.progress import Progress
+from sinks.redis.reading import Record, StretchReader
+from store import CartStore, PutOutcome, PutResult, RestoreLost
+from topics.codec import decode_purge_floor
+from topics.errors import RecordError
+from topics.records import PURGE_FLOOR_PREFIX
+from topics.registry import CART_CHANGED, CARTS
+from topics.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 500
+IN_FLIGHT: Final = 3
+"""Batches under way at once: the next one is read and packed while Redis works."""
+
+
+class Restorer:
+    """Restores partitions, several at once if asked to."""
+
+    def __init__(self, store: CartStore, kafka: KafkaSettings, *, idle_limit_s: int) -> None:
+        """A cart not changed for `idle_limit_s` seconds stays where it is."""
+        self._store = store
+        self._kafka = kafka
+        self._idle_limit_us = idle_limit_s * 1_000_000
+        self.running: dict[int, Progress] = {}
+        """The restorations under way."""
+
+    async def restore(self, partition: int) -> None:
+        """Restore a partition; it is ready afterwards.
+
+        Raises RestoreStartsOver if Redis was lost or rolled back meanwhile, ReadStalled, the store's StoreError,
+        aiokafka's KafkaError: in each case nothing is ready that is not complete, a new attempt is safe.
+        """
+        progress = self.running[partition] = Progress(partition)
+        metrics.RESTORING.labels(partition).set(1)
+        try:
+            position = await self._restore(partition, progress)
+        except BaseException:
+            metrics.RESTORES.labels("abandoned").inc()
+            raise
+        finally:
+            metrics.RESTORING.labels(partition).set(0)
+            del self.running[partition]
+        report = progress.report()
+        metrics.RESTORES.labels("complete").inc()
+        metrics.RESTORE_SECONDS.labels(partition).set(report.seconds)
+        log.info(
+            "restore.complete",
+            partition=partition,
+            carts=report.carts,
+            seconds=report.seconds,
+            carts_per_s=report.carts_per_s,
+            follow_from=position,
+        )
+
+    async def _restore(self, partition: int, progress: Progress) -> int:
+        changed, carts = TopicPartition(CART_CHANGED.name, partition), TopicPartition(CARTS.name, partition)
+        async with Puts(self._store, partition, await self._store.restore_begin(partition)) as puts:
+            committed = await compacted_up_to(self._kafka, changed)
+            async with StretchReader(self._kafka) as reader:
+                first_change, last_change = await reader.bounds(changed)
+                first, end = await reader.bounds(carts)
+                start = max(first_change, committed or 0)
+                progress.total = max(0, last_change - start) + end - first
+                log.info(
+                    "restore.begun", partition=partition, records=end - first, changes=last_change - start
+                )
+
+                unfolded: dict[str, list[bytes | None]] = {}
+                async for records in reader.read(changed, start, last_change):
+                    for record in records:
+                        unfolded.setdefault(_cart_id(record), []).append(record.value)
+                    progress.done += len(records)
+
+                scan = Scan(unfolded, 2 * (time.time_ns() // 1000 - self._idle_limit_us))
+                async for records in reader.read(carts, first, end):
+                    await puts.put(scan.take(records))
+                    progress.done = last_change - start + records[-1].offset + 1 - first
+                    progress.carts = puts.stored
+            for states in scan.folded():
+                await puts.put(states)
+            await puts.finish(end)
+            progress.done, progress.carts = progress.total, puts.stored
+        return end
+
+
+class Scan:
+    """Reads `carts` record by record: what to put at once, and what to keep for folding."""
+
+    def __init__(self, unfolded: dict[str, list[bytes | None]], stale_before: int) -> None:
+        """`unfolded`: the values of later changes by cart id. States with a v below `stale_before` are left out."""
+        self._unfolded = unfolded
+        self._stale_before = stale_before
+        self._bases: dict[str, Recorded] = {}
+        self._purge_floor = 0
+
+    def take(self, records: list[Record]) -> list[tuple[str, State]]:
+        """The states to put now, one a cart."""
+        kept: dict[str, Recorded] = {}
+        for record in records:
+            try:
+                self._take(record, kept)
+            except RecordError as error:
+                # The Postgres sink reads it too and sends it to the dead letters.
+                metrics.UNREADABLE.labels(record.topic).inc()
+                log.warning(
+                    "restore.unreadable", partition=record.partition, offset=record.offset, error=str(error)
+                )
+        return copies(kept)
+
+    def folded(self) -> Iterator[list[tuple[str, State]]]:
+        """The states of the carts that had later changes, those included, in batches."""
+        waiting = iter(self._unfolded.items())
+        while some := list(islice(waiting, BATCH)):
+            states = (
+                (cart_id, refold(self._bases.get(cart_id), cart_id, changes, self._purge_floor))
+                for cart_id, changes in some
+            )
+            yield [(cart_id, state) for cart_id, state in states if state is not None]
+
+    def _take(self, record: Record, kept: dict[str, Recorded]) -> None:
+        if record.key.startswith(PURGE_FLOOR_PREFIX):
+            self._purge_floor = max(self._purge_floor, decode_purge_floor(record.value).purge_floor)
+            return
+        found = recorded(record.value, record.headers)
+        if found is None:
+            return
+        cart_id = _cart_id(record)
+        if cart_id in self._unfolded:
+            keep(self._bases, cart_id, found)
+        elif not isinstance(found, State) or found.v >= self._stale_before:
+            keep(kept, cart_id, found)
+
+
+class Puts:
+    """The batches of one restoration: numbered, several under way at once, each result looked at."""
+
+    def __init__(self, store: CartStore, partition: int, token: str) -> None:
+        self._store = store
+        self._partition = partition
+        self._token = token
+        self._sequence = 0
+        self._under_way: deque[asyncio.Task[list[PutResult] | RestoreLost]] = deque()
+        self.stored = 0
+        """Carts put that Redis did not have."""
+
+    async def put(self, states: list[tuple[str, State]]) -> None:
+        """Hand a batch over; waits while too many are under way."""
+        if states:
+            batch = self._store.restore_put(self._partition, self._token, self._sequence, states)
+            self._under_way.append(asyncio.create_task(batch))
+            self._sequence += 1
+        while len(self._under_way) > IN_FLIGHT:
+            await self._settle()
+
+    async def finish(self, followed: int) -> None:
+        """Set the marker once every batch is in."""
+        while self._under_way:
+            await self._settle()
+        if (
+            await self._store.restore_finish(self._partition, self._token, self._sequence, followed)
+            is not None
+        ):
+            raise RestoreStartsOver
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for batch in self._under_way:
+            batch.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _settle(self) -> None:
+        results = await self._under_way.popleft()
+        if isinstance(results, RestoreLost):
+            raise RestoreStartsOver
+        stored = sum(result.outcome is PutOutcome.STORED for result in results)
+        self.stored += stored
+        metrics.RESTORED.inc(stored)
+        if uncovered := [result.cart_id for result in results if result.outcome is PutOutcome.UNCOVERED]:
+            # Left over from before: operations still in the outbox, or on their way to compaction.
+            log.info("restore.uncovered", partition=self._partition, carts=len(uncovered), one=uncovered[0])
+
+
+def _cart_id(record: Record) -> str:
+    key: bytes = record.key
+    return key.decode(errors="replace")

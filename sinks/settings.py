@@ -1,0 +1,74 @@
+"""Settings of the sink processes, all from `CARTSTREAM_*`."""
+
+from typing import TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from delivery import DeliverySettings
+from sinks.errors import SettingsWrong
+from store import RedisSettings
+from topics.registry import CARTS, PARTITIONS
+
+PREFIX = "CARTSTREAM_"
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class PostgresSettings(BaseSettings):
+    """How the database is reached."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    postgres_url: SecretStr = Field(
+        SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),
+        examples=["postgresql://cartstream:secret@postgres-1:5432/cartstream"],
+    )
+
+    @field_validator("postgres_url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must be a URL that starts with postgresql://")
+        return value
+
+
+class PostgresSinkSettings(DeliverySettings, PostgresSettings):
+    """The process `sinks postgres`."""
+
+    max_record_bytes: int = Field(CARTS.max_message_bytes, ge=1 << 16)
+    """Largest record value: that of `carts`, for a poisoned one goes to the dead letters as it is."""
+    partitions: int = Field(PARTITIONS, ge=1, le=1024, examples=[PARTITIONS])
+    """Partitions of the topics."""
+    sink_batch_records: int = Field(2000, ge=1, le=20_000, examples=[2000])
+    """Records written in one transaction at most."""
+    sink_batch_seconds: float = Field(0.2, gt=0, le=10, examples=[0.2])
+    """How long a batch is collected at most: what a row lags behind when there is little to do."""
+
+
+class RedisSinkSettings(DeliverySettings, RedisSettings):
+    """The process `sinks redis`."""
+
+    restore_parallel: int = Field(4, ge=1, le=64, examples=[4])
+    """Partitions restored at once; those somebody waits for come first."""
+
+
+def load(settings: type[S]) -> S:
+    """The settings of this environment. Raises SettingsWrong naming each wrong variable and a right value."""
+    try:
+        return settings()
+    except ValidationError as error:
+        raise SettingsWrong("\n".join(_complaints(settings, error))) from error
+
+
+def _complaints(settings: type[BaseSettings], error: ValidationError) -> list[str]:
+    lines = []
+    for detail in error.errors(include_url=False):
+        name = str(detail["loc"][0]) if detail["loc"] else ""
+        field = settings.model_fields.get(name)
+        if field is None:
+            lines.append(detail["msg"])  # about several settings at once: the message names them
+        else:
+            right = field.examples[0] if field.examples else field.default
+            lines.append(f"{PREFIX}{name.upper()}: {detail['msg']}. A right value: {right}")
+    return lines

@@ -1,0 +1,81 @@
+"""`python -m tests.model`: many histories, one history, or every rule taken away."""
+
+import argparse
+import sys
+import time
+
+from tests.model.run import Failure, History, explore, play, shrink
+from tests.model.schedules import KINDS, schedule_of
+
+
+def main() -> int:
+    """Exit status 1 if a promise was broken (or, with --ablate, if a rule could be missed)."""
+    parser = argparse.ArgumentParser(prog="python -m tests.model", description=sys.modules["tests.model"].__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1000, help="schedules of each kind (default 1000)")
+    parser.add_argument("--from", dest="first", type=int, default=0, help="first seed (default 0)")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="which kinds, comma separated (default all)")
+    parser.add_argument("--seed", type=int, help="play this one schedule, step by step")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after this time")
+    parser.add_argument("--ablate", nargs="?", const="all", metavar="GUARDS", help="take rules away, one at a time")
+    asked = parser.parse_args()
+    kinds = asked.kinds.split(",")
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        parser.error(f"unknown kind {unknown[0]}; there are {', '.join(KINDS)}")
+    if asked.seed is not None:
+        return _show(kinds[0], asked.seed)
+    return _explore(kinds, range(asked.first, asked.first + asked.seeds), asked.seconds)
+
+
+def _explore(kinds: list[str], seeds: range, seconds: float) -> int:
+    started = time.monotonic()
+    total = failures = 0
+    for kind in kinds:
+        report = explore(kind, seeds, until=started + seconds)
+        total += report.schedules
+        failures += len(report.failures)
+        exercised = ", ".join(f"{name} {times}" for name, times in sorted(report.exercised.items()))
+        print(f"{kind:14} schedules={report.schedules} failures={len(report.failures)} {exercised}", flush=True)
+        for failure in report.failures:
+            tell(failure)
+    print(f"total {total} schedules, {failures} failures, {time.monotonic() - started:.0f} s")
+    return failures > 0
+
+
+def tell(failure: Failure) -> None:
+    """Print a failure, shrunk, with the line that plays it."""
+    print(f"  {failure.problem}\n  {failure.command}", flush=True)
+    short = shrink(failure)
+    print(f"  shrunk to {len(short.schedule)} actions: {short.problem}")
+    for action, pick in short.schedule:
+        print(f"    {action} {pick}")
+    print(f"    rest {short.bits:b}", flush=True)
+
+
+def _show(kind: str, seed: int) -> int:
+    schedule, bits = schedule_of(kind, seed)
+    try:
+        play(kind, schedule, bits, _watch)
+    except AssertionError as broken:
+        print(f"BROKEN: {broken}")
+        return 1
+    print("nothing is broken")
+    return 0
+
+
+def _watch(action: str, pick: int, history: History) -> None:
+    world = history.world
+    copy = world.redis.cart
+    table = history.compaction.owner.table
+    print(
+        f"{world.now:5} {action:16} {pick:2}"
+        f" | redis {copy.window if copy else '-'}{'' if world.redis.ready else ' restoring'}"
+        f" outbox {[entry.change.op_id for entry in world.redis.outbox]}"
+        f" | log {[(change.v, change.op_id) for change in world.log]}"
+        f" | table {[(op.v, op.op_id) for op in table.ops] if table else '-'} floor {table.floor if table else '-'}"
+        f" | acknowledged {sorted(world.acknowledged)}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""What must hold when everything has come to rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from carts import content as contents
+from carts import fold as folding
+from carts.content import EMPTY
+from carts.fold import Verdict
+from carts.operations import Add, Change, Expire, Operation, Purge
+from carts.state import State
+from tests.model.sinks import folded, seen_copy
+from tests.model.world import RETENTION, STALE, TIMING, Shown, World, lines_of, quantities, seen
+
+if TYPE_CHECKING:
+    from tests.model.run import History
+
+
+class Broken(AssertionError):
+    """A promise is broken."""
+
+
+class Truth(msgspec.Struct):
+    """What the records in the log say, worked out without windows, floors and bases."""
+
+    lines: Shown
+    operations: set[str]
+    deleted: set[str]
+    dropped: set[str]
+
+
+def judge(history: History) -> None:
+    """Raise Broken for the first promise that the history breaks."""
+    world = history.world
+    if world.problems:
+        raise Broken(world.problems[0])
+    _versions_are_unique(world)
+    table = history.compaction.owner.table
+    if world.last_state() != table:
+        raise Broken("carts holds another state than the table")
+    changes = [world.log[position] for position in history.compaction.folded]
+    if table != (expected := folded(changes)):
+        raise Broken(f"the table {table} is not the fold of the log {expected}")
+    truth = truth_of(changes)
+    _content_is_true(world, table, truth)
+    _nothing_acknowledged_is_lost(history, truth)
+    _stores_agree(history, table)
+
+
+def _versions_are_unique(world: World) -> None:
+    versions = [v for v in world.acknowledged.values() if v]
+    if not world.traits.skewed and len(versions) != len(set(versions)):
+        raise Broken("two acknowledged changes share a version")
+
+
+def _content_is_true(world: World, table: State | None, truth: Truth) -> None:
+    lines = lines_of(table) if table is not None else ()
+    if lines != truth.lines:
+        times = times_applied(world, lines), times_applied(world, truth.lines)
+        for op_id in world.asked:
+            if times[0].get(op_id, 0) > max(1, times[1].get(op_id, 0)):
+                raise Broken(f"{op_id} is applied {times[0][op_id]} times")
+        raise Broken(f"the cart {lines} is not the changes in version order {truth.lines}")
+
+
+def times_applied(world: World, lines: Shown) -> dict[str, int]:
+    """How often each operation is in line x, where all of them only add (powers of four)."""
+    steps = [step for asked in world.asked.values() for step in asked.delta]
+    if not all(isinstance(step, Add) and step.line_id == "x" for step in steps):
+        return {}
+    quantity = dict(lines).get("x", 0)
+    return {op_id: quantity // 4**position % 4 for position, op_id in enumerate(world.asked)}
+
+
+def _nothing_acknowledged_is_lost(history: History, truth: Truth) -> None:
+    world = history.world
+    for op_id in world.acknowledged:
+        if op_id not in truth.operations | truth.deleted and not _lost_to_a_known_limit(history, truth, op_id):
+            raise Broken(f"acknowledged {op_id} is lost")
+    table = history.compaction.owner.table
+    if not world.traits.deletes and not world.traits.skips and table is not None:
+        for op_id, times in times_applied(world, lines_of(table)).items():
+            if op_id in world.acknowledged and times != 1 and not any(isinstance(c.delta[0], Expire) for c in world.log):
+                raise Broken(f"acknowledged {op_id} is in the cart {times} times")
+
+
+def _lost_to_a_known_limit(history: History, truth: Truth, op_id: str) -> bool:
+    """A record that a bug skipped is healed only while Redis holds the operation and it is young enough."""
+    world = history.world
+    if not world.traits.skips:
+        return False
+    skipped = any(world.log[position].op_id == op_id for position in history.compaction.skipped)
+    born = min((change.v for change in world.log if change.op_id == op_id), default=0)
+    late = 2 * world.now - born > 2 * (republishable_for() - 20)
+    return (op_id in truth.dropped or skipped) and (world.redis_was_lost or late)
+
+
+def republishable_for() -> int:
+    """How long anti-entropy may publish an operation again."""
+    return (
+        TIMING.window_us - TIMING.retry_horizon_us - TIMING.publish_deadline_us - TIMING.republish_margin_us
+    )
+
+
+def _stores_agree(history: History, table: State | None) -> None:
+    world = history.world
+    if not world.redis.ready:
+        raise Broken("Redis is not ready")
+    copy = seen_copy(world.redis.cart)
+    if world.redis.cart is not None and world.redis.cart.version.v < 2 * (world.now - STALE):
+        copy = seen(world.row)
+    elif world.redis.cart is None and world.traits.evicts:
+        copy = seen(world.row)
+    if copy != seen(table) and not _skipped_too_long_ago(history):
+        raise Broken(f"Redis {copy} is not carts {seen(table)}")
+    if seen(world.row) != seen(table):
+        raise Broken(f"Postgres {seen(world.row)} is not carts {seen(table)}")
+
+
+def _skipped_too_long_ago(history: History) -> bool:
+    """A skipped record too old for anti-entropy is left to an alarm: Redis may keep it."""
+    world = history.world
+    return any(
+        2 * world.now - world.log[position].v > 2 * (republishable_for() - 4)
+        for position in history.compaction.skipped
+    )
+
+
+def truth_of(changes: list[Change]) -> Truth:
+    """The truth of changes in the order they were first folded.
+
+    The fold is only asked which changes it took, and what version an expiry got; everything else is decided here by
+    version order over all operations ever.
+    """
+    state: State | None = None
+    floor = start = 0
+    writes: dict[str, Operation] = {}
+    expiries: dict[int, Operation] = {}
+    voided: set[int] = set()
+    deleted: set[str] = set()
+    dropped: set[str] = set()
+    for change in changes:
+        outcome = folding.fold(state, change, purge_floor=floor, retention_us=RETENTION, timing=TIMING)
+        match change.delta:
+            case (Purge(),):
+                if outcome.verdict is Verdict.DELETED and state is not None:
+                    floor = start = max(floor, state.v)
+                    deleted |= set(writes)
+                    writes, expiries, voided = {}, {}, set()
+            case (Expire() as step,):
+                if outcome.verdict is Verdict.CHANGED and outcome.state is not None:
+                    expiries[step.seen] = next(op for op in outcome.state.ops if op.delta == change.delta)
+            case _:
+                if outcome.verdict in (Verdict.BELOW_FLOOR, Verdict.REFUSED):
+                    if change.op_id not in writes:
+                        dropped.add(change.op_id)
+                else:
+                    kept = writes.get(change.op_id)
+                    if kept is None or change.v > kept.v:
+                        writes[change.op_id] = Operation(change.v, change.op_id, "", change.delta)
+                    window = {op.v for op in state.ops} if state is not None else set()
+                    voided |= {
+                        expiry.v
+                        for expiry in expiries.values()
+                        if expiry.v in window and unknown_to_each_other(change, expiry)
+                    }
+        state = outcome.state
+    counted = [*writes.values(), *(expiry for expiry in expiries.values() if expiry.v not in voided)]
+    counted.sort(key=lambda operation: (operation.v, operation.op_id))
+    lines = quantities(contents.apply(EMPTY, counted, start))
+    return Truth(lines, set(writes), deleted, dropped)
+
+
+def unknown_to_each_other(change: Change, expiry: Operation) -> bool:
+    """Whether the write did not know of the expiry, nor the expiry of the write."""
+    (step,) = expiry.delta
+    assert isinstance(step, Expire)
+    return change.prev is not None and change.v > step.seen and change.prev < expiry.v

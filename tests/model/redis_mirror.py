@@ -1,0 +1,235 @@
+"""The partition's keys in Redis and its scripts, as pure functions: the Python mirror of the Lua scripts.
+
+Each script takes the keys before and returns the keys after and its reply. Redis keeps no base: the lines are
+materialised beside the window, so a copy is `content` and everything of the state but its base.
+"""
+
+import msgspec
+
+from carts import content as contents
+from carts import protocol
+from carts import state as states
+from carts.content import EMPTY, Content
+from carts.limits import Timing
+from carts.operations import Change, Delta, Operation, Subtract
+from carts.protocol import Deleted, Put
+from carts.state import State, Version
+
+
+class StoredCart(msgspec.Struct, frozen=True):
+    """Redis's copy of a cart; `known` is its state without the base, which `content` has taken up."""
+
+    content: Content = EMPTY
+    known: State = State()
+
+    @property
+    def version(self) -> Version:
+        """The version of the copy."""
+        return self.known.version
+
+    @property
+    def window(self) -> list[tuple[int, str]]:
+        """The (v, op_id) of its operations."""
+        return [(op.v, op.op_id) for op in self.known.ops]
+
+
+class OutboxEntry(msgspec.Struct, frozen=True):
+    """A change that no broker has acknowledged yet."""
+
+    entry_id: int
+    change: Change
+
+
+class Redis(msgspec.Struct, frozen=True):
+    """All keys of the partition."""
+
+    cart: StoredCart | None = None
+    outbox: tuple[OutboxEntry, ...] = ()
+    last_entry_id: int = 0
+    ready: bool = False
+    restore_token: str | None = None
+    restore_sequence: int = 0
+    followed: int = 0
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A change as the gateway hands it to the script; `row` is what Postgres had, once it has been asked."""
+
+    op_id: str
+    delta: Delta
+    first_seen_us: int
+    looked_up: bool = False
+    row: State | None = None
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """The change got a version and stands in the outbox; `backlog_us` is the age of the oldest entry there."""
+
+    entry: OutboxEntry
+    backlog_us: int
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """The operation is known; `entry` is what still waits in the outbox for it."""
+
+    entry: OutboxEntry | None
+    backlog_us: int
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Nothing was written: `restoring`, `too_old`, `unknown_cart` (look in Postgres), `no_record`."""
+
+    reason: str
+
+
+Reply = Applied | Replayed | Refused
+
+
+def stored(state: State) -> StoredCart:
+    """The copy that Redis keeps of `state`."""
+    return StoredCart(state.content(), msgspec.structs.replace(state, base=EMPTY))
+
+
+def change(
+    redis: Redis, request: Request, cart_id: str, now_us: int, timing: Timing, horizon_us: int
+) -> tuple[Redis, Reply]:
+    """The write script; `horizon_us` is how long a copy may lie untouched before it counts as absent."""
+    if not redis.ready:
+        return redis, Refused("restoring")
+    if not protocol.request_in_time(now_us, request.first_seen_us, timing):
+        return redis, Refused("too_old")
+    copy = present(redis, now_us, horizon_us)
+    if copy is None:
+        if not request.looked_up:
+            return redis, Refused("unknown_cart")
+        copy = stored(request.row) if request.row is not None else StoredCart()
+    if knows(copy, request.op_id):
+        return redis, replayed(redis, request.op_id, now_us)
+    return append(redis, copy, request.op_id, request.delta, cart_id, now_us, timing)
+
+
+def present(redis: Redis, now_us: int, horizon_us: int) -> StoredCart | None:
+    """Redis's copy, unless it is so old that its cart may have been deleted elsewhere."""
+    copy = redis.cart
+    if copy is not None and protocol.too_stale(copy.version.v, now_us, horizon_us):
+        return None
+    return copy
+
+
+def knows(copy: StoredCart, op_id: str) -> bool:
+    """Whether the operation is in the copy's window or among its orders: a replay."""
+    return op_id in copy.known.orders or any(op.op_id == op_id for op in copy.known.ops)
+
+
+def replayed(redis: Redis, op_id: str, now_us: int) -> Replayed:
+    """The reply to a known operation."""
+    entry = next((entry for entry in redis.outbox if entry.change.op_id == op_id), None)
+    return Replayed(entry, backlog_us(redis, now_us))
+
+
+def backlog_us(redis: Redis, now_us: int) -> int:
+    """The age of the oldest outbox entry."""
+    return now_us - redis.outbox[0].change.v // 2 if redis.outbox else 0
+
+
+def append(
+    redis: Redis, copy: StoredCart, op_id: str, delta: Delta, cart_id: str, now_us: int, timing: Timing
+) -> tuple[Redis, Applied]:
+    """Apply a new operation to the copy, trim its window, put the change into the outbox."""
+    previous = copy.version.v
+    operation = Operation(protocol.next_version(previous, now_us), op_id, "", delta)
+    subtracted = {op_id: operation.v} if any(isinstance(step, Subtract) for step in delta) else {}
+    known = msgspec.structs.replace(
+        copy.known,
+        ops=(*copy.known.ops, operation),
+        born=copy.known.born or operation.v,
+        orders=states.united_orders(copy.known.orders, subtracted),
+    )
+    known = msgspec.structs.replace(states.trim(known, timing), base=EMPTY)
+    written = Change(cart_id=cart_id, v=operation.v, op_id=op_id, delta=delta, prev=previous, born=known.born)
+    entry = OutboxEntry(max(redis.last_entry_id + 1, now_us), written)
+    after = msgspec.structs.replace(
+        redis,
+        cart=StoredCart(contents.apply(copy.content, [operation], known.start), known),
+        outbox=(*redis.outbox, entry),
+        last_entry_id=entry.entry_id,
+    )
+    return after, Applied(entry, backlog_us(after, max(now_us, operation.v // 2)))
+
+
+def subtract(
+    redis: Redis, folded: State | None, request: Request, cart_id: str, now_us: int, timing: Timing, horizon_us: int
+) -> tuple[Redis, Reply]:
+    """The subtraction of an order, on the union of the last folded record and Redis's copy with its window."""
+    if not redis.ready:
+        return redis, Refused("restoring")
+    if folded is None or folded.expired:
+        return redis, Refused("no_record")
+    copy = present(redis, now_us, horizon_us)
+    if (copy is not None and knows(copy, request.op_id)) or request.op_id in folded.orders:
+        return redis, replayed(redis, request.op_id, now_us)
+    united = subtraction_base(folded, copy)
+    if any(op.op_id == request.op_id for op in united.ops):
+        return redis, replayed(redis, request.op_id, now_us)
+    named = Operation(united.v + 2, request.op_id, "", request.delta)
+    united = msgspec.structs.replace(united, ops=states.overrule((*united.ops, named))[:-1])
+    return append(redis, stored(united), request.op_id, request.delta, cart_id, now_us, timing)
+
+
+def subtraction_base(folded: State, copy: StoredCart | None) -> State:
+    """What a subtraction is applied to: the folded record, and of Redis's copy every operation above its floor."""
+    if copy is None:
+        return folded
+    return states.union(folded, State(ops=copy.known.ops, born=copy.known.born))
+
+
+def put(redis: Redis, recorded: State | Deleted) -> tuple[Redis, Put]:
+    """Put a state or a deletion read from `carts` (or folded by the restore) into Redis."""
+    copy = redis.cart
+    if isinstance(recorded, Deleted):
+        if copy is not None and protocol.deletion_clears(recorded, copy.version, copy.window):
+            return msgspec.structs.replace(redis, cart=None), Put.CLEAR
+        return redis, Put.SAME
+    verdict = protocol.put_verdict(recorded, copy.version if copy else None, copy.window if copy else ())
+    match verdict:
+        case Put.SET:
+            return msgspec.structs.replace(redis, cart=stored(recorded)), verdict
+        case Put.CLEAR:
+            return msgspec.structs.replace(redis, cart=None), verdict
+        case _:
+            return redis, verdict
+
+
+def outbox_remove(redis: Redis, entry_id: int, op_id: str) -> Redis:
+    """Remove an acknowledged entry, compared by id and operation."""
+    outbox = tuple(
+        entry
+        for entry in redis.outbox
+        if entry.entry_id != entry_id or not protocol.removes(op_id, entry.change.op_id)
+    )
+    return msgspec.structs.replace(redis, outbox=outbox)
+
+
+def restore_begin(redis: Redis, token: str) -> Redis:
+    """Mark the partition as being filled by the restore with this token."""
+    return msgspec.structs.replace(redis, restore_token=token, restore_sequence=0)
+
+
+def restore_step(redis: Redis, token: str, sequence: int) -> Redis | None:
+    """The check every step of a restore begins with; none: Redis is not the one that was filled so far."""
+    if not protocol.restore_continues(token, sequence, redis.restore_token, redis.restore_sequence):
+        return None
+    return msgspec.structs.replace(redis, restore_sequence=redis.restore_sequence + 1)
+
+
+def restore_finish(redis: Redis, followed: int) -> Redis:
+    """Set the marker: from now on the partition is authoritative, and followed from this position of `carts`."""
+    return msgspec.structs.replace(redis, ready=True, followed=followed)
+
+
+def follow_put(redis: Redis, expected: int, recorded: State | Deleted | None) -> tuple[Redis, Put | None]:
+    """Put the record at position `expected` of `carts` and move on; none: the position in Redis is another."""
+    if not protocol.follow_continues(expected, redis.followed):
+        return redis, None
+    after, verdict = put(redis, recorded) if recorded is not None else (redis, Put.SAME)
+    return msgspec.structs.replace(after, followed=expected + 1), verdict

@@ -1,0 +1,282 @@
+"""Compaction with its table, its changelog and its zombies; and ageing, which expires and purges.
+
+The table lives in memory and is rebuilt from `carts` by every new owner. A change of the table waits in `pending`
+for the acknowledgement of its changelog record: a crash between the two is an ordinary step here.
+"""
+
+from dataclasses import dataclass, field
+
+from carts import fold as folding
+from carts import protocol
+from carts.fold import Outcome, Verdict
+from carts.operations import Change, Expire, Purge
+from carts.protocol import Deleted, Recorded
+from carts.state import State
+from tests.model.world import CART, FROZEN_FLUSH, RETENTION, TIMING, World, lines_of
+from topics.records import PurgeFloor
+
+Entry = State | Deleted | PurgeFloor
+
+
+@dataclass
+class Pending:
+    """A changelog record that is not acknowledged yet, and the position of the event it came from."""
+
+    entry: Entry
+    position: int
+    since: int
+
+
+@dataclass
+class Worker:
+    """A compaction worker that owns the partition, or believes so."""
+
+    table: State | None = None
+    purge_floor: int = 0
+    position: int = 0
+    pending: list[Pending] = field(default_factory=list)
+    steps_left: int = 2
+    """How much a worker that was taken its partition still does."""
+
+
+class Compaction:
+    """The owner of the partition and the one before it, frozen with records in its hands."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.owner = Worker()
+        self.zombie: Worker | None = None
+        self.committed = 0
+        self.folded: list[int] = []
+        """Positions of the log in the order in which an owner first folded them."""
+        self.skipped: set[int] = set()
+
+    # The owner
+
+    def fold(self, pick: int) -> None:
+        """Fold one to three records."""
+        for _ in range(1 + pick % 3):
+            self.fold_next()
+
+    def fold_next(self) -> bool:
+        """Fold the next record; whether there was one."""
+        world, owner = self.world, self.owner
+        owner.position = max(owner.position, world.log_start)
+        if owner.position >= len(world.log):
+            return False
+        change = world.log[owner.position]
+        outcome = fold(owner, change)
+        if owner.position not in self.folded:
+            self.folded.append(owner.position)
+        self._observe(owner, change, outcome)
+        self._take(owner, outcome)
+        return True
+
+    def _take(self, worker: Worker, outcome: Outcome) -> None:
+        if outcome.verdict is Verdict.CHANGED and outcome.state is not None:
+            self._store(worker, outcome.state)
+        elif outcome.verdict is Verdict.DELETED and worker.table is not None:
+            self._delete(worker, Deleted(worker.table.version))
+        worker.position += 1
+
+    def _store(self, worker: Worker, state: State) -> None:
+        worker.table = state
+        self._send(worker, state)
+
+    def _delete(self, worker: Worker, deleted: Deleted) -> None:
+        worker.table = None
+        worker.purge_floor = max(worker.purge_floor, deleted.version.v)
+        self._send(worker, PurgeFloor(worker.purge_floor))
+        self._send(worker, deleted)
+
+    def _send(self, worker: Worker, entry: Entry) -> None:
+        worker.pending.append(Pending(entry, worker.position, self.world.now))
+
+    def _observe(self, owner: Worker, change: Change, outcome: Outcome) -> None:
+        world, before, after = self.world, owner.table, outcome.state
+        if outcome.verdict in (Verdict.REFUSED, Verdict.DELETED, Verdict.BELOW_FLOOR):
+            world.exercised[f"fold: {outcome.verdict}"] += 1
+        if before is not None and after is not None and after != before:
+            if protocol.rank(after.version) <= protocol.rank(before.version):
+                world.problem(f"carts version does not rise: {before.version.tag()} -> {after.version.tag()}")
+            world.exercised["floor moved"] += after.floor > before.floor
+            world.exercised["forks and gaps"] += change.prev is not None and change.prev != before.v
+            world.exercised["expiries"] += isinstance(change.delta[0], Expire)
+            world.exercised["voided expiries"] += len(after.ops) + after.trimmed > before.n + 1
+        if after is not None:
+            world.names(after.version, lines_of(after))
+        if outcome.verdict is Verdict.DELETED and before is not None and lines_of(before):
+            world.problem("purged a cart with lines")
+
+    def skip(self, pick: int) -> None:
+        """The consumer loses a record, as the bugs did that the delivery layer is there for."""
+        position = self.owner.position
+        fresh = position >= max(self.folded, default=-1) and position not in self.folded
+        if position < len(self.world.log) and len(self.skipped) < 2 and fresh:
+            self.world.exercised["records skipped"] += 1
+            self.skipped.add(position)
+            self.owner.position += 1
+
+    def changelog_acknowledged(self, pick: int) -> None:
+        """The broker has the owner's oldest changelog record."""
+        self.flush(self.owner)
+
+    def changelog_refused(self, pick: int) -> None:
+        """The broker refuses it: the worker ends, nothing behind it is committed."""
+        if self.owner.pending:
+            self.world.exercised["changelog records refused"] += 1
+            self.refused(0)
+
+    def refused(self, pick: int) -> None:
+        """What a worker does about it."""
+        self.owner.pending.clear()
+        self.assign(0)
+
+    def flush(self, worker: Worker) -> bool:
+        """Write the worker's oldest changelog record to `carts`; whether there was one."""
+        if not worker.pending:
+            return False
+        pending = worker.pending.pop(0)
+        if self.world.now - pending.since > FROZEN_FLUSH:
+            worker.pending.clear()
+            if worker is self.owner:
+                self.assign(0)
+            return True
+        self.world.emit(pending.entry)
+        return True
+
+    def commit(self, pick: int) -> None:
+        """Commit some of the positions that may be committed."""
+        top = committable(self.owner)
+        if top > self.committed:
+            self.committed += (top - self.committed) * (1 + pick % 2) // 2
+
+    # Crashes and owners
+
+    def killed(self, pick: int) -> None:
+        """kill -9: unacknowledged changelog records are gone, or one slipped out; a new owner comes."""
+        self.world.exercised["changelog records lost in a crash"] += bool(self.owner.pending)
+        if pick % 2:
+            self.flush(self.owner)
+        self.owner.pending.clear()
+        self.assign(pick % 4 if pick > 40 else 0)
+
+    def moved(self, pick: int) -> None:
+        """The owner freezes and another takes over; what the frozen one holds may come out later."""
+        self.zombie = self.owner
+        self.zombie.steps_left = 2
+        self.owner = Worker()
+        self.assign(0)
+
+    def assign(self, back: int) -> None:
+        """A new owner: table and purge floor from `carts`, position from the group, a few records again."""
+        kept, floor = recovered(self.world)
+        self.owner = Worker(
+            table=kept if isinstance(kept, State) else None,
+            purge_floor=floor,
+            position=max(self.world.log_start, self.committed - back),
+        )
+        self.answer()
+
+    def answer(self, pick: int = 0) -> None:
+        """The owner reads its changelog: a record that fell behind its table is answered with the table."""
+        owner, last = self.owner, self.world.last_record()
+        if owner.pending or last is None or not protocol.emit_again(owner.table, last, owner.purge_floor):
+            return
+        self.world.exercised["emitted again"] += 1
+        if owner.table is not None:
+            self._store(owner, owner.table)
+        else:
+            self._delete(owner, Deleted(last.version))
+
+    def zombie_folds(self, pick: int) -> None:
+        """The one before the owner folds on, on its own table."""
+        zombie, world = self.zombie, self.world
+        if zombie is None or not zombie.steps_left or not world.log_start <= zombie.position < len(world.log):
+            return
+        zombie.steps_left -= 1
+        outcome = fold(zombie, world.log[zombie.position])
+        if outcome.verdict is Verdict.DELETED:
+            zombie.steps_left = 0
+        else:
+            self._take(zombie, outcome)
+
+    def zombie_flushes(self, pick: int) -> None:
+        """A changelog record of the one before the owner reaches the broker."""
+        if self.zombie is not None and self.flush(self.zombie):
+            self.world.exercised["zombie records"] += 1
+
+    def offsets_lost(self, pick: int) -> None:
+        """The group's offsets are gone: everything that the log still has is read again."""
+        self.owner.position = self.world.log_start
+
+    # Coming to rest
+
+    def settle(self) -> bool:
+        """The owner gets its acknowledgements and answers what it reads; whether it had to answer."""
+        while self.flush(self.owner):
+            pass
+        self.answer()
+        answered = bool(self.owner.pending)
+        while self.flush(self.owner):
+            pass
+        return answered
+
+    def rest(self) -> bool:
+        """Fold, flush and commit everything; whether there was anything."""
+        busy = False
+        while self.fold_next():
+            busy = True
+        for worker in filter(None, (self.owner, self.zombie)):
+            while self.flush(worker):
+                busy = True
+        busy |= self.settle()
+        self.committed = committable(self.owner)
+        return busy
+
+
+def fold(worker: Worker, change: Change) -> Outcome:
+    """The product's fold with the worker's table."""
+    return folding.fold(
+        worker.table, change, purge_floor=worker.purge_floor, retention_us=RETENTION, timing=TIMING
+    )
+
+
+def committable(worker: Worker) -> int:
+    """The position up to which everything stands in `carts`."""
+    return min([worker.position, *(pending.position for pending in worker.pending)])
+
+
+def recovered(world: World) -> tuple[Recorded | None, int]:
+    """The cart's record that a recovery keeps from all of `carts`, and the partition's purge floor."""
+    kept: Recorded | None = None
+    floor = 0
+    for entry in world.carts:
+        if isinstance(entry, PurgeFloor):
+            floor = max(floor, entry.purge_floor)
+        elif entry is not None:
+            kept = protocol.keep_recovered(kept, entry)
+    return kept, floor
+
+
+class Ageing:
+    """The job that publishes expiries and, long after, purges."""
+
+    def __init__(self, world: World, compaction: Compaction) -> None:
+        self.world = world
+        self.compaction = compaction
+
+    def expire(self, pick: int) -> None:
+        """The cart has idled for too long, as far as the job knows."""
+        state = self.compaction.owner.table
+        if state is not None and not state.expired:
+            self._publish("expire", state, (Expire(state.v, state.n, self.world.now),))
+
+    def purge(self, pick: int) -> None:
+        """The cart has been expired for the whole retention time, as far as the job knows."""
+        state = self.world.last_state()
+        if state is not None and state.expired and 2 * self.world.now - state.v >= 2 * RETENTION:
+            self._publish("purge", state, (Purge(state.v, state.n, self.world.now),))
+
+    def _publish(self, what: str, state: State, delta: tuple[Expire] | tuple[Purge]) -> None:
+        self.world.publish(Change(cart_id=CART, v=state.v, op_id=f"!{what}:{state.v}-{state.n}", delta=delta))

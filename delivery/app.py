@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import faust
 import structlog
@@ -22,7 +22,7 @@ OVERHEAD_BYTES = 64 << 10
 """Room for key, headers and batch framing beside the largest value."""
 
 
-class DeliveryApp(faust.App):  # type: ignore[misc]
+class DeliveryApp(faust.App):
     """A Faust app on the accounting consumer. Make one with `create_app`."""
 
     def __init__(self, name: str, settings: DeliverySettings, **options: Any) -> None:
@@ -39,7 +39,7 @@ class DeliveryApp(faust.App):  # type: ignore[misc]
         if name in self._sources:
             raise TopicTaken(f"{name} is consumed by another agent of {self.conf.id}")
         self._sources.add(name)
-        # acks=False: the ledger accounts for offsets, Faust's own list of acknowledgements would only grow.
+        # acks=False: the ledger accounts for offsets, Faust's list of acknowledgements only grows.
         return self.topic(
             name,
             key_type=bytes,
@@ -60,11 +60,15 @@ class DeliveryApp(faust.App):  # type: ignore[misc]
         """All tables made by `changelog_table`."""
         return [table for table in self.tables.values() if isinstance(table, ChangelogTable)]
 
+    async def recovered(self) -> None:
+        """Wait until partitions are assigned, tables replayed and the first records may come."""
+        await cast(ReplayTableManager, self.tables).recovery.completed.wait()
+
     def _new_transport(self) -> TransportT:
         return AccountingTransport(self.conf.broker_consumer, self)
 
     async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:
-        # Faust would acknowledge the event and start the agent again. Delivering it again needs a new process.
+        # Faust would acknowledge the event and start the agent again; only a new process gets it again.
         log.error("agent.failed", agent=agent.name, exc_info=exc)
         fail_stop("agent.failed", agent=agent.name, error=repr(exc))
 
@@ -85,6 +89,7 @@ def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
         consumer_group_instance_id=settings.group_instance_id,
         consumer_max_fetch_size=2 * max_request,
         producer_acks=-1,
+        producer_request_timeout=60.0,
         producer_max_request_size=max_request,
         producer_max_batch_size=64 << 10,
         datadir=settings.datadir / name,

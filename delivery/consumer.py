@@ -56,7 +56,7 @@ class AccountingThread(AIOKafkaConsumerThread):
         self,
         consumer: AIOKafkaConsumer,
         active_partitions: set[TP],
-        timeout: float | None = None,  # noqa: ASYNC109  (Faust's signature)
+        timeout: float | None = None,
         max_records: int | None = None,
     ) -> Mapping[TP, list[Any]]:
         records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
@@ -83,8 +83,9 @@ class AccountingConsumer(Consumer):
     async def admit(self, event: EventT[Any]) -> bool:
         """Whether the event is to be processed now; on a gap, fetch the missing records."""
         message = event.message
-        verdict = self.ledger.judge(message.tp, message.generation_id, message.offset)
+        verdict = self.ledger.judge(message)
         if verdict is Verdict.SEEK:
+            log.info("partition.gap", topic=message.topic, partition=message.partition, offset=message.offset)
             await self.fetch_missing(message.tp)
         return verdict is Verdict.PROCESS
 
@@ -118,8 +119,8 @@ class AccountingConsumer(Consumer):
                 partition.contiguity.absent(start, end)
         return records
 
-    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Commit what the ledger allows. Never waits for a changelog record: an unacknowledged one caps the offset."""
+    async def force_commit(self, *_: Any, **__: Any) -> bool:
+        """Commit what the ledger allows, without waiting: a changelog record under way caps the offset."""
         assigned = self.assignment()
         offsets = {tp: offset for tp, offset in self.ledger.committable().items() if tp in assigned}
         if not offsets or not await self._commit(offsets):

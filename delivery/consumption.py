@@ -1,19 +1,17 @@
-"""How an agent consumes: one event at a time for tables, in batches for sinks; contiguous and at least once."""
+"""How an agent consumes: event by event for tables, in batches for sinks; contiguous, at least once."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import stamina
-import structlog
 from faust.types import TP, EventT, StreamT
 
 from delivery import metrics
 from delivery.app import DeliveryApp
 from delivery.consumer import AccountingConsumer, consumer_of
-
-log = structlog.get_logger(__name__)
 
 PartitionOf = Callable[[bytes], int]
 """The partition a key belongs to. Raises ValueError for a key that can't be one."""
@@ -44,9 +42,9 @@ async def events(stream: StreamT[Any], partition_of: PartitionOf) -> AsyncIterat
             processed = True
         finally:
             if processed:
-                consumer.ledger.finish(message.tp, message.generation_id, message.offset)
+                consumer.ledger.finish(message)
             else:
-                consumer.ledger.abandon(message.tp, message.generation_id)
+                consumer.ledger.abandon(message)
 
 
 async def run_batches(
@@ -58,16 +56,15 @@ async def run_batches(
     max_records: int = 2000,
     within_s: float = 0.2,
 ) -> None:
-    """Hand the stream to `handle` in batches of at most `max_records`, collected for at most `within_s` seconds.
+    """Hand the stream to `handle` in batches of at most `max_records`, collected for `within_s` seconds.
 
     A batch holds records of several partitions, each partition's in order. `handle` is called with it
     until it returns: with backoff if the exception may pass; if `is_data_error(exception)` the batch is
     halved until the poison record is alone and goes to the dead letters. `handle` must be idempotent.
     """
     app, consumer = _parts(stream)
-    async for taken in stream.take_events(max_records, within_s):
+    async for taken in cast(Any, stream).take_events(max_records, within_s):
         batch = [event for event in taken if await consumer.admit(event)]
-        last = {(event.message.tp, event.message.generation_id): event.message.offset for event in batch}
         processed = False
         try:
             kept = [event for event in batch if not await _refuse_misplaced(app, event, partition_of)]
@@ -75,10 +72,11 @@ async def run_batches(
                 await _deliver(app, consumer, kept, handle, is_data_error)
             processed = True
         finally:
-            for event in batch if processed else ():
-                consumer.ledger.finish(event.message.tp, event.message.generation_id, event.message.offset)
-            for tp, generation in last if not processed else ():
-                consumer.ledger.abandon(tp, generation)
+            for event in batch:
+                if processed:
+                    consumer.ledger.finish(event.message)
+                else:
+                    consumer.ledger.abandon(event.message)
 
 
 async def _deliver(
@@ -95,17 +93,17 @@ async def _deliver(
             return False
         consumer.ledger.beat(partitions)
         metrics.BATCH_RETRIES.labels(app.conf.id).inc()
-        log.warning("batch.failed", records=len(batch), error=repr(error))
         return True
 
+    retries = partial(stamina.retry_context, on=may_pass, attempts=None, timeout=None, wait_max=MAX_BACKOFF_S)
     waiting = [batch]
     while waiting:
         part = waiting.pop()
         try:
-            async for attempt in stamina.retry_context(on=may_pass, attempts=None, timeout=None, wait_max=MAX_BACKOFF_S):
+            async for attempt in retries():
                 with attempt:
                     await handle(part)
-        except Exception as error:
+        except Exception as error:  # whatever a sink's driver raises: its caller says what it means
             if not is_data_error(error):
                 raise
             if len(part) == 1:

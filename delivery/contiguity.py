@@ -50,7 +50,7 @@ class Contiguity:
 
     expected: int
     _seeking: bool = False
-    _holes: dict[int, int] = field(default_factory=dict)  # end of a hole, a record's offset -> start of the hole
+    _holes: dict[int, int] = field(default_factory=dict)  # end of a hole (a record's offset) -> its start
 
     def judge(self, offset: int) -> Verdict:
         """Decide about the record at `offset`; PROCESS moves `expected` past it."""

@@ -20,7 +20,7 @@ class DeliveryError(Exception):
 
 
 class OutsideOfStream(DeliveryError):
-    """A table can only be written while one of its source events is being processed: publish an event instead."""
+    """A table is written while one of its source events is being processed; elsewhere publish an event."""
 
 
 class TopicTaken(DeliveryError):

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from faust.types import TP
+from faust.types import TP, Message
 
 from delivery import metrics
 from delivery.contiguity import Contiguity, Verdict
@@ -29,15 +29,18 @@ class Send(NamedTuple):
 
 @dataclass
 class Partition:
-    """One assigned source partition. `done`: everything below this offset is processed."""
+    """One assigned source partition."""
 
     generation: int
     contiguity: Contiguity
     done: int
+    """Everything below this offset is processed."""
     committed: int
     handed_out: int = 0
+    """Records that an agent has and has not finished."""
     sends: deque[Send] = field(default_factory=deque)
     moved_at: float = field(default_factory=time.monotonic)
+    """When an offset was committed last, or there was nothing to commit."""
 
     def committable(self) -> int:
         """The offset that may be committed: processed, and every changelog record before it acknowledged."""
@@ -55,7 +58,7 @@ class Ledger:
         self._progress = asyncio.Event()
 
     def anchor(self, tp: TP, generation: int, offset: int) -> int:
-        """Start accounting at `offset`, unless this assignment already has; returns the offset to fetch from."""
+        """Start accounting at `offset`, unless this assignment has; returns the offset to fetch from."""
         partition = self.partitions.get(tp)
         if partition is None or partition.generation != generation:
             partition = Partition(generation, Contiguity(offset), done=offset, committed=offset)
@@ -64,10 +67,10 @@ class Ledger:
         partition.contiguity.sought()
         return partition.contiguity.expected
 
-    def judge(self, tp: TP, generation: int, offset: int) -> Verdict:
+    def judge(self, message: Message) -> Verdict:
         """Decide about a record; one of an assignment that is gone or closing is skipped."""
-        partition = self.partitions.get(tp)
-        if partition is None or partition.generation != generation or tp in self._closing:
+        partition, tp, offset = self._held(message), message.tp, message.offset
+        if partition is None or tp in self._closing:
             return Verdict.SKIP
         verdict = partition.contiguity.judge(offset)
         if verdict is Verdict.PROCESS:
@@ -78,25 +81,21 @@ class Ledger:
             metrics.REDELIVERIES.labels(tp.topic, tp.partition).inc()
         return verdict
 
-    def holds(self, tp: TP, generation: int) -> bool:
-        """Whether records delivered under this generation may still have effects."""
-        partition = self.partitions.get(tp)
-        return partition is not None and partition.generation == generation
+    def holds(self, message: Message) -> bool:
+        """Whether the record may still have effects: its partition is assigned as it was when it came."""
+        return self._held(message) is not None
 
-    def finish(self, tp: TP, generation: int, offset: int) -> None:
-        """The record at `offset`, and with it all before, is processed."""
-        if self.holds(tp, generation):
-            partition = self.partitions[tp]
+    def finish(self, message: Message) -> None:
+        """The record, and with it all before, is processed."""
+        if partition := self._held(message):
             partition.handed_out -= 1
-            partition.done = max(partition.done, offset + 1)
-            partition.moved_at = time.monotonic()
+            partition.done = max(partition.done, message.offset + 1)
             if not partition.handed_out:
                 self._progress.set()
 
-    def abandon(self, tp: TP, generation: int) -> None:
-        """Whoever had records of this partition went away: they have to be delivered again."""
-        if self.holds(tp, generation):
-            partition = self.partitions[tp]
+    def abandon(self, message: Message) -> None:
+        """Whoever had the record went away: it has to be delivered again, and what came after it too."""
+        if partition := self._held(message):
             partition.handed_out = 0
             partition.contiguity.rewind(partition.done)
             self._progress.set()
@@ -107,10 +106,10 @@ class Ledger:
             if partition := self.partitions.get(tp):
                 partition.moved_at = time.monotonic()
 
-    def track(self, tp: TP, offset: int, future: asyncio.Future[Any]) -> None:
-        """Hold back commits beyond `offset` until `future`, a changelog send it caused, is acknowledged."""
-        if partition := self.partitions.get(tp):
-            partition.sends.append(Send(offset, future))
+    def track(self, message: Message, future: asyncio.Future[Any]) -> None:
+        """Commit only up to the record until `future`, a changelog send it caused, is acknowledged."""
+        if partition := self._held(message):
+            partition.sends.append(Send(message.offset, future))
         future.add_done_callback(stop_if_refused)
 
     def committable(self) -> dict[TP, int]:
@@ -123,6 +122,11 @@ class Ledger:
         for tp, offset in offsets.items():
             if partition := self.partitions.get(tp):
                 partition.committed = max(partition.committed, offset)
+                partition.moved_at = time.monotonic()
+
+    def _held(self, message: Message) -> Partition | None:
+        partition = self.partitions.get(message.tp)
+        return partition if partition is not None and partition.generation == message.generation_id else None
 
     async def settle(self, tps: Iterable[TP]) -> None:
         """Hand out nothing more of `tps`, wait until what was handed out is processed and acknowledged."""

@@ -7,11 +7,12 @@ import time
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from delivery import metrics
 from delivery.app import DeliveryApp
-from delivery.consumer import AccountingConsumer, consumer_of
+from delivery.consumer import consumer_of
 from delivery.errors import fail_stop
 
 log = structlog.get_logger(__name__)
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 POLL_S = 2.0
 QUIET_S = 5.0
 """Lag without movement for this long: the last record of the log may be one that was lost on its way."""
+TICK_S = 0.25
 
 
 class Liveness:
@@ -29,26 +31,27 @@ class Liveness:
         self.lag: dict[TP, int] = {}
         """Log end minus committed offset, as of the last look."""
 
-    @property
-    def _consumer(self) -> AccountingConsumer:
-        return consumer_of(self._app)
-
     async def look(self) -> None:
-        """Measure the lag, fetch again what may have been lost at the end of a log, look for foreign writes."""
-        partitions = self._consumer.ledger.partitions
-        ends: Any = await self._consumer.highwaters(*partitions) if partitions else {}
+        """Measure the lag, fetch again what may be lost at the end of a log, look for foreign writes."""
+        consumer = consumer_of(self._app)
+        partitions = consumer.ledger.partitions
+        ends: Any = await consumer.highwaters(*partitions) if partitions else {}
+        for tp in self.lag.keys() - partitions.keys():
+            metrics.LAG.remove(tp.topic, tp.partition)
         self.lag = {
-            tp: max(0, end - partitions[tp].committable()) for tp, end in ends.items() if tp in partitions
+            tp: max(0, end - partitions[tp].committed) for tp, end in ends.items() if tp in partitions
         }
         for tp, lag in self.lag.items():
             metrics.LAG.labels(tp.topic, tp.partition).set(lag)
-            if lag and not partitions[tp].handed_out and self._quiet_for(tp) > QUIET_S:
-                await self._consumer.fetch_missing(tp)
+            if not lag:
+                consumer.ledger.beat([tp])
+            elif not partitions[tp].handed_out and self._quiet_for(tp) > QUIET_S:
+                await consumer.fetch_missing(tp)
         for table in self._app.changelog_tables():
             await table.answer_foreign_writes()
 
     def stalled(self, after_s: float) -> list[TP]:
-        """Partitions with lag in which nothing has been processed or tried for `after_s` seconds."""
+        """Partitions with lag in which no offset was committed and nothing tried for `after_s` seconds."""
         return [tp for tp, lag in self.lag.items() if lag and self._quiet_for(tp) > after_s]
 
     async def watch(self) -> None:
@@ -56,10 +59,25 @@ class Liveness:
         after_s = self._app.settings.stall_after_s
         while True:
             await asyncio.sleep(POLL_S)
-            await asyncio.wait_for(self.look(), after_s)
+            try:
+                await asyncio.wait_for(self.look(), after_s)
+            except (KafkaError, TimeoutError) as error:
+                log.warning("liveness.unknown", error=repr(error))
             if stalled := self.stalled(after_s):
                 fail_stop("partition.stalled", partitions=stalled, seconds=after_s)
 
     def _quiet_for(self, tp: TP) -> float:
-        partition = self._consumer.ledger.partitions.get(tp)
+        partition = consumer_of(self._app).ledger.partitions.get(tp)
         return time.monotonic() - partition.moved_at if partition else 0.0
+
+
+async def stop_when_frozen(longest_s: float) -> None:
+    """End the process with code 75 at the first tick after it was frozen for `longest_s` seconds.
+
+    Its partitions may belong to another worker by then, and its group session knows it too late.
+    """
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(TICK_S)
+        if (frozen := time.monotonic() - before) > longest_s:
+            fail_stop("worker.was_frozen", seconds=round(frozen, 1))

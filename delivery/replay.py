@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -56,7 +56,9 @@ class ChangelogReader:
         ends = await self._consumer.end_offsets(tps)
         return {tp.partition: Bounds(beginnings[tp], ends[tp]) for tp in tps}
 
-    async def read(self, ranges: Mapping[int, tuple[int, int]], absorb: Callable[[ConsumerRecord[Any, Any]], None]) -> int:
+    async def read(
+        self, ranges: Mapping[int, tuple[int, int]], absorb: Callable[[ConsumerRecord], None]
+    ) -> int:
         """Call `absorb` with every record of the ranges `[start, end)`, by partition; returns how many."""
         left = {TopicPartition(self._topic, p): end for p, (start, end) in ranges.items() if start < end}
         if not left:
@@ -79,5 +81,7 @@ class ChangelogReader:
                     self._consumer.pause(tp)
             if time.monotonic() - shown_at > PROGRESS_EVERY_S:
                 shown_at = time.monotonic()
-                log.info("changelog.reading", topic=self._topic, records=count, of=total, partitions_left=len(left))
+                log.info(
+                    "changelog.reading", topic=self._topic, records=count, of=total, partitions=len(left)
+                )
         return count

@@ -13,14 +13,14 @@ from topics.settings import KafkaSettings
 class DeliverySettings(KafkaSettings):
     """Delivery's part of a process's settings, from `CARTSTREAM_*`."""
 
-    group_instance_id: str | None = None
+    group_instance_id: str | None = Field(default=None, examples=["streams-0"])
     """Static membership: stable per worker, different between workers (`streams-0`). With it a restarted
     worker is back in a second; without it its partitions idle for the session timeout. A static member
     does not leave its group on stop: scaling in needs the member removed by hand."""
     session_timeout_s: float = Field(default=10.0, ge=1.0)
     commit_interval_s: float = Field(default=1.0, gt=0.0)
     store: Literal["memory", "rocksdict"] = "memory"
-    """`rocksdict` only for tables larger than memory: slower per event, and trusted only after a clean stop."""
+    """`rocksdict` only for tables larger than memory: slower, and trusted only after a clean stop."""
     datadir: Path = Path(".local/faust")
     """Where Faust and the rocksdict store keep files; one folder per worker."""
     local_store_max_age_s: float = Field(default=6 * 3600.0, gt=0.0)
@@ -33,7 +33,7 @@ class DeliverySettings(KafkaSettings):
     """A partition with lag whose offset has not moved for this long ends the process (exit 75)."""
     stop_timeout_s: float = Field(default=20.0, gt=0.0)
     """How long a graceful stop may take before it becomes an exit 75."""
-    ready_file: Path | None = None
+    ready_file: Path | None = Field(default=None, examples=["/run/cartstream/streams.ready"])
     """Touched once the app has partitions and recovered tables, removed on stop."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Prometheus port on all interfaces; 0 is off."""

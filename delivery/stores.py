@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 from rocksdict import Options, Rdict
+from typing_extensions import override
 
 log = structlog.get_logger(__name__)
 
@@ -30,53 +31,63 @@ class Store(Protocol):
     def close_cleanly(self, offsets: Mapping[int, int]) -> None:
         """Close all at the end of the process; `offsets` says up to where each reflects its changelog."""
 
-    def get(self, partition: int, key: bytes) -> bytes | None: ...
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        """The value, None if there is none."""
 
     def put(self, partition: int, key: bytes, value: bytes | None) -> None:
         """Set, or with None delete."""
 
-    def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]: ...
+    def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value."""
 
     def partitions(self) -> set[int]:
         """Those that are open."""
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """The default: rebuilt from the changelog by every process, and the fastest per event."""
 
     def __init__(self) -> None:
         self._values: dict[int, dict[bytes, bytes]] = {}
 
+    @override
     def open(self, partition: int) -> int | None:
         self._values[partition] = {}
         return None
 
+    @override
     def discard(self, partition: int) -> None:
         self._values[partition] = {}
 
+    @override
     def close(self, partition: int) -> None:
         self._values.pop(partition, None)
 
+    @override
     def close_cleanly(self, offsets: Mapping[int, int]) -> None:
         self._values.clear()
 
+    @override
     def get(self, partition: int, key: bytes) -> bytes | None:
         return self._values[partition].get(key)
 
+    @override
     def put(self, partition: int, key: bytes, value: bytes | None) -> None:
         if value is None:
             self._values[partition].pop(key, None)
         else:
             self._values[partition][key] = value
 
+    @override
     def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         yield from self._values[partition].items()
 
+    @override
     def partitions(self) -> set[int]:
         return set(self._values)
 
 
-class RocksStore:
+class RocksStore(Store):
     """One rocksdict database a partition, believed only after a clean stop.
 
     After kill -9 the database is ahead of the changelog: the put was made, the send was not, and the
@@ -89,6 +100,7 @@ class RocksStore:
         self._max_age_s = max_age_s
         self._databases: dict[int, Rdict] = {}
 
+    @override
     def open(self, partition: int) -> int | None:
         offset = self._take_marker(partition)
         if offset is None:
@@ -98,15 +110,18 @@ class RocksStore:
         log.info("store.opened", partition=partition, trusted=offset is not None, changelog_offset=offset)
         return offset
 
+    @override
     def discard(self, partition: int) -> None:
         self.close(partition)
         self._databases[partition] = Rdict(str(self._path(partition)), options=Options(raw_mode=True))
 
+    @override
     def close(self, partition: int) -> None:
         if database := self._databases.pop(partition, None):
             database.close()
         shutil.rmtree(self._path(partition), ignore_errors=True)
 
+    @override
     def close_cleanly(self, offsets: Mapping[int, int]) -> None:
         for partition, database in self._databases.items():
             database.flush()
@@ -118,19 +133,23 @@ class RocksStore:
                 partial.replace(self._marker(partition))
         self._databases.clear()
 
+    @override
     def get(self, partition: int, key: bytes) -> bytes | None:
         value: bytes | None = self._databases[partition].get(key)
         return value
 
+    @override
     def put(self, partition: int, key: bytes, value: bytes | None) -> None:
         if value is None:
             self._databases[partition].delete(key)
         else:
             self._databases[partition][key] = value
 
+    @override
     def items(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         yield from self._databases[partition].items()
 
+    @override
     def partitions(self) -> set[int]:
         return set(self._databases)
 

@@ -1,4 +1,4 @@
-"""A Faust table whose changelog is a public topic: with headers, tracked to its acknowledgement, replayed by version."""
+"""A Faust table whose changelog is a public topic: with headers, acknowledged, replayed by version."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HeadersOf = Callable[[bytes, "bytes | None"], Headers]
 """The headers of a state that is sent again."""
 
 
-class ChangelogTable(faust.Table):  # type: ignore[misc]
+class ChangelogTable(faust.Table[bytes, bytes]):
     """State of the partitions this worker owns, by key, in bytes.
 
     Read with `lookup`, write with `emit`, both with the event being processed. The dictionary writes of
@@ -60,9 +60,11 @@ class ChangelogTable(faust.Table):  # type: ignore[misc]
         self._local: Store = (
             MemoryStore()
             if settings.store == "memory"
-            else RocksStore(settings.datadir / "tables" / f"{app.conf.id}-{name}", settings.local_store_max_age_s)
+            else RocksStore(
+                settings.datadir / "tables" / f"{app.conf.id}-{name}", settings.local_store_max_age_s
+            )
         )
-        self._next: dict[int, int] = {}  # partition -> offset its next changelog record gets if nobody else writes
+        self._next: dict[int, int] = {}  # partition -> offset of its next changelog record if all are ours
         self._in_flight: dict[int, int] = {}
         self._foreign: dict[int, tuple[int, int]] = {}  # partition -> range that somebody else has written
         self._lock = asyncio.Lock()
@@ -76,13 +78,18 @@ class ChangelogTable(faust.Table):  # type: ignore[misc]
         return self._local.get(event.message.partition, key)
 
     async def emit(
-        self, event: EventT[Any], key: bytes, value: bytes | None, headers: Headers, timestamp: float | None = None
+        self,
+        event: EventT[Any],
+        key: bytes,
+        value: bytes | None,
+        headers: Headers,
+        timestamp: float | None = None,
     ) -> None:
         """Set `key` to `value` (None deletes, and sends a tombstone) and send the changelog record.
 
-        The record goes to the event's partition, with `headers` and, if given, `timestamp` (seconds). The event's
-        offset is not committed before the record is acknowledged; if it is refused the process ends with
-        code 75. Nothing happens for an event whose partition has been revoked.
+        The record goes to the event's partition, with `headers` and, if given, `timestamp` (seconds). The
+        event's offset is not committed before the record is acknowledged; if it is refused the process
+        ends with code 75. Nothing happens for an event whose partition has been revoked.
 
         Raises faust.exceptions.PartitionsMismatch if changelog and source differ in partitions.
         """
@@ -95,14 +102,18 @@ class ChangelogTable(faust.Table):  # type: ignore[misc]
             future = await self._send(message.partition, key, value, headers, timestamp)
             if self._holds(event):
                 self._local.put(message.partition, key, value)
-            consumer_of(self.app).ledger.track(message.tp, message.offset, future)
+            consumer_of(self.app).ledger.track(message, future)
 
     def _holds(self, event: EventT[Any]) -> bool:
-        message = event.message
-        return consumer_of(self.app).ledger.holds(message.tp, message.generation_id)
+        return consumer_of(self.app).ledger.holds(event.message)
 
     async def _send(
-        self, partition: int, key: bytes, value: bytes | None, headers: Headers, timestamp: float | None = None
+        self,
+        partition: int,
+        key: bytes,
+        value: bytes | None,
+        headers: Headers,
+        timestamp: float | None = None,
     ) -> asyncio.Future[Any]:
         future: Any = await self.app.producer.send(
             self.changelog_topic_name, key, value, partition, timestamp, list(headers)
@@ -120,7 +131,7 @@ class ChangelogTable(faust.Table):  # type: ignore[misc]
             self._found_foreign(partition, expected, offset)
         self._next[partition] = max(expected, offset + 1)
 
-    # -- the changelog, as others may have written it -------------------------------------------------
+    # -- the changelog, as others may have written it ------------------------------------------------
 
     async def replay(self, partitions: set[int]) -> None:
         """Bring the store in line with the changelog of exactly these partitions.
@@ -180,10 +191,10 @@ class ChangelogTable(faust.Table):  # type: ignore[misc]
     async def _absorb(
         self, reader: ChangelogReader, ranges: dict[int, tuple[int, int]]
     ) -> tuple[int, set[tuple[int, bytes]]]:
-        """Read the ranges into the store; returns the records read and the keys whose last record is outdated."""
+        """Read the ranges into the store; returns how many records, and the keys whose last is outdated."""
         outdated: set[tuple[int, bytes]] = set()
 
-        def absorb(record: ConsumerRecord[Any, Any]) -> None:
+        def absorb(record: ConsumerRecord) -> None:
             partition, key, read = record.partition, record.key, record.value
             held = self._local.get(partition, key)
             kept = self._keep(key, held, read, record.headers)
@@ -204,7 +215,7 @@ class ChangelogTable(faust.Table):  # type: ignore[misc]
             future = await self._send(partition, key, value, self._headers_of(key, value))
             future.add_done_callback(stop_if_refused)
         if outdated:
-            metrics.REEMITTED.labels(self.name).inc(len(outdated))
+            metrics.SENT_AGAIN.labels(self.name).inc(len(outdated))
             log.warning("table.sent_again", table=self.name, keys=len(outdated))
 
     def _found_foreign(self, partition: int, start: int, end: int) -> None:
@@ -238,9 +249,8 @@ class ChangelogTable(faust.Table):  # type: ignore[misc]
     async def on_rebalance(self, *_: Any) -> None:
         """Partitions are opened and dropped by `replay`."""
 
-    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+    async def on_recovery_completed(self, *_: Any) -> None:
         """Nothing left to do after `replay`."""
 
-    def persisted_offset(self, tp: TP) -> int | None:
+    def persisted_offset(self, _: TP) -> None:
         """None: Faust's own recovery is not used."""
-        return None

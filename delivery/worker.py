@@ -13,7 +13,8 @@ from prometheus_client import start_http_server
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
 from delivery.errors import fail_stop
-from delivery.liveness import Liveness
+from delivery.liveness import Liveness, stop_when_frozen
+from delivery.settings import DeliverySettings
 
 log = structlog.get_logger(__name__)
 
@@ -39,31 +40,34 @@ async def _run(app: DeliveryApp) -> None:
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
 
     settings.datadir.mkdir(parents=True, exist_ok=True)
-    log.info("worker.starting", app=app.conf.id, settings=settings.model_dump(mode="json"))
-    tasks = [
-        asyncio.create_task(app.start(), name="app"),
-        asyncio.create_task(app._crashed.wait(), name="crash"),
-        asyncio.create_task(asked_to_stop.wait(), name="stop"),
+    # Only delivery's own part: a process prints what it adds, it knows what is a secret.
+    shown = settings.model_dump(mode="json", include=set(DeliverySettings.model_fields))
+    log.info("worker.starting", app=app.conf.id, settings=shown)
+    stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
+    started = asyncio.create_task(app.start(), name="start")
+    endless = {
+        asyncio.create_task(app._crashed.wait(), name="faust"),  # noqa: SLF001  (the only sign mode gives)
         asyncio.create_task(_work(app), name="work"),
-    ]
-    pending = set(tasks)
-    while not asked_to_stop.is_set():
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        asyncio.create_task(stop_when_frozen(settings.session_timeout_s), name="frozen"),
+    }
+    running = {stop, started, *endless}
+    while not stop.done():
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            if task.exception() or task.get_name() in ("crash", "work"):
-                fail_stop("worker.crashed", part=task.get_name(), reason=repr(app.crash_reason or task.exception()))
+            if task in endless or task.exception():
+                reason = app.crash_reason or task.exception()
+                fail_stop("worker.crashed", part=task.get_name(), reason=repr(reason))
     try:
         await asyncio.wait_for(_stop(app), settings.stop_timeout_s)
     except TimeoutError:
         fail_stop("worker.stop_timed_out", seconds=settings.stop_timeout_s)
-    for task in pending:
+    for task in running:
         task.cancel()
 
 
 async def _work(app: DeliveryApp) -> None:
     """From the end of recovery on: report ready, watch liveness."""
-    while not app.tables.recovery.completed.is_set():
-        await asyncio.sleep(0.05)
+    await app.recovered()
     if app.settings.ready_file:
         app.settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
         app.settings.ready_file.touch()
@@ -76,8 +80,8 @@ async def _stop(app: DeliveryApp) -> None:
     if app.settings.ready_file:
         app.settings.ready_file.unlink(missing_ok=True)
     consumer = consumer_of(app)
-    await consumer.ledger.settle(set(consumer.ledger.partitions))
-    if consumer.ledger.partitions:
+    if partitions := set(consumer.ledger.partitions):
+        await consumer.ledger.settle(partitions)
         await consumer.commit()
         for table in app.changelog_tables():
             table.close_cleanly()
@@ -86,7 +90,7 @@ async def _stop(app: DeliveryApp) -> None:
 
 
 def configure_logging() -> None:
-    """structlog for everything, Faust's and aiokafka's own records from WARNING on. Lines of JSON unless on a terminal."""
+    """Log by structlog, lines of JSON unless on a terminal; of Faust's and aiokafka's only warnings."""
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )
@@ -106,6 +110,6 @@ def configure_logging() -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    # structlog's records carry a dictionary; Faust logs under the names of its subclasses here, too.
+    handler.addFilter(lambda record: isinstance(record.msg, dict) or record.levelno >= logging.WARNING)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("faust", "mode", "aiokafka"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

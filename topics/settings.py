@@ -37,17 +37,15 @@ class KafkaSettings(BaseSettings):
         for server in servers:
             host, _, port = server.rpartition(":")
             if not host or not port.isdigit():
-                raise ValueError(
-                    f"CARTSTREAM_KAFKA_BOOTSTRAP: {server!r} is no host:port, a right value is kafka-1:9092,kafka-2:9092"
-                )
+                raise ValueError(f"{server!r} is no host:port, a right value is kafka-1:9092,kafka-2:9092")
         return ",".join(servers)
 
     @model_validator(mode="after")
     def _is_complete(self) -> KafkaSettings:
         if self.kafka_sasl_mechanism and not (self.kafka_sasl_username and self.kafka_sasl_password):
             raise ValueError(
-                "CARTSTREAM_KAFKA_SASL_MECHANISM is set: set CARTSTREAM_KAFKA_SASL_USERNAME (e.g. cartstream) "
-                "and CARTSTREAM_KAFKA_SASL_PASSWORD too"
+                "CARTSTREAM_KAFKA_SASL_MECHANISM is set: set CARTSTREAM_KAFKA_SASL_USERNAME, e.g. to "
+                "cartstream, and CARTSTREAM_KAFKA_SASL_PASSWORD too"
             )
         if (self.kafka_tls_cert is None) != (self.kafka_tls_key is None):
             raise ValueError(
@@ -66,7 +64,7 @@ class KafkaSettings(BaseSettings):
         return context
 
     def client_options(self) -> dict[str, Any]:
-        """Keyword arguments for any aiokafka client: `AIOKafkaProducer(**settings.client_options(), acks="all")`."""
+        """Keyword arguments for aiokafka: `AIOKafkaProducer(**settings.client_options(), acks="all")`."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap,
             "security_protocol": ("SASL_" if self.kafka_sasl_mechanism else "")
@@ -83,7 +81,8 @@ class KafkaSettings(BaseSettings):
 
     def faust_credentials(self) -> CredentialsT | None:
         """The same credentials as an object for Faust's `broker_credentials`, or None in the clear."""
-        import faust  # Only the Faust processes pay for the import.
+        # Only the Faust processes pay for the import.
+        import faust  # noqa: PLC0415
 
         context = self.ssl_context()
         if self.kafka_sasl_mechanism and self.kafka_sasl_password:

@@ -1,0 +1,301 @@
+"""Kills a worker with -9 again and again under load, then looks for every record that was acknowledged.
+
+    python -m tests.delivery.kill_loop --bootstrap 127.0.0.1:9092 --worker table --store memory --kills 40
+
+Produce, fault, consume, validate: a producer sends numbered records of unique keys and of a few keys that
+change all the time; the worker is killed at random moments; when everything has been drained each number
+must have been processed. `--without` takes a guard away, `--fault` makes the fault frequent that it is for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from tests.delivery.workers import PARTITIONS, decode
+from topics.partitioner import partition_of
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN_S = 60.0
+DRAINED_WITHIN_S = 600.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to run: the worker, its store, how often it dies, the guard missing and the fault provoked."""
+
+    worker: str = "table"
+    store: str = "memory"
+    kills: int = 40
+    rate: int = 2000
+    """Records a second."""
+    without: str = ""
+    fault: str = ""
+    seed: int = 0
+
+
+@dataclass
+class Outcome:
+    """What it showed. `lost`: records the broker had acknowledged and nobody processed."""
+
+    kills: int = 0
+    produced: int = 0
+    keys: int = 0
+    lost: int = 0
+    gaps: int = 0
+    redeliveries: int = 0
+    sent_again: int = 0
+    seconds: float = 0.0
+    clean_exit: int | None = None
+
+
+class Load:
+    """Produces numbered records at a steady rate and remembers the newest number of every key."""
+
+    def __init__(self, bootstrap: str, topic: str, rate: int) -> None:
+        self._bootstrap, self._topic, self._rate = bootstrap, topic, rate
+        self.sent: Counter[bytes] = Counter()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Produce until `stop`."""
+        hot = [f"user:hot-{i}".encode() for i in range(100)]
+        async with AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all", linger_ms=5) as producer:
+            serial = 0
+            while not self._stop.is_set():
+                sends = []
+                for _ in range(self._rate // 20):
+                    serial += 1
+                    key = random.choice(hot) if serial % 2 else f"guest:{serial}".encode()
+                    self.sent[key] += 1
+                    sends.append(
+                        await producer.send(
+                            self._topic,
+                            str(self.sent[key]).encode(),
+                            key=key,
+                            partition=partition_of(key, PARTITIONS),
+                        )
+                    )
+                await asyncio.gather(*sends, asyncio.sleep(0.05))
+
+    def stop(self) -> None:
+        """Let `run` return after the records under way are acknowledged."""
+        self._stop.set()
+
+
+class Worker:
+    """The process under test."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+        self._ready = Path(environment["CARTSTREAM_READY_FILE"])
+        self._ready.unlink(missing_ok=True)
+        self._log = (folder / "worker.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.delivery.workers", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    async def ready(self) -> None:
+        """Wait until it processes. Raises RuntimeError if it ends instead, or takes too long."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not self._ready.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"worker not ready, exit code {self.process.poll()}: see {self._log.name}")
+            await asyncio.sleep(0.02)
+
+    def kill(self) -> None:
+        """Kill -9, and wait for the end."""
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+    async def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        code = await asyncio.to_thread(self.process.wait, 60)
+        self._log.close()
+        return code
+
+
+async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
+    """Run the experiment on the broker given."""
+    started = time.monotonic()
+    moments = random.Random(experiment.seed)
+    outcome = Outcome()
+    folder = Path(tempfile.mkdtemp(prefix=f"kill-loop-{experiment.worker}-{experiment.store}-"))
+    run = uuid.uuid4().hex[:8]
+    source, changelog = f"numbers-{run}", f"counts-{run}"
+    await _make_topics(bootstrap, source, changelog)
+    target = changelog if experiment.worker == "table" else str(folder / "sink.sqlite")
+    arguments = [experiment.worker, source, target, str(folder)]
+    environment = {
+        **os.environ,
+        "CARTSTREAM_KAFKA_BOOTSTRAP": bootstrap,
+        "CARTSTREAM_STORE": experiment.store,
+        "CARTSTREAM_DATADIR": str(folder / "data"),
+        "CARTSTREAM_GROUP_INSTANCE_ID": "worker-0",
+        "CARTSTREAM_COMMIT_INTERVAL_S": "0.1",
+        "CARTSTREAM_READY_FILE": str(folder / "ready"),
+        "KILL_LOOP_WITHOUT": experiment.without,
+        "KILL_LOOP_FAULT": experiment.fault,
+    }
+    load = Load(bootstrap, source, experiment.rate)
+    loading = asyncio.create_task(load.run())
+    try:
+        for _ in range(experiment.kills):
+            victim = Worker(arguments, environment, folder)
+            try:
+                # One in ten dies on its way up.
+                if moments.random() < 0.1:
+                    await asyncio.sleep(moments.uniform(0.5, 3.0))
+                else:
+                    await victim.ready()
+                    await asyncio.sleep(moments.uniform(0.3, 2.0))
+            finally:
+                victim.kill()
+            outcome.kills += 1
+            if outcome.kills % 5 == 0:
+                print(f"kills={outcome.kills} produced={load.sent.total()}", file=sys.stderr)  # noqa: T201
+        load.stop()
+        await loading
+        last = Worker(arguments, environment, folder)
+        try:
+            await last.ready()
+            await _drained(
+                bootstrap,
+                source,
+                f"group-{changelog}" if experiment.worker == "table" else f"group-{source}-sink",
+            )
+            outcome.clean_exit = await last.stop()
+        finally:
+            if last.process.poll() is None:
+                last.kill()
+    finally:
+        loading.cancel()
+    outcome.produced, outcome.keys = load.sent.total(), len(load.sent)
+    outcome.lost = (
+        await _lost_in_changelog(bootstrap, changelog, load.sent)
+        if experiment.worker == "table"
+        else _lost_in_sink(Path(target), load.sent)
+    )
+    for counters in folder.glob("counters-*.json"):
+        # A process killed while it wrote its counters leaves a torn file.
+        text = counters.read_text()
+        if text.endswith("}"):
+            counts = json.loads(text)
+            outcome.gaps += int(counts["gaps"])
+            outcome.redeliveries += int(counts["redeliveries"])
+            outcome.sent_again += int(counts["sent_again"])
+    outcome.seconds = round(time.monotonic() - started, 1)
+    return outcome
+
+
+@asynccontextmanager
+async def administration(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client, started and closed."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _make_topics(bootstrap: str, source: str, changelog: str) -> None:
+    async with administration(bootstrap) as admin:
+        await admin.create_topics(
+            [
+                NewTopic(source, PARTITIONS, 1),
+                NewTopic(changelog, PARTITIONS, 1, topic_configs={"cleanup.policy": "compact"}),
+            ]
+        )
+
+
+async def _drained(bootstrap: str, topic: str, group: str) -> None:
+    """Wait until the group has committed the end of every partition."""
+    tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    deadline = time.monotonic() + DRAINED_WITHIN_S
+    async with (
+        AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer,
+        administration(bootstrap) as admin,
+    ):
+        while True:
+            ends = await consumer.end_offsets(tps)
+            committed = await admin.list_consumer_group_offsets(group)
+            behind = {
+                tp: end
+                for tp, end in ends.items()
+                if end and (tp not in committed or committed[tp].offset < end)
+            }
+            if not behind:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not drained: {behind}, committed {committed}")
+            await asyncio.sleep(0.1)
+
+
+async def _lost_in_changelog(bootstrap: str, changelog: str, sent: Counter[bytes]) -> int:
+    tps = [TopicPartition(changelog, partition) for partition in range(PARTITIONS)]
+    states: dict[bytes, bytes] = {}
+    async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        while not all([await consumer.position(tp) >= ends[tp] for tp in tps]):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                states.update({record.key: record.value for record in records})
+    lost = 0
+    for key, newest in sent.items():
+        count = decode(states[key]) if key in states else None
+        lost += newest if count is None else newest - count.newest + count.missing
+    return lost
+
+
+def _lost_in_sink(database: Path, sent: Counter[bytes]) -> int:
+    with closing(sqlite3.connect(database)) as connection:
+        seen = set(connection.execute("SELECT key, number FROM seen"))
+    return sum((key, number) not in seen for key, newest in sent.items() for number in range(1, newest + 1))
+
+
+def main() -> None:
+    """Run one experiment and print its outcome as JSON; exit code 1 if anything was lost."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bootstrap", default="127.0.0.1:9092")
+    parser.add_argument("--worker", choices=("table", "sink"), default="table")
+    parser.add_argument("--store", choices=("memory", "rocksdict"), default="memory")
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--rate", type=int, default=2000, help="records a second")
+    parser.add_argument("--without", choices=("", "contiguity", "acknowledgement", "clean-stop"), default="")
+    parser.add_argument("--fault", choices=("", "lost-hand-over", "slow-changelog"), default="")
+    parser.add_argument("--seed", type=int, default=0)
+    options = vars(parser.parse_args())
+    bootstrap, experiment = options.pop("bootstrap"), Experiment(**options)
+    outcome = asyncio.run(kill_loop(bootstrap, experiment))
+    print(json.dumps(asdict(experiment) | asdict(outcome)))  # noqa: T201
+    sys.exit(1 if outcome.lost else 0)
+
+
+if __name__ == "__main__":
+    main()

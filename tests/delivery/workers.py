@@ -1,0 +1,215 @@
+"""Worker processes for the kill loop: one with a table, one with a sink, and the guards to take away.
+
+Each counts, per key, the numbers 1, 2, 3… it is sent. `python -m tests.delivery.workers table|sink <source>
+<target> <folder>` with `CARTSTREAM_*` for the app and `KILL_LOOP_*` for the experiment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sqlite3
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from faust.transport.drivers.aiokafka import Consumer, Producer
+
+from delivery import (
+    DeliveryApp,
+    DeliverySettings,
+    Headers,
+    create_app,
+    events,
+    metrics,
+    run_batches,
+    run_worker,
+)
+from delivery.consumer import AccountingConsumer
+from delivery.contiguity import Contiguity, Verdict
+from delivery.ledger import Partition
+from delivery.stores import RocksStore
+from topics.partitioner import partition_of
+
+PARTITIONS = 8
+
+right_partition = partial(partition_of, partitions=PARTITIONS)
+
+
+class Count(msgspec.Struct):
+    """What the table holds of a key: the newest number, and how many were missing before it."""
+
+    newest: int
+    missing: int
+
+
+decode = msgspec.json.Decoder(Count).decode
+
+
+def higher(_key: bytes, held: bytes | None, read: bytes | None, _headers: Headers) -> bytes | None:
+    """Keep the state with the higher number."""
+    if held is None or read is None:
+        return read
+    return held if decode(held).newest > decode(read).newest else read
+
+
+def headers_of(key: bytes, value: bytes | None) -> Headers:
+    """As the product's records have them."""
+    return [("ce_id", key + b"/" + str(decode(value).newest if value else 0).encode())]
+
+
+def table_app(settings: DeliverySettings, source: str, changelog: str) -> DeliveryApp:
+    """Folds numbers into the table `changelog`, emitting only what changed, as compaction does."""
+    app = create_app(f"group-{changelog}", settings)
+    table = app.changelog_table(changelog, keep=higher, headers_of=headers_of)
+
+    @app.agent(app.source(source))
+    async def fold(stream: Any) -> None:
+        async for event in events(stream, right_partition):
+            key, number = event.message.key or b"", int(event.message.value or b"0")
+            held = table.lookup(event, key)
+            count = decode(held) if held else Count(0, 0)
+            if number > count.newest:
+                count = Count(number, count.missing + number - count.newest - 1)
+                value = msgspec.json.encode(count)
+                await table.emit(event, key, value, headers_of(key, value))
+
+    return app
+
+
+def sink_app(settings: DeliverySettings, source: str, database: Path) -> DeliveryApp:
+    """Writes every number of every key to SQLite, a transaction a batch."""
+    app = create_app(f"group-{source}-sink", settings)
+    connection = sqlite3.connect(database, timeout=30, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS seen (key BLOB, number INT, PRIMARY KEY (key, number)) WITHOUT ROWID"
+    )
+
+    async def write(batch: Sequence[Any]) -> None:
+        rows = [(event.message.key, int(event.message.value)) for event in batch]
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
+        connection.execute("COMMIT")
+
+    @app.agent(app.source(source))
+    async def sink(stream: Any) -> None:
+        await run_batches(
+            stream,
+            write,
+            partition_of=right_partition,
+            is_data_error=lambda error: isinstance(error, ValueError),
+            max_records=500,
+        )
+
+    return app
+
+
+def take_away(guard: str) -> None:
+    """Remove one guard, to see that the loop fails without it."""
+    match guard:
+        case "contiguity":
+            _believe_faust_about_offsets()
+        case "acknowledgement":
+            Partition.committable = lambda self: self.done  # type: ignore[method-assign]
+        case "clean-stop":
+            RocksStore._take_marker = lambda *_: 0  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _believe_faust_about_offsets() -> None:
+    """Process whatever is delivered, seek as Faust does, commit the highest offset processed."""
+
+    def judge(self: Contiguity, offset: int) -> Verdict:
+        self.expected = max(self.expected, offset + 1)
+        return Verdict.PROCESS
+
+    async def perform_seek(self: AccountingConsumer) -> None:
+        await Consumer.perform_seek(self)
+        for tp in self.assignment():
+            self.ledger.anchor(tp, self.app.consumer_generation_id, self._committed_offset[tp] or 0)
+
+    def init(self: AccountingConsumer, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self._read_offset = defaultdict(lambda: None)
+
+    original = AccountingConsumer.__init__
+    AccountingConsumer.__init__ = init  # type: ignore[method-assign]
+    AccountingConsumer.perform_seek = perform_seek  # type: ignore[method-assign]
+    Contiguity.judge = judge  # type: ignore[method-assign]
+
+
+def provoke(fault: str) -> None:
+    """Make a rare fault frequent."""
+    match fault:
+        case "lost-hand-over":
+            _lose_hand_overs()
+        case "slow-changelog":
+            _hold_changelog_back()
+
+
+def _lose_hand_overs() -> None:
+    """One message in 500 is read and never handed to the agent, as when a suspended flow cancels it."""
+
+    def init(self: AccountingConsumer, transport: Any, callback: Any, *args: Any, **kwargs: Any) -> None:
+        async def lossy(message: Any) -> None:
+            if random.random() > 0.002:
+                await callback(message)
+
+        original(self, transport, lossy, *args, **kwargs)
+
+    original = AccountingConsumer.__init__
+    AccountingConsumer.__init__ = init  # type: ignore[method-assign]
+
+
+def _hold_changelog_back() -> None:
+    """Records reach the broker half a second after they were sent, as when it is slow or the network is."""
+
+    async def send(self: Producer, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        async def later() -> Any:
+            await asyncio.sleep(0.5)
+            return await (await original(self, *args, **kwargs))
+
+        return asyncio.ensure_future(later())
+
+    original = Producer.send
+    Producer.send = send  # type: ignore[method-assign]
+
+
+def report(path: Path) -> None:
+    """Keep writing this process's counters to a file that outlives kill -9."""
+    counters = {"gaps": metrics.GAPS, "redeliveries": metrics.REDELIVERIES, "sent_again": metrics.SENT_AGAIN}
+    while True:
+        totals = {
+            name: sum(
+                sample.value
+                for sample in next(iter(counter.collect())).samples
+                if sample.name.endswith("_total")
+            )
+            for name, counter in counters.items()
+        }
+        path.write_text(json.dumps(totals))
+        time.sleep(0.05)
+
+
+def main() -> None:
+    """Run the worker that the arguments name."""
+    kind, source, target, folder = sys.argv[1:]
+    take_away(os.environ.get("KILL_LOOP_WITHOUT", ""))
+    provoke(os.environ.get("KILL_LOOP_FAULT", ""))
+    counters = Path(folder) / f"counters-{os.getpid()}.json"
+    threading.Thread(target=report, args=(counters,), daemon=True).start()
+    settings = DeliverySettings()
+    app = table_app(settings, source, target) if kind == "table" else sink_app(settings, source, Path(target))
+    run_worker(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """The Sanic app of the gateway."""
 
-from typing import Any
+from typing import Any, Final
 
 from sanic import Sanic
 
@@ -10,6 +10,8 @@ from gateway.operation import OperationRoutes
 from gateway.parts import Parts
 from gateway.problems import ProblemHandler
 from gateway.settings import GatewaySettings
+
+NAME: Final = "cartstream-gateway"
 
 
 def create_app(settings: GatewaySettings) -> Sanic[Any, Any]:
@@ -28,7 +30,7 @@ def create_app(settings: GatewaySettings) -> Sanic[Any, Any]:
     )
     parts = Parts.make(settings)
     app.ctx.metrics = parts.metrics
-    CartRoutes(parts.carts).register(app)
+    CartRoutes(parts.reader, parts.changer).register(app)
     OperationRoutes(parts.health, parts.metrics).register(app)
     lifecycle.register(app, parts)
     return app

@@ -1,7 +1,6 @@
-"""Request headers that set conditions and wishes: If-Match, If-None-Match, Prefer, Idempotency-Key. Pure parsing."""
+"""Headers that set conditions and wishes: If-Match, If-None-Match, Prefer, Idempotency-Key. Pure parsing."""
 
 import re
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -16,8 +15,10 @@ _SEPARATOR: Final = re.compile(r"[ \t]*,[ \t,]*")
 _UUID7: Final = re.compile(
     r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
 )
+_QUOTED: Final = re.compile(r'"([^"]*)"')
+_CHARACTER: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _PREFERENCE: Final = re.compile(
-    r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([!#$%&\'*+.^_`|~0-9A-Za-z-]*)))?[^,]*(?:,|$)'
+    rf"""[ \t]*({_CHARACTER}+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"|({_CHARACTER}*)))?[^,]*(?:,|$)"""
 )
 
 ANY: Final = "*"
@@ -43,25 +44,21 @@ DEFAULT_PREFERENCES: Final = Preferences()
 
 
 class EntityTags(msgspec.Struct, frozen=True):
-    """The parsed value of If-Match or If-None-Match: `*`, or strong and weak opaque tags."""
+    """The parsed value of If-Match or If-None-Match: opaque tags; `*` stands among the strong ones."""
 
-    any: bool
-    strong: Sequence[str] = ()
-    weak: Sequence[str] = ()
+    strong: tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
 
 
 def parse_entity_tags(name: str, value: str) -> EntityTags:
     """Parse a list of entity tags or `*` (RFC 9110, 13.1). Raises Problem on anything else."""
     text = value.strip(" \t,")
     if text == ANY:
-        return EntityTags(any=True)
+        return EntityTags((ANY,))
     strong: list[str] = []
     weak: list[str] = []
     position = 0
-    while position < len(text):
-        found = _ENTITY_TAG.match(text, position)
-        if found is None:
-            break
+    while (found := _ENTITY_TAG.match(text, position)) is not None:
         (weak if found[1] else strong).append(found[2])
         position = found.end()
         separator = _SEPARATOR.match(text, position)
@@ -71,30 +68,34 @@ def parse_entity_tags(name: str, value: str) -> EntityTags:
     if not text or position != len(text):
         raise Problem(
             INVALID_HEADER,
-            f'{name} must be "*" or a list of quoted entity tags; send back the ETag of the cart as it came, with its quotes.',
+            f'{name} must be "*" or a list of quoted entity tags; '
+            "send back the ETag of the cart as it came, with its quotes.",
         )
-    return EntityTags(False, tuple(strong), tuple(weak))
+    return EntityTags(tuple(strong), tuple(weak))
 
 
-def matches_weakly(tags: EntityTags, tag: str, exists: bool) -> bool:
-    """Weak comparison, the one of If-None-Match. `exists`: `*` matches any cart that was ever written."""
-    return exists if tags.any else tag in tags.strong or tag in tags.weak
+def is_not_modified(value: str, tag: str, never_written: str) -> bool:
+    """Whether If-None-Match asks for 304: compared weakly; `*` is any cart written (RFC 9110, 13.1.2)."""
+    tags = parse_entity_tags("If-None-Match", value)
+    if ANY in tags.strong:
+        return tag != never_written
+    return tag in tags.strong or tag in tags.weak
 
 
 def parse_if_match(value: str | None) -> tuple[str, ...] | None:
-    """The opaque tags that satisfy If-Match (strong comparison: weak ones never do), `("*",)`, or none without it."""
-    if value is None:
-        return None
-    tags = parse_entity_tags("If-Match", value)
-    return (ANY,) if tags.any else tuple(tags.strong)
+    """The opaque tags that satisfy If-Match, possibly `*`; None without the header.
+
+    Strong comparison: weak tags never satisfy it, and a list of them is an empty tuple (RFC 9110, 13.1.1).
+    """
+    return None if value is None else parse_entity_tags("If-Match", value).strong
 
 
 def parse_prefer(value: str | None) -> Preferences:
-    """What `Prefer` asks for; unknown preferences are ignored, as RFC 7240 wants, and the first of a name counts."""
+    """What `Prefer` asks for. Unknown preferences are ignored, the first of a name counts (RFC 7240)."""
     if not value:
         return DEFAULT_PREFERENCES
     wishes: dict[str, str] = {}
-    # `;` separates parameters in RFC 7240; `durability=kafka; handling=strict` is too common a mistake to ignore.
+    # `;` begins parameters in RFC 7240, but `durability=kafka; handling=strict` is what people write.
     for found in _PREFERENCE.finditer(value.replace(";", ",")):
         quoted, token = found[2], found[3]
         wishes.setdefault(found[1].lower(), (quoted if quoted is not None else token or "").lower())
@@ -113,12 +114,12 @@ def parse_prefer(value: str | None) -> Preferences:
 def parse_idempotency_key(value: str) -> str:
     """The operation id that the client chose. Raises Problem if it is not one.
 
-    The header is a Structured Field string in the IETF draft (quoted) and a bare token in most of the world: both
-    are taken, and mean the same.
+    The header is a quoted string in the IETF draft and a bare token in most of the world: both mean the same.
     """
     key = value.strip()
-    if len(key) >= 2 and key[0] == key[-1] == '"':
-        key = key[1:-1]
+    quoted = _QUOTED.fullmatch(key)
+    if quoted is not None:
+        key = quoted[1]
     try:
         return check_op_id(key)
     except InvalidIdentifier as error:
@@ -126,6 +127,6 @@ def parse_idempotency_key(value: str) -> str:
 
 
 def first_attempt_us(op_id: str) -> int | None:
-    """Microseconds of the first attempt when the key is a UUIDv7 (RFC 9562: it starts with its Unix milliseconds)."""
+    """Microseconds of the first attempt if the key is a UUIDv7: it starts with them (RFC 9562)."""
     found = _UUID7.fullmatch(op_id)
     return int(found[1] + found[2], 16) * 1000 if found else None

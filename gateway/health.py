@@ -12,7 +12,7 @@ from store import CartStore, ServerFacts, StoreError
 
 _CHECK_S: Final = 2.0
 _CLOCK_SKEW_US: Final = 5_000_000
-"""Half of the publish deadline: a Redis clock further behind the gateway's would make the broker refuse changes."""
+"""Half of the publish deadline: with a Redis clock further off, the broker may refuse changes."""
 
 
 class Health(StrEnum):
@@ -61,15 +61,16 @@ def judge_redis(facts: ServerFacts, now_us: int) -> Check:
             Health.FAILED,
             f"maxmemory-policy is {facts.maxmemory_policy}; set noeviction, or carts will vanish",
         )
-    if abs(now_us - facts.time_us) > _CLOCK_SKEW_US:
+    behind_us = now_us - facts.time_us
+    if abs(behind_us) > _CLOCK_SKEW_US:
         return Check(
             Health.FAILED,
-            f"its clock is {(now_us - facts.time_us) / 1e6:+.1f} s behind; Kafka would refuse its changes: set the clocks",
+            f"its clock is {behind_us / 1e6:.1f} s behind; Kafka would refuse its changes: set the clocks",
         )
     if not facts.aof_enabled:
         return Check(
             Health.DEGRADED,
-            "no append-only file: a crash loses what Kafka has not acknowledged; set appendonly yes",
+            "no append-only file: a crash loses what Kafka lacks; set appendonly yes",
         )
     return Check(Health.OK)
 

@@ -28,8 +28,8 @@ class DatabaseUnavailable(Exception):
 class Hydration:
     """Reads whole states from the sink's rows, and remembers for a moment which carts have none.
 
-    The memory is safe: a cart born since is in Redis, and a copy that Redis lost is restored before the partition
-    is ready again.
+    The memory is safe: a cart born since is in Redis, and a copy that Redis lost is restored before the
+    partition is ready again.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Hydration:
         return state
 
     async def contains(self, cart_id: str, v: int, op_id: str) -> bool:
-        """Whether the row has the operation: in its window, or at or below its floor. Raises DatabaseUnavailable."""
+        """Whether the row has the operation, in its window or below its floor. Raises DatabaseUnavailable."""
         state = await self._read(cart_id)
         return state is not None and (
             v <= state.floor or any(op.op_id == op_id and op.v >= v for op in state.ops)

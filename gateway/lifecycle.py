@@ -52,8 +52,10 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
 
 
 class _Drain:
-    """Serve on, not ready and without keep-alive, until the load balancer has noticed; then stop. A second signal
-    stops at once."""
+    """Serve on, not ready and without keep-alive, until the load balancer has noticed; then stop.
+
+    A second signal stops at once.
+    """
 
     def __init__(self, app: Sanic[Any, Any], parts: Parts) -> None:
         self._app = app

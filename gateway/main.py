@@ -16,7 +16,7 @@ def run() -> None:
     try:
         settings = GatewaySettings.load()
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         sys.exit(2)
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
@@ -24,7 +24,7 @@ def run() -> None:
     log.info("gateway.settings", **settings.shown())
     log.warning("gateway.open", mode="development", meaning="every caller may read and change every cart")
     app = create_app(settings)
-    # One process, one loop: Sanic's own manager, for several workers, starts processes that call create_app each.
+    # One process, one loop: a signal reaches the loop that drains, with no manager in between.
     app.run(
         host=settings.gateway_host,
         port=settings.gateway_port,

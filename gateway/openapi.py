@@ -206,10 +206,12 @@ pre{background:#8881;padding:1rem;overflow:auto}</style>
 <h1>cartstream gateway</h1><p id="about"></p><div id="paths"></div>
 <p>Machine-readable: <a href="/openapi.json">/openapi.json</a></p>
 <script>
-const put = (parent, tag, text) => parent.appendChild(Object.assign(document.createElement(tag), {textContent: text}));
+const put = (parent, tag, text) =>
+  parent.appendChild(Object.assign(document.createElement(tag), {textContent: text}));
 fetch("/openapi.json").then(reply => reply.json()).then(api => {
   about.textContent = api.info.description;
-  for (const [path, item] of Object.entries(api.paths)) for (const [method, operation] of Object.entries(item)) {
+  for (const [path, item] of Object.entries(api.paths))
+  for (const [method, operation] of Object.entries(item)) {
     if (method === "parameters") continue;
     put(paths, "h3", method.toUpperCase() + " " + path);
     put(paths, "p", operation.summary);

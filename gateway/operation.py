@@ -34,7 +34,7 @@ class OperationRoutes:
         return _json(b'{"status":"live"}')
 
     async def ready(self, _: Request) -> HTTPResponse:
-        """200 while traffic should come here, 503 otherwise; the body says what is wrong with which dependency."""
+        """200 while traffic should come here, else 503; the body has the state of each dependency."""
         readiness = await self._health.readiness(time.time_ns() // 1000)
         return _json(msgspec.json.encode(readiness), 200 if readiness.ready else 503)
 

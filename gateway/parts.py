@@ -7,7 +7,8 @@ from typing import Self
 
 import msgspec
 
-from gateway.carts.service import CartService
+from gateway.carts.changing import CartChanger
+from gateway.carts.reading import CartReader
 from gateway.health import HealthChecks
 from gateway.hydration import Hydration
 from gateway.metrics import Metrics
@@ -29,7 +30,8 @@ class Parts(msgspec.Struct, frozen=True):
     sweeper: Sweeper
     hydration: Hydration
     health: HealthChecks
-    carts: CartService
+    reader: CartReader
+    changer: CartChanger
 
     @classmethod
     def make(cls, settings: GatewaySettings) -> Self:
@@ -69,5 +71,6 @@ class Parts(msgspec.Struct, frozen=True):
             sweeper=sweeper,
             hydration=hydration,
             health=HealthChecks(store, publisher, hydration),
-            carts=CartService(settings, store, layout, publisher, sweeper, hydration, metrics),
+            reader=CartReader(settings, store, layout, hydration, metrics),
+            changer=CartChanger(settings, store, layout, publisher, sweeper, hydration, metrics),
         )

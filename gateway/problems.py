@@ -1,13 +1,13 @@
-"""Problem details (RFC 9457) for every error the gateway answers: one table of types, one way to render them."""
+"""Problem details (RFC 9457) for every error the gateway answers: one table of types, one rendering."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 import structlog
 from sanic import Request
 from sanic.exceptions import (
-    BadRequest,
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
@@ -136,61 +136,82 @@ class ProblemHandler(ErrorHandler):
         return problem.response()
 
 
+def _store_failed(_: Request, error: StoreError) -> Problem:
+    happened = "Nothing was changed" if error.outcome_known else "The change may or may not have been made"
+    return Problem(
+        STORE_UNAVAILABLE,
+        f"Redis did not do it ({type(error).__name__}). {happened}; "
+        "send the request again with the same Idempotency-Key.",
+        headers=retry_after(1),
+    )
+
+
+def _method_not_allowed(request: Request, error: MethodNotAllowed) -> Problem:
+    allowed = str(error.headers.get("Allow", ""))
+    return Problem(
+        METHOD_NOT_ALLOWED,
+        f"{request.method} is not possible here; use one of: {allowed}.",
+        headers={"allow": allowed},
+    )
+
+
+def _not_found(request: Request, _: NotFound) -> Problem:
+    return Problem(NOT_FOUND, f"No route leads to {request.path[:200]}; /openapi.json lists all of them.")
+
+
+def _too_large(request: Request, _: PayloadTooLarge) -> Problem:
+    bound = request.app.config.REQUEST_MAX_SIZE
+    return Problem(
+        BODY_TOO_LARGE,
+        f"Send at most {bound} bytes of body and 8 KiB of headers; split a large change into several.",
+    )
+
+
+def _slow(_: Request, __: RequestTimeout) -> Problem:
+    return Problem(REQUEST_TIMEOUT, "The whole request did not arrive in time; send it again without pauses.")
+
+
+def _deadline(_: Request, __: ServiceUnavailable) -> Problem:
+    return Problem(
+        DEADLINE_EXCEEDED,
+        "The request passed its deadline, and a change it asked for may or may not have been made; "
+        "send it again with the same Idempotency-Key.",
+        headers=retry_after(1),
+    )
+
+
+def _malformed(_: Request, error: SanicException) -> Problem:
+    kind = ProblemType(MALFORMED_REQUEST.slug, error.status_code, MALFORMED_REQUEST.title)
+    return Problem(kind, f"The request is not valid HTTP/1.1 ({error}); check its first line and headers.")
+
+
+# The first that fits counts: subclasses before their bases.
+_FROM_EXCEPTION: Final[Sequence[tuple[type[Exception], Callable[[Request, Any], Problem]]]] = (
+    (StoreError, _store_failed),
+    (MethodNotAllowed, _method_not_allowed),
+    (NotFound, _not_found),
+    (PayloadTooLarge, _too_large),
+    (RequestTimeout, _slow),
+    (ServiceUnavailable, _deadline),
+    (SanicException, _malformed),
+)
+
+
 def _problem_of(request: Request, exception: Exception) -> Problem:
-    match exception:
-        case StoreError() if exception.retriable:
-            happened = (
-                "Nothing was changed"
-                if exception.outcome_known
-                else "The change may or may not have been made"
-            )
-            return Problem(
-                STORE_UNAVAILABLE,
-                f"Redis did not do it ({type(exception).__name__}). {happened}; "
-                "send the request again with the same Idempotency-Key.",
-                headers=retry_after(1),
-            )
-        case MethodNotAllowed():
-            allowed = (exception.headers or {}).get("Allow", "")
-            return Problem(
-                METHOD_NOT_ALLOWED,
-                f"{request.method} is not possible here; use one of: {allowed}.",
-                headers={"allow": allowed},
-            )
-        case NotFound():
-            return Problem(
-                NOT_FOUND, f"No route leads to {request.path[:200]}; /openapi.json lists all of them."
-            )
-        case PayloadTooLarge():
-            bound = request.app.config.REQUEST_MAX_SIZE
-            return Problem(
-                BODY_TOO_LARGE,
-                f"Send at most {bound} bytes of body and 8 KiB of headers; split a large change into several.",
-            )
-        case RequestTimeout():
-            return Problem(
-                REQUEST_TIMEOUT, "The whole request did not arrive in time; send it again without pauses."
-            )
-        case ServiceUnavailable():
-            return Problem(
-                DEADLINE_EXCEEDED,
-                "The request passed its deadline, and a change it asked for may or may not have been made; "
-                "send it again with the same Idempotency-Key.",
-                headers=retry_after(1),
-            )
-        case BadRequest():
-            return Problem(
-                MALFORMED_REQUEST,
-                f"The request is not valid HTTP/1.1 ({exception}); check its first line and headers.",
-            )
-        case SanicException() if 400 <= exception.status_code < 500:
-            return Problem(
-                ProblemType(MALFORMED_REQUEST.slug, exception.status_code, MALFORMED_REQUEST.title),
-                f"{exception}; change the request, sending it again will not help.",
-            )
+    for kind, make in _FROM_EXCEPTION:
+        if isinstance(exception, kind) and _is_expected(exception):
+            return make(request, exception)
     log.error("gateway.request_failed", method=request.method, path=request.path, exc_info=exception)
     return Problem(
         INTERNAL_ERROR,
         "An error of the gateway, not of the request; it is in the gateway's log. "
         "Sending the request again with the same Idempotency-Key is safe.",
+    )
+
+
+def _is_expected(exception: Exception) -> bool:
+    if isinstance(exception, StoreError):
+        return exception.retriable
+    return isinstance(exception, ServiceUnavailable) or (
+        isinstance(exception, SanicException) and exception.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
     )

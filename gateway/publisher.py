@@ -1,13 +1,13 @@
-"""Publish changes to Kafka: one open batch per partition, one batch in flight, honest answers when it does not work.
+"""Publish changes to Kafka: one open batch per partition, one in flight, honest answers when it fails.
 
-aiokafka's producer is used without idempotence (the idempotent one hangs in outages). It keeps one request in flight
-per broker, so records of a partition keep their order; a retry inside it can only duplicate, which folding absorbs.
+aiokafka's producer is used without idempotence (the idempotent one hangs in outages). It keeps one request in
+flight per broker, so records of a partition keep their order; its retries only duplicate, and folding absorbs
+that.
 """
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError
 
+from gateway.breaker import Breaker
+from gateway.connection import BATCH_BYTES, REQUEST_TIMEOUT_S, ProducerConnection
 from gateway.metrics import Metrics
 from topics.headers import Headers
 from topics.registry import CART_CHANGED
@@ -23,18 +25,13 @@ from topics.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
-BATCH_BYTES: Final = 256 * 1024
-REQUEST_TIMEOUT_S: Final = 5.0
-"""Half of the publish deadline: a batch can be tried twice before the broker refuses its age."""
-STOP_TIMEOUT_S: Final = 5.0
-PROBE_INTERVAL_S: Final = 1.0
-RECREATE_AFTER_S: Final = 30.0
 _TICK_S: Final = 0.05
-_RECONNECT_S: Final = 1.0
+_REFUSALS: Final = (InvalidTimestampError, MessageSizeTooLargeError)
+"""Kafka is well but does not want a record: too old (the sweeper gives it a new time), or too large."""
 
 
-class Record(msgspec.Struct):
-    """One `cart-changed` record on its way, and the outbox entry that it empties. `timestamp` in milliseconds."""
+class Record(msgspec.Struct, frozen=True):
+    """One `cart-changed` record, and the outbox entry that it empties. `timestamp` in milliseconds."""
 
     key: bytes
     value: bytes
@@ -60,19 +57,21 @@ class _Publication:
 
 
 class _Lane:
-    """The open batch of one partition."""
+    """The open batch of one partition, at one producer."""
 
-    __slots__ = ("builder", "publications")
+    __slots__ = ("builder", "producer", "publications")
 
     def __init__(self) -> None:
         self.builder: Any = None
+        self.producer: AIOKafkaProducer | None = None
         self.publications: list[_Publication] = []
 
 
 class Publisher:
     """Publishes to `cart-changed` and tells the offset, or that Kafka has not acknowledged within the wait.
 
-    `on_ack(partition, outbox_id, op_id)` is called for every record acknowledged, also when nobody waits any more.
+    `on_ack(partition, outbox_id, op_id)` is called for every record acknowledged, also when nobody waits for
+    it any more.
     """
 
     def __init__(
@@ -83,52 +82,48 @@ class Publisher:
         metrics: Metrics,
         on_ack: Callable[[int, str, str], None],
     ) -> None:
-        self._kafka = kafka
         self._wait_s = wait_s
-        self._metrics = metrics
         self._on_ack = on_ack
+        self._breaker = Breaker(metrics.breaker_open)
+        self._connection = ProducerConnection(kafka, self._breaker)
         self._lanes = [_Lane() for _ in range(partitions)]
         self._fresh: list[int] = []
         self._waiting: deque[_Publication] = deque()
         self._ticking = False
-        self._producer: AIOKafkaProducer | None = None
-        self._keeper: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open_since: float | None = None
-        self._last_probe = 0.0
+        self._failures = metrics.publish_failures
         self._live = metrics.published.labels("gateway")
 
     @property
     def connected(self) -> bool:
         """Whether there is a producer and Kafka acknowledged what it got last."""
-        return self._producer is not None and self._open_since is None
+        return self._connection.producer is not None and not self._breaker.is_open
 
     def start(self) -> None:
-        """Connect in the background: the gateway serves, with durability redis, while Kafka is away."""
+        """Connect in the background."""
         self._loop = asyncio.get_running_loop()
-        self._keeper = self._loop.create_task(self._keep_connected())
+        self._connection.start()
 
     async def stop(self) -> None:
         """Flush what is in flight, then disconnect; what is not acknowledged in time stays in the outbox."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        await self._drop_producer()
+        await self._connection.stop()
         for publication in self._waiting:
             publication.resolve(None)
 
     def publish(self, partition: int, record: Record) -> "asyncio.Future[int | None]":
-        """The offset once Kafka has acknowledged; None when that did not happen within the wait."""
+        """The offset once Kafka has acknowledged; None when that does not happen within the wait."""
         future: asyncio.Future[int | None] = self._loop.create_future()
-        if self._producer is None or not self._may_try():
+        producer = self._connection.producer
+        if producer is None or not self._breaker.lets_through():
             future.set_result(None)
             return future
-        publication = _Publication(record, future, time.monotonic() + self._wait_s)
+        publication = _Publication(record, future, self._loop.time() + self._wait_s)
         lane = self._lanes[partition]
-        if lane.builder is None or not self._append(lane.builder, record):
-            lane.builder = self._producer.create_batch()
+        if lane.producer is not producer or not _append(lane.builder, record):
+            lane.producer = producer
+            lane.builder = producer.create_batch()
             lane.publications = []
-            self._append(lane.builder, record)
+            _append(lane.builder, record)
             if not self._fresh:
                 self._loop.call_soon(self._flush)
             self._fresh.append(partition)
@@ -140,32 +135,24 @@ class Publisher:
         return future
 
     async def republish(self, partition: int, records: Sequence[Record]) -> list[int | None]:
-        """Publish `records` in their order, apart from the live ones; the offsets, None where not acknowledged.
+        """Publish `records` in order, apart from the live ones; the offsets, None where not acknowledged.
 
-        After the first failure nothing more is tried: order would be lost.
+        After the first failure nothing more is tried: their order would be lost.
         """
         offsets: list[int | None] = []
         rest = deque(records)
         while rest:
-            batch = self._take_batch(rest)
-            acknowledged = await self._publish_batch(partition, batch)
+            acknowledged = await self._publish_batch(partition, _take_batch(rest))
             offsets += acknowledged
             if None in acknowledged:
                 break
         return offsets + [None] * (len(records) - len(offsets))
 
-    def _take_batch(self, rest: deque[Record]) -> list[Record]:
-        size, batch = 0, []
-        while rest and (not batch or size + len(rest[0].value) < BATCH_BYTES // 2):
-            size += len(rest[0].value)
-            batch.append(rest.popleft())
-        return batch
-
     async def _publish_batch(self, partition: int, records: Sequence[Record]) -> list[int | None]:
         """Send one batch; singly when one record spoils it for the others."""
         try:
             base = await self._send_closed(partition, records)
-        except (InvalidTimestampError, MessageSizeTooLargeError) as error:
+        except _REFUSALS as error:
             if len(records) > 1:
                 return [
                     offset for record in records for offset in await self._publish_batch(partition, [record])
@@ -175,45 +162,36 @@ class Publisher:
         except (KafkaError, TimeoutError) as error:
             self._failed(len(records), error)
             return [None] * len(records)
-        self._close_breaker()
+        self._breaker.succeeded()
         for record in records:
             self._on_ack(partition, record.outbox_id, record.op_id)
         return [base + index for index in range(len(records))]
 
     async def _send_closed(self, partition: int, records: Sequence[Record]) -> int:
-        if self._producer is None:
+        producer = self._connection.producer
+        if producer is None:
             raise KafkaError("not connected")
-        builder = self._producer.create_batch()
+        builder = producer.create_batch()
         for record in records:
-            self._append(builder, record)
+            _append(builder, record)
         builder.close()
         async with asyncio.timeout(2 * REQUEST_TIMEOUT_S):
-            sent = await self._producer.send_batch(builder, CART_CHANGED.name, partition=partition)
+            sent = await producer.send_batch(builder, CART_CHANGED.name, partition=partition)
             return int((await sent).offset)
-
-    @staticmethod
-    def _append(builder: Any, record: Record) -> bool:
-        added = builder.append(
-            timestamp=record.timestamp, key=record.key, value=record.value, headers=record.headers
-        )
-        return added is not None
 
     def _flush(self) -> None:
         fresh, self._fresh = self._fresh, []
-        task = self._loop.create_task(self._send(fresh))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._send(fresh))
 
     async def _send(self, partitions: list[int]) -> None:
         for partition in partitions:
             lane = self._lanes[partition]
             # The builder stays open: records join it until the producer takes it off to the broker.
-            builder, publications = lane.builder, lane.publications
+            producer, builder, publications = lane.producer, lane.builder, lane.publications
+            assert producer is not None  # noqa: S101 - a fresh lane has just been given one
             try:
-                if self._producer is None:
-                    raise KafkaError("not connected")
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                    sent = await self._producer.send_batch(builder, CART_CHANGED.name, partition=partition)
+                    sent = await producer.send_batch(builder, CART_CHANGED.name, partition=partition)
             except (KafkaError, TimeoutError) as error:
                 builder.close()
                 self._give_up(publications, error)
@@ -221,25 +199,26 @@ class Publisher:
                 sent.add_done_callback(partial(self._sent, partition, publications))
 
     def _sent(self, partition: int, publications: list[_Publication], sent: "asyncio.Future[Any]") -> None:
-        error = None if sent.cancelled() else sent.exception()
-        if error is None and not sent.cancelled():
-            offset = sent.result().offset
-            self._close_breaker()
-            self._live.inc(len(publications))
-            for publication in publications:
-                record = publication.record
-                self._on_ack(partition, record.outbox_id, record.op_id)
-                publication.resolve(offset)
-                offset += 1
-        elif isinstance(error, InvalidTimestampError | MessageSizeTooLargeError) and len(publications) > 1:
-            task = self._loop.create_task(self._send_singly(partition, publications))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif isinstance(error, InvalidTimestampError | MessageSizeTooLargeError):
+        error = KafkaError("cancelled") if sent.cancelled() else sent.exception()
+        if error is None:
+            self._acknowledged(partition, publications, sent.result().offset)
+        elif not isinstance(error, _REFUSALS):
+            self._give_up(publications, error)
+        elif len(publications) > 1:
+            self._spawn(self._send_singly(partition, publications))
+        else:
             self._refused(partition, publications[0].record, error)
             publications[0].resolve(None)
-        else:
-            self._give_up(publications, error or KafkaError("cancelled"))
+
+    def _acknowledged(self, partition: int, publications: list[_Publication], offset: int) -> None:
+        self._breaker.succeeded()
+        self._live.inc(len(publications))
+        on_ack = self._on_ack
+        for publication in publications:
+            record = publication.record
+            on_ack(partition, record.outbox_id, record.op_id)
+            publication.resolve(offset)
+            offset += 1
 
     async def _send_singly(self, partition: int, publications: list[_Publication]) -> None:
         for publication in publications:
@@ -252,102 +231,44 @@ class Publisher:
             publication.resolve(None)
 
     def _failed(self, count: int, error: BaseException) -> None:
-        self._metrics.publish_failures.labels(type(error).__name__).inc(count)
+        self._failures.labels(type(error).__name__).inc(count)
         log.warning("publisher.failed", records=count, error=repr(error))
-        self._open_breaker()
+        self._breaker.failed()
 
     def _refused(self, partition: int, record: Record, error: BaseException) -> None:
-        """Kafka is well but does not want this record: too old (the sweeper gives it a new time), or too large."""
-        self._metrics.publish_failures.labels(type(error).__name__).inc()
+        self._failures.labels(type(error).__name__).inc()
         log.warning("publisher.refused", partition=partition, outbox_id=record.outbox_id, error=repr(error))
 
     def _tick(self) -> None:
-        """Release whoever has waited long enough. One timer for all: a timer a request costs more than the rest."""
-        now = time.monotonic()
+        """Release whoever has waited long enough; one timer for all, not one a request."""
+        now = self._loop.time()
         waiting = self._waiting
         while waiting and (waiting[0].future.done() or waiting[0].deadline <= now):
             publication = waiting.popleft()
             if not publication.future.done():
                 publication.resolve(None)
-                self._open_breaker()
+                self._breaker.failed()
         if waiting:
             self._loop.call_later(_TICK_S, self._tick)
         else:
             self._ticking = False
 
-    def _may_try(self) -> bool:
-        if self._open_since is None:
-            return True
-        now = time.monotonic()
-        if now - self._last_probe < PROBE_INTERVAL_S:
-            return False
-        self._last_probe = now
-        return True
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _open_breaker(self) -> None:
-        if self._open_since is None:
-            self._open_since = self._last_probe = time.monotonic()
-            self._metrics.breaker_open.set(1)
-            log.warning("publisher.breaker_opened")
 
-    def _close_breaker(self) -> None:
-        if self._open_since is not None:
-            log.info("publisher.breaker_closed", seconds=round(time.monotonic() - self._open_since, 1))
-            self._open_since = None
-            self._metrics.breaker_open.set(0)
+def _append(builder: Any, record: Record) -> bool:
+    added = builder.append(
+        timestamp=record.timestamp, key=record.key, value=record.value, headers=record.headers
+    )
+    return added is not None
 
-    def _is_dead(self) -> bool:
-        """A sender that has ended never sends again; one that is stuck for long may as well have."""
-        assert self._producer is not None
-        sender = self._producer._sender.sender_task
-        return (
-            sender is None
-            or sender.done()
-            or (self._open_since is not None and time.monotonic() - self._open_since > RECREATE_AFTER_S)
-        )
 
-    async def _keep_connected(self) -> None:
-        """Hold a living producer: this loop is what makes the outbox drain after any outage."""
-        while True:
-            if self._producer is None:
-                await self._connect()
-            elif self._is_dead():
-                log.warning("publisher.recreating_producer")
-                await self._drop_producer()
-                self._open_since = time.monotonic() if self._open_since is not None else None
-                continue
-            await asyncio.sleep(_RECONNECT_S)
-
-    async def _connect(self) -> None:
-        producer = AIOKafkaProducer(
-            **self._kafka.client_options(),
-            acks="all",
-            max_batch_size=BATCH_BYTES,
-            max_request_size=2 * 1024 * 1024,
-            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-        )
-        try:
-            async with asyncio.timeout(2 * REQUEST_TIMEOUT_S):
-                await producer.start()
-        except (KafkaError, TimeoutError, OSError) as error:
-            log.warning("publisher.not_connected", error=repr(error))
-            self._open_breaker()
-            await self._stop_producer(producer)
-        else:
-            self._producer = producer
-            log.info("publisher.connected", bootstrap=self._kafka.kafka_bootstrap)
-
-    async def _drop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        for lane in self._lanes:
-            lane.builder = None
-        if producer is not None:
-            await self._stop_producer(producer)
-
-    @staticmethod
-    async def _stop_producer(producer: AIOKafkaProducer) -> None:
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await producer.stop()
-        except (KafkaError, TimeoutError, OSError) as error:
-            log.warning("publisher.stop_unclean", error=repr(error))
+def _take_batch(rest: deque[Record]) -> list[Record]:
+    size, batch = 0, list[Record]()
+    while rest and (not batch or size + len(rest[0].value) < BATCH_BYTES // 2):
+        size += len(rest[0].value)
+        batch.append(rest.popleft())
+    return batch

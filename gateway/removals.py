@@ -15,7 +15,7 @@ _PAUSE_S: Final = 0.05
 
 
 class Removals:
-    """Collects what Kafka has acknowledged. What is lost here is published again: a duplicate, nothing worse."""
+    """Collects what Kafka has acknowledged. What gets lost here is published again: a mere duplicate."""
 
     def __init__(self, store: CartStore, partitions: int, metrics: Metrics) -> None:
         self._store = store

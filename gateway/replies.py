@@ -3,25 +3,26 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from sanic.response import BaseHTTPResponse
+from sanic.response import HTTPResponse
 
 from gateway.conditions import Durability
 
-# One entry for several header lines: Sanic writes `name: value`, and the value may hold the following lines.
+# Several header lines in one entry: Sanic writes `name: value`, and the value may go on below.
 _JSON: Final = (b"content-type", b"application/json\r\ncache-control: private, no-store")
 _NO_BODY: Final = (b"cache-control", b"private, no-store")
 
 
-class CartResponse(BaseHTTPResponse):
+class CartResponse(HTTPResponse):
     """A 200 with a cart, a 204 or a 304 without one.
 
-    Sanic's own response builds a case-insensitive multi-dictionary and encodes every header of it; that costs more
-    than parsing the request.
+    Sanic's own response builds a case-insensitive multi-dictionary and encodes every header of it; that
+    costs more than parsing the request.
     """
 
     __slots__ = ("_lines",)
 
     def __init__(self, status: int, body: bytes, lines: list[tuple[bytes, bytes]]) -> None:
+        # Not HTTPResponse's own: making its headers is what this class saves.
         self.asgi = False
         self.body = body
         self.content_type = None
@@ -54,7 +55,7 @@ def not_modified(tag: str) -> CartResponse:
 
 
 def durability_headers(reached: Durability, extra: str, receipt: str | None) -> list[tuple[bytes, bytes]]:
-    """Preference-Applied (RFC 7240) with what was reached and which other preferences were applied, and the receipt."""
+    """Preference-Applied (RFC 7240): what was reached, `extra` preferences applied; and the receipt."""
     applied = f"durability={reached}{extra}".encode()
     if receipt is None:
         return [(b"preference-applied", applied)]

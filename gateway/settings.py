@@ -1,4 +1,4 @@
-"""The gateway's settings, each from `CARTSTREAM_<NAME>`; a wrong one stops the start and says how a right one looks."""
+"""The gateway's settings, each from `CARTSTREAM_<NAME>`; a wrong one stops the start with a right one."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ class SettingsError(Exception):
 class GatewaySettings(KafkaSettings, RedisSettings):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 
-    gateway_host: str = Field("127.0.0.1", examples=["0.0.0.0"], description="address to listen on")
+    gateway_host: str = Field("127.0.0.1", examples=["127.0.0.1"], description="address to listen on")
     gateway_port: int = Field(8000, ge=1, le=65535, examples=[8000])
     postgres_url: SecretStr = Field(
         SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),
@@ -28,7 +28,7 @@ class GatewaySettings(KafkaSettings, RedisSettings):
     ready_file: Path | None = Field(
         None, examples=["/run/cartstream/ready"], description="touched while serving"
     )
-    access_log: bool = Field(False, examples=[False], description="one line per request; costs throughput")
+    access_log: bool = Field(default=False, examples=[False], description="one line per request")
 
     body_bytes: int = Field(
         256 * 1024, ge=1024, le=1_000_000, examples=[262144], description="largest request body"
@@ -64,7 +64,7 @@ class GatewaySettings(KafkaSettings, RedisSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this environment. Raises SettingsError naming each wrong variable and a right value."""
+        """The settings of this environment; SettingsError names each wrong variable and a right value."""
         try:
             return cls()
         except ValidationError as error:

@@ -1,7 +1,7 @@
 """Publish what stayed in the outboxes: the part of the promise that survives a killed or frozen gateway.
 
-Each gateway sweeps; a lease in Redis gives every partition to one of them. Entries go out in their order, each within
-the publish deadline of being read and stamped with the time of reading. Publishing one twice is harmless.
+Each gateway sweeps; a lease in Redis gives every partition to one of them. Entries go out in their order,
+each within the publish deadline of being read, stamped with the time of reading. Twice is harmless.
 """
 
 import asyncio
@@ -58,11 +58,11 @@ class Sweeper:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def is_backlog(self, oldest_us: int) -> bool:
-        """Whether the partition's oldest entry (its age in microseconds) is so old that nothing may overtake it."""
+        """Whether a partition's oldest entry, this many microseconds old, may not be overtaken any more."""
         return oldest_us > self._timing.publish_deadline_us
 
     async def wait(self, partition: int, outbox_id: str, timeout_s: float) -> int | None:
-        """The offset of this entry once this sweeper has published it; None when that takes longer than the timeout."""
+        """The offset of this entry once this sweeper has published it; None when it does not in time."""
         key = (partition, outbox_id)
         future = self._waiting.setdefault(key, asyncio.get_running_loop().create_future())
         try:

@@ -1,4 +1,4 @@
-"""Strict decoding of JSON bodies: what does not follow the schema becomes a problem that points at the place."""
+"""Strict decoding of JSON bodies: what breaks the schema becomes a problem that points at the place."""
 
 import re
 from typing import Any, Final, TypeVar
@@ -30,7 +30,7 @@ def check_media_type(value: str | None) -> None:
         return
     raise Problem(
         UNSUPPORTED_MEDIA_TYPE,
-        f"The body came as {essence[:80] or 'no media type at all'}; send JSON with Content-Type: application/json.",
+        f"The body came as {essence[:80] or 'no media type at all'}; send JSON as application/json.",
         headers={"accept": "application/json"},
     )
 

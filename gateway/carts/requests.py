@@ -24,7 +24,7 @@ UnitPrice = Annotated[
     msgspec.Meta(
         ge=0,
         le=LIMITS.unit_price,
-        description="Minor units of the currency. For trusted callers only: the price is taken as it is sent.",
+        description="Minor units of the currency. For trusted callers only: it is taken as it is sent.",
     ),
 ]
 # The length is not redundant: `$` also matches before a newline at the end.
@@ -160,12 +160,12 @@ def patch_item_steps(line_id: str, body: PatchItem) -> Steps:
 
 
 def patch_cart_steps(body: PatchCart) -> Steps:
-    """The steps of all operations, in order. Problems point at the operation, such as /operations/3/quantity."""
+    """The steps of all operations, in order. Problems point at the place: /operations/3/quantity."""
     return tuple(_steps(body.operations))
 
 
 def fingerprint(steps: Steps) -> str:
-    """16 hex digits that tell a retry (same steps) from a reused key (others); the order of members is no difference."""
+    """16 hex digits that tell a retry (same steps) from a reused key (others); order of members apart."""
     return hashlib.blake2b(msgspec.json.encode(steps, order="sorted"), digest_size=8).hexdigest()
 
 
@@ -189,8 +189,8 @@ def _steps(operations: Iterable[AnyOperation]) -> Iterable[RequestStep]:
                 yield Clear()
             case MetadataOperation():
                 metadata = _metadata(operation.metadata, pointer, LIMITS)
-                line_id = None if operation.line_id is None else _line_id(operation.line_id, pointer)
-                yield SetMetadata(metadata or {}, line_id)
+                named = None if operation.line_id is None else _line_id(operation.line_id, pointer)
+                yield SetMetadata(metadata or {}, named)
 
 
 def _line_id(value: str, pointer: str) -> str:

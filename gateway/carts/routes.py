@@ -9,12 +9,14 @@ from urllib.parse import unquote
 
 import msgspec
 from sanic import Request, Sanic
-from sanic.response import BaseHTTPResponse, HTTPResponse
+from sanic.response import HTTPResponse
 
 from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id, check_line_id
 from carts.operations import Clear, Remove
 from gateway import problems
+from gateway.carts.changing import CartChanger, Wanted
+from gateway.carts.reading import EMPTY_VERSION, CartReader
 from gateway.carts.requests import (
     ADD_ITEM,
     PATCH_CART,
@@ -28,13 +30,11 @@ from gateway.carts.requests import (
     patch_item_steps,
     put_steps,
 )
-from gateway.carts.service import EMPTY_VERSION, CartService
 from gateway.conditions import (
     DEFAULT_PREFERENCES,
     Preferences,
     first_attempt_us,
-    matches_weakly,
-    parse_entity_tags,
+    is_not_modified,
     parse_idempotency_key,
     parse_if_match,
     parse_prefer,
@@ -57,8 +57,9 @@ _REPLAYED: Final = (b"idempotency-replayed", b"true")
 class CartRoutes:
     """Handlers of one app; `register` puts them into its router."""
 
-    def __init__(self, service: CartService) -> None:
-        self._service = service
+    def __init__(self, reader: CartReader, changer: CartChanger) -> None:
+        self._reader = reader
+        self._changer = changer
 
     def register(self, app: Sanic[Any, Any]) -> None:
         """Add all routes of carts to `app`."""
@@ -72,7 +73,7 @@ class CartRoutes:
         app.add_route(self.patch_item, line, methods=["PATCH"], name="items.patch")
         app.add_route(self.remove_item, line, methods=["DELETE"], name="items.remove")
 
-    async def mint(self, request: Request) -> HTTPResponse:
+    async def mint(self, _: Request) -> HTTPResponse:
         """A new guest cart id and its token. Nothing is stored: an empty cart needs no place."""
         token = secrets.token_urlsafe(24)
         cart_id = f"guest:{token}"
@@ -87,71 +88,66 @@ class CartRoutes:
             },
         )
 
-    async def read(self, request: Request, cart_id: str) -> BaseHTTPResponse:
+    async def read(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart; one never written is empty, with version 0-0-000000000000."""
-        found = await self._service.read(_cart_id(cart_id))
+        found = await self._reader.read(_cart_id(cart_id))
         condition = request.headers.get("if-none-match")
-        if condition is not None:
-            tags = parse_entity_tags("If-None-Match", condition)
-            if matches_weakly(tags, found.tag, found.tag != EMPTY_VERSION):
-                return not_modified(found.tag)
+        if condition is not None and is_not_modified(condition, found.tag, EMPTY_VERSION):
+            return not_modified(found.tag)
         return cart_response(found.body, found.tag, [_STALE] if found.stale else [])
 
-    async def add(self, request: Request, cart_id: str) -> BaseHTTPResponse:
+    async def add(self, request: Request, cart_id: str) -> HTTPResponse:
         """Add pieces of a product."""
         return await self._change(request, cart_id, (add_step(_body(request, ADD_ITEM)),), "items.add")
 
-    async def put_item(self, request: Request, cart_id: str, line_id: str) -> BaseHTTPResponse:
+    async def put_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Replace quantity and metadata of a line; 0 removes it."""
         steps = put_steps(_line_id(line_id), _body(request, PUT_ITEM))
         return await self._change(request, cart_id, steps, "items.put")
 
-    async def patch_item(self, request: Request, cart_id: str, line_id: str) -> BaseHTTPResponse:
+    async def patch_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Change quantity, metadata or both of a line; quantity 0 removes it."""
         steps = patch_item_steps(_line_id(line_id), _body(request, PATCH_ITEM))
         return await self._change(request, cart_id, steps, "items.patch")
 
-    async def remove_item(self, request: Request, cart_id: str, line_id: str) -> BaseHTTPResponse:
+    async def remove_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Remove a line; one that is not there is no error."""
         return await self._change(request, cart_id, (Remove(_line_id(line_id)),), "items.remove")
 
-    async def patch(self, request: Request, cart_id: str) -> BaseHTTPResponse:
+    async def patch(self, request: Request, cart_id: str) -> HTTPResponse:
         """Up to 100 operations, all or none."""
         return await self._change(
             request, cart_id, patch_cart_steps(_body(request, PATCH_CART)), "carts.patch"
         )
 
-    async def clear(self, request: Request, cart_id: str) -> BaseHTTPResponse:
+    async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
         """Remove all lines; the metadata stays."""
         return await self._change(request, cart_id, (Clear(),), "carts.clear")
 
-    async def _change(self, request: Request, cart_id: str, steps: Steps, cause: str) -> BaseHTTPResponse:
+    async def _change(self, request: Request, cart_id: str, steps: Steps, cause: str) -> HTTPResponse:
         headers = request.headers
         arrival_us = time.time_ns() // 1000
         prefer = headers.getall("prefer", None)
         wishes = parse_prefer(",".join(prefer)) if prefer else DEFAULT_PREFERENCES
         key = headers.get("idempotency-key")
         if key is None:
-            op_id, first_seen_us, mark = "%032x" % getrandbits(128), arrival_us, ""
+            op_id, first_seen_us, mark = f"{getrandbits(128):032x}", arrival_us, ""
         else:
             op_id = parse_idempotency_key(key)
             first_seen_us = min(arrival_us, first_attempt_us(op_id) or arrival_us)
             mark = fingerprint(steps)
         tags = parse_if_match(headers.get("if-match"))
-        changed = await self._service.change(
-            ChangeRequest(
-                cart_id=_cart_id(cart_id),
-                op_id=op_id,
-                fingerprint=mark,
-                steps=steps,
-                first_seen_us=first_seen_us,
-                if_match=None if tags is None else " ".join(tags) or NEVER,
-                minimal=wishes.minimal,
-                cause=cause,
-            ),
-            wishes,
-            _trace(headers),
+        change = ChangeRequest(
+            cart_id=_cart_id(cart_id),
+            op_id=op_id,
+            fingerprint=mark,
+            steps=steps,
+            first_seen_us=first_seen_us,
+            if_match=None if tags is None else " ".join(tags) or NEVER,
+            minimal=wishes.minimal,
+            cause=cause,
         )
+        changed = await self._changer.change(Wanted(change, wishes, _trace(headers)))
         further = durability_headers(changed.reached, _applied(wishes), changed.receipt)
         if changed.replayed:
             further.append(_REPLAYED)
@@ -168,7 +164,7 @@ def _applied(wishes: Preferences) -> str:
 
 
 def _trace(headers: Any) -> Headers:
-    """What ties the record to the request: W3C Trace Context and the caller's request id, if they are well-formed."""
+    """What ties the record to the request: W3C Trace Context and the caller's request id, if well-formed."""
     trace: Headers = []
     traceparent = headers.get(TRACEPARENT)
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):

@@ -1,0 +1,53 @@
+"""Whether it is worth waiting for Kafka: after a failure, answer at once until an acknowledgement comes."""
+
+import time
+from typing import Final
+
+import structlog
+from prometheus_client import Gauge
+
+log = structlog.get_logger(__name__)
+
+PROBE_INTERVAL_S: Final = 1.0
+
+
+class Breaker:
+    """Opens on a failure, closes on a success; while open it lets one try through each second."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._opened: float | None = None
+        self._probed = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last word was a failure."""
+        return self._opened is not None
+
+    def open_for(self) -> float:
+        """Seconds since it opened, 0 while closed."""
+        return 0.0 if self._opened is None else time.monotonic() - self._opened
+
+    def lets_through(self) -> bool:
+        """Whether to try now."""
+        if self._opened is None:
+            return True
+        now = time.monotonic()
+        if now - self._probed < PROBE_INTERVAL_S:
+            return False
+        self._probed = now
+        return True
+
+    def failed(self) -> None:
+        """Something was not acknowledged."""
+        if self._opened is None:
+            self._opened = self._probed = time.monotonic()
+            self._gauge.set(1)
+            log.warning("breaker.opened")
+
+    def succeeded(self) -> None:
+        """Something was acknowledged."""
+        if self._opened is not None:
+            log.info("breaker.closed", seconds=round(self.open_for(), 1))
+            self._opened = None
+            self._gauge.set(0)

@@ -1,0 +1,122 @@
+"""Read carts: from Redis; from Postgres what Redis lacks; marked stale while Redis is not authoritative."""
+
+from typing import Final
+
+import msgspec
+
+from carts.state import State, Version
+from carts.view import view
+from gateway import problems
+from gateway.carts.refusals import restoring
+from gateway.carts.waiting import Deadline, ask_until
+from gateway.hydration import DatabaseUnavailable, Hydration
+from gateway.metrics import Metrics
+from gateway.problems import Problem, retry_after
+from gateway.settings import GatewaySettings
+from store import CartStore, Layout, Missing, Restoring, StoredCart, StoreError
+
+EMPTY_VERSION: Final = Version().tag()
+
+
+class Read(msgspec.Struct, frozen=True):
+    """A cart as it was read: version tag and JSON. `stale`: from Postgres, Redis may know better."""
+
+    tag: str
+    body: bytes
+    stale: bool = False
+
+
+class CartReader:
+    """What GET does, without HTTP."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        store: CartStore,
+        layout: Layout,
+        hydration: Hydration,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._layout = layout
+        self._hydration = hydration
+        self._reads = metrics.reads
+        self._from_redis = metrics.reads.labels("redis")
+
+    async def read(self, cart_id: str) -> Read:
+        """The cart as it is now; one never written is empty. Raises Problem when that cannot be known."""
+        try:
+            found = await self._store.read(cart_id)
+        except StoreError as error:
+            if not error.retriable:
+                raise
+            return await Deadline(self._settings.request_deadline_s).bound(self._stale(cart_id, error))
+        if isinstance(found, StoredCart):
+            self._from_redis.inc()
+            return _of_stored(found)
+        return await Deadline(self._settings.request_deadline_s).bound(self._elsewhere(cart_id, found))
+
+    async def _elsewhere(self, cart_id: str, found: Missing | Restoring) -> Read:
+        if isinstance(found, Missing):
+            return await self._missing(cart_id)
+        await self._store.wish(self._layout.partition(cart_id))
+        try:
+            return await self._stale(cart_id, restoring())
+        except Problem:
+            # Not in Postgres: the cart may still be in Kafka only, so that the restore decides.
+            settled = await ask_until(
+                lambda: self._store.read(cart_id),
+                lambda answer: not isinstance(answer, Restoring),
+                self._settings.restore_wait_s,
+            )
+            if isinstance(settled, Restoring):
+                raise
+        return await self._missing(cart_id) if isinstance(settled, Missing) else _of_stored(settled)
+
+    async def _missing(self, cart_id: str) -> Read:
+        state = await find(self._hydration, cart_id)
+        if state is None:
+            self._reads.labels("nowhere").inc()
+            return _of_state(cart_id, State())
+        self._reads.labels("postgres").inc()
+        if not state.expired:
+            await self._store.hydrate(cart_id, state)
+            # Somebody may have brought it in and changed it meanwhile.
+            found = await self._store.read(cart_id)
+            if isinstance(found, StoredCart):
+                return _of_stored(found)
+        return _of_state(cart_id, state)
+
+    async def _stale(self, cart_id: str, reason: Exception) -> Read:
+        """Postgres's copy; raises `reason` when there is none."""
+        try:
+            state = await self._hydration.find(cart_id)
+        except DatabaseUnavailable:
+            raise reason from None
+        if state is None:
+            raise reason
+        self._reads.labels("stale").inc()
+        return msgspec.structs.replace(_of_state(cart_id, state), stale=True)
+
+
+async def find(hydration: Hydration, cart_id: str) -> State | None:
+    """The state in Postgres, none without a row. Raises Problem when Postgres does not answer."""
+    try:
+        return await hydration.find(cart_id)
+    except DatabaseUnavailable as error:
+        raise Problem(
+            problems.DATABASE_UNAVAILABLE,
+            "The cart is not in the live store and the database did not answer; nothing was changed. "
+            "Send the request again, with the same Idempotency-Key if it changes the cart.",
+            headers=retry_after(1),
+        ) from error
+
+
+def _of_stored(cart: StoredCart) -> Read:
+    return Read(cart.version.tag(), cart.json())
+
+
+def _of_state(cart_id: str, state: State) -> Read:
+    seen = view(cart_id, state)
+    return Read(seen.version, msgspec.json.encode(seen))

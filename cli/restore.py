@@ -26,13 +26,13 @@ POLL_SECONDS = 0.25
 def command(partitions: tuple[int, ...], everything: bool) -> None:
     """Wait until Redis (CARTSTREAM_REDIS_URL) is restored, showing progress.
 
-    The restore agent (`cartstream sinks redis`) does the work, and begins by itself when Redis has lost something.
+    The restore agent (`cartstream sinks redis`) does the work; it begins by itself when Redis has lost data.
     """
     try:
         settings = load(RedisSettings)
         if wrong := [partition for partition in partitions if partition >= settings.partitions]:
             raise click.BadParameter(
-                f"there is no partition {wrong[0]}: they are 0 to {settings.partitions - 1} (CARTSTREAM_PARTITIONS)"
+                f"there is no partition {wrong[0]}: CARTSTREAM_PARTITIONS says {settings.partitions}"
             )
         again = set(range(settings.partitions)) if everything else set(partitions)
         asyncio.run(_restore(settings, again))

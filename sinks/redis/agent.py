@@ -1,7 +1,7 @@
-"""The restore agent: the keepers of its partitions, and the watch that tells them what Redis shows each second.
+"""The restore agent: the keepers of its partitions, and the watch that tells them what Redis shows.
 
-Kafka's group says which partitions are this agent's. Where each is read is said by Redis alone, so this consumer is a
-plain one that seeks: committed offsets, which Faust would start from, only inform whoever looks at the group.
+Kafka's group says which partitions are this agent's. Where each is read from, only Redis says: so the consumer
+is a plain one that seeks. Committed offsets, which Faust would start from, only inform who looks at the group.
 """
 
 import asyncio
@@ -42,7 +42,9 @@ class RestoreAgent:
         self._layout = Layout(settings.partitions)
         self._store = CartStore(client, self._layout, idle_limit_s=settings.cart_idle_limit_s)
         self._turns = Turns(settings.restore_parallel)
-        self._restorer = Restorer(self._store, settings, idle_limit_s=settings.cart_idle_limit_s)
+        self._restorer = Restorer(
+            self._store, self._layout, settings, idle_limit_s=settings.cart_idle_limit_s
+        )
         self._keepers: dict[int, tuple[Keeper, asyncio.Task[None]]] = {}
         self._assigned = False
 
@@ -74,7 +76,7 @@ class RestoreAgent:
 
     async def _take(self, consumer: AIOKafkaConsumer, partitions: Iterable[int]) -> None:
         for partition in partitions:
-            keeper = Keeper(partition, self._store, consumer, self._restorer, self._turns)
+            keeper = Keeper(partition, self._store, self._layout, consumer, self._restorer, self._turns)
             self._keepers[partition] = keeper, asyncio.create_task(keeper.run(), name=f"keeper-{partition}")
         self._assigned = True
         log.info("agent.partitions", partitions=sorted(self._keepers))
@@ -108,13 +110,13 @@ class RestoreAgent:
     async def _look(self) -> None:
         self._turns.wished = await self._store.wished()
         markers = await self._store.ready_partitions()
-        keepers = [keeper for keeper, _ in self._keepers.values()]
-        positions = await asyncio.gather(*(self._store.followed(keeper.partition) for keeper in keepers))
-        for keeper, followed in zip(keepers, positions, strict=True):
-            keeper.look(ready=keeper.partition in markers, followed=followed)
+        asked = [(keeper, keeper.position) for keeper, _ in self._keepers.values()]
+        positions = await asyncio.gather(*(self._store.followed(keeper.partition) for keeper, _ in asked))
+        for (keeper, position), followed in zip(asked, positions, strict=True):
+            keeper.look(position, ready=keeper.partition in markers, followed=followed)
 
     async def _measure(self, consumer: AIOKafkaConsumer) -> None:
-        """The lag of every partition; a keeper with lag that does not get on for long is dead without a word."""
+        """The lag of every partition; a keeper with lag that does not get on for long is dead silently."""
         while True:
             await asyncio.sleep(LAG_SECONDS)
             following = {

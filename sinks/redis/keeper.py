@@ -1,7 +1,7 @@
-"""Keeps one partition of Redis complete and current: restores it when its marker is gone, follows `carts` otherwise.
+"""Keeps a partition of Redis complete and current: restores it when its marker is gone, else follows `carts`.
 
-The position to follow from is in Redis, moved by the script that puts the states. A Redis that falls back to an older
-copy takes its position back with it, and what it has forgotten is read again.
+The position to follow from is in Redis, moved by the script that puts the states. A Redis that falls back to
+an older copy takes its position back with it, and what it has forgotten is read again.
 """
 
 import asyncio
@@ -12,17 +12,14 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from carts.protocol import Recorded
 from carts.state import State
 from sinks import metrics
 from sinks.errors import SinkError
-from sinks.redis.copies import copies, keep, recorded
-from sinks.redis.reading import Record
+from sinks.redis.copies import Found, copies, keep
+from sinks.redis.reading import Record, understand
 from sinks.redis.restore import Restorer
 from sinks.redis.turns import Turns
-from store import CartStore, PositionMoved, PutOutcome, PutResult, StoreError
-from topics.errors import RecordError
-from topics.records import PURGE_FLOOR_PREFIX
+from store import CartStore, Layout, PositionMoved, PutOutcome, PutResult, StoreError
 from topics.registry import CARTS
 
 log = structlog.get_logger(__name__)
@@ -36,7 +33,13 @@ class Keeper:
     """The keeper of one partition. `run` it as a task; cancel it when the partition is somebody else's."""
 
     def __init__(
-        self, partition: int, store: CartStore, consumer: AIOKafkaConsumer, restorer: Restorer, turns: Turns
+        self,
+        partition: int,
+        store: CartStore,
+        layout: Layout,
+        consumer: AIOKafkaConsumer,
+        restorer: Restorer,
+        turns: Turns,
     ) -> None:
         """`consumer` has the partition of `carts` assigned; only the keeper reads it."""
         self.partition = partition
@@ -46,6 +49,7 @@ class Keeper:
         """When it last got on, or tried something other than reading."""
         self._source = TopicPartition(CARTS.name, partition)
         self._store = store
+        self._layout = layout
         self._consumer = consumer
         self._restorer = restorer
         self._turns = turns
@@ -57,16 +61,15 @@ class Keeper:
             try:
                 await self._keep()
             except (StoreError, KafkaError, SinkError, OSError) as error:
-                # Whatever was under way is read again from the position in Redis: trying for ever loses nothing.
+                # Whatever was under way is read again from the position in Redis: trying on loses nothing.
                 log.warning("keeper.waits", partition=self.partition, error=repr(error))
                 self._got_on()
                 await asyncio.sleep(PAUSE_SECONDS)
             finally:
                 self.position = None
 
-    def look(self, *, ready: bool, followed: int | None) -> None:
-        """Tell it what Redis shows: whether the marker is there, and the follow position."""
-        position = self.position
+    def look(self, position: int | None, *, ready: bool, followed: int | None) -> None:
+        """Tell it what Redis showed while it stood at `position`: whether it was ready, and its own position."""
         if position is None:
             return
         if not ready or followed is None:
@@ -90,12 +93,10 @@ class Keeper:
         if self.partition not in await self._store.ready_partitions():
             return None
         position = await self._store.followed(self.partition)
-        ends = await self._consumer.end_offsets([self._source])
-        if position is not None and position > ends[self._source]:
+        end = (await self._consumer.end_offsets([self._source]))[self._source]
+        if position is not None and position > end:
             # The topic is another one than Redis has followed.
-            log.error(
-                "follow.position_beyond_log", partition=self.partition, position=position, **_named(ends)
-            )
+            log.error("follow.position_beyond_log", partition=self.partition, position=position, end=end)
             return None
         return position
 
@@ -110,7 +111,9 @@ class Keeper:
             if not records:
                 continue
             after = records[-1].offset + 1
-            results = await self._store.follow_put(self.partition, position, after, _states(records))
+            results = await self._store.follow_put(
+                self.partition, position, after, _states(records, self._layout)
+            )
             if isinstance(results, PositionMoved):
                 log.warning(
                     "follow.position_moved",
@@ -137,25 +140,10 @@ class Keeper:
                 )
 
 
-def _states(records: list[Record]) -> list[tuple[str, State]]:
+def _states(records: list[Record], layout: Layout) -> list[tuple[str, State]]:
     """The newest state of each cart in the records."""
-    kept: dict[str, Recorded] = {}
+    kept: dict[str, Found] = {}
     for record in records:
-        if record.key.startswith(PURGE_FLOOR_PREFIX):
-            continue
-        try:
-            found = recorded(record.value, record.headers)
-        except RecordError as error:
-            # The Postgres sink reads it too and sends it to the dead letters.
-            metrics.UNREADABLE.labels(record.topic).inc()
-            log.warning(
-                "follow.unreadable", partition=record.partition, offset=record.offset, error=str(error)
-            )
-            continue
-        if found is not None:
-            keep(kept, record.key.decode(errors="replace"), found)
+        if understood := understand(record, layout):
+            keep(kept, *understood)
     return copies(kept)
-
-
-def _named(ends: dict[TopicPartition, int]) -> dict[str, int]:
-    return {"end": end for end in ends.values()}

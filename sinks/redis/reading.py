@@ -5,10 +5,18 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from sinks import metrics
 from sinks.errors import ReadStalled
+from sinks.redis.copies import Found, recorded
+from store import Layout
+from topics.errors import RecordError
+from topics.records import PURGE_FLOOR_PREFIX
 from topics.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
 
 FETCH_BYTES: Final = 8 * 1024 * 1024
 FETCH_WAIT_MS: Final = 100
@@ -17,6 +25,34 @@ BATCH: Final = 500
 STALLED_SECONDS: Final = 30.0
 
 Record: TypeAlias = ConsumerRecord
+
+
+def cart_id_of(record: Record) -> str:
+    """The cart a record is about, by its key."""
+    key: bytes = record.key
+    return key.decode(errors="replace")
+
+
+def understand(record: Record, layout: Layout) -> tuple[str, Found] | None:
+    """The cart a `carts` record is about and what it says of it; None if it says nothing of a cart.
+
+    One that nobody can read, or in the wrong partition, is counted and left out: the Postgres sink reads it
+    too and sends it to the dead letters.
+    """
+    if record.key.startswith(PURGE_FLOOR_PREFIX):
+        return None
+    cart_id = cart_id_of(record)
+    problem = "wrong partition"
+    if layout.partition(cart_id) == record.partition:
+        try:
+            found = recorded(record.value, record.headers)
+        except RecordError as error:
+            problem = str(error)
+        else:
+            return None if found is None else (cart_id, found)
+    metrics.UNREADABLE.labels(record.topic).inc()
+    log.warning("carts.unreadable", partition=record.partition, offset=record.offset, error=problem)
+    return None
 
 
 class StretchReader:

@@ -1,4 +1,4 @@
-"""Brings one lost partition back into Redis: the newest states of `carts`, and what compaction has not folded yet.
+"""Brings a lost partition back into Redis: the newest states of `carts`, and what is yet to be folded.
 
 In this order, so that no acknowledged change can slip through between the steps:
 
@@ -21,17 +21,15 @@ from typing import Final, Self
 import structlog
 from aiokafka import TopicPartition
 
-from carts.protocol import Recorded
 from carts.state import State
 from sinks import metrics
 from sinks.errors import RestoreStartsOver
-from sinks.redis.copies import copies, keep, recorded, refold
+from sinks.redis.copies import Found, copies, keep, refold
 from sinks.redis.positions import compacted_up_to
 from sinks.redis.progress import Progress
-from sinks.redis.reading import Record, StretchReader
-from store import CartStore, PutOutcome, PutResult, RestoreLost
+from sinks.redis.reading import Record, StretchReader, cart_id_of, understand
+from store import CartStore, Layout, PutOutcome, PutResult, RestoreLost
 from topics.codec import decode_purge_floor
-from topics.errors import RecordError
 from topics.records import PURGE_FLOOR_PREFIX
 from topics.registry import CART_CHANGED, CARTS
 from topics.settings import KafkaSettings
@@ -46,9 +44,10 @@ IN_FLIGHT: Final = 3
 class Restorer:
     """Restores partitions, several at once if asked to."""
 
-    def __init__(self, store: CartStore, kafka: KafkaSettings, *, idle_limit_s: int) -> None:
+    def __init__(self, store: CartStore, layout: Layout, kafka: KafkaSettings, *, idle_limit_s: int) -> None:
         """A cart not changed for `idle_limit_s` seconds stays where it is."""
         self._store = store
+        self._layout = layout
         self._kafka = kafka
         self._idle_limit_us = idle_limit_s * 1_000_000
         self.running: dict[int, Progress] = {}
@@ -57,8 +56,8 @@ class Restorer:
     async def restore(self, partition: int) -> None:
         """Restore a partition; it is ready afterwards.
 
-        Raises RestoreStartsOver if Redis was lost or rolled back meanwhile, ReadStalled, the store's StoreError,
-        aiokafka's KafkaError: in each case nothing is ready that is not complete, a new attempt is safe.
+        Raises RestoreStartsOver if Redis was lost or rolled back meanwhile, ReadStalled, StoreError,
+        KafkaError: in each case nothing is ready that is not complete, and a new attempt is safe.
         """
         progress = self.running[partition] = Progress(partition)
         metrics.RESTORING.labels(partition).set(1)
@@ -98,10 +97,10 @@ class Restorer:
                 unfolded: dict[str, list[bytes | None]] = {}
                 async for records in reader.read(changed, start, last_change):
                     for record in records:
-                        unfolded.setdefault(_cart_id(record), []).append(record.value)
+                        unfolded.setdefault(cart_id_of(record), []).append(record.value)
                     progress.done += len(records)
 
-                scan = Scan(unfolded, 2 * (time.time_ns() // 1000 - self._idle_limit_us))
+                scan = Scan(self._layout, unfolded, 2 * (time.time_ns() // 1000 - self._idle_limit_us))
                 async for records in reader.read(carts, first, end):
                     await puts.put(scan.take(records))
                     progress.done = last_change - start + records[-1].offset + 1 - first
@@ -116,25 +115,26 @@ class Restorer:
 class Scan:
     """Reads `carts` record by record: what to put at once, and what to keep for folding."""
 
-    def __init__(self, unfolded: dict[str, list[bytes | None]], stale_before: int) -> None:
-        """`unfolded`: the values of later changes by cart id. States with a v below `stale_before` are left out."""
+    def __init__(self, layout: Layout, unfolded: dict[str, list[bytes | None]], stale_before: int) -> None:
+        """`unfolded`: later changes by cart id. States with a v below `stale_before` are left out."""
+        self._layout = layout
         self._unfolded = unfolded
         self._stale_before = stale_before
-        self._bases: dict[str, Recorded] = {}
+        self._bases: dict[str, Found] = {}
         self._purge_floor = 0
 
     def take(self, records: list[Record]) -> list[tuple[str, State]]:
         """The states to put now, one a cart."""
-        kept: dict[str, Recorded] = {}
+        kept: dict[str, Found] = {}
         for record in records:
-            try:
-                self._take(record, kept)
-            except RecordError as error:
-                # The Postgres sink reads it too and sends it to the dead letters.
-                metrics.UNREADABLE.labels(record.topic).inc()
-                log.warning(
-                    "restore.unreadable", partition=record.partition, offset=record.offset, error=str(error)
-                )
+            if record.key.startswith(PURGE_FLOOR_PREFIX):
+                self._purge_floor = max(self._purge_floor, decode_purge_floor(record.value).purge_floor)
+            elif understood := understand(record, self._layout):
+                cart_id, found = understood
+                if cart_id in self._unfolded:
+                    keep(self._bases, cart_id, found)
+                elif not isinstance(found, State) or found.v >= self._stale_before:
+                    keep(kept, cart_id, found)
         return copies(kept)
 
     def folded(self) -> Iterator[list[tuple[str, State]]]:
@@ -146,19 +146,6 @@ class Scan:
                 for cart_id, changes in some
             )
             yield [(cart_id, state) for cart_id, state in states if state is not None]
-
-    def _take(self, record: Record, kept: dict[str, Recorded]) -> None:
-        if record.key.startswith(PURGE_FLOOR_PREFIX):
-            self._purge_floor = max(self._purge_floor, decode_purge_floor(record.value).purge_floor)
-            return
-        found = recorded(record.value, record.headers)
-        if found is None:
-            return
-        cart_id = _cart_id(record)
-        if cart_id in self._unfolded:
-            keep(self._bases, cart_id, found)
-        elif not isinstance(found, State) or found.v >= self._stale_before:
-            keep(kept, cart_id, found)
 
 
 class Puts:
@@ -210,8 +197,3 @@ class Puts:
         if uncovered := [result.cart_id for result in results if result.outcome is PutOutcome.UNCOVERED]:
             # Left over from before: operations still in the outbox, or on their way to compaction.
             log.info("restore.uncovered", partition=self._partition, carts=len(uncovered), one=uncovered[0])
-
-
-def _cart_id(record: Record) -> str:
-    key: bytes = record.key
-    return key.decode(errors="replace")

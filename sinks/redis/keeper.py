@@ -69,7 +69,7 @@ class Keeper:
                 self.position = None
 
     def look(self, position: int | None, *, ready: bool, followed: int | None) -> None:
-        """Tell it what Redis showed while it stood at `position`: whether it was ready, and its own position."""
+        """Tell it what Redis showed while it stood at `position`: whether it was ready, and its position."""
         if position is None:
             return
         if not ready or followed is None:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Final, Self, TypeAlias
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -13,6 +13,7 @@ from sinks.errors import ReadStalled
 from sinks.redis.copies import Found, recorded
 from store import Layout
 from topics.errors import RecordError
+from topics.groups import COMPACTION
 from topics.records import PURGE_FLOOR_PREFIX
 from topics.settings import KafkaSettings
 
@@ -56,25 +57,32 @@ def understand(record: Record, layout: Layout) -> tuple[str, Found] | None:
 
 
 class StretchReader:
-    """An aiokafka consumer of its own for the partitions it is asked about. An async context."""
+    """An aiokafka consumer for the partitions it is asked about, one after the other."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._consumer = AIOKafkaConsumer(
             **kafka.client_options(),
+            # Only to ask how far compaction is: a consumer that is assigned its partitions joins no group.
+            group_id=COMPACTION,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Connect. Raises aiokafka's KafkaError."""
         await self._consumer.start()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
+        """Disconnect."""
         await self._consumer.stop()
+
+    async def compacted_up_to(self, partition: TopicPartition) -> int | None:
+        """The offset compaction has committed: every change below it is in `carts`. None: it never has."""
+        self._consumer.assign([partition])
+        committed: int | None = await self._consumer.committed(partition)
+        return committed
 
     async def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """The first offset the log still has, and the one the next record will get."""
@@ -103,6 +111,36 @@ class StretchReader:
                 return
             elif progress.stalled():
                 raise ReadStalled(partition.topic, partition.partition, position, end)
+
+
+class Readers:
+    """Readers to borrow: connecting takes longer than reading a small partition."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._idle: list[StretchReader] = []
+        self._lent = 0
+
+    @asynccontextmanager
+    async def borrow(self) -> AsyncIterator[StretchReader]:
+        """A connected reader. The last one back disconnects all, for they hold buffers; a failed one goes at once."""
+        self._lent += 1
+        reader = self._idle.pop() if self._idle else None
+        try:
+            if reader is None:
+                reader = StretchReader(self._kafka)
+                await reader.start()
+            yield reader
+        except BaseException:
+            if reader is not None:
+                await reader.stop()
+            raise
+        else:
+            self._idle.append(reader)
+        finally:
+            self._lent -= 1
+            while self._idle and not self._lent:
+                await self._idle.pop().stop()
 
 
 class _Progress:

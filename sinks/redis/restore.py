@@ -25,9 +25,8 @@ from carts.state import State
 from sinks import metrics
 from sinks.errors import RestoreStartsOver
 from sinks.redis.copies import Found, copies, keep, refold
-from sinks.redis.positions import compacted_up_to
 from sinks.redis.progress import Progress
-from sinks.redis.reading import Record, StretchReader, cart_id_of, understand
+from sinks.redis.reading import Readers, Record, cart_id_of, understand
 from store import CartStore, Layout, PutOutcome, PutResult, RestoreLost
 from topics.codec import decode_purge_floor
 from topics.records import PURGE_FLOOR_PREFIX
@@ -48,7 +47,7 @@ class Restorer:
         """A cart not changed for `idle_limit_s` seconds stays where it is."""
         self._store = store
         self._layout = layout
-        self._kafka = kafka
+        self._readers = Readers(kafka)
         self._idle_limit_us = idle_limit_s * 1_000_000
         self.running: dict[int, Progress] = {}
         """The restorations under way."""
@@ -84,8 +83,8 @@ class Restorer:
     async def _restore(self, partition: int, progress: Progress) -> int:
         changed, carts = TopicPartition(CART_CHANGED.name, partition), TopicPartition(CARTS.name, partition)
         async with Puts(self._store, partition, await self._store.restore_begin(partition)) as puts:
-            committed = await compacted_up_to(self._kafka, changed)
-            async with StretchReader(self._kafka) as reader:
+            async with self._readers.borrow() as reader:
+                committed = await reader.compacted_up_to(changed)
                 first_change, last_change = await reader.bounds(changed)
                 first, end = await reader.bounds(carts)
                 start = max(first_change, committed or 0)

@@ -1,0 +1,296 @@
+"""What must hold after a run, as pure functions over the history and what the stores finally contain.
+
+Each check returns what it found wrong, nothing when all is well. They do not trust the product:
+what a cart must contain is worked out from the clients' own requests by a few lines of arithmetic
+(`expected_lines`). Only `folding_the_topic_gives_the_carts` uses the product's fold, which it is about.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from carts.content import Content
+from carts.fold import fold
+from carts.operations import Add as AddStep
+from carts.operations import Clear as ClearStep
+from carts.operations import Delta, Step
+from carts.operations import Operation as Entry
+from carts.operations import Remove as RemoveStep
+from carts.operations import Set as SetStep
+from carts.operations import SetMetadata as MetadataStep
+from carts.protocol import rank
+from carts.state import State, Version
+from tests.faults.history import (
+    Add,
+    Began,
+    Clear,
+    Note,
+    Outcome,
+    Record,
+    Remove,
+    Set,
+    Wish,
+    writes,
+)
+from tests.faults.stores import Copy, Stores, Violation, about, copy_of
+from tests.faults.versions import (
+    conditions_held,
+    reads_never_go_back,
+    receipts_are_readable,
+    versions_are_unique,
+    versions_rise,
+)
+
+Check = Callable[[Sequence[Record], Stores], list[Violation]]
+
+LOST: Final = "lost"
+DOUBLED: Final = "doubled"
+UNEQUAL: Final = "stores differ"
+
+
+def acknowledged_operations_are_there(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """Every acknowledged operation is an entry of its cart, with the steps that were asked for.
+
+    One that was only ever acknowledged by Redis must be there too, unless Redis lost what it had.
+    """
+    entries = _entries(stores)
+    promised = _promised(history)
+    found = []
+    for operation in writes(history):
+        deltas = entries.get((operation.cart_id, operation.key), [])
+        if operation.outcome in promised and not deltas:
+            found.append(about(LOST, operation, f"{operation.outcome}, not in the cart: {operation.wishes}"))
+        found += [
+            about("garbled", operation, f"asked for {operation.wishes}, the cart has {delta}")
+            for delta in deltas
+            if not _says(delta, operation.wishes)
+        ]
+    return found
+
+
+def refused_operations_are_not_there(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """No operation whose every attempt was refused is an entry of its cart."""
+    entries = _entries(stores)
+    return [
+        about("done though refused", operation, f"{operation.wishes}")
+        for operation in writes(history)
+        if operation.outcome is Outcome.REFUSED and (operation.cart_id, operation.key) in entries
+    ]
+
+
+def every_entry_was_asked_for(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """Each entry of each cart is an operation of the history."""
+    known = {(operation.cart_id, operation.key) for operation in writes(history)}
+    return [
+        Violation("stranger", cart_id, f"operation {key} is in the cart and nobody asked for it")
+        for cart_id, key in _entries(stores)
+        if (cart_id, key) not in known
+    ]
+
+
+def quantities_add_up(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """Where only adds were asked for: acknowledged pieces <= pieces shown <= acknowledged and unknown pieces.
+
+    This trusts nothing of the product but the quantity it shows.
+    """
+    promised = _promised(history)
+    least: dict[str, Counter[str]] = defaultdict(Counter)
+    most: dict[str, Counter[str]] = defaultdict(Counter)
+    mixed: set[str] = set()
+    for operation in writes(history):
+        for wish in operation.wishes:
+            if not isinstance(wish, Add):
+                mixed.add(operation.cart_id)
+            elif operation.outcome is not Outcome.REFUSED:
+                most[operation.cart_id][wish.line_id] += wish.quantity
+                if operation.outcome in promised:
+                    least[operation.cart_id][wish.line_id] += wish.quantity
+    return [
+        violation
+        for cart_id in sorted(most.keys() - mixed)
+        for store, copy in _copies(stores, cart_id)
+        for violation in _beyond(cart_id, store, copy.lines, (least[cart_id], most[cart_id]))
+    ]
+
+
+def _beyond(
+    cart_id: str, store: str, lines: Mapping[str, int], bounds: tuple[Mapping[str, int], Mapping[str, int]]
+) -> Iterator[Violation]:
+    for line_id in sorted(lines.keys() | bounds[1].keys()):
+        pieces, least, most = lines.get(line_id, 0), bounds[0].get(line_id, 0), bounds[1].get(line_id, 0)
+        if not least <= pieces <= most:
+            what = LOST if pieces < least else DOUBLED
+            yield Violation(what, cart_id, f"{store}: {pieces} of {line_id}, {least} to {most} asked for")
+
+
+def lines_follow_from_the_requests(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """Each store shows the lines that come out when the requests are done one by one in version order.
+
+    Which requests were done, and when, is read from `cart-changed`: of an operation's births the last.
+    """
+    wishes = {(operation.cart_id, operation.key): operation.wishes for operation in writes(history)}
+    births: dict[str, dict[str, int]] = defaultdict(dict)
+    for record in stores.published:
+        change = record.change
+        born = births[change.cart_id]
+        born[change.op_id] = max(change.v, born.get(change.op_id, 0))
+    found: list[Violation] = []
+    for cart_id, born in births.items():
+        done = sorted((v, key) for key, v in born.items())
+        expected = expected_lines(wishes[cart_id, key] for _, key in done if (cart_id, key) in wishes)
+        for store, copy in _copies(stores, cart_id):
+            found += _beyond(cart_id, store, copy.lines, (expected, expected))
+    return found
+
+
+def expected_lines(done: Iterable[Sequence[Wish]]) -> dict[str, int]:
+    """What a cart holds after these requests, in this order: the arithmetic of a cart, and nothing else."""
+    lines: dict[str, int] = {}
+    for wishes in done:
+        for wish in wishes:
+            match wish:
+                case Add():
+                    lines[wish.line_id] = lines.get(wish.line_id, 0) + wish.quantity
+                case Set():
+                    lines[wish.line_id] = wish.quantity
+                case Remove():
+                    lines.pop(wish.line_id, None)
+                case Clear():
+                    lines.clear()
+                case Note():
+                    pass
+    return lines
+
+
+def folding_the_topic_gives_the_carts(_history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """Folding `cart-changed` alone gives each cart's last state in `carts`."""
+    folded: dict[str, State | None] = {}
+    for record in stores.published:
+        cart_id = record.change.cart_id
+        folded[cart_id] = fold(folded.get(cart_id), record.change).state
+    found = []
+    for cart_id in sorted(folded.keys() | stores.records.keys()):
+        own, states = folded.get(cart_id), stores.records.get(cart_id)
+        if own is None or not states:
+            found.append(Violation(UNEQUAL, cart_id, "only one of cart-changed and carts knows it"))
+        elif _essence(own) != _essence(states[-1]):
+            kept, given = states[-1].version.tag(), own.version.tag()
+            found.append(Violation(UNEQUAL, cart_id, f"carts has {kept}, cart-changed gives {given}"))
+    return found
+
+
+def _essence(state: State) -> tuple[Version, tuple[Entry, ...], Content]:
+    return state.version, state.ops, state.content()
+
+
+def carts_end_with_the_highest(_history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """The last record of a cart in `carts` has its highest version: compaction keeps the last."""
+    return [
+        Violation("carts fell back", cart_id, f"ends with {states[-1].version.tag()}, had {highest.tag()}")
+        for cart_id, states in stores.records.items()
+        if rank(highest := max((state.version for state in states), key=rank)) > rank(states[-1].version)
+    ]
+
+
+def stores_are_equal(_history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """Redis, `carts` and Postgres have the same carts, with the same version, lines and metadata."""
+    found = []
+    for cart_id in sorted(stores.records.keys() | stores.redis.keys() | stores.rows.keys()):
+        copies = dict(_copies(stores, cart_id))
+        missing = sorted({"redis", "carts", "postgres"} - copies.keys())
+        if missing:
+            found.append(Violation(UNEQUAL, cart_id, f"not in {', '.join(missing)}"))
+        elif len({msgspec.json.encode(copy, order="deterministic") for copy in copies.values()}) > 1:
+            found.append(Violation(UNEQUAL, cart_id, f"{copies}"))
+    return found
+
+
+def nothing_is_left_over(_history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """The outboxes are empty and no record was given up."""
+    found = []
+    if stores.outbox:
+        found.append(Violation("left over", "-", f"{stores.outbox} changes still wait in the outboxes"))
+    if stores.dead_letters:
+        found.append(Violation("left over", "-", f"{stores.dead_letters} records became dead letters"))
+    return found
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    acknowledged_operations_are_there,
+    refused_operations_are_not_there,
+    every_entry_was_asked_for,
+    quantities_add_up,
+    lines_follow_from_the_requests,
+    versions_are_unique,
+    versions_rise,
+    receipts_are_readable,
+    conditions_held,
+    reads_never_go_back,
+    folding_the_topic_gives_the_carts,
+    carts_end_with_the_highest,
+    stores_are_equal,
+    nothing_is_left_over,
+)
+
+CONVERGING: Final[tuple[Check, ...]] = (
+    stores_are_equal,
+    folding_the_topic_gives_the_carts,
+    nothing_is_left_over,
+)
+"""The checks that become true when everything in flight has landed: waiting for them is waiting for quiet."""
+
+
+def violations(
+    history: Sequence[Record], stores: Stores, checks: Iterable[Check] = CHECKS
+) -> list[Violation]:
+    """Everything the checks find."""
+    return [violation for check in checks for violation in check(history, stores)]
+
+
+def _promised(history: Sequence[Record]) -> frozenset[Outcome]:
+    """The outcomes that oblige: what only Redis has acknowledged may go where Redis loses what it had."""
+    if any(isinstance(record, Began) and record.rolls_back for record in history):
+        return frozenset({Outcome.ACKNOWLEDGED})
+    return frozenset({Outcome.ACKNOWLEDGED, Outcome.WEAK})
+
+
+def _entries(stores: Stores) -> dict[tuple[str, str | None], list[Delta]]:
+    """The steps of each operation in the last states of `carts`; an operation born twice has two."""
+    entries: dict[tuple[str, str | None], list[Delta]] = defaultdict(list)
+    for cart_id, states in stores.records.items():
+        for entry in states[-1].ops:
+            entries[cart_id, entry.op_id].append(entry.delta)
+    return dict(entries)
+
+
+def _copies(stores: Stores, cart_id: str) -> Iterator[tuple[str, Copy]]:
+    if cart_id in stores.redis:
+        yield "redis", stores.redis[cart_id]
+    if states := stores.records.get(cart_id):
+        yield "carts", copy_of(states[-1])
+    if cart_id in stores.rows:
+        yield "postgres", stores.rows[cart_id]
+
+
+def _says(delta: Delta, wishes: Sequence[Wish]) -> bool:
+    return len(delta) == len(wishes) and all(
+        _does(step, wish) for step, wish in zip(delta, wishes, strict=True)
+    )
+
+
+def _does(step: Step, wish: Wish) -> bool:
+    match step, wish:
+        case AddStep(), Add():
+            asked = (wish.line_id, wish.quantity, wish.unit_price)
+            return (step.line_id, step.quantity, step.unit_price) == asked
+        case SetStep(), Set():
+            return (step.line_id, step.quantity) == (wish.line_id, wish.quantity)
+        case RemoveStep(), Remove():
+            return step.line_id == wish.line_id
+        case ClearStep(), Clear():
+            return True
+        case MetadataStep(), Note():
+            return step.line_id is None and step.metadata == {"note": wish.text}
+    return False

@@ -1,0 +1,102 @@
+"""A TCP proxy that breaks like a network: cut, slow, or half-open, where only requests arrive."""
+
+import asyncio
+import contextlib
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Self
+
+_CHUNK: Final = 64 * 1024
+SLOW_SECONDS: Final = 0.15
+"""What a slow network adds to each chunk, in each direction."""
+
+
+class Weather(StrEnum):
+    """How the network is."""
+
+    FAIR = "fair"
+    CUT = "cut"
+    """Connections are reset, new ones too."""
+    SLOW = "slow"
+    HALF_OPEN = "half-open"
+    """What the client sends arrives; what the server answers does not, and nobody is told."""
+
+
+class Proxy:
+    """Forwards 127.0.0.1:`port` to 127.0.0.1:`upstream`; runs on the event loop that entered it."""
+
+    def __init__(self, port: int, upstream: int) -> None:
+        self.port: Final = port
+        self._upstream = upstream
+        self._weather = Weather.FAIR
+        self._changed = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def weather(self) -> Weather:
+        """How the network is now."""
+        return self._weather
+
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        """Changes it for connections that stand, too; those that were cut stay cut."""
+        self._weather = weather
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        if weather is Weather.CUT:
+            for writer in self._writers:
+                writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._writers.add(writer)
+        # A broken connection is what this proxy is for, and a cancelled one is its end.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            if self._weather is not Weather.CUT:
+                await self._join(reader, writer)
+        self._writers.discard(writer)
+        writer.transport.abort()
+        self._tasks.discard(task)
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        try:
+            flows = [
+                asyncio.ensure_future(self._flow(reader, up_writer, replies=False)),
+                asyncio.ensure_future(self._flow(up_reader, writer, replies=True)),
+            ]
+            try:
+                await asyncio.wait(flows, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for flow in flows:
+                    flow.cancel()
+                await asyncio.gather(*flows, return_exceptions=True)
+        finally:
+            up_writer.transport.abort()
+
+    async def _flow(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, replies: bool) -> None:
+        while data := await source.read(_CHUNK):
+            if self._weather is Weather.SLOW:
+                await asyncio.sleep(SLOW_SECONDS)
+            while replies and self._weather is Weather.HALF_OPEN:
+                await self._changed.wait()
+            sink.write(data)
+            await sink.drain()

@@ -1,0 +1,127 @@
+"""What must hold of versions: unique, rising, at the offset a receipt names, honoured as a condition."""
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import accumulate
+
+from carts.protocol import rank
+from carts.state import Version
+from tests.faults.history import Began, Ended, Ok, Operation, Record, operations, writes
+from tests.faults.stores import Stores, Violation, about
+
+
+def versions_are_unique(_history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """No two operations of a cart have the same version."""
+    owner: dict[tuple[str, int], str] = {}
+    found = []
+    for record in stores.published:
+        change = record.change
+        first = owner.setdefault((change.cart_id, change.v), change.op_id)
+        if first != change.op_id:
+            found.append(
+                Violation("version twice", change.cart_id, f"{change.v} is of {first} and of {change.op_id}")
+            )
+    return found
+
+
+def versions_rise(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """An operation asked for after another was acknowledged has a higher version, in every birth."""
+    first: dict[tuple[str, str | None], int] = {}
+    for record in stores.published:
+        key = (record.change.cart_id, record.change.op_id)
+        first[key] = min(record.change.v, first.get(key, record.change.v))
+    by_cart: dict[str, list[Operation]] = defaultdict(list)
+    for operation in writes(history):
+        if (operation.cart_id, operation.key) in first:
+            by_cart[operation.cart_id].append(operation)
+    found = []
+    for cart_id, group in by_cart.items():
+        ended = sorted(
+            (operation.acknowledged_at, first[cart_id, operation.key])
+            for operation in group
+            if operation.acknowledged_at is not None
+        )
+        times = [at for at, _ in ended]
+        highest = list(accumulate((v for _, v in ended), max, initial=0))
+        for operation in group:
+            before = highest[bisect_left(times, operation.invoked_at)]
+            v = first[cart_id, operation.key]
+            if v <= before:
+                found.append(
+                    about("version fell", operation, f"has {v}, acknowledged before it began: {before}")
+                )
+    return found
+
+
+def receipts_are_readable(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """At the partition and offset of a receipt stands the operation it was given for."""
+    at = {(record.partition, record.offset): record.change for record in stores.published}
+    found = []
+    for operation in writes(history):
+        for ok in operation.oks:
+            if ok.receipt is None:
+                continue
+            change = at.get(ok.receipt)
+            if change is None or (change.cart_id, change.op_id) != (operation.cart_id, operation.key):
+                found.append(about("false receipt", operation, f"at {ok.receipt} stands {change}"))
+    return found
+
+
+def conditions_held(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """An operation with If-Match was made on exactly the version it named, in one of its births."""
+    before: dict[tuple[str, str | None], set[int | None]] = defaultdict(set)
+    for record in stores.published:
+        change = record.change
+        before[change.cart_id, change.op_id].add(change.prev)
+    found = []
+    for operation in writes(history):
+        stood_on = before.get((operation.cart_id, operation.key))
+        # A change that was published again by an agent does not say what it was made on.
+        if not operation.if_match or not stood_on or None in stood_on:
+            continue
+        if int(operation.if_match.partition("-")[0]) not in stood_on:
+            found.append(about("condition broken", operation, f"{operation.if_match}, not {stood_on}"))
+    return found
+
+
+def reads_never_go_back(history: Sequence[Record], _stores: Stores) -> list[Violation]:
+    """A reply shows at least what any reply before its request showed, for as long as Redis loses no writes.
+
+    Replies that say they are stale do not count, nor do those of operations that were tried twice.
+    """
+    borders = sorted(
+        record.at
+        for record in history
+        if isinstance(record, Began | Ended) and (record.fault, record.target) in _rollbacks(history)
+    )
+    seen: dict[tuple[str, int], list[tuple[int, int, tuple[int, int]]]] = defaultdict(list)
+    for operation in operations(history):
+        if operation.attempts != 1 or not operation.oks or operation.oks[0].stale:
+            continue
+        ok = operation.oks[0]
+        epoch = bisect_right(borders, ok.at)
+        # Odd epochs are the faults themselves.
+        if epoch % 2 == 0 and epoch == bisect_right(borders, operation.invoked_at):
+            seen[operation.cart_id, epoch].append((operation.invoked_at, ok.at, _rank_of(ok)))
+    found = []
+    for (cart_id, _), replies in seen.items():
+        ended = sorted((at, version) for _, at, version in replies)
+        times = [at for at, _ in ended]
+        highest = list(accumulate((version for _, version in ended), max, initial=(0, 0)))
+        for invoked_at, at, version in replies:
+            before = highest[bisect_left(times, invoked_at)]
+            if version < before:
+                found.append(Violation("read went back", cart_id, f"{version} at {at}, {before} before"))
+    return found
+
+
+def _rollbacks(history: Sequence[Record]) -> set[tuple[str, str]]:
+    return {
+        (record.fault, record.target) for record in history if isinstance(record, Began) and record.rolls_back
+    }
+
+
+def _rank_of(ok: Ok) -> tuple[int, int]:
+    v, n, _ = ok.version.split("-")
+    return rank(Version(int(v), int(n)))

@@ -1,5 +1,6 @@
 """What Postgres knows of a cart that Redis lacks: the gateway's only look into the database."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from types import TracebackType
@@ -15,7 +16,8 @@ from gateway.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_STATE_OF: Final = "SELECT state::text FROM carts WHERE cart_id = %s"
+_STATES_OF: Final = "SELECT cart_id, state::text FROM carts WHERE cart_id = ANY(%s)"
+_BATCH: Final = 200
 _QUERY_TIMEOUT_MS: Final = 1500
 
 _decoder: Final = msgspec.json.Decoder(State)
@@ -39,6 +41,9 @@ class Hydration:
         self._memory_size = memory_size
         self._absent: OrderedDict[str, float] = OrderedDict()
         self._outcomes = metrics.hydrations
+        self._queue: list[str] = []
+        self._asked: dict[str, asyncio.Future[State | None]] = {}
+        self._readers: set[asyncio.Task[None]] = set()
         self._pool = AsyncConnectionPool(
             postgres_url,
             min_size=1,
@@ -93,14 +98,38 @@ class Hydration:
         return True
 
     async def _read(self, cart_id: str) -> State | None:
-        try:
-            async with self._pool.connection() as connection:
-                row = await (await connection.execute(_STATE_OF, (cart_id,))).fetchone()
-        except (psycopg.Error, PoolTimeout) as error:
-            self._outcomes.labels("failed").inc()
-            log.warning("hydration.failed", error=repr(error))
-            raise DatabaseUnavailable(str(error)) from error
-        return _decoder.decode(row[0]) if row else None
+        """The state in the row. Requests that come while all connections are busy share the next query."""
+        asked = self._asked.get(cart_id)
+        if asked is None:
+            asked = self._asked[cart_id] = asyncio.get_running_loop().create_future()
+            self._queue.append(cart_id)
+            if len(self._readers) < self._pool.max_size:
+                reader = asyncio.get_running_loop().create_task(self._read_queue())
+                self._readers.add(reader)
+                reader.add_done_callback(self._readers.discard)
+        # Shielded: the answer is for everybody who has asked meanwhile.
+        return await asyncio.shield(asked)
+
+    async def _read_queue(self) -> None:
+        while self._queue:
+            cart_ids, self._queue = self._queue[:_BATCH], self._queue[_BATCH:]
+            try:
+                found = await self._query(cart_ids)
+            except (psycopg.Error, PoolTimeout) as error:
+                log.warning("hydration.failed", carts=len(cart_ids), error=repr(error))
+                self._outcomes.labels("failed").inc(len(cart_ids))
+                for cart_id in cart_ids:
+                    asked = self._asked.pop(cart_id)
+                    asked.set_exception(DatabaseUnavailable(str(error)))
+                    asked.exception()  # whoever asked may have gone
+            else:
+                for cart_id in cart_ids:
+                    self._asked.pop(cart_id).set_result(found.get(cart_id))
+
+    async def _query(self, cart_ids: list[str]) -> dict[str, State]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_STATES_OF, (cart_ids,))
+            return {cart_id: _decoder.decode(state) for cart_id, state in await cursor.fetchall()}
 
     def _remember(self, cart_id: str) -> None:
         self._absent[cart_id] = time.monotonic() + self._memory_s

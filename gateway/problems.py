@@ -11,6 +11,7 @@ from sanic.exceptions import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
+    RequestCancelled,
     RequestTimeout,
     SanicException,
     ServiceUnavailable,
@@ -49,6 +50,7 @@ REQUEST_TIMEOUT: Final = ProblemType("request-timeout", 408, "The request took t
 MERGED: Final = ProblemType("cart-merged", 409, "The cart has become part of another one")
 CLAIMED: Final = ProblemType("cart-claimed", 409, "The cart is being merged into another one")
 TOO_OLD: Final = ProblemType("request-too-old", 409, "The first attempt of this request is too long ago")
+CLIENT_GONE: Final = ProblemType("client-gone", 499, "The client has gone")
 PRECONDITION_FAILED: Final = ProblemType("precondition-failed", 412, "The cart has changed")
 BODY_TOO_LARGE: Final = ProblemType("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE: Final = ProblemType(
@@ -180,14 +182,19 @@ def _deadline(_: Request, __: ServiceUnavailable) -> Problem:
     )
 
 
+def _client_gone(_: Request, __: RequestCancelled) -> Problem:
+    return Problem(CLIENT_GONE, "The client closed the connection before the reply; nobody reads this.")
+
+
 def _malformed(_: Request, error: SanicException) -> Problem:
     kind = ProblemType(MALFORMED_REQUEST.slug, error.status_code, MALFORMED_REQUEST.title)
     return Problem(kind, f"The request is not valid HTTP/1.1 ({error}); check its first line and headers.")
 
 
 # The first that fits counts: subclasses before their bases.
-_FROM_EXCEPTION: Final[Sequence[tuple[type[Exception], Callable[[Request, Any], Problem]]]] = (
+_FROM_EXCEPTION: Final[Sequence[tuple[type[BaseException], Callable[[Request, Any], Problem]]]] = (
     (StoreError, _store_failed),
+    (RequestCancelled, _client_gone),
     (MethodNotAllowed, _method_not_allowed),
     (NotFound, _not_found),
     (PayloadTooLarge, _too_large),
@@ -209,9 +216,9 @@ def _problem_of(request: Request, exception: Exception) -> Problem:
     )
 
 
-def _is_expected(exception: Exception) -> bool:
+def _is_expected(exception: BaseException) -> bool:
     if isinstance(exception, StoreError):
         return exception.retriable
-    return isinstance(exception, ServiceUnavailable) or (
+    return isinstance(exception, ServiceUnavailable | RequestCancelled) or (
         isinstance(exception, SanicException) and exception.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
     )

@@ -23,6 +23,10 @@ class OutsideOfStream(DeliveryError):
     """A table is written while one of its source events is being processed; elsewhere publish an event."""
 
 
+class RecordTooLarge(DeliveryError):
+    """The changelog would refuse a value of this size: refuse the event that makes it so large."""
+
+
 class TopicTaken(DeliveryError):
     """A topic can be consumed by one agent of an app only: offsets are accounted for once."""
 

@@ -14,7 +14,7 @@ from faust.types import TP, EventT
 
 from delivery import metrics
 from delivery.consumer import consumer_of
-from delivery.errors import OutsideOfStream
+from delivery.errors import OutsideOfStream, RecordTooLarge
 from delivery.ledger import stop_if_refused
 from delivery.replay import ChangelogReader
 from delivery.settings import DeliverySettings
@@ -91,9 +91,14 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         event's offset is not committed before the record is acknowledged; if it is refused the process
         ends with code 75. Nothing happens for an event whose partition has been revoked.
 
-        Raises faust.exceptions.PartitionsMismatch if changelog and source differ in partitions.
+        Raises RecordTooLarge before anything is changed if `value` is larger than `max_record_bytes`, and
+        faust.exceptions.PartitionsMismatch if changelog and source differ in partitions.
         """
         message = event.message
+        if value is not None and len(value) > self._settings.max_record_bytes:
+            raise RecordTooLarge(
+                f"{len(value)} bytes, at most {self._settings.max_record_bytes} are accepted"
+            )
         self._verify_source_topic_partitions(message.topic)
         async with self._lock:
             if not self._holds(event):
@@ -139,22 +144,20 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         Partitions held already are read on from where they were; others are dropped.
         """
         started = time.monotonic()
-        for partition in self._local.partitions() - partitions:
-            self._local.close(partition)
-            self._next.pop(partition, None)
-        if not partitions:
-            return
         async with self._lock, ChangelogReader(self._settings, self.changelog_topic_name) as reader:
+            for partition in self._local.partitions() - partitions:
+                self._local.close(partition)
             ranges: dict[int, tuple[int, int]] = {}
             for partition, (beginning, end) in (await reader.bounds(partitions)).items():
                 held = partition in self._local.partitions()
-                start = self._next.get(partition) if held else self._local.open(partition)
+                start = self._seen_up_to(partition) if held else self._local.open(partition)
                 if start is None or not beginning <= start <= end:
                     self._local.discard(partition)
                     start = beginning
                 ranges[partition] = (start, end)
             # Until all is read the old positions are no longer true: a replay cut short must start over.
             self._next.clear()
+            self._foreign.clear()
             count, outdated = await self._absorb(reader, ranges)
             self._next = {partition: end for partition, (_, end) in ranges.items()}
             await self._send_again(outdated)
@@ -182,9 +185,13 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         if not self._foreign:
             return
         async with self._lock, ChangelogReader(self._settings, self.changelog_topic_name) as reader:
-            ranges = {partition: span for partition, span in self._foreign.items() if partition in self._next}
-            self._foreign.clear()
-            count, outdated = await self._absorb(reader, ranges)
+            ranges, self._foreign = self._foreign, {}
+            try:
+                count, outdated = await self._absorb(reader, ranges)
+            except BaseException:
+                for partition, span in ranges.items():
+                    self._found_foreign(partition, *span)
+                raise
             await self._send_again(outdated)
         log.warning("table.foreign_writes", table=self.name, ranges=ranges, records=count)
 
@@ -217,6 +224,13 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         if outdated:
             metrics.SENT_AGAIN.labels(self.name).inc(len(outdated))
             log.warning("table.sent_again", table=self.name, keys=len(outdated))
+
+    def _seen_up_to(self, partition: int) -> int | None:
+        """Every changelog record below this offset is in the store; None if that is not known."""
+        expected = self._next.get(partition)
+        return (
+            self._foreign[partition][0] if expected is not None and partition in self._foreign else expected
+        )
 
     def _found_foreign(self, partition: int, start: int, end: int) -> None:
         known = self._foreign.get(partition, (start, end))

@@ -1,0 +1,165 @@
+"""Events and batches against a real broker: what reaches a body, and what becomes of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+
+from delivery import DeliveryApp, DeliverySettings, create_app, events, run_batches
+from delivery.consumer import consumer_of
+from delivery.liveness import Liveness
+from tests.delivery.conftest import PARTITIONS, Broker, Running, eventually
+from topics.partitioner import partition_of
+
+right_partition = partial(partition_of, partitions=PARTITIONS)
+
+
+class PoisonError(Exception):
+    """A sink refuses a record."""
+
+
+class Sink:
+    """Collects what it is handed; refuses poison, and fails as often as it is told."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes | None] = []
+        self.failures = 0
+
+    async def write(self, batch: Sequence[Any]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("down")
+        values = [event.message.value for event in batch]
+        if b"poison" in values:
+            raise PoisonError
+        self.values += values
+
+
+def sink_app(settings: DeliverySettings, broker: Broker, sink: Sink) -> DeliveryApp:
+    app = create_app(f"sink-{broker.source}", settings)
+
+    @app.agent(app.source(broker.source))
+    async def write(stream: Any) -> None:
+        await run_batches(
+            stream,
+            sink.write,
+            partition_of=right_partition,
+            is_data_error=lambda error: isinstance(error, PoisonError),
+            max_records=50,
+            within_s=0.05,
+        )
+
+    return app
+
+
+async def test_batches_bring_every_record_of_a_partition_in_order_tombstones_included(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    sink = Sink()
+    sent = [str(i).encode() for i in range(120)]
+    await broker.send(broker.source, [(b"a", value) for value in sent] + [(b"a", None)])
+    async with running(sink_app(settings, broker, sink)) as app:
+        await eventually(lambda: len(sink.values) == 121)
+        await eventually(lambda: _committed(broker, app, 121))
+    assert sink.values == [*sent, None]
+
+
+async def test_a_sink_that_is_down_gets_its_batch_again_and_nothing_is_committed_meanwhile(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    sink = Sink()
+    sink.failures = 5
+    await broker.send(broker.source, [(b"a", b"1"), (b"b", b"2")])
+    async with running(sink_app(settings, broker, sink)) as app:
+        await eventually(lambda: sink.failures < 3)
+        assert await broker.committed(app.conf.id) == 0
+        await eventually(lambda: sorted(sink.values) == [b"1", b"2"])  # type: ignore[type-var]
+        await eventually(lambda: _committed(broker, app, 2))
+
+
+async def test_poison_is_found_by_halving_and_goes_to_the_dead_letters_alone(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    sink = Sink()
+    values = [str(i).encode() for i in range(40)]
+    values[7] = values[23] = b"poison"
+    await broker.send(broker.source, [(b"a", value) for value in values], headers=[("ce_id", b"a/1")])
+    async with running(sink_app(settings, broker, sink)) as app:
+        await eventually(lambda: _committed(broker, app, 40))
+    assert sink.values == [value for value in values if value != b"poison"]
+    refused = await broker.read(broker.dead_letters)
+    assert [(r.key, r.value, dict(r.headers)["dlq_source_offset"]) for r in refused] == [
+        (b"a", b"poison", b"7"),
+        (b"a", b"poison", b"23"),
+    ]
+    headers = dict(refused[0].headers)
+    assert headers["ce_id"] == b"a/1"
+    assert headers["dlq_source_topic"] == broker.source.encode()
+    assert headers["dlq_source_partition"] == str(right_partition(b"a")).encode()
+    assert headers["dlq_agent"] == app.conf.id.encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [(None, b"no_key"), (b"a", b"wrong_partition"), (b"\xff", b"bad_key")]
+)
+async def test_a_record_whose_key_does_not_belong_where_it_is_never_reaches_the_body(
+    broker: Broker, settings: DeliverySettings, running: Running, key: bytes | None, code: bytes
+) -> None:
+    bodies: list[bytes | None] = []
+    app = create_app(f"events-{broker.source}", settings)
+
+    def checked(key: bytes) -> int:
+        key.decode()
+        return right_partition(key)
+
+    @app.agent(app.source(broker.source))
+    async def collect(stream: Any) -> None:
+        async for event in events(stream, checked):
+            bodies.append(event.message.value)
+
+    wrong = 1 - right_partition(key or b"")
+    await broker.send(broker.source, [(key, b"misplaced")], partition=wrong)
+    await broker.send(broker.source, [(b"a", b"1"), (b"b", b"2")])
+    async with running(app):
+        await eventually(lambda: _committed(broker, app, 3))
+    assert sorted(bodies) == [b"1", b"2"]  # type: ignore[type-var]
+    (refused,) = await broker.read(broker.dead_letters)
+    assert (refused.key, refused.value) == (key, b"misplaced")
+    assert dict(refused.headers)["dlq_error_code"] == code
+
+
+async def test_a_record_lost_at_the_end_of_the_log_is_fetched_again_by_the_watch(
+    broker: Broker, settings: DeliverySettings, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delivery.liveness.QUIET_S", 0.2)
+    sink = Sink()
+    app = sink_app(settings, broker, sink)
+    async with running(app):
+        consumer = consumer_of(app)
+        handed_over = consumer.callback
+
+        async def lose(message: Any) -> None:
+            if message.value != b"last":
+                await handed_over(message)
+            else:
+                consumer.callback = handed_over
+
+        consumer.callback = lose
+        await app._fetcher.restart()  # noqa: SLF001  (the fetcher holds on to the callback it started with)
+        await broker.send(broker.source, [(b"a", b"1"), (b"a", b"last")])
+        await eventually(lambda: consumer.callback is handed_over)
+        await app._fetcher.restart()  # noqa: SLF001
+        watch = Liveness(app)
+
+        async def arrived() -> bool:
+            await watch.look()
+            return sink.values == [b"1", b"last"]
+
+        await eventually(arrived)
+
+
+async def _committed(broker: Broker, app: DeliveryApp, count: int) -> bool:
+    return await broker.committed(app.conf.id) == count

@@ -1,0 +1,83 @@
+"""Whatever is delivered in whatever order, the records of the log are processed once each and in order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from delivery.contiguity import Contiguity, Verdict, holes
+
+logs = st.sets(st.integers(0, 60), min_size=1).map(sorted)
+
+
+@given(log=logs, data=st.data())
+def test_losses_and_repetitions_change_nothing_about_what_is_processed(
+    log: list[int], data: st.DataObject
+) -> None:
+    contiguity = Contiguity(0)
+    processed: list[int] = []
+    position, sought, rounds = 0, None, 0
+    while len(processed) < len(log):
+        rounds += 1
+        size = data.draw(st.integers(1, 8))
+        answer = [offset for offset in log if offset >= position][:size]
+        for start, end in holes(answer, sought):
+            contiguity.absent(start, end)
+        contiguity.answered()
+        sought = None
+        position = answer[-1] + 1 if answer else position
+        # After enough faults the network is kind, or the test would not end.
+        lost = data.draw(st.sets(st.sampled_from(answer))) if answer and rounds < 20 else set()
+        for offset in answer:
+            if offset in lost:
+                continue
+            match contiguity.judge(offset):
+                case Verdict.PROCESS:
+                    processed.append(offset)
+                case Verdict.SEEK:
+                    contiguity.sought()
+                    position = sought = contiguity.expected
+                case Verdict.SKIP:
+                    pass
+        if not answer or (rounds < 20 and data.draw(st.booleans())):
+            # A restart of the flow, or the end of the log was lost: what nobody has seen is fetched again.
+            contiguity.sought()
+            position = sought = contiguity.expected
+    assert processed == log
+
+
+@given(log=logs)
+def test_an_undisturbed_compacted_log_is_processed_without_a_single_seek(log: list[int]) -> None:
+    contiguity = Contiguity(0)
+    contiguity.sought()
+    for start, end in holes(log, 0):
+        contiguity.absent(start, end)
+    contiguity.answered()
+    assert [contiguity.judge(offset) for offset in log] == [Verdict.PROCESS] * len(log)
+
+
+def test_a_record_lost_before_a_hole_is_not_taken_for_part_of_the_hole() -> None:
+    contiguity = Contiguity(10)
+    for start, end in holes([10, 15], None):
+        contiguity.absent(start, end)
+    assert contiguity.judge(15) is Verdict.SEEK
+    assert contiguity.expected == 10
+
+
+def test_a_gap_between_two_answers_is_sought_once_and_believed_when_the_broker_repeats_it() -> None:
+    contiguity = Contiguity(5)
+    assert contiguity.judge(8) is Verdict.SEEK
+    contiguity.sought()
+    assert contiguity.judge(9) is Verdict.SKIP
+    for start, end in holes([8, 9], 5):
+        contiguity.absent(start, end)
+    contiguity.answered()
+    assert [contiguity.judge(8), contiguity.judge(9)] == [Verdict.PROCESS, Verdict.PROCESS]
+
+
+def test_records_given_up_are_expected_again() -> None:
+    contiguity = Contiguity(0)
+    assert [contiguity.judge(offset) for offset in (0, 1, 2)] == [Verdict.PROCESS] * 3
+    contiguity.rewind(1)
+    assert contiguity.judge(3) is Verdict.SEEK
+    assert contiguity.judge(1) is Verdict.PROCESS

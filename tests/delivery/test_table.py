@@ -1,0 +1,157 @@
+"""The changelog table against a real broker: what it writes, and what it makes of what others wrote."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from delivery import ChangelogTable, DeliveryApp, DeliverySettings, Headers, create_app, events
+from delivery.errors import OutsideOfStream, RecordTooLarge, TopicTaken
+from delivery.liveness import Liveness
+from tests.delivery.conftest import PARTITIONS, Broker, Running, eventually
+from topics.partitioner import partition_of
+
+right_partition = partial(partition_of, partitions=PARTITIONS)
+
+
+def longer(_key: bytes, held: bytes | None, read: bytes | None, _headers: Headers) -> bytes | None:
+    """The version of these states is their length."""
+    return held if len(held or b"") > len(read or b"") else read
+
+
+def headers_of(_key: bytes, value: bytes | None) -> Headers:
+    return [("version", str(len(value or b"")).encode())]
+
+
+def appending_app(
+    settings: DeliverySettings, broker: Broker, name: str = "appending"
+) -> tuple[DeliveryApp, ChangelogTable]:
+    """State of a key = all its values one after the other; the value `-` deletes it."""
+    app = create_app(f"{name}-{broker.source}", settings)
+    table = app.changelog_table(broker.changelog, keep=longer, headers_of=headers_of)
+
+    @app.agent(app.source(broker.source))
+    async def append(stream: Any) -> None:
+        async for event in events(stream, right_partition):
+            key, value = event.message.key or b"", event.message.value or b""
+            state = None if value == b"-" else (table.lookup(event, key) or b"") + value
+            try:
+                await table.emit(event, key, state, headers_of(key, state), timestamp=1_700_000_000.5)
+            except RecordTooLarge as error:
+                await app.dead_letters.refuse(event, "too_large", str(error))
+
+    return app, table
+
+
+async def test_a_state_is_sent_with_headers_and_timestamp_to_the_partition_of_its_event(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    app, table = appending_app(settings, broker)
+    await broker.send(broker.source, [(b"a", b"1"), (b"b", b"1"), (b"a", b"2")])
+    async with running(app):
+        await eventually(lambda: dict(table.items()) == {b"a": b"12", b"b": b"1"})
+    records = await broker.read(broker.changelog)
+    assert {(r.key, r.value, r.headers, r.timestamp) for r in records} == {
+        (b"a", b"1", (("version", b"1"),), 1_700_000_000_500),
+        (b"a", b"12", (("version", b"2"),), 1_700_000_000_500),
+        (b"b", b"1", (("version", b"1"),), 1_700_000_000_500),
+    }
+    assert all(record.partition == right_partition(record.key) for record in records)
+
+
+async def test_a_deletion_is_a_tombstone_with_headers(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    app, table = appending_app(settings, broker)
+    await broker.send(broker.source, [(b"a", b"1"), (b"a", b"-")])
+    async with running(app):
+        await eventually(lambda: _committed_all(broker, app, 2))
+        assert not dict(table.items())
+    last = (await broker.read(broker.changelog))[-1]
+    assert (last.key, last.value, last.headers) == (b"a", None, (("version", b"0"),))
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdict"])
+async def test_a_new_worker_goes_on_from_the_changelog(
+    broker: Broker, settings: DeliverySettings, running: Running, store: str
+) -> None:
+    settings = settings.model_copy(update={"store": store})
+    await broker.send(broker.source, [(b"a", b"1"), (b"b", b"1")])
+    app, table = appending_app(settings, broker)
+    async with running(app):
+        await eventually(lambda: len(dict(table.items())) == 2)
+    await broker.send(broker.source, [(b"a", b"2")])
+    app, table = appending_app(settings, broker)
+    async with running(app):
+        await eventually(lambda: dict(table.items()) == {b"a": b"12", b"b": b"1"})
+
+
+async def test_an_older_state_at_the_end_of_the_changelog_is_answered_when_the_table_is_recovered(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    await broker.send(broker.changelog, [(b"a", b"123"), (b"a", b"1"), (b"b", b"1")])
+    app, table = appending_app(settings, broker)
+    async with running(app):
+        assert dict(table.items()) == {b"a": b"123", b"b": b"1"}
+    own = [r for r in await broker.read(broker.changelog) if r.key == b"a"]
+    assert [(r.value, r.headers) for r in own][-1] == (b"123", (("version", b"3"),))
+
+
+async def test_an_older_state_that_a_woken_worker_writes_beside_the_owner_is_answered(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    app, table = appending_app(settings, broker)
+    await broker.send(broker.source, [(b"a", b"1"), (b"a", b"2")])
+    async with running(app):
+        await eventually(lambda: dict(table.items()) == {b"a": b"12"})
+        await broker.send(broker.changelog, [(b"a", b"1"), (b"z", b"new")])
+        # Nobody writes any more: the log's end gives it away.
+        await Liveness(app).look()
+        assert dict(table.items()) == {b"a": b"12", b"z": b"new"}
+        await broker.send(broker.changelog, [(b"a", b"-")])
+        # The owner writes next: the offset of its own record gives it away.
+        await broker.send(broker.source, [(b"b", b"1")] * 3)
+        await eventually(lambda: dict(table.items()).get(b"b") == b"111")
+        await Liveness(app).look()
+    values = [r.value for r in await broker.read(broker.changelog) if r.key == b"a"]
+    assert values == [b"1", b"12", b"1", b"12", b"-", b"12"]
+
+
+async def test_a_state_that_is_too_large_is_refused_and_the_partition_goes_on(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    settings = settings.model_copy(update={"max_record_bytes": 1 << 16})
+    app, table = appending_app(settings, broker)
+    await broker.send(broker.source, [(b"a", b"x" * 65_000), (b"a", b"x" * 600), (b"a", b"y")])
+    async with running(app):
+        await eventually(lambda: _committed_all(broker, app, 3))
+        assert len(dict(table.items())[b"a"]) == 65_001
+    (refused,) = await broker.read(broker.dead_letters)
+    assert dict(refused.headers)["dlq_error_code"] == b"too_large"
+
+
+async def test_a_record_of_nearly_a_mebibyte_passes(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    app, table = appending_app(settings, broker)
+    await broker.send(broker.source, [(b"a", b"x" * 600_000), (b"a", b"x" * 430_000)])
+    async with running(app):
+        await eventually(lambda: len(dict(table.items()).get(b"a", b"")) == 1_030_000)
+
+
+async def test_writing_the_table_like_a_dictionary_says_what_to_do_instead(
+    broker: Broker, settings: DeliverySettings
+) -> None:
+    app, table = appending_app(settings, broker)
+    with pytest.raises(OutsideOfStream, match="emit"):
+        table[b"a"] = b"1"
+    with pytest.raises(OutsideOfStream, match="emit"):
+        del table[b"a"]
+    with pytest.raises(TopicTaken):
+        app.source(broker.source)
+
+
+async def _committed_all(broker: Broker, app: DeliveryApp, count: int) -> bool:
+    return await broker.committed(app.conf.id) == count

@@ -55,7 +55,7 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[EmbeddedStack]:
-    """The session's embedded stack, nothing started: `ensure("redis")` does, `component("redis").kill()` hurts.
+    """The session's embedded stack, nothing started until `ensure("redis")`; `component(…)` harms it.
 
     A test that breaks a component mends it before it ends. Tests that need servers of their own make an
     EmbeddedStack in their tmp_path.

@@ -1,1 +1,1 @@
-"""The embedded stack: real Valkey, Postgres and Kafka with the product's processes, without root or Docker."""
+"""The embedded stack: real Valkey, Postgres and Kafka and the product's processes, without root or Docker."""

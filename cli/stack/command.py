@@ -24,5 +24,6 @@ async def run_to_end(*argv: str, stdin: str = "") -> None:
             await process.wait()
     if process.returncode != 0:
         raise ComponentFailedError(
-            f"this command failed with {process.returncode}:\n{' '.join(argv)}\n{output.decode(errors='replace')}"
+            f"this command failed with exit code {process.returncode}:\n{' '.join(argv)}\n"
+            f"{output.decode(errors='replace')}"
         )

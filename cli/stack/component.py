@@ -1,4 +1,4 @@
-"""Keeps one component of the stack in the state somebody wants: started, ready, restarted when it dies, stopped."""
+"""Keeps one component of the stack as somebody wants it: started, ready, restarted when it dies, stopped."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cli.stack.errors import ComponentFailedError
-from cli.stack.ports import require_free
 from cli.stack.process import LogFile, RunningProcess, Watchdog
 from cli.stack.spec import ComponentSpec, Kind, NotReadyError, RestartPolicy, State
 
@@ -21,7 +20,7 @@ FIRST_DELAY_SECONDS = 0.25
 LONGEST_DELAY_SECONDS = 30.0
 HEALTHY_SECONDS = 30.0
 BRIEF_SECONDS = 1.0
-ATTEMPTS_TO_BE_READY = 5
+ATTEMPTS_TO_BE_READY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Restart:
 def restart_after(exit_code: int, lived_seconds: float, failures: int) -> Restart:
     """The wait doubles with each failure in a row, up to 30 s; a healthy life of 30 s counts as a new start.
 
-    Exit code 75 asks for a restart at once and is no failure, unless the life was too brief to have done anything.
+    Exit code 75 asks for a restart at once and is no failure, unless the life was too brief for any work.
     """
     if exit_code == EX_TEMPFAIL and lived_seconds >= BRIEF_SECONDS:
         return Restart(delay=0.0, failures=0)
@@ -79,8 +78,7 @@ class Component:
 
     async def start(self) -> None:
         """Starts what is not running; returns when it is ready. Raises what made it fail."""
-        done_task = self.spec.kind is Kind.TASK and self.state is State.READY
-        if not done_task and (self._task is None or self._task.done()):
+        if not self._task_is_done() and (self._task is None or self._task.done()):
             self._wanted = True
             self._unwanted.clear()
             self.failure = None
@@ -120,35 +118,40 @@ class Component:
 
     async def _keep_running(self) -> None:
         try:
-            failures = 0
-            ever_ready = False
-            while self._wanted:
-                began = time.monotonic()
-                code, was_ready = await self._one_life(began)
-                ever_ready = ever_ready or was_ready
-                if not self._wanted or (self.spec.kind is Kind.TASK and was_ready):
-                    break
-                if self._policy is RestartPolicy.NEVER and ever_ready:
-                    break
-                restart = restart_after(code, time.monotonic() - began, failures)
-                failures = restart.failures
-                if not ever_ready and failures >= ATTEMPTS_TO_BE_READY:
-                    raise ComponentFailedError(self._obituary(code))
-                self.restarts += 1
-                self._report_note(self, f"ended with {_named(code)}, starting again in {restart.delay:g} s")
-                await self._move(State.RESTARTING)
-                await self._pause(restart.delay)
-            if self.spec.kind is not Kind.TASK or self.state is not State.READY:
-                await self._move(State.STOPPED)
-        except Exception as error:  # noqa: BLE001  whatever it was, those who wait for readiness must hear of it
+            await self._live_while_wanted()
+        except Exception as error:  # noqa: BLE001  whoever waits for readiness must hear of it
             self.failure = error
             await self._move(State.FAILED)
+        else:
+            if not self._task_is_done():
+                await self._move(State.STOPPED)
+
+    async def _live_while_wanted(self) -> None:
+        failures = 0
+        ever_ready = False
+        while self._wanted:
+            began = time.monotonic()
+            code, was_ready = await self._one_life(began)
+            ever_ready = ever_ready or was_ready
+            if not self._wanted or self._task_is_done():
+                return
+            if self._policy is RestartPolicy.NEVER and ever_ready:
+                return
+            restart = restart_after(code, time.monotonic() - began, failures)
+            failures = restart.failures
+            if not ever_ready and failures >= ATTEMPTS_TO_BE_READY:
+                raise ComponentFailedError(self._obituary(code))
+            self.restarts += 1
+            self._report_note(self, f"ended with {_named(code)}, starting again in {restart.delay:g} s")
+            await self._move(State.RESTARTING)
+            await self._pause(restart.delay)
+
+    def _task_is_done(self) -> bool:
+        return self.spec.kind is Kind.TASK and self.state is State.READY
 
     async def _one_life(self, began: float) -> tuple[int, bool]:
         """From a start to the end that follows: the exit code, and whether it was ever ready."""
         spec = self.spec
-        for port in spec.ports:
-            require_free(port.number, spec.name, port.variable)
         if spec.prepare:
             await spec.prepare(lambda text: self._report_note(self, text))
         if not self._wanted:

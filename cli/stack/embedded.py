@@ -1,7 +1,7 @@
-"""The stack as a Python object, for tests and the demo: start, kill, freeze, restart, one component at a time.
+"""The stack as a Python object, for tests and the demo: start, kill, freeze, restart, each component alone.
 
-All methods block and may be called from any thread; in a coroutine use `await asyncio.to_thread(stack.restart, "redis")`.
-The supervisor runs in an event loop on a thread of its own, so a test's own loop is not involved.
+All methods block and may be called from any thread; a coroutine uses `await asyncio.to_thread(stack.restart,
+"redis")` so that its own loop goes on. The supervisor has an event loop on a thread of its own.
 """
 
 import asyncio
@@ -85,8 +85,8 @@ class EmbeddedComponent:
 class EmbeddedStack:
     """A stack in a data folder, on free ports unless the settings say otherwise.
 
-    `only` names the components it consists of (default: the three servers). With RestartPolicy.NEVER, the default
-    here, what is killed stays dead until `component(name).start()`.
+    `only` names the components it consists of (default: the three servers). With RestartPolicy.NEVER, the
+    default here, what is killed stays dead until `component(name).start()`.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class EmbeddedStack:
         self.run(self._supervisor.open())
 
     def start(self) -> None:
-        """Takes the data folder and starts everything; returns when all is ready, and leaves nothing on failure."""
+        """Takes the data folder, starts everything, returns when all is ready; leaves nothing on failure."""
         self.open()
         try:
             self.run(self._supervisor.start())

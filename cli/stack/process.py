@@ -12,6 +12,8 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, Signals
 from typing import IO
 
+import psutil
+
 from cli.stack import watchdog
 
 LOG_BYTES_KEPT = 5_000_000
@@ -25,7 +27,7 @@ class Watchdog:
     """This side of the watchdog process."""
 
     def __init__(self, lock_descriptor: int) -> None:
-        self._process = subprocess.Popen(  # noqa: S603  our own module
+        self._process = subprocess.Popen(
             [sys.executable, "-I", watchdog.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -85,6 +87,10 @@ class RunningProcess:
         self._guard = guard
         self._copying = asyncio.create_task(log.follow(process.stdout))
         self.pid = process.pid
+        self.created: float | None = None
+        # It may have ended already.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.created = psutil.Process(process.pid).create_time()
 
     @classmethod
     async def launch(

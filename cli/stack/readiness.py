@@ -1,4 +1,4 @@
-"""Readiness is work done, not an open port: a write, a query, a record produced and read back, a page served."""
+"""Readiness is work done, not an open port: a write, a query, a record sent and read back, a page served."""
 
 import asyncio
 import urllib.error
@@ -54,7 +54,7 @@ async def kafka_produces(bootstrap: str) -> None:
 
 
 async def _accepts_connections(bootstrap: str) -> None:
-    # Asked first because aiokafka logs an error for each refused connection, and while a broker starts all are.
+    # Asked first: aiokafka logs an error for each refused connection, and while a broker starts all are.
     host, port = bootstrap.rsplit(":", 1)
     _, writer = await asyncio.open_connection(host, int(port))
     writer.close()
@@ -99,7 +99,7 @@ async def http_answers(url: str) -> None:
 
 def _get(url: str) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as response:  # noqa: S310  our own http:// address
+        with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as response:  # noqa: S310  our own address
             if response.status != HTTPStatus.OK:
                 raise NotReadyError(f"{url} answered {response.status}")
     except (urllib.error.URLError, OSError) as error:

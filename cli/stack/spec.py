@@ -70,7 +70,7 @@ class ComponentSpec:
     prepare: Callable[[Note], Awaitable[None]] | None = None
     """Makes data folders, fetches jars: whatever the first start needs, and nothing when it is there."""
     ready_file: Path | None = None
-    """The process touches this file (CARTSTREAM_READY_FILE) once it does its work; removed before each start."""
+    """The process touches it (CARTSTREAM_READY_FILE) once it does its work; removed before each start."""
     ready_seconds: float = 60.0
     stop_signal: Signals = SIGTERM
     stop_seconds: float = 10.0

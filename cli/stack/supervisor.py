@@ -1,9 +1,9 @@
 """Starts the components in the order of their dependencies, keeps them running, stops them in reverse.
 
-No kept library fits. circus and supervisor start in order of priority but know neither readiness nor dependencies,
-and circus has had no release since 2023; honcho ends everything when one process ends; mode, which comes with
-Faust, supervises services inside one process, not processes. What is left to write is small, and its one decision,
-when to restart, is a pure function (`component.restart_after`).
+No kept library fits. circus and supervisor start in order of priority but know neither readiness nor
+dependencies; honcho ends everything when one process ends; mode, which comes with Faust, supervises services
+inside one process, not processes. What is left to write is small, and its one decision, when to restart, is a
+pure function (`component.restart_after`).
 """
 
 import asyncio
@@ -11,15 +11,18 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from signal import SIGKILL
 from typing import IO, Protocol
 
 import psutil
 
 from cli.stack.component import POLL_SECONDS, Component
 from cli.stack.errors import AlreadyRunningError
+from cli.stack.ports import require_free
 from cli.stack.process import LogFile, Watchdog
 from cli.stack.settings import StackSettings
 from cli.stack.spec import RestartPolicy
+from cli.stack.status import status_path, write_status
 from cli.stack.table import specs
 
 LOCK_SECONDS = 15.0
@@ -51,19 +54,26 @@ class Supervisor:
         self._lock: IO[str] | None = None
         self._guard: Watchdog | None = None
         self._logs: list[LogFile] = []
+        self._status_path = status_path(settings.data_dir.resolve())
         self.components: dict[str, Component] = {}
 
     async def open(self) -> None:
-        """Takes the data folder. Raises AlreadyRunningError when another supervisor has it."""
+        """Takes the data folder; starts nothing.
+
+        Raises AlreadyRunningError when another supervisor has it, PortTakenError when a port is in use.
+        """
         data = self.settings.data_dir.resolve()
         data.mkdir(parents=True, exist_ok=True)
         self._lock = await _lock(data / "stack.lock")
+        for spec in self._specs:
+            for port in spec.ports:
+                require_free(port.number, spec.name, port.variable)
         self._guard = Watchdog(self._lock.fileno())
         for spec in self._specs:
             log = LogFile(data / "logs" / f"{spec.name}.log", self._listener(spec.name))
             self._logs.append(log)
             self.components[spec.name] = Component(
-                spec, self._policy, self._guard, log, self._reporter.changed, self._reporter.note
+                spec, self._policy, self._guard, log, self._changed, self._reporter.note
             )
 
     async def start(self, names: Iterable[str] | None = None) -> None:
@@ -76,7 +86,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for name in chosen:
                     group.create_task(self._start_after_dependencies(name))
-        except* Exception as failures:
+        except* Exception as failures:  # noqa: BLE001  unwrapped and raised again, whatever it is
             raise _first(failures) from None
 
     async def close(self) -> None:
@@ -93,8 +103,15 @@ class Supervisor:
             await asyncio.to_thread(self._guard.close)
         for log in self._logs:
             log.close()
+        self._status_path.unlink(missing_ok=True)
         if self._lock:
             self._lock.close()
+
+    def kill(self) -> None:
+        """Ends every process at once with SIGKILL, for somebody who will not wait for `close`."""
+        for component in self.components.values():
+            if component.process:
+                component.process.signal(SIGKILL)
 
     async def _start_after_dependencies(self, name: str) -> None:
         component = self.components[name]
@@ -102,6 +119,10 @@ class Supervisor:
             for dependency in component.spec.depends:
                 group.create_task(self._start_after_dependencies(dependency))
         await component.start()
+
+    def _changed(self, component: Component) -> None:
+        write_status(self._status_path, self.components.values())
+        self._reporter.changed(component)
 
     def _listener(self, name: str) -> Callable[[str], None]:
         return lambda text: self._reporter.line(name, text)
@@ -129,8 +150,8 @@ async def _lock(path: Path) -> IO[str]:
             if alive or asyncio.get_running_loop().time() > deadline:
                 file.close()
                 raise AlreadyRunningError(
-                    f"{path.parent} is in use by the supervisor with pid {owner}: `cartstream status` shows it, "
-                    "`cartstream stop` ends it, CARTSTREAM_DATA_DIR chooses another folder (and other ports are needed)"
+                    f"{path.parent} is in use by the supervisor with pid {owner}: `cartstream status` shows"
+                    " it, `cartstream stop` ends it; a second stack needs CARTSTREAM_DATA_DIR and other ports"
                 ) from None
             await asyncio.sleep(POLL_SECONDS)
         else:

@@ -1,21 +1,104 @@
 """The components of the stack, in one table: what starts, after what, and how one knows that it works."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from cli.stack.errors import StackError
 from cli.stack.kafka import kafka_component
 from cli.stack.postgres import postgres_component
-from cli.stack.settings import KAFKA, POSTGRES, REDIS, StackSettings
-from cli.stack.spec import Build, ComponentSpec
+from cli.stack.readiness import file_touched, http_answers, never
+from cli.stack.settings import HOST, KAFKA, POSTGRES, REDIS, StackSettings
+from cli.stack.spec import Build, ComponentSpec, Kind, Port
 from cli.stack.valkey import redis_component
+
+CARTSTREAM = (sys.executable, "-m", "cli")
+NO_ADDRESS = "-"
+
+
+def _task(name: str, *args: str, depends: tuple[str, ...]) -> Build:
+    """A command that runs to its end before what depends on it starts."""
+
+    def build(settings: StackSettings) -> ComponentSpec:
+        return ComponentSpec(
+            name=name,
+            kind=Kind.TASK,
+            argv=(*CARTSTREAM, *args),
+            address=NO_ADDRESS,
+            ready=never,
+            depends=depends,
+            env=_environment(settings),
+        )
+
+    return build
+
+
+def _worker(name: str, *args: str, depends: tuple[str, ...]) -> Build:
+    """A Faust worker: it touches its readiness file once it has its partitions and tables."""
+
+    def build(settings: StackSettings) -> ComponentSpec:
+        data = settings.data_dir.resolve()
+        ready_file = data / "run" / f"{name}.ready"
+        return ComponentSpec(
+            name=name,
+            kind=Kind.PROCESS,
+            argv=(*CARTSTREAM, *args),
+            address=NO_ADDRESS,
+            ready=partial(file_touched, ready_file),
+            depends=depends,
+            env={
+                **_environment(settings),
+                "CARTSTREAM_DATADIR": str(data / "faust" / name),
+                # A static member is back in a second after a kill, instead of after the session's timeout.
+                "CARTSTREAM_GROUP_INSTANCE_ID": f"{name}-0",
+            },
+            ready_file=ready_file,
+            stop_seconds=25.0,
+        )
+
+    return build
+
+
+def _gateway(settings: StackSettings) -> ComponentSpec:
+    return ComponentSpec(
+        name="gateway",
+        kind=Kind.PROCESS,
+        argv=(*CARTSTREAM, "gateway"),
+        address=settings.urls.gateway,
+        ready=partial(http_answers, f"{settings.urls.gateway}/health/ready"),
+        depends=(REDIS, "topics", "migrate"),
+        env={
+            **_environment(settings),
+            "CARTSTREAM_GATEWAY_HOST": HOST,
+            "CARTSTREAM_GATEWAY_PORT": str(settings.gateway_port),
+        },
+        ports=(Port(settings.gateway_port, "CARTSTREAM_GATEWAY_PORT"),),
+        stop_seconds=15.0,
+    )
+
+
+def _environment(settings: StackSettings) -> dict[str, str]:
+    # Lines should be in the log when they are printed, above all the last one.
+    return {**settings.urls.environment(), "PYTHONUNBUFFERED": "1"}
+
 
 SERVERS: dict[str, Build] = {
     REDIS: redis_component,
     POSTGRES: postgres_component,
     KAFKA: kafka_component,
 }
-COMPONENTS: dict[str, Build] = {**SERVERS}
+
+# In an order in which each comes after those it depends on.
+COMPONENTS: dict[str, Build] = {
+    **SERVERS,
+    "topics": _task("topics", "topics", "apply", "--allow-single", depends=(KAFKA,)),
+    "migrate": _task("migrate", "migrate", depends=(POSTGRES,)),
+    "gateway": _gateway,
+    "compaction": _worker("compaction", "streams", "compaction", depends=("topics",)),
+    "sink-postgres": _worker("sink-postgres", "sinks", "postgres", depends=("topics", "migrate")),
+    "sink-redis": _worker("sink-redis", "sinks", "redis", depends=("topics", REDIS)),
+}
 
 
 def specs(settings: StackSettings, names: Iterable[str]) -> list[ComponentSpec]:

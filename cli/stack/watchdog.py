@@ -1,10 +1,10 @@
 """Ends a stack's processes when their supervisor is gone, however it went: kill -9, a crash, a lost terminal.
 
-Runs as a process of its own, told everything on its standard input: a line `<pid>` for each process group that
-starts and `-<pid>` for each that has ended. The end of the input means that no supervisor is left. A child writes
-its own line before it becomes the server (see `process.LAUNCHER`), so there is no moment in which a child exists
-that this process does not know of. PR_SET_PDEATHSIG would do a part of it, but it follows the *thread* that
-forked, is not inherited by grandchildren (a gateway's workers), and exists on Linux only.
+Runs as a process of its own, told everything on its standard input: a line `<pid>` for each process group
+that starts and `-<pid>` for each that has ended. The end of the input means that no supervisor is left. Each
+writes its own line before it becomes the server (see `process.LAUNCHER`), so none exists unknown to this
+process. PR_SET_PDEATHSIG would do a part of it, but it follows the *thread* that forked, is not inherited by
+grandchildren (a gateway's workers), and exists on Linux only.
 
 The lock of the data folder is inherited and so stays held until the last process has ended.
 """

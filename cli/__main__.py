@@ -1,0 +1,5 @@
+"""`python -m cli` is `cartstream`."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,69 @@
+"""The command `cartstream`: each subcommand is imported when it is used, so that help is quick."""
+
+import sys
+from importlib import import_module
+
+import click
+from pydantic import ValidationError
+
+from cli.stack.errors import StackError
+
+# Name: where it is, and what `cartstream --help` says of it without importing it.
+COMMANDS = {
+    "up": ("cli.up:command", "Start the whole stack here: servers and processes."),
+    "status": ("cli.status:command", "Show what the stack is doing."),
+    "stop": ("cli.stop:command", "Stop the stack."),
+    "demo": ("cli.demo:command", "Tell the whole story once, on servers of its own."),
+    "gateway": ("cli.gateway:command", "Run the HTTP gateway."),
+    "streams": ("cli.streams:command", "Run a stream agent."),
+    "sinks": ("cli.sinks:command", "Run a sink."),
+    "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
+    "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The names, in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself; None for a name that is not in the table."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in `--help`."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cartstream")
+def cartstream() -> None:
+    """Carts that survive anything: Redis for the live cart, Kafka for the truth, Postgres for the rest."""
+
+
+def main() -> None:
+    """The entry point. A wrong setting or an error of the stack is one clear message, not a traceback."""
+    try:
+        cartstream()
+    except ValidationError as error:
+        _fail("\n".join(_complaint(detail["loc"], detail["msg"]) for detail in error.errors()))
+    except StackError as error:
+        _fail(str(error))
+
+
+def _complaint(location: tuple[int | str, ...], message: str) -> str:
+    variable = f"CARTSTREAM_{str(location[0]).upper()}: " if location else ""
+    return variable + message
+
+
+def _fail(message: str) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(1)

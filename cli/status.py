@@ -1,0 +1,63 @@
+"""`cartstream status`: what runs, from the status file of the data folder."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from cli.stack.settings import StackSettings
+from cli.stack.status import StackStatus, read_status
+
+NOT_READY = 1
+NOTHING_RUNS = 3
+COLOURS = {"ready": "green", "failed": "red", "stopped": "red"}
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="As for `cartstream up`.")
+def command(as_json: bool, data_dir: Path | None) -> None:
+    """Show what the stack is doing.
+
+    Exits 0 when all is ready, 1 when something is not, 3 when nothing runs.
+    """
+    folder = (data_dir or StackSettings.load().data_dir).resolve()
+    status = read_status(folder)
+    if status is None:
+        click.echo(
+            '{"components":[]}' if as_json else f"nothing runs in {folder}: `cartstream up` starts the stack"
+        )
+        sys.exit(NOTHING_RUNS)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(status)).decode())
+    else:
+        _show(status)
+    sys.exit(0 if status.ready else NOT_READY)
+
+
+def _show(status: StackStatus) -> None:
+    table = Table("component", "state", "address", "pid", "restarts", "for", box=None, header_style="bold")
+    for each in status.components:
+        table.add_row(
+            each.name,
+            f"[{COLOURS.get(each.state, 'yellow')}]{each.state}",
+            each.address,
+            str(each.pid or "-"),
+            str(each.restarts),
+            _lasted(time.time() - each.since),
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"supervisor: pid {status.pid}", highlight=False)
+
+
+def _lasted(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

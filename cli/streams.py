@@ -1,0 +1,16 @@
+"""`cartstream streams`: the agents that fold the stream of changes."""
+
+import click
+
+from streams.main import run
+
+
+@click.group("streams")
+def command() -> None:
+    """Run a stream agent; start it again when it exits with 75."""
+
+
+@command.command("compaction")
+def compaction() -> None:
+    """Fold `cart-changed` into the compacted topic `carts`."""
+    run("compaction")

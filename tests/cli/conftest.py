@@ -1,0 +1,127 @@
+"""`cartstream up` as a process of its own, and eyes on what it leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cli.stack.ports import free_ports
+from cli.stack.settings import StackSettings
+from cli.stack.status import ComponentStatus, read_status, status_path
+
+PORTS = (
+    "CARTSTREAM_GATEWAY_PORT",
+    "CARTSTREAM_KAFKA_PORT",
+    "CARTSTREAM_KAFKA_CONTROLLER_PORT",
+    "CARTSTREAM_REDIS_PORT",
+    "CARTSTREAM_POSTGRES_PORT",
+)
+
+
+def eventually(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """The first true answer of `what`, asked again and again; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := what():
+            return answer
+        time.sleep(0.1)
+    pytest.fail(f"{what} did not become true in {seconds:g} s")
+
+
+class Command:
+    """Runs `cartstream` in a folder of its own, on ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        ports = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
+        self.env = {**os.environ, **ports, "CARTSTREAM_DATA_DIR": str(folder / "data"), "NO_COLOR": "1"}
+        self.output = folder / "output.txt"
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def settings(self) -> StackSettings:
+        """The settings that the command runs with."""
+        port = {name: int(self.env[name]) for name in PORTS}
+        return StackSettings(data_dir=self.folder / "data").with_ports(*(port[name] for name in PORTS))
+
+    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "cli", *args],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def up(self, only: str) -> subprocess.Popen[bytes]:
+        """Starts `cartstream up` and returns when all of `only` is ready."""
+        with self.output.open("ab") as output:
+            supervisor = subprocess.Popen(
+                [sys.executable, "-m", "cli", "up", "--only", only],
+                env=self.env,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._started.append(supervisor)
+        eventually(lambda: supervisor.poll() is not None or self.is_ready(supervisor.pid))
+        assert supervisor.poll() is None, self.output.read_text()
+        return supervisor
+
+    def is_ready(self, supervisor_pid: int) -> bool:
+        """Whether all components of that supervisor do their work."""
+        status = read_status(self.settings.data_dir)
+        return status is not None and status.pid == supervisor_pid and status.ready
+
+    def component(self, name: str) -> ComponentStatus:
+        """One component as the status file has it."""
+        status = read_status(self.settings.data_dir)
+        assert status is not None
+        return next(each for each in status.components if each.name == name)
+
+    def pid(self, name: str) -> int:
+        """The pid of a component that runs."""
+        pid = self.component(name).pid
+        assert pid is not None
+        return pid
+
+    def left_behind(self) -> list[psutil.Process]:
+        """The living processes that this stack started, wherever they hang in the process tree."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            ours = process.environ().get("CARTSTREAM_DATA_DIR") == self.env["CARTSTREAM_DATA_DIR"]
+            return bool(ours and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
+
+    def end(self) -> None:
+        """Ends what a failed test left running."""
+        for supervisor in self._started:
+            if supervisor.poll() is None:
+                supervisor.send_signal(signal.SIGTERM)
+                supervisor.wait(timeout=60)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    """`cartstream` with a data folder and ports of its own."""
+    it = Command(tmp_path)
+    yield it
+    it.end()
+
+
+@pytest.fixture
+def status_file(command: Command) -> Path:
+    """The status file of that data folder."""
+    return status_path(command.settings.data_dir)

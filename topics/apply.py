@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-import structlog
 
 from topics.cluster import cluster
 from topics.errors import TopicsDifferError
@@ -21,8 +20,6 @@ from topics.plan import (
 )
 from topics.registry import PARTITIONS, TOPICS, TopicSpec
 from topics.settings import KafkaSettings
-
-log = structlog.get_logger(__name__)
 
 _LEADERS_WITHIN_SECONDS: Final = 30.0
 
@@ -56,7 +53,6 @@ async def apply(
         new = missing(observed, specs)
         if new:
             await connection.create(new, partitions=partitions, replicas=wanted.copies(observed))
-            log.info("topics.created", topics=[spec.name for spec in new], partitions=partitions)
         altered = outdated(observed, specs)
         if altered:
             await connection.alter(
@@ -67,10 +63,6 @@ async def apply(
                     )
                     for name in sorted({diff.topic for diff in altered})
                 }
-            )
-            log.info(
-                "topics.altered",
-                settings=[f"{diff.topic}: {diff.setting}={diff.expected}" for diff in altered],
             )
         await connection.until_led(specs, partitions=partitions, seconds=_LEADERS_WITHIN_SECONDS)
         after = await connection.observe(specs)

@@ -25,12 +25,20 @@ class Cleanup(StrEnum):
     COMPACT = "compact"
 
 
+class Part(StrEnum):
+    """What of a record a Struct describes."""
+
+    VALUE = "value"
+    HEADERS = "headers"
+
+
 class RecordSpec(msgspec.Struct, frozen=True):
     """One kind of record of a topic: its newest version, its Struct, and how the schema files call it."""
 
     name: str
     version: int
     type: type[msgspec.Struct]
+    part: Part = Part.VALUE
 
     @property
     def schema_id(self) -> str:
@@ -151,7 +159,7 @@ DEAD_LETTERS: Final = TopicSpec(
     cleanup=Cleanup.DELETE,
     written_by="every agent",
     purpose="records nobody could process, with the error and where they came from",
-    records=(RecordSpec("dead-letters", 1, DeadLetterHeaders),),
+    records=(RecordSpec("dead-letters", 1, DeadLetterHeaders, Part.HEADERS),),
     # Any record of any topic must fit, with its headers and those of the dead letter.
     max_message_bytes=5 * _MIB,
     retention_ms=30 * _DAY_MS,

@@ -1,0 +1,80 @@
+"""Headers say what a record is before anyone opens it."""
+
+from datetime import UTC, datetime
+
+from carts.state import Version
+from topics.headers import (
+    cart_headers,
+    change_headers,
+    purge_floor_headers,
+    read_headers,
+    tombstone_headers,
+    version_header,
+)
+
+V = 2 * 1_764_061_200_123_456
+VERSION = Version(V, 17, 0xABC)
+
+
+def test_a_change_carries_the_required_attributes_of_cloudevents() -> None:
+    headers = dict(change_headers("user:42", V, "op-1"))
+    assert headers["ce_specversion"] == b"1.0"
+    assert headers["ce_id"] == b"user:42/%d/op-1" % V
+    assert headers["ce_source"] == b"/cartstream/gateway"
+    assert headers["ce_type"] == b"cartstream.cart.changed.v1"
+    assert headers["content-type"] == b"application/json"
+    assert headers["ce_dataschema"] == b"urn:cartstream:schema:cart-changed:1"
+    assert headers["cart_version"] == b"%d" % V
+
+
+def test_the_time_is_that_of_the_script_to_the_microsecond() -> None:
+    for micros in (0, 1, 999_999):
+        v = 2 * (1_764_061_200_000_000 + micros)
+        read = read_headers(change_headers("user:42", v, "op-1"))
+        assert read.time == datetime(2025, 11, 25, 9, 0, 0, micros, tzinfo=UTC)
+
+
+def test_a_change_published_again_has_the_same_headers() -> None:
+    assert change_headers("user:42", V, "op-1") == change_headers("user:42", V, "op-1")
+
+
+def test_a_trace_goes_along() -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert read_headers(change_headers("user:42", V, "op-1", traceparent=trace)).traceparent == trace
+    assert read_headers(change_headers("user:42", V, "op-1")).traceparent is None
+
+
+def test_a_cart_says_which_change_it_reflects() -> None:
+    read = read_headers(cart_headers("user:42", VERSION, (7, 8812)))
+    assert (read.source_partition, read.source_offset) == (7, 8812)
+    assert read.cart_version == VERSION.tag()
+    assert read.type == "cartstream.cart.state.v1"
+
+
+def test_a_cart_sent_again_reflects_no_new_change() -> None:
+    read = read_headers(cart_headers("user:42", VERSION, None))
+    assert (read.source_partition, read.source_offset) == (None, None)
+
+
+def test_a_tombstone_says_what_it_deletes_and_has_no_content_type() -> None:
+    headers = tombstone_headers("user:42", VERSION, (7, 8812))
+    assert version_header(headers) == VERSION
+    assert "content-type" not in dict(headers)
+
+
+def test_a_purge_floor_names_its_partition() -> None:
+    assert read_headers(purge_floor_headers(3, V, (3, 1))).id == f"purge-floor/3/{V}"
+
+
+def test_headers_nobody_can_read_are_none_and_break_nothing() -> None:
+    read = read_headers(
+        [
+            ("ce_time", b"yesterday"),
+            ("source_partition", b"x"),
+            ("source_offset", b"9" * 40),
+            ("ce_id", b"\xff"),
+        ]
+    )
+    assert (read.time, read.source_partition, read.source_offset) == (None, None, None)
+    assert version_header([("cart_version", b"12")]) is None
+    assert version_header([]) is None

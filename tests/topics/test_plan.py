@@ -1,0 +1,127 @@
+"""What differs between a cluster and the registry, decided without a cluster."""
+
+import pytest
+
+from carts.limits import TIMING
+from topics.plan import (
+    Observed,
+    ObservedTopic,
+    Severity,
+    Wanted,
+    fixed,
+    merged_overrides,
+    missing,
+    outdated,
+    unsafe,
+)
+from topics.registry import CART_CHANGED, CARTS, TOPICS, TopicSpec, topic
+
+WANTED = Wanted(partitions=16)
+
+
+def observed_topic(
+    spec: TopicSpec, *, replicas: int = 3, partitions: int = 16, **configs: str
+) -> ObservedTopic:
+    right = spec.configs(replicas=replicas)
+    return ObservedTopic(
+        partitions=partitions,
+        replicas=replicas,
+        configs={**right, **{name.replace("_", "."): value for name, value in configs.items()}},
+    )
+
+
+def cluster(topic: ObservedTopic, *, auto_create: bool = False) -> Observed:
+    return Observed(brokers=3, auto_create=auto_create, topics={CARTS.name: topic})
+
+
+def test_a_cluster_as_it_must_be_has_no_differences() -> None:
+    observed = cluster(observed_topic(CARTS))
+    for differ in (fixed, unsafe):
+        assert differ(observed, [CARTS], WANTED) == []
+    assert outdated(observed, [CARTS]) == []
+    assert missing(observed, [CARTS]) == []
+
+
+def test_a_missing_topic_is_missing() -> None:
+    assert missing(cluster(observed_topic(CARTS)), [CARTS, CART_CHANGED]) == [CART_CHANGED]
+
+
+def test_a_setting_that_differs_is_outdated() -> None:
+    (difference,) = outdated(cluster(observed_topic(CARTS, cleanup_policy="delete")), [CARTS])
+    assert (difference.setting, difference.found, difference.expected) == (
+        "cleanup.policy",
+        "delete",
+        "compact",
+    )
+
+
+def test_another_number_of_partitions_is_never_mended_only_told() -> None:
+    (difference,) = fixed(cluster(observed_topic(CARTS, partitions=8)), [CARTS], WANTED)
+    assert difference.severity is Severity.ERROR
+    assert "CARTSTREAM_PARTITIONS=8" in difference.advice
+
+
+@pytest.mark.parametrize(
+    ("observed", "setting"),
+    [
+        (cluster(observed_topic(CARTS, replicas=1)), "replication"),
+        (cluster(observed_topic(CARTS, replicas=2)), "replication"),
+        (cluster(observed_topic(CARTS, min_insync_replicas="1")), "min.insync.replicas"),
+        (cluster(observed_topic(CARTS), auto_create=True), "auto.create.topics.enable"),
+    ],
+)
+def test_what_may_lose_records_is_an_error_and_in_development_a_warning(
+    observed: Observed, setting: str
+) -> None:
+    (difference,) = unsafe(observed, [CARTS], WANTED)
+    assert (difference.setting, difference.severity) == (setting, Severity.ERROR)
+    relaxed = Wanted(partitions=16, safety=Severity.WARNING)
+    assert [diff.severity for diff in unsafe(observed, [CARTS], relaxed)] == [Severity.WARNING]
+
+
+def test_unclean_election_is_mended_by_apply() -> None:
+    topic = observed_topic(CARTS, unclean_leader_election_enable="true")
+    (difference,) = outdated(cluster(topic), [CARTS])
+    assert difference.expected == "false"
+
+
+def test_a_partition_without_a_leader_is_an_error_in_development_too() -> None:
+    topic = ObservedTopic(partitions=16, replicas=3, leaderless=(3, 9), configs=CARTS.configs(replicas=3))
+    relaxed = Wanted(partitions=16, safety=Severity.WARNING)
+    (difference,) = unsafe(cluster(topic), [CARTS], relaxed)
+    assert (difference.found, difference.severity) == ("none for 3, 9", Severity.ERROR)
+
+
+def test_too_few_brokers_are_told_before_topics_are_made() -> None:
+    observed = Observed(brokers=1, auto_create=False, topics={})
+    assert WANTED.copies(observed) == 1
+    assert [diff.setting for diff in unsafe(observed, [CARTS], WANTED)] == ["brokers"]
+
+
+def test_altering_keeps_what_others_have_set() -> None:
+    topic = ObservedTopic(partitions=1, replicas=1, configs={}, overrides={"a": "1", "b": "2"})
+    assert merged_overrides(topic, {"b": "3"}) == {"a": "1", "b": "3"}
+
+
+def test_the_registry_holds_the_topics_of_the_design() -> None:
+    assert [spec.name for spec in TOPICS] == [
+        "cart-changed",
+        "carts",
+        "products",
+        "orders",
+        "cart-merges",
+        "cart-abandoned",
+        "dead-letters",
+    ]
+    assert all(topic(spec.name) is spec for spec in TOPICS)
+    assert all(spec.key and spec.written_by and spec.purpose for spec in TOPICS)
+
+
+def test_the_broker_refuses_a_change_later_than_the_publish_deadline() -> None:
+    configs = CART_CHANGED.configs(replicas=3)
+    assert configs["message.timestamp.before.max.ms"] == str(TIMING.publish_deadline_us // 1000)
+
+
+def test_a_dead_letter_has_room_for_any_record() -> None:
+    largest = max(spec.max_message_bytes for spec in TOPICS if spec.name != "dead-letters")
+    assert topic("dead-letters").max_message_bytes > largest

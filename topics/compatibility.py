@@ -1,0 +1,190 @@
+"""Checks that no change breaks a reader: `python -m topics.compatibility`, part of `make check`.
+
+Every published version has a JSON Schema (2020-12) in `schemas/` and example records in `examples/`. Full
+transitive compatibility: the newest code reads every example, every schema accepts every example, old or new.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from topics.codec import decode_cart, decode_change, decode_purge_floor
+from topics.errors import RecordError
+from topics.records import DeadLetterHeaders
+from topics.registry import TOPICS, Part, RecordSpec
+
+FOLDER: Final = Path(__file__).parent
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A record as a reader finds it; a value of None is a tombstone."""
+
+    key: str
+    headers: dict[str, str]
+    value: Any
+
+
+def record_specs() -> list[RecordSpec]:
+    """Every kind of record that is published."""
+    return [record for topic in TOPICS for record in topic.records]
+
+
+def generate(spec: RecordSpec) -> dict[str, Any]:
+    """The JSON Schema of the Struct as it is now; open to further fields: it accepts newer records."""
+    # Through JSON, because defaults of the Structs may be Structs.
+    generated = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(spec.type)))
+    return {
+        "$schema": DIALECT,
+        "$id": spec.schema_id,
+        "title": f"{spec.name} {spec.part} v{spec.version}",
+        **_in_one_line(generated),
+    }
+
+
+def examples(name: str, folder: Path = FOLDER) -> Iterator[tuple[Path, Example]]:
+    """The example records of all versions."""
+    for path in sorted((folder / "examples" / name).glob("v*/*.json")):
+        yield path, msgspec.json.decode(path.read_bytes(), type=Example)
+
+
+def violations(specs: Sequence[RecordSpec], folder: Path = FOLDER) -> list[str]:
+    """What breaks the promise, a sentence each with what to do; empty is good."""
+    found: list[str] = []
+    for spec in specs:
+        found += _of_newest_schema(spec, folder)
+        found += _of_readers(spec, folder)
+        found += _of_schemas(spec, folder)
+    return found
+
+
+def write(spec: RecordSpec, folder: Path = FOLDER) -> bool:
+    """Write the schema of a version that has none yet; never changes one that is there. True if it wrote."""
+    path = _schema_path(spec.name, spec.version, folder)
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(generate(spec)), indent=2) + b"\n")
+    return True
+
+
+def _of_newest_schema(spec: RecordSpec, folder: Path) -> list[str]:
+    path = _schema_path(spec.name, spec.version, folder)
+    if not path.exists():
+        return [f"{path} is missing: run `python -m topics.compatibility --write` and add example records"]
+    if _rules(msgspec.json.decode(path.read_bytes())) == _rules(generate(spec)):
+        return []
+    advice = (
+        f"undo the change, or give the record version {spec.version + 1} in topics/registry.py, then run "
+        "`python -m topics.compatibility --write` and add example records"
+    )
+    return [
+        f"{path} no longer describes {spec.type.__name__}, and a published version never changes: {advice}"
+    ]
+
+
+def _of_readers(spec: RecordSpec, folder: Path) -> list[str]:
+    found = []
+    newest = False
+    for path, example in examples(spec.name, folder):
+        newest = newest or path.parent.name == f"v{spec.version}"
+        try:
+            _read(spec, example)
+        except (RecordError, msgspec.ValidationError) as error:
+            found.append(
+                f"{path} can no longer be read ({error}): records like it are in topics, keep reading them"
+            )
+    if not newest:
+        found.append(f"{spec.name} v{spec.version} has no example records: add some in examples/{spec.name}/")
+    return found
+
+
+def _of_schemas(spec: RecordSpec, folder: Path) -> list[str]:
+    # Only this check needs it: the processes run without.
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    found = []
+    for version in range(1, spec.version + 1):
+        schema = _schema_path(spec.name, version, folder)
+        if not schema.exists():
+            continue
+        validator = Draft202012Validator(
+            msgspec.json.decode(schema.read_bytes()), format_checker=Draft202012Validator.FORMAT_CHECKER
+        )
+        for path, example in examples(spec.name, folder):
+            if (document := _document(spec, example)) is None:
+                continue
+            found += [
+                f"{path} is not valid for {spec.name} {schema.name}, {error.json_path}: {error.message[:200]}"
+                for error in validator.iter_errors(document)
+            ]
+    return found
+
+
+def _read(spec: RecordSpec, example: Example) -> None:
+    """Read the example as the newest code reads a record."""
+    document = _document(spec, example)
+    if document is None:
+        return
+    value = msgspec.json.encode(document)
+    match spec.name:
+        case "cart-changed":
+            decode_change(value)
+        case "carts":
+            decode_cart(value)
+        case "carts-purge-floor":
+            decode_purge_floor(value)
+        case _:
+            msgspec.convert(document, DeadLetterHeaders)
+
+
+def _document(spec: RecordSpec, example: Example) -> Any:
+    return example.value if spec.part is Part.VALUE else example.headers
+
+
+def _schema_path(name: str, version: int, folder: Path) -> Path:
+    return folder / "schemas" / name / f"v{version}.json"
+
+
+def _in_one_line(schema: Any) -> Any:
+    """The schema, with each description (a docstring) in one line."""
+    if isinstance(schema, dict):
+        return {
+            key: " ".join(value.split()) if _describes(key, value) else _in_one_line(value)
+            for key, value in schema.items()
+        }
+    return [_in_one_line(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _rules(schema: Any) -> Any:
+    """The schema without its descriptions: words may get better, rules stay."""
+    if isinstance(schema, dict):
+        return {key: _rules(value) for key, value in schema.items() if not _describes(key, value)}
+    return [_rules(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _describes(key: str, value: Any) -> bool:
+    return key == "description" and isinstance(value, str)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check everything; with `--write`, first write the schemas of new versions. Returns the exit code."""
+    specs = record_specs()
+    if "--write" in arguments:
+        for spec in specs:
+            if write(spec):
+                sys.stdout.write(f"wrote {_schema_path(spec.name, spec.version, FOLDER)}\n")
+    found = violations(specs)
+    for violation in found:
+        sys.stderr.write(f"{violation}\n")
+    if not found:
+        count = sum(1 for spec in specs for _ in examples(spec.name))
+        sys.stdout.write(f"{len(specs)} kinds of records, {count} examples: compatible in all directions\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

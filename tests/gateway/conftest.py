@@ -1,0 +1,102 @@
+"""Fixtures of the gateway: one process for the session, empty servers for each test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+import redis.asyncio
+
+from cli.stack.embedded import EmbeddedStack
+from cli.stack.settings import KAFKA, POSTGRES, REDIS
+from sinks.postgres.migrate import migrate
+from store import CartStore, Layout, PipelinedClient, RedisSettings
+from tests.conftest import Servers
+from tests.gateway.running import Carts, GatewayProcess, Topic, Urls, set_ready
+from topics.apply import apply
+from topics.registry import PARTITIONS
+from topics.settings import KafkaSettings
+
+
+def prepared(kafka_bootstrap: str, redis_url: str, postgres: str) -> Iterator[Urls]:
+    """Servers with topics, and with a migrated database that goes away afterwards."""
+    asyncio.run(
+        apply(KafkaSettings(kafka_bootstrap=kafka_bootstrap), partitions=PARTITIONS, allow_single=True)
+    )
+    name = f"gateway_{uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        url = postgres.rsplit("/", 1)[0] + f"/{name}"
+        migrate(url)
+        yield Urls(kafka_bootstrap, redis_url, url)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def client_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]:
+    """A client of the gateway, on an empty Redis whose partitions are ready."""
+    async with AsyncExitStack() as stack:
+        raw = await stack.enter_async_context(redis.asyncio.Redis.from_url(urls.redis))
+        await raw.flushall()
+        client = await stack.enter_async_context(PipelinedClient(RedisSettings(redis_url=urls.redis)))
+        layout = Layout(PARTITIONS)
+        store = CartStore(client, layout)
+        await set_ready(store)
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url, timeout=30))
+        yield Carts(http, store, layout, Topic(urls.kafka_bootstrap), urls)
+
+
+@pytest.fixture(scope="session")
+def urls(servers: Servers) -> Iterator[Urls]:
+    """The session's servers, prepared."""
+    yield from prepared(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES))
+
+
+@pytest.fixture(scope="session")
+def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway on the session's servers; tests leave it alive."""
+    process = GatewayProcess(urls.environment(), tmp_path_factory.mktemp("gateway"))
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+async def carts(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]:
+    """A client of the session's gateway; Redis is empty and ready."""
+    async with client_of(gateway, urls) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def breakable(stack: EmbeddedStack) -> Iterator[Urls]:
+    """Embedded servers, whatever else is given: tests may hurt them if they heal them."""
+    stack.ensure(KAFKA, REDIS, POSTGRES)
+    found = stack.urls
+    yield from prepared(found.kafka_bootstrap, found.redis, found.postgres)
+
+
+@pytest.fixture
+def start_gateway(breakable: Urls, tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
+    """Starts gateways of the test's own on the breakable servers, with further variables; killed at the end."""
+    started: list[GatewayProcess] = []
+
+    def start(**environment: str) -> GatewayProcess:
+        process = GatewayProcess({**breakable.environment(), **environment}, tmp_path / str(len(started)))
+        started.append(process)
+        process.start()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def cart_id() -> str:
+    """A cart nobody has used."""
+    return f"user:{uuid4().hex}"

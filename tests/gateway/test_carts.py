@@ -1,0 +1,220 @@
+"""What the routes of carts do, on real servers."""
+
+import asyncio
+
+import pytest
+
+from tests.gateway.running import Carts, item, until
+from topics.codec import decode_change
+
+NEVER_WRITTEN = '"0-0-000000000000"'
+
+
+async def test_a_minted_cart_is_empty_and_stored_nowhere(carts: Carts) -> None:
+    reply = await carts.http.post("/v1/carts")
+    assert reply.status_code == 201
+    minted = reply.json()
+    assert minted["cart_id"] == f"guest:{minted['token']}"
+    read = await carts.http.get(reply.headers["location"])
+    assert (read.status_code, read.headers["etag"], read.json()["lines"]) == (200, NEVER_WRITTEN, [])
+    assert await carts.outbox_is_empty()
+
+
+async def test_an_add_answers_the_whole_cart_with_its_receipt(carts: Carts, cart_id: str) -> None:
+    reply = await carts.add(cart_id, "sku-1", 2, traceparent=TRACE, x_request_id="r-1")
+    assert reply.status_code == 200
+    cart = reply.json()
+    assert [(line["line_id"], line["quantity"]) for line in cart["lines"]] == [("sku-1", 2)]
+    assert cart["totals"]["total"] == 2 * 1999
+    assert reply.headers["etag"] == f'"{cart["version"]}"'
+    assert reply.headers["preference-applied"] == "durability=kafka"
+    assert reply.headers["cache-control"] == "private, no-store"
+    record = await carts.topic.at(reply.headers["cart-receipt"])
+    change = decode_change(record.value)
+    assert (record.key, change.cart_id, f"{change.v}-1-") == (cart_id, cart_id, cart["version"][:-12])
+    assert record.timestamp == change.v // 2000
+    assert record.headers.traceparent == TRACE
+    assert record.raw_headers["request_id"] == b"r-1"
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def test_the_cart_read_is_the_cart_answered(carts: Carts, cart_id: str) -> None:
+    changed = await carts.add(cart_id, quantity=3)
+    read = await carts.http.get(f"/v1/carts/{cart_id}")
+    assert read.content == changed.content
+    assert read.headers["etag"] == changed.headers["etag"]
+    head = await carts.http.head(f"/v1/carts/{cart_id}")
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", read.headers["etag"])
+    assert head.headers["content-length"] == str(len(read.content))
+
+
+async def test_an_escaped_cart_id_is_the_same_cart(carts: Carts, cart_id: str) -> None:
+    await carts.add(cart_id)
+    reply = await carts.http.get(f"/v1/carts/{cart_id.replace(':', '%3A')}")
+    assert reply.json()["cart_id"] == cart_id
+    assert len(reply.json()["lines"]) == 1
+
+
+async def test_items_are_put_patched_and_removed(carts: Carts, cart_id: str) -> None:
+    line = f"/v1/carts/{cart_id}/items/sku-1"
+    await carts.http.post(f"/v1/carts/{cart_id}/items", json=item(metadata={"gift": True}))
+    patched = await carts.http.patch(line, json={"quantity": 5})
+    assert [(got["quantity"], got["metadata"]) for got in patched.json()["lines"]] == [(5, {"gift": True})]
+    put = await carts.http.put(line, json={"quantity": 7})
+    assert [(got["quantity"], got["metadata"]) for got in put.json()["lines"]] == [(7, {})]
+    noted = await carts.http.patch(line, json={"metadata": {"note": "ä"}})
+    assert [(got["quantity"], got["metadata"]) for got in noted.json()["lines"]] == [(7, {"note": "ä"})]
+    assert (await carts.http.put(line, json={"quantity": 0})).json()["lines"] == []
+    await carts.add(cart_id)
+    assert (await carts.http.delete(line)).json()["lines"] == []
+
+
+async def test_other_options_are_another_line(carts: Carts, cart_id: str) -> None:
+    for size in ("M", "L", "M"):
+        reply = await carts.http.post(f"/v1/carts/{cart_id}/items", json=item(options={"size": size}))
+    lines = reply.json()["lines"]
+    assert [(line["options"], line["quantity"]) for line in lines] == [({"size": "M"}, 2), ({"size": "L"}, 1)]
+    reply = await carts.http.delete(f"/v1/carts/{cart_id}/items/{lines[0]['line_id']}")
+    assert [line["options"] for line in reply.json()["lines"]] == [{"size": "L"}]
+
+
+async def test_clearing_keeps_the_metadata(carts: Carts, cart_id: str) -> None:
+    await carts.add(cart_id)
+    operations = [{"op": "metadata", "metadata": {"source": "app"}}]
+    await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
+    cleared = await carts.http.delete(f"/v1/carts/{cart_id}")
+    assert (cleared.json()["lines"], cleared.json()["metadata"]) == ([], {"source": "app"})
+
+
+async def test_a_patch_is_one_version_and_one_event(carts: Carts, cart_id: str) -> None:
+    await carts.add(cart_id, "old")
+    operations = [
+        {"op": "clear"},
+        {"op": "add", **item("a", 2)},
+        {"op": "add", **item("b", 1)},
+        {"op": "set", "line_id": "a", "quantity": 9},
+        {"op": "remove", "line_id": "b"},
+        {"op": "metadata", "line_id": "a", "metadata": {"x": 1}},
+        {"op": "metadata", "metadata": {"y": 2}},
+    ]
+    reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
+    assert reply.status_code == 200, reply.text
+    cart = reply.json()
+    assert [(line["line_id"], line["quantity"], line["metadata"]) for line in cart["lines"]] == [
+        ("a", 9, {"x": 1})
+    ]
+    assert cart["metadata"] == {"y": 2}
+    assert cart["version"].split("-")[1] == "2"
+    change = decode_change((await carts.topic.at(reply.headers["cart-receipt"])).value)
+    assert len(change.delta) == len(operations)
+
+
+async def test_a_patch_that_fails_changes_nothing(carts: Carts, cart_id: str) -> None:
+    before = await carts.add(cart_id)
+    operations = [{"op": "add", **item("b", 1)}, {"op": "set", "line_id": "absent", "quantity": 9}]
+    reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
+    assert (reply.status_code, reply.json()["type"]) == (404, "/problems/line-not-found")
+    assert reply.json()["errors"][0]["pointer"] == "/operations/1"
+    assert (await carts.read(cart_id))["version"] == before.json()["version"]
+
+
+async def test_an_unchanged_cart_is_not_sent_again(carts: Carts, cart_id: str) -> None:
+    tag = (await carts.add(cart_id)).headers["etag"]
+    for condition in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        reply = await carts.http.get(f"/v1/carts/{cart_id}", headers={"if-none-match": condition})
+        assert (reply.status_code, reply.content, reply.headers["etag"]) == (304, b"", tag), condition
+    changed = await carts.http.get(f"/v1/carts/{cart_id}", headers={"if-none-match": NEVER_WRITTEN})
+    assert changed.status_code == 200
+
+
+async def test_if_match_guards_a_change(carts: Carts, cart_id: str) -> None:
+    born = await carts.add(cart_id, if_match=NEVER_WRITTEN)
+    assert born.status_code == 200
+    second = await carts.add(cart_id, if_match=f'"other", {born.headers["etag"]}')
+    assert second.status_code == 200
+    assert (await carts.add(cart_id, if_match="*")).status_code == 200
+    now = (await carts.read(cart_id))["version"]
+    for stale in (born.headers["etag"], NEVER_WRITTEN, f'W/"{now}"'):
+        refused = await carts.add(cart_id, if_match=stale)
+        assert (refused.status_code, refused.json()["type"]) == (412, "/problems/precondition-failed"), stale
+        assert (refused.headers["etag"], refused.json()["current"]) == (f'"{now}"', now)
+    assert (await carts.read(cart_id))["version"] == now
+
+
+async def test_a_retry_with_the_same_key_applies_once(carts: Carts, cart_id: str) -> None:
+    first = await carts.add(cart_id, quantity=2, idempotency_key="k-1")
+    await carts.add(cart_id, "sku-2")
+    retry = await carts.add(cart_id, quantity=2, idempotency_key='"k-1"')
+    assert retry.status_code == 200
+    assert retry.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert retry.headers["preference-applied"] == "durability=kafka"
+    assert await carts.quantities(cart_id) == {"sku-1": 2, "sku-2": 1}
+    assert retry.json()["version"] == (await carts.read(cart_id))["version"]
+
+
+async def test_concurrent_retries_apply_once(carts: Carts, cart_id: str) -> None:
+    replies = await asyncio.gather(*(carts.add(cart_id, idempotency_key="k") for _ in range(16)))
+    assert {reply.status_code for reply in replies} == {200}
+    assert await carts.quantities(cart_id) == {"sku-1": 1}
+
+
+async def test_a_uuid7_from_beyond_the_retry_horizon_is_refused(carts: Carts, cart_id: str) -> None:
+    reply = await carts.add(cart_id, idempotency_key="018bcfe5-6800-7000-8000-000000000000")
+    assert (reply.status_code, reply.json()["type"]) == (409, "/problems/request-too-old")
+    assert await carts.quantities(cart_id) == {}
+
+
+async def test_a_minimal_reply_has_no_body(carts: Carts, cart_id: str) -> None:
+    reply = await carts.add(cart_id, prefer="return=minimal")
+    assert (reply.status_code, reply.content) == (204, b"")
+    assert reply.headers["preference-applied"] == "durability=kafka, return=minimal"
+    assert reply.headers["etag"] == f'"{(await carts.read(cart_id))["version"]}"'
+
+
+async def test_durability_redis_does_not_wait_and_is_published_all_the_same(
+    carts: Carts, cart_id: str
+) -> None:
+    ends = await carts.topic.ends()
+    reply = await carts.add(cart_id, prefer="durability=redis")
+    assert reply.headers["preference-applied"] == "durability=redis"
+    assert "cart-receipt" not in reply.headers
+    await until(carts.outbox_is_empty, "outbox empty")
+    assert cart_id in {record.key for record in await carts.topic.since(ends)}
+
+
+async def test_published_changes_leave_the_outbox(carts: Carts, cart_id: str) -> None:
+    for _ in range(5):
+        await carts.add(cart_id)
+    await until(carts.outbox_is_empty, "outbox empty")
+
+
+async def test_twenty_clients_adding_to_one_cart_lose_nothing(carts: Carts, cart_id: str) -> None:
+    async def client() -> list[str]:
+        replies = [await carts.add(cart_id) for _ in range(10)]
+        assert {reply.status_code for reply in replies} == {200}, [reply.text for reply in replies]
+        return [reply.json()["version"] for reply in replies]
+
+    versions = [
+        version for found in await asyncio.gather(*(client() for _ in range(20))) for version in found
+    ]
+    assert len(set(versions)) == 200
+    assert await carts.quantities(cart_id) == {"sku-1": 200}
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs"])
+async def test_operation_has_its_routes(carts: Carts, path: str) -> None:
+    reply = await carts.http.get(path)
+    assert reply.status_code == 200
+    assert reply.content
+
+
+async def test_metrics_count_what_was_answered(carts: Carts, cart_id: str) -> None:
+    await carts.add(cart_id)
+    lines = (await carts.http.get("/metrics")).text.splitlines()
+    counted = [
+        line for line in lines if line.startswith('cartstream_gateway_changes_total{durability="kafka"}')
+    ]
+    assert float(counted[0].rsplit(" ", 1)[1]) >= 1

@@ -84,10 +84,12 @@ def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
         broker_commit_interval=settings.commit_interval_s,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.session_timeout_s / 4,
-        broker_max_poll_records=2000,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.group_instance_id,
-        consumer_max_fetch_size=2 * max_request,
+        # One fetch answer a partition at a time, all taken together: Faust then goes round the partitions. With
+        # a limit on the records taken, one partition's backlog would keep the others waiting for minutes.
+        broker_max_poll_records=None,
+        consumer_max_fetch_size=max_request,
         producer_acks=-1,
         producer_request_timeout=60.0,
         producer_max_request_size=max_request,

@@ -34,6 +34,7 @@ class Broker:
         self.source, self.changelog, self.dead_letters = f"source-{run}", f"states-{run}", f"dead-{run}"
 
     async def make_topics(self) -> None:
+        """Create them."""
         compact = {"cleanup.policy": "compact"}
         async with administration(self.bootstrap) as admin:
             await admin.create_topics(
@@ -109,7 +110,7 @@ def settings(broker: Broker, tmp_path: Path) -> DeliverySettings:
 
 @pytest.fixture
 def running() -> Running:
-    """`async with running(app)`: started, recovered, and stopped afterwards as a worker would."""
+    """Enter it with an app: started, recovered, and stopped afterwards as a worker would."""
 
     @asynccontextmanager
     async def run(app: DeliveryApp) -> AsyncIterator[DeliveryApp]:

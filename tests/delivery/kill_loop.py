@@ -120,9 +120,15 @@ class Worker:
         """Wait until it processes. Raises RuntimeError if it ends instead, or takes too long."""
         deadline = time.monotonic() + READY_WITHIN_S
         while not self._ready.exists():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"worker not ready, exit code {self.process.poll()}: see {self._log.name}")
+            self.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"worker not ready: see {self._log.name}")
             await asyncio.sleep(0.02)
+
+    def check(self) -> None:
+        """Raise RuntimeError if it has ended."""
+        if (code := self.process.poll()) is not None:
+            raise RuntimeError(f"worker ended with exit code {code}: see {self._log.name}")
 
     def kill(self) -> None:
         """Kill -9, and wait for the end."""
@@ -146,7 +152,7 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     folder = Path(tempfile.mkdtemp(prefix=f"kill-loop-{experiment.worker}-{experiment.store}-"))
     run = uuid.uuid4().hex[:8]
     source, changelog = f"numbers-{run}", f"counts-{run}"
-    await _make_topics(bootstrap, source, changelog)
+    await make_topics(bootstrap, source, changelog)
     target = changelog if experiment.worker == "table" else str(folder / "sink.sqlite")
     arguments = [experiment.worker, source, target, str(folder)]
     environment = {
@@ -182,10 +188,11 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
         last = Worker(arguments, environment, folder)
         try:
             await last.ready()
-            await _drained(
+            await drained(
                 bootstrap,
                 source,
                 f"group-{changelog}" if experiment.worker == "table" else f"group-{source}-sink",
+                last,
             )
             outcome.clean_exit = await last.stop()
         finally:
@@ -195,7 +202,7 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
         loading.cancel()
     outcome.produced, outcome.keys = load.sent.total(), len(load.sent)
     outcome.lost = (
-        await _lost_in_changelog(bootstrap, changelog, load.sent)
+        await lost_in_changelog(bootstrap, changelog, load.sent)
         if experiment.worker == "table"
         else _lost_in_sink(Path(target), load.sent)
     )
@@ -222,18 +229,23 @@ async def administration(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _make_topics(bootstrap: str, source: str, changelog: str) -> None:
+async def make_topics(bootstrap: str, source: str, changelog: str, max_message_bytes: int = 1 << 20) -> None:
+    """The two topics of an experiment; the changelog is compacted and refuses larger records."""
+    compacted = {"cleanup.policy": "compact", "max.message.bytes": str(max_message_bytes)}
     async with administration(bootstrap) as admin:
         await admin.create_topics(
             [
                 NewTopic(source, PARTITIONS, 1),
-                NewTopic(changelog, PARTITIONS, 1, topic_configs={"cleanup.policy": "compact"}),
+                NewTopic(changelog, PARTITIONS, 1, topic_configs=compacted),
             ]
         )
 
 
-async def _drained(bootstrap: str, topic: str, group: str) -> None:
-    """Wait until the group has committed the end of every partition."""
+async def drained(bootstrap: str, topic: str, group: str, worker: Worker) -> None:
+    """Wait until the group has committed the end of every partition.
+
+    Raises RuntimeError if the worker ends, TimeoutError after ten minutes.
+    """
     tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
     deadline = time.monotonic() + DRAINED_WITHIN_S
     async with (
@@ -250,12 +262,14 @@ async def _drained(bootstrap: str, topic: str, group: str) -> None:
             }
             if not behind:
                 return
+            worker.check()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not drained: {behind}, committed {committed}")
             await asyncio.sleep(0.1)
 
 
-async def _lost_in_changelog(bootstrap: str, changelog: str, sent: Counter[bytes]) -> int:
+async def lost_in_changelog(bootstrap: str, changelog: str, sent: Counter[bytes]) -> int:
+    """How many of the numbers sent are not accounted for in the changelog's newest states."""
     tps = [TopicPartition(changelog, partition) for partition in range(PARTITIONS)]
     states: dict[bytes, bytes] = {}
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:

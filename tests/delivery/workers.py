@@ -153,6 +153,12 @@ def provoke(fault: str) -> None:
             _lose_hand_overs()
         case "slow-changelog":
             _hold_changelog_back()
+        case "stuck":
+
+            async def never(*_: Any, **__: Any) -> None:
+                await asyncio.Event().wait()
+
+            Producer.send = never  # type: ignore[assignment,method-assign]
 
 
 def _lose_hand_overs() -> None:

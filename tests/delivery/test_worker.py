@@ -1,0 +1,172 @@
+"""The worker process: how it stops, and when it ends itself so that it is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from delivery import EXIT_RESTART
+from tests.delivery.conftest import eventually
+from tests.delivery.kill_loop import Load, Worker, administration, drained, lost_in_changelog, make_topics
+from tests.delivery.workers import right_partition
+
+SMALL = 400
+
+
+class Scene:
+    """Topics of one test and the workers it starts."""
+
+    def __init__(self, bootstrap: str, folder: Path) -> None:
+        run = uuid.uuid4().hex[:8]
+        self.bootstrap, self.folder = bootstrap, folder
+        self.source, self.changelog = f"numbers-{run}", f"counts-{run}"
+        self.group = f"group-{self.changelog}"
+        self._workers: list[Worker] = []
+
+    def worker(self, name: str = "worker-0", **environment: str) -> Worker:
+        """A table worker called `name`."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        worker = Worker(
+            ["table", self.source, self.changelog, str(folder)],
+            {
+                **os.environ,
+                "CARTSTREAM_KAFKA_BOOTSTRAP": self.bootstrap,
+                "CARTSTREAM_DATADIR": str(folder / "data"),
+                "CARTSTREAM_GROUP_INSTANCE_ID": name,
+                "CARTSTREAM_COMMIT_INTERVAL_S": "0.1",
+                "CARTSTREAM_READY_FILE": str(folder / "ready"),
+                **environment,
+            },
+            folder,
+        )
+        self._workers.append(worker)
+        return worker
+
+    async def send(self, key: bytes, value: bytes) -> None:
+        """Produce one record to its right partition."""
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all") as producer:
+            await producer.send_and_wait(self.source, value, key=key, partition=right_partition(key))
+
+    async def committed(self) -> int:
+        """Sum of the committed offsets."""
+        async with administration(self.bootstrap) as admin:
+            return sum(meta.offset for meta in (await admin.list_consumer_group_offsets(self.group)).values())
+
+    def logged(self, event: str, name: str = "worker-0") -> list[dict[str, object]]:
+        """What a worker has logged under this event name."""
+        lines = (self.folder / name / "worker.log").read_text().splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry for entry in entries if entry["event"] == event]
+
+    def close(self) -> None:
+        """Leave no process behind."""
+        for worker in self._workers:
+            worker.kill()
+
+
+@pytest.fixture
+async def scene(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    """A source and a changelog, no worker yet."""
+    with closing(Scene(kafka_bootstrap, tmp_path)) as made:
+        await make_topics(kafka_bootstrap, made.source, made.changelog)
+        yield made
+
+
+async def test_sigterm_under_load_finishes_what_is_in_progress_and_leaves_a_store_to_be_trusted(
+    scene: Scene,
+) -> None:
+    load = Load(scene.bootstrap, scene.source, 1000)
+    loading = asyncio.create_task(load.run())
+    first = scene.worker(CARTSTREAM_STORE="rocksdict")
+    await first.ready()
+    await eventually(lambda: _more_than(scene, 500))
+    assert await first.stop() == 0
+    load.stop()
+    await loading
+    second = scene.worker(CARTSTREAM_STORE="rocksdict")
+    await second.ready()
+    await drained(scene.bootstrap, scene.source, scene.group, second)
+    assert await second.stop() == 0
+    opened = scene.logged("store.opened")
+    assert {entry["trusted"] for entry in opened[:8]} == {False}
+    assert {entry["trusted"] for entry in opened[8:]} == {True}
+    assert scene.logged("table.replayed")[-1]["records"] == 0
+    assert await lost_in_changelog(scene.bootstrap, scene.changelog, load.sent) == 0
+
+
+async def test_sigterm_before_it_is_ready_ends_it_at_once(scene: Scene) -> None:
+    worker = scene.worker()
+    await eventually(lambda: bool(scene.logged("worker.starting")))
+    assert await worker.stop() == 0
+
+
+async def test_a_refused_changelog_record_ends_the_process_before_its_offset_is_committed(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    with closing(Scene(kafka_bootstrap, tmp_path)) as scene:
+        await make_topics(kafka_bootstrap, scene.source, scene.changelog, max_message_bytes=SMALL)
+        worker = scene.worker()
+        await worker.ready()
+        await scene.send(b"user:small", b"1")
+        await eventually(lambda: _exactly(scene, 1))
+        await scene.send(b"user:" + b"x" * SMALL, b"1")
+        assert await asyncio.to_thread(worker.process.wait, 60) == EXIT_RESTART
+        assert scene.logged("changelog.send_failed")
+        assert await scene.committed() == 1
+
+
+async def test_a_body_that_raises_ends_the_process_before_its_offset_is_committed(scene: Scene) -> None:
+    worker = scene.worker()
+    await worker.ready()
+    await scene.send(b"user:a", b"not a number")
+    assert await asyncio.to_thread(worker.process.wait, 60) == EXIT_RESTART
+    assert scene.logged("agent.failed")
+    assert await scene.committed() == 0
+
+
+async def test_a_partition_that_does_not_move_ends_the_process(scene: Scene) -> None:
+    worker = scene.worker(KILL_LOOP_FAULT="stuck", CARTSTREAM_STALL_AFTER_S="3")
+    await worker.ready()
+    await scene.send(b"user:a", b"1")
+    assert await asyncio.to_thread(worker.process.wait, 60) == EXIT_RESTART
+    assert scene.logged("partition.stalled")
+
+
+async def test_a_frozen_worker_that_wakes_after_its_partitions_moved_on_ends_and_nothing_is_lost(
+    scene: Scene,
+) -> None:
+    load = Load(scene.bootstrap, scene.source, 500)
+    loading = asyncio.create_task(load.run())
+    session = {"CARTSTREAM_SESSION_TIMEOUT_S": "6"}
+    frozen, heir = scene.worker("frozen", **session), scene.worker("heir", **session)
+    await frozen.ready()
+    await heir.ready()
+    await eventually(lambda: _more_than(scene, 500))
+    frozen.process.send_signal(signal.SIGSTOP)
+    await eventually(lambda: scene.logged("table.replayed", "heir")[-1]["partitions"] == 8)
+    load.stop()
+    await loading
+    await drained(scene.bootstrap, scene.source, scene.group, heir)
+    frozen.process.send_signal(signal.SIGCONT)
+    assert await asyncio.to_thread(frozen.process.wait, 60) == EXIT_RESTART
+    assert await heir.stop() == 0
+    assert await lost_in_changelog(scene.bootstrap, scene.changelog, Counter(load.sent)) == 0
+
+
+async def _more_than(scene: Scene, count: int) -> bool:
+    return await scene.committed() > count
+
+
+async def _exactly(scene: Scene, count: int) -> bool:
+    return await scene.committed() == count

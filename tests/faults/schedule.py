@@ -67,8 +67,8 @@ DECK: Final[tuple[tuple[Kind, str], ...]] = (
 )
 """Every way of breaking every part; what stands here twice happens twice as often."""
 
-FIRST_AT: Final = 3.0
-GAPS: Final = (0.5, 7.0)
+FIRST_AT: Final = 2.0
+GAPS: Final = (0.5, 4.0)
 """Seconds from the end of a fault to the next one: some come while the last one's damage is being mended."""
 
 

@@ -1,0 +1,125 @@
+"""One run: clients write, the schedule breaks things, all gets quiet, the checks look."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiokafka.errors
+import psycopg
+import structlog
+
+from store import StoreError
+from tests.faults.checks import CONVERGING, violations
+from tests.faults.clients import Crowd, Load
+from tests.faults.collect import Collector
+from tests.faults.faults import Breaker
+from tests.faults.history import History, Outage, Outcome, outages, writes
+from tests.faults.schedule import schedule
+from tests.faults.stand import PRODUCT, Stand
+from tests.faults.stores import Stores, Violation
+
+log = structlog.get_logger(__name__)
+
+QUIET_SECONDS: Final = 120.0
+"""How long what is in flight may take to land after the last fault."""
+_POLL_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do: everything that happens follows from it, as far as a machine's timing lets it."""
+
+    seed: int
+    seconds: float
+    load: Load
+    acknowledged: int = 0
+    """Clients go on after the last fault until this many operations are acknowledged."""
+
+    def command(self) -> str:
+        """The line that does this again."""
+        return (
+            f"python -m tests.faults.soak --seed {self.seed} --seconds {self.seconds:g} "
+            f"--clients {self.load.clients} --carts {self.load.carts} --pause {self.load.pause_seconds:g}"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a run."""
+
+    plan: Plan
+    outcomes: dict[Outcome, int]
+    outages: list[Outage]
+    violations: list[Violation]
+    quiet_after: float
+    """Seconds from the last operation until the stores were equal."""
+
+    def explain(self) -> str:
+        """What is wrong, and the one line that does it again."""
+        shown = "\n".join(f"  {violation}" for violation in self.violations[:20])
+        more = len(self.violations) - 20
+        rest = f"\n  and {more} more" if more > 0 else ""
+        return f"{shown}{rest}\nreproduce with: {self.plan.command()}"
+
+
+async def run(stand: Stand, plan: Plan, folder: Path) -> Report:
+    """Carries out the plan; leaves the history in `folder`. Raises StandBroken if something stays broken."""
+    writing = asyncio.Event()
+    writing.set()
+    path = folder / f"history-{plan.seed}.jsonl"
+    with History(path) as history:
+        crowd = Crowd(stand.gateways, history, plan.seed, plan.load, writing)
+        breaker = Breaker(stand, history, writing, f"seed-{plan.seed}")
+        async with Collector(stand.urls) as collector:
+            clients = asyncio.create_task(crowd.run())
+            try:
+                await breaker.play(schedule(plan.seed, plan.seconds))
+                await _until_enough(history, plan)
+            finally:
+                crowd.stop()
+                await clients
+            ended = time.monotonic()
+            for name in (*PRODUCT[2:], "gateway-2"):
+                await stand.wait_ready(name)
+            stores = await quiet(collector, crowd.cart_ids, history)
+            quiet_after = time.monotonic() - ended
+    operations = writes(history.records)
+    return Report(
+        plan,
+        {outcome: sum(1 for each in operations if each.outcome is outcome) for outcome in Outcome},
+        outages(history.records),
+        violations(history.records, stores),
+        quiet_after,
+    )
+
+
+async def quiet(
+    collector: Collector, cart_ids: list[str], history: History, seconds: float = QUIET_SECONDS
+) -> Stores:
+    """The stores once all that is in flight has landed; as they are after `seconds` if it never does."""
+    written = {operation.cart_id for operation in writes(history.records)} & set(cart_ids)
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            stores = await collector.collect(written)
+        except (StoreError, psycopg.Error, aiokafka.errors.KafkaError) as error:
+            if time.monotonic() > end:
+                raise
+            log.info("quiet.waiting", reason=repr(error))
+        else:
+            left = violations(history.records, stores, CONVERGING)
+            if not left or time.monotonic() > end:
+                return stores
+            log.debug("quiet.waiting", left=len(left))
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _until_enough(history: History, plan: Plan) -> None:
+    end = time.monotonic() + 5 * plan.seconds
+    while time.monotonic() < end:
+        done = sum(1 for each in writes(history.records) if each.outcome is Outcome.ACKNOWLEDGED)
+        if done >= plan.acknowledged:
+            return
+        await asyncio.sleep(1.0)

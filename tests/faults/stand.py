@@ -1,0 +1,172 @@
+"""The whole product on servers of its own, with two gateways and a breakable network before Kafka."""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from signal import SIGKILL
+from types import TracebackType
+from typing import Final, Self
+
+import redis.asyncio
+
+from cli.stack.component import Component
+from cli.stack.embedded import EmbeddedComponent, EmbeddedStack
+from cli.stack.ports import free_ports
+from cli.stack.settings import HOST, StackSettings, Urls
+from cli.stack.spec import Note, RestartPolicy, State
+from tests.faults.proxy import Proxy
+
+PRODUCT: Final = ("topics", "migrate", "gateway", "compaction", "sink-postgres", "sink-redis")
+READY_SECONDS: Final = 90.0
+_AOF: Final = "appendonlydir"
+_BASE: Final = "appendonly.aof.1.base.rdb"
+_POLL_SECONDS: Final = 0.05
+
+
+Prepare = Callable[[Note], Awaitable[None]]
+
+
+class StandBroken(Exception):
+    """A component did not come back: its log is in the stand's folder."""
+
+
+class Stand:
+    """Servers, product and second gateway, each component restarted by its supervisor when it dies.
+
+    Everybody reaches Kafka through `proxy`, for that is the address the broker advertises.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        broker, proxied, *others = free_ports(7)
+        gateway, controller, redis_port, postgres, second = others
+        served = StackSettings.load().with_ports(gateway, broker, controller, redis_port, postgres)
+        seen = served.model_copy(update={"kafka_port": proxied})
+        self.folder: Final = folder
+        self.proxy: Final = Proxy(proxied, broker)
+        self.urls: Final[Urls] = seen.urls
+        self.gateways: Final = (seen.urls.gateway, f"http://{HOST}:{second}")
+        self._proxied: Final = proxied
+        self._servers = EmbeddedStack(folder / "servers", served, policy=RestartPolicy.ALWAYS)
+        self._product = EmbeddedStack(folder / "product", seen, PRODUCT, RestartPolicy.ALWAYS)
+        self._second = EmbeddedStack(
+            folder / "second",
+            seen.model_copy(update={"gateway_port": second}),
+            ("gateway",),
+            RestartPolicy.ALWAYS,
+        )
+        self._cleanup = AsyncExitStack()
+        self._redis_folder: Final = folder / "servers" / "redis"
+        self._next_redis: Path | None = None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as starting:
+            await starting.enter_async_context(self.proxy)
+            await self._start(self._servers, starting)
+            await self._start(self._product, starting)
+            await self._start(self._second, starting)
+            self._cleanup = starting.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._cleanup.aclose()
+
+    def component(self, name: str) -> EmbeddedComponent:
+        """A component by name; `gateway-2` is the second gateway."""
+        if name == "gateway-2":
+            return self._second.component("gateway")
+        if name in PRODUCT:
+            return self._product.component(name)
+        return self._servers.component(name)
+
+    async def kill(self, name: str) -> None:
+        """Ends a component with SIGKILL, frozen or not; its supervisor starts it again."""
+        await asyncio.to_thread(self.component(name).kill, SIGKILL)
+
+    async def freeze(self, name: str) -> None:
+        """Stops a component's clock: connections stay open and nothing answers."""
+        await asyncio.to_thread(self.component(name).pause)
+
+    async def thaw(self, name: str) -> None:
+        """Lets a frozen component go on; one that is gone needs nothing."""
+        component = self.component(name)
+        if component.pid is not None:
+            await asyncio.to_thread(component.resume)
+
+    async def restart(self, name: str) -> None:
+        """Stops a component gently and starts it again."""
+        component = self.component(name)
+        await asyncio.to_thread(component.stop)
+        await asyncio.to_thread(component.start)
+
+    async def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
+        """Returns when a component does its work. Raises StandBroken if it does not within `seconds`."""
+        component = self.component(name)
+        try:
+            async with asyncio.timeout(seconds):
+                while component.pid is None or component.state is not State.READY:
+                    if component.state is State.FAILED:
+                        raise StandBroken(f"{name} has failed; see the logs in {self.folder}")
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise StandBroken(f"{name} is not ready after {seconds:g} s; logs in {self.folder}") from None
+
+    async def flush_redis(self) -> None:
+        """Deletes everything in Redis."""
+        async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
+            await client.flushall()
+
+    async def copy_of_redis(self, name: str) -> Path:
+        """What a replica would have that stops receiving now: a copy of the append-only file."""
+        copy = self.folder / "copies" / name
+        await asyncio.to_thread(shutil.copytree, self._redis_folder / _AOF, copy)
+        return copy
+
+    async def backup_of_redis(self, name: str) -> Path:
+        """An RDB file of now, as a backup job makes it, in a folder from which Redis can start."""
+        async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
+            await client.save()
+        copy = self.folder / "copies" / name
+        copy.mkdir(parents=True)
+        (self._redis_folder / "dump.rdb").rename(copy / _BASE)
+        (copy / "appendonly.aof.manifest").write_text(f"file {_BASE} seq 1 type b\n")
+        return copy
+
+    async def roll_back_redis(self, copy: Path) -> None:
+        """Kills Redis; what answers at its address next is the copy."""
+        self._next_redis = copy
+        await self.kill("redis")
+        await self.wait_ready("redis")
+
+    async def _start(self, stack: EmbeddedStack, starting: AsyncExitStack) -> None:
+        await asyncio.to_thread(stack.open)
+        starting.push_async_callback(asyncio.to_thread, stack.stop)
+        if stack is self._servers:
+            self._rig()
+        await asyncio.to_thread(stack.ensure, *_components(stack))
+
+    def _rig(self) -> None:
+        """Makes the broker advertise the proxy, and Redis start on what `roll_back_redis` has chosen."""
+        kafka, redis_server = (_components(self._servers)[name] for name in ("kafka", "redis"))
+        advertised = f"advertised.listeners=PLAINTEXT://{HOST}:{self._proxied}"
+        kafka.spec = replace(kafka.spec, argv=(*kafka.spec.argv, "--override", advertised))
+        prepare = redis_server.spec.prepare
+        assert prepare is not None
+        redis_server.spec = replace(redis_server.spec, prepare=partial(self._prepare_redis, prepare))
+
+    async def _prepare_redis(self, prepare: Prepare, note: Note) -> None:
+        await prepare(note)
+        if self._next_redis is not None:
+            shutil.rmtree(self._redis_folder / _AOF)
+            shutil.copytree(self._next_redis, self._redis_folder / _AOF)
+            self._next_redis = None
+
+
+def _components(stack: EmbeddedStack) -> dict[str, Component]:
+    # The stack does not show them, and is right: nobody but this suite rebuilds a running stack's parts.
+    return stack._supervisor.components  # noqa: SLF001

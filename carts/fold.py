@@ -1,4 +1,4 @@
-"""Fold a change into the state of its cart. Late, duplicate and reordered deliveries fold to the same state."""
+"""Fold a change into its cart. Late, duplicate and reordered deliveries fold to the same state."""
 
 from enum import StrEnum
 from typing import Final
@@ -100,11 +100,12 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
         ops.append(msgspec.structs.replace(first, v=change.v))
     elif len(ops) == len(state.ops):
         return Outcome(state, Verdict.KNOWN)
+    orders = _orders(state, change)
     folded = msgspec.structs.replace(
         state,
-        ops=overrule(ordered(ops)),
+        ops=overrule(ordered(ops)) if orders else ordered(ops),
         born=min(state.born, change.v) if state.born else change.v,
-        orders=_orders(state, change),
+        orders=orders,
     )
     return Outcome(trim(folded, timing), Verdict.CHANGED)
 
@@ -120,10 +121,13 @@ def _voids(state: State, change: Change) -> list[Operation]:
     """The voids of expiries that this write did not know of and that did not know of it."""
     if change.prev is None:
         return []
+    expiries = [op for op in state.ops if op.op_id.startswith(EXPIRY_PREFIX)]
+    if not expiries:
+        return []
     voided = {op.op_id[len(VOID_PREFIX) :] for op in state.ops if op.op_id.startswith(VOID_PREFIX)}
     voids = []
-    for op in state.ops:
-        if not op.op_id.startswith(EXPIRY_PREFIX) or op.op_id[len(EXPIRY_PREFIX) :] in voided:
+    for op in expiries:
+        if op.op_id[len(EXPIRY_PREFIX) :] in voided:
             continue
         (expiry,) = op.delta
         assert isinstance(expiry, Expire)

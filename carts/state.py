@@ -10,17 +10,22 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 
 from carts.content import EMPTY, Content, apply
+from carts.ids import SYSTEM_OP_PREFIX
 from carts.limits import TIMING, Timing
 from carts.operations import DUPLICATE, Operation, Subtract
 
 EXPIRY_PREFIX: Final = "!x:"
 VOID_PREFIX: Final = "!y:"
 _DIGEST_MODULUS: Final = 2**48
+_POSITION: Final = attrgetter("v", "op_id")
+_CLIENT_IDS: Final = chr(ord(SYSTEM_OP_PREFIX) + 1)
+"""No id of a client's operation sorts below it, every id that the fold makes does."""
 
 
 class Status(StrEnum):
@@ -106,6 +111,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def expired(self) -> bool:
         """Whether the last effective entry is an expiry."""
+        if not self.ops or _is_plain(self.ops[-1]):
+            return False
         counted = effective(self.ops)
         return bool(counted) and counted[-1].op_id.startswith(EXPIRY_PREFIX)
 
@@ -129,17 +136,20 @@ def entry_digest(v: int, op_id: str) -> int:
     return int(hashlib.sha1(f"{v}:{op_id}".encode(), usedforsecurity=False).hexdigest()[:12], 16)
 
 
+def _is_plain(op: Operation) -> bool:
+    return op.op_id >= _CLIENT_IDS and op.delta != DUPLICATE
+
+
 def ordered(ops: Iterable[Operation]) -> tuple[Operation, ...]:
     """Entries by (v, op_id)."""
-    return tuple(sorted(ops, key=lambda op: (op.v, op.op_id)))
+    return tuple(sorted(ops, key=_POSITION))
 
 
 def effective(ops: Sequence[Operation]) -> list[Operation]:
     """The entries that count, of ordered `ops`: per op_id its newest birth; no duplicates, no voided expiry."""
-    newest: dict[str, int] = {}
-    for op in ops:
-        if op.delta != DUPLICATE:
-            newest[op.op_id] = op.v
+    newest = {op.op_id: op.v for op in ops if op.delta != DUPLICATE}
+    if len(newest) == len(ops) and min(newest, default=_CLIENT_IDS) >= _CLIENT_IDS:
+        return list(ops)  # almost always, and several times an event
     return [
         op
         for op in ops
@@ -152,9 +162,9 @@ def effective(ops: Sequence[Operation]) -> list[Operation]:
     ]
 
 
-def newest_write(ops: Iterable[Operation]) -> int:
-    """The highest v that is not an expiry's or its void's, 0 without one: what the age of entries is measured from."""
-    return max((op.v for op in ops if not op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))), default=0)
+def newest_write(ops: Sequence[Operation]) -> int:
+    """Of ordered `ops`, the highest v that is not an expiry's or its void's, 0 without one: ages count from it."""
+    return next((op.v for op in reversed(ops) if not op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))), 0)
 
 
 def overrule(ops: Sequence[Operation]) -> tuple[Operation, ...]:
@@ -178,7 +188,7 @@ def trim(state: State, timing: Timing = TIMING) -> State:
     newest = newest_write(state.ops)
     cut = newest - 2 * timing.window_us
     floor = max(state.floor, cut - 1)
-    old = sum(1 for op in state.ops if op.v < cut)
+    old = next((position for position, op in enumerate(state.ops) if op.v >= cut), len(state.ops))
     if not newest or (old == 0 and floor == state.floor):
         return state
     counted = [op for op in effective(state.ops) if op.v < cut] if old else []

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
@@ -14,7 +14,7 @@ from store.errors import NotPrimary, StoreError, UnknownOutcome, error_of
 
 
 class Batch(msgspec.Struct):
-    """What one tick sends: packed commands, who waits for each reply (none: nobody), until when (loop time)."""
+    """What one tick sends: packed commands, who waits for each reply (none: nobody), until when in loop time."""
 
     packed: list[bytes]
     futures: list[asyncio.Future[Any] | None]
@@ -71,7 +71,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 class Connection(asyncio.Protocol):
     """One connection. Replies come in the order of the commands, so a queue of futures is all it takes.
 
-    `lost` is called once, when the connection is of no more use; whoever still waited then has got UnknownOutcome.
+    `lost` is called once, when the connection is of no more use; whoever still waited has got an error then.
     """
 
     def __init__(self, lost: Callable[["Connection", StoreError], None]) -> None:
@@ -90,8 +90,8 @@ class Connection(asyncio.Protocol):
         return len(self._waiting)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        """The transport is up (asyncio.Protocol)."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def send(self, batch: Batch) -> None:
         """Send a batch; its futures get the replies, or UnknownOutcome after its deadline."""
@@ -106,6 +106,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"".join(batch.packed))
 
     def data_received(self, data: bytes) -> None:
+        """Hand the replies to those who wait (asyncio.Protocol)."""
         waiting = self._waiting
         due = len(waiting)
         demoted: NotPrimary | None = None
@@ -133,6 +134,7 @@ class Connection(asyncio.Protocol):
             yield reply
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone (asyncio.Protocol)."""
         self._end(
             UnknownOutcome(
                 f"the connection to Redis broke ({error or 'closed by the server'}): unknown outcome"

@@ -1,11 +1,11 @@
-"""Where everything of a partition and of a cart stands in Redis.
+r"""Where everything of a partition and of a cart stands in Redis.
 
-All keys of a partition share one hash tag, so that one script can touch a cart, the partition's outbox and its marker
-atomically, in Redis Cluster too. The tag's slot is the middle of the partition's share of the 16,384 slots: any number
-of nodes up to half the partitions gets them evenly.
+All keys of a partition share one hash tag, so that one script can touch a cart, the partition's outbox and its
+marker atomically, in Redis Cluster too. The tag's slot is the middle of the partition's share of the 16,384 slots:
+any number of nodes up to half the partitions gets them evenly.
 
     {t}:cart:<id>    hash: `m` the head, `metadata` and `x` if any, one `l:<line_id>` per line (store.packing)
-    {t}:ops:<id>     hash: op_id -> the window's entry; a further birth of an operation under `op_id\\n<v>`
+    {t}:ops:<id>     hash: op_id -> the window's entry; a further birth of an operation under `op_id\n<v>`
     {t}:win:<id>     zset: the fields of ops by v
     {t}:outbox       stream: changes not yet known to be in Kafka; fields op, cart, e
     {t}:outbox-bytes counter: bytes of those changes
@@ -34,7 +34,7 @@ def slot_of(tag: str) -> int:
 
 @lru_cache
 def tags(partitions: int) -> tuple[str, ...]:
-    """One tag per partition, its slot the middle of the partition's share: the first numbers whose slots fit."""
+    """One tag per partition, its slot the middle of the partition's share: the first numbers that fit."""
     wanted = {(2 * p + 1) * SLOTS // (2 * partitions): p for p in range(partitions)}
     if len(wanted) < partitions:
         raise ValueError(

@@ -2,8 +2,8 @@
 
 The head, field `m`, is one string so that a script reads and writes it at once:
 `v n digest floor born lines tracked bytes subtotal clr entries window_bytes oldest status currency`
-with the digest in decimal, `lines` shown, `tracked` lines in all, `bytes` of lines and metadata, `entries` and
-`window_bytes` of the window and the v of its oldest entry, `-` for no currency.
+with the digest in decimal, `lines` shown, `tracked` lines in all, `bytes` of lines and metadata, `entries`,
+`window_bytes` and `oldest` v of the window, `-` for no currency.
 """
 
 from typing import Final, NamedTuple
@@ -51,7 +51,7 @@ _EXTRAS: Final = msgspec.json.Decoder(State)
 
 
 def pack_line(line: Line) -> bytes:
-    """`<quantity> <dv> <av> <unit_price> <item JSON>\\n<metadata JSON>`."""
+    r"""`<quantity> <dv> <av> <unit_price> <item JSON>\n<metadata JSON>`."""
     item = _JSON.encode(Item(line.product_id, line.options))
     numbers = b"%d %d %d %d " % (line.quantity, line.dv, line.av, line.unit_price)
     return numbers + item + b"\n" + _JSON.encode(line.metadata)
@@ -77,11 +77,12 @@ def unpack_head(packed: bytes) -> Head:
     """The head out of field `m`."""
     parts = packed.decode().split(" ")
     status, currency = parts[-2:]
-    return Head(*map(int, parts[:-2]), Status(status), None if currency == "-" else currency)  # type: ignore[arg-type]
+    numbers = [int(part) for part in parts[:-2]]
+    return Head._make((*numbers, Status(status), None if currency == "-" else currency))
 
 
 def unpack_extras(packed: bytes | None) -> State:
-    """What few carts have, out of field `x`: a state with start, orders, claim, finishes and merged_into only."""
+    """What few carts have, out of field `x`: a state with its start, orders, claim, finishes, merged_into."""
     return _EXTRAS.decode(packed) if packed else NO_EXTRAS
 
 
@@ -125,8 +126,8 @@ def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
 def pack_copy(cart_id: str, state: State) -> bytes:
     """A state as the put scripts take it, MessagePack.
 
-    [cart id, version tag, floor, fields and values of the cart's hash, scores and members of the window, fields and
-    values of ops, order ids, whether it is expired]
+    [cart id, version tag, floor, fields and values of the cart's hash, scores and members of the window, fields
+    and values of ops, order ids, whether it is expired]
     """
     content = state.content()
     window, entries, window_bytes = _pack_window(state.ops)
@@ -181,9 +182,9 @@ def _pack_extras(state: State) -> bytes:
 
 
 def _pack_window(ops: tuple[Operation, ...]) -> tuple[list[str], list[bytes | str], int]:
-    """Scores and members, fields and entries, bytes of the entries.
+    r"""Scores and members, fields and entries, bytes of the entries.
 
-    The newest birth that counts stands under its op_id, where a retry looks for it; others under `op_id\\n<v>`.
+    The newest birth that counts stands under its op_id, where a retry looks for it; others under `op_id\n<v>`.
     """
     newest: dict[str, int] = {}
     for op in ops:

@@ -50,7 +50,7 @@ class RedisSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this environment. Raises SettingsError naming the wrong variable and a right value."""
+        """The settings of this environment. Raises SettingsError naming the variable and a right value."""
         try:
             return cls()
         except ValidationError as error:

@@ -88,7 +88,7 @@ class StoredCart:
     def json(self) -> bytes:
         """Exactly `msgspec.json.encode(self.view())`, without making the Structs.
 
-        Line ids, product ids and currencies need no escaping by their grammar; items and metadata are JSON already.
+        By their grammar line ids, product ids and currencies need no escaping; items and metadata are JSON.
         """
         fields = self._fields
         v, n, digest, _, born, _, _, _, subtotal, _, _, _, _, status, currency = fields[HEAD_FIELD].split(

@@ -1,4 +1,4 @@
-"""The Lua scripts, one verb each, and how they are read: a line `--@include name` stands for `lib/name.lua`."""
+"""The Lua scripts, one verb each. A line `--@include name` in them stands for `lib/name.lua`."""
 
 import hashlib
 import re

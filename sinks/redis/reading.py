@@ -123,7 +123,7 @@ class Readers:
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[StretchReader]:
-        """A connected reader. The last one back disconnects all, for they hold buffers; a failed one goes at once."""
+        """A connected reader. The last one back disconnects all, for they hold buffers; a failed one goes."""
         self._lent += 1
         reader = self._idle.pop() if self._idle else None
         try:

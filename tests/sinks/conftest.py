@@ -1,0 +1,60 @@
+"""Fixtures of the sinks: topics as the product makes them, and somebody who writes into them."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from aiokafka import AIOKafkaProducer
+from psycopg import sql
+
+from cli.stack.settings import POSTGRES
+from sinks.postgres.migrate import migrate
+from tests.conftest import Servers
+from tests.sinks.making import Topics
+from tests.sinks.running import SinkProcess
+from topics.apply import apply
+from topics.registry import PARTITIONS
+from topics.settings import KafkaSettings
+
+
+@pytest.fixture
+async def kafka(kafka_bootstrap: str) -> KafkaSettings:
+    """A broker with the product's topics. They keep what other tests wrote: use carts of your own."""
+    settings = KafkaSettings(kafka_bootstrap=kafka_bootstrap)
+    await apply(settings, partitions=PARTITIONS, allow_single=True)
+    return settings
+
+
+@pytest.fixture
+async def topics(kafka: KafkaSettings) -> AsyncIterator[Topics]:
+    """Writes records into the topics."""
+    async with AIOKafkaProducer(**kafka.client_options(), acks="all") as producer:
+        yield Topics(producer)
+
+
+@pytest.fixture
+def database(servers: Servers) -> Iterator[str]:
+    """A database of the test's own with this version's schema. Holds no connection: Postgres may be killed."""
+    server = servers.url(POSTGRES)
+    name = f"sinks_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = f"{server.rsplit('/', 1)[0]}/{name}"
+    migrate(url)
+    yield url
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+async def sink(kafka: KafkaSettings, database: str, tmp_path: Path) -> AsyncIterator[SinkProcess]:
+    """The process of the Postgres sink, not started yet; killed at the end."""
+    process = SinkProcess(
+        "postgres",
+        {"CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap, "CARTSTREAM_POSTGRES_URL": database},
+        tmp_path,
+    )
+    yield process
+    process.kill()

@@ -1,0 +1,95 @@
+"""The sinks' own processes, to be started, killed and looked at."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+WITHIN_SECONDS = 90.0
+
+T = TypeVar("T")
+
+
+class SinkProcess:
+    """`cartstream sinks <name>` with the environment given."""
+
+    def __init__(self, name: str, environment: dict[str, str], folder: Path) -> None:
+        self.name = name
+        self._ready = folder / f"{name}.ready"
+        self.log = folder / f"{name}.log"
+        self._environment = {
+            **os.environ,
+            "CARTSTREAM_READY_FILE": str(self._ready),
+            "CARTSTREAM_DATADIR": str(folder / "faust"),
+            # The next process takes over from a killed one at once.
+            "CARTSTREAM_GROUP_INSTANCE_ID": f"{name}-0",
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it; returns when it says that it is ready."""
+        self._ready.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            self._process = await asyncio.to_thread(
+                subprocess.Popen,
+                [sys.executable, "-c", f"from sinks.main import run; run({self.name!r})"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        await until(self._is_ready, f"{self.name} ready")
+
+    def kill(self) -> None:
+        """Kill -9, and wait for the end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self._process.wait, WITHIN_SECONDS)
+
+    async def _is_ready(self) -> bool:
+        assert self._process is not None
+        if (code := self._process.poll()) is not None:
+            raise AssertionError(f"{self.name} ended with {code}:\n{self.log.read_text()[-4000:]}")
+        return self._ready.exists()
+
+
+@contextmanager
+def frozen(pid: int | None) -> Iterator[None]:
+    """A server that stands still, with all its processes: Postgres gives each of its own a group of its own."""
+    assert pid is not None
+    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+async def until(
+    condition: Callable[[], Awaitable[T]], what: str, within_s: float = WITHIN_SECONDS, every_s: float = 0.05
+) -> T:
+    """What the condition returns once that is true. AssertionError if it does not become so."""
+    deadline = time.monotonic() + within_s
+    while not (result := await condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {within_s} s")
+        await asyncio.sleep(every_s)
+    return result

@@ -1,0 +1,73 @@
+"""The schema is brought up by whoever comes first, and once."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from sinks.errors import MigrationFailed
+from sinks.postgres import migrate as module
+from sinks.postgres.batch import newest
+from sinks.postgres.migrate import Migration, migrate, migrations
+from sinks.postgres.table import CartsTable
+from tests.sinks.making import grow, new_cart_id
+from tests.sinks.test_batch import row
+
+
+def test_migrating_again_does_nothing(postgres_url: str) -> None:
+    told: list[int] = []
+    assert migrate(postgres_url, lambda migration: told.append(migration.version)) == migrations()
+    assert told == [migration.version for migration in migrations()]
+    assert migrate(postgres_url) == []
+
+
+def test_of_many_at_once_one_migrates(postgres_url: str) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(lambda _: migrate(postgres_url), range(6)))
+    assert sorted(map(len, done)) == [0, 0, 0, 0, 0, len(migrations())]
+
+
+def test_a_migration_changed_after_it_was_applied_is_refused(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(postgres_url)
+    first = migrations()[0]
+    monkeypatch.setattr(module, "migrations", lambda: [Migration(first.version, first.name, "SELECT 1")])
+    with pytest.raises(MigrationFailed, match="has been changed"):
+        migrate(postgres_url)
+
+
+def test_a_migration_that_fails_leaves_nothing(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Migration(9999, "broken", "CREATE TABLE half (id int); SELECT 1 / 0")
+    monkeypatch.setattr(module, "migrations", lambda: [broken])
+    with pytest.raises(MigrationFailed, match="SQLSTATE 22012"):
+        migrate(postgres_url)
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT to_regclass('half')").fetchone() == (None,)
+        assert connection.execute("SELECT count(*) FROM schema_migrations").fetchone() == (0,)
+
+
+def test_an_older_release_goes_on_with_a_newer_schema(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(postgres_url)
+    monkeypatch.setattr(module, "migrations", list)
+    assert migrate(postgres_url) == []
+
+
+def test_a_database_that_does_not_answer_is_named_with_what_to_do() -> None:
+    with pytest.raises(MigrationFailed, match="CARTSTREAM_POSTGRES_URL"):
+        migrate("postgresql://cartstream@127.0.0.1:1/cartstream")
+
+
+async def test_the_view_shows_a_row_a_line(database: str) -> None:
+    cart_id = new_cart_id()
+    async with CartsTable(database) as table:
+        await table.write(newest([row(cart_id, grow(cart_id, 2))]))
+    with psycopg.connect(database) as connection:
+        lines = connection.execute(
+            "SELECT line_id, quantity, amount, currency, options, metadata ->> 'title' FROM cart_lines"
+            " WHERE cart_id = %s ORDER BY line_id",
+            [cart_id],
+        ).fetchall()
+    assert lines == [(f"product-{number}", 2, 3998, "EUR", {"size": "M"}, "Ümläut & co") for number in (1, 2)]

@@ -1,0 +1,122 @@
+"""Writing batches into a real Postgres."""
+
+import random
+
+import psycopg
+import pytest
+
+from carts.state import State
+from cli.stack.embedded import EmbeddedStack
+from cli.stack.settings import POSTGRES
+from sinks.errors import SchemaOutdated
+from sinks.postgres import table as module
+from sinks.postgres.batch import Batch, Deletion, newest
+from sinks.postgres.table import CartsTable, is_bad_data
+from tests.sinks.making import expire, grow, new_cart_id
+from tests.sinks.running import frozen
+from tests.sinks.test_batch import row
+
+
+def stored(url: str) -> dict[str, tuple[int, int]]:
+    with psycopg.connect(url) as connection:
+        return {cart_id: (v, n) for cart_id, v, n in connection.execute("SELECT cart_id, v, n FROM carts")}
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_the_newest_version_stays_under_duplicates_and_any_order(database: str, seed: int) -> None:
+    chance = random.Random(seed)
+    carts = [new_cart_id() for _ in range(10)]
+    history = [row(cart_id, grow(cart_id, n)) for cart_id in carts for n in range(1, 6)]
+    deliveries = [*history, *chance.choices(history, k=30)]
+    chance.shuffle(deliveries)
+    async with CartsTable(database) as table:
+        while deliveries:
+            some = [deliveries.pop() for _ in range(min(len(deliveries), chance.randint(1, 12)))]
+            await table.write(newest(some))
+    assert stored(database) == {cart_id: (grow(cart_id, 5).v, 5) for cart_id in carts}
+
+
+async def test_writing_a_batch_again_changes_nothing(database: str) -> None:
+    batch = newest(row(cart_id, grow(cart_id, 2)) for cart_id in [new_cart_id() for _ in range(10)])
+    async with CartsTable(database) as table:
+        assert await table.write(batch) == 10
+        assert await table.write(batch) == 0
+        assert await table.write(Batch([], [])) == 0
+
+
+async def test_an_expired_cart_is_an_update(database: str) -> None:
+    cart_id = new_cart_id()
+    state = grow(cart_id, 2)
+    async with CartsTable(database) as table:
+        await table.write(newest([row(cart_id, state)]))
+        await table.write(newest([row(cart_id, expire(cart_id, state))]))
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT status, lines FROM carts").fetchall() == [("expired", [])]
+
+
+async def test_a_deletion_takes_what_it_has_seen_and_leaves_what_has_gone_on(database: str) -> None:
+    seen, gone_on = new_cart_id(), new_cart_id()
+    version = grow(seen, 2).version
+    async with CartsTable(database) as table:
+        await table.write(newest([row(seen, grow(seen, 2)), row(gone_on, grow(gone_on, 3))]))
+        await table.write(Batch([], [Deletion(name, version.v, version.n) for name in (seen, gone_on)]))
+        assert stored(database).keys() == {gone_on}
+        await table.write(
+            Batch([row(seen, grow(seen, 4))], [Deletion(gone_on, grow(gone_on, 3).v, 3)]),
+        )
+    assert stored(database).keys() == {seen}
+
+
+async def test_a_nul_is_bad_data_and_nothing_of_its_batch_is_written(database: str) -> None:
+    good, bad = new_cart_id(), new_cart_id()
+    nul = State(base=grow(bad, 1).content(), floor=grow(bad, 1).v)
+    poisoned = row(bad, nul)
+    poisoned = type(poisoned)(**{**_fields(poisoned), "metadata": '{"note":"\\u0000"}'})
+    async with CartsTable(database) as table:
+        with pytest.raises(psycopg.Error) as caught:
+            await table.write(Batch([row(good, grow(good, 1)), poisoned], []))
+        assert is_bad_data(caught.value)
+        assert stored(database) == {}
+        await table.write(Batch([row(good, grow(good, 1))], []))
+    assert stored(database).keys() == {good}
+
+
+async def test_a_database_without_the_table_says_what_to_do(postgres_url: str) -> None:
+    async with CartsTable(postgres_url) as table:
+        with pytest.raises(SchemaOutdated, match="cartstream migrate") as caught:
+            await table.write(newest([row("user:1", grow("user:1", 1))]))
+    assert not is_bad_data(caught.value)
+
+
+async def test_a_connection_cut_by_the_server_is_renewed(database: str) -> None:
+    cart_id = new_cart_id()
+    async with CartsTable(database) as table:
+        await table.write(newest([row(cart_id, grow(cart_id, 1))]))
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cartstream-sink'"
+                " AND datname = current_database()"
+            )
+        with pytest.raises(psycopg.OperationalError) as caught:
+            await table.write(newest([row(cart_id, grow(cart_id, 2))]))
+        assert not is_bad_data(caught.value)
+        await table.write(newest([row(cart_id, grow(cart_id, 2))]))
+    assert stored(database) == {cart_id: (grow(cart_id, 2).v, 2)}
+
+
+async def test_a_frozen_postgres_is_noticed(
+    database: str, stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WRITE_SECONDS", 1)
+    cart_id = new_cart_id()
+    batch = newest([row(cart_id, grow(cart_id, 1))])
+    async with CartsTable(database) as table:
+        await table.write(batch)
+        with frozen(stack.component(POSTGRES).pid), pytest.raises(TimeoutError):
+            await table.write(newest([row(cart_id, grow(cart_id, 2))]))
+        await table.write(newest([row(cart_id, grow(cart_id, 2))]))
+    assert stored(database) == {cart_id: (grow(cart_id, 2).v, 2)}
+
+
+def _fields(struct: object) -> dict[str, object]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}  # type: ignore[attr-defined]

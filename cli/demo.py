@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import tempfile
 import time
 import urllib.error
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 import psycopg
@@ -23,7 +25,6 @@ from cli.stack.spec import RestartPolicy
 from cli.stack.table import COMPONENTS
 
 CART = "user:ada"
-KEY = "0190b1f2-7d5a-7cc0-8f1e-3d2a9c4b5e6f"
 WAIT_SECONDS = 60.0
 
 
@@ -61,13 +62,26 @@ class Story:
             self._urls.gateway + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}},
+            headers={
+                "Content-Type": "application/json",
+                **{k.replace("_", "-"): v for k, v in headers.items()},
+            },
         )
         try:
             with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
-                return response.status, {k.lower(): v for k, v in response.headers.items()}, json.load(response)
+                return (
+                    response.status,
+                    {k.lower(): v for k, v in response.headers.items()},
+                    json.load(response),
+                )
         except urllib.error.HTTPError as refusal:
             return refusal.code, {k.lower(): v for k, v in refusal.headers.items()}, json.load(refusal)
+
+
+def uuid7() -> str:
+    """A UUIDv7 (RFC 9562) of now: what an Idempotency-Key should be, since it tells when the first attempt was."""
+    stamped = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    return str(UUID(int=stamped & ~(0xF << 76) & ~(0x3 << 62) | 7 << 76 | 2 << 62))
 
 
 def expect(truth: bool, otherwise: str) -> None:  # noqa: FBT001 - a claim, not a switch
@@ -129,9 +143,10 @@ def newest_record(bootstrap: str, topic: str, partition: int, key: bytes) -> Con
 
 def tell(story: Story, urls: Urls) -> None:
     """The story: add, find it in four places, wipe Redis, find it again, retry."""
+    key = uuid7()
     add = {"product_id": "espresso-cup", "quantity": 2, "unit_price": 1450, "currency": "EUR"}
     with story.step("A shopper adds two cups over HTTP"):
-        status, headers, cart = story.request("POST", f"/v1/carts/{CART}/items", add, Idempotency_Key=KEY)
+        status, headers, cart = story.request("POST", f"/v1/carts/{CART}/items", add, Idempotency_Key=key)
         expect(status in {200, 201}, f"the add answered {status}: {cart}")
         etag = headers["etag"]
         story.show("answer", f"{status} ETag {etag}, Preference-Applied {headers.get('preference-applied')}")
@@ -161,9 +176,12 @@ def tell(story: Story, urls: Urls) -> None:
         expect(again["lines"] == cart["lines"], f"the lines came back as {again['lines']}")
         story.show("cart", f"same version {headers['etag']}, same lines")
     with story.step("A retry with the same Idempotency-Key applies nothing twice, also after the loss"):
-        status, headers, once = story.request("POST", f"/v1/carts/{CART}/items", add, Idempotency_Key=KEY)
+        status, headers, once = story.request("POST", f"/v1/carts/{CART}/items", add, Idempotency_Key=key)
         expect(status in {200, 201}, f"the retry answered {status}: {once}")
-        expect(headers["etag"] == etag and once["lines"][0]["quantity"] == 2, f"the retry changed the cart: {once}")  # noqa: PLR2004
+        expect(
+            headers["etag"] == etag and once["lines"][0]["quantity"] == 2,
+            f"the retry changed the cart: {once}",
+        )  # noqa: PLR2004
         story.show("cart", f"still {once['lines'][0]['quantity']} cups, version {headers['etag']}")
 
 

@@ -1,0 +1,39 @@
+"""`python -m benchmarks [NAME…]`: run the measurements and print their tables; figures go to results.json, too."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from benchmarks import compaction, gateway, monolith, restore
+
+Benchmark = Callable[[Path, Console], dict[str, Any]]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "gateway": gateway.run,
+    "monolith": monolith.run,
+    "compaction": compaction.run,
+    "restore": restore.run,
+}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.option("--results", type=click.Path(path_type=Path), default=Path("benchmarks/results.json"))
+def main(names: tuple[str, ...], results: Path) -> None:
+    """Measure the named things, or all of them, on servers of their own."""
+    console = Console()
+    figures: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
+    for name in names or BENCHMARKS:
+        with tempfile.TemporaryDirectory(prefix=f"cartstream-bench-{name}-") as folder:
+            figures[name] = BENCHMARKS[name](Path(folder), console)
+        results.write_text(json.dumps(figures, indent=2) + "\n")
+    console.print(f"figures written to {results}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""One run of wrk with one of our scripts, and what it measured."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+_HERE = Path(__file__).parent
+
+
+class MissingLoadGenerator(Exception):
+    """wrk is not installed: `apt-get install wrk`, then run the benchmark again."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What one run measured: latencies in milliseconds, errors counted, never hidden."""
+
+    requests: int
+    seconds: float
+    non_2xx: int
+    socket_errors: int
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def rate(self) -> float:
+        """Requests per second that were answered with 2xx."""
+        return (self.requests - self.non_2xx) / self.seconds
+
+
+def run_wrk(script: str, url: str, *, connections: int, seconds: float, carts: int) -> Load:
+    """Run `script` (add.lua or get.lua) against `url` over `carts` carts, with one thread."""
+    if shutil.which("wrk") is None:
+        raise MissingLoadGenerator(MissingLoadGenerator.__doc__)
+    finished = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(_HERE / script), url],
+        env={**os.environ, "BENCH_CARTS": str(carts)},
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+        check=True,
+    )
+    line = next(line for line in finished.stdout.splitlines() if line.startswith("BENCH "))
+    return msgspec.json.decode(line.removeprefix("BENCH "), type=Load)

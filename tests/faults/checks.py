@@ -26,6 +26,7 @@ from tests.faults.history import (
     Add,
     Began,
     Clear,
+    Forgets,
     Note,
     Outcome,
     Record,
@@ -36,6 +37,7 @@ from tests.faults.history import (
 )
 from tests.faults.stores import Copy, Stores, Violation, about, copy_of
 from tests.faults.versions import (
+    a_wipe_takes_back_nothing_durable,
     conditions_held,
     reads_never_go_back,
     receipts_are_readable,
@@ -228,6 +230,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     receipts_are_readable,
     conditions_held,
     reads_never_go_back,
+    a_wipe_takes_back_nothing_durable,
     folding_the_topic_gives_the_carts,
     carts_end_with_the_highest,
     stores_are_equal,
@@ -251,7 +254,7 @@ def violations(
 
 def _promised(history: Sequence[Record]) -> frozenset[Outcome]:
     """The outcomes that oblige: what only Redis has acknowledged may go where Redis loses what it had."""
-    if any(isinstance(record, Began) and record.rolls_back for record in history):
+    if any(isinstance(record, Began) and record.forgets is not Forgets.NOTHING for record in history):
         return frozenset({Outcome.ACKNOWLEDGED})
     return frozenset({Outcome.ACKNOWLEDGED, Outcome.WEAK})
 

@@ -30,6 +30,7 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=8.0)
 """Longer than the gateway's own deadline: who waits longer has a frozen gateway before him."""
 REFUSALS: Final = frozenset({"restoring", "outbox-full"})
 """The 503s that are decided before anything is changed."""
+NOT_CONNECTED: Final = "not connected"
 RETRY_SECONDS: Final = 60.0
 """How long a client tries again with the same key; within the product's horizon of ten minutes."""
 CURRENCY: Final = "EUR"
@@ -37,7 +38,7 @@ CURRENCY: Final = "EUR"
 
 @dataclass(frozen=True)
 class Load:
-    """How much is asked: clients at once, carts between them, a client's mean pause between two operations."""
+    """How much is asked: clients at once, carts between them, a client's mean pause."""
 
     clients: int = 16
     carts: int = 48
@@ -141,6 +142,41 @@ def _slug(reply: Reply) -> str:
         return f"status {reply.status}"
 
 
+class Caller:
+    """Sends attempts to gateways, and writes what was sent and what came of it into the history."""
+
+    def __init__(self, session: aiohttp.ClientSession, gateways: Sequence[str], history: History) -> None:
+        self.gateways: Final = gateways
+        self.history: Final = history
+        self._session = session
+
+    async def attempt(
+        self, cart: Cart, request: Request, invoke: Invoke, gateway: int
+    ) -> Ok | Fail | Unknown:
+        """One attempt; `cart` is then as the reply shows it."""
+        self.history.write(msgspec.structs.replace(invoke, at=now_us(), gateway=gateway))
+        result = await self._send(cart, request, invoke, self.gateways[gateway])
+        self.history.write(result)
+        return result
+
+    async def _send(self, cart: Cart, request: Request, invoke: Invoke, base: str) -> Ok | Fail | Unknown:
+        try:
+            async with self._session.request(
+                request.method, base + request.path, json=request.body, headers=request.headers
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                reply = Reply(response.status, headers, await response.read())
+        except aiohttp.ClientConnectorError:
+            return Fail(at=now_us(), op=invoke.op, attempt=invoke.attempt, reason=NOT_CONNECTED)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return Unknown(at=now_us(), op=invoke.op, attempt=invoke.attempt, reason=type(error).__name__)
+        result = verdict(reply, invoke.op, invoke.attempt)
+        if isinstance(result, Ok) and not result.stale:
+            cart.tag = result.version
+            cart.lines = [line["line_id"] for line in msgspec.json.decode(reply.body)["lines"]]
+        return result
+
+
 class Crowd:
     """All clients of a run."""
 
@@ -163,8 +199,8 @@ class Crowd:
             asyncio.TaskGroup() as group,
         ):
             for number in range(self._load.clients):
-                client = Client(number, self._seed, session, self._gateways, self._history)
-                group.create_task(self._work(client))
+                caller = Caller(session, self._gateways, self._history)
+                group.create_task(self._work(Client(number, self._seed, caller)))
 
     def stop(self) -> None:
         """No more operations."""
@@ -182,19 +218,10 @@ class Crowd:
 class Client:
     """One client: a stream of operations, one after the other, decided by its seed and what it sees."""
 
-    def __init__(
-        self,
-        number: int,
-        seed: int,
-        session: aiohttp.ClientSession,
-        gateways: Sequence[str],
-        history: History,
-    ) -> None:
+    def __init__(self, number: int, seed: int, caller: Caller) -> None:
         self.randomness: Final = random.Random(f"client {seed}-{number}")
         self._number = number
-        self._session = session
-        self._gateways = gateways
-        self._history = history
+        self._caller = caller
         self._shopper = Shopper(number, self.randomness)
 
     async def operate(self, cart: Cart, later: asyncio.TaskGroup) -> None:
@@ -210,7 +237,7 @@ class Client:
         if chance < 0.04:
             await asyncio.gather(
                 self._attempt(cart, request, invoke),
-                self._attempt(cart, request, _again(invoke)),
+                self._attempt(cart, request, again(invoke)),
             )
         else:
             last = await self._until_sure(cart, request, invoke)
@@ -226,7 +253,7 @@ class Client:
     ) -> Invoke:
         return Invoke(
             at=0,
-            op=self._history.next_op(),
+            op=self._caller.history.next_op(),
             attempt=1,
             client=self._number,
             cart_id=cart.cart_id,
@@ -252,42 +279,23 @@ class Client:
         pause = 0.1
         while True:
             result = await self._attempt(cart, request, invoke)
-            refused = isinstance(result, Fail) and result.reason not in {*REFUSALS, "refused connection"}
+            refused = isinstance(result, Fail) and result.reason not in {*REFUSALS, NOT_CONNECTED}
             if isinstance(result, Ok) or refused or time.monotonic() > end:
                 return invoke
             await asyncio.sleep(pause)
             pause = min(2 * pause, 1.0)
-            invoke = _again(invoke)
+            invoke = again(invoke)
 
     async def _duplicate(self, cart: Cart, request: Request, last: Invoke) -> None:
         """The same request once more, at once or after what may have broken meanwhile."""
         await asyncio.sleep(self.randomness.choice((0.0, 0.3, 5.0)))
-        await self._attempt(cart, request, _again(last))
+        await self._attempt(cart, request, again(last))
 
     async def _attempt(self, cart: Cart, request: Request, invoke: Invoke) -> Ok | Fail | Unknown:
-        gateway = self.randomness.randrange(len(self._gateways))
-        self._history.write(msgspec.structs.replace(invoke, at=now_us(), gateway=gateway))
-        result = await self._send(cart, request, invoke, self._gateways[gateway])
-        self._history.write(result)
-        return result
-
-    async def _send(self, cart: Cart, request: Request, invoke: Invoke, base: str) -> Ok | Fail | Unknown:
-        try:
-            async with self._session.request(
-                request.method, base + request.path, json=request.body, headers=request.headers
-            ) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                reply = Reply(response.status, headers, await response.read())
-        except aiohttp.ClientConnectorError:
-            return Fail(at=now_us(), op=invoke.op, attempt=invoke.attempt, reason="refused connection")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Unknown(at=now_us(), op=invoke.op, attempt=invoke.attempt, reason=type(error).__name__)
-        result = verdict(reply, invoke.op, invoke.attempt)
-        if isinstance(result, Ok) and not result.stale:
-            cart.tag = result.version
-            cart.lines = [line["line_id"] for line in msgspec.json.decode(reply.body)["lines"]]
-        return result
+        gateway = self.randomness.randrange(len(self._caller.gateways))
+        return await self._caller.attempt(cart, request, invoke, gateway)
 
 
-def _again(invoke: Invoke) -> Invoke:
+def again(invoke: Invoke) -> Invoke:
+    """The next attempt at the same operation."""
     return msgspec.structs.replace(invoke, attempt=invoke.attempt + 1)

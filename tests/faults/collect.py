@@ -1,5 +1,6 @@
 """Reads what the stores contain: topics, Redis, Postgres, outboxes, dead letters."""
 
+import logging
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
@@ -16,12 +17,15 @@ from topics.codec import decode_change, decode_state
 from topics.records import PURGE_FLOOR_PREFIX
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, PARTITIONS
 
+# The consumer stands through every fault, and would say so with every attempt.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
 _BATCH: Final = 5000
 _ROWS: Final = "SELECT cart_id, v, n, digest, lines, metadata FROM carts WHERE cart_id = ANY(%s)"
 
 
 class Collector:
-    """Accumulates the topics from where they ended when it was entered; reads the other stores anew each time."""
+    """Accumulates the topics from where they ended when it was entered; reads the rest anew each time."""
 
     def __init__(self, urls: Urls) -> None:
         self._urls = urls

@@ -1,25 +1,38 @@
 """Breaks the stand as a schedule says, mends it, and writes both into the history."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from tests.faults.history import Began, Ended, History, now_us
+from tests.faults.history import Began, Ended, Forgets, History, now_us
 from tests.faults.proxy import Weather
 from tests.faults.schedule import Fault, Kind
 from tests.faults.stand import Stand
 
 log = structlog.get_logger(__name__)
 
-ROLLS_BACK: Final = frozenset({Kind.FLUSH, Kind.STALE_QUIET, Kind.STALE_WRITTEN, Kind.OLD_BACKUP})
-"""The faults in which Redis forgets writes it has acknowledged."""
-
+FORGETS: Final = {
+    Kind.FLUSH: Forgets.EVERYTHING,
+    Kind.STALE_QUIET: Forgets.NEWEST,
+    Kind.STALE_WRITTEN: Forgets.NEWEST,
+    Kind.OLD_BACKUP: Forgets.NEWEST,
+}
 _WEATHER: Final = {Kind.CUT: Weather.CUT, Kind.SLOW: Weather.SLOW, Kind.HALF_OPEN: Weather.HALF_OPEN}
 QUIET_SECONDS: Final = 3.0
 """How long nobody writes after a quiet failover: the follow position in Redis must bring back the rest."""
+
+
+@contextmanager
+def recorded(history: History, kind: Kind, target: str) -> Iterator[None]:
+    """Writes begin and end of a fault into the history."""
+    forgets = FORGETS.get(kind, Forgets.NOTHING)
+    history.write(Began(at=now_us(), fault=kind, target=target, forgets=forgets))
+    yield
+    history.write(Ended(at=now_us(), fault=kind, target=target))
 
 
 class Breaker:
@@ -47,30 +60,28 @@ class Breaker:
             # Of the time of the first fault: by the time it is put back it is old.
             self._backup = await self._stand.backup_of_redis(f"{self._label}-backup")
         log.info("fault.began", fault=fault.kind.value, target=fault.target, seconds=fault.seconds)
-        began = Began(at=now_us(), fault=fault.kind, target=fault.target, rolls_back=fault.kind in ROLLS_BACK)
-        self._history.write(began)
-        match fault.kind:
-            case Kind.KILL:
-                await self._stand.kill(fault.target)
-                await self._stand.wait_ready(fault.target)
-            case Kind.RESTART:
-                await self._stand.restart(fault.target)
-            case Kind.FREEZE | Kind.LONG_FREEZE:
-                await self._stand.freeze(fault.target)
-                await asyncio.sleep(fault.seconds)
-                await self._stand.thaw(fault.target)
-            case Kind.CUT | Kind.SLOW | Kind.HALF_OPEN:
-                self._stand.proxy.weather = _WEATHER[fault.kind]
-                await asyncio.sleep(fault.seconds)
-                self._stand.proxy.weather = Weather.FAIR
-            case Kind.FLUSH:
-                await self._stand.flush_redis()
-            case Kind.STALE_WRITTEN | Kind.OLD_BACKUP:
-                await self._stand.roll_back_redis(copy or self._backup)
-            case Kind.STALE_QUIET:
-                self._writing.clear()
-                await self._stand.roll_back_redis(copy or self._backup)
-        self._history.write(Ended(at=now_us(), fault=fault.kind, target=fault.target))
+        with recorded(self._history, fault.kind, fault.target):
+            match fault.kind:
+                case Kind.KILL:
+                    await self._stand.kill(fault.target)
+                    await self._stand.wait_ready(fault.target)
+                case Kind.RESTART:
+                    await self._stand.restart(fault.target)
+                case Kind.FREEZE | Kind.LONG_FREEZE:
+                    await self._stand.freeze(fault.target)
+                    await asyncio.sleep(fault.seconds)
+                    await self._stand.thaw(fault.target)
+                case Kind.CUT | Kind.SLOW | Kind.HALF_OPEN:
+                    self._stand.proxy.weather = _WEATHER[fault.kind]
+                    await asyncio.sleep(fault.seconds)
+                    self._stand.proxy.weather = Weather.FAIR
+                case Kind.FLUSH:
+                    await self._stand.flush_redis()
+                case Kind.STALE_WRITTEN | Kind.OLD_BACKUP:
+                    await self._stand.roll_back_redis(copy or self._backup)
+                case Kind.STALE_QUIET:
+                    self._writing.clear()
+                    await self._stand.roll_back_redis(copy or self._backup)
         if not self._writing.is_set():
             await asyncio.sleep(QUIET_SECONDS)
             self._writing.set()

@@ -92,13 +92,21 @@ class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     reason: str
 
 
+class Forgets(StrEnum):
+    """What Redis loses by a fault: nothing, everything (what Kafka has comes back), or the newest writes."""
+
+    NOTHING = "nothing"
+    EVERYTHING = "everything"
+    NEWEST = "newest"
+
+
 class Began(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fault-began"):
-    """Something is being broken. `rolls_back`: Redis loses writes that it has acknowledged."""
+    """Something is being broken."""
 
     at: int
     fault: str
     target: str
-    rolls_back: bool = False
+    forgets: Forgets = Forgets.NOTHING
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fault-ended"):

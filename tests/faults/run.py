@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,14 +17,16 @@ from tests.faults.clients import Crowd, Load
 from tests.faults.collect import Collector
 from tests.faults.faults import Breaker
 from tests.faults.history import History, Outage, Outcome, outages, writes
-from tests.faults.schedule import schedule
-from tests.faults.stand import PRODUCT, Stand
+from tests.faults.schedule import AGENTS, Fault
+from tests.faults.stand import GATEWAYS, Stand
 from tests.faults.stores import Stores, Violation
 
 log = structlog.get_logger(__name__)
 
 QUIET_SECONDS: Final = 120.0
 """How long what is in flight may take to land after the last fault."""
+ENOUGH_SECONDS: Final = 180.0
+"""How long clients may go on after the last fault to have enough acknowledged."""
 _POLL_SECONDS: Final = 0.5
 
 
@@ -64,7 +67,7 @@ class Report:
         return f"{shown}{rest}\nreproduce with: {self.plan.command()}"
 
 
-async def run(stand: Stand, plan: Plan, folder: Path) -> Report:
+async def run(stand: Stand, plan: Plan, folder: Path, faults: Sequence[Fault]) -> Report:
     """Carries out the plan; leaves the history in `folder`. Raises StandBroken if something stays broken."""
     writing = asyncio.Event()
     writing.set()
@@ -75,13 +78,13 @@ async def run(stand: Stand, plan: Plan, folder: Path) -> Report:
         async with Collector(stand.urls) as collector:
             clients = asyncio.create_task(crowd.run())
             try:
-                await breaker.play(schedule(plan.seed, plan.seconds))
+                await breaker.play(faults)
                 await _until_enough(history, plan)
             finally:
                 crowd.stop()
                 await clients
             ended = time.monotonic()
-            for name in (*PRODUCT[2:], "gateway-2"):
+            for name in (*GATEWAYS, *AGENTS):
                 await stand.wait_ready(name)
             stores = await quiet(collector, crowd.cart_ids, history)
             quiet_after = time.monotonic() - ended
@@ -117,7 +120,7 @@ async def quiet(
 
 
 async def _until_enough(history: History, plan: Plan) -> None:
-    end = time.monotonic() + 5 * plan.seconds
+    end = time.monotonic() + ENOUGH_SECONDS
     while time.monotonic() < end:
         done = sum(1 for each in writes(history.records) if each.outcome is Outcome.ACKNOWLEDGED)
         if done >= plan.acknowledged:

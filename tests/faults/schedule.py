@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from tests.faults.stand import GATEWAYS
+
 
 class Kind(StrEnum):
     """A way of breaking something."""
@@ -35,7 +37,6 @@ class Fault(msgspec.Struct, frozen=True, order=True):
         return f"{self.at:.1f} s {self.kind} {self.target} {self.seconds:.1f} s"
 
 
-GATEWAYS: Final = ("gateway", "gateway-2")
 AGENTS: Final = ("compaction", "sink-postgres", "sink-redis")
 SERVERS: Final = ("redis", "kafka", "postgres")
 

@@ -34,19 +34,15 @@ class Shopper:
         if not cart.lines:
             return self._adds(1)
         mine = self._randomness.choice(cart.lines)
-        kinds = ("add", "set", "remove", "clear", "note", "several")
-        match self._randomness.choices(kinds, (45, 15, 12, 2, 6, 20))[0]:
-            case "set":
-                return (Set(mine, self._randomness.randint(1, 20)),)
-            case "remove":
-                return (Remove(mine),)
-            case "clear":
-                return (Clear(),)
-            case "note":
-                return (self._note(),)
-            case "several":
-                return self._several(mine)
-        return self._adds(1)
+        wishes: list[tuple[Wish, ...]] = [
+            self._adds(1),
+            (Set(mine, self._randomness.randint(1, 20)),),
+            (Remove(mine),),
+            (Clear(),),
+            (self._note(),),
+            self._several(mine),
+        ]
+        return self._randomness.choices(wishes, (45, 15, 12, 2, 6, 20))[0]
 
     def _several(self, mine: str) -> tuple[Wish, ...]:
         """Steps of one request whose order matters."""

@@ -17,17 +17,18 @@ from cli.stack.component import Component
 from cli.stack.embedded import EmbeddedComponent, EmbeddedStack
 from cli.stack.ports import free_ports
 from cli.stack.settings import HOST, StackSettings, Urls
-from cli.stack.spec import Note, RestartPolicy, State
+from cli.stack.spec import Preparing, RestartPolicy, State
 from tests.faults.proxy import Proxy
 
 PRODUCT: Final = ("topics", "migrate", "gateway", "compaction", "sink-postgres", "sink-redis")
+GATEWAYS: Final = ("gateway", "gateway-2")
 READY_SECONDS: Final = 90.0
 _AOF: Final = "appendonlydir"
 _BASE: Final = "appendonly.aof.1.base.rdb"
 _POLL_SECONDS: Final = 0.05
 
 
-Prepare = Callable[[Note], Awaitable[None]]
+Prepare = Callable[[Preparing], Awaitable[None]]
 
 
 class StandBroken(Exception):
@@ -77,8 +78,8 @@ class Stand:
         await self._cleanup.aclose()
 
     def component(self, name: str) -> EmbeddedComponent:
-        """A component by name; `gateway-2` is the second gateway."""
-        if name == "gateway-2":
+        """A component by name, the second gateway included."""
+        if name == GATEWAYS[1]:
             return self._second.component("gateway")
         if name in PRODUCT:
             return self._product.component(name)
@@ -159,8 +160,8 @@ class Stand:
         assert prepare is not None
         redis_server.spec = replace(redis_server.spec, prepare=partial(self._prepare_redis, prepare))
 
-    async def _prepare_redis(self, prepare: Prepare, note: Note) -> None:
-        await prepare(note)
+    async def _prepare_redis(self, prepare: Prepare, preparing: Preparing) -> None:
+        await prepare(preparing)
         if self._next_redis is not None:
             shutil.rmtree(self._redis_folder / _AOF)
             shutil.copytree(self._next_redis, self._redis_folder / _AOF)

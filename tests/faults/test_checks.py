@@ -21,6 +21,7 @@ from tests.faults.history import (
     Clear,
     Ended,
     Fail,
+    Forgets,
     History,
     Invoke,
     Ok,
@@ -36,6 +37,7 @@ from tests.faults.history import (
 )
 from tests.faults.stores import Copy, Published, Stores, copy_of
 from tests.faults.versions import (
+    a_wipe_takes_back_nothing_durable,
     conditions_held,
     reads_never_go_back,
     receipts_are_readable,
@@ -241,18 +243,23 @@ def test_the_check_sees_that(broken: Broken) -> None:
 
 
 def test_every_check_has_been_seen_to_fail() -> None:
-    assert {broken.check for broken in BROKEN.values()} | {reads_never_go_back} == set(checks.CHECKS)
+    here = {reads_never_go_back, a_wipe_takes_back_nothing_durable}
+    assert {broken.check for broken in BROKEN.values()} | here == set(checks.CHECKS)
 
 
-def _reads(*between: Record) -> list[Record]:
-    """A read that shows a version, something, and a read that shows an older one."""
+def _reads(*between: Record, durability: str | None = None) -> list[Record]:
+    """A reply that shows a version, something, and a read that shows an older one."""
     return [
-        Invoke(at=1, op=1, attempt=1, client=0, cart_id=ADDS),
-        Ok(at=2, op=1, attempt=1, version="20-2-0"),
+        Invoke(at=1, op=1, attempt=1, client=0, cart_id=ADDS, key="k1" if durability else None),
+        Ok(at=2, op=1, attempt=1, version="20-2-0", durability=durability),
         *between,
         Invoke(at=10, op=2, attempt=1, client=1, cart_id=ADDS),
         Ok(at=11, op=2, attempt=1, version="10-1-0"),
     ]
+
+
+def _fault(forgets: Forgets) -> list[Record]:
+    return [Began(at=4, fault="f", target="redis", forgets=forgets), Ended(at=5, fault="f", target="redis")]
 
 
 def test_a_read_that_goes_back_is_seen() -> None:
@@ -260,20 +267,33 @@ def test_a_read_that_goes_back_is_seen() -> None:
     assert violation.what == "read went back"
 
 
-def test_a_read_may_go_back_where_redis_lost_writes() -> None:
-    began = Began(at=4, fault="failover, quiet", target="redis", rolls_back=True)
-    assert (
-        reads_never_go_back(_reads(began, Ended(at=5, fault="failover, quiet", target="redis")), SOUND) == []
-    )
+@pytest.mark.parametrize("forgets", [Forgets.EVERYTHING, Forgets.NEWEST])
+def test_a_read_may_go_back_where_redis_forgets(forgets: Forgets) -> None:
+    assert reads_never_go_back(_reads(*_fault(forgets)), SOUND) == []
 
 
 def test_a_read_may_not_go_back_because_redis_was_killed() -> None:
-    began = Began(at=4, fault="kill -9", target="redis")
-    assert reads_never_go_back(_reads(began, Ended(at=5, fault="kill -9", target="redis")), SOUND) != []
+    assert reads_never_go_back(_reads(*_fault(Forgets.NOTHING)), SOUND) != []
+
+
+def test_a_read_after_a_wipe_that_lacks_a_durable_change_is_seen() -> None:
+    (violation,) = a_wipe_takes_back_nothing_durable(
+        _reads(*_fault(Forgets.EVERYTHING), durability="kafka"), SOUND
+    )
+    assert violation.what == "read went back"
+
+
+def test_a_read_after_a_wipe_may_lack_what_only_redis_acknowledged() -> None:
+    history = _reads(*_fault(Forgets.EVERYTHING), durability="redis")
+    assert a_wipe_takes_back_nothing_durable(history, SOUND) == []
+
+
+def test_a_read_after_a_failover_may_lack_a_durable_change() -> None:
+    assert a_wipe_takes_back_nothing_durable(_reads(*_fault(Forgets.NEWEST), durability="kafka"), SOUND) == []
 
 
 def test_what_only_redis_acknowledged_may_go_with_redis() -> None:
-    began = Began(at=20, fault="FLUSHALL", target="redis", rolls_back=True)
+    began = Began(at=20, fault="FLUSHALL", target="redis", forgets=Forgets.EVERYTHING)
     assert checks.acknowledged_operations_are_there([*HISTORY, began], _stores(CHANGES[:3])) == []
 
 

@@ -1,0 +1,116 @@
+"""One hand that does one thing at a time, for tests of the worst moments; all it does is in the history."""
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from uuid import uuid4
+
+import aiohttp
+
+from carts.limits import TIMING
+from tests.faults.checks import violations
+from tests.faults.clients import TIMEOUT, Caller, again, request_for, uuid7
+from tests.faults.collect import Collector
+from tests.faults.faults import recorded
+from tests.faults.history import Fail, History, Invoke, Ok, Unknown, Wish
+from tests.faults.run import quiet
+from tests.faults.schedule import AGENTS, Kind
+from tests.faults.shopper import Cart
+from tests.faults.stand import GATEWAYS, Stand
+from tests.faults.stores import Stores
+
+PATIENCE_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.02
+
+
+class Shop:
+    """A cart of its own at a stand, changed step by step; `settled` waits for quiet and holds all checks."""
+
+    def __init__(self, stand: Stand, folder: Path) -> None:
+        self.cart: Final = Cart(f"guest:{uuid4().hex}-0")
+        self.stand: Final = stand
+        self.history: Final = History(folder / "history.jsonl")
+        self.collector: Final = Collector(stand.urls)
+        self._randomness = random.Random()
+        self._replicas = 0
+        self._cleanup = AsyncExitStack()
+        self._caller: Caller
+
+    async def __aenter__(self) -> Self:
+        session = await self._cleanup.enter_async_context(aiohttp.ClientSession(timeout=TIMEOUT))
+        self._cleanup.enter_context(self.history)
+        await self._cleanup.enter_async_context(self.collector)
+        self._caller = Caller(session, self.stand.gateways, self.history)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._cleanup.aclose()
+
+    def plan(self, *wishes: Wish) -> Invoke:
+        """An operation with a key of its own, not sent yet."""
+        op = self.history.next_op()
+        key = uuid7(self._randomness)
+        return Invoke(at=0, op=op, attempt=1, client=0, cart_id=self.cart.cart_id, key=key, wishes=wishes)
+
+    async def send(self, invoke: Invoke, gateway: int = 0) -> Ok | Fail | Unknown:
+        """One attempt at an operation."""
+        request = request_for(invoke.cart_id, invoke.wishes, {"idempotency-key": invoke.key or ""})
+        return await self._caller.attempt(self.cart, request, invoke, gateway)
+
+    async def until_ok(self, invoke: Invoke, gateway: int = 0) -> Ok:
+        """Attempts at an operation, always with its key, until one is acknowledged."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not isinstance(result := await self.send(invoke, gateway), Ok):
+                invoke = again(invoke)
+                await asyncio.sleep(_POLL_SECONDS)
+        return result
+
+    async def do(self, *wishes: Wish) -> Ok:
+        """A new operation, until it is acknowledged."""
+        return await self.until_ok(self.plan(*wishes))
+
+    async def until_in_outbox(self) -> None:
+        """Returns once a change is in Redis and waits for Kafka."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                if await self.collector.outbox():
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def until_publishing_is_too_late(self) -> None:
+        """Returns when the broker refuses whatever was changed before this was called."""
+        # No condition tells: it is the passing of the time itself that matters.
+        await asyncio.sleep(TIMING.publish_deadline_us / 1_000_000 + 1)
+
+    async def wipe(self) -> None:
+        """FLUSHALL."""
+        with recorded(self.history, Kind.FLUSH, "redis"):
+            await self.stand.flush_redis()
+
+    async def replica(self) -> Path:
+        """A replica of Redis that receives nothing from now on."""
+        self._replicas += 1
+        return await self.stand.copy_of_redis(f"{self.cart.cart_id[6:18]}-{self._replicas}")
+
+    async def fail_over(self, replica: Path) -> None:
+        """Redis dies, the replica takes its place."""
+        with recorded(self.history, Kind.STALE_WRITTEN, "redis"):
+            await self.stand.roll_back_redis(replica)
+
+    async def settled(self) -> Stores:
+        """The stores when all has landed; fails where the history and the stores contradict each other."""
+        for name in (*GATEWAYS, *AGENTS):
+            await self.stand.wait_ready(name)
+        stores = await quiet(self.collector, [self.cart.cart_id], self.history)
+        found = violations(self.history.records, stores)
+        assert not found, "\n".join(str(violation) for violation in found)
+        return stores
+
+    def lines(self, stores: Stores) -> dict[str, int]:
+        """Pieces by line of the cart."""
+        return stores.rows[self.cart.cart_id].lines

@@ -1,0 +1,168 @@
+"""The promise at its worst moments, and under a short schedule: nothing acknowledged is lost or doubled.
+
+`python -m tests.faults.soak` does the same for longer and with any seed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.clients import Load, again
+from tests.faults.history import Add, Clear, Ok, Outcome, Remove, Set, Unknown
+from tests.faults.proxy import Weather
+from tests.faults.run import Plan, run
+from tests.faults.schedule import Fault, Kind, schedule
+from tests.faults.shop import Shop
+from tests.faults.stand import GATEWAYS, Stand
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+TEA = Add("tea", 2, 350)
+JAM = Add("jam", 1, 420)
+
+
+@pytest.fixture(scope="module")
+async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand]:
+    """The product on servers that may be broken; each test leaves them whole."""
+    async with Stand(tmp_path_factory.mktemp("faults")) as whole:
+        yield whole
+
+
+@pytest.fixture
+async def shop(stand: Stand, tmp_path: Path) -> AsyncIterator[Shop]:
+    """A hand with a cart of its own."""
+    async with Shop(stand, tmp_path) as opened:
+        yield opened
+
+
+async def test_an_add_survives_kill_9_between_script_and_publish(shop: Shop) -> None:
+    await shop.do(JAM)
+    await shop.settled()
+    add = shop.plan(TEA)
+    await shop.stand.freeze("kafka")
+    asking = asyncio.create_task(shop.send(add))
+    await shop.until_in_outbox()
+    for gateway in GATEWAYS:
+        await shop.stand.kill(gateway)
+    await shop.stand.thaw("kafka")
+    assert isinstance(await asking, Unknown)
+    assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
+
+
+async def test_a_retry_after_kill_9_between_script_and_publish_does_not_add_twice(shop: Shop) -> None:
+    add = shop.plan(TEA)
+    await shop.stand.freeze("kafka")
+    asking = asyncio.create_task(shop.send(add))
+    await shop.until_in_outbox()
+    await shop.stand.kill("gateway")
+    await shop.stand.thaw("kafka")
+    assert isinstance(await asking, Unknown)
+    await shop.until_ok(again(add), gateway=1)
+    assert shop.lines(await shop.settled()) == {"tea": 2}
+
+
+async def test_a_retry_after_a_wipe_does_not_add_twice(shop: Shop) -> None:
+    add = shop.plan(TEA)
+    assert isinstance(await shop.send(add), Ok)
+    await shop.wipe()
+    await shop.until_ok(again(add))
+    assert shop.lines(await shop.settled()) == {"tea": 2}
+
+
+async def test_an_add_in_flight_during_a_wipe_is_added_once_with_its_retry(shop: Shop) -> None:
+    await shop.do(JAM)
+    add = shop.plan(TEA)
+    await shop.stand.freeze("kafka")
+    asking = asyncio.create_task(shop.send(add))
+    await shop.until_in_outbox()
+    # Its record is on its way to the broker, its place in Redis is gone: the retry gives birth to it again.
+    await shop.wipe()
+    await shop.stand.thaw("kafka")
+    await asking
+    await shop.until_ok(again(add), gateway=1)
+    assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
+
+
+async def test_a_failover_that_is_written_to_loses_neither_side(shop: Shop) -> None:
+    await shop.do(JAM, Add("bun", 5, 80))
+    replica = await shop.replica()
+    await shop.do(TEA, Set("jam", 4))
+    await shop.fail_over(replica)
+    await shop.do(Add("tea", 1, 350), Remove("bun"))
+    assert shop.lines(await shop.settled()) == {"jam": 4, "tea": 3}
+
+
+async def test_a_retry_on_a_stale_replica_does_not_add_twice(shop: Shop) -> None:
+    await shop.do(JAM)
+    replica = await shop.replica()
+    add = shop.plan(TEA)
+    assert isinstance(await shop.send(add), Ok)
+    await shop.fail_over(replica)
+    await shop.until_ok(again(add))
+    assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
+
+
+async def test_a_quiet_cart_comes_back_after_a_failover(shop: Shop) -> None:
+    await shop.do(JAM)
+    replica = await shop.replica()
+    await shop.do(TEA)
+    await shop.settled()
+    await shop.fail_over(replica)
+    # Nobody asks for the cart: what Redis has of it in the end was brought by the agent alone.
+    stores = await shop.settled()
+    assert stores.redis[shop.cart.cart_id].lines == {"jam": 1, "tea": 2}
+
+
+async def test_a_cart_that_the_replica_never_knew_is_not_begun_anew(shop: Shop) -> None:
+    replica = await shop.replica()
+    await shop.do(TEA)
+    await shop.settled()
+    await shop.fail_over(replica)
+    await shop.do(JAM)
+    assert shop.lines(await shop.settled()) == {"tea": 2, "jam": 1}
+
+
+async def test_an_acknowledgement_that_never_arrives_adds_nothing_twice(shop: Shop) -> None:
+    await shop.do(JAM)
+    shop.stand.proxy.weather = Weather.HALF_OPEN
+    add = shop.plan(TEA)
+    first = await shop.send(add)
+    shop.stand.proxy.weather = Weather.FAIR
+    assert not isinstance(first, Ok) or first.durability == "redis"
+    await shop.until_ok(again(add))
+    assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
+
+
+async def test_a_gateway_that_wakes_after_the_deadline_adds_nothing_twice(shop: Shop) -> None:
+    await shop.do(JAM)
+    shop.stand.proxy.weather = Weather.CUT
+    add = shop.plan(TEA)
+    asking = asyncio.create_task(shop.send(add))
+    await shop.until_in_outbox()
+    await shop.stand.freeze(GATEWAYS[0])
+    shop.stand.proxy.weather = Weather.FAIR
+    # The other gateway sweeps the change up; the frozen one still holds it, with the time of its script.
+    await shop.until_ok(again(add), gateway=1)
+    await shop.until_publishing_is_too_late()
+    await shop.stand.thaw(GATEWAYS[0])
+    await asking
+    await shop.do(Clear(), JAM)
+    assert shop.lines(await shop.settled()) == {"jam": 1}
+
+
+async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(
+    stand: Stand, tmp_path: Path
+) -> None:
+    plan = Plan(seed=-1, seconds=0, load=Load(clients=16, carts=24), acknowledged=400)
+    report = await run(stand, plan, tmp_path, faults=[Fault(3.0, Kind.FLUSH, "redis", 0)])
+    assert not report.violations, report.explain()
+    assert report.outcomes[Outcome.ACKNOWLEDGED] >= 400
+
+
+async def test_a_short_schedule_of_faults_loses_and_doubles_nothing(stand: Stand, tmp_path: Path) -> None:
+    plan = Plan(seed=4, seconds=45, load=Load())
+    report = await run(stand, plan, tmp_path, schedule(plan.seed, plan.seconds))
+    assert not report.violations, report.explain()
+    assert report.outcomes[Outcome.ACKNOWLEDGED] > 0

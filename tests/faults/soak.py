@@ -1,9 +1,10 @@
 """The fault suite for as long as one likes: `python -m tests.faults.soak --seeds 20 --ops 50000`.
 
-One stand, one run a seed, one line each; at the end a table of what was done, broken and found. Exit status 1 when a
-promise was broken, with the line that does that seed again.
+One stand, one run a seed, one line each; at the end a table of what was done, broken and found. Exit
+status 1 when a promise was broken, with the line that does that seed again.
 """
 
+import argparse
 import asyncio
 import logging
 import sys
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import click
 import structlog
 
 from tests.faults.clients import Load
@@ -27,46 +27,42 @@ BEGIN: Final = "<!-- soak: begin -->"
 END: Final = "<!-- soak: end -->"
 
 
-@click.command(help=__doc__)
-@click.option("--seeds", default=20, show_default=True, help="How many seeds to run.")
-@click.option("--first-seed", default=1, show_default=True, help="The first of them.")
-@click.option("--seed", type=int, help="Only this one.")
-@click.option("--ops", default=50_000, show_default=True, help="Acknowledged operations, over all seeds.")
-@click.option("--seconds", default=60.0, show_default=True, help="How long each seed's schedule is.")
-@click.option("--clients", default=16, show_default=True)
-@click.option("--carts", default=48, show_default=True, help="How many they share, per seed.")
-@click.option("--pause", default=0.05, show_default=True, help="A client's mean pause, in seconds.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Keep histories, data and logs here.")
-@click.option("--into", type=click.Path(exists=True, path_type=Path), help="A page that gets the table.")
-def main(
-    seeds: int,
-    first_seed: int,
-    seed: int | None,
-    ops: int,
-    seconds: float,
-    clients: int,
-    carts: int,
-    pause: float,
-    folder: Path | None,
-    into: Path | None,
-) -> None:
+def main() -> None:
     """Parse, run, tell."""
+    options = _parser().parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    chosen = [seed] if seed is not None else list(range(first_seed, first_seed + seeds))
-    each = 0 if seed is not None else -(-ops // len(chosen))
-    load = Load(clients, carts, pause)
-    plans = [Plan(number, seconds, load, each) for number in chosen]
-    if folder is None:
-        folder = Path(tempfile.mkdtemp(prefix="cartstream-soak-"))
-    click.echo(f"histories, data and logs: {folder}")
+    seeds = [options.seed] if options.seed is not None else list(range(1, options.seeds + 1))
+    load = Load(options.clients, options.carts, options.pause)
+    each = 0 if options.seed is not None else -(-options.ops // len(seeds))
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="cartstream-soak-"))
+    _say(f"histories, data and logs: {folder}")
     began = time.monotonic()
-    reports = asyncio.run(soak(plans, folder))
+    reports = asyncio.run(soak([Plan(seed, options.seconds, load, each) for seed in seeds], folder))
     text = table(reports, time.monotonic() - began)
-    click.echo(f"\n{text}")
-    if into is not None:
-        _write_into(into, text)
+    _say(f"\n{text}")
+    if options.into is not None:
+        _write_into(options.into, text)
     if any(report.violations for report in reports):
         sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20, help="run the seeds 1 to this one (20)")
+    parser.add_argument("--seed", type=int, help="run only this seed")
+    parser.add_argument("--ops", type=int, default=50_000, help="acknowledged, over all seeds (50000)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of each seed's schedule (60)")
+    parser.add_argument("--clients", type=int, default=Load.clients, help="clients at once (%(default)s)")
+    parser.add_argument("--carts", type=int, default=Load.carts, help="carts of a seed (%(default)s)")
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=Load.pause_seconds,
+        help="mean pause of a client, s (%(default)s)",
+    )
+    parser.add_argument("--folder", type=Path, help="keep histories, data and logs here")
+    parser.add_argument("--into", type=Path, help="a page that gets the table")
+    return parser
 
 
 async def soak(plans: Sequence[Plan], folder: Path) -> list[Report]:
@@ -74,19 +70,20 @@ async def soak(plans: Sequence[Plan], folder: Path) -> list[Report]:
     reports = []
     began = time.monotonic()
     async with Stand(folder) as stand:
-        click.echo(f"the stand is up after {time.monotonic() - began:.0f} s")
+        _say(f"the stand is up after {time.monotonic() - began:.0f} s")
         for index, plan in enumerate(plans, start=1):
             faults = schedule(plan.seed, plan.seconds)
             report = await run(stand, plan, folder, faults)
             reports.append(report)
             acknowledged = report.outcomes[Outcome.ACKNOWLEDGED]
             verdict = "well" if not report.violations else f"{len(report.violations)} violations"
-            click.echo(
-                f"{index:3}/{len(plans)} seed {plan.seed}: {acknowledged} acknowledged, {len(faults)} faults, "
-                f"quiet after {report.quiet_after:.1f} s, {verdict}, {time.monotonic() - began:.0f} s so far"
+            _say(
+                f"{index:3}/{len(plans)} seed {plan.seed}: {acknowledged} acknowledged, "
+                f"{len(faults)} faults, quiet after {report.quiet_after:.1f} s, {verdict}; "
+                f"{time.monotonic() - began:.0f} s so far"
             )
             if report.violations:
-                click.echo(report.explain())
+                _say(report.explain())
     return reports
 
 
@@ -121,11 +118,16 @@ def table(reports: Sequence[Report], seconds: float) -> str:
     return "\n".join(lines)
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def _write_into(page: Path, text: str) -> None:
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise click.ClickException(f"{page} has no {BEGIN} and {END}: put them where the table belongs")
+        sys.exit(f"{page} has no {BEGIN} and {END}: put them where the table belongs")
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 

@@ -28,11 +28,7 @@ class DatabaseUnavailable(Exception):
 
 
 class Hydration:
-    """Reads whole states from the sink's rows, and remembers for a moment which carts have none.
-
-    The memory is safe: a cart born since is in Redis, and a copy that Redis lost is restored before the
-    partition is ready again.
-    """
+    """Reads whole states from the sink's rows; remembers for readers which carts have none."""
 
     def __init__(
         self, postgres_url: str, pool_size: int, memory_s: float, memory_size: int, metrics: Metrics
@@ -70,13 +66,22 @@ class Hydration:
         await self._pool.close()
 
     async def find(self, cart_id: str) -> State | None:
-        """The state in the cart's row, none without a row. Raises DatabaseUnavailable."""
+        """The state in the cart's row, none without a row. Raises DatabaseUnavailable.
+
+        Never from memory: nobody may write on a "none" from before the cart was born.
+        """
+        self._absent.pop(cart_id, None)
+        state = await self._read(cart_id)
+        self._outcomes.labels("none" if state is None else "row").inc()
+        return state
+
+    async def recall(self, cart_id: str) -> State | None:
+        """As `find`, for readers: that there is no row is remembered for a moment."""
         expires = self._absent.get(cart_id)
         if expires is not None and expires > time.monotonic():
             self._outcomes.labels("remembered").inc()
             return None
-        state = await self._read(cart_id)
-        self._outcomes.labels("none" if state is None else "row").inc()
+        state = await self.find(cart_id)
         if state is None:
             self._remember(cart_id)
         return state

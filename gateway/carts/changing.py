@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from gateway import problems
-from gateway.carts.reading import find
+from gateway.carts.reading import database_unavailable
 from gateway.carts.refusals import problem_of
 from gateway.carts.waiting import POLL_S, Deadline, ask_until
 from gateway.conditions import Durability, Preferences
@@ -108,7 +108,10 @@ class CartChanger:
 
     async def _change_unknown(self, request: ChangeRequest) -> Outcome:
         """A cart that Redis lacks: never from nothing only because a copy has timed out."""
-        state = await find(self._hydration, request.cart_id)
+        try:
+            state = await self._hydration.find(request.cart_id)
+        except DatabaseUnavailable:
+            raise database_unavailable() from None
         if state is not None:
             await self._store.hydrate(request.cart_id, state)
         return await self._store.change(msgspec.structs.replace(request, absent_ok=state is None))

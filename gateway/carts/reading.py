@@ -75,7 +75,10 @@ class CartReader:
         return await self._missing(cart_id) if isinstance(settled, Missing) else _of_stored(settled)
 
     async def _missing(self, cart_id: str) -> Read:
-        state = await find(self._hydration, cart_id)
+        try:
+            state = await self._hydration.recall(cart_id)
+        except DatabaseUnavailable:
+            raise database_unavailable() from None
         if state is None:
             self._reads.labels("nowhere").inc()
             return _of_state(cart_id, State())
@@ -91,7 +94,7 @@ class CartReader:
     async def _stale(self, cart_id: str, reason: Exception) -> Read:
         """Postgres's copy; raises `reason` when there is none."""
         try:
-            state = await self._hydration.find(cart_id)
+            state = await self._hydration.recall(cart_id)
         except DatabaseUnavailable:
             raise reason from None
         if state is None:
@@ -100,17 +103,14 @@ class CartReader:
         return msgspec.structs.replace(_of_state(cart_id, state), stale=True)
 
 
-async def find(hydration: Hydration, cart_id: str) -> State | None:
-    """The state in Postgres, none without a row. Raises Problem when Postgres does not answer."""
-    try:
-        return await hydration.find(cart_id)
-    except DatabaseUnavailable as error:
-        raise Problem(
-            problems.DATABASE_UNAVAILABLE,
-            "The cart is not in the live store and the database did not answer; nothing was changed. "
-            "Send the request again, with the same Idempotency-Key if it changes the cart.",
-            headers=retry_after(1),
-        ) from error
+def database_unavailable() -> Problem:
+    """The answer when only Postgres can know the cart, and does not answer."""
+    return Problem(
+        problems.DATABASE_UNAVAILABLE,
+        "The cart is not in the live store and the database did not answer; nothing was changed. "
+        "Send the request again, with the same Idempotency-Key if it changes the cart.",
+        headers=retry_after(1),
+    )
 
 
 def _of_stored(cart: StoredCart) -> Read:

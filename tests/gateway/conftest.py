@@ -82,7 +82,7 @@ def breakable(stack: EmbeddedStack) -> Iterator[Urls]:
 
 @pytest.fixture
 def start_gateway(breakable: Urls, tmp_path: Path) -> Iterator[Callable[..., GatewayProcess]]:
-    """Starts gateways of the test's own on the breakable servers, with further variables; killed at the end."""
+    """Starts gateways of the test's own on the breakable servers; killed at the end."""
     started: list[GatewayProcess] = []
 
     def start(**environment: str) -> GatewayProcess:

@@ -1,5 +1,6 @@
 """Every bad request is a 4xx problem that says what to do, and changes neither cart nor outbox nor topic."""
 
+import asyncio
 import json
 from typing import Any, NamedTuple
 
@@ -126,7 +127,7 @@ BAD = {
         "POST", ADD, GOOD, 422, "idempotency-key-reused", headers={**JSON, "idempotency-key": "used"}
     ),
     "Idempotency-Key empty": Bad(
-        "POST", ADD, GOOD, 400, "invalid-header", headers={**JSON, "idempotency-key": " "}
+        "POST", ADD, GOOD, 400, "invalid-header", headers={**JSON, "idempotency-key": '""'}
     ),
     "Idempotency-Key of the system": Bad(
         "POST", ADD, GOOD, 400, "invalid-header", headers={**JSON, "idempotency-key": "!x"}
@@ -189,8 +190,6 @@ async def test_the_501st_line_is_refused(carts: Carts, cart_id: str) -> None:
     ids=["no HTTP", "unknown version", "bad content-length", "huge header"],
 )
 async def test_a_request_that_is_not_http_is_a_problem_too(raw: bytes, carts: Carts) -> None:
-    import asyncio
-
     reader, writer = await asyncio.open_connection("127.0.0.1", carts.http.base_url.port)
     writer.write(raw)
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()

@@ -1,0 +1,112 @@
+"""Carts that Redis lacks: Postgres knows, and no write starts from nothing because a copy timed out."""
+
+import asyncio
+import time
+
+import redis.asyncio
+
+from carts.fold import fold
+from carts.operations import Change, Expire
+from store import Missing, StoredCart
+from tests.gateway.rows import born, insert, state_of
+from tests.gateway.running import Carts, until
+from topics.codec import decode_change
+
+
+def some_time_ago() -> int:
+    return 2 * (time.time_ns() // 1000 - 3_600_000_000)
+
+
+async def forget(carts: Carts, cart_id: str) -> None:
+    """Take the cart's keys out of Redis, as their TTL does."""
+    async with redis.asyncio.Redis.from_url(carts.urls.redis) as raw:
+        assert await raw.delete(*(key for key in carts.layout.of_cart(cart_id) if isinstance(key, bytes)))
+    assert isinstance(await carts.store.read(cart_id), Missing)
+
+
+async def test_a_cart_that_only_postgres_has_is_read_and_kept(carts: Carts, cart_id: str) -> None:
+    state = born(cart_id, some_time_ago(), quantity=3)
+    await insert(carts.urls.postgres, cart_id, state)
+    cart = await carts.read(cart_id)
+    assert cart["version"] == state.version.tag()
+    assert [line["quantity"] for line in cart["lines"]] == [3]
+    assert isinstance(await carts.store.read(cart_id), StoredCart)
+
+
+async def test_a_ttl_that_passed_between_two_adds_loses_no_line(carts: Carts, cart_id: str) -> None:
+    first = await carts.add(cart_id, "sku-1")
+    await until(carts.outbox_is_empty, "outbox empty")
+    record = await carts.topic.at(first.headers["cart-receipt"])
+    await insert(carts.urls.postgres, cart_id, state_of([record.value]))
+    await forget(carts, cart_id)
+
+    second = await carts.add(cart_id, "sku-2")
+
+    assert second.status_code == 200, second.text
+    assert await carts.quantities(cart_id) == {"sku-1": 1, "sku-2": 1}
+    published = await carts.topic.at(second.headers["cart-receipt"])
+    assert state_of([record.value, published.value]).version.tag() == second.json()["version"]
+
+
+async def test_a_retry_is_recognised_after_the_copy_in_redis_timed_out(carts: Carts, cart_id: str) -> None:
+    first = await carts.add(cart_id, idempotency_key="k")
+    record = await carts.topic.at(first.headers["cart-receipt"])
+    await insert(carts.urls.postgres, cart_id, state_of([record.value]))
+    await until(carts.outbox_is_empty, "outbox empty")
+    await forget(carts, cart_id)
+
+    retry = await carts.add(cart_id, idempotency_key="k")
+
+    assert (retry.status_code, retry.headers["idempotency-replayed"]) == (200, "true")
+    assert retry.json()["version"] == first.json()["version"]
+
+
+async def test_an_expired_cart_reads_as_empty_and_lives_on_with_a_write(carts: Carts, cart_id: str) -> None:
+    alive = born(cart_id, some_time_ago())
+    expiry = Expire(seen=alive.v, seen_n=alive.n, at=alive.v // 2 + 60_000_000)
+    state = fold(alive, Change(cart_id=cart_id, v=alive.v + 2, op_id="!age", delta=(expiry,))).state
+    assert state is not None
+    assert state.expired
+    await insert(carts.urls.postgres, cart_id, state)
+    cart = await carts.read(cart_id)
+    assert (cart["status"], cart["lines"]) == ("expired", [])
+    reply = await carts.add(cart_id, "sku-2")
+    assert reply.status_code == 200, reply.text
+    assert await carts.quantities(cart_id) == {"sku-2": 1}
+    assert reply.json()["version"].split("-")[1] == str(state.n + 1)
+
+
+async def test_many_unknown_carts_at_once_are_all_found(carts: Carts, cart_id: str) -> None:
+    known = [f"{cart_id}-{n}" for n in range(0, 60, 2)]
+    for found in known:
+        await insert(carts.urls.postgres, found, born(found, some_time_ago(), quantity=2))
+    read = await asyncio.gather(*(carts.quantities(f"{cart_id}-{n}") for n in range(60)))
+    assert [quantities.get("sku-1", 0) for quantities in read] == [2, 0] * 30
+
+
+async def test_durability_postgres_waits_for_the_row(carts: Carts, cart_id: str) -> None:
+    ends = await carts.topic.ends()
+    adding = asyncio.create_task(carts.add(cart_id, prefer="durability=postgres; handling=strict"))
+
+    async def record() -> bytes | None:
+        return next((found.value for found in await carts.topic.since(ends) if found.key == cart_id), None)
+
+    value = await until(record, "record published")
+    assert value is not None
+    assert not adding.done()
+    await insert(carts.urls.postgres, cart_id, state_of([value]))
+    reply = await adding
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["preference-applied"] == "durability=postgres, handling=strict"
+    assert f"{decode_change(value).v}-1-" in reply.json()["version"]
+
+
+async def test_durability_postgres_without_a_sink_is_answered_honestly(carts: Carts, cart_id: str) -> None:
+    lenient, strict = await asyncio.gather(
+        carts.add(cart_id, prefer="durability=postgres"),
+        carts.add(cart_id, prefer="durability=postgres, handling=strict"),
+    )
+    assert lenient.headers["preference-applied"] == "durability=kafka"
+    assert (strict.status_code, strict.json()["type"]) == (503, "/problems/durability-not-reached")
+    assert strict.headers["retry-after"]
+    assert "durability=kafka" in strict.headers["preference-applied"]

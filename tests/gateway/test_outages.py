@@ -1,0 +1,221 @@
+"""Servers frozen, stopped and started again: honest answers meanwhile, everything delivered afterwards."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from carts.limits import TIMING
+from cli.stack.embedded import EmbeddedStack
+from cli.stack.settings import KAFKA, POSTGRES, REDIS
+from tests.gateway.conftest import client_of
+from tests.gateway.rows import born, insert
+from tests.gateway.running import Carts, GatewayProcess, Urls, until
+from tests.gateway.test_hydration import some_time_ago
+from topics.codec import decode_change
+
+StartGateway = Callable[..., GatewayProcess]
+
+
+@contextmanager
+def frozen(stack: EmbeddedStack, name: str) -> Iterator[None]:
+    """The server stands still: connections stay open and nothing answers."""
+    stack.component(name).pause()
+    try:
+        yield
+    finally:
+        stack.component(name).resume()
+
+
+@contextmanager
+def stopped(stack: EmbeddedStack, name: str) -> Iterator[None]:
+    """The server is away."""
+    stack.component(name).stop()
+    try:
+        yield
+    finally:
+        stack.component(name).start()
+
+
+async def says_kafka(carts: Carts, cart_id: str) -> bool:
+    reply = await carts.add(cart_id, "probe")
+    return bool(reply.headers.get("preference-applied") == "durability=kafka")
+
+
+@pytest.fixture
+def quick(start_gateway: StartGateway) -> GatewayProcess:
+    """A gateway that does not wait long for Kafka."""
+    return start_gateway(CARTSTREAM_PUBLISH_WAIT_S="0.3")
+
+
+async def test_with_kafka_frozen_the_reply_says_redis_and_the_outbox_delivers(
+    stack: EmbeddedStack, breakable: Urls, quick: GatewayProcess, cart_id: str
+) -> None:
+    async with client_of(quick, breakable) as carts:
+        await until(lambda: says_kafka(carts, cart_id), "kafka connected")
+        ends = await carts.topic.ends()
+        with frozen(stack, KAFKA):
+            for number in range(5):
+                reply = await carts.add(cart_id, f"sku-{number}", idempotency_key=f"k-{number}")
+                assert reply.status_code == 200, reply.text
+                assert reply.headers["preference-applied"] == "durability=redis"
+                assert "cart-receipt" not in reply.headers
+            strict = await carts.add(cart_id, "sku-5", idempotency_key="k-5", prefer="handling=strict")
+            assert (strict.status_code, strict.json()["type"]) == (503, "/problems/durability-not-reached")
+            assert strict.headers["retry-after"]
+            ready = await carts.http.get("/health/ready")
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert ready.json()["checks"]["kafka"]["status"] == "degraded"
+        await until(carts.outbox_is_empty, "outbox empty")
+        keys = [decode_change(found.value).op_id for found in await carts.topic.since(ends)]
+        assert {f"k-{number}" for number in range(6)} <= set(keys)
+        retry = await carts.add(cart_id, "sku-5", idempotency_key="k-5", prefer="handling=strict")
+        assert (retry.status_code, retry.headers["idempotency-replayed"]) == (200, "true")
+        assert retry.headers["preference-applied"] == "durability=kafka, handling=strict"
+        await until(lambda: says_kafka(carts, cart_id), "breaker closed")
+
+
+async def test_what_a_killed_gateway_left_in_the_outbox_another_one_publishes(
+    stack: EmbeddedStack, breakable: Urls, quick: GatewayProcess, start_gateway: StartGateway, cart_id: str
+) -> None:
+    async with client_of(quick, breakable) as carts:
+        await until(lambda: says_kafka(carts, cart_id), "kafka connected")
+        ends = await carts.topic.ends()
+        with frozen(stack, KAFKA):
+            assert (await carts.add(cart_id, idempotency_key="orphan")).status_code == 200
+            quick.kill()
+        start_gateway()
+        await until(carts.outbox_is_empty, "outbox empty")
+        published = [decode_change(found.value).op_id for found in await carts.topic.since(ends)]
+        assert "orphan" in published
+
+
+async def test_nothing_overtakes_an_entry_older_than_the_publish_deadline(
+    stack: EmbeddedStack, breakable: Urls, quick: GatewayProcess, cart_id: str
+) -> None:
+    async with client_of(quick, breakable) as carts:
+        await until(lambda: says_kafka(carts, cart_id), "kafka connected")
+        partition = carts.layout.partition(cart_id)
+
+        async def is_old() -> bool:
+            depths = {depth.partition: depth for depth in await carts.store.outbox_depths()}
+            return depths[partition].oldest_us > TIMING.publish_deadline_us
+
+        ends = await carts.topic.ends()
+        with frozen(stack, KAFKA):
+            for number in range(20):
+                await carts.add(cart_id, f"old-{number}", idempotency_key=f"old-{number}")
+            await until(is_old, "oldest entry older than the deadline")
+        replies = [
+            await carts.add(cart_id, f"new-{number}", idempotency_key=f"new-{number}") for number in range(5)
+        ]
+        assert {reply.status_code for reply in replies} == {200}
+        await until(carts.outbox_is_empty, "outbox empty")
+        seen = dict.fromkeys(decode_change(found.value).op_id for found in await carts.topic.since(ends))
+        order = [op_id for op_id in seen if op_id.startswith(("old", "new"))]
+        assert order == [f"old-{number}" for number in range(20)] + [f"new-{number}" for number in range(5)]
+
+
+async def test_with_redis_stopped_writes_say_so_and_reads_come_from_postgres(
+    stack: EmbeddedStack, breakable: Urls, quick: GatewayProcess, cart_id: str
+) -> None:
+    async with client_of(quick, breakable) as carts:
+        state = born(cart_id, some_time_ago())
+        await insert(breakable.postgres, cart_id, state)
+        with stopped(stack, REDIS):
+            write = await carts.add(cart_id)
+            assert (write.status_code, write.json()["type"]) == (503, "/problems/store-unavailable")
+            assert write.headers["retry-after"]
+            read = await carts.http.get(f"/v1/carts/{cart_id}")
+            assert (read.status_code, read.headers["cart-freshness"]) == (200, "stale")
+            assert read.json()["version"] == state.version.tag()
+            unknown = await carts.http.get(f"/v1/carts/{cart_id}-unknown")
+            assert unknown.status_code == 503
+            ready = await carts.http.get("/health/ready")
+            assert (ready.status_code, ready.json()["status"]) == (503, "not_ready")
+            assert (await carts.http.get("/health/live")).status_code == 200
+
+        async def is_ready() -> bool:
+            return (await carts.http.get("/health/ready")).status_code == 200
+
+        await until(is_ready, "gateway ready again")
+
+
+async def test_with_postgres_stopped_only_carts_that_redis_lacks_notice(
+    stack: EmbeddedStack, breakable: Urls, quick: GatewayProcess, cart_id: str
+) -> None:
+    async with client_of(quick, breakable) as carts:
+        assert (await carts.add(cart_id)).status_code == 200
+        with stopped(stack, POSTGRES):
+            assert (await carts.add(cart_id)).status_code == 200
+            assert await carts.quantities(cart_id) == {"sku-1": 2}
+            for unknown in (
+                await carts.add(f"{cart_id}-new"),
+                await carts.http.get(f"/v1/carts/{cart_id}-new"),
+            ):
+                assert (unknown.status_code, unknown.json()["type"]) == (
+                    503,
+                    "/problems/database-unavailable",
+                )
+                assert unknown.headers["retry-after"]
+            ready = await carts.http.get("/health/ready")
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+
+        async def is_served() -> bool:
+            return (await carts.add(f"{cart_id}-new")).status_code == 200
+
+        await until(is_served, "new carts served again")
+
+
+async def test_a_gateway_started_without_kafka_serves_and_delivers_later(
+    stack: EmbeddedStack, breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    with stopped(stack, KAFKA):
+        gateway = start_gateway()
+        async with client_of(gateway, breakable) as carts:
+            reply = await carts.add(cart_id)
+            assert (reply.status_code, reply.headers["preference-applied"]) == (200, "durability=redis")
+            assert await carts.outbox_entries() == 1
+    async with client_of(gateway, breakable) as carts:
+        await until(lambda: says_kafka(carts, cart_id), "kafka connected")
+
+
+async def test_sigterm_under_load_fails_no_request_and_leaves_no_outbox(
+    breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    gateway = start_gateway(CARTSTREAM_DRAIN_S="1")
+    async with client_of(gateway, breakable) as carts:
+        answered, closing = 0, asyncio.Event()
+
+        async def client(number: int) -> None:
+            nonlocal answered
+            async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
+                while not closing.is_set():
+                    reply = await http.post(
+                        f"/v1/carts/{cart_id}-{number}/items",
+                        json={"product_id": "p", "quantity": 1, "unit_price": 1, "currency": "EUR"},
+                    )
+                    assert reply.status_code == 200, reply.text
+                    answered += 1
+                    if reply.headers["connection"] == "close":
+                        # What a load balancer does once the gateway is not ready any more.
+                        closing.set()
+
+        async def busy() -> bool:
+            return answered > 50
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(8):
+                group.create_task(client(number))
+            await until(busy, "50 requests answered")
+            gateway.send(signal.SIGTERM)
+        assert await asyncio.to_thread(gateway.wait) == 0
+        assert await carts.outbox_is_empty()
+        shown = 0
+        for number in range(8):
+            found = await carts.store.read(f"{cart_id}-{number}")
+            shown += found.view().lines[0].quantity  # type: ignore[union-attr]
+        assert shown == answered

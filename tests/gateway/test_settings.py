@@ -1,0 +1,54 @@
+"""A wrong setting stops the start, names its variable and shows a right value; secrets stay secret."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gateway.settings import GatewaySettings, SettingsError
+from tests.gateway.running import ROOT
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CARTSTREAM_GATEWAY_PORT", "http"),
+        ("CARTSTREAM_REDIS_URL", "127.0.0.1:6379"),
+        ("CARTSTREAM_POSTGRES_URL", "mysql://db/carts"),
+        ("CARTSTREAM_PUBLISH_WAIT_S", "-1"),
+        ("CARTSTREAM_PARTITIONS", "0"),
+        ("CARTSTREAM_KAFKA_BOOTSTRAP", "kafka"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_a_right_value(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as raised:
+        GatewaySettings.load()
+    assert f"{variable}: " in str(raised.value)
+    assert f"A right value: {variable}=" in str(raised.value)
+
+
+def test_settings_are_shown_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARTSTREAM_POSTGRES_URL", "postgresql://shop:s3cret@db/carts")
+    monkeypatch.setenv("CARTSTREAM_REDIS_URL", "redis://:s3cret@redis:6379/0")
+    shown = str(GatewaySettings.load().shown())
+    assert "s3cret" not in shown
+    assert "postgresql://shop:***@db/carts" in shown
+
+
+def test_the_process_ends_with_2_and_the_variable_on_stderr() -> None:
+    environment = {**os.environ, "CARTSTREAM_GATEWAY_PORT": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "gateway.main"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("CARTSTREAM_GATEWAY_PORT: ")
+    assert "Traceback" not in ended.stderr

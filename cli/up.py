@@ -49,7 +49,7 @@ def command(only: str | None, data_dir: Path | None, port_base: int | None) -> N
 
 
 async def _serve(settings: StackSettings, names: list[str]) -> None:
-    reporter = ConsoleReporter(list(COMPONENTS), Console())
+    reporter = ConsoleReporter(names, Console())
     supervisor = Supervisor(settings, names, RestartPolicy.ALWAYS, reporter)
     stopping = _stop_event(supervisor)
     began = time.monotonic()

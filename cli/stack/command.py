@@ -1,29 +1,45 @@
-"""Commands that run once and end: initdb, Maven, a format."""
+"""What a component's preparation uses: commands that end (initdb, Maven) and notes on what takes so long."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import tempfile
+from pathlib import Path
 
 from cli.stack.errors import ComponentFailedError
+from cli.stack.process import Watchdog, launcher
+from cli.stack.spec import Note
 
 
-async def run_to_end(*argv: str, stdin: str = "") -> None:
-    """Runs a command quietly. Raises ComponentFailedError with its whole output when it fails."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        output, _ = await process.communicate(stdin.encode())
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if process.returncode != 0:
-        raise ComponentFailedError(
-            f"this command failed with exit code {process.returncode}:\n{' '.join(argv)}\n"
-            f"{output.decode(errors='replace')}"
-        )
+class Preparation:
+    """The commands and notes of one component's preparation. Cancelling it ends the command that runs."""
+
+    def __init__(self, guard: Watchdog, note: Note) -> None:
+        self._guard = guard
+        self.note = note
+
+    async def run(self, *argv: str, stdin: str = "") -> None:
+        """Runs a command quietly. Raises ComponentFailedError with its whole output when it fails."""
+        with tempfile.NamedTemporaryFile("w", prefix="cartstream-") as given:
+            given.write(stdin)
+            given.flush()
+            process = await asyncio.create_subprocess_exec(
+                *launcher(argv, Path(given.name)),
+                stdin=self._guard.descriptor,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                output, _ = await process.communicate()
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+                self._guard.forget(process.pid)
+        if process.returncode != 0:
+            raise ComponentFailedError(
+                f"this command failed with exit code {process.returncode}:\n{' '.join(argv)}\n"
+                f"{output.decode(errors='replace')}"
+            )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cli.stack.command import Preparation
 from cli.stack.errors import ComponentFailedError
 from cli.stack.process import LogFile, RunningProcess, Watchdog
 from cli.stack.spec import ComponentSpec, Kind, NotReadyError, RestartPolicy, State
@@ -152,9 +153,7 @@ class Component:
     async def _one_life(self, began: float) -> tuple[int, bool]:
         """From a start to the end that follows: the exit code, and whether it was ever ready."""
         spec = self.spec
-        if spec.prepare:
-            await spec.prepare(lambda text: self._report_note(self, text))
-        if not self._wanted:
+        if not await self._is_prepared():
             return 0, False
         env = dict(spec.env)
         if spec.ready_file:
@@ -180,6 +179,23 @@ class Component:
         async with self._moved:
             self._moved.notify_all()
         return code, ready
+
+    async def _is_prepared(self) -> bool:
+        """Prepares; False when nobody wants the component any more, also in the middle of it."""
+        if self.spec.prepare is None:
+            return self._wanted
+        work = Preparation(self._guard, lambda text: self._report_note(self, text))
+        preparing = asyncio.ensure_future(self.spec.prepare(work))
+        unwanted = asyncio.create_task(self._unwanted.wait())
+        await asyncio.wait([preparing, unwanted], return_when=asyncio.FIRST_COMPLETED)
+        unwanted.cancel()
+        if not preparing.done():
+            preparing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await preparing
+            return False
+        await preparing
+        return self._wanted
 
     async def _becomes_ready(self, ending: asyncio.Task[int]) -> bool:
         if self.spec.kind is Kind.TASK:

@@ -15,14 +15,14 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from string import Template
+from typing import IO
 from uuid import uuid4
 
-from cli.stack.command import run_to_end
 from cli.stack.errors import MissingProgramError
 from cli.stack.files import LOCAL, find_package
 from cli.stack.readiness import kafka_produces
 from cli.stack.settings import HOST, KAFKA, StackSettings
-from cli.stack.spec import ComponentSpec, Kind, Note, Port
+from cli.stack.spec import ComponentSpec, Kind, Port, Preparing
 
 POM = LOCAL / "kafka" / "pom.xml"
 TEMPLATE = LOCAL / "kafka" / "server.properties"
@@ -42,6 +42,7 @@ LOG_FLAGS = (
     "-Dorg.slf4j.simpleLogger.showThreadName=false",
 )
 FETCH_NOTE_SECONDS = 5.0
+LOCK_POLL_SECONDS = 0.2
 
 
 def kafka_component(settings: StackSettings) -> ComponentSpec:
@@ -84,11 +85,11 @@ def _jar_folder(cache: Path) -> Path:
     return cache / f"kafka-{_kafka_version()}-{digest}"
 
 
-async def _prepare(settings: StackSettings, home: Path, jars: Path, java: Path, note: Note) -> None:
+async def _prepare(settings: StackSettings, home: Path, jars: Path, java: Path, preparing: Preparing) -> None:
     if not jars.exists():
-        async with _one_at_a_time(jars.with_name(jars.name + ".lock")):
+        async with _one_at_a_time(jars.with_name(jars.name + ".lock"), preparing):
             if not jars.exists():
-                await _fetch(jars, note)
+                await _fetch(jars, preparing)
     home.mkdir(parents=True, exist_ok=True)
     config = home / "server.properties"
     config.write_text(
@@ -97,8 +98,8 @@ async def _prepare(settings: StackSettings, home: Path, jars: Path, java: Path, 
         )
     )
     if not (home / "data" / "meta.properties").exists():
-        note("formatting its storage")
-        await run_to_end(
+        preparing.note("formatting its storage")
+        await preparing.run(
             str(java),
             *JVM_FLAGS,
             *LOG_FLAGS,
@@ -110,7 +111,7 @@ async def _prepare(settings: StackSettings, home: Path, jars: Path, java: Path, 
         )
 
 
-async def _fetch(jars: Path, note: Note) -> None:
+async def _fetch(jars: Path, preparing: Preparing) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise MissingProgramError(
@@ -118,33 +119,48 @@ async def _fetch(jars: Path, note: Note) -> None:
             "(Debian and Ubuntu: apt install maven; macOS: brew install maven) and start again"
         )
     began = time.monotonic()
-    note(f"fetching Kafka {_kafka_version()} through Maven (54 MB, once) ...")
+    preparing.note(f"fetching Kafka {_kafka_version()} through Maven (54 MB, once) ...")
     fresh = Path(tempfile.mkdtemp(prefix=jars.name + ".", dir=jars.parent))
+    ticking = asyncio.create_task(_tell_the_time(preparing, began))
     try:
-        fetching = asyncio.create_task(
-            run_to_end(
-                maven,
-                *("-q", "-B"),
-                *("-f", str(POM)),
-                "dependency:copy-dependencies",
-                "-DincludeScope=runtime",
-                f"-DoutputDirectory={fresh}",
-            )
+        await preparing.run(
+            maven,
+            *("-q", "-B"),
+            *("-f", str(POM)),
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            f"-DoutputDirectory={fresh}",
         )
-        while not (await asyncio.wait([fetching], timeout=FETCH_NOTE_SECONDS))[0]:
-            count = sum(1 for _ in fresh.iterdir())
-            note(f"still fetching Kafka: {count} jars after {time.monotonic() - began:.0f} s ...")
-        await fetching
+        # mkdtemp's folder is the owner's alone; a shared cache is not.
         fresh.chmod(0o755)
         fresh.rename(jars)
     finally:
+        ticking.cancel()
         shutil.rmtree(fresh, ignore_errors=True)
-    note(f"fetched Kafka in {time.monotonic() - began:.1f} s to {jars}")
+    preparing.note(f"fetched Kafka in {time.monotonic() - began:.1f} s to {jars}")
+
+
+async def _tell_the_time(preparing: Preparing, began: float) -> None:
+    while True:
+        await asyncio.sleep(FETCH_NOTE_SECONDS)
+        preparing.note(f"still fetching Kafka, {time.monotonic() - began:.0f} s so far ...")
 
 
 @contextlib.asynccontextmanager
-async def _one_at_a_time(path: Path) -> AsyncIterator[None]:
+async def _one_at_a_time(path: Path, preparing: Preparing) -> AsyncIterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+        if not _locked(lock):
+            preparing.note("waiting for another stack that is fetching Kafka ...")
+        # Asked again and again: a blocking flock in a thread could not be cancelled by Ctrl-C.
+        while not _locked(lock):
+            await asyncio.sleep(LOCK_POLL_SECONDS)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

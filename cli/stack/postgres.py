@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 from signal import SIGINT
 
-from cli.stack.command import run_to_end
 from cli.stack.errors import ComponentFailedError, MissingProgramError
 from cli.stack.files import LOCAL, find_package
 from cli.stack.readiness import postgres_answers
 from cli.stack.settings import HOST, POSTGRES, StackSettings
-from cli.stack.spec import ComponentSpec, Kind, Note, Port
+from cli.stack.spec import ComponentSpec, Kind, Port, Preparing
 
 MAJOR = "18"
 UNPRIVILEGED = "nobody"
@@ -49,7 +48,7 @@ def postgres_component(settings: StackSettings) -> ComponentSpec:
     )
 
 
-async def _prepare(data: Path, binaries: Path, note: Note) -> None:
+async def _prepare(data: Path, binaries: Path, preparing: Preparing) -> None:
     version = data / "PG_VERSION"
     if version.exists():
         found = version.read_text().strip()
@@ -58,7 +57,7 @@ async def _prepare(data: Path, binaries: Path, note: Note) -> None:
                 f"{data} was made by Postgres {found}, this is Postgres {MAJOR}: move the folder away"
             )
         return
-    note("making a new database")
+    preparing.note("making a new database")
     # Made beside its final place: an interrupted start leaves no half-made database behind.
     fresh = data.with_name(data.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -66,14 +65,14 @@ async def _prepare(data: Path, binaries: Path, note: Note) -> None:
     if os.geteuid() == 0:
         user = pwd.getpwnam(UNPRIVILEGED)
         os.chown(fresh, user.pw_uid, user.pw_gid)
-    await run_to_end(
+    await preparing.run(
         *_unprivileged(),
         str(binaries / "initdb"),
         *("-D", str(fresh)),
         *("-U", DATABASE),
         *("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
     )
-    await run_to_end(
+    await preparing.run(
         *_unprivileged(),
         str(binaries / "postgres"),
         "--single",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from asyncio import StreamReader
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, Signals
 from typing import IO
@@ -20,7 +20,12 @@ LOG_BYTES_KEPT = 5_000_000
 TAIL_LINES = 20
 
 # The shell tells the watchdog its pid through its standard input, then becomes the server.
-LAUNCHER = 'echo "$$" >&0 && exec "$@" </dev/null'
+LAUNCHER = 'echo "$$" >&0 && input=$1 && shift && exec "$@" <"$input"'
+
+
+def launcher(argv: Sequence[str], stdin: Path = Path("/dev/null")) -> list[str]:
+    """The command that registers with the watchdog, whose pipe is its stdin, and becomes `argv`."""
+    return ["/bin/sh", "-c", LAUNCHER, argv[0], str(stdin), *argv]
 
 
 class Watchdog:
@@ -98,11 +103,7 @@ class RunningProcess:
     ) -> "RunningProcess":
         """Starts `argv` as the leader of a new session, known to the watchdog before it is itself."""
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            LAUNCHER,
-            argv[0],
-            *argv,
+            *launcher(argv),
             env={**os.environ, **env},
             stdin=guard.descriptor,
             stdout=asyncio.subprocess.PIPE,

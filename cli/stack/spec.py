@@ -47,6 +47,15 @@ Note = Callable[[str], None]
 """Tells the person at the terminal what takes so long."""
 
 
+class Preparing(Protocol):
+    """What a component's preparation may use."""
+
+    note: Note
+
+    async def run(self, *argv: str, stdin: str = "") -> None:
+        """Runs a command that ends. Raises ComponentFailedError with its output when it fails."""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port that a component listens on, and the variable that moves it."""
@@ -67,7 +76,7 @@ class ComponentSpec:
     depends: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
-    prepare: Callable[[Note], Awaitable[None]] | None = None
+    prepare: Callable[[Preparing], Awaitable[None]] | None = None
     """Makes data folders, fetches jars: whatever the first start needs, and nothing when it is there."""
     ready_file: Path | None = None
     """The process touches it (CARTSTREAM_READY_FILE) once it does its work; removed before each start."""

@@ -6,14 +6,14 @@ from pathlib import Path
 from cli.stack.files import LOCAL, find_package
 from cli.stack.readiness import redis_writes
 from cli.stack.settings import HOST, REDIS, StackSettings
-from cli.stack.spec import ComponentSpec, Kind, Note, Port
+from cli.stack.spec import ComponentSpec, Kind, Port, Preparing
 
 
 def redis_component(settings: StackSettings) -> ComponentSpec:
     """One server with an append-only file, refusing writes rather than forgetting carts when it is full."""
     data = settings.data_dir.resolve() / REDIS
 
-    async def prepare(_note: Note) -> None:
+    async def prepare(_preparing: Preparing) -> None:
         data.mkdir(parents=True, exist_ok=True)
 
     return ComponentSpec(

@@ -62,8 +62,8 @@ class Command:
             check=False,
         )
 
-    def up(self, only: str) -> subprocess.Popen[bytes]:
-        """Starts `cartstream up` and returns when all of `only` is ready."""
+    def launch(self, only: str) -> subprocess.Popen[bytes]:
+        """Starts `cartstream up` and does not wait."""
         with self.output.open("ab") as output:
             supervisor = subprocess.Popen(
                 [sys.executable, "-m", "cli", "up", "--only", only],
@@ -73,6 +73,11 @@ class Command:
                 start_new_session=True,
             )
         self._started.append(supervisor)
+        return supervisor
+
+    def up(self, only: str) -> subprocess.Popen[bytes]:
+        """Starts `cartstream up` and returns when all of `only` is ready."""
+        supervisor = self.launch(only)
         eventually(lambda: supervisor.poll() is not None or self.is_ready(supervisor.pid))
         assert supervisor.poll() is None, self.output.read_text()
         return supervisor

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import redis
 
+from cli.main import COMMANDS
 from cli.stack.settings import HOST
 from tests.cli.conftest import Command, eventually
 
@@ -134,3 +135,50 @@ def test_the_status_file_is_gone_after_a_stop(command: Command, status_file: Pat
     assert status_file.exists()
     command.run("stop")
     assert not status_file.exists()
+
+
+def test_a_stop_while_kafka_is_fetched_does_not_wait_for_the_fetch(command: Command) -> None:
+    _slow_maven(command)
+    supervisor = command.launch(only="kafka")
+    eventually(lambda: "fetching Kafka" in command.output.read_text())
+    eventually(command.left_behind)
+
+    supervisor.send_signal(signal.SIGTERM)
+
+    assert supervisor.wait(timeout=60) == 0
+    assert command.left_behind() == []
+
+
+def test_a_fetch_does_not_outlive_a_killed_supervisor(command: Command) -> None:
+    maven = _slow_maven(command)
+    supervisor = command.launch(only="kafka")
+    eventually(lambda: any(str(maven) in process.cmdline() for process in command.left_behind()))
+    supervisor.kill()
+    supervisor.wait(timeout=10)
+    eventually(lambda: command.left_behind() == [])
+
+
+def test_no_maven_is_an_error_that_says_how_to_get_it(command: Command, tmp_path: Path) -> None:
+    command.env["CARTSTREAM_CACHE_DIR"] = str(tmp_path / "cache")
+    command.env["PATH"] = str(tmp_path)
+    refused = command.run("up", "--only", "kafka")
+    assert refused.returncode == 1
+    assert "apt install maven" in refused.stderr
+
+
+def test_help_names_every_command_and_loads_none_of_them(command: Command) -> None:
+    shown = command.run("--help")
+    assert shown.returncode == 0
+    assert all(name in shown.stdout for name in COMMANDS)
+
+
+def _slow_maven(command: Command) -> Path:
+    """A Maven that never ends, and an empty cache that makes it needed."""
+    programs = command.folder / "programs"
+    programs.mkdir()
+    maven = programs / "mvn"
+    maven.write_text("#!/bin/sh\nsleep 600\n")
+    maven.chmod(0o755)
+    command.env["PATH"] = f"{programs}:{command.env['PATH']}"
+    command.env["CARTSTREAM_CACHE_DIR"] = str(command.folder / "cache")
+    return maven

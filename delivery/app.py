@@ -86,8 +86,8 @@ def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
         broker_heartbeat_interval=settings.session_timeout_s / 4,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.group_instance_id,
-        # One fetch answer a partition at a time, all taken together: Faust then goes round the partitions. With
-        # a limit on the records taken, one partition's backlog would keep the others waiting for minutes.
+        # No limit on the records taken at once: Faust goes round the partitions of what it takes. With one it
+        # takes them from a single partition, whose backlog would keep the others waiting for minutes.
         broker_max_poll_records=None,
         consumer_max_fetch_size=max_request,
         producer_acks=-1,

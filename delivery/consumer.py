@@ -13,6 +13,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP, EventT
 
 from delivery.contiguity import Verdict, holes
+from delivery.errors import fail_stop
 from delivery.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -95,6 +96,10 @@ class AccountingConsumer(Consumer):
             partition.contiguity.sought()
             await self._thread.seek_back(tp, partition.contiguity.expected)
 
+    def queued(self, topic: str) -> int:
+        """How many records of the topic wait for their agent."""
+        return sum(channel.queue.qsize() for channel in self.app.topics if topic in channel.topics)
+
     async def perform_seek(self) -> None:
         """Start every source partition of a new assignment at its committed offset, or at the log's start."""
         sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
@@ -132,10 +137,13 @@ class AccountingConsumer(Consumer):
         """Finish what is in progress and commit it while the partitions are still ours, then forget them.
 
         A sink that waits for its database may not finish in time; its records go to the next owner then.
+        A table with states that are not acknowledged can't be kept: they would never be sent again.
         """
         try:
             await asyncio.wait_for(self.ledger.settle(revoked), self.app.conf.broker_session_timeout)
         except TimeoutError:
+            if self.ledger.unacknowledged(revoked):
+                fail_stop("partitions.revoked_unacknowledged", partitions=sorted(revoked))
             log.warning("partitions.revoked_unsettled", partitions=sorted(revoked))
         await self.commit()
         await super().on_partitions_revoked(revoked)

@@ -134,9 +134,13 @@ class Ledger:
         while any(self.partitions[tp].handed_out for tp in self._closing if tp in self.partitions):
             self._progress.clear()
             await self._progress.wait()
-        sends = [s.future for tp in self._closing if tp in self.partitions for s in self.partitions[tp].sends]
-        if sends:
+        if sends := self.unacknowledged(self._closing):
             await asyncio.wait(sends)
+
+    def unacknowledged(self, tps: Iterable[TP]) -> list[asyncio.Future[Any]]:
+        """Changelog sends of these partitions that are still under way."""
+        held = [self.partitions[tp] for tp in tps if tp in self.partitions]
+        return [send.future for partition in held for send in partition.sends if not send.future.done()]
 
     def drop(self, tps: Iterable[TP]) -> None:
         """The partitions are somebody else's now."""

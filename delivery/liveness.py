@@ -45,14 +45,24 @@ class Liveness:
             metrics.LAG.labels(tp.topic, tp.partition).set(lag)
             if not lag:
                 consumer.ledger.beat([tp])
-            elif not partitions[tp].handed_out and self._quiet_for(tp) > QUIET_S:
+            elif (
+                self._quiet_for(tp) > QUIET_S
+                and not partitions[tp].handed_out
+                and not consumer.queued(tp.topic)
+            ):
                 await consumer.fetch_missing(tp)
         for table in self._app.changelog_tables():
             await table.answer_foreign_writes()
 
     def stalled(self, after_s: float) -> list[TP]:
-        """Partitions with lag in which no offset was committed and nothing tried for `after_s` seconds."""
-        return [tp for tp, lag in self.lag.items() if lag and self._quiet_for(tp) > after_s]
+        """Partitions with lag in which no offset was committed and nothing tried for `after_s` seconds.
+
+        One that only waits for its turn, with records queued for an agent at work on others, is not.
+        """
+        behind = [tp for tp, lag in self.lag.items() if lag]
+        quiet = {tp for tp in behind if self._quiet_for(tp) > after_s}
+        at_work = {tp.topic for tp in behind if tp not in quiet and consumer_of(self._app).queued(tp.topic)}
+        return [tp for tp in quiet if tp.topic not in at_work]
 
     async def watch(self) -> None:
         """Look every few seconds; end the process with code 75 when a partition is stalled."""

@@ -34,7 +34,7 @@ from tests.delivery.workers import PARTITIONS, decode
 from topics.partitioner import partition_of
 
 ROOT = Path(__file__).parents[2]
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180.0
 DRAINED_WITHIN_S = 600.0
 
 
@@ -306,6 +306,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = vars(parser.parse_args())
     bootstrap, experiment = options.pop("bootstrap"), Experiment(**options)
+    # SIGTERM, too, must not leave a worker behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = asyncio.run(kill_loop(bootstrap, experiment))
     print(json.dumps(asdict(experiment) | asdict(outcome)))  # noqa: T201
     sys.exit(1 if outcome.lost else 0)

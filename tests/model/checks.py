@@ -29,7 +29,9 @@ class Truth(msgspec.Struct):
     lines: Shown
     operations: set[str]
     deleted: set[str]
-    dropped: set[str]
+    dropped: set[tuple[int, str]]
+    """The (v, op_id) in the log that it did not take: below the floor (a known limit, if only Redis had
+    acknowledged them), deleted, or skipped."""
 
 
 def judge(history: History) -> None:
@@ -41,11 +43,14 @@ def judge(history: History) -> None:
     table = history.compaction.owner.table
     if world.last_state() != table:
         raise Broken("carts holds another state than the table")
-    changes = [world.log[position] for position in history.compaction.folded]
+    compaction = history.compaction
+    changes = [world.log[position] for position in compaction.lineages[compaction.owner.known]]
     if table != (expected := folded(changes)):
         raise Broken(f"the table {table} is not the fold of the log {expected}")
-    truth = truth_of(changes)
+    truth = truth_of(world, changes)
     _content_is_true(world, table, truth)
+    if world.falls and not truth.dropped:
+        raise Broken(f"version falls in Redis: {world.falls[0]}")
     _nothing_acknowledged_is_lost(history, truth)
     _stores_agree(history, table)
 
@@ -77,6 +82,9 @@ def times_applied(world: World, lines: Shown) -> dict[str, int]:
 
 def _nothing_acknowledged_is_lost(history: History, truth: Truth) -> None:
     world = history.world
+    if not world.outbox_was_lost and not world.traits.deletes and not world.traits.skips:
+        for op_id in sorted(world.applied - truth.operations):
+            raise Broken(f"{op_id} is lost, though Redis never lost its outbox")
     for op_id in world.acknowledged:
         if op_id not in truth.operations | truth.deleted and not _lost_to_a_known_limit(history, truth, op_id):
             raise Broken(f"acknowledged {op_id} is lost")
@@ -95,7 +103,8 @@ def _lost_to_a_known_limit(history: History, truth: Truth, op_id: str) -> bool:
     skipped = any(world.log[position].op_id == op_id for position in history.compaction.skipped)
     born = min((change.v for change in world.log if change.op_id == op_id), default=0)
     late = 2 * world.now - born > 2 * (republishable_for() - 20)
-    return (op_id in truth.dropped or skipped) and (world.redis_was_lost or late)
+    dropped = op_id in {dropped_id for _, dropped_id in truth.dropped}
+    return (dropped or skipped) and (world.outbox_was_lost or world.cart_was_evicted or late)
 
 
 def republishable_for() -> int:
@@ -129,8 +138,8 @@ def _skipped_too_long_ago(history: History) -> bool:
     )
 
 
-def truth_of(changes: list[Change]) -> Truth:
-    """The truth of changes in the order they were first folded.
+def truth_of(world: World, changes: list[Change]) -> Truth:
+    """The truth of the changes that made the table, in the order they were folded.
 
     The fold is only asked which changes it took, and what version an expiry got; everything else is decided here by
     version order over all operations ever.
@@ -141,7 +150,7 @@ def truth_of(changes: list[Change]) -> Truth:
     expiries: dict[int, Operation] = {}
     voided: set[int] = set()
     deleted: set[str] = set()
-    dropped: set[str] = set()
+    taken: set[tuple[int, str]] = set()
     for change in changes:
         outcome = folding.fold(state, change, purge_floor=floor, retention_us=RETENTION, timing=TIMING)
         match change.delta:
@@ -154,24 +163,22 @@ def truth_of(changes: list[Change]) -> Truth:
                 if outcome.verdict is Verdict.CHANGED and outcome.state is not None:
                     expiries[step.seen] = next(op for op in outcome.state.ops if op.delta == change.delta)
             case _:
-                if outcome.verdict in (Verdict.BELOW_FLOOR, Verdict.REFUSED):
-                    if change.op_id not in writes:
-                        dropped.add(change.op_id)
-                else:
-                    kept = writes.get(change.op_id)
-                    if kept is None or change.v > kept.v:
-                        writes[change.op_id] = Operation(change.v, change.op_id, "", change.delta)
-                    window = {op.v for op in state.ops} if state is not None else set()
-                    voided |= {
-                        expiry.v
-                        for expiry in expiries.values()
-                        if expiry.v in window and unknown_to_each_other(change, expiry)
-                    }
+                taken.add((change.v, change.op_id))
+                kept = writes.get(change.op_id)
+                if kept is None or change.v > kept.v:
+                    writes[change.op_id] = Operation(change.v, change.op_id, "", change.delta)
+                window = {op.v for op in state.ops} if state is not None else set()
+                voided |= {
+                    expiry.v
+                    for expiry in expiries.values()
+                    if expiry.v in window and unknown_to_each_other(change, expiry)
+                }
         state = outcome.state
     counted = [*writes.values(), *(expiry for expiry in expiries.values() if expiry.v not in voided)]
     counted.sort(key=lambda operation: (operation.v, operation.op_id))
     lines = quantities(contents.apply(EMPTY, counted, start))
-    return Truth(lines, set(writes), deleted, dropped)
+    sent = {(change.v, change.op_id) for change in world.log if change.op_id in world.asked}
+    return Truth(lines, set(writes), deleted, sent - taken)
 
 
 def unknown_to_each_other(change: Change, expiry: Operation) -> bool:

@@ -22,14 +22,14 @@ class Faults:
     def wipe(self, pick: int) -> None:
         """Redis loses everything, the marker included."""
         self.world.exercised["wipes"] += 1
-        self.world.redis_was_lost = True
+        self.world.outbox_was_lost = True
         self.world.commit(Redis())
 
     def failover(self, pick: int) -> None:
         """Redis falls back to a replica that was one to eight commits behind."""
         world = self.world
         world.exercised["failovers"] += 1
-        world.redis_was_lost = True
+        world.outbox_was_lost = True
         age = min(1 + pick % 8, len(world.redis_history) - 1)
         if world.traits.skewed:
             world.skew = -(pick // 8 % 4)
@@ -43,14 +43,14 @@ class Faults:
         """Somebody puts the backup back, however old."""
         if self.world.redis_backup is not None:
             self.world.exercised["backups put back"] += 1
-            self.world.redis_was_lost = True
+            self.world.outbox_was_lost = True
             self.world.commit(self.world.redis_backup)
 
     def evict(self, pick: int) -> None:
         """The cart's keys reach their time to live."""
         if self.world.redis.cart is not None and self.world.redis.ready:
             self.world.exercised["evictions"] += 1
-            self.world.redis_was_lost = True
+            self.world.cart_was_evicted = True
             self.world.commit(msgspec.structs.replace(self.world.redis, cart=None))
 
     def wait(self, pick: int) -> None:
@@ -58,8 +58,8 @@ class Faults:
         self.world.now += pick
 
     def wait_long(self, pick: int) -> None:
-        """Time passes: up to the retention of an expired cart."""
-        self.world.now += 90 + 6 * pick
+        """Time passes: about the retention of an expired cart."""
+        self.world.now += 270 + 3 * pick
 
     def drop_old_log(self, pick: int) -> None:
         """`cart-changed` drops what is older than its retention and has been committed."""

@@ -119,6 +119,7 @@ class Gateway:
         world = self.world
         match reply:
             case Applied(entry, backlog):
+                world.applied.add(op_id)
                 self.flights.append(Flight(entry, world.now, backlog, op_id in self.wanting_rows))
             case Replayed(entry, backlog):
                 world.exercised["replays"] += 1

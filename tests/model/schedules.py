@@ -19,8 +19,9 @@ class Kind(msgspec.Struct, frozen=True):
 
     actions: str
     traits: Traits = Traits()
-    phased: bool = False
-    """Histories that live long enough to see carts deleted: write, expire, wait, purge, race, again."""
+    story: str = ""
+    """Actions in order, for what chance alone would hardly meet; each happens almost always. `action:3` fixes the
+    pick, `~14` is up to fourteen random actions. Played one to three times."""
 
 
 _WRITES = "write write write publish publish acknowledge remove kill_gateway retry sweep_read sweep_publish look_up "
@@ -30,6 +31,12 @@ _FOLDS = "fold fold changelog_ack changelog_ack commit "
 _CRASHES = "fold fold fold changelog_ack changelog_ack commit kill_worker "
 _SINKS = "sink follow "
 _RESTORES = "restore restore restore "
+
+_DELETION = (
+    "~14 write look_up publish fold changelog_ack commit ~5 fold expire fold changelog_ack changelog_ack commit fold "
+    "sink sink sink follow follow follow ~3 wait_long ~2 fold changelog_ack changelog_ack commit purge ~6 "
+    "fold changelog_ack changelog_ack ~10"
+)
 
 KINDS = {
     "plain": Kind(_WRITES + "publish acknowledge " + _FOLDS + _SINKS),
@@ -96,21 +103,48 @@ KINDS = {
         "sweep_read sweep_publish kill_sink sink sink follow follow wipe failover look_up look_up look_up expire purge "
         "purge evict " + _CRASHES + _RESTORES,
         Traits(deletes=True, evicts=True),
-        phased=True,
+        _DELETION,
     ),
     "delete_late": Kind(
         "write_any write publish publish publish acknowledge acknowledge remove retry sweep_read sweep_publish "
         "sweep_publish commit lose_offsets kill_sink sink sink follow follow wipe failover back_up put_back put_back "
         "look_up look_up look_up expire purge purge drop_old_log compact compact " + _CRASHES + _RESTORES,
         Traits(deletes=True, evicts=True),
-        phased=True,
+        _DELETION + " drop_old_log compact ~5",
     ),
     "delete_zombie": Kind(
         "write write write_any publish publish publish acknowledge acknowledge remove sweep_read sweep_publish "
         "kill_worker kill_worker move_worker zombie_folds zombie_folds zombie_flushes reread sink sink follow follow "
         "look_up look_up expire purge purge drop_old_log compact compact " + _CRASHES,
         Traits(deletes=True, evicts=True),
-        phased=True,
+        _DELETION + " drop_old_log compact ~5",
+    ),
+    "late_sweeper": Kind(
+        _WRITES + _FOLDS + _SINKS,
+        story="~1 write look_up publish failover:0 wait:15 retry look_up sweep_read failover:0 fold:0 changelog_ack "
+        "follow wait:30 ~1 write look_up publish fold:0 sweep_publish fold:0",
+    ),
+    "late_removal": Kind(
+        "write publish acknowledge remove fold changelog_ack sink follow look_up",
+        Traits(skewed=True),
+        story="write look_up ~2 write failover:24 publish:1 write acknowledge remove kill_gateway retry ~2",
+    ),
+    "late_flush": Kind(
+        _WRITES + "fold changelog_ack commit zombie_flushes sink follow",
+        story="write look_up publish fold:0 move_worker fold:0 write ~1 publish fold:0 changelog_ack changelog_ack "
+        "commit:1 zombie_flushes sink:1 sink:1 sink:1 ~2 kill_worker:0 reread ~2",
+    ),
+    "late_healing": Kind(
+        "write publish acknowledge fold changelog_ack commit follow scan republish look_up",
+        Traits(heals=True, skips=True, evicts=True),
+        story="write look_up publish failover:0 wait:15 retry look_up publish acknowledge remove fold:0 skip wait:25 ~1 "
+        "write look_up publish fold:0 scan republish fold:0 ~2",
+    ),
+    "idle_backlog": Kind(
+        "write publish acknowledge remove fold changelog_ack commit sink follow look_up",
+        Traits(evicts=True),
+        story="~2 write look_up publish fold:0 write write write kill_gateway kill_gateway wait:62 ~1 expire fold:0 "
+        "sweep_read sweep_publish sweep_publish sweep_publish fold:2 ~2",
     ),
 }
 
@@ -119,7 +153,8 @@ def schedule_of(kind: str, seed: int) -> tuple[Schedule, int]:
     """The schedule of a seed, and bits that say who insists while everything comes to rest."""
     source = random.Random(f"{kind}/{seed}")
     actions = KINDS[kind].actions.split()
-    schedule = _phases(source, actions) if KINDS[kind].phased else _stream(source, actions)
+    told = KINDS[kind].story
+    schedule = _tell(source, told.split(), actions) if told else _stream(source, actions)
     return schedule, source.getrandbits(_REST_BITS)
 
 
@@ -136,20 +171,14 @@ def _stream(source: random.Random, actions: list[str]) -> Schedule:
     return schedule
 
 
-def _phases(source: random.Random, actions: list[str]) -> Schedule:
-    def some(most: int) -> Schedule:
-        return [(source.choice(actions), source.randrange(PICKS)) for _ in range(source.randint(0, most))]
-
-    def steps(names: str) -> Schedule:
-        return [(name, source.randrange(PICKS)) for name in names.split() if source.random() < 0.93]
-
+def _tell(source: random.Random, story: list[str], actions: list[str]) -> Schedule:
     schedule: Schedule = []
     for _ in range(source.randint(1, 3)):
-        schedule += some(14) + steps("write look_up publish fold changelog_ack commit") + some(5)
-        schedule += steps("fold expire fold changelog_ack changelog_ack commit fold sink sink sink follow follow follow")
-        schedule += [*some(3), ("wait_long", source.randrange(30, PICKS)), *some(2)]
-        schedule += steps("fold changelog_ack changelog_ack commit purge") + some(6)
-        schedule += steps("fold changelog_ack changelog_ack") + some(10)
-        if source.random() < 0.5:
-            schedule += [("drop_old_log", 0), ("compact", 0), *some(5)]
+        for word in story:
+            action, _, pick = word.partition(":")
+            if action.startswith("~"):
+                most = source.randint(0, int(action[1:]))
+                schedule += [(source.choice(actions), source.randrange(PICKS)) for _ in range(most)]
+            elif source.random() < 0.95:
+                schedule.append((action, int(pick or source.randrange(PICKS))))
     return schedule

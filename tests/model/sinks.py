@@ -33,12 +33,16 @@ class PostgresSink:
         """Take one record; whether there was one."""
         if self.position >= len(self.world.carts):
             return False
-        row = self.world.row
+        world, row = self.world, self.world.row
         match self.world.carts[self.position]:
             case State() as state if protocol.row_replaced(row.version if row else None, state.version):
-                self.world.row = state
+                if row is not None and state.version < row.version:
+                    world.problem(f"the row falls: {row.version.tag()} -> {state.version.tag()}")
+                world.row = state
             case Deleted() as deleted if row is not None and protocol.row_deleted(row.version, deleted):
-                self.world.row = None
+                if row.v > deleted.version.v:
+                    world.problem(f"the deletion of {deleted.version.tag()} takes the row {row.version.tag()}")
+                world.row = None
         self.position += 1
         return True
 
@@ -182,7 +186,7 @@ class Follow:
         )
         if verdict is None:
             return self.resume()
-        if isinstance(recorded, State):
+        if recorded is not None and not isinstance(recorded, PurgeFloor):
             judge_put(world, copy, recorded, verdict)
         world.commit(redis)
         self.position += 1
@@ -245,22 +249,25 @@ class AntiEntropy:
 def put(world: World, redis: Redis, recorded: Recorded) -> Redis:
     """Put into Redis, and judge what happened to its copy."""
     after, verdict = redis_mirror.put(redis, recorded)
-    if isinstance(recorded, State):
-        judge_put(world, redis.cart, recorded, verdict)
+    judge_put(world, redis.cart, recorded, verdict)
     return after
 
 
-def judge_put(world: World, copy: StoredCart | None, state: State, verdict: Put) -> None:
+def judge_put(world: World, copy: StoredCart | None, state: Recorded, verdict: Put) -> None:
     """A put never hides an operation that only Redis knows, and never takes a version back."""
     if copy is None or verdict not in (Put.SET, Put.CLEAR):
         world.exercised["puts refused: not covering"] += verdict is Put.UNCOVERED
+        return
+    if not isinstance(state, State):
+        if any(v > state.version.v for v, _ in copy.window):
+            world.problem(f"the deletion of {state.version.tag()} hides {copy.version.tag()} from Redis")
         return
     hidden = [op_id for v, op_id in copy.window if not contains(state, v, op_id)]
     if hidden and not world.traits.skips:
         world.problem(f"put hides {hidden[0]} from Redis")
     fell = verdict is Put.SET and protocol.rank(state.version) < protocol.rank(copy.version)
     if fell and not world.traits.skips and copy.version.v >= 2 * (world.redis_time - STALE):
-        world.problem(f"version falls in Redis: {copy.version.tag()} -> {state.version.tag()}")
+        world.falls.append(f"{copy.version.tag()} -> {state.version.tag()}")
 
 
 def contains(state: State, v: int, op_id: str) -> bool:

@@ -10,8 +10,8 @@ from carts import fold as folding
 from carts import protocol
 from carts.fold import Outcome, Verdict
 from carts.operations import Change, Expire, Purge
-from carts.protocol import Deleted, Recorded
-from carts.state import State
+from carts.protocol import Deleted
+from carts.state import State, Version
 from tests.model.world import CART, FROZEN_FLUSH, RETENTION, TIMING, World, lines_of
 from topics.records import PurgeFloor
 
@@ -32,6 +32,8 @@ class Worker:
     """A compaction worker that owns the partition, or believes so."""
 
     table: State | None = None
+    known: Version | Deleted | None = None
+    """The version of the table, or what was last deleted from it."""
     purge_floor: int = 0
     position: int = 0
     pending: list[Pending] = field(default_factory=list)
@@ -47,8 +49,9 @@ class Compaction:
         self.owner = Worker()
         self.zombie: Worker | None = None
         self.committed = 0
-        self.folded: list[int] = []
-        """Positions of the log in the order in which an owner first folded them."""
+        self.furthest = 0
+        self.lineages: dict[Version | Deleted | None, tuple[int, ...]] = {None: ()}
+        """For each version, or its deletion: the positions whose records made it, in the order they were folded."""
         self.skipped: set[int] = set()
 
     # The owner
@@ -66,21 +69,24 @@ class Compaction:
             return False
         change = world.log[owner.position]
         outcome = fold(owner, change)
-        if owner.position not in self.folded:
-            self.folded.append(owner.position)
+        self.furthest = max(self.furthest, owner.position + 1)
         self._observe(owner, change, outcome)
         self._take(owner, outcome)
         return True
 
     def _take(self, worker: Worker, outcome: Outcome) -> None:
+        lineage = (*self.lineages[worker.known], worker.position)
         if outcome.verdict is Verdict.CHANGED and outcome.state is not None:
             self._store(worker, outcome.state)
         elif outcome.verdict is Verdict.DELETED and worker.table is not None:
-            self._delete(worker, Deleted(worker.table.version))
+            worker.known = Deleted(worker.table.version)
+            self._delete(worker, worker.known)
+        self.lineages.setdefault(worker.known, lineage)
         worker.position += 1
 
     def _store(self, worker: Worker, state: State) -> None:
         worker.table = state
+        worker.known = state.version
         self._send(worker, state)
 
     def _delete(self, worker: Worker, deleted: Deleted) -> None:
@@ -111,8 +117,7 @@ class Compaction:
     def skip(self, pick: int) -> None:
         """The consumer loses a record, as the bugs did that the delivery layer is there for."""
         position = self.owner.position
-        fresh = position >= max(self.folded, default=-1) and position not in self.folded
-        if position < len(self.world.log) and len(self.skipped) < 2 and fresh:
+        if self.furthest <= position < len(self.world.log) and len(self.skipped) < 2:
             self.world.exercised["records skipped"] += 1
             self.skipped.add(position)
             self.owner.position += 1
@@ -173,10 +178,16 @@ class Compaction:
         kept, floor = recovered(self.world)
         self.owner = Worker(
             table=kept if isinstance(kept, State) else None,
+            known=kept.version if isinstance(kept, State) else kept or self._deleted_at(floor),
             purge_floor=floor,
             position=max(self.world.log_start, self.committed - back),
         )
         self.answer()
+
+    def _deleted_at(self, floor: int) -> Deleted | None:
+        """The deletion that set the purge floor, whose null has been compacted away."""
+        deletions = (known for known in self.lineages if isinstance(known, Deleted))
+        return next((deleted for deleted in deletions if deleted.version.v == floor), None)
 
     def answer(self, pick: int = 0) -> None:
         """The owner reads its changelog: a record that fell behind its table is answered with the table."""
@@ -247,9 +258,9 @@ def committable(worker: Worker) -> int:
     return min([worker.position, *(pending.position for pending in worker.pending)])
 
 
-def recovered(world: World) -> tuple[Recorded | None, int]:
+def recovered(world: World) -> tuple[State | Deleted | None, int]:
     """The cart's record that a recovery keeps from all of `carts`, and the partition's purge floor."""
-    kept: Recorded | None = None
+    kept: State | Deleted | None = None
     floor = 0
     for entry in world.carts:
         if isinstance(entry, PurgeFloor):

@@ -72,7 +72,8 @@ class World:
         self.redis = Redis(ready=True)
         self.redis_history = [self.redis]
         self.redis_backup: Redis | None = None
-        self.redis_was_lost = False
+        self.outbox_was_lost = False
+        self.cart_was_evicted = False
         self.log: list[Change] = []
         self.log_times: list[int] = []
         self.log_start = 0
@@ -80,9 +81,12 @@ class World:
         self.carts_times: list[int] = []
         self.row: State | None = None
         self.asked: dict[str, Asked] = {}
+        self.applied: set[str] = set()
+        """What Redis has taken: acknowledged with `redis` at least, where a client asked for no more."""
         self.acknowledged: dict[str, int | None] = {}
         self.named: dict[Version, Shown] = {}
         self.problems: list[str] = []
+        self.falls: list[str] = []
         self.exercised: Counter[str] = Counter()
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.faults.clients import Load, again
 from tests.faults.history import Add, Clear, Ok, Outcome, Remove, Set, Unknown
@@ -23,14 +24,14 @@ TEA = Add("tea", 2, 350)
 JAM = Add("jam", 1, 420)
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stand(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stand]:
     """The product on servers that may be broken; each test leaves them whole."""
     async with Stand(tmp_path_factory.mktemp("faults")) as whole:
         yield whole
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def shop(stand: Stand, tmp_path: Path) -> AsyncIterator[Shop]:
     """A hand with a cart of its own."""
     async with Shop(stand, tmp_path) as opened:

@@ -133,7 +133,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 @lru_cache(maxsize=65_536)
 def entry_digest(v: int, op_id: str) -> int:
     """The first 48 bits of SHA-1 over `<v>:<op_id>`; exact in the doubles of a Redis script."""
-    return int(hashlib.sha1(f"{v}:{op_id}".encode(), usedforsecurity=False).hexdigest()[:12], 16)
+    return int.from_bytes(hashlib.sha1(f"{v}:{op_id}".encode(), usedforsecurity=False).digest()[:6])
 
 
 def _is_plain(op: Operation) -> bool:

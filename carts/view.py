@@ -7,7 +7,7 @@ import msgspec
 
 from carts.content import shown
 from carts.operations import Metadata
-from carts.state import State, Status
+from carts.state import State, Status, Version
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,8 +69,8 @@ def time_of(v: int) -> datetime | None:
     return _EPOCH + timedelta(microseconds=v // 2) if v else None
 
 
-def view(cart_id: str, state: State) -> CartView:
-    """The reader's view of `state`."""
+def view(cart_id: str, state: State, version: Version | None = None) -> CartView:
+    """The reader's view of `state`; `version` is the state's, where the caller has it already."""
     content = state.content()
     lines = [
         CartLine(line_id, line.product_id, line.quantity, line.unit_price, line.options, line.metadata)
@@ -80,7 +80,7 @@ def view(cart_id: str, state: State) -> CartView:
     return CartView(
         cart_id=cart_id,
         status=state.status,
-        version=state.version.tag(),
+        version=(version or state.version).tag(),
         currency=content.currency,
         lines=lines,
         totals=Totals(subtotal, 0, 0, subtotal),

@@ -111,10 +111,9 @@ def _refuse(code: str, detail: str, verdict: Verdict = Verdict.REFUSED) -> Decis
 
 
 def _state(cart_id: str, state: State, source: Source) -> Emission:
-    value = encode_cart(cart_record(cart_id, state))
-    return Emission(
-        source.key, value, cart_headers(cart_id, state.version, (source.partition, source.offset))
-    )
+    version = state.version
+    value = encode_cart(cart_record(cart_id, state, version))
+    return Emission(source.key, value, cart_headers(cart_id, version, (source.partition, source.offset)))
 
 
 def _deletion(source: Source, version: Version, purge_floor: int) -> tuple[Emission, ...]:

@@ -50,9 +50,9 @@ def purge_floor_key(partition: int) -> bytes:
     return PURGE_FLOOR_PREFIX + b"%d" % partition
 
 
-def cart_record(cart_id: str, state: State) -> CartRecord:
-    """The `carts` record of `state`."""
-    seen = view(cart_id, state)
+def cart_record(cart_id: str, state: State, version: Version | None = None) -> CartRecord:
+    """The `carts` record of `state`; `version` is the state's, where the caller has it already."""
+    seen = view(cart_id, state, version)
     return CartRecord(**{name: getattr(seen, name) for name in seen.__struct_fields__}, state=state)
 
 

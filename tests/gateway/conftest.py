@@ -28,11 +28,13 @@ def prepared(kafka_bootstrap: str, redis_url: str, postgres: str) -> Iterator[Ur
         apply(KafkaSettings(kafka_bootstrap=kafka_bootstrap), partitions=PARTITIONS, allow_single=True)
     )
     name = f"gateway_{uuid4().hex}"
+    url = postgres.rsplit("/", 1)[0] + f"/{name}"
     with psycopg.connect(postgres, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-        url = postgres.rsplit("/", 1)[0] + f"/{name}"
-        migrate(url)
-        yield Urls(kafka_bootstrap, redis_url, url)
+    migrate(url)
+    yield Urls(kafka_bootstrap, redis_url, url)
+    # A connection of its own: the server may have been stopped and started meanwhile.
+    with psycopg.connect(postgres, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

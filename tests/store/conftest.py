@@ -1,0 +1,138 @@
+"""The store on real servers: the stack's Valkey, and Redis 7.0 where `redis-server` is installed. One suite for both."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from carts.limits import LIMITS, TIMING, Limits, Timing
+from cli.stack.settings import REDIS
+from store import CartStore, Layout, PipelinedClient, RedisSettings
+from tests.conftest import Servers
+
+PARTITIONS = 16
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A redis-server of the tests' own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        program = shutil.which("redis-server")
+        if program is None:
+            pytest.skip("redis-server is not installed: the store is NOT tested on Redis (apt-get install redis-server)")
+        options = ("--port", str(self.port), "--dir", str(self._folder), "--bind", "127.0.0.1", "--save", "")
+        with (self._folder / "log").open("ab") as output:
+            self._process = subprocess.Popen(
+                [program, *options, "--appendonly", "yes", *self._options], stdout=output, stderr=output
+            )
+        with redis.Redis(port=self.port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 400)) as probe:
+            probe.ping()
+
+    def kill(self) -> None:
+        """Kill -9."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Redis 7.0, Debian's, for the whole session."""
+    server = Server(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A Redis that this test may kill and start."""
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session", params=["valkey", "redis"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    """The address of each server in turn. Tests empty it themselves."""
+    if request.param == "valkey":
+        servers: Servers = request.getfixturevalue("servers")
+        return servers.url(REDIS)
+    server: Server = request.getfixturevalue("redis_server")
+    return server.url
+
+
+class Bench:
+    """A client, a layout and stores on one empty server; every partition is ready."""
+
+    def __init__(self, client: PipelinedClient, layout: Layout) -> None:
+        self.client = client
+        self.layout = layout
+        self.store = self.store_with()
+
+    def store_with(self, limits: Limits = LIMITS, timing: Timing = TIMING, **options: Any) -> CartStore:
+        """A store with bounds of its own."""
+        return CartStore(self.client, self.layout, limits, timing, **options)
+
+    async def empty(self) -> None:
+        """Forget everything; all partitions are ready then."""
+        await self.client.execute("FLUSHALL")
+        await asyncio.gather(*(self.make_ready(partition) for partition in range(self.layout.partitions)))
+
+    async def make_ready(self, partition: int) -> None:
+        """Set the partition's marker the way a restoration does."""
+        token = await self.store.restore_begin(partition)
+        assert await self.store.restore_finish(partition, token, 0, 0) is None
+
+    async def everything(self) -> dict[bytes, tuple[bytes, ...]]:
+        """Every key and its value, to compare before and after."""
+        keys = sorted(await self.client.execute("KEYS", "*"))
+        return {key: await self.client.execute("DUMP", key) for key in keys}
+
+
+@pytest.fixture
+async def bench(server_url: str) -> AsyncIterator[Bench]:
+    """An empty server with all partitions ready."""
+    async with PipelinedClient(RedisSettings(redis_url=server_url, redis_timeout_s=20)) as client:
+        bench = Bench(client, Layout(PARTITIONS))
+        await bench.empty()
+        yield bench
+
+
+Play = Callable[[Bench], Any]
+
+
+@pytest.fixture
+def on_empty_server(server_url: str) -> Callable[[Play], None]:
+    """Runs a coroutine on an empty server: for property tests, which are not coroutines."""
+
+    async def played(play: Play) -> None:
+        async with PipelinedClient(RedisSettings(redis_url=server_url, redis_timeout_s=20)) as client:
+            bench = Bench(client, Layout(PARTITIONS))
+            await bench.empty()
+            await play(bench)
+
+    return lambda play: asyncio.run(played(play))

@@ -1,0 +1,48 @@
+"""What Redis holds of a cart, and what it should hold according to carts.fold."""
+
+import msgspec
+
+from carts.content import subtotal
+from carts.operations import Operation
+from carts.state import State
+from carts.view import view
+from store import StoredCart
+from store.packing import pack_line
+from tests.store.conftest import Bench
+
+
+async def window_of(bench: Bench, cart_id: str) -> list[tuple[int, str]]:
+    """(v, op_id) of the window in Redis, in order."""
+    members = await bench.client.execute("ZRANGE", bench.layout.of_cart(cart_id).win, 0, -1, "WITHSCORES")
+    return sorted(
+        (int(v), member.decode().partition("\n")[0]) for member, v in zip(members[::2], members[1::2], strict=True)
+    )
+
+
+async def entries_of(bench: Bench, cart_id: str) -> list[Operation]:
+    """The window's entries in Redis, in order."""
+    fields = await bench.client.execute("HGETALL", bench.layout.of_cart(cart_id).ops)
+    entries = [msgspec.json.decode(value.partition(b"\n")[0], type=Operation) for value in fields[1::2]]
+    return sorted(entries, key=lambda op: (op.v, op.op_id))
+
+
+async def assert_redis_holds(bench: Bench, cart_id: str, state: State) -> None:
+    """Redis's copy is exactly the state: lines, window, counters, and what a reader sees."""
+    cart = await bench.store.read(cart_id)
+    assert isinstance(cart, StoredCart)
+    content, head = state.content(), cart.head
+    assert cart.content() == content
+    assert cart.version == state.version
+    assert await window_of(bench, cart_id) == [(op.v, op.op_id) for op in state.ops]
+    assert await entries_of(bench, cart_id) == list(state.ops)
+    assert (head.floor, head.born, head.clr, head.status) == (state.floor, state.born, content.clr, state.status)
+    assert head.subtotal == subtotal(content)
+    assert head.lines == sum(line.quantity > 0 for line in content.lines.values())
+    assert head.tracked == len(content.lines)
+    lines = sum(len(f"l:{line_id}") + len(pack_line(line)) for line_id, line in content.lines.items())
+    assert head.bytes == lines + (len(msgspec.json.encode(content.metadata)) if content.metadata else 0)
+    assert head.entries == len(state.ops)
+    assert head.window_bytes == sum(len(msgspec.json.encode(op)) for op in state.ops)
+    assert head.oldest == (state.ops[0].v if state.ops else 0)
+    assert cart.view() == view(cart_id, state)
+    assert cart.json() == msgspec.json.encode(view(cart_id, state))

@@ -1,0 +1,129 @@
+"""Random steps and requests, and what a cart at a state should answer to them: the oracle of the property tests."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from carts.content import Content, Line, apply, shown, subtotal
+from carts.ids import derive_line_id
+from carts.limits import MAX_SAFE_INTEGER, Limits
+from carts.operations import Add, Clear, Delta, Item, Operation, Remove, Set, SetMetadata, Step
+from carts.state import State
+from store import Reason, RequestStep, SetQuantity
+from store.packing import pack_line
+
+ITEMS = [Item("shoe", {"size": "42", "colour": 'r"ød'}), Item("sock"), Item("hat.1"), Item("tie_2"), Item("a-b")]
+LINES = {derive_line_id(item.product_id, item.options): item for item in ITEMS}
+
+line_ids = st.sampled_from(list(LINES))
+quantities = st.integers(1, 4) | st.sampled_from([9, 10])
+prices = st.integers(0, 5000) | st.just(2**40 - 1)
+currencies = st.sampled_from(["EUR"] * 6 + ["USD"])
+metadata: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    st.text(max_size=3), st.text(max_size=12) | st.integers() | st.floats(allow_nan=False) | st.none(), max_size=2
+) | st.sampled_from([{"gift": {"note": 'a\nb "c" \\ \u2028 \x1f'}}, {"empty": {}, "list": []}, {"long": "x" * 300}])
+
+adds = st.builds(
+    lambda line_id, quantity, price, currency, about: Add(line_id, quantity, price, currency, LINES[line_id], about),
+    line_ids,
+    quantities,
+    prices,
+    currencies,
+    st.none() | metadata,
+)
+sets = st.builds(
+    lambda line_id, quantity, price, currency, about: Set(line_id, quantity, price, currency, LINES[line_id], about),
+    line_ids,
+    quantities,
+    prices,
+    currencies,
+    st.none() | metadata,
+)
+set_quantities = st.builds(
+    SetQuantity, line_ids, quantities, st.none() | prices, st.none() | currencies, st.none() | metadata
+)
+steps: st.SearchStrategy[RequestStep] = st.one_of(
+    adds,
+    adds,
+    adds,
+    sets,
+    set_quantities,
+    st.builds(Remove, line_ids),
+    st.just(Clear()),
+    st.builds(SetMetadata, metadata, st.none() | line_ids),
+)
+deltas = st.lists(steps, min_size=1, max_size=4).map(tuple)
+
+
+def fingerprint(delta: tuple[RequestStep, ...]) -> str:
+    """Equal for equal deltas."""
+    return hashlib.sha256(msgspec.json.encode(delta)).hexdigest()[:16]
+
+
+def completed(step: RequestStep, content: Content) -> Step | None:
+    """The step with what the cart's line supplies, none if there is no such line."""
+    line_id = getattr(step, "line_id", None)
+    line = content.lines.get(line_id) if line_id else None
+    there = line is not None and line.quantity > 0
+    if isinstance(step, SetQuantity):
+        if not there:
+            return None
+        assert line is not None
+        return Set(
+            step.line_id,
+            step.quantity,
+            line.unit_price if step.unit_price is None else step.unit_price,
+            step.currency or content.currency or "",
+            Item(line.product_id, line.options),
+            step.metadata,
+        )
+    return None if isinstance(step, SetMetadata) and line_id and not there else step
+
+
+def size(content: Content) -> int:
+    """The bytes that the limit on content counts."""
+    about = len(msgspec.json.encode(content.metadata)) if content.metadata else 0
+    return about + sum(len(f"l:{line_id}") + len(pack_line(line)) for line_id, line in content.lines.items())
+
+
+def refusal(
+    state: State | None, delta: tuple[RequestStep, ...], limits: Limits
+) -> tuple[Reason, int, str | None] | Delta:
+    """Why the steps are refused, at which and by which limit; the delta that is applied if they are not."""
+    content = Content() if state is None else state.content()
+    done: list[Step] = []
+    for index, step in enumerate(delta):
+        full = completed(step, content)
+        if full is None:
+            return Reason.LINE_NOT_FOUND, index, None
+        if isinstance(full, Add | Set) and content.currency not in {None, full.currency} and shown(content):
+            return Reason.CURRENCY, index, None
+        content = apply(content, [Operation(_LATE, "op", "", (full,))])
+        limit = _limit_hit(full, content, limits)
+        if limit is not None:
+            return Reason.LIMIT, index, limit
+        done.append(full)
+    return tuple(done)
+
+
+_LATE = 2**52
+"""As long as any v of a real clock: sizes depend on its digits."""
+
+
+def _limit_hit(step: Step, content: Content, limits: Limits) -> str | None:
+    line = content.lines.get(step.line_id) if isinstance(step, Add | Set) else None
+    hits = {
+        "quantity": line is not None and line.quantity > limits.quantity,
+        "lines": len(shown(content)) > limits.lines,
+        "tracked_lines": len(content.lines) > limits.tracked_lines,
+        "content_bytes": size(content) > limits.content_bytes,
+        "subtotal": subtotal(content) > MAX_SAFE_INTEGER,
+    }
+    return next((name for name, hit in hits.items() if hit), None)
+
+
+def plain_line(quantity: int = 1) -> Line:
+    """A line for states made by hand."""
+    return Line("sock", quantity, 100, dv=0, av=2)

@@ -1,0 +1,204 @@
+"""The put script decides as carts.protocol.put_verdict does, and what it puts reads back as the state."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from carts.fold import fold
+from carts.limits import Timing
+from carts.operations import Birth, Change, Expire, OrderedLine, Subtract
+from carts.protocol import Put, put_verdict
+from carts.state import ClaimState, State, uncovered, union
+from store import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
+from tests.store.conftest import Bench
+from tests.store.copies import assert_redis_holds, window_of
+from tests.store.histories import adds, fingerprint, quantities
+from tests.store.histories import sets as set_steps
+
+CART = "guest:of-the-test"
+WINDOW_US = 60_000_000
+
+property_test = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+euros = st.one_of(adds, set_steps).map(lambda step: msgspec.structs.replace(step, currency="EUR"))
+writes = st.tuples(
+    st.sampled_from(["write", "write", "write", "write", "expire", "order"]),
+    st.integers(0, 6),  # the operation: few, so that some are born twice
+    st.integers(1, 90),  # seconds ago: some are older than the window
+    euros,
+    quantities,
+)
+histories = st.lists(writes, max_size=7)
+endings = st.sampled_from([None, None, None, "claimed", "merged"])
+
+
+def grown(state: State | None, history: list[Any], now_us: int) -> State | None:
+    """The state after a random history of writes, expiries and orders."""
+    timing = Timing(window_us=WINDOW_US)
+    for kind, number, seconds, step, quantity in history:
+        v = 2 * (now_us - seconds * 1_000_000 - number)
+        if kind == "write":
+            change = Change(
+                cart_id=CART,
+                v=v,
+                op_id=f"op-{number}",
+                fingerprint=fingerprint((step,)),
+                delta=(step,),
+                prev=state.v if state and number % 2 else 0,
+            )
+        elif state is None:
+            continue
+        elif kind == "expire":
+            at = max(now_us - seconds * 1_000_000, state.v // 2)
+            change = Change(cart_id=CART, v=0, op_id="", delta=(Expire(state.v, state.n, at),))
+        else:
+            births = tuple(Birth(op.op_id, op.v) for op in state.ops)
+            lines = tuple(OrderedLine(line_id, quantity, line.dv) for line_id, line in state.content().lines.items())
+            order = Subtract(f"order-{number}", lines, births, state.v)
+            v = max(v, state.v + 2)
+            change = Change(cart_id=CART, v=v, op_id=f"order-{number}", delta=(order,))
+        state = fold(state, change, timing=timing).state
+    return state
+
+
+def ended(state: State, ending: str | None) -> State:
+    """The state as a merge leaves it."""
+    if ending is None:
+        return state
+    claim = ClaimState("merge-1", "user:42")
+    finishes = {"merge-1": 2}
+    return msgspec.structs.replace(
+        state, claim=claim, finishes=finishes, merged_into="user:42" if ending == "merged" else None
+    )
+
+
+async def put(bench: Bench, state: State) -> PutResult:
+    """Put one cart."""
+    (result,) = await bench.store.put(bench.layout.partition(CART), [(CART, state)])
+    return result
+
+
+async def put_and_check(bench: Bench, state: State, held: State | None) -> State | None:
+    """Put a state over what Redis holds; check verdict and copy; what Redis holds then."""
+    verdict = put_verdict(state, held.version if held else None, [(op.v, op.op_id) for op in held.ops] if held else [])
+    before = await bench.everything()
+    result = await put(bench, state)
+    match verdict:
+        case Put.SET:
+            assert result.outcome is (PutOutcome.REPLACED if held else PutOutcome.STORED)
+            held = state
+        case Put.CLEAR:
+            assert result.outcome is PutOutcome.REMOVED
+            held = None
+        case Put.SAME:
+            assert result.outcome is PutOutcome.UNCHANGED
+        case Put.UNCOVERED:
+            assert held is not None
+            assert result.outcome is PutOutcome.UNCOVERED
+            assert list(result.uncovered) == uncovered(state, await window_of(bench, CART))
+    if result.outcome in {PutOutcome.UNCHANGED, PutOutcome.UNCOVERED}:
+        assert before == await bench.everything()
+    if held is None:
+        assert isinstance(await bench.store.read(CART), Missing)
+    else:
+        await assert_redis_holds(bench, CART, held)
+    return held
+
+
+@property_test
+@given(common=histories, left=histories, right=histories, ending=endings)
+def test_a_put_replaces_a_copy_only_if_it_covers_it(
+    on_empty_server: Callable[[Any], None], common: list[Any], left: list[Any], right: list[Any], ending: str | None
+) -> None:
+    now_us = time.time_ns() // 1000
+    root = grown(None, common, now_us)
+    one, other = grown(root, left, now_us), grown(root, right, now_us)
+    assume(one is not None and other is not None)
+    assert one is not None
+    assert other is not None
+
+    async def play(bench: Bench) -> None:
+        held = None
+        for state in (one, one, ended(other, ending), union(one, other), other, one):
+            held = await put_and_check(bench, state, held)
+
+    on_empty_server(play)
+
+
+@property_test
+@given(history=histories, ending=endings, step=euros)
+def test_a_hydrated_cart_reads_back_and_goes_on_as_the_fold_says(
+    on_empty_server: Callable[[Any], None], history: list[Any], ending: str | None, step: Any
+) -> None:
+    state = grown(None, history, time.time_ns() // 1000)
+    assume(state is not None)
+    assert state is not None
+    state = ended(state, ending)
+
+    async def play(bench: Bench) -> None:
+        timing = Timing(window_us=WINDOW_US)
+        store = bench.store_with(timing=timing)
+        assert await store.hydrate(CART, state)
+        await assert_redis_holds(bench, CART, state)
+        assert not await store.hydrate(CART, grown(None, history[:1], 2**40) or state)
+        await assert_redis_holds(bench, CART, state)
+        request = ChangeRequest(
+            cart_id=CART,
+            op_id="next",
+            fingerprint="f",
+            steps=(step,),
+            first_seen_us=time.time_ns() // 1000,
+        )
+        answer = await store.change(request)
+        if state.merged_into is not None:
+            assert answer == Refused(reason=Reason.MERGED, merge_id="merge-1", into="user:42")
+        elif state.claim is not None:
+            assert answer == Refused(reason=Reason.CLAIMED, merge_id="merge-1", into="user:42")
+        elif isinstance(answer, Refused):
+            assert answer.reason is Reason.LIMIT
+        else:
+            assert isinstance(answer, Applied)
+            after = fold(state, msgspec.json.decode(answer.event, type=Change), timing=timing).state
+            assert after is not None
+            await assert_redis_holds(bench, CART, after)
+
+    on_empty_server(play)
+
+
+@property_test
+@given(history=histories, number=st.integers(0, 6), step=euros)
+def test_a_retry_of_an_operation_brought_in_is_a_replay(
+    on_empty_server: Callable[[Any], None], history: list[Any], number: int, step: Any
+) -> None:
+    state = grown(None, history, time.time_ns() // 1000)
+    assume(state is not None)
+    assert state is not None
+    births = [op for op in state.ops if op.op_id == f"op-{number}"]
+    assume(births)
+
+    async def play(bench: Bench) -> None:
+        await put(bench, state)
+        if state.expired:
+            return
+        request = ChangeRequest(
+            cart_id=CART,
+            op_id=f"op-{number}",
+            fingerprint=births[0].fingerprint,
+            steps=(step,),
+            first_seen_us=time.time_ns() // 1000,
+        )
+        answer = await bench.store.change(request)
+        assert not isinstance(answer, Applied | Refused)
+        assert answer.v in {op.v for op in births}
+        assert answer.outbox is None
+        await assert_redis_holds(bench, CART, state)
+
+    on_empty_server(play)
+
+

@@ -1,0 +1,192 @@
+"""What the compaction agent decides about a record, without Kafka."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carts.fold import Verdict
+from carts.operations import Add, Change, Claim, Clear, Expire, Item, Purge, Set, Step
+from carts.state import Version
+from streams.decisions import Decision, RefusalCode, Source, decide
+from topics.codec import decode_cart, decode_purge_floor, encode_change
+from topics.errors import RecordErrorCode
+from topics.headers import read_headers, version_header
+from topics.records import purge_floor_key
+
+CART = "user:42"
+DAY_US = 24 * 60 * 60 * 1_000_000
+NOW_US = 1_764_061_200_000_000
+RETENTION_US = 30 * DAY_US
+
+
+def v_at(seconds: float) -> int:
+    return 2 * (NOW_US + int(seconds * 1_000_000))
+
+
+def change(
+    v: int, *steps: Step, op_id: str | None = None, cart_id: str = CART, prev: int | None = None
+) -> Change:
+    delta = steps or (Add("sku-1", 1, 500, "EUR", Item("sku-1")),)
+    return Change(cart_id=cart_id, v=v, op_id=op_id or f"op-{v}", delta=delta, prev=prev, born=v)
+
+
+def fold_in(held: bytes | None, *changes: Change, purge_floor: int = 0) -> Decision:
+    """Decide about changes one after the other; returns the last decision."""
+    decision = Decision(Verdict.KNOWN)
+    for offset, one in enumerate(changes):
+        source = Source(one.cart_id.encode(), encode_change(one), 7, 100 + offset)
+        decision = decide(held, purge_floor, source, retention_us=RETENTION_US)
+        held = decision.emissions[-1].value if decision.emissions else held
+    return decision
+
+
+def value_after(*changes: Change) -> bytes:
+    (emission,) = fold_in(None, *changes).emissions
+    assert emission.value is not None
+    return emission.value
+
+
+def refuse(source: Source, held: bytes | None = None) -> str:
+    decision = decide(held, 0, source, retention_us=RETENTION_US)
+    assert decision.refusal is not None
+    assert decision.refusal.detail
+    assert decision.emissions == ()
+    return decision.refusal.code
+
+
+def expired_cart() -> tuple[bytes, Version]:
+    alive = decode_cart(value_after(change(v_at(0)))).state
+    expiry = change(v_at(DAY_US / 1e6), Expire(alive.v, alive.n, NOW_US + DAY_US), op_id="!expire")
+    value = value_after(change(v_at(0)), expiry)
+    return value, decode_cart(value).state.version
+
+
+def purge(version: Version, days_later: int) -> Change:
+    at = (version.v + 1) // 2 + days_later * DAY_US
+    return change(2 * at, Purge(version.v, version.n, at), op_id="!purge")
+
+
+def test_a_first_change_makes_a_cart_with_its_version_and_source_in_the_headers() -> None:
+    decision = fold_in(None, change(v_at(0)))
+    (emission,) = decision.emissions
+    cart = decode_cart(emission.value)
+    assert decision.verdict is Verdict.CHANGED
+    assert emission.key == CART.encode()
+    assert [(line.line_id, line.quantity) for line in cart.lines] == [("sku-1", 1)]
+    headers = read_headers(emission.headers)
+    assert (headers.source_partition, headers.source_offset) == (7, 100)
+    assert version_header(emission.headers) == cart.state.version
+    assert headers.cart_version == cart.version
+
+
+def test_a_change_delivered_twice_changes_and_sends_nothing() -> None:
+    decision = fold_in(None, change(v_at(0)), change(v_at(0)))
+    assert decision == Decision(Verdict.KNOWN)
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_deliveries_does_not_matter(order: list[int]) -> None:
+    changes = [
+        change(v_at(0)),
+        change(v_at(1), Set("sku-1", 5, 500, "EUR", Item("sku-1"))),
+        change(v_at(2)),
+        change(v_at(3), Clear()),
+        change(v_at(4)),
+        change(v_at(5), Add("sku-2", 2, 100, "EUR", Item("sku-2"))),
+    ]
+    assert decode_cart(value_after(*(changes[i] for i in order))) == decode_cart(value_after(*changes))
+
+
+def test_a_change_below_the_floor_changes_nothing() -> None:
+    decision = fold_in(None, change(v_at(0)), change(v_at(3600)), change(v_at(10)))
+    assert decision == Decision(Verdict.BELOW_FLOOR)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (None, RecordErrorCode.EMPTY),
+        (b"?", RecordErrorCode.NOT_JSON),
+        (b'{"cart_id":"user:42"}', RecordErrorCode.INVALID),
+        (
+            b'{"cart_id":"user:42","v":2,"op_id":"x","delta":[{"kind":"teleport"}]}',
+            RecordErrorCode.UNKNOWN_KIND,
+        ),
+        (encode_change(change(v_at(0), cart_id="user:43")), RefusalCode.WRONG_KEY),
+        (encode_change(change(v_at(0), Claim("m", "user:1"))), RefusalCode.UNSUPPORTED),
+        (encode_change(change(v_at(0), op_id="!x:1-1")), RefusalCode.UNSUPPORTED),
+    ],
+)
+def test_what_no_cart_can_take_is_refused(value: bytes | None, code: str) -> None:
+    assert refuse(Source(CART.encode(), value, 7, 1)) == code
+
+
+def test_a_state_that_cannot_be_read_refuses_the_change_and_is_left_alone() -> None:
+    source = Source(CART.encode(), encode_change(change(v_at(0))), 7, 1)
+    assert refuse(source, held=b"garbage") == RefusalCode.UNREADABLE_STATE
+
+
+def test_a_purge_writes_the_floor_and_then_the_null_with_the_version_it_deletes() -> None:
+    held, version = expired_cart()
+    decision = fold_in(held, purge(version, days_later=30))
+    floor, null = decision.emissions
+    assert decision.verdict is Verdict.DELETED
+    assert floor.key == purge_floor_key(7)
+    assert decode_purge_floor(floor.value).purge_floor == version.v
+    assert (null.key, null.value) == (CART.encode(), None)
+    assert version_header(null.headers) == version
+
+
+def test_a_purge_does_not_lower_the_floor() -> None:
+    held, version = expired_cart()
+    decision = fold_in(held, purge(version, days_later=30), purge_floor=version.v + 2)
+    assert [emission.key for emission in decision.emissions] == [CART.encode()]
+
+
+def test_a_purge_before_its_time_deletes_nothing() -> None:
+    held, version = expired_cart()
+    assert fold_in(held, purge(version, days_later=29)) == Decision(Verdict.KNOWN)
+
+
+def test_a_purge_of_a_cart_that_has_changed_since_deletes_nothing() -> None:
+    _, version = expired_cart()
+    alive = value_after(change(v_at(0)), change(v_at(5)))
+    assert fold_in(alive, purge(version, days_later=30)) == Decision(Verdict.KNOWN)
+
+
+def test_a_purge_delivered_again_sends_its_null_again() -> None:
+    _, version = expired_cart()
+    decision = fold_in(None, purge(version, days_later=30), purge_floor=version.v)
+    (null,) = decision.emissions
+    assert null.value is None
+    sent = version_header(null.headers)
+    assert sent is not None
+    assert (sent.v, sent.n) == (version.v, version.n)
+
+
+def test_a_purge_delivered_again_whose_floor_was_lost_sends_both() -> None:
+    _, version = expired_cart()
+    assert len(fold_in(None, purge(version, days_later=30), purge_floor=0).emissions) == 2
+
+
+def test_a_change_from_before_a_deletion_cannot_bring_the_cart_back() -> None:
+    source = Source(CART.encode(), encode_change(change(v_at(0))), 7, 1)
+    decision = decide(None, v_at(10), source, retention_us=RETENTION_US)
+    assert decision.refusal is not None
+    assert decision.refusal.code == RefusalCode.BELOW_PURGE_FLOOR
+
+
+def test_a_cart_born_after_a_deletion_starts_at_the_floor() -> None:
+    decision = fold_in(None, change(v_at(20)), purge_floor=v_at(10))
+    (emission,) = decision.emissions
+    state = decode_cart(emission.value).state
+    assert (state.start, state.floor, state.n) == (v_at(10), v_at(10), 1)
+
+
+def test_a_full_window_of_large_steps_stays_below_the_topics_limit() -> None:
+    metadata = {"note": "\N{SNOWMAN}" * 300}
+    steps = [Add(f"sku-{i}", 1, 2**40 - 1, "EUR", Item(f"sku-{i}"), metadata) for i in range(256)]
+    changes = [change(v_at(i), step) for i, step in enumerate(steps)]
+    assert len(value_after(*changes)) < 2 << 20
+    assert msgspec.json.decode(value_after(*changes))["totals"]["subtotal"] == 256 * (2**40 - 1)

@@ -1,0 +1,96 @@
+"""What the table keeps when it reads `carts` back: the highest version, whatever came last."""
+
+from carts.operations import Add, Change, Item
+from carts.state import Version
+from streams.decisions import Emission, Source, decide
+from streams.recovery import Recovery
+from topics.codec import encode_change, encode_purge_floor
+from topics.headers import read_headers, tombstone_headers, version_header
+from topics.partitioner import partition_of
+from topics.records import PurgeFloor, purge_floor_key
+
+CART = b"user:42"
+PARTITION = partition_of(CART, 16)
+ADD = Add("sku-1", 1, 500, "EUR", Item("sku-1"))
+
+
+def grown(times: int) -> Emission:
+    """The record of a cart after so many adds, from v 2,000,000 on."""
+    held: bytes | None = None
+    for n in range(1, times + 1):
+        add = Change(cart_id=CART.decode(), v=2_000_000 * n, op_id=f"op-{n}", delta=(ADD,))
+        decision = decide(held, 0, Source(CART, encode_change(add), PARTITION, n), retention_us=0)
+        (emission,) = decision.emissions
+        held = emission.value
+    return emission
+
+
+OLD, NEW = grown(1), grown(2)
+NEW_VERSION = version_header(NEW.headers) or Version()
+
+
+def test_a_newer_record_replaces_an_older_one() -> None:
+    assert Recovery(16).keep(CART, OLD.value, NEW.value, NEW.headers) is NEW.value
+
+
+def test_an_older_record_that_comes_later_does_not() -> None:
+    assert Recovery(16).keep(CART, NEW.value, OLD.value, OLD.headers) is NEW.value
+
+
+def test_what_is_kept_against_the_log_is_sent_with_its_own_version_and_no_source() -> None:
+    headers = Recovery(16).headers_of(CART, NEW.value)
+    assert version_header(headers) == NEW_VERSION
+    assert read_headers(headers).source_offset is None
+
+
+def test_a_record_without_headers_is_judged_by_its_value() -> None:
+    assert Recovery(16).keep(CART, NEW.value, OLD.value, []) is NEW.value
+    assert Recovery(16).keep(CART, OLD.value, NEW.value, []) is NEW.value
+
+
+def test_a_null_deletes_what_is_not_newer_than_its_version() -> None:
+    null = tombstone_headers("user:42", NEW_VERSION, None)
+    assert Recovery(16).keep(CART, NEW.value, None, null) is None
+    assert Recovery(16).keep(CART, OLD.value, None, null) is None
+
+
+def test_a_null_of_an_older_version_deletes_nothing() -> None:
+    null = tombstone_headers("user:42", version_header(OLD.headers) or Version(), None)
+    assert Recovery(16).keep(CART, NEW.value, None, null) is NEW.value
+
+
+def test_a_null_without_a_version_deletes_nothing() -> None:
+    assert Recovery(16).keep(CART, NEW.value, None, []) is NEW.value
+
+
+def test_a_deleted_cart_that_a_late_worker_wrote_again_stays_deleted() -> None:
+    recovery = Recovery(16)
+    floor = encode_purge_floor(PurgeFloor(NEW_VERSION.v))
+    assert recovery.keep(purge_floor_key(PARTITION), None, floor, []) is floor
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
+    assert version_header(recovery.headers_of(CART, None)) == NEW_VERSION
+
+
+def test_a_floor_of_another_partition_says_nothing_about_a_cart() -> None:
+    recovery = Recovery(16)
+    recovery.keep(
+        purge_floor_key((PARTITION + 1) % 16), None, encode_purge_floor(PurgeFloor(NEW_VERSION.v)), []
+    )
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is NEW.value
+
+
+def test_a_purge_floor_never_falls() -> None:
+    key, low, high = purge_floor_key(3), encode_purge_floor(PurgeFloor(4)), encode_purge_floor(PurgeFloor(8))
+    recovery = Recovery(16)
+    assert recovery.keep(key, None, low, []) is low
+    assert recovery.keep(key, low, high, []) is high
+    assert recovery.keep(key, high, low, []) is high
+    assert recovery.keep(key, high, None, []) is high
+    assert recovery.note_floor(key, None) == 8
+
+
+def test_what_is_no_cart_is_never_held_and_its_null_deletes_no_copy() -> None:
+    recovery = Recovery(16)
+    assert recovery.keep(CART, None, b"garbage", []) is None
+    assert recovery.keep(CART, NEW.value, b"garbage", []) is NEW.value
+    assert version_header(recovery.headers_of(CART, None)) == Version()

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.stack.component import Component
-from cli.stack.spec import Kind, State
+from cli.stack.spec import NO_ADDRESS, Kind, State
 
 COLOURS = (
     "cyan",
@@ -33,16 +33,15 @@ class ConsoleReporter:
 
     def changed(self, component: Component) -> None:
         """Says when a component is ready, has stopped or failed."""
-        name, state = component.spec.name, component.state
-        if state is State.READY and component.spec.kind is Kind.TASK:
-            self._say(name, f"done in {component.start_seconds or 0:.1f} s", "bold green")
+        name, state, task = component.spec.name, component.state, component.spec.kind is Kind.TASK
+        took = f"in {component.start_seconds or 0:.1f} s"
+        if state is State.READY and task:
+            self._say(name, f"done {took}", "bold green")
+        elif state is State.READY and component.spec.address != NO_ADDRESS:
+            self._say(name, f"ready {took} at {component.spec.address}", "bold green")
         elif state is State.READY:
-            self._say(
-                name,
-                f"ready at {component.spec.address} in {component.start_seconds or 0:.1f} s",
-                "bold green",
-            )
-        elif state is State.STOPPED:
+            self._say(name, f"ready {took}", "bold green")
+        elif state is State.STOPPED and not task:
             self._say(name, "stopped", "dim")
         elif state is State.FAILED:
             self._say(name, "failed", "bold red")

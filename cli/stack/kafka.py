@@ -153,7 +153,7 @@ async def _one_at_a_time(path: Path, preparing: Preparing) -> AsyncIterator[None
         if not _locked(lock):
             preparing.note("waiting for another stack that is fetching Kafka ...")
         # Asked again and again: a blocking flock in a thread could not be cancelled by Ctrl-C.
-        while not _locked(lock):
+        while not _locked(lock):  # noqa: ASYNC110  another process holds it
             await asyncio.sleep(LOCK_POLL_SECONDS)
         yield
 

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from cli.stack.settings import StackSettings
 
+NO_ADDRESS = "-"
+"""The address of what nobody connects to."""
+
 
 class Kind(Enum):
     """A server or process is kept running; a task runs once, to the end, before what depends on it."""
@@ -80,7 +83,7 @@ class ComponentSpec:
     """Makes data folders, fetches jars: whatever the first start needs, and nothing when it is there."""
     ready_file: Path | None = None
     """The process touches it (CARTSTREAM_READY_FILE) once it does its work; removed before each start."""
-    ready_seconds: float = 60.0
+    ready_seconds: float = 90.0
     stop_signal: Signals = SIGTERM
     stop_seconds: float = 10.0
 

@@ -21,7 +21,7 @@ from cli.stack.errors import AlreadyRunningError
 from cli.stack.ports import require_free
 from cli.stack.process import LogFile, Watchdog
 from cli.stack.settings import StackSettings
-from cli.stack.spec import RestartPolicy
+from cli.stack.spec import ComponentSpec, Kind, RestartPolicy
 from cli.stack.status import status_path, write_status
 from cli.stack.table import specs
 
@@ -70,7 +70,7 @@ class Supervisor:
                 require_free(port.number, spec.name, port.variable)
         self._guard = Watchdog(self._lock.fileno())
         for spec in self._specs:
-            log = LogFile(data / "logs" / f"{spec.name}.log", self._listener(spec.name))
+            log = LogFile(data / "logs" / f"{spec.name}.log", self._listener(spec))
             self._logs.append(log)
             self.components[spec.name] = Component(
                 spec, self._policy, self._guard, log, self._changed, self._reporter.note
@@ -124,8 +124,11 @@ class Supervisor:
         write_status(self._status_path, self.components.values())
         self._reporter.changed(component)
 
-    def _listener(self, name: str) -> Callable[[str], None]:
-        return lambda text: self._reporter.line(name, text)
+    def _listener(self, spec: ComponentSpec) -> Callable[[str], None]:
+        # What a task prints is for somebody who runs it by hand; if it fails, its last lines are shown.
+        if spec.kind is Kind.TASK:
+            return lambda _text: None
+        return lambda text: self._reporter.line(spec.name, text)
 
 
 async def _stop_after(component: Component, dependents: list[asyncio.Task[None]]) -> None:

@@ -10,11 +10,10 @@ from cli.stack.kafka import kafka_component
 from cli.stack.postgres import postgres_component
 from cli.stack.readiness import file_touched, http_answers, never
 from cli.stack.settings import HOST, KAFKA, POSTGRES, REDIS, StackSettings
-from cli.stack.spec import Build, ComponentSpec, Kind, Port
+from cli.stack.spec import NO_ADDRESS, Build, ComponentSpec, Kind, Port
 from cli.stack.valkey import redis_component
 
 CARTSTREAM = (sys.executable, "-m", "cli")
-NO_ADDRESS = "-"
 
 
 def _task(name: str, *args: str, depends: tuple[str, ...]) -> Build:

@@ -8,6 +8,7 @@ import msgspec
 from store.packing import unpack_extras
 from store.results import (
     Applied,
+    OutboxDepth,
     OutboxEntry,
     OutboxRef,
     PutOutcome,
@@ -93,6 +94,14 @@ def outbox_entry(reply: Sequence[Any]) -> OutboxEntry:
     return OutboxEntry(
         entry_id.decode(), op_id.decode(), cart_id.decode(), event, _EVENT_VERSION.decode(event).v
     )
+
+
+def outbox_depth(partition: int, entries: int, backlog: bytes | None, now_us: int) -> OutboxDepth:
+    """The depth of an outbox out of `backlog`: its bytes, and the milliseconds of its oldest entry."""
+    if backlog is None:
+        return OutboxDepth(partition, entries, 0, 0)
+    size, oldest = backlog.split(b" ")
+    return OutboxDepth(partition, entries, int(size), max(0, now_us - int(oldest) * 1000))
 
 
 def entry_time_us(entry_id: bytes) -> int:

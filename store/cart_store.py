@@ -11,7 +11,7 @@ from carts.limits import LIMITS, MAX_SAFE_INTEGER, TIMING, Limits, Timing
 from carts.state import State
 from store import answers, scripts
 from store.client import PipelinedClient
-from store.errors import StoreFull
+from store.errors import StoreError, StoreFull
 from store.layout import Layout
 from store.packing import pack_copy, step_arguments
 from store.requests import ChangeRequest
@@ -103,7 +103,7 @@ class CartStore:
             keys.ops,
             keys.win,
             shared.outbox,
-            shared.outbox_bytes,
+            shared.backlog,
             shared.ready,
             shared.events,
         )
@@ -116,12 +116,17 @@ class CartStore:
     async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
         """The cart as it is now, in one round trip.
 
-        Marker and cart are read in one transaction: a wipe and a restoration in between would show a wrong
-        cart.
+        The marker names the restoration that made the partition ready. The same before and after the cart, it says
+        that nothing was lost meanwhile. (A transaction would say so too, but a full Redis 7.0 refuses it.)
         """
         keys = self._layout.of_cart(cart_id)
-        ready, fields = await self._client.submit(keys.read, unread=3)
-        if not ready:
+        earlier: list[Any] = []
+        marker_after = await self._client.submit(keys.read, earlier, 2)
+        for reply in earlier:
+            if isinstance(reply, StoreError):
+                raise reply
+        marker_before, fields = earlier
+        if marker_before is None or marker_before != marker_after:
             return Restoring()
         if not fields:
             return Missing()
@@ -186,31 +191,19 @@ class CartStore:
             return 0
         shared = self._layout.of_partition(partition)
         arguments = [part for entry in entries for part in entry]
-        return int(
-            await self._client.run(scripts.OUTBOX_REMOVE, (shared.outbox, shared.outbox_bytes), arguments)
-        )
+        return int(await self._client.run(scripts.OUTBOX_REMOVE, (shared.outbox, shared.backlog), arguments))
 
     async def outbox_depths(self) -> list[OutboxDepth]:
         """The depth of every partition's outbox."""
         commands: list[tuple[Argument, ...]] = [(b"TIME",)]
         for partition in range(self._layout.partitions):
             shared = self._layout.of_partition(partition)
-            commands += (
-                (b"XLEN", shared.outbox),
-                (b"GET", shared.outbox_bytes),
-                (b"XRANGE", shared.outbox, b"-", b"+", b"COUNT", 1),
-            )
+            commands += ((b"XLEN", shared.outbox), (b"GET", shared.backlog))
         replies = await self._client.execute_all(commands)
         now = answers.microseconds(replies[0])
-        depths = zip(replies[1::3], replies[2::3], replies[3::3], strict=True)
         return [
-            OutboxDepth(
-                partition,
-                entries,
-                int(size or 0),
-                max(0, now - answers.entry_time_us(first[0][0])) if first else 0,
-            )
-            for partition, (entries, size, first) in enumerate(depths)
+            answers.outbox_depth(partition, entries, backlog, now)
+            for partition, (entries, backlog) in enumerate(zip(replies[1::2], replies[2::2], strict=True))
         ]
 
     async def acquire_sweeper(self, partition: int, owner: str, ttl_ms: int) -> bool:

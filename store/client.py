@@ -15,7 +15,7 @@ import stamina
 import structlog
 
 from store import scripts
-from store.connection import Address, Batch, Connection, open_connection
+from store.connection import Address, Batch, Connection, Taker, open_connection
 from store.errors import ScriptMissing, StoreBusy, StoreError, StoreUnavailable
 from store.scripts import Script
 from store.settings import RedisSettings
@@ -38,7 +38,7 @@ class PipelinedClient:
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._packed: list[bytes] = []
-        self._futures: list[asyncio.Future[Any] | None] = []
+        self._takers: list[Taker] = []
         self._unsent: Final[deque[Batch]] = deque()
         self._unsent_replies = 0
         self._flushing = False
@@ -92,8 +92,13 @@ class PipelinedClient:
             await self.submit(pack((b"SCRIPT", b"LOAD", script.source)))
             return await self.submit(packed)
 
-    def submit(self, packed: bytes, unread: int = 0) -> asyncio.Future[Any]:
-        """Send packed commands with this tick's others; the reply after `unread` ones that nobody wants."""
+    def submit(
+        self, packed: bytes, companions: list[Any] | None = None, companion_count: int = 0
+    ) -> asyncio.Future[Any]:
+        """Send packed commands with this tick's others; the last reply.
+
+        The `companion_count` replies before it, error replies included, are in `companions` by then.
+        """
         if self._closed:
             raise StoreUnavailable(self._why)
         if self._under_way() >= self._max_requests:
@@ -102,9 +107,9 @@ class PipelinedClient:
             )
         future: asyncio.Future[Any] = self._loop.create_future()
         self._packed.append(packed)
-        if unread:
-            self._futures.extend([None] * unread)
-        self._futures.append(future)
+        if companions is not None:
+            self._takers += [companions] * companion_count
+        self._takers.append(future)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -112,23 +117,23 @@ class PipelinedClient:
 
     def _under_way(self) -> int:
         sent = self._unsent_replies if self._connection is None else len(self._connection)
-        return sent + len(self._futures)
+        return sent + len(self._takers)
 
     def _flush(self) -> None:
         self._flushing = False
-        batch = Batch(self._packed, self._futures, self._loop.time() + self._timeout)
-        self._packed, self._futures = [], []
+        batch = Batch(self._packed, self._takers, self._loop.time() + self._timeout)
+        self._packed, self._takers = [], []
         if self._connection is not None:
             self._connection.send(batch)
             return
         self._unsent.append(batch)
-        self._unsent_replies += len(batch.futures)
+        self._unsent_replies += len(batch.takers)
         self._loop.call_at(batch.deadline, self._fail_unsent, batch.deadline)
 
     def _fail_unsent(self, until: float) -> None:
         while self._unsent and self._unsent[0].deadline <= until:
             batch = self._unsent.popleft()
-            self._unsent_replies -= len(batch.futures)
+            self._unsent_replies -= len(batch.takers)
             batch.fail(StoreUnavailable(f"no connection to Redis at {self._address}: {self._why}"))
 
     async def _open(self) -> None:
@@ -147,7 +152,7 @@ class PipelinedClient:
         self._connection = connection
         while self._unsent:
             batch = self._unsent.popleft()
-            self._unsent_replies -= len(batch.futures)
+            self._unsent_replies -= len(batch.takers)
             connection.send(batch)
 
     async def _greet(self, connection: Connection) -> None:
@@ -155,11 +160,11 @@ class PipelinedClient:
             *self._address.greeting(self._name),
             *((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL),
         ]
-        futures: list[asyncio.Future[Any] | None] = [self._loop.create_future() for _ in commands]
+        futures = [self._loop.create_future() for _ in commands]
         deadline = self._loop.time() + self._connect_timeout
-        connection.send(Batch([pack(command) for command in commands], futures, deadline))
+        connection.send(Batch([pack(command) for command in commands], [*futures], deadline))
         try:
-            await asyncio.gather(*filter(None, futures))
+            await asyncio.gather(*futures)
         except BaseException:
             connection.close()
             raise

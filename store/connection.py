@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Self, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -13,16 +13,20 @@ import msgspec
 from store.errors import NotPrimary, StoreError, UnknownOutcome, error_of
 
 
+Taker = asyncio.Future[Any] | list[Any]
+"""What takes a reply: the future that waits for it, or the list of a later one's companions."""
+
+
 class Batch(msgspec.Struct):
-    """What one tick sends: packed commands, who waits for each reply (none: nobody), until when in loop time."""
+    """What one tick sends: packed commands, the taker of each reply, and until when they wait (loop time)."""
 
     packed: list[bytes]
-    futures: list[asyncio.Future[Any] | None]
+    takers: list[Taker]
     deadline: float
 
     def fail(self, error: StoreError) -> None:
         """Tell everybody who waits."""
-        _fail(self.futures, error)
+        _fail(self.takers, error)
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._loop: Final = asyncio.get_running_loop()
         self._reader: Final = hiredis.Reader(replyError=error_of)
         self._transport: asyncio.Transport | None = None
-        self._waiting: Final[deque[asyncio.Future[Any] | None]] = deque()
+        self._waiting: Final[deque[Taker]] = deque()
         self._sent = 0
         self._received = 0
         self._deadlines: Final[deque[tuple[int, float]]] = deque()
@@ -98,8 +102,8 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             batch.fail(UnknownOutcome("the connection to Redis broke: unknown outcome"))
             return
-        self._waiting.extend(batch.futures)
-        self._sent += len(batch.futures)
+        self._waiting.extend(batch.takers)
+        self._sent += len(batch.takers)
         self._deadlines.append((self._sent, batch.deadline))
         if self._timer is None:
             self._timer = self._loop.call_at(batch.deadline, self._check_deadlines)
@@ -112,14 +116,16 @@ class Connection(asyncio.Protocol):
         demoted: NotPrimary | None = None
         try:
             for reply in self._replies(data):
-                future = waiting.popleft()
-                if future is None or future.done():
-                    continue
-                if isinstance(reply, StoreError):
-                    future.set_exception(reply)
+                taker = waiting.popleft()
+                if isinstance(taker, list):
+                    taker.append(reply)
+                elif taker.done():
+                    continue  # who waited has given up
+                elif isinstance(reply, StoreError):
+                    taker.set_exception(reply)
                     demoted = reply if isinstance(reply, NotPrimary) else demoted
                 else:
-                    future.set_result(reply)
+                    taker.set_result(reply)
         except (hiredis.ProtocolError, IndexError) as error:
             self.abort(UnknownOutcome(f"Redis sent what is not its protocol ({error}): unknown outcome"))
             return
@@ -189,9 +195,7 @@ async def open_connection(address: Address, lost: Callable[[Connection, StoreErr
     return connection
 
 
-def _fail(
-    futures: "list[asyncio.Future[Any] | None] | deque[asyncio.Future[Any] | None]", error: StoreError
-) -> None:
-    for future in futures:
-        if future is not None and not future.done():
-            future.set_exception(error)
+def _fail(takers: Iterable[Taker], error: StoreError) -> None:
+    for taker in takers:
+        if not isinstance(taker, list) and not taker.done():
+            taker.set_exception(error)

@@ -8,7 +8,7 @@ any number of nodes up to half the partitions gets them evenly.
     {t}:ops:<id>     hash: op_id -> the window's entry; a further birth of an operation under `op_id\n<v>`
     {t}:win:<id>     zset: the fields of ops by v
     {t}:outbox       stream: changes not yet known to be in Kafka; fields op, cart, e
-    {t}:outbox-bytes counter: bytes of those changes
+    {t}:backlog      string: bytes of those changes, milliseconds of the oldest
     {t}:ready        the partition is complete; its value names the restoration that made it so
     {t}:restore      hash: token and sequence of the restoration under way
     {t}:followed     offset in `carts` up to which this copy of the partition has followed
@@ -59,14 +59,14 @@ class CartKeys(NamedTuple):
     ops: bytes
     win: bytes
     read: bytes
-    """The packed transaction that reads marker and cart."""
+    """The packed commands that read marker, cart, and marker again."""
 
 
 class PartitionKeys(NamedTuple):
     """The keys of a partition that belong to no single cart."""
 
     outbox: bytes
-    outbox_bytes: bytes
+    backlog: bytes
     ready: bytes
     restore: bytes
     followed: bytes
@@ -82,7 +82,7 @@ class Layout:
         self.partitions: Final = partitions
         self.tags: Final = tags(partitions)
         self._partition_keys: Final = tuple(
-            PartitionKeys(*(f"{{{tag}}}:{name.replace('_', '-')}".encode() for name in PartitionKeys._fields))
+            PartitionKeys(*(f"{{{tag}}}:{name}".encode() for name in PartitionKeys._fields))
             for tag in self.tags
         )
         self.of_cart: Final = lru_cache(maxsize=65_536)(self._of_cart)
@@ -100,5 +100,6 @@ class Layout:
         p = partition_of(name, self.partitions)
         tag = self.tags[p]
         cart, ops, win = (f"{{{tag}}}:{kind}:{cart_id}".encode() for kind in ("cart", "ops", "win"))
-        commands = ((b"MULTI",), (b"EXISTS", self._partition_keys[p].ready), (b"HGETALL", cart), (b"EXEC",))
+        marker = (b"GET", self._partition_keys[p].ready)
+        commands = (marker, (b"HGETALL", cart), marker)
         return CartKeys(p, cart, ops, win, b"".join(pack(command) for command in commands))

@@ -1,7 +1,7 @@
 #!lua
 -- Apply one operation to a cart, or say why not. Every check comes before the first write.
 --
--- KEYS  1 cart  2 ops  3 win  4 outbox  5 outbox-bytes  6 ready  7 events
+-- KEYS  1 cart  2 ops  3 win  4 outbox  5 backlog  6 ready  7 events
 -- ARGV  1 op_id  2 cart_id
 --       3 the operation's JSON from `,"op_id":` up to its steps
 --       4 the event's JSON after `born`, the closing brace included
@@ -25,6 +25,7 @@ local now = time[1] * 1000000 + time[2]
 
 local partition = call('MGET', KEYS[6], KEYS[5])
 if not partition[1] then return {'refused', 'restoring'} end
+local outbox_bytes, outbox_oldest = match(partition[2] or '0 0', '^(%d+) (%d+)$')
 if now > ARGV[5] + ARGV[6] then return {'refused', 'too_old'} end
 
 local FIRST, WIDTH = 21, 8
@@ -49,11 +50,6 @@ if birth then
   entries, window_bytes, oldest, status, currency = 0, 0, 0, 'active', '-'
 end
 
-local function oldest_age()
-  local first = call('XRANGE', KEYS[4], '-', '+', 'COUNT', 1)[1]
-  return first and math.max(0, now - 1000 * match(first[1], '^%d+')) or 0
-end
-
 local known = not birth and call('HGET', KEYS[2], op_id)
 if known then
   local v = match(known, '^{"v":(%d+)')
@@ -66,7 +62,8 @@ if known then
   else
     outbox_id = ''
   end
-  return {'replayed', v, event, outbox_id, oldest_age(), head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}
+  local age = outbox_bytes == '0' and 0 or math.max(0, now - 1000 * outbox_oldest)
+  return {'replayed', v, event, outbox_id, age, head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}
 end
 
 if ARGV[7] ~= '' then
@@ -203,7 +200,7 @@ n = n + 1
 if born == 0 or born == '0' then born = vs end
 local event = '{"cart_id":"' .. ARGV[2] .. '","v":' .. body .. ',"prev":' .. prev .. ',"born":' .. born .. ARGV[4]
 local event_bytes = #op_id + #ARGV[2] + #event
-if (partition[2] or 0) + event_bytes > tonumber(ARGV[13]) then return {'refused', 'outbox_full'} end
+if outbox_bytes + event_bytes > tonumber(ARGV[13]) then return {'refused', 'outbox_full'} end
 digest = (digest + tonumber(string.sub(redis.sha1hex(vs .. ':' .. op_id), 1, 12), 16)) % 281474976710656
 floor = math.max(floor + 0, cut - 1)
 
@@ -211,7 +208,8 @@ floor = math.max(floor + 0, cut - 1)
 
 if birth then call('DEL', KEYS[1], KEYS[2], KEYS[3]) end
 local outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[2], 'e', event)
-call('INCRBY', KEYS[5], event_bytes)
+if outbox_bytes == '0' then outbox_oldest = match(outbox_id, '^%d+') end
+call('SET', KEYS[5], format('%.0f %s', outbox_bytes + event_bytes, outbox_oldest))
 call('HSET', KEYS[2], op_id, entry .. '\n' .. outbox_id)
 call('ZADD', KEYS[3], vs, op_id)
 if #leaving > 0 then
@@ -246,4 +244,4 @@ if cleared or math.floor(prev / period) ~= math.floor(v / period) then
   for i = 1, 3 do call('EXPIRE', KEYS[i], ARGV[11]) end
 end
 call('SPUBLISH', KEYS[7], ARGV[2] .. format(' %s-%.0f-%012x', vs, n, digest))
-return {'applied', vs, event, outbox_id, oldest_age(), head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}
+return {'applied', vs, event, outbox_id, math.max(0, now - 1000 * outbox_oldest), head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Take entries out of the outbox. After a rollback an id may belong to another operation: that one stays.
 --
--- KEYS  1 outbox  2 outbox-bytes
+-- KEYS  1 outbox  2 backlog
 -- ARGV  entry id, op_id, entry id, op_id, ...
 -- Returns how many were taken out
 
@@ -15,10 +15,13 @@ for i = 1, #ARGV, 2 do
 end
 for i = 1, #removed, 1000 do redis.call('XDEL', KEYS[1], unpack(removed, i, math.min(i + 999, #removed))) end
 if #removed > 0 then
-  if redis.call('XLEN', KEYS[1]) == 0 then
-    redis.call('SET', KEYS[2], 0)
+  local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  if first then
+    local before = string.match(redis.call('GET', KEYS[2]) or '0', '^%d+')
+    local oldest = string.match(first[1], '^%d+')
+    redis.call('SET', KEYS[2], string.format('%.0f %s', math.max(1, before - bytes), oldest))
   else
-    redis.call('DECRBY', KEYS[2], bytes)
+    redis.call('DEL', KEYS[2])
   end
 end
 return #removed

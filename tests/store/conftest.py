@@ -41,13 +41,17 @@ class Server:
         """Start it and wait until it answers."""
         program = shutil.which("redis-server")
         if program is None:
-            pytest.skip("redis-server is not installed: the store is NOT tested on Redis (apt-get install redis-server)")
+            pytest.skip(
+                "redis-server is not installed: the store is NOT tested on Redis (apt-get install redis-server)"
+            )
         options = ("--port", str(self.port), "--dir", str(self._folder), "--bind", "127.0.0.1", "--save", "")
         with (self._folder / "log").open("ab") as output:
             self._process = subprocess.Popen(
                 [program, *options, "--appendonly", "yes", *self._options], stdout=output, stderr=output
             )
-        with redis.Redis(port=self.port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 400)) as probe:
+        with redis.Redis(
+            port=self.port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 400)
+        ) as probe:
             probe.ping()
 
     def kill(self) -> None:
@@ -85,6 +89,14 @@ def server_url(request: pytest.FixtureRequest) -> str:
     return server.url
 
 
+_READ_ALL: dict[bytes, Callable[[bytes], tuple[bytes | str | int, ...]]] = {
+    b"string": lambda key: ("GET", key),
+    b"hash": lambda key: ("HGETALL", key),
+    b"zset": lambda key: ("ZRANGE", key, 0, -1, "WITHSCORES"),
+    b"stream": lambda key: ("XRANGE", key, "-", "+"),
+}
+
+
 class Bench:
     """A client, a layout and stores on one empty server; every partition is ready."""
 
@@ -107,10 +119,17 @@ class Bench:
         token = await self.store.restore_begin(partition)
         assert await self.store.restore_finish(partition, token, 0, 0) is None
 
-    async def everything(self) -> dict[bytes, tuple[bytes, ...]]:
-        """Every key and its value, to compare before and after."""
-        keys = sorted(await self.client.execute("KEYS", "*"))
-        return {key: await self.client.execute("DUMP", key) for key in keys}
+    async def everything(self) -> dict[bytes, Any]:
+        """Every key and its value, to compare before and after. (DUMP will not do: a hash may lie in any order.)"""
+        keys = await self.client.execute("KEYS", "*")
+        kinds = await self.client.execute_all(("TYPE", key) for key in keys)
+        values = await self.client.execute_all(
+            _READ_ALL[kind](key) for key, kind in zip(keys, kinds, strict=True)
+        )
+        return {
+            key: dict(zip(value[::2], value[1::2], strict=True)) if kind in {b"hash", b"zset"} else value
+            for key, kind, value in zip(keys, kinds, values, strict=True)
+        }
 
 
 @pytest.fixture

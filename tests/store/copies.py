@@ -15,7 +15,8 @@ async def window_of(bench: Bench, cart_id: str) -> list[tuple[int, str]]:
     """(v, op_id) of the window in Redis, in order."""
     members = await bench.client.execute("ZRANGE", bench.layout.of_cart(cart_id).win, 0, -1, "WITHSCORES")
     return sorted(
-        (int(v), member.decode().partition("\n")[0]) for member, v in zip(members[::2], members[1::2], strict=True)
+        (int(v), member.decode().partition("\n")[0])
+        for member, v in zip(members[::2], members[1::2], strict=True)
     )
 
 
@@ -35,7 +36,12 @@ async def assert_redis_holds(bench: Bench, cart_id: str, state: State) -> None:
     assert cart.version == state.version
     assert await window_of(bench, cart_id) == [(op.v, op.op_id) for op in state.ops]
     assert await entries_of(bench, cart_id) == list(state.ops)
-    assert (head.floor, head.born, head.clr, head.status) == (state.floor, state.born, content.clr, state.status)
+    assert (head.floor, head.born, head.clr, head.status) == (
+        state.floor,
+        state.born,
+        content.clr,
+        state.status,
+    )
     assert head.subtotal == subtotal(content)
     assert head.lines == sum(line.quantity > 0 for line in content.lines.values())
     assert head.tracked == len(content.lines)

@@ -14,7 +14,13 @@ from carts.state import State
 from store import Reason, RequestStep, SetQuantity
 from store.packing import pack_line
 
-ITEMS = [Item("shoe", {"size": "42", "colour": 'r"ød'}), Item("sock"), Item("hat.1"), Item("tie_2"), Item("a-b")]
+ITEMS = [
+    Item("shoe", {"size": "42", "colour": 'r"ød'}),
+    Item("sock"),
+    Item("hat.1"),
+    Item("tie_2"),
+    Item("a-b"),
+]
 LINES = {derive_line_id(item.product_id, item.options): item for item in ITEMS}
 
 line_ids = st.sampled_from(list(LINES))
@@ -22,11 +28,17 @@ quantities = st.integers(1, 4) | st.sampled_from([9, 10])
 prices = st.integers(0, 5000) | st.just(2**40 - 1)
 currencies = st.sampled_from(["EUR"] * 6 + ["USD"])
 metadata: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
-    st.text(max_size=3), st.text(max_size=12) | st.integers() | st.floats(allow_nan=False) | st.none(), max_size=2
-) | st.sampled_from([{"gift": {"note": 'a\nb "c" \\ \u2028 \x1f'}}, {"empty": {}, "list": []}, {"long": "x" * 300}])
+    st.text(max_size=3),
+    st.text(max_size=12) | st.integers() | st.floats(allow_nan=False) | st.none(),
+    max_size=2,
+) | st.sampled_from(
+    [{"gift": {"note": 'a\nb "c" \\ \u2028 \x1f'}}, {"empty": {}, "list": []}, {"long": "x" * 300}]
+)
 
 adds = st.builds(
-    lambda line_id, quantity, price, currency, about: Add(line_id, quantity, price, currency, LINES[line_id], about),
+    lambda line_id, quantity, price, currency, about: Add(
+        line_id, quantity, price, currency, LINES[line_id], about
+    ),
     line_ids,
     quantities,
     prices,
@@ -34,7 +46,9 @@ adds = st.builds(
     st.none() | metadata,
 )
 sets = st.builds(
-    lambda line_id, quantity, price, currency, about: Set(line_id, quantity, price, currency, LINES[line_id], about),
+    lambda line_id, quantity, price, currency, about: Set(
+        line_id, quantity, price, currency, LINES[line_id], about
+    ),
     line_ids,
     quantities,
     prices,

@@ -18,9 +18,7 @@ from tests.store.copies import assert_redis_holds
 from tests.store.histories import deltas, fingerprint, refusal
 
 CART = "user:of-the-test"
-SMALL = Limits(
-    lines=3, tracked_lines=4, quantity=9, content_bytes=900, window_entries=6, window_bytes=4000
-)
+SMALL = Limits(lines=3, tracked_lines=4, quantity=9, content_bytes=900, window_entries=6, window_bytes=4000)
 
 matches = st.sampled_from([None, None, None, "current", "*", "stale", "list"])
 requests = st.tuples(st.integers(0, 12), deltas, matches)
@@ -28,7 +26,9 @@ histories = st.lists(requests, min_size=1, max_size=14)
 windows = st.sampled_from([0, 1, 700, 5_000, 30_000, 20 * 60 * 1_000_000])
 
 property_test = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -70,12 +70,18 @@ class History:
 
     def _tag(self, match: str | None) -> str | None:
         tag = "0-0-000000000000" if self.state is None else self.state.version.tag()
-        return {"current": tag, "stale": "1-1-000000000000", "list": f"1-1-000000000000 {tag}"}.get(match or "", match)
+        return {"current": tag, "stale": "1-1-000000000000", "list": f"1-1-000000000000 {tag}"}.get(
+            match or "", match
+        )
 
     async def _applied(self, request: ChangeRequest, answer: Applied) -> None:
         change = msgspec.json.decode(answer.event, type=Change)
         assert answer.event == msgspec.json.encode(change)
-        assert (change.cart_id, change.op_id, change.fingerprint) == (CART, request.op_id, request.fingerprint)
+        assert (change.cart_id, change.op_id, change.fingerprint) == (
+            CART,
+            request.op_id,
+            request.fingerprint,
+        )
         assert (change.actor, change.cause) == (request.actor, request.cause)
         assert change.prev == (0 if self.state is None else self.state.v)
         assert change.v == answer.v > change.prev
@@ -88,9 +94,7 @@ class History:
         assert answer.cart is not None
         assert answer.cart.content() == self.state.content()
         self.events[request.op_id] = answer.event
-        (entry,) = await self.store.outbox_read(
-            answer.partition, _before(answer.outbox_id), 1
-        )
+        (entry,) = await self.store.outbox_read(answer.partition, _before(answer.outbox_id), 1)
         assert (entry.id, entry.op_id, entry.cart_id) == (answer.outbox_id, request.op_id, CART)
         assert (entry.event, entry.v) == (answer.event, answer.v)
         await assert_redis_holds(self.bench, CART, self.state)

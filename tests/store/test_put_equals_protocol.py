@@ -23,7 +23,9 @@ CART = "guest:of-the-test"
 WINDOW_US = 60_000_000
 
 property_test = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 euros = st.one_of(adds, set_steps).map(lambda step: msgspec.structs.replace(step, currency="EUR"))
@@ -59,7 +61,9 @@ def grown(state: State | None, history: list[Any], now_us: int) -> State | None:
             change = Change(cart_id=CART, v=0, op_id="", delta=(Expire(state.v, state.n, at),))
         else:
             births = tuple(Birth(op.op_id, op.v) for op in state.ops)
-            lines = tuple(OrderedLine(line_id, quantity, line.dv) for line_id, line in state.content().lines.items())
+            lines = tuple(
+                OrderedLine(line_id, quantity, line.dv) for line_id, line in state.content().lines.items()
+            )
             order = Subtract(f"order-{number}", lines, births, state.v)
             v = max(v, state.v + 2)
             change = Change(cart_id=CART, v=v, op_id=f"order-{number}", delta=(order,))
@@ -86,7 +90,9 @@ async def put(bench: Bench, state: State) -> PutResult:
 
 async def put_and_check(bench: Bench, state: State, held: State | None) -> State | None:
     """Put a state over what Redis holds; check verdict and copy; what Redis holds then."""
-    verdict = put_verdict(state, held.version if held else None, [(op.v, op.op_id) for op in held.ops] if held else [])
+    verdict = put_verdict(
+        state, held.version if held else None, [(op.v, op.op_id) for op in held.ops] if held else []
+    )
     before = await bench.everything()
     result = await put(bench, state)
     match verdict:
@@ -114,7 +120,11 @@ async def put_and_check(bench: Bench, state: State, held: State | None) -> State
 @property_test
 @given(common=histories, left=histories, right=histories, ending=endings)
 def test_a_put_replaces_a_copy_only_if_it_covers_it(
-    on_empty_server: Callable[[Any], None], common: list[Any], left: list[Any], right: list[Any], ending: str | None
+    on_empty_server: Callable[[Any], None],
+    common: list[Any],
+    left: list[Any],
+    right: list[Any],
+    ending: str | None,
 ) -> None:
     now_us = time.time_ns() // 1000
     root = grown(None, common, now_us)
@@ -200,5 +210,3 @@ def test_a_retry_of_an_operation_brought_in_is_a_replay(
         await assert_redis_holds(bench, CART, state)
 
     on_empty_server(play)
-
-

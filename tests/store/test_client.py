@@ -1,0 +1,180 @@
+"""The pipelined client when things go wrong: every request ends, and says whether it may have happened."""
+
+import asyncio
+import time
+
+import pytest
+
+from store import (
+    Applied,
+    CartStore,
+    Layout,
+    PipelinedClient,
+    RedisSettings,
+    Replayed,
+    StoreBusy,
+    StoredCart,
+    StoreUnavailable,
+    UnknownOutcome,
+)
+from store.errors import NotPrimary, ScriptMissing, StoreBroken, StoreFull, error_of
+from tests.store.conftest import Bench, Server, free_port
+from tests.store.test_requests import CART, request
+
+
+def settings_of(server: Server, **options: float) -> RedisSettings:
+    """Short waits, so that a test of failure does not take long."""
+    return RedisSettings.model_validate({"redis_url": server.url, "redis_connect_timeout_s": 5, **options})
+
+
+async def connected_again(client: PipelinedClient) -> None:
+    """Wait until the client has a connection that answers."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await client.execute("PING")
+            except (StoreUnavailable, UnknownOutcome):
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
+async def test_replies_find_their_requests_in_order(bench: Bench) -> None:
+    answers = await asyncio.gather(*(bench.client.execute("ECHO", f"word-{n}") for n in range(1000)))
+    assert answers == [b"word-%d" % n for n in range(1000)]
+
+
+async def test_an_error_reply_reaches_only_its_own_request(bench: Bench) -> None:
+    good, bad, also_good = await asyncio.gather(
+        bench.client.execute("ECHO", "a"),
+        bench.client.execute("HGET", "too", "many", "words"),
+        bench.client.execute("ECHO", "b"),
+        return_exceptions=True,
+    )
+    assert (good, also_good) == (b"a", b"b")
+    assert isinstance(bad, StoreBroken)
+
+
+async def test_a_cancelled_request_does_not_take_the_reply_of_the_next(bench: Bench) -> None:
+    waiting = asyncio.ensure_future(bench.client.execute("ECHO", "nobody waits"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    assert await bench.client.execute("ECHO", "somebody waits") == b"somebody waits"
+
+
+async def test_a_server_that_forgot_the_scripts_is_told_again(bench: Bench) -> None:
+    await bench.client.execute("SCRIPT", "FLUSH")
+    answers = await asyncio.gather(*(bench.store.change(request(op_id=f"op-{n}")) for n in range(5)))
+    assert all(isinstance(answer, Applied) for answer in answers)
+
+
+async def test_a_request_without_a_reply_in_time_has_an_unknown_outcome(own_server: Server) -> None:
+    async with PipelinedClient(settings_of(own_server, redis_timeout_s=0.3)) as client:
+        with pytest.raises(UnknownOutcome, match="unknown outcome") as raised:
+            await client.execute("BLPOP", "nothing", 30)
+        assert raised.value.retriable
+        assert not raised.value.outcome_known
+        await connected_again(client)
+
+
+async def test_killed_redis_comes_back_and_an_operation_repeated_is_applied_once(own_server: Server) -> None:
+    async with PipelinedClient(settings_of(own_server, redis_timeout_s=30)) as client:
+        store = CartStore(client, Layout(1))
+        token = await store.restore_begin(0)
+        await store.restore_finish(0, token, 0, 0)
+        await client.execute("CONFIG", "SET", "appendfsync", "always")
+        blocked = asyncio.ensure_future(client.execute("BLPOP", "nothing", 0))
+        change = asyncio.ensure_future(store.change(request(op_id="once")))
+        await asyncio.sleep(0.05)
+        own_server.kill()
+        for waiting in (blocked, change):
+            with pytest.raises(UnknownOutcome):
+                await waiting
+        own_server.start()
+        await connected_again(client)
+        assert isinstance(await store.change(request(op_id="once")), Applied | Replayed)
+        assert isinstance(await store.change(request(op_id="once")), Replayed)
+        cart = await store.read(CART)
+        assert isinstance(cart, StoredCart)
+        assert cart.view().lines[0].quantity == 2
+
+
+async def test_requests_wait_for_a_connection_until_their_time_is_up(own_server: Server) -> None:
+    async with PipelinedClient(settings_of(own_server, redis_timeout_s=0.5)) as client:
+        own_server.kill()
+        with pytest.raises((StoreUnavailable, UnknownOutcome)):
+            await client.execute("PING")
+        with pytest.raises(StoreUnavailable, match="no connection to Redis") as raised:
+            await client.execute("PING")
+        assert raised.value.outcome_known
+        own_server.start()
+        await connected_again(client)
+
+
+async def test_a_bound_on_requests_under_way_refuses_more(own_server: Server) -> None:
+    async with PipelinedClient(settings_of(own_server, redis_max_requests=3)) as client:
+        answers = await asyncio.gather(*(client.execute("PING") for _ in range(5)), return_exceptions=True)
+        assert [isinstance(answer, StoreBusy) for answer in answers] == [False, False, False, True, True]
+        assert await client.execute("PING") == b"PONG"
+
+
+async def test_a_server_that_became_a_replica_refuses_and_the_client_connects_again(
+    own_server: Server,
+) -> None:
+    async with PipelinedClient(settings_of(own_server)) as client:
+        await client.execute("REPLICAOF", "127.0.0.1", free_port())
+        with pytest.raises(NotPrimary):
+            await client.execute("SET", "a", "b")
+        await connected_again(client)
+        await client.execute("REPLICAOF", "NO", "ONE")
+        await client.execute("SET", "a", "b")
+
+
+async def test_nothing_listens_there_says_so_at_once() -> None:
+    settings = RedisSettings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    with pytest.raises(StoreUnavailable, match="no connection to Redis at 127"):
+        await PipelinedClient(settings).connect()
+
+
+async def test_a_wrong_password_is_not_retried(own_server: Server) -> None:
+    async with PipelinedClient(settings_of(own_server)) as client:
+        await client.execute("CONFIG", "SET", "requirepass", "right")
+    url = own_server.url.replace("redis://", "redis://:wrong@")
+    with pytest.raises(StoreBroken, match="AUTH|WRONGPASS"):
+        await PipelinedClient(RedisSettings(redis_url=url)).connect()
+
+
+async def test_a_database_number_and_a_password_are_used(own_server: Server) -> None:
+    async with PipelinedClient(settings_of(own_server)) as client:
+        await client.execute("CONFIG", "SET", "requirepass", "a secret/word")
+    url = own_server.url.replace("redis://", "redis://:a%20secret%2Fword@").replace("/0", "/3")
+    async with PipelinedClient(RedisSettings(redis_url=url)) as client:
+        await client.execute("SET", f"now-{time.time_ns()}", 1)
+        assert b"db3:keys=1" in await client.execute("INFO", "keyspace")
+
+
+async def test_closing_fails_what_is_under_way_and_what_comes_later(own_server: Server) -> None:
+    client = PipelinedClient(settings_of(own_server))
+    await client.connect()
+    blocked = asyncio.ensure_future(client.execute("BLPOP", "nothing", 0))
+    await asyncio.sleep(0.01)
+    await client.close()
+    with pytest.raises(UnknownOutcome):
+        await blocked
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await client.execute("PING")
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("LOADING Redis is loading the dataset in memory", StoreUnavailable),
+        ("READONLY You can't write against a read only replica.", NotPrimary),
+        ("OOM command not allowed when used memory > 'maxmemory'.", StoreFull),
+        ("NOSCRIPT No matching script.", ScriptMissing),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", StoreBroken),
+        ("ERR unknown command", StoreBroken),
+    ],
+)
+def test_error_replies_are_told_apart_by_their_code(reply: str, expected: type[Exception]) -> None:
+    assert type(error_of(reply)) is expected

@@ -1,0 +1,261 @@
+"""What the store answers to one request: births, replays, refusals, times."""
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from carts.limits import Timing
+from carts.operations import Add, Change, Clear, Item, Remove, Set, SetMetadata
+from carts.state import State
+from store import (
+    Applied,
+    ChangeRequest,
+    Missing,
+    Reason,
+    Refused,
+    Replayed,
+    RequestStep,
+    Restoring,
+    SetQuantity,
+    StoreBroken,
+    StoredCart,
+)
+from tests.store.conftest import Bench
+from tests.store.copies import assert_redis_holds
+
+CART = "user:1"
+SOCKS = Add("sock", 2, 500, "EUR", Item("sock"))
+
+
+def request(*steps: RequestStep, **options: Any) -> ChangeRequest:
+    """A request that is born now, unless told otherwise."""
+    defaults: dict[str, Any] = {
+        "cart_id": CART,
+        "op_id": f"op-{time.monotonic_ns()}",
+        "fingerprint": "f0",
+        "steps": steps or (SOCKS,),
+        "first_seen_us": time.time_ns() // 1000,
+        "absent_ok": True,
+    }
+    return ChangeRequest(**{**defaults, **options})
+
+
+async def applied(bench: Bench, *steps: RequestStep, **options: Any) -> Applied:
+    """The answer to a request that must be applied."""
+    answer = await bench.store.change(request(*steps, **options))
+    assert isinstance(answer, Applied), answer
+    return answer
+
+
+async def refused(bench: Bench, *steps: RequestStep, **options: Any) -> Refused:
+    """The answer to a request that must be refused, and change nothing."""
+    before = await bench.everything()
+    answer = await bench.store.change(request(*steps, **options))
+    assert isinstance(answer, Refused), answer
+    assert await bench.everything() == before
+    return answer
+
+
+async def test_a_write_never_starts_from_nothing_unless_the_caller_has_looked(bench: Bench) -> None:
+    assert (await refused(bench, absent_ok=False)).reason is Reason.UNKNOWN_CART
+    await applied(bench)
+    await applied(bench, absent_ok=False)
+
+
+async def test_a_partition_without_its_marker_neither_reads_nor_writes(bench: Bench) -> None:
+    await applied(bench)
+    await bench.client.execute("DEL", bench.layout.of_partition(bench.layout.partition(CART)).ready)
+    assert (await refused(bench)).reason is Reason.RESTORING
+    assert isinstance(await bench.store.read(CART), Restoring)
+    assert not await bench.store.hydrate("user:1", State(born=2))
+
+
+async def test_a_request_first_sent_before_the_retry_horizon_is_refused(bench: Bench) -> None:
+    horizon_us = Timing().retry_horizon_us
+    late = time.time_ns() // 1000 - horizon_us
+    assert (await refused(bench, first_seen_us=late)).reason is Reason.TOO_OLD
+    await applied(bench, first_seen_us=late + 60_000_000)
+
+
+async def test_a_cart_never_written_is_missing(bench: Bench) -> None:
+    assert isinstance(await bench.store.read(CART), Missing)
+
+
+async def test_concurrent_adds_are_all_applied_under_versions_of_their_own(bench: Bench) -> None:
+    one = Add("sock", 1, 500, "EUR", Item("sock"))
+    answers = await asyncio.gather(
+        *(bench.store.change(request(one, op_id=f"op-{number}")) for number in range(200))
+    )
+    assert all(isinstance(answer, Applied) for answer in answers)
+    shown = {answer.version.tag(): answer.cart.view() for answer in answers}  # type: ignore[union-attr]
+    assert len(shown) == 200
+    assert all(view.version == tag for tag, view in shown.items())
+    assert sorted(view.lines[0].quantity for view in shown.values()) == list(range(1, 201))
+
+
+async def test_a_replay_returns_the_entry_that_still_waits_in_the_outbox(bench: Bench) -> None:
+    first = await applied(bench, op_id="once")
+    again = await bench.store.change(request(op_id="once", absent_ok=False))
+    assert isinstance(again, Replayed)
+    assert again.outbox is not None
+    assert (again.v, again.outbox.outbox_id, again.outbox.event) == (first.v, first.outbox_id, first.event)
+    assert await bench.store.outbox_remove(first.partition, [(first.outbox_id, "once")]) == 1
+    again = await bench.store.change(request(op_id="once"))
+    assert isinstance(again, Replayed)
+    assert (again.v, again.version, again.outbox) == (first.v, first.version, None)
+
+
+async def test_a_reused_key_is_refused_whatever_the_fingerprint_looks_like(bench: Bench) -> None:
+    await applied(bench, op_id='a"b\\', fingerprint="abc")
+    for fingerprint in ("", "ab", "abcd", "xyz"):
+        assert (await refused(bench, op_id='a"b\\', fingerprint=fingerprint)).reason is Reason.KEY_REUSED
+    assert isinstance(await bench.store.change(request(op_id='a"b\\', fingerprint="abc")), Replayed)
+
+
+async def test_operation_ids_are_not_patterns(bench: Bench) -> None:
+    for op_id in ("%d+", "^.*$", "a%"):
+        await applied(bench, op_id=op_id)
+        assert isinstance(await bench.store.change(request(op_id=op_id)), Replayed)
+
+
+async def test_if_match_takes_one_tag_several_or_any(bench: Bench) -> None:
+    assert (await refused(bench, if_match="*")).tag == "0-0-000000000000"
+    answer = await applied(bench, if_match="0-0-000000000000")
+    tag = answer.version.tag()
+    for good in ("{tag}", "*", "1-1-000000000000 {tag}"):
+        tag = (await applied(bench, if_match=good.format(tag=tag))).version.tag()
+    for bad in ("1-1-000000000000", tag[:-1], f"{tag}0", "", "%d+-%d+-%x+"):
+        refusal = await refused(bench, if_match=bad)
+        assert (refusal.reason, refusal.tag) == (Reason.PRECONDITION_FAILED, tag)
+
+
+async def test_a_set_takes_what_it_lacks_from_the_line(bench: Bench) -> None:
+    item = Item("shoe", {"size": "42"})
+    await applied(bench, Add("shoe~1", 1, 9900, "EUR", item, {"gift": True}))
+    answer = await applied(
+        bench, SetQuantity("shoe~1", 3), SetQuantity("shoe~1", 4, unit_price=100, metadata={})
+    )
+    change = msgspec.json.decode(answer.event, type=Change)
+    assert change.delta == (
+        Set("shoe~1", 3, 9900, "EUR", item),
+        Set("shoe~1", 4, 100, "EUR", item, {}),
+    )
+
+
+@pytest.mark.parametrize("step", [SetQuantity("sock", 1), SetMetadata({"a": 1}, "sock")])
+async def test_a_line_that_is_not_there_cannot_be_changed(bench: Bench, step: RequestStep) -> None:
+    await applied(bench)
+    await applied(bench, Remove("sock"))
+    refusal = await refused(bench, Add("hat", 1, 1, "EUR", Item("hat")), step)
+    assert (refusal.reason, refusal.step) == (Reason.LINE_NOT_FOUND, 1)
+
+
+async def test_a_clear_keeps_the_metadata_of_the_cart_and_its_time_to_live(bench: Bench) -> None:
+    await applied(bench, SOCKS, SetMetadata({"note": "é"}))
+    answer = await applied(bench, Clear(), minimal=True)
+    assert answer.cart is None
+    cart = await bench.store.read(CART)
+    assert isinstance(cart, StoredCart)
+    assert cart.view().metadata == {"note": "é"}
+    assert cart.view().lines == []
+    keys = bench.layout.of_cart(CART)
+    for key in (keys.cart, keys.ops, keys.win):
+        assert 7 * 86_400 - 60 < await bench.client.execute("TTL", key) <= 7 * 86_400
+
+
+async def test_a_change_renews_the_time_to_live_of_all_keys_of_a_cart(bench: Bench) -> None:
+    await applied(bench)
+    keys = bench.layout.of_cart(CART)
+    (m,) = await bench.client.execute("HMGET", keys.cart, "m")
+    yesterday = int(m.split(b" ")[0]) - 2 * 86_400_000_000
+    await bench.client.execute(
+        "HSET", keys.cart, "m", b" ".join([str(yesterday).encode(), *m.split(b" ")[1:]])
+    )
+    for key in (keys.cart, keys.ops, keys.win):
+        await bench.client.execute("EXPIRE", key, 60)
+    await applied(bench)
+    for key in (keys.cart, keys.ops, keys.win):
+        assert await bench.client.execute("TTL", key) > 60
+
+
+async def test_a_full_outbox_refuses_writes_while_reads_go_on(bench: Bench) -> None:
+    store = bench.store_with(outbox_max_bytes=1000)
+    answers = [await store.change(request()) for _ in range(6)]
+    accepted = [answer for answer in answers if isinstance(answer, Applied)]
+    assert answers[len(accepted) :] == [Refused(reason=Reason.OUTBOX_FULL)] * (6 - len(accepted))
+    assert 0 < len(accepted) < 6
+    assert isinstance(await store.read(CART), StoredCart)
+    for entry in await store.outbox_read(accepted[0].partition):
+        await store.outbox_remove(accepted[0].partition, [(entry.id, entry.op_id)])
+    assert isinstance(await store.change(request()), Applied)
+
+
+async def test_a_server_without_memory_refuses_writes_up_front_while_reads_and_removals_go_on(
+    bench: Bench,
+) -> None:
+    first = await applied(bench)
+    await bench.client.execute("CONFIG", "SET", "maxmemory", 1)
+    try:
+        assert (await refused(bench)).reason is Reason.STORAGE_FULL
+        assert isinstance(await bench.store.read(CART), StoredCart)
+        (entry,) = await bench.store.outbox_read(first.partition)
+        assert await bench.store.outbox_remove(first.partition, [(entry.id, entry.op_id)]) == 1
+        assert await bench.store.acquire_sweeper(0, "me", 1000)
+    finally:
+        await bench.client.execute("CONFIG", "SET", "maxmemory", 0)
+
+
+async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(bench: Bench) -> None:
+    first = await applied(bench, SOCKS, SetMetadata({"old": 1}), op_id="old")
+    store = bench.store_with(stale_after_us=1)
+    assert isinstance(await store.read(CART), Missing)
+    assert await store.change(request(absent_ok=False)) == Refused(reason=Reason.UNKNOWN_CART)
+    born = await store.change(request(op_id="old"))
+    assert isinstance(born, Applied)
+    assert (born.version.n, msgspec.json.decode(born.event, type=Change).prev) == (1, 0)
+    assert born.v > first.v
+    cart = await bench.store.read(CART)
+    assert isinstance(cart, StoredCart)
+    assert (cart.view().lines[0].quantity, cart.view().metadata) == (2, {})
+    state = State(born=2)
+    assert await store.hydrate(CART, state)
+    await assert_redis_holds(bench, CART, state)
+
+
+async def test_what_is_left_of_an_expired_cart_does_not_answer_for_a_new_one(bench: Bench) -> None:
+    await applied(bench, op_id="before")
+    await bench.client.execute("DEL", bench.layout.of_cart(CART).cart)
+    assert (await applied(bench, op_id="before")).version.n == 1
+
+
+async def test_a_key_of_a_wrong_type_is_an_error_that_no_retry_mends(bench: Bench) -> None:
+    await bench.client.execute("SET", bench.layout.of_cart(CART).cart, "what?")
+    with pytest.raises(StoreBroken, match="WRONGTYPE") as raised:
+        await bench.store.change(request())
+    assert not raised.value.retriable
+
+
+async def test_a_cart_of_all_the_lines_allowed_reads_back(bench: Bench) -> None:
+    for at in range(0, 500, 100):
+        steps = [Add(f"p{n}", 999, 2**20, "EUR", Item(f"p{n}", {"n": str(n)})) for n in range(at, at + 100)]
+        answer = await applied(bench, *steps)
+    assert answer.cart is not None
+    view = answer.cart.view()
+    assert [line.line_id for line in view.lines] == sorted(line.line_id for line in view.lines[:100]) + [
+        line.line_id for line in view.lines[100:]
+    ]
+    assert (len(view.lines), view.totals.subtotal) == (500, 500 * 999 * 2**20)
+    assert answer.cart.json() == msgspec.json.encode(view)
+    refusal = await refused(bench, Add("one-more", 1, 1, "EUR", Item("one-more")))
+    assert (refusal.limit, refusal.step, refusal.bound) == ("lines", 0, 500)
+    await applied(bench, Clear(), Add("p0", 1, 1, "USD", Item("p0")))
+
+
+async def test_a_subtotal_beyond_exact_numbers_is_refused(bench: Bench) -> None:
+    steps = [Add(f"p{n}", 999, 2**40 - 1, "EUR", Item(f"p{n}")) for n in range(10)]
+    refusal = await refused(bench, *steps)
+    assert (refusal.limit, refusal.step, refusal.bound) == ("subtotal", 8, 2**53 - 1)
+    await applied(bench, *steps[:8])

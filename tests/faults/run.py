@@ -16,7 +16,7 @@ from tests.faults.checks import CONVERGING, violations
 from tests.faults.clients import Crowd, Load
 from tests.faults.collect import Collector
 from tests.faults.faults import Breaker
-from tests.faults.history import History, Outage, Outcome, outages, writes
+from tests.faults.history import History, Outage, Outcome, Record, outages, writes
 from tests.faults.schedule import AGENTS, Fault
 from tests.faults.stand import GATEWAYS, Stand
 from tests.faults.stores import Stores, Violation
@@ -58,6 +58,8 @@ class Report:
     violations: list[Violation]
     quiet_after: float
     """Seconds from the last operation until the stores were equal."""
+    history: list[Record]
+    stores: Stores
 
     def explain(self) -> str:
         """What is wrong, and the one line that does it again."""
@@ -67,7 +69,9 @@ class Report:
         return f"{shown}{rest}\nreproduce with: {self.plan.command()}"
 
 
-async def run(stand: Stand, plan: Plan, folder: Path, faults: Sequence[Fault]) -> Report:
+async def run(
+    stand: Stand, plan: Plan, folder: Path, faults: Sequence[Fault], quiet_seconds: float = QUIET_SECONDS
+) -> Report:
     """Carries out the plan; leaves the history in `folder`. Raises StandBroken if something stays broken."""
     writing = asyncio.Event()
     writing.set()
@@ -86,7 +90,7 @@ async def run(stand: Stand, plan: Plan, folder: Path, faults: Sequence[Fault]) -
             ended = time.monotonic()
             for name in (*GATEWAYS, *AGENTS):
                 await stand.wait_ready(name)
-            stores = await quiet(collector, crowd.cart_ids, history)
+            stores = await quiet(collector, crowd.cart_ids, history, quiet_seconds)
             quiet_after = time.monotonic() - ended
     operations = writes(history.records)
     return Report(
@@ -95,6 +99,8 @@ async def run(stand: Stand, plan: Plan, folder: Path, faults: Sequence[Fault]) -
         outages(history.records),
         violations(history.records, stores),
         quiet_after,
+        history.records,
+        stores,
     )
 
 

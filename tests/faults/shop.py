@@ -12,11 +12,11 @@ import aiohttp
 
 from carts.limits import TIMING
 from tests.faults.checks import violations
-from tests.faults.clients import TIMEOUT, Caller, again, request_for, uuid7
+from tests.faults.clients import TIMEOUT, Caller, Request, again, request_for, uuid7
 from tests.faults.collect import Collector
 from tests.faults.faults import recorded
 from tests.faults.history import Fail, History, Invoke, Ok, Unknown, Wish
-from tests.faults.run import quiet
+from tests.faults.run import QUIET_SECONDS, quiet
 from tests.faults.schedule import AGENTS, Kind
 from tests.faults.shopper import Cart
 from tests.faults.stand import GATEWAYS, Stand
@@ -32,6 +32,7 @@ class Shop:
     def __init__(self, stand: Stand, folder: Path) -> None:
         self.cart: Final = Cart(f"guest:{uuid4().hex}-0")
         self.stand: Final = stand
+        folder.mkdir(parents=True, exist_ok=True)
         self.history: Final = History(folder / "history.jsonl")
         self.collector: Final = Collector(stand.urls)
         self._randomness = random.Random()
@@ -102,11 +103,27 @@ class Shop:
         with recorded(self.history, Kind.STALE_WRITTEN, "redis"):
             await self.stand.roll_back_redis(replica)
 
-    async def settled(self) -> Stores:
-        """The stores when all has landed; fails where the history and the stores contradict each other."""
+    async def read(self) -> Ok:
+        """The cart as a gateway shows it, once it does."""
+        path = f"/v1/carts/{self.cart.cart_id}"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                op = self.history.next_op()
+                invoke = Invoke(at=0, op=op, attempt=1, client=0, cart_id=self.cart.cart_id)
+                result = await self._caller.attempt(self.cart, Request("GET", path, None, {}), invoke, 0)
+                if isinstance(result, Ok) and not result.stale:
+                    return result
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def look(self, seconds: float = QUIET_SECONDS) -> Stores:
+        """The stores when all has landed, or after `seconds`."""
         for name in (*GATEWAYS, *AGENTS):
             await self.stand.wait_ready(name)
-        stores = await quiet(self.collector, [self.cart.cart_id], self.history)
+        return await quiet(self.collector, [self.cart.cart_id], self.history, seconds)
+
+    async def settled(self) -> Stores:
+        """The stores when all has landed; fails where the history and the stores contradict each other."""
+        stores = await self.look()
         found = violations(self.history.records, stores)
         assert not found, "\n".join(str(violation) for violation in found)
         return stores

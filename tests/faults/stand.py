@@ -1,6 +1,7 @@
 """The whole product on servers of its own, with two gateways and a breakable network before Kafka."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -23,6 +24,8 @@ from tests.faults.proxy import Proxy
 PRODUCT: Final = ("topics", "migrate", "gateway", "compaction", "sink-postgres", "sink-redis")
 GATEWAYS: Final = ("gateway", "gateway-2")
 READY_SECONDS: Final = 90.0
+SABOTAGE: Final = Path(__file__).with_name("sabotage")
+_SABOTAGED: Final = ("CARTSTREAM_TEST_SABOTAGE", "PYTHONPATH")
 _AOF: Final = "appendonlydir"
 _BASE: Final = "appendonly.aof.1.base.rdb"
 _POLL_SECONDS: Final = 0.05
@@ -104,6 +107,20 @@ class Stand:
         component = self.component(name)
         await asyncio.to_thread(component.stop)
         await asyncio.to_thread(component.start)
+
+    async def sabotage(self, name: str, how: str | None) -> None:
+        """Restarts a component with one of its functions replaced, or whole again."""
+        if name == GATEWAYS[1]:
+            component = _components(self._second)["gateway"]
+        else:
+            component = _components(self._product)[name]
+        env = {key: value for key, value in component.spec.env.items() if key not in _SABOTAGED}
+        if how is not None:
+            # The product's own folder too: what is replaced is imported before Python knows where it runs.
+            path = os.pathsep.join((str(SABOTAGE), str(Path.cwd())))
+            env |= dict(zip(_SABOTAGED, (how, path), strict=True))
+        component.spec = replace(component.spec, env=env)
+        await self.restart(name)
 
     async def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
         """Returns when a component does its work. Raises StandBroken if it does not within `seconds`."""

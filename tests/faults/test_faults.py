@@ -136,6 +136,26 @@ async def test_an_acknowledgement_that_never_arrives_adds_nothing_twice(shop: Sh
     assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
 
 
+async def test_an_add_during_an_outage_of_kafka_says_so_and_arrives_afterwards(shop: Shop) -> None:
+    shop.stand.proxy.weather = Weather.CUT
+    added = await shop.do(TEA)
+    shop.stand.proxy.weather = Weather.FAIR
+    assert added.durability == "redis"
+    assert shop.lines(await shop.settled()) == {"tea": 2}
+
+
+async def test_a_wipe_while_compaction_is_frozen_takes_back_nothing(shop: Shop) -> None:
+    await shop.do(JAM)
+    await shop.settled()
+    await shop.stand.freeze("compaction")
+    added = await shop.do(TEA)
+    await shop.wipe()
+    shown = await shop.read()
+    await shop.stand.thaw("compaction")
+    assert shown.version == added.version
+    assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
+
+
 async def test_a_gateway_that_wakes_after_the_deadline_adds_nothing_twice(shop: Shop) -> None:
     await shop.do(JAM)
     shop.stand.proxy.weather = Weather.CUT

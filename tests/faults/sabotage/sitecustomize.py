@@ -1,0 +1,190 @@
+"""Breaks the product by replacing one function, in processes that `tests.faults.guards` starts.
+
+Python imports a module of this name before anything else. CARTSTREAM_TEST_SABOTAGE names the function below that
+makes the replacement out of the original; the product knows nothing of it.
+"""
+
+import hashlib
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+Replacement = Callable[[Any], Any]
+
+SABOTAGES: Final[dict[str, Callable[[], None]]] = {}
+
+
+def replaces(module: str, path: str) -> Callable[[Replacement], Replacement]:
+    """Registers a function that is given the original at `path` in `module` and returns what stands there then."""
+
+    def register(make: Replacement) -> Replacement:
+        def carry_out() -> None:
+            owner: Any = importlib.import_module(module)
+            *parents, name = path.split(".")
+            for parent in parents:
+                owner = getattr(owner, parent)
+            setattr(owner, name, make(getattr(owner, name)))
+
+        SABOTAGES[make.__name__] = carry_out
+        return make
+
+    return register
+
+
+@replaces("gateway.sweeper", "Sweeper._sweep")
+def no_sweeper(_: Any) -> Any:
+    """What stayed in the outboxes stays there."""
+
+    async def nothing(_: Any) -> None:
+        return
+
+    return nothing
+
+
+@replaces("gateway.publisher", "Publisher.publish")
+def removal_before_the_ack(publish: Any) -> Any:
+    """An outbox entry goes as soon as its record is handed over for publishing."""
+
+    def eager(self: Any, partition: int, record: Any) -> Any:
+        self._on_ack(partition, record.outbox_id, record.op_id)
+        return publish(self, partition, record)
+
+    return eager
+
+
+@replaces("gateway.carts.routes", "parse_idempotency_key")
+def keys_are_ignored(_: Any) -> Any:
+    """Every attempt is an operation of its own."""
+    return lambda _: os.urandom(16).hex()
+
+
+@replaces("gateway.carts.routes", "parse_if_match")
+def conditions_are_ignored(_: Any) -> Any:
+    """If-Match always matches."""
+    return lambda _: None
+
+
+@replaces("gateway.carts.changing", "CartChanger.change")
+def refused_after_the_fact(change: Any) -> Any:
+    """Some requests are refused although they were carried out."""
+    problems = importlib.import_module("gateway.problems")
+
+    async def fickle(self: Any, wanted: Any) -> Any:
+        changed = await change(self, wanted)
+        if wanted.request.op_id.endswith("7"):
+            raise problems.Problem(problems.LIMIT_EXCEEDED, "It has been done all the same.")
+        return changed
+
+    return fickle
+
+
+@replaces("gateway.carts.changing", "CartChanger._secure")
+def receipts_are_off_by_one(secure: Any) -> Any:
+    """A receipt names the offset after the record's."""
+
+    async def off(self: Any, *args: Any) -> Any:
+        reached, offset = await secure(self, *args)
+        return reached, None if offset is None else offset + 1
+
+    return off
+
+
+@replaces("store.scripts", "CHANGE")
+def the_clock_has_seconds_only(script: Any) -> Any:
+    """The script makes versions of whole seconds and forgets to rise above the last."""
+    rises = "2 * math.max(math.floor(prev / 2) + 1, now)"
+    return _edited(script, rises, "2000000 * math.floor(now / 1000000)")
+
+
+@replaces("store.scripts", "PUT")
+def anything_covers(script: Any) -> Any:
+    """A put replaces Redis's copy whatever it knows that the state does not."""
+    return _edited(script, "if #missing > 0 then return missing end", "")
+
+
+@replaces("sinks.redis.keeper", "Keeper._position")
+def following_goes_on_at_the_end(position: Any) -> Any:
+    """The agent goes on at the end of `carts`, wherever Redis has been put back to."""
+
+    async def end(self: Any) -> int | None:
+        if await position(self) is None:
+            return None
+        last = int((await self._consumer.end_offsets([self._source]))[self._source])
+        key = self._layout.of_partition(self.partition).followed
+        await self._store._client.execute("SET", key, last)
+        return last
+
+    return end
+
+
+@replaces("sinks.redis.restore", "Scan.folded")
+def a_restoration_leaves_out_what_is_not_folded(_: Any) -> Any:
+    """The carts that compaction is behind with are not brought back."""
+
+    def nothing(_: Any) -> Iterator[Any]:
+        return iter(())
+
+    return nothing
+
+
+@replaces("streams.decisions", "fold")
+def the_fold_forgets_some(fold: Any) -> Any:
+    """Changes of some keys change nothing."""
+    decisions = importlib.import_module("streams.decisions")
+
+    def careless(state: Any, change: Any, **rest: Any) -> Any:
+        if state is not None and change.op_id.endswith("7"):
+            return decisions.Outcome(state, decisions.Verdict.KNOWN)
+        return fold(state, change, **rest)
+
+    return careless
+
+
+@replaces("carts.state", "effective")
+def every_birth_counts(_: Any) -> Any:
+    """An operation that was born twice is applied twice."""
+    return list
+
+
+@replaces("carts.content", "_Draft._remove")
+def removed_lines_stay(_: Any) -> Any:
+    """A remove removes nothing from the lines that consumers see."""
+    return lambda *_: None
+
+
+@replaces("streams.compaction", "decide")
+def old_states_are_written_again(decide: Any) -> Any:
+    """Compaction emits now and then the state that it had before, as a worker does that was frozen."""
+    replace = importlib.import_module("msgspec").structs.replace
+
+    def stale(held: bytes | None, *args: Any, **rest: Any) -> Any:
+        decision = decide(held, *args, **rest)
+        if held is None or not decision.emissions or os.urandom(1)[0] > 32:
+            return decision
+        return replace(decision, emissions=(*decision.emissions, replace(decision.emissions[0], value=held)))
+
+    return stale
+
+
+@replaces("sinks.postgres.app", "newest")
+def some_rows_are_not_written(newest: Any) -> Any:
+    """The Postgres sink overlooks some carts."""
+
+    def careless(changes: Any) -> Any:
+        return newest(each for each in changes if each is None or not re.search("[37]$", each.cart_id))
+
+    return careless
+
+
+def _edited(script: Any, old: str, new: str) -> Any:
+    source = script.source.replace(old.encode(), new.encode())
+    if source == script.source:
+        raise SystemExit(f"the script {script.name} has no {old!r} any more: mend the sabotage")
+    sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
+    return type(script)(script.name, source, sha)
+
+
+if chosen := os.environ.get("CARTSTREAM_TEST_SABOTAGE"):
+    SABOTAGES[chosen]()

@@ -23,8 +23,8 @@ def create_app(settings: GatewaySettings) -> Sanic[Any, Any]:
         {
             "ACCESS_LOG": settings.access_log,
             "REQUEST_MAX_SIZE": settings.body_bytes,
-            # The last resort: every wait of a request is bounded below it.
-            "RESPONSE_TIMEOUT": settings.request_deadline_s,
+            # The last resort: every wait of a request ends at its deadline, with a better answer.
+            "RESPONSE_TIMEOUT": settings.request_deadline_s + 1,
             "GRACEFUL_SHUTDOWN_TIMEOUT": settings.stop_s,
         }
     )

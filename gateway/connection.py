@@ -45,12 +45,15 @@ class ProducerConnection:
     async def _keep_connected(self) -> None:
         # A loop of its own instead of a retry library: without it nothing would ever drain the outboxes.
         while True:
-            if self.producer is None:
-                await self._connect()
-            elif self._is_dead(self.producer):
-                log.warning("kafka.replacing_producer", failing_s=round(self._breaker.open_for(), 1))
-                await self._drop()
-                continue
+            try:
+                if self.producer is not None and self._is_dead(self.producer):
+                    log.warning("kafka.replacing_producer", failing_s=round(self._breaker.open_for(), 1))
+                    await self._drop()
+                if self.producer is None:
+                    await self._connect()
+            except Exception:
+                # Whatever it was: a gateway that never connects again would break the promise.
+                log.exception("kafka.connection_failed")
             await asyncio.sleep(_PAUSE_S)
 
     def _is_dead(self, producer: AIOKafkaProducer) -> bool:

@@ -3,8 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 import psycopg
@@ -55,14 +54,12 @@ class Hydration:
             },
         )
 
-    async def __aenter__(self) -> Self:
-        # No wait: the gateway serves carts that are in Redis while Postgres is away.
+    async def open(self) -> None:
+        """Connect in the background: carts that are in Redis are served while Postgres is away."""
         await self._pool.open(wait=False)
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
+        """Disconnect."""
         await self._pool.close()
 
     async def find(self, cart_id: str) -> State | None:

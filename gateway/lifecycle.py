@@ -22,7 +22,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         except StoreError as error:
             # The client reconnects by itself; readiness tells that it has not yet.
             log.warning("gateway.redis_not_connected", error=repr(error))
-        await parts.hydration.__aenter__()
+        await parts.hydration.open()
         parts.publisher.start()
         parts.sweeper.start()
 
@@ -42,7 +42,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         await parts.sweeper.stop()
         await parts.publisher.stop()
         await parts.removals.flush()
-        await parts.hydration.__aexit__(None, None, None)
+        await parts.hydration.close()
         await parts.client.close()
         log.info("gateway.stopped")
 

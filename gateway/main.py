@@ -1,11 +1,11 @@
 """The gateway process: settings, log, server."""
 
-import logging
 import sys
 
 import structlog
 
 from gateway.app import create_app
+from gateway.logs import configure_logging
 from gateway.settings import GatewaySettings, SettingsError
 
 log = structlog.get_logger(__name__)
@@ -18,9 +18,7 @@ def run() -> None:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s %(levelname)s %(message)s"
-    )
+    configure_logging()
     log.info("gateway.settings", **settings.shown())
     log.warning("gateway.open", mode="development", meaning="every caller may read and change every cart")
     app = create_app(settings)

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError
 
 from gateway.breaker import Breaker
@@ -63,7 +62,7 @@ class _Lane:
 
     def __init__(self) -> None:
         self.builder: Any = None
-        self.producer: AIOKafkaProducer | None = None
+        self.producer: Any = None
         self.publications: list[_Publication] = []
 
 
@@ -106,6 +105,8 @@ class Publisher:
 
     async def stop(self) -> None:
         """Flush what is in flight, then disconnect; what is not acknowledged in time stays in the outbox."""
+        await asyncio.sleep(0)  # a flush that is due
+        await asyncio.gather(*self._tasks)
         await self._connection.stop()
         for publication in self._waiting:
             publication.resolve(None)
@@ -184,19 +185,22 @@ class Publisher:
         self._spawn(self._send(fresh))
 
     async def _send(self, partitions: list[int]) -> None:
+        # Builders stay open: records join them until the producer takes them off to the broker.
+        unsent = {}
         for partition in partitions:
             lane = self._lanes[partition]
-            # The builder stays open: records join it until the producer takes it off to the broker.
-            producer, builder, publications = lane.producer, lane.builder, lane.publications
-            assert producer is not None  # noqa: S101 - a fresh lane has just been given one
-            try:
-                async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            unsent[partition] = (lane.producer, lane.builder, lane.publications)
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                for partition in partitions:
+                    producer, builder, publications = unsent[partition]
                     sent = await producer.send_batch(builder, CART_CHANGED.name, partition=partition)
-            except (KafkaError, TimeoutError) as error:
+                    sent.add_done_callback(partial(self._sent, partition, publications))
+                    del unsent[partition]
+        except (KafkaError, TimeoutError) as error:
+            for _, builder, publications in unsent.values():
                 builder.close()
                 self._give_up(publications, error)
-            else:
-                sent.add_done_callback(partial(self._sent, partition, publications))
 
     def _sent(self, partition: int, publications: list[_Publication], sent: "asyncio.Future[Any]") -> None:
         error = KafkaError("cancelled") if sent.cancelled() else sent.exception()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from store import RedisSettings
 from topics.settings import KafkaSettings
@@ -62,6 +62,17 @@ class GatewaySettings(KafkaSettings, RedisSettings):
             raise ValueError("must start with postgresql://")
         return value
 
+    @model_validator(mode="after")
+    def _waits_fit_the_deadline(self) -> Self:
+        waits = self.redis_timeout_s + self.publish_wait_s
+        if waits > self.request_deadline_s:
+            raise ValueError(
+                f"CARTSTREAM_REQUEST_DEADLINE_S: {self.request_deadline_s:g} is less than "
+                "CARTSTREAM_REDIS_TIMEOUT_S plus CARTSTREAM_PUBLISH_WAIT_S. "
+                f"A right value: CARTSTREAM_REQUEST_DEADLINE_S={waits + 1:g}"
+            )
+        return self
+
     @classmethod
     def load(cls) -> Self:
         """The settings of this environment; SettingsError names each wrong variable and a right value."""
@@ -80,7 +91,7 @@ class GatewaySettings(KafkaSettings, RedisSettings):
 
 def _complaint(cls: type[GatewaySettings], detail: Any) -> str:
     if not detail["loc"]:
-        return str(detail["msg"])
+        return str(detail["msg"]).removeprefix("Value error, ")
     name = str(detail["loc"][0])
     field = cls.model_fields[name]
     example = (field.examples or [field.default])[0]

@@ -78,6 +78,9 @@ class Sweeper:
                 await self._sweep()
             except StoreError as error:
                 log.warning("sweeper.store_failed", error=repr(error))
+            except Exception:
+                # A sweeper that ends without a word would break the promise: say it, and go on.
+                log.exception("sweeper.failed")
             await asyncio.sleep(self._interval_s)
 
     async def _sweep(self) -> None:

@@ -157,7 +157,12 @@ class CartChanger:
                 op_id=request.op_id,
             ),
         )
-        return await publishing if waits else None
+        if not waits:
+            return None
+        left = deadline.left()
+        if left >= self._settings.publish_wait_s:
+            return await publishing
+        return await _within(publishing, left)
 
     async def _in_postgres(self, request: ChangeRequest, v: int, deadline: Deadline) -> bool:
         try:
@@ -168,6 +173,11 @@ class CartChanger:
             )
         except DatabaseUnavailable:
             return False
+
+
+async def _within(publishing: "asyncio.Future[int | None]", seconds: float) -> int | None:
+    await asyncio.wait([publishing], timeout=seconds)
+    return publishing.result() if publishing.done() else None
 
 
 def _is_refused(outcome: Outcome, reason: Reason) -> bool:

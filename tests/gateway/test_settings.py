@@ -52,3 +52,9 @@ def test_the_process_ends_with_2_and_the_variable_on_stderr() -> None:
     assert ended.returncode == 2
     assert ended.stderr.startswith("CARTSTREAM_GATEWAY_PORT: ")
     assert "Traceback" not in ended.stderr
+
+
+def test_waits_that_do_not_fit_the_deadline_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARTSTREAM_REQUEST_DEADLINE_S", "1")
+    with pytest.raises(SettingsError, match="A right value: CARTSTREAM_REQUEST_DEADLINE_S=5"):
+        GatewaySettings.load()

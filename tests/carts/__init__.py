@@ -1,0 +1,1 @@
+"""The domain's rules one by one, and as laws over random histories."""

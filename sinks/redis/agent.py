@@ -1,6 +1,6 @@
 """The restore agent: the keepers of its partitions, and the watch that tells them what Redis shows.
 
-Kafka's group says which partitions are this agent's. Where each is read from, only Redis says, so the consumer
+Kafka's group says which partitions are this agent's. Where each is read from, Redis alone says: the consumer
 is a plain one that seeks. Committed offsets, which Faust would start from, inform who looks at the group.
 """
 

@@ -20,6 +20,9 @@ from topics.groups import REDIS_SINK
 
 log = structlog.get_logger(__name__)
 
+PATIENCE_SECONDS: Final = 15.0
+"""Nobody waits for a batch, and a loaded Redis is not a lost one."""
+
 _SECRET: Final = {"redis_url", "kafka_sasl_password"}
 
 
@@ -49,7 +52,8 @@ async def _run(settings: RedisSinkSettings) -> None:
 
 
 async def _work(settings: RedisSinkSettings) -> None:
-    client = PipelinedClient(settings, name=REDIS_SINK)
+    patient = settings.model_copy(update={"redis_timeout_s": max(settings.redis_timeout_s, PATIENCE_SECONDS)})
+    client = PipelinedClient(patient, name=REDIS_SINK)
     # Whatever is not up yet is waited for.
     async for attempt in stamina.retry_context(
         on=(StoreUnavailable, KafkaConnectionError), attempts=None, timeout=None, wait_max=2.0

@@ -24,7 +24,7 @@ from topics.registry import CARTS
 
 log = structlog.get_logger(__name__)
 
-BATCH: Final = 500
+BATCH: Final = 200
 POLL_MS: Final = 250
 PAUSE_SECONDS: Final = 0.5
 

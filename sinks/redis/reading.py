@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 
 FETCH_BYTES: Final = 8 * 1024 * 1024
 FETCH_WAIT_MS: Final = 100
-BATCH: Final = 500
-"""Records handed out at once: their work must not hold up the other partitions for long."""
+BATCH: Final = 200
+"""Records handed out at once: their work holds up the other partitions here, and requests in Redis."""
 STALLED_SECONDS: Final = 30.0
 
 Record: TypeAlias = ConsumerRecord
@@ -91,7 +91,7 @@ class StretchReader:
         return first[partition], end[partition]
 
     async def read(self, partition: TopicPartition, start: int, end: int) -> AsyncIterator[list[Record]]:
-        """The records from offset `start` to before `end`, in order, in lists of up to 500.
+        """The records from offset `start` to before `end`, in order, in lists of up to 200.
 
         Offsets that compaction or retention has emptied are passed over. Raises ReadStalled if the broker
         does not answer, aiokafka's KafkaError if it refuses.

@@ -35,7 +35,7 @@ from topics.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
-BATCH: Final = 500
+BATCH: Final = 200
 IN_FLIGHT: Final = 3
 """Batches under way at once: the next one is read and packed while Redis works."""
 

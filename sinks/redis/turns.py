@@ -22,7 +22,9 @@ class Turns:
         try:
             await admitted
         except asyncio.CancelledError:
-            if self._waiting.pop(partition, None) is None:
+            if admitted.cancelled():
+                self._waiting.pop(partition, None)
+            else:
                 self._give_back()
             raise
         try:
@@ -35,7 +37,7 @@ class Turns:
         self._admit()
 
     def _admit(self) -> None:
-        while self._free and self._waiting:
-            first = next((p for p in self._waiting if p in self.wished), next(iter(self._waiting)))
-            self._waiting.pop(first).set_result(None)
+        waiting = [p for p, admitted in self._waiting.items() if not admitted.done()]
+        for partition in sorted(waiting, key=lambda p: p not in self.wished)[: self._free]:
+            self._waiting.pop(partition).set_result(None)
             self._free -= 1

@@ -11,8 +11,11 @@ from psycopg import sql
 
 from cli.stack.settings import POSTGRES
 from sinks.postgres.migrate import migrate
+from sinks.redis.agent import RestoreAgent
+from store import PipelinedClient
 from tests.conftest import Servers
 from tests.sinks.making import Topics
+from tests.sinks.redis_side import Redis, Shop, running_agent, settings_for
 from tests.sinks.running import SinkProcess
 from topics.apply import apply
 from topics.registry import PARTITIONS
@@ -36,7 +39,7 @@ async def topics(kafka: KafkaSettings) -> AsyncIterator[Topics]:
 
 @pytest.fixture
 def database(servers: Servers) -> Iterator[str]:
-    """A database of the test's own with this version's schema. Holds no connection: Postgres may be killed."""
+    """A database of the test's own with this version's schema. Postgres may be killed meanwhile."""
     server = servers.url(POSTGRES)
     name = f"sinks_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as admin:
@@ -58,3 +61,24 @@ async def sink(kafka: KafkaSettings, database: str, tmp_path: Path) -> AsyncIter
     )
     yield process
     process.kill()
+
+
+@pytest.fixture
+async def redis(kafka: KafkaSettings, redis_url: str) -> AsyncIterator[Redis]:
+    """An empty Redis."""
+    settings = settings_for(kafka, redis_url)
+    async with PipelinedClient(settings) as client:
+        yield Redis(settings, client)
+
+
+@pytest.fixture
+async def agent(redis: Redis) -> AsyncIterator[RestoreAgent]:
+    """A restore agent that has made the empty Redis ready."""
+    async with running_agent(redis.settings) as agent:
+        yield agent
+
+
+@pytest.fixture
+def shop(redis: Redis, topics: Topics) -> Shop:
+    """Somebody who writes."""
+    return Shop(redis, topics)

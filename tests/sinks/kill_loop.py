@@ -1,10 +1,10 @@
-"""Kills the Postgres sink with -9 again and again under load, then looks for every cart the broker has acknowledged.
+"""Kills the Postgres sink with -9 again and again under load, then looks for every acknowledged cart.
 
     python -m tests.sinks.kill_loop --kills 20
 
-Produce, fault, consume, validate. Most carts are written once and never again: one that is skipped stays missing. A
-few change all the time: their rows must end at their last version. Uses the servers in CARTSTREAM_KAFKA_BOOTSTRAP and
-CARTSTREAM_POSTGRES_URL, or starts its own.
+Produce, fault, consume, validate. Most carts are written once and never again: one that is skipped stays
+missing. A few change all the time: their rows must end at their last version. Uses the servers in
+CARTSTREAM_KAFKA_BOOTSTRAP and CARTSTREAM_POSTGRES_URL, or starts its own.
 """
 
 import argparse
@@ -175,7 +175,7 @@ async def main() -> int:
             )
         finally:
             stack.stop()
-    print(json.dumps(msgspec.to_builtins(outcome)))
+    print(json.dumps(msgspec.to_builtins(outcome)))  # noqa: T201  a command prints its result
     return 1 if outcome.lost else 0
 
 

@@ -71,7 +71,7 @@ class SinkProcess:
 
 @contextmanager
 def frozen(pid: int | None) -> Iterator[None]:
-    """A server that stands still, with all its processes: Postgres gives each of its own a group of its own."""
+    """A server that stands still, with all its processes: each of Postgres's has its own group."""
     assert pid is not None
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     for process in processes:

@@ -40,9 +40,10 @@ def test_a_deletion_wins_over_the_version_it_names_and_loses_to_a_later_one() ->
     cart_id = new_cart_id()
     seen, later = row(cart_id, grow(cart_id, 2)), row(cart_id, grow(cart_id, 3))
     gone = Deletion(cart_id, seen.v, seen.n)
-    for order in itertools.permutations([seen, gone]):
+    pair: list[Row | Deletion] = [seen, gone]
+    for order in itertools.permutations(pair):
         assert newest(order) == Batch([], [gone])
-    for order in itertools.permutations([seen, gone, later]):
+    for order in itertools.permutations([*pair, later]):
         assert newest(order) == Batch([later], [])
 
 

@@ -1,0 +1,67 @@
+"""What records say should be in Redis."""
+
+import itertools
+
+import pytest
+
+from carts.fold import fold
+from carts.protocol import Deleted, deletion_clears
+from carts.state import uncovered
+from sinks.redis.copies import Found, copies, keep, recorded, refold
+from tests.sinks.making import START, add, expire, grow, new_cart_id
+from topics.codec import encode_cart, encode_change
+from topics.errors import RecordError
+from topics.headers import tombstone_headers
+from topics.records import cart_record
+
+
+def test_the_highest_of_a_cart_is_kept_in_any_order_and_a_deletion_wins_a_tie() -> None:
+    cart_id = new_cart_id()
+    history: list[Found] = [grow(cart_id, 1), grow(cart_id, 2), Deleted(grow(cart_id, 2).version)]
+    for order in itertools.permutations(history):
+        kept: dict[str, Found] = {}
+        for found in order:
+            keep(kept, cart_id, found)
+        assert kept == {cart_id: history[2]}
+
+
+def test_a_record_is_a_state_and_a_null_a_deletion_if_it_says_of_what() -> None:
+    cart_id = new_cart_id()
+    state = grow(cart_id, 2)
+    assert recorded(encode_cart(cart_record(cart_id, state)), []) == state
+    assert recorded(None, tombstone_headers(cart_id, state.version, None)) == Deleted(state.version)
+    assert recorded(None, []) is None
+    with pytest.raises(RecordError):
+        recorded(b"{}", [])
+
+
+@pytest.mark.parametrize("operations", range(1, 6))
+def test_a_deletion_is_put_as_absence_of_just_what_it_covers(operations: int) -> None:
+    cart_id = new_cart_id()
+    deleted = Deleted(expire(cart_id, grow(cart_id, 3)).version)
+    [(_, state)] = copies({cart_id: deleted})
+    assert state.expired
+    for there in (grow(cart_id, operations), expire(cart_id, grow(cart_id, operations))):
+        window = [(op.v, op.op_id) for op in there.ops]
+        assert (not uncovered(state, window)) == deletion_clears(deleted, there.version, window)
+
+
+def test_changes_are_folded_as_compaction_folds_them_duplicates_and_strangers_included() -> None:
+    cart_id = new_cart_id()
+    changes = [add(cart_id, number) for number in range(1, 6)]
+    values: list[bytes | None] = [encode_change(change) for change in changes]
+    for base in (None, grow(cart_id, 1), grow(cart_id, 3), grow(cart_id, 5)):
+        for order in (values, values[::-1], values * 2, [None, b"{}", *values]):
+            assert refold(base, cart_id, order, 0) == grow(cart_id, 5)
+    assert refold(None, new_cart_id(), values, 0) is None
+
+
+def test_a_change_below_the_purge_floor_brings_no_cart_back() -> None:
+    cart_id = new_cart_id()
+    late = encode_change(add(cart_id, 1))
+    later = add(cart_id, 9)
+    assert refold(None, cart_id, [late], START + 10_000) is None
+    assert refold(Deleted(grow(cart_id, 5).version), cart_id, [late], 0) is None
+    floor = grow(cart_id, 5).v
+    reborn = refold(Deleted(grow(cart_id, 5).version), cart_id, [late, encode_change(later)], 0)
+    assert reborn == fold(None, later, purge_floor=floor).state

@@ -1,0 +1,97 @@
+"""A Redis that is complete stays current, and one that falls back catches up."""
+
+import pytest
+
+from tests.sinks.making import Topics, expire, grow, new_cart_id
+from tests.sinks.redis_side import LAYOUT, Redis, Shop, running_agent
+from tests.sinks.running import until
+
+
+async def followed_beyond(redis: Redis, cart_id: str, offset: int) -> None:
+    """Wait until the partition of the cart has followed past an offset."""
+
+    async def beyond() -> bool:
+        return (await redis.store.followed(LAYOUT.partition(cart_id)) or 0) > offset
+
+    await until(beyond, f"followed beyond {offset}")
+
+
+async def knows(redis: Redis, cart_id: str, operations: int) -> None:
+    """Wait until Redis's copy of the cart has this many operations."""
+
+    async def there() -> bool:
+        return await redis.n(cart_id) == operations
+
+    await until(there, f"{operations} operations in Redis")
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_state_that_redis_lacks_is_put(redis: Redis, topics: Topics) -> None:
+    cart_id = new_cart_id()
+    await topics.state(cart_id, grow(cart_id, 2))
+    await knows(redis, cart_id, 2)
+    await topics.state(cart_id, grow(cart_id, 3))
+    await knows(redis, cart_id, 3)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_state_never_hides_an_operation_that_it_does_not_cover(redis: Redis, shop: Shop) -> None:
+    cart_id = new_cart_id()
+    published = await shop.add(cart_id)
+    unpublished = await shop.write(cart_id)
+    before = await redis.keys_of(cart_id)
+    await shop.fold(published)
+    await shop.fold(await shop.add(new_cart_id()))
+    other = new_cart_id()
+    while LAYOUT.partition(other) != LAYOUT.partition(cart_id):
+        other = new_cart_id()
+    await shop.fold(await shop.add(other))
+    position = await redis.store.followed(LAYOUT.partition(cart_id)) or 0
+    await followed_beyond(redis, cart_id, position - 1)
+    assert await redis.keys_of(cart_id) == before
+    await shop.fold(unpublished)
+    await knows(redis, cart_id, 2)
+    assert await redis.keys_of(cart_id) == before
+
+
+@pytest.mark.usefixtures("agent")
+async def test_an_expired_and_a_deleted_cart_leave_redis(redis: Redis, topics: Topics) -> None:
+    expired, deleted = new_cart_id(), new_cart_id()
+    for cart_id in (expired, deleted):
+        await topics.state(cart_id, grow(cart_id, 2))
+        await knows(redis, cart_id, 2)
+    await topics.state(expired, expire(expired, grow(expired, 2)))
+    await topics.null(deleted, grow(deleted, 2).version)
+    await knows(redis, expired, 0)
+    await knows(redis, deleted, 0)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_redis_rolled_back_to_an_older_snapshot_reads_again_from_its_own_position(
+    redis: Redis, topics: Topics
+) -> None:
+    quiet, busy = new_cart_id(), new_cart_id()
+    await topics.state(quiet, grow(quiet, 1))
+    await knows(redis, quiet, 1)
+    old = await redis.snapshot()
+    for cart_id in (quiet, busy):
+        await topics.state(cart_id, grow(cart_id, 4))
+        await knows(redis, cart_id, 4)
+    await redis.roll_back(old)
+    # Nothing is written any more: only the position in Redis can tell.
+    await knows(redis, quiet, 4)
+    await knows(redis, busy, 4)
+
+
+async def test_two_agents_share_the_partitions_and_one_takes_over_from_the_other(
+    redis: Redis, topics: Topics
+) -> None:
+    async with running_agent(redis.settings):
+        async with running_agent(redis.settings):
+            carts = [new_cart_id() for _ in range(40)]
+            await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
+            for cart_id in carts:
+                await knows(redis, cart_id, 1)
+        await topics.states({cart_id: grow(cart_id, 2) for cart_id in carts})
+        for cart_id in carts:
+            await knows(redis, cart_id, 2)

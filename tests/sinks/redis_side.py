@@ -31,7 +31,7 @@ class Redis:
         self.store = CartStore(client, LAYOUT)
 
     async def keys_of(self, cart_id: str) -> list[object]:
-        """Everything that stands there of a cart, byte for byte; but not the outbox entries of its operations."""
+        """Everything that stands there of a cart, byte for byte, but not its operations' outbox ids."""
         keys = LAYOUT.of_cart(cart_id)
         cart, ops = [await self.client.execute("HGETALL", key) for key in (keys.cart, keys.ops)]
         entries = [entry.partition(b"\n")[0] for entry in ops[1::2]]

@@ -1,0 +1,57 @@
+"""The grammar of identifiers, and the derivation of line ids."""
+
+from collections.abc import Callable
+
+import pytest
+
+from carts.errors import InvalidIdentifier
+from carts.ids import check_cart_id, check_line_id, check_op_id, check_product_id, derive_line_id
+
+
+@pytest.mark.parametrize("cart_id", ["user:1", "guest:A-Z_a.z~9", "user:" + "x" * 128])
+def test_cart_ids(cart_id: str) -> None:
+    assert check_cart_id(cart_id) == cart_id
+
+
+@pytest.mark.parametrize(
+    "cart_id", ["", "user:", "1", "admin:1", "user:a/b", "user:a b", "user:" + "x" * 129, "user:1\n", "user:é"]
+)
+def test_what_is_not_a_cart_id(cart_id: str) -> None:
+    with pytest.raises(InvalidIdentifier, match="user:<id> or guest:<token>"):
+        check_cart_id(cart_id)
+
+
+@pytest.mark.parametrize("op_id", ["a", "018f3c2e-7b1a-7000-8000-000000000000", "~" * 128, '"'])
+def test_operation_ids(op_id: str) -> None:
+    assert check_op_id(op_id) == op_id
+
+
+@pytest.mark.parametrize("op_id", ["", "!x:1-1", "!", "a b", "a\n", "é", "x" * 129, "a\x00"])
+def test_what_a_client_may_not_use_as_an_operation_id(op_id: str) -> None:
+    with pytest.raises(InvalidIdentifier, match="Idempotency-Key"):
+        check_op_id(op_id)
+
+
+@pytest.mark.parametrize(
+    ("check", "value"),
+    [(check_product_id, "sku~1"), (check_product_id, ""), (check_line_id, "sku~xyz"), (check_line_id, "sku~0123")],
+)
+def test_what_is_neither_a_product_nor_a_line(check: Callable[[str], str], value: str) -> None:
+    with pytest.raises(InvalidIdentifier):
+        check(value)
+
+
+def test_a_product_without_options_is_its_own_line() -> None:
+    assert derive_line_id("sku-1", {}) == "sku-1"
+
+
+def test_the_same_options_find_the_same_line_in_any_order() -> None:
+    line_id = derive_line_id("sku-1", {"size": "L", "colour": "red"})
+    assert line_id == derive_line_id("sku-1", {"colour": "red", "size": "L"})
+    assert check_line_id(line_id) == line_id
+    assert line_id != derive_line_id("sku-1", {"colour": "red", "size": "M"})
+
+
+def test_a_line_id_is_a_golden_vector() -> None:
+    """Line ids are stored: this one never changes."""
+    assert derive_line_id("sku-1", {"colour": "red"}) == "sku-1~6a7b7f4aa87b"

@@ -9,8 +9,10 @@ from typing import Final, Self
 from uuid import uuid4
 
 import aiohttp
+from aiokafka import AIOKafkaProducer
 
 from carts.limits import TIMING
+from carts.state import State
 from tests.faults.checks import violations
 from tests.faults.clients import TIMEOUT, Caller, Request, again, request_for, uuid7
 from tests.faults.collect import Collector
@@ -21,6 +23,11 @@ from tests.faults.schedule import AGENTS, Kind
 from tests.faults.shopper import Cart
 from tests.faults.stand import GATEWAYS, Stand
 from tests.faults.stores import Stores
+from topics.codec import encode_cart
+from topics.headers import cart_headers
+from topics.partitioner import partition_of
+from topics.records import cart_record
+from topics.registry import CARTS, PARTITIONS
 
 PATIENCE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
@@ -102,6 +109,15 @@ class Shop:
         """Redis dies, the replica takes its place."""
         with recorded(self.history, Kind.STALE_WRITTEN, "redis"):
             await self.stand.roll_back_redis(replica)
+
+    async def write_to_carts(self, state: State) -> None:
+        """A record in `carts` that the owner of its partition has not written, as a frozen worker's is."""
+        cart_id = self.cart.cart_id
+        value = encode_cart(cart_record(cart_id, state))
+        headers = cart_headers(cart_id, state.version, None)
+        partition = partition_of(cart_id.encode(), PARTITIONS)
+        async with AIOKafkaProducer(bootstrap_servers=self.stand.urls.kafka_bootstrap) as producer:
+            await producer.send_and_wait(CARTS.name, value, cart_id.encode(), partition, headers=headers)
 
     async def read(self) -> Ok:
         """The cart as a gateway shows it, once it does."""

@@ -136,9 +136,11 @@ async def test_an_acknowledgement_that_never_arrives_adds_nothing_twice(shop: Sh
     assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
 
 
-async def test_an_add_during_an_outage_of_kafka_says_so_and_arrives_afterwards(shop: Shop) -> None:
+async def test_an_add_during_an_outage_of_kafka_says_so_and_survives_kill_9(shop: Shop) -> None:
     shop.stand.proxy.weather = Weather.CUT
     added = await shop.do(TEA)
+    for gateway in GATEWAYS:
+        await shop.stand.kill(gateway)
     shop.stand.proxy.weather = Weather.FAIR
     assert added.durability == "redis"
     assert shop.lines(await shop.settled()) == {"tea": 2}
@@ -171,6 +173,16 @@ async def test_a_gateway_that_wakes_after_the_deadline_adds_nothing_twice(shop: 
     await asking
     await shop.do(Clear(), JAM)
     assert shop.lines(await shop.settled()) == {"jam": 1}
+
+
+async def test_an_older_state_that_a_woken_worker_writes_is_answered_by_the_owner(shop: Shop) -> None:
+    await shop.do(JAM)
+    (older,) = (await shop.settled()).records[shop.cart.cart_id]
+    await shop.do(TEA)
+    await shop.settled()
+    await shop.write_to_carts(older)
+    # The last record of `carts` is what is kept: the owner must have written the newer state again.
+    assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
 
 
 async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(

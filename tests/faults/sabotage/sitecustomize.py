@@ -1,7 +1,7 @@
 """Breaks the product by replacing one function, in processes that `tests.faults.guards` starts.
 
-Python imports a module of this name before anything else. CARTSTREAM_TEST_SABOTAGE names the function below that
-makes the replacement out of the original; the product knows nothing of it.
+Python imports a module of this name before anything else. CARTSTREAM_TEST_SABOTAGE names the function below
+that makes the replacement out of the original; the product knows nothing of it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ SABOTAGES: Final[dict[str, Callable[[], None]]] = {}
 
 
 def replaces(module: str, path: str) -> Callable[[Replacement], Replacement]:
-    """Registers a function that is given the original at `path` in `module` and returns what stands there then."""
+    """Registers a function that makes what shall stand at `path` in `module` out of what stands there."""
 
     def register(make: Replacement) -> Replacement:
         def carry_out() -> None:
@@ -113,7 +113,7 @@ def following_goes_on_at_the_end(position: Any) -> Any:
             return None
         last = int((await self._consumer.end_offsets([self._source]))[self._source])
         key = self._layout.of_partition(self.partition).followed
-        await self._store._client.execute("SET", key, last)
+        await self._store._client.execute("SET", key, last)  # noqa: SLF001  a saboteur asks nobody
         return last
 
     return end

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import uuid4
 
 import aiohttp
 import msgspec
@@ -177,18 +178,36 @@ class Caller:
         return result
 
 
+Pick = Callable[[random.Random], int]
+"""Which gateway gets the next attempt."""
+
+
+def anyone(randomness: random.Random) -> int:
+    """Either gateway, whatever its state."""
+    return randomness.randrange(2)
+
+
 class Crowd:
     """All clients of a run."""
 
     def __init__(
-        self, gateways: Sequence[str], history: History, seed: int, load: Load, writing: asyncio.Event
+        self,
+        gateways: Sequence[str],
+        history: History,
+        seed: int,
+        load: Load,
+        writing: asyncio.Event,
+        pick: Pick,
     ) -> None:
-        self.cart_ids: Final = [f"guest:s{seed}-{index}" for index in range(load.carts)]
+        # Fresh carts for a seed that is played again at the same stand.
+        run = uuid4().hex[:8]
+        self.cart_ids: Final = [f"guest:{run}-s{seed}-{index}" for index in range(load.carts)]
         self._gateways = gateways
         self._history = history
         self._seed = seed
         self._load = load
         self._writing = writing
+        self._pick = pick
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -200,7 +219,7 @@ class Crowd:
         ):
             for number in range(self._load.clients):
                 caller = Caller(session, self._gateways, self._history)
-                group.create_task(self._work(Client(number, self._seed, caller)))
+                group.create_task(self._work(Client(number, self._seed, caller, self._pick)))
 
     def stop(self) -> None:
         """No more operations."""
@@ -218,10 +237,11 @@ class Crowd:
 class Client:
     """One client: a stream of operations, one after the other, decided by its seed and what it sees."""
 
-    def __init__(self, number: int, seed: int, caller: Caller) -> None:
+    def __init__(self, number: int, seed: int, caller: Caller, pick: Pick) -> None:
         self.randomness: Final = random.Random(f"client {seed}-{number}")
         self._number = number
         self._caller = caller
+        self._pick = pick
         self._shopper = Shopper(number, self.randomness)
 
     async def operate(self, cart: Cart, later: asyncio.TaskGroup) -> None:
@@ -292,8 +312,7 @@ class Client:
         await self._attempt(cart, request, again(last))
 
     async def _attempt(self, cart: Cart, request: Request, invoke: Invoke) -> Ok | Fail | Unknown:
-        gateway = self.randomness.randrange(len(self._caller.gateways))
-        return await self._caller.attempt(cart, request, invoke, gateway)
+        return await self._caller.attempt(cart, request, invoke, self._pick(self.randomness))
 
 
 def again(invoke: Invoke) -> Invoke:

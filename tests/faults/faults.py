@@ -38,12 +38,10 @@ def recorded(history: History, kind: Kind, target: str) -> Iterator[None]:
 class Breaker:
     """Carries out faults. `writing` is cleared while nobody shall write."""
 
-    def __init__(self, stand: Stand, history: History, writing: asyncio.Event, label: str) -> None:
+    def __init__(self, stand: Stand, history: History, writing: asyncio.Event) -> None:
         self._stand = stand
         self._history = history
         self._writing = writing
-        self._label = label
-        self._copies = 0
         self._backup: Path | None = None
 
     async def play(self, faults: Sequence[Fault]) -> None:
@@ -51,14 +49,14 @@ class Breaker:
         began = asyncio.get_running_loop().time()
         for fault in faults:
             await asyncio.sleep(began + fault.at - asyncio.get_running_loop().time())
-            await self.play_one(fault)
+            if self._backup is None:
+                # Of the time of the first fault: by the time it is put back it is old.
+                self._backup = await self._stand.backup_of_redis()
+            await self._play_one(fault)
 
-    async def play_one(self, fault: Fault) -> None:
+    async def _play_one(self, fault: Fault) -> None:
         """Breaks and mends now. Raises StandBroken if something does not come back."""
         copy = await self._older_copy(fault)
-        if self._backup is None:
-            # Of the time of the first fault: by the time it is put back it is old.
-            self._backup = await self._stand.backup_of_redis(f"{self._label}-backup")
         log.info("fault.began", fault=fault.kind.value, target=fault.target, seconds=fault.seconds)
         with recorded(self._history, fault.kind, fault.target):
             match fault.kind:
@@ -78,10 +76,10 @@ class Breaker:
                 case Kind.FLUSH:
                     await self._stand.flush_redis()
                 case Kind.STALE_WRITTEN | Kind.OLD_BACKUP:
-                    await self._stand.roll_back_redis(copy or self._backup)
+                    await self._roll_back(copy or self._backup)
                 case Kind.STALE_QUIET:
                     self._writing.clear()
-                    await self._stand.roll_back_redis(copy or self._backup)
+                    await self._roll_back(copy or self._backup)
         if not self._writing.is_set():
             await asyncio.sleep(QUIET_SECONDS)
             self._writing.set()
@@ -90,7 +88,10 @@ class Breaker:
         """The replica of a failover stops receiving its `seconds` before the failover."""
         if fault.kind not in {Kind.STALE_QUIET, Kind.STALE_WRITTEN}:
             return None
-        self._copies += 1
-        copy = await self._stand.copy_of_redis(f"{self._label}-{self._copies}")
+        copy = await self._stand.copy_of_redis()
         await asyncio.sleep(fault.seconds)
         return copy
+
+    async def _roll_back(self, copy: Path | None) -> None:
+        assert copy is not None
+        await self._stand.roll_back_redis(copy)

@@ -101,7 +101,9 @@ async def crowd(stand: Stand, folder: Path) -> Scene:
     """Eight clients for some hundred operations; nothing breaks."""
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(seed=-2, seconds=0, load=Load(8, 16), acknowledged=300)
-    report = await run(stand, plan, folder, [Fault(0.5, Kind.SLOW, "kafka", 2.0)], QUIET_SECONDS)
+    report = await run(
+        stand, plan, folder, [Fault(0.5, Kind.SLOW, "kafka", 2.0)], quiet_seconds=QUIET_SECONDS
+    )
     return Scene(report.history, report.stores)
 
 

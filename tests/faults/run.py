@@ -13,7 +13,7 @@ import structlog
 
 from store import StoreError
 from tests.faults.checks import CONVERGING, violations
-from tests.faults.clients import Crowd, Load
+from tests.faults.clients import Crowd, Load, Pick, anyone
 from tests.faults.collect import Collector
 from tests.faults.faults import Breaker
 from tests.faults.history import History, Outage, Outcome, Record, outages, writes
@@ -70,15 +70,21 @@ class Report:
 
 
 async def run(
-    stand: Stand, plan: Plan, folder: Path, faults: Sequence[Fault], quiet_seconds: float = QUIET_SECONDS
+    stand: Stand,
+    plan: Plan,
+    folder: Path,
+    faults: Sequence[Fault],
+    *,
+    quiet_seconds: float = QUIET_SECONDS,
+    pick: Pick = anyone,
 ) -> Report:
     """Carries out the plan; leaves the history in `folder`. Raises StandBroken if something stays broken."""
     writing = asyncio.Event()
     writing.set()
     path = folder / f"history-{plan.seed}.jsonl"
     with History(path) as history:
-        crowd = Crowd(stand.gateways, history, plan.seed, plan.load, writing)
-        breaker = Breaker(stand, history, writing, f"seed-{plan.seed}")
+        crowd = Crowd(stand.gateways, history, plan.seed, plan.load, writing, pick)
+        breaker = Breaker(stand, history, writing)
         async with Collector(stand.urls) as collector:
             clients = asyncio.create_task(crowd.run())
             try:

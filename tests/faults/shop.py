@@ -43,7 +43,6 @@ class Shop:
         self.history: Final = History(folder / "history.jsonl")
         self.collector: Final = Collector(stand.urls)
         self._randomness = random.Random()
-        self._replicas = 0
         self._cleanup = AsyncExitStack()
         self._caller: Caller
 
@@ -102,8 +101,7 @@ class Shop:
 
     async def replica(self) -> Path:
         """A replica of Redis that receives nothing from now on."""
-        self._replicas += 1
-        return await self.stand.copy_of_redis(f"{self.cart.cart_id[6:18]}-{self._replicas}")
+        return await self.stand.copy_of_redis()
 
     async def fail_over(self, replica: Path) -> None:
         """Redis dies, the replica takes its place."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from signal import SIGKILL
 from types import TracebackType
 from typing import Final, Self
+from uuid import uuid4
 
 import redis.asyncio
 
@@ -139,17 +140,17 @@ class Stand:
         async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
             await client.flushall()
 
-    async def copy_of_redis(self, name: str) -> Path:
+    async def copy_of_redis(self) -> Path:
         """What a replica would have that stops receiving now: a copy of the append-only file."""
-        copy = self.folder / "copies" / name
+        copy = self.folder / "copies" / uuid4().hex
         await asyncio.to_thread(shutil.copytree, self._redis_folder / _AOF, copy)
         return copy
 
-    async def backup_of_redis(self, name: str) -> Path:
+    async def backup_of_redis(self) -> Path:
         """An RDB file of now, as a backup job makes it, in a folder from which Redis can start."""
         async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
             await client.save()
-        copy = self.folder / "copies" / name
+        copy = self.folder / "copies" / uuid4().hex
         copy.mkdir(parents=True)
         (self._redis_folder / "dump.rdb").rename(copy / _BASE)
         (copy / "appendonly.aof.manifest").write_text(f"file {_BASE} seq 1 type b\n")

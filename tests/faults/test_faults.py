@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.faults.balancer import Balancer
 from tests.faults.clients import Load, again
-from tests.faults.history import Add, Clear, Ok, Outcome, Remove, Set, Unknown
+from tests.faults.history import Add, Clear, Fail, Ok, Outcome, Remove, Set, Unknown
 from tests.faults.proxy import Weather
 from tests.faults.run import Plan, run
-from tests.faults.schedule import Fault, Kind, schedule
+from tests.faults.schedule import AGENTS, Fault, Kind, schedule
 from tests.faults.shop import Shop
 from tests.faults.stand import GATEWAYS, Stand
 
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)
 
 TEA = Add("tea", 2, 350)
 JAM = Add("jam", 1, 420)
+DECIDED = {"line-not-found", "precondition-failed"}
+"""What the clients of the crowd ask for in vain with good reason."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -192,6 +195,20 @@ async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(
     report = await run(stand, plan, tmp_path, faults=[Fault(3.0, Kind.FLUSH, "redis", 0)])
     assert not report.violations, report.explain()
     assert report.outcomes[Outcome.ACKNOWLEDGED] >= 400
+
+
+async def test_a_rolling_restart_under_load_fails_no_request(stand: Stand, tmp_path: Path) -> None:
+    plan = Plan(seed=-3, seconds=0, load=Load(clients=8, carts=24))
+    one_by_one = [Fault(0, Kind.RESTART, name, 0) for name in (*GATEWAYS, *AGENTS)]
+    async with Balancer(stand.gateways) as balancer:
+        report = await run(stand, plan, tmp_path, one_by_one, pick=balancer.pick)
+    assert not report.violations, report.explain()
+    failed = [
+        record
+        for record in report.history
+        if isinstance(record, Unknown) or (isinstance(record, Fail) and record.reason not in DECIDED)
+    ]
+    assert failed == []
 
 
 async def test_a_short_schedule_of_faults_loses_and_doubles_nothing(stand: Stand, tmp_path: Path) -> None:

@@ -56,10 +56,18 @@ _CHANGE_HEADERS: Final = [
     _header("If-Match", "ETag of the cart: change it only if it is still at this version"),
     _header("Prefer", "durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)"),
     _header("traceparent", "W3C Trace Context, carried into the Kafka record"),
+    _header("X-Request-ID", "carried into the Kafka record as request_id"),
 ]
 _READ_HEADERS: Final = [_header("If-None-Match", "ETag of the cart: 304 if it is still at this version")]
 _REPLY_HEADERS: Final = {
     "ETag": {"description": "version of the cart: v-n-digest, strong", "schema": {"type": "string"}},
+}
+_READ_REPLY_HEADERS: Final = {
+    **_REPLY_HEADERS,
+    "Cart-Freshness": {
+        "description": "stale: Postgres's copy, Redis may know better",
+        "schema": {"type": "string"},
+    },
 }
 _CHANGE_REPLY_HEADERS: Final = {
     **_REPLY_HEADERS,
@@ -116,7 +124,7 @@ def _paths() -> dict[str, Any]:
                 "summary": "The cart; one never written is empty",
                 "parameters": _READ_HEADERS,
                 "responses": {
-                    "200": _reply("The cart", "CartView", _REPLY_HEADERS),
+                    "200": _reply("The cart", "CartView", _READ_REPLY_HEADERS),
                     "304": {"description": "It is still at the version in If-None-Match"},
                     **_errors(400, 503),
                 },

@@ -1,6 +1,7 @@
 """The response of a cart, made for the hot path: constant headers are bytes already, the rest is appended."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from sanic.response import HTTPResponse
@@ -56,7 +57,10 @@ def not_modified(tag: str) -> CartResponse:
 
 def durability_headers(reached: Durability, extra: str, receipt: str | None) -> list[tuple[bytes, bytes]]:
     """Preference-Applied (RFC 7240): what was reached, `extra` preferences applied; and the receipt."""
-    applied = f"durability={reached}{extra}".encode()
-    if receipt is None:
-        return [(b"preference-applied", applied)]
-    return [(b"preference-applied", applied), (b"cart-receipt", receipt.encode())]
+    applied = _applied(reached, extra)
+    return [applied] if receipt is None else [applied, (b"cart-receipt", receipt.encode())]
+
+
+@lru_cache
+def _applied(reached: Durability, extra: str) -> tuple[bytes, bytes]:
+    return b"preference-applied", f"durability={reached}{extra}".encode()

@@ -136,7 +136,7 @@ class CartChanger:
         return reached, offset
 
     async def _publish(
-        self, applied: Applied | Replayed, entry: OutboxRef, wanted: Wanted, deadline: Deadline
+        self, applied: Applied | Replayed, entry: Applied | OutboxRef, wanted: Wanted, deadline: Deadline
     ) -> int | None:
         waits = wanted.wishes.durability is not Durability.REDIS
         if self._sweeper.is_backlog(applied.oldest_outbox_us):
@@ -184,10 +184,9 @@ def _is_refused(outcome: Outcome, reason: Reason) -> bool:
     return isinstance(outcome, Refused) and outcome.reason is reason
 
 
-def _unpublished(applied: Applied | Replayed) -> OutboxRef | None:
-    if isinstance(applied, Replayed):
-        return applied.outbox
-    return OutboxRef(applied.outbox_id, applied.event)
+def _unpublished(applied: Applied | Replayed) -> Applied | OutboxRef | None:
+    """What bears the id and the event of the outbox entry, none when it is gone."""
+    return applied.outbox if isinstance(applied, Replayed) else applied
 
 
 def _shortfall(reached: Durability, wanted: Durability) -> Problem:

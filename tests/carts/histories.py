@@ -6,7 +6,19 @@ from hypothesis import strategies as st
 
 from carts.fold import Verdict, fold
 from carts.limits import Timing
-from carts.operations import Add, Birth, Change, Clear, Delta, Item, OrderedLine, Remove, Set, SetMetadata, Subtract
+from carts.operations import (
+    Add,
+    Birth,
+    Change,
+    Clear,
+    Delta,
+    Item,
+    OrderedLine,
+    Remove,
+    Set,
+    SetMetadata,
+    Subtract,
+)
 from carts.state import State
 
 CART = "user:1"
@@ -95,8 +107,10 @@ def loses_nothing(made: Sequence[Change]) -> bool:
         outcome = fold(state, each, timing=TIMING)
         if outcome.verdict is Verdict.BELOW_FLOOR and (each.v, each.op_id) not in taken:
             return False
-        if state is not None and any(op == each.op_id for _, op in taken) and not any(
-            op.op_id == each.op_id for op in state.ops
+        if (
+            state is not None
+            and any(op == each.op_id for _, op in taken)
+            and not any(op.op_id == each.op_id for op in state.ops)
         ):
             return False  # a second birth after the first has left the window: the retry horizon excludes it
         taken.add((each.v, each.op_id))

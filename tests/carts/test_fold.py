@@ -53,7 +53,9 @@ def test_the_first_change_makes_the_cart() -> None:
 
 
 def test_entries_older_than_the_window_go_into_the_base_and_still_count() -> None:
-    state = state_of(change(20, "a", add("x", 1)), change(22, "b", add("x", 2)), change(200, "c", add("x", 4)))
+    state = state_of(
+        change(20, "a", add("x", 1)), change(22, "b", add("x", 2)), change(200, "c", add("x", 4))
+    )
     assert [op.op_id for op in state.ops] == ["c"]
     assert state.trimmed == 2 and state.n == 3
     assert quantities(state) == {"x": 7}
@@ -252,7 +254,9 @@ def test_a_duplicate_stays_one_after_its_order_has_left_the_window() -> None:
 
 def test_union_prefers_the_duplicate() -> None:
     snapshot = state_of(change(20, "a", add("x", 2)))
-    ordered = state_of(change(20, "a", add("x", 2)), subtract(24, "s", snapshot), change(30, "a", add("x", 2)))
+    ordered = state_of(
+        change(20, "a", add("x", 2)), subtract(24, "s", snapshot), change(30, "a", add("x", 2))
+    )
     stale = state_of(change(30, "a", add("x", 2)))
     assert quantities(union(ordered, stale)) == quantities(union(stale, ordered)) == {}
 

@@ -14,7 +14,8 @@ def test_cart_ids(cart_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cart_id", ["", "user:", "1", "admin:1", "user:a/b", "user:a b", "user:" + "x" * 129, "user:1\n", "user:é"]
+    "cart_id",
+    ["", "user:", "1", "admin:1", "user:a/b", "user:a b", "user:" + "x" * 129, "user:1\n", "user:é"],
 )
 def test_what_is_not_a_cart_id(cart_id: str) -> None:
     with pytest.raises(InvalidIdentifier, match="user:<id> or guest:<token>"):
@@ -34,7 +35,12 @@ def test_what_a_client_may_not_use_as_an_operation_id(op_id: str) -> None:
 
 @pytest.mark.parametrize(
     ("check", "value"),
-    [(check_product_id, "sku~1"), (check_product_id, ""), (check_line_id, "sku~xyz"), (check_line_id, "sku~0123")],
+    [
+        (check_product_id, "sku~1"),
+        (check_product_id, ""),
+        (check_line_id, "sku~xyz"),
+        (check_line_id, "sku~0123"),
+    ],
 )
 def test_what_is_neither_a_product_nor_a_line(check: Callable[[str], str], value: str) -> None:
     with pytest.raises(InvalidIdentifier):

@@ -41,7 +41,9 @@ def copies(draw: st.DrawFn) -> tuple[list[Change], list[tuple[State, Sequence[Ch
 
 
 @given(deliveries())
-def test_fold_does_not_depend_on_the_order_or_number_of_deliveries(both: tuple[list[Change], list[Change]]) -> None:
+def test_fold_does_not_depend_on_the_order_or_number_of_deliveries(
+    both: tuple[list[Change], list[Change]],
+) -> None:
     assume(loses_nothing(both[0]) and loses_nothing(both[1]))
     assert folded(both[0]) == folded(both[1])
 
@@ -110,7 +112,9 @@ def test_applying_operation_by_operation_equals_the_fold(made: list[Change]) -> 
 
 
 @given(copies())
-def test_union_is_commutative_associative_and_idempotent(drawn: tuple[list[Change], list[tuple[State, object]]]) -> None:
+def test_union_is_commutative_associative_and_idempotent(
+    drawn: tuple[list[Change], list[tuple[State, object]]],
+) -> None:
     (a, _), (b, _), (c, _) = drawn[1]
     assert union(a, b) == union(b, a)
     assert union(union(a, b), c) == union(a, union(b, c))
@@ -170,7 +174,9 @@ def test_a_write_that_did_not_know_of_an_expiry_is_never_wiped_by_it(
     assert expired is not None and expired.expired
     assert quantities(expired) == {}
     late = [
-        msgspec.structs.replace(each, op_id=f"late-{each.op_id}", v=each.v + state.v, prev=state.v + (each.prev or 0))
+        msgspec.structs.replace(
+            each, op_id=f"late-{each.op_id}", v=each.v + state.v, prev=state.v + (each.prev or 0)
+        )
         for each in after
     ]
     revived = folded(late, expired)

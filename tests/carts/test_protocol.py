@@ -14,7 +14,9 @@ W, HR, D = TIMING.window_us, TIMING.retry_horizon_us, TIMING.publish_deadline_us
 
 
 @pytest.mark.parametrize(("previous", "time", "v"), [(0, 10, 20), (20, 10, 22), (21, 10, 22), (20, 50, 100)])
-def test_a_version_is_even_above_the_one_before_and_not_behind_the_clock(previous: int, time: int, v: int) -> None:
+def test_a_version_is_even_above_the_one_before_and_not_behind_the_clock(
+    previous: int, time: int, v: int
+) -> None:
     assert protocol.next_version(previous, time) == v
 
 

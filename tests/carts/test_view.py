@@ -24,7 +24,10 @@ def test_a_reader_sees_positive_lines_oldest_first_with_totals() -> None:
         change(24, "c", add("z", 1, 1), SetMetadata({"note": "gift"})),
     )
     seen = view("user:1", state)
-    assert [(line.line_id, line.quantity, line.unit_price) for line in seen.lines] == [("x", 2, 150), ("z", 1, 1)]
+    assert [(line.line_id, line.quantity, line.unit_price) for line in seen.lines] == [
+        ("x", 2, 150),
+        ("z", 1, 1),
+    ]
     assert seen.totals.subtotal == seen.totals.total == 301
     assert (seen.currency, seen.metadata) == ("EUR", {"note": "gift"})
     assert (seen.created_at, seen.updated_at) == (time_of(20), time_of(24))
@@ -46,6 +49,8 @@ def test_a_version_survives_its_tag() -> None:
     assert Version.parse(version.tag()) == version
 
 
-@pytest.mark.parametrize("tag", ["", "*", "1-2", "1-2-3", "1-2-fffffffffffF", "a-2-ffffffffffff", "1-2-ffffffffffff "])
+@pytest.mark.parametrize(
+    "tag", ["", "*", "1-2", "1-2-3", "1-2-fffffffffffF", "a-2-ffffffffffff", "1-2-ffffffffffff "]
+)
 def test_what_is_not_a_tag(tag: str) -> None:
     assert Version.parse(tag) is None

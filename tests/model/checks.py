@@ -86,12 +86,18 @@ def _nothing_acknowledged_is_lost(history: History, truth: Truth) -> None:
         for op_id in sorted(world.applied - truth.operations):
             raise Broken(f"{op_id} is lost, though Redis never lost its outbox")
     for op_id in world.acknowledged:
-        if op_id not in truth.operations | truth.deleted and not _lost_to_a_known_limit(history, truth, op_id):
+        if op_id not in truth.operations | truth.deleted and not _lost_to_a_known_limit(
+            history, truth, op_id
+        ):
             raise Broken(f"acknowledged {op_id} is lost")
     table = history.compaction.owner.table
     if not world.traits.deletes and not world.traits.skips and table is not None:
         for op_id, times in times_applied(world, lines_of(table)).items():
-            if op_id in world.acknowledged and times != 1 and not any(isinstance(c.delta[0], Expire) for c in world.log):
+            if (
+                op_id in world.acknowledged
+                and times != 1
+                and not any(isinstance(c.delta[0], Expire) for c in world.log)
+            ):
                 raise Broken(f"acknowledged {op_id} is in the cart {times} times")
 
 
@@ -182,7 +188,7 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
 
 
 def unknown_to_each_other(change: Change, expiry: Operation) -> bool:
-    """Whether the write did not know of the expiry, nor the expiry of the write."""
+    """Whether the write did not know of the expiry, nor the expiry of the write: by the clocks of both."""
     (step,) = expiry.delta
     assert isinstance(step, Expire)
-    return change.prev is not None and change.v > step.seen and change.prev < expiry.v
+    return change.prev is not None and change.v > step.seen and change.prev < max(expiry.v, 2 * step.at)

@@ -262,4 +262,3 @@ class Gateway:
         """All acknowledged entries leave the outbox."""
         while self.removals:
             self.remove(0)
-

@@ -158,7 +158,13 @@ def append(
 
 
 def subtract(
-    redis: Redis, folded: State | None, request: Request, cart_id: str, now_us: int, timing: Timing, horizon_us: int
+    redis: Redis,
+    folded: State | None,
+    request: Request,
+    cart_id: str,
+    now_us: int,
+    timing: Timing,
+    horizon_us: int,
 ) -> tuple[Redis, Reply]:
     """The subtraction of an order, on the union of the last folded record and Redis's copy with its window."""
     if not redis.ready:

@@ -136,7 +136,9 @@ class History:
         return busy
 
 
-def play(kind: str, schedule: Schedule, bits: int, watch: Callable[[str, int, History], None] | None = None) -> History:
+def play(
+    kind: str, schedule: Schedule, bits: int, watch: Callable[[str, int, History], None] | None = None
+) -> History:
     """Play a schedule to its rest and judge it; raise Broken. `watch` sees the history after each action."""
     history = History(kind)
     for action, pick in schedule:

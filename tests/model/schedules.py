@@ -25,8 +25,10 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 _WRITES = "write write write publish publish acknowledge remove kill_gateway retry sweep_read sweep_publish look_up "
-_ANY = "write_any write_any write_any write_any publish publish acknowledge remove kill_gateway retry sweep_read " \
+_ANY = (
+    "write_any write_any write_any write_any publish publish acknowledge remove kill_gateway retry sweep_read "
     "sweep_publish look_up look_up "
+)
 _FOLDS = "fold fold changelog_ack changelog_ack commit "
 _CRASHES = "fold fold fold changelog_ack changelog_ack commit kill_worker "
 _SINKS = "sink follow "
@@ -44,16 +46,24 @@ KINDS = {
     "wipe": Kind(_WRITES + _CRASHES + _SINKS + _RESTORES + "kill_restore wipe"),
     "failover": Kind(_WRITES + _FOLDS + _SINKS + "follow failover"),
     "all": Kind(
-        _WRITES + "write publish acknowledge look_up " + _CRASHES + "kill_sink follow " + _SINKS + _RESTORES
+        _WRITES
+        + "write publish acknowledge look_up "
+        + _CRASHES
+        + "kill_sink follow "
+        + _SINKS
+        + _RESTORES
         + "kill_restore wipe failover"
     ),
     "evict": Kind(
         _WRITES + _FOLDS + _SINKS + "sink look_up evict failover wipe " + _RESTORES, Traits(evicts=True)
     ),
     "mixed": Kind(_ANY + _CRASHES + _SINKS + "follow restore restore wipe failover"),
-    "skew": Kind(_WRITES + "remove fold commit changelog_ack changelog_ack " + _SINKS + "failover", Traits(skewed=True)),
+    "skew": Kind(
+        _WRITES + "remove fold commit changelog_ack changelog_ack " + _SINKS + "failover", Traits(skewed=True)
+    ),
     "expire": Kind(
-        _WRITES + "look_up " + _CRASHES + "sink expire failover wipe " + _SINKS + _RESTORES, Traits(evicts=True)
+        _WRITES + "look_up " + _CRASHES + "sink expire failover wipe " + _SINKS + _RESTORES,
+        Traits(evicts=True),
     ),
     "idle": Kind(
         "write_any write_any write_any publish publish publish remove retry sweep_read sweep_publish "
@@ -61,7 +71,10 @@ KINDS = {
         Traits(evicts=True),
     ),
     "postgres": Kind(
-        _WRITES + "write_for_postgres write_for_postgres row_seen row_seen publish look_up " + _CRASHES + "sink "
+        _WRITES
+        + "write_for_postgres write_for_postgres row_seen row_seen publish look_up "
+        + _CRASHES
+        + "sink "
         "evict wipe failover " + _SINKS + _RESTORES,
         Traits(evicts=True),
     ),
@@ -83,8 +96,12 @@ KINDS = {
         Traits(evicts=True),
     ),
     "heal": Kind(
-        _WRITES + "write publish acknowledge " + _CRASHES + "follow wipe failover scan scan republish republish "
-        + _SINKS + _RESTORES,
+        _WRITES
+        + "write publish acknowledge "
+        + _CRASHES
+        + "follow wipe failover scan scan republish republish "
+        + _SINKS
+        + _RESTORES,
         Traits(heals=True),
     ),
     "skip": Kind(
@@ -139,6 +156,11 @@ KINDS = {
         Traits(heals=True, skips=True, evicts=True),
         story="write look_up publish failover:0 wait:15 retry look_up publish acknowledge remove fold:0 skip wait:25 ~1 "
         "write look_up publish fold:0 scan republish fold:0 ~2",
+    ),
+    "late_write": Kind(
+        "write publish acknowledge fold changelog_ack commit sink follow look_up",
+        Traits(evicts=True),
+        story="write look_up publish fold:0 ~1 write kill_gateway write expire publish failover:1 fold:2 ~3 wait",
     ),
     "idle_backlog": Kind(
         "write publish acknowledge remove fold changelog_ack commit sink follow look_up",

@@ -41,7 +41,9 @@ class PostgresSink:
                 world.row = state
             case Deleted() as deleted if row is not None and protocol.row_deleted(row.version, deleted):
                 if row.v > deleted.version.v:
-                    world.problem(f"the deletion of {deleted.version.tag()} takes the row {row.version.tag()}")
+                    world.problem(
+                        f"the deletion of {deleted.version.tag()} takes the row {row.version.tag()}"
+                    )
                 world.row = None
         self.position += 1
         return True
@@ -272,7 +274,9 @@ def judge_put(world: World, copy: StoredCart | None, state: Recorded, verdict: P
 
 def contains(state: State, v: int, op_id: str) -> bool:
     """Whether the state has the operation in its window, in its base or among its orders."""
-    return v <= state.floor or op_id in state.orders or any(op.op_id == op_id and op.v >= v for op in state.ops)
+    return (
+        v <= state.floor or op_id in state.orders or any(op.op_id == op_id and op.v >= v for op in state.ops)
+    )
 
 
 def folded(changes: list[Change]) -> State | None:

@@ -1,0 +1,76 @@
+"""Random histories of the whole protocol keep every promise; without any one guard some history does not."""
+
+from functools import cache
+
+import pytest
+
+from tests.model.ablations import ABLATIONS, Ablation, counterexample, taken_away
+from tests.model.run import Report, explore, problem_of, shrink
+from tests.model.schedules import KINDS, schedule_of
+
+SEEDS = range(150)
+"""Histories of each kind; `python -m tests.model` plays more."""
+
+
+@cache
+def report_of(kind: str) -> Report:
+    """The histories of a kind, played once."""
+    return explore(kind, SEEDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_histories_keep_every_promise(kind: str) -> None:
+    report = report_of(kind)
+    assert not report.failures, "\n".join(f"{each.problem}\n{each.command}" for each in report.failures)
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda ablation: ablation.guard.replace(" ", "_"))
+def test_without_the_guard_a_promise_breaks(ablation: Ablation) -> None:
+    failure = counterexample(ablation)
+    assert failure is not None, f"{ablation.guard}: no history needs it any more"
+    assert failure.problem.startswith(ablation.fails), failure.problem
+
+
+def test_histories_exercise_what_the_guards_are_for() -> None:
+    """A model in which nothing happens would keep every promise too."""
+    exercised = set()
+    for kind in KINDS:
+        exercised |= set(report_of(kind).exercised)
+    assert exercised >= {
+        "changelog records lost in a crash",
+        "emitted again",
+        "evictions",
+        "expiries",
+        "failovers",
+        "floor moved",
+        "fold: below_floor",
+        "fold: deleted",
+        "fold: refused",
+        "follow went back",
+        "forks and gaps",
+        "healed by anti-entropy",
+        "left to the sweeper",
+        "puts refused: not covering",
+        "replays",
+        "restores",
+        "restores started over",
+        "sweeps read again",
+        "voided expiries",
+        "wipes",
+        "zombie records",
+    }
+
+
+def test_a_failing_history_is_shrunk_to_one_that_fails_in_the_same_way() -> None:
+    ablation = next(each for each in ABLATIONS if each.guard == "replay reply")
+    failure = counterexample(ablation)
+    assert failure is not None
+    with taken_away(ablation):
+        short = shrink(failure)
+        assert problem_of(short.kind, short.schedule, short.bits) == short.problem
+    assert len(short.schedule) < len(failure.schedule)
+    assert problem_of(short.kind, short.schedule, short.bits) is None
+
+
+def test_a_seed_is_always_the_same_schedule() -> None:
+    assert schedule_of("all", 7) == schedule_of("all", 7) != schedule_of("all", 8)

@@ -91,6 +91,7 @@ def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
         broker_max_poll_records=None,
         consumer_max_fetch_size=max_request,
         producer_acks=-1,
+        producer_linger=0.005,
         producer_request_timeout=60.0,
         producer_max_request_size=max_request,
         producer_max_batch_size=64 << 10,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import structlog
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, EventT
@@ -21,18 +22,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-
-class NoReadOffsets(dict[TP, "int | None"]):
-    """Switches off Faust's own filter of re-delivered messages.
-
-    It counts a message as read although its hand-over was cancelled, and then drops the second delivery.
-    """
-
-    def __getitem__(self, tp: TP) -> None:
-        return None
-
-    def __setitem__(self, tp: TP, offset: int | None) -> None:
-        pass
+FETCH_WAIT_MS = 250
+YIELD_EVERY = 100
+"""Messages handed over before the event loop gets a turn even if nothing has to wait."""
 
 
 class AccountingThread(AIOKafkaConsumerThread):
@@ -43,6 +35,12 @@ class AccountingThread(AIOKafkaConsumerThread):
         self._sought: dict[TP, int] = {}
         self.absent: deque[tuple[TP, int, int]] = deque()
         """`(tp, start, end)`, written here and read by the app's loop."""
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Requests for offsets wait behind a fetch that waits for records; Faust lets it wait for 1.5 s.
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
+        return consumer
 
     async def seek_back(self, tp: TP, offset: int) -> None:
         """Fetch from `offset` next."""
@@ -76,7 +74,6 @@ class AccountingConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ledger = Ledger()
-        self._read_offset = NoReadOffsets()
 
     def _new_consumer_thread(self) -> AccountingThread:
         return AccountingThread(self, loop=self.loop, beacon=self.beacon)
@@ -101,16 +98,37 @@ class AccountingConsumer(Consumer):
         return sum(channel.queue.qsize() for channel in self.app.topics if topic in channel.topics)
 
     async def perform_seek(self) -> None:
-        """Start every source partition of a new assignment at its committed offset, or at the log's start."""
+        """Start every source partition of a new assignment at its committed offset, or at the log's start.
+
+        Where retention has removed that offset the first answer starts later, and is believed.
+        """
         sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         if not sources:
             return
         generation = self.app.consumer_generation_id
         committed = {ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()}
-        earliest = {ensure_TP(tp): offset for tp, offset in (await self.earliest_offsets(*sources)).items()}
         for tp in sources:
-            start = self.ledger.anchor(tp, generation, max(committed.get(tp) or 0, earliest[tp]))
+            start = self.ledger.anchor(tp, generation, committed.get(tp) or 0)
             await self._thread.seek_back(tp, start)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand over what is fetched; Faust's task for the life of the fetcher.
+
+        Faust's own loop gives up a hand-over when the flow is suspended, counts the message as read all the
+        same, and drops it when it comes again. This one waits: the ledger skips what has become stale.
+        """
+        handed_over = 0
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await asyncio.sleep(0)
+                async for _, message in self.getmany(timeout=1.0):
+                    await self.callback(message)
+                    handed_over += 1
+                    if not handed_over % YIELD_EVERY:
+                        await asyncio.sleep(0)
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         records = await super()._getmany(active_partitions, timeout)

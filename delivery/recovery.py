@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 
@@ -17,6 +19,15 @@ class ReplayRecovery(Recovery):
     def need_recovery(self) -> bool:
         """False: nothing is left for Faust to read."""
         return False
+
+    async def _build_highwaters(self, *_: Any) -> None:
+        """Nothing: the replay finds its own bounds, and every question to the broker delays a restart."""
+
+    async def _build_offsets(self, *_: Any) -> None:
+        """Nothing, likewise."""
+
+    async def _seek_offsets(self, *_: Any) -> None:
+        """Nothing, likewise."""
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Replay the tables, then let Faust resume the source partitions."""

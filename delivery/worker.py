@@ -8,6 +8,7 @@ import signal
 import sys
 
 import structlog
+import uvloop
 from prometheus_client import start_http_server
 
 from delivery.app import DeliveryApp
@@ -26,7 +27,7 @@ def run_worker(app: DeliveryApp) -> None:
     partition, a crashed consumer, a stop that takes longer than `stop_timeout_s`.
     """
     configure_logging()
-    asyncio.run(_run(app))
+    uvloop.run(_run(app))
 
 
 async def _run(app: DeliveryApp) -> None:

@@ -107,6 +107,7 @@ class Worker:
     def __init__(self, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
         self._ready = Path(environment["CARTSTREAM_READY_FILE"])
         self._ready.unlink(missing_ok=True)
+        self._folder = folder
         self._log = (folder / "worker.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.delivery.workers", *arguments],
@@ -123,6 +124,14 @@ class Worker:
             self.check()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"worker not ready: see {self._log.name}")
+            await asyncio.sleep(0.02)
+
+    async def processing(self) -> None:
+        """Wait until it has processed something."""
+        await self.ready()
+        counters = self._folder / f"counters-{self.process.pid}.json"
+        while not counters.exists() or not json.loads(counters.read_text())["processed"]:
+            self.check()
             await asyncio.sleep(0.02)
 
     def check(self) -> None:
@@ -176,7 +185,7 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
                 if moments.random() < 0.1:
                     await asyncio.sleep(moments.uniform(0.5, 3.0))
                 else:
-                    await victim.ready()
+                    await victim.processing()
                     await asyncio.sleep(moments.uniform(0.3, 2.0))
             finally:
                 victim.kill()
@@ -207,13 +216,10 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
         else _lost_in_sink(Path(target), load.sent)
     )
     for counters in folder.glob("counters-*.json"):
-        # A process killed while it wrote its counters leaves a torn file.
-        text = counters.read_text()
-        if text.endswith("}"):
-            counts = json.loads(text)
-            outcome.gaps += int(counts["gaps"])
-            outcome.redeliveries += int(counts["redeliveries"])
-            outcome.sent_again += int(counts["sent_again"])
+        counts = json.loads(counters.read_text())
+        outcome.gaps += int(counts["gaps"])
+        outcome.redeliveries += int(counts["redeliveries"])
+        outcome.sent_again += int(counts["sent_again"])
     outcome.seconds = round(time.monotonic() - started, 1)
     return outcome
 

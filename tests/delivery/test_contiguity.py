@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delivery.contiguity import Contiguity, Verdict, holes
@@ -10,6 +10,7 @@ from delivery.contiguity import Contiguity, Verdict, holes
 logs = st.sets(st.integers(0, 60), min_size=1).map(sorted)
 
 
+@settings(deadline=None)
 @given(log=logs, data=st.data())
 def test_losses_and_repetitions_change_nothing_about_what_is_processed(
     log: list[int], data: st.DataObject
@@ -46,6 +47,7 @@ def test_losses_and_repetitions_change_nothing_about_what_is_processed(
     assert processed == log
 
 
+@settings(deadline=None)
 @given(log=logs)
 def test_an_undisturbed_compacted_log_is_processed_without_a_single_seek(log: list[int]) -> None:
     contiguity = Contiguity(0)

@@ -14,7 +14,6 @@ import sqlite3
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -76,11 +75,12 @@ def table_app(settings: DeliverySettings, source: str, changelog: str) -> Delive
         async for event in events(stream, right_partition):
             key, number = event.message.key or b"", int(event.message.value or b"0")
             held = table.lookup(event, key)
-            count = decode(held) if held else Count(0, 0)
-            if number > count.newest:
-                count = Count(number, count.missing + number - count.newest - 1)
-                value = msgspec.json.encode(count)
+            state = decode(held) if held else Count(0, 0)
+            if number > state.newest:
+                missing = state.missing + number - state.newest - 1
+                value = msgspec.json.encode(Count(number, missing))
                 await table.emit(event, key, value, headers_of(key, value))
+            count(1)
 
     return app
 
@@ -99,6 +99,7 @@ def sink_app(settings: DeliverySettings, source: str, database: Path) -> Deliver
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
         connection.execute("COMMIT")
+        count(len(rows))
 
     @app.agent(app.source(source))
     async def sink(stream: Any) -> None:
@@ -136,12 +137,7 @@ def _believe_faust_about_offsets() -> None:
         for tp in self.assignment():
             self.ledger.anchor(tp, self.app.consumer_generation_id, self._committed_offset[tp] or 0)
 
-    def init(self: AccountingConsumer, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        self._read_offset = defaultdict(lambda: None)
-
-    original = AccountingConsumer.__init__
-    AccountingConsumer.__init__ = init  # type: ignore[method-assign]
+    AccountingConsumer._drain_messages = Consumer._drain_messages  # type: ignore[method-assign]  # noqa: SLF001
     AccountingConsumer.perform_seek = perform_seek  # type: ignore[method-assign]
     Contiguity.judge = judge  # type: ignore[method-assign]
 
@@ -189,6 +185,15 @@ def _hold_changelog_back() -> None:
     Producer.send = send  # type: ignore[method-assign]
 
 
+processed = 0
+
+
+def count(records: int) -> None:
+    """Note that so many records have been processed."""
+    global processed  # noqa: PLW0603  (one worker a process)
+    processed += records
+
+
 def report(path: Path) -> None:
     """Keep writing this process's counters to a file that outlives kill -9."""
     counters = {"gaps": metrics.GAPS, "redeliveries": metrics.REDELIVERIES, "sent_again": metrics.SENT_AGAIN}
@@ -201,7 +206,9 @@ def report(path: Path) -> None:
             )
             for name, counter in counters.items()
         }
-        path.write_text(json.dumps(totals))
+        partial_file = path.with_suffix(".partial")
+        partial_file.write_text(json.dumps(totals | {"processed": processed}))
+        partial_file.replace(path)
         time.sleep(0.05)
 
 

@@ -1,0 +1,58 @@
+"""Settings of Kafka clients: a wrong one is named, the right ones reach aiokafka and Faust alike."""
+
+from __future__ import annotations
+
+import faust
+import pytest
+from pydantic import ValidationError
+
+from delivery import DeliverySettings, create_app
+from topics.settings import KafkaSettings
+
+
+@pytest.mark.parametrize(
+    ("environment", "complaint"),
+    [
+        ({"KAFKA_BOOTSTRAP": "kafka"}, "a right value is kafka-1:9092"),
+        ({"KAFKA_BOOTSTRAP": "kafka-1:9092,kafka-2"}, "'kafka-2' is no host:port"),
+        ({"KAFKA_SASL_MECHANISM": "PLAIN"}, "set CARTSTREAM_KAFKA_SASL_USERNAME"),
+        ({"KAFKA_SASL_MECHANISM": "KERBEROS"}, "kafka_sasl_mechanism"),
+        ({"KAFKA_TLS_CERT": "/client.crt"}, "CARTSTREAM_KAFKA_TLS_KEY"),
+        ({"STORE": "redis"}, "store"),
+        ({"SESSION_TIMEOUT_S": "0"}, "session_timeout_s"),
+    ],
+)
+def test_a_wrong_setting_is_refused_and_named(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], complaint: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"CARTSTREAM_{name}", value)
+    with pytest.raises(ValidationError, match=complaint):
+        DeliverySettings()
+
+
+def test_credentials_reach_aiokafka_and_faust_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARTSTREAM_KAFKA_TLS", "true")
+    monkeypatch.setenv("CARTSTREAM_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+    monkeypatch.setenv("CARTSTREAM_KAFKA_SASL_USERNAME", "cartstream")
+    monkeypatch.setenv("CARTSTREAM_KAFKA_SASL_PASSWORD", "secret")
+    settings = KafkaSettings()
+    options = settings.client_options()
+    assert options["security_protocol"] == "SASL_SSL"
+    assert options["ssl_context"] is not None
+    assert (options["sasl_mechanism"], options["sasl_plain_password"]) == ("SCRAM-SHA-512", "secret")
+    credentials = settings.faust_credentials()
+    assert isinstance(credentials, faust.SASLCredentials)
+    assert (credentials.username, credentials.mechanism.value) == ("cartstream", "SCRAM-SHA-512")
+    assert credentials.ssl_context is not None
+    assert "secret" not in str(settings.model_dump(mode="json"))
+
+
+def test_an_app_is_made_without_a_connection_and_with_faust_s_traps_closed() -> None:
+    conf = create_app("streams", DeliverySettings(kafka_bootstrap="kafka-1:9092,kafka-2:9092")).conf
+    assert [str(url) for url in conf.broker] == ["kafka://kafka-1:9092", "kafka://kafka-2:9092"]
+    assert (conf.producer_acks, conf.consumer_auto_offset_reset) == (-1, "earliest")
+    assert not conf.topic_allow_declare
+    assert not conf.web_enabled
+    assert not conf.stream_wait_empty
+    assert conf.producer_max_request_size > 1 << 20

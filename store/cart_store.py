@@ -116,8 +116,9 @@ class CartStore:
     async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
         """The cart as it is now, in one round trip.
 
-        The marker names the restoration that made the partition ready. The same before and after the cart, it says
-        that nothing was lost meanwhile. (A transaction would say so too, but a full Redis 7.0 refuses it.)
+        The marker names the restoration that made the partition ready. The same before and after the
+        cart, it says that nothing was lost meanwhile. (A transaction would say so too, but a full Redis
+        7.0 refuses it.)
         """
         keys = self._layout.of_cart(cart_id)
         earlier: list[Any] = []

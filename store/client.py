@@ -1,8 +1,9 @@
 """One connection for all: the requests of one event-loop tick share a pipeline.
 
-A pool lends each request a connection and pays system calls for each; here a tick's commands are written at
-once and their replies read in order. The connection is made again by itself. Requests that had been sent when it
-broke say that their outcome is unknown; others wait for the next connection until their time is up.
+A pool lends each request a connection and pays system calls for each; here a tick's commands are
+written at once and their replies read in order. The connection is made again by itself. Requests that
+had been sent when it broke say that their outcome is unknown; others wait for the next connection until
+their time is up.
 """
 
 import asyncio

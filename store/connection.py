@@ -12,7 +12,6 @@ import msgspec
 
 from store.errors import NotPrimary, StoreError, UnknownOutcome, error_of
 
-
 Taker = asyncio.Future[Any] | list[Any]
 """What takes a reply: the future that waits for it, or the list of a later one's companions."""
 

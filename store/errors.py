@@ -1,4 +1,4 @@
-"""What can go wrong between the product and Redis: can a retry help, and may it have happened all the same."""
+"""What can go wrong between the product and Redis: can a retry help, and may it have happened after all."""
 
 from typing import ClassVar, Final
 
@@ -48,7 +48,7 @@ class ScriptMissing(StoreError):
 
 
 class StoreBroken(StoreError):
-    """Redis answered with an error that no retry mends: a key of a wrong type, a failing script, no rights."""
+    """Redis answered what no retry mends: a key of a wrong type, a failing script, no rights."""
 
     outcome_known = False
 

@@ -1,8 +1,8 @@
 r"""Where everything of a partition and of a cart stands in Redis.
 
-All keys of a partition share one hash tag, so that one script can touch a cart, the partition's outbox and its
-marker atomically, in Redis Cluster too. The tag's slot is the middle of the partition's share of the 16,384 slots:
-any number of nodes up to half the partitions gets them evenly.
+All keys of a partition share one hash tag, so that one script can touch a cart, the partition's outbox
+and its marker atomically, in Redis Cluster too. The tag's slot is the middle of the partition's share
+of the 16,384 slots: any number of nodes up to half the partitions gets them evenly.
 
     {t}:cart:<id>    hash: `m` the head, `metadata` and `x` if any, one `l:<line_id>` per line (store.packing)
     {t}:ops:<id>     hash: op_id -> the window's entry; a further birth of an operation under `op_id\n<v>`

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from carts.content import Content, Line, subtotal
+from carts.content import Line, subtotal
 from carts.operations import DUPLICATE, Add, Clear, Item, Metadata, Operation, Remove, Set, SetMetadata
 from carts.state import State, Status
 from store.requests import RequestStep, SetQuantity
@@ -124,79 +124,67 @@ def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
 
 
 def pack_copy(cart_id: str, state: State) -> bytes:
-    """A state as the put scripts take it, MessagePack.
+    """A state as the put scripts take it, MessagePack; strings only: cmsgpack knows no binary type.
 
-    [cart id, version tag, floor, fields and values of the cart's hash, scores and members of the window, fields
-    and values of ops, order ids, whether it is expired]
+    [cart id, version tag, floor, fields and values of the cart's hash, scores and members of the window,
+    fields and values of ops, order ids, whether it is expired]
     """
-    content = state.content()
+    content, version = state.content(), state.version
     window, entries, window_bytes = _pack_window(state.ops)
-    fields: list[bytes | str] = []
+    fields: list[str] = []
     size = 0
     for line_id, line in content.lines.items():
         packed = pack_line(line)
-        fields += (f"l:{line_id}", packed)
-        size += len(line_id.encode()) + len(LINE_PREFIX) + len(packed)
+        fields += (f"l:{line_id}", packed.decode())
+        size += len(LINE_PREFIX) + len(line_id.encode()) + len(packed)
     if content.metadata:
         metadata = _JSON.encode(content.metadata)
-        fields += (METADATA_FIELD, metadata)
+        fields += (METADATA_FIELD.decode(), metadata.decode())
         size += len(metadata)
-    extras = _pack_extras(state)
-    if extras:
-        fields += (EXTRAS_FIELD, extras)
-    fields += (HEAD_FIELD, _pack_head(state, content, size, window_bytes))
-    version = state.version
-    orders = list(state.orders)
-    copy = (cart_id, version.tag(), str(state.floor), fields, window, entries, orders, state.expired)
-    return _MSGPACK.encode(_as_text(copy))
-
-
-def _as_text(value: object) -> object:
-    """Bytes as MessagePack strings: old cmsgpack knows no binary type."""
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, list | tuple):
-        return [_as_text(part) for part in value]
-    return value
-
-
-def _pack_head(state: State, content: Content, size: int, window_bytes: int) -> bytes:
-    v, n, digest = state.version.v, state.n, state.version.digest
+    extras = _extras(state)
+    if extras != NO_EXTRAS:
+        fields += (EXTRAS_FIELD.decode(), _JSON.encode(extras).decode())
     lines = sum(1 for line in content.lines.values() if line.quantity > 0)
     oldest = state.ops[0].v if state.ops else 0
-    return (
-        f"{v} {n} {digest} {state.floor} {state.born} {lines} {len(content.lines)} {size} {subtotal(content)}"
-        f" {content.clr} {len(state.ops)} {window_bytes} {oldest} {state.status} {content.currency or '-'}"
-    ).encode()
+    head = (
+        *(version.v, version.n, version.digest, state.floor, state.born, lines, len(content.lines), size),
+        *(subtotal(content), content.clr, len(state.ops), window_bytes, oldest),
+        *(state.status, content.currency or "-"),
+    )
+    fields += (HEAD_FIELD.decode(), " ".join(map(str, head)))
+    orders = list(state.orders)
+    return _MSGPACK.encode(
+        (cart_id, version.tag(), str(state.floor), fields, window, entries, orders, state.expired)
+    )
 
 
-def _pack_extras(state: State) -> bytes:
-    extras = State(
+def _extras(state: State) -> State:
+    return State(
         start=state.start,
         orders=state.orders,
         claim=state.claim,
         finishes=state.finishes,
         merged_into=state.merged_into,
     )
-    return b"" if extras == NO_EXTRAS else _JSON.encode(extras)
 
 
-def _pack_window(ops: tuple[Operation, ...]) -> tuple[list[str], list[bytes | str], int]:
+def _pack_window(ops: tuple[Operation, ...]) -> tuple[list[str], list[str], int]:
     r"""Scores and members, fields and entries, bytes of the entries.
 
-    The newest birth that counts stands under its op_id, where a retry looks for it; others under `op_id\n<v>`.
+    The newest birth that counts stands under its op_id, where a retry looks for it; others under
+    `op_id\n<v>`.
     """
     newest: dict[str, int] = {}
     for op in ops:
         if op.delta != DUPLICATE or op.op_id not in newest:
             newest[op.op_id] = op.v
     window: list[str] = []
-    entries: list[bytes | str] = []
+    entries: list[str] = []
     size = 0
     for op in ops:
         member = op.op_id if newest[op.op_id] == op.v else f"{op.op_id}\n{op.v}"
         entry = _JSON.encode(op)
         window += (str(op.v), member)
-        entries += (member, entry)
+        entries += (member, entry.decode())
         size += len(entry)
     return window, entries, size

@@ -25,10 +25,11 @@ RequestStep = Add | Set | SetQuantity | Remove | Clear | SetMetadata
 class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One operation on one cart, applied all or nothing.
 
-    Ids and steps follow their grammar already (carts.ids, carts.limits): the script checks only what depends on
-    the cart. `fingerprint` is made of characters that JSON needs not escape. `if_match` is the opaque part of a
-    strong ETag, several separated by spaces, or `*`. `first_seen_us`: when the client first tried, as far as known.
-    `absent_ok`: the caller has looked elsewhere, an absent cart may be born. `minimal`: do not return the cart.
+    Ids and steps follow their grammar already (carts.ids, carts.limits): the script checks only what
+    depends on the cart. `fingerprint` is made of characters that JSON needs not escape. `if_match` is
+    the opaque part of a strong ETag, several separated by spaces, or `*`. `first_seen_us`: when the
+    client first tried, as far as known. `absent_ok`: the caller has looked elsewhere, an absent cart
+    may be born. `minimal`: do not return the cart.
     """
 
     cart_id: str

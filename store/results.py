@@ -26,8 +26,9 @@ class OutboxRef(msgspec.Struct, frozen=True):
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """The operation was applied now, under `v`.
 
-    `event` is the `cart-changed` value exactly as it stands in the outbox under `outbox_id`. `oldest_outbox_us` is
-    the age of the partition's oldest outbox entry, exact to a millisecond. `cart` is none for a minimal request.
+    `event` is the `cart-changed` value exactly as it stands in the outbox under `outbox_id`.
+    `oldest_outbox_us` is the age of the partition's oldest outbox entry, exact to a millisecond. `cart`
+    is none for a minimal request.
     """
 
     partition: int
@@ -74,10 +75,10 @@ class Reason(StrEnum):
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing was changed, and why.
 
-    tag: the cart's version tag now (PRECONDITION_FAILED). merge_id, into: the merge and its target (CLAIMED; into
-    for MERGED too). limit, step, bound: the name as in carts.limits.Limits or `subtotal`, the step's index, the
-    bound (LIMIT); step for LINE_NOT_FOUND and CURRENCY too, where `currency` is the cart's.
-    retry_after_us: when the window has room again (WINDOW_FULL).
+    tag: the cart's version tag now (PRECONDITION_FAILED). merge_id, into: the merge and its target
+    (CLAIMED; into for MERGED too). limit, step, bound: the name as in carts.limits.Limits or
+    `subtotal`, the step's index, the bound (LIMIT); step for LINE_NOT_FOUND and CURRENCY too, where
+    `currency` is the cart's. retry_after_us: when the window has room again (WINDOW_FULL).
     """
 
     reason: Reason

@@ -1,4 +1,4 @@
-"""The store on real servers: the stack's Valkey, and Redis 7.0 where `redis-server` is installed. One suite for both."""
+"""The store on real servers, one suite for both: the stack's Valkey, and Redis where it is installed."""
 
 import asyncio
 import shutil
@@ -42,7 +42,7 @@ class Server:
         program = shutil.which("redis-server")
         if program is None:
             pytest.skip(
-                "redis-server is not installed: the store is NOT tested on Redis (apt-get install redis-server)"
+                "the store is NOT tested on Redis: redis-server is missing (apt-get install redis-server)"
             )
         options = ("--port", str(self.port), "--dir", str(self._folder), "--bind", "127.0.0.1", "--save", "")
         with (self._folder / "log").open("ab") as output:
@@ -120,7 +120,7 @@ class Bench:
         assert await self.store.restore_finish(partition, token, 0, 0) is None
 
     async def everything(self) -> dict[bytes, Any]:
-        """Every key and its value, to compare before and after. (DUMP will not do: a hash may lie in any order.)"""
+        """Every key and its value, to compare before and after; not DUMP, a hash lies in any order."""
         keys = await self.client.execute("KEYS", "*")
         kinds = await self.client.execute_all(("TYPE", key) for key in keys)
         values = await self.client.execute_all(

@@ -1,4 +1,4 @@
-"""Random steps and requests, and what a cart at a state should answer to them: the oracle of the property tests."""
+"""Random steps and requests, and what a cart should answer to them: the oracle of the property tests."""
 
 import hashlib
 from typing import Any

@@ -45,14 +45,13 @@ async def test_replies_find_their_requests_in_order(bench: Bench) -> None:
 
 
 async def test_an_error_reply_reaches_only_its_own_request(bench: Bench) -> None:
-    good, bad, also_good = await asyncio.gather(
+    replies = await asyncio.gather(
         bench.client.execute("ECHO", "a"),
         bench.client.execute("HGET", "too", "many", "words"),
         bench.client.execute("ECHO", "b"),
         return_exceptions=True,
     )
-    assert (good, also_good) == (b"a", b"b")
-    assert isinstance(bad, StoreBroken)
+    assert [type(reply) for reply in replies] == [bytes, StoreBroken, bytes]
 
 
 async def test_a_cancelled_request_does_not_take_the_reply_of_the_next(bench: Bench) -> None:
@@ -140,7 +139,7 @@ async def test_a_wrong_password_is_not_retried(own_server: Server) -> None:
     async with PipelinedClient(settings_of(own_server)) as client:
         await client.execute("CONFIG", "SET", "requirepass", "right")
     url = own_server.url.replace("redis://", "redis://:wrong@")
-    with pytest.raises(StoreBroken, match="AUTH|WRONGPASS"):
+    with pytest.raises(StoreBroken, match="WRONGPASS"):
         await PipelinedClient(RedisSettings(redis_url=url)).connect()
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from carts.operations import Change, Expire
 from carts.fold import fold
+from carts.operations import Change, Expire
 from carts.state import State
 from store import Missing, PositionMoved, PutOutcome, RestoreLost, StoredCart
 from tests.store.conftest import Bench

@@ -1,8 +1,8 @@
 """The decisions that stand between the stores: what may be published, put, kept, republished or deleted.
 
-Each takes values and returns a value; the processes only move data around them. Times are microseconds, versions
-`v` count half-microseconds. The model in `tests/model` runs these functions through random histories and shows for
-each of them which promise breaks without it.
+Each takes values and returns a value; the processes only move data around them. Times are microseconds,
+versions `v` count half-microseconds. The model in `tests/model` runs these functions through random histories and
+shows for each of them which promise breaks without it.
 """
 
 from collections.abc import Iterable
@@ -47,21 +47,21 @@ def next_version(previous_v: int, time_us: int) -> int:
 
 
 def request_in_time(now_us: int, first_seen_us: int, timing: Timing = TIMING) -> bool:
-    """Whether the script may still take a request first sent at `first_seen_us`; later its first try may be trimmed."""
+    """Whether the script may take a request first sent at `first_seen_us`; later its first try may be trimmed."""
     return now_us <= first_seen_us + timing.retry_horizon_us
 
 
 def publish_allowed(waited_us: int, backlog_us: int, timing: Timing = TIMING) -> bool:
     """Whether a gateway may publish a change itself; the sweeper does it otherwise.
 
-    `waited_us` is the time since its script, `backlog_us` the age of the oldest outbox entry of the partition then:
-    nothing overtakes an entry older than D, or the floor could move past it.
+    `waited_us` is the time since its script, `backlog_us` the age of the partition's oldest outbox entry
+    then: nothing overtakes an entry older than D, or the floor could move past it.
     """
     return waited_us <= timing.publish_deadline_us and backlog_us <= timing.publish_deadline_us
 
 
-def replay_durability(in_outbox: bool) -> Durability:
-    """What a replay may promise before anything is published: an entry leaves the outbox only after its ack."""
+def replay_durability(*, in_outbox: bool) -> Durability:
+    """What a replay may promise at once: an entry leaves the outbox only after its acknowledgement."""
     return Durability.REDIS if in_outbox else Durability.KAFKA
 
 
@@ -74,12 +74,12 @@ def reached_postgres(row: State | None, op_id: str, v: int) -> bool:
 
 
 def sweep_allowed(now_us: int, read_us: int, timing: Timing = TIMING) -> bool:
-    """Whether a sweeper may still publish an entry read at `read_us`; one that was frozen meanwhile reads again."""
+    """Whether a sweeper may publish an entry read at `read_us`; one that was frozen meanwhile reads again."""
     return now_us - read_us <= timing.publish_deadline_us
 
 
 def removes(acknowledged_op_id: str, found_op_id: str) -> bool:
-    """Whether an acknowledgement removes the outbox entry at its id: after a rollback the id may be another's."""
+    """Whether an acknowledgement removes the entry at its id: after a rollback the id may be another's."""
     return acknowledged_op_id == found_op_id
 
 
@@ -117,10 +117,10 @@ def too_stale(v: int, now_us: int, horizon_us: int) -> bool:
     return v < 2 * (now_us - horizon_us)
 
 
-def may_republish(v: int, now_us: int, in_outbox: bool, timing: Timing = TIMING) -> bool:
+def may_republish(v: int, now_us: int, timing: Timing = TIMING, *, in_outbox: bool) -> bool:
     """Whether anti-entropy may publish an uncovered operation again.
 
-    Not while its outbox entry exists (the sweeper's), and only while no retry and no floor can have passed it.
+    Not while its outbox entry exists (the sweeper's), only while no retry and no floor can have passed it.
     """
     youngest_floor = timing.window_us - timing.retry_horizon_us - timing.publish_deadline_us
     return not in_outbox and 2 * now_us - v <= 2 * (youngest_floor - timing.republish_margin_us)
@@ -158,7 +158,7 @@ def keep_recovered(kept: Recorded | None, read: Recorded) -> Recorded:
 
 
 def emit_again(own: State | Alive | None, read: Recorded, purge_floor: int) -> bool:
-    """Whether the owner of a table answers a foreign record read after its own with its own state, or null."""
+    """Whether the owner of a table answers a foreign record, read after its own, with its state or null."""
     if own is None:
         return not isinstance(read, Deleted) and read.version.v <= purge_floor
     return rank(read.version) < rank(own.version)

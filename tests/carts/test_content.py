@@ -66,7 +66,8 @@ def test_a_line_added_after_a_clear_was_decided_by_it() -> None:
 
 def test_an_expiry_clears() -> None:
     content = after(add("x", 2), Expire(2, 1, 50))
-    assert content.lines == {} and content.clr == 4
+    assert content.lines == {}
+    assert content.clr == 4
 
 
 def test_a_clear_keeps_the_metadata_of_the_cart() -> None:
@@ -125,7 +126,8 @@ def test_an_add_after_a_subtraction_in_version_order_may_come_first_in_time() ->
     """On a copy that lacks the add the quantity is negative and not shown; the add makes it right."""
     content = after(order(5, dv=0))
     assert quantity(content) == -5
-    assert shown(content) == [] and subtotal(content) == 0
+    assert shown(content) == []
+    assert subtotal(content) == 0
     assert quantity(apply(content, [Operation(4, "o", "", (add("x", 6),))])) == 1
 
 

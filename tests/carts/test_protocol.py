@@ -81,9 +81,9 @@ def test_a_copy_is_stale_after_the_horizon() -> None:
 
 def test_anti_entropy_publishes_young_operations_that_no_outbox_holds() -> None:
     youngest = W - HR - D - TIMING.republish_margin_us
-    assert protocol.may_republish(200, 100 + youngest, False, TIMING)
-    assert not protocol.may_republish(200, 101 + youngest, False, TIMING)
-    assert not protocol.may_republish(200, 100, True, TIMING)
+    assert protocol.may_republish(200, 100 + youngest, TIMING, in_outbox=False)
+    assert not protocol.may_republish(200, 101 + youngest, TIMING, in_outbox=False)
+    assert not protocol.may_republish(200, 100, TIMING, in_outbox=True)
 
 
 def test_a_restore_goes_on_where_its_token_and_step_are_found() -> None:
@@ -123,7 +123,7 @@ def test_a_recovery_keeps_the_highest_record_and_at_a_tie_the_deletion(
     ],
 )
 def test_an_owner_answers_a_record_that_fell_behind_its_table(
-    own: State | None, read: Recorded, purge_floor: int, again: bool
+    own: State | None, read: Recorded, purge_floor: int, *, again: bool
 ) -> None:
     assert protocol.emit_again(own, read, purge_floor) is again
 

@@ -1,5 +1,7 @@
 """`python -m tests.model`: many histories, one history, or every rule taken away."""
 
+
+
 import argparse
 import sys
 import time

@@ -19,7 +19,7 @@ class Faults:
         self.compaction = compaction
         self.sink = sink
 
-    def wipe(self, pick: int) -> None:
+    def wipe(self, _pick: int) -> None:
         """Redis loses everything, the marker included."""
         self.world.exercised["wipes"] += 1
         self.world.outbox_was_lost = True
@@ -35,18 +35,18 @@ class Faults:
             world.skew = -(pick // 8 % 4)
         world.commit(world.redis_history[-1 - age])
 
-    def back_up(self, pick: int) -> None:
+    def back_up(self, _pick: int) -> None:
         """Somebody saves a backup of Redis."""
         self.world.redis_backup = self.world.redis
 
-    def put_back(self, pick: int) -> None:
+    def put_back(self, _pick: int) -> None:
         """Somebody puts the backup back, however old."""
         if self.world.redis_backup is not None:
             self.world.exercised["backups put back"] += 1
             self.world.outbox_was_lost = True
             self.world.commit(self.world.redis_backup)
 
-    def evict(self, pick: int) -> None:
+    def evict(self, _pick: int) -> None:
         """The cart's keys reach their time to live."""
         if self.world.redis.cart is not None and self.world.redis.ready:
             self.world.exercised["evictions"] += 1
@@ -68,7 +68,7 @@ class Faults:
         while world.log_start < end and world.now - world.log_times[world.log_start] > LOG_RETENTION + pick:
             world.log_start += 1
 
-    def compact(self, pick: int) -> None:
+    def compact(self, _pick: int) -> None:
         """`carts` drops records that have a successor, and nulls that everybody has read.
 
         The owner answers a record that fell behind its table well within the compaction lag: this is an assumption

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from carts import protocol
-from carts.operations import Add, Change, Clear, Delta, Item, Remove, Set
+from carts.operations import Add, Clear, Delta, Item, Remove, Set
 from carts.protocol import Durability
 from tests.model import redis_mirror
 from tests.model.redis_mirror import Applied, OutboxEntry, Refused, Replayed, Reply, Request
@@ -62,7 +64,7 @@ class Gateway:
 
     # Clients
 
-    def write(self, pick: int) -> None:
+    def write(self, _pick: int) -> None:
         """A client adds to the cart: operation i adds 4^i, so that the sum tells how often each is in it."""
         self._ask(add("x", 4 ** len(self.world.asked)))
 
@@ -108,7 +110,7 @@ class Gateway:
         redis, reply = redis_mirror.change(world.redis, request, CART, world.redis_time, TIMING, STALE)
         if reply == Refused("unknown_cart"):
             row = world.hydration_row()
-            self.lookups.append(Request(request.op_id, request.delta, request.first_seen_us, True, row))
+            self.lookups.append(msgspec.structs.replace(request, looked_up=True, row=row))
         if isinstance(reply, Applied):
             world.commit(redis)
             self.check_copy()
@@ -123,7 +125,7 @@ class Gateway:
                 self.flights.append(Flight(entry, world.now, backlog, op_id in self.wanting_rows))
             case Replayed(entry, backlog):
                 world.exercised["replays"] += 1
-                if protocol.replay_durability(entry is not None) is Durability.KAFKA:
+                if protocol.replay_durability(in_outbox=entry is not None) is Durability.KAFKA:
                     world.acknowledge(op_id, None)
                 elif entry is not None:
                     self.flights.append(Flight(entry, world.now, backlog, op_id in self.wanting_rows))
@@ -200,7 +202,7 @@ class Gateway:
 
     # Sweeper
 
-    def sweep_read(self, pick: int) -> None:
+    def sweep_read(self, _pick: int) -> None:
         """A sweeper reads the outbox; two of them may be at it, one of them frozen."""
         if len(self.sweeps) < 2 and self.world.redis.outbox:
             self.sweeps.append((self.world.now, list(self.world.redis.outbox)))
@@ -236,10 +238,10 @@ class Gateway:
         busy = bool(self.lookups or self.sweeps or self.removals or self.world.redis.outbox)
         while self.lookups:
             self.look_up(0)
-        for op_id in sorted(retrying):
-            if self.may_retry(op_id) and not any(flight.op_id == op_id for flight in self.flights):
-                self.request(self._request(op_id))
-                busy = True
+        flying = {flight.op_id for flight in self.flights}
+        for op_id in sorted(filter(self.may_retry, retrying - flying)):
+            self.request(self._request(op_id))
+            busy = True
         for flight in list(self.flights):
             if flight.published or self.publishable(flight):
                 if not flight.published:

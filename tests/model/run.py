@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
@@ -184,7 +185,7 @@ def shrink(failure: Failure, seconds: float = _SHRINK_SECONDS) -> Failure:
     """A shorter schedule that breaks the same promise."""
     until = time.monotonic() + seconds
 
-    def fails(schedule: Schedule, bits: int) -> bool:
+    def fails(bits: int, schedule: Schedule) -> bool:
         if time.monotonic() > until:
             return False
         problem = problem_of(failure.kind, schedule, bits)
@@ -195,10 +196,10 @@ def shrink(failure: Failure, seconds: float = _SHRINK_SECONDS) -> Failure:
     while smaller:
         before = schedule, bits
         for width in (8, 4, 2, 1):
-            schedule = _without(schedule, width, lambda shorter: fails(shorter, bits))
-        schedule = _lower_picks(schedule, lambda lower: fails(lower, bits))
+            schedule = _without(schedule, width, partial(fails, bits))
+        schedule = _lower_picks(schedule, partial(fails, bits))
         for bit in range(bits.bit_length()):
-            if bits >> bit & 1 and fails(schedule, bits & ~(1 << bit)):
+            if bits >> bit & 1 and fails(bits & ~(1 << bit), schedule):
                 bits &= ~(1 << bit)
         smaller = (schedule, bits) != before
     problem = problem_of(failure.kind, schedule, bits) or failure.problem

@@ -6,7 +6,7 @@ from carts import fold as folding
 from carts import protocol
 from carts import state as states
 from carts.operations import Change
-from carts.protocol import Deleted, Put, Recorded
+from carts.protocol import Deleted, Put
 from carts.state import State
 from tests.model import redis_mirror
 from tests.model.redis_mirror import Redis, StoredCart
@@ -48,7 +48,7 @@ class PostgresSink:
         self.position += 1
         return True
 
-    def killed(self, pick: int) -> None:
+    def killed(self, _pick: int) -> None:
         """The sink dies: what it had not committed comes again."""
         self.position = self.committed
 
@@ -65,7 +65,7 @@ class Restoring:
     sequence: int = 0
     position: int = 0
     folding: bool = False
-    kept: Recorded | None = None
+    kept: State | Deleted | None = None
     purge_floor: int = 0
 
 
@@ -83,7 +83,7 @@ class Restore:
         for _ in range(1 + pick % 5):
             self.step()
 
-    def killed(self, pick: int) -> None:
+    def killed(self, _pick: int) -> None:
         """The restore agent dies; the next one begins anew."""
         self.current = None
 
@@ -130,10 +130,9 @@ class Restore:
         if isinstance(entry, PurgeFloor):
             restoring.purge_floor = max(restoring.purge_floor, entry.purge_floor)
         elif entry is not None:
-            kept = protocol.keep_recovered(restoring.kept, entry)
-            restoring.kept = kept
-            if kept is entry:
-                return put(self.world, redis, kept)
+            if protocol.keep_recovered(restoring.kept, entry) is entry:
+                restoring.kept = entry
+                return put(self.world, redis, entry)
         return redis
 
     def _fold_change(self, restoring: Restoring, redis: Redis) -> Redis:
@@ -210,7 +209,7 @@ class AntiEntropy:
         self.world = world
         self.found: list[tuple[int, Change]] = []
 
-    def scan(self, pick: int) -> None:
+    def scan(self, _pick: int) -> None:
         """Compare Redis's copy with the newest state."""
         self.look()
 
@@ -227,7 +226,7 @@ class AntiEntropy:
             for op in copy.known.ops
             if (op.v, op.op_id) in missing
             and not op.op_id.startswith("!")
-            and protocol.may_republish(op.v, world.redis_time, op.op_id in waiting, TIMING)
+            and protocol.may_republish(op.v, world.redis_time, TIMING, in_outbox=op.op_id in waiting)
         ]
         self.found.extend(found)
         return bool(found)
@@ -248,14 +247,14 @@ class AntiEntropy:
         return self.look() or busy
 
 
-def put(world: World, redis: Redis, recorded: Recorded) -> Redis:
+def put(world: World, redis: Redis, recorded: State | Deleted) -> Redis:
     """Put into Redis, and judge what happened to its copy."""
     after, verdict = redis_mirror.put(redis, recorded)
     judge_put(world, redis.cart, recorded, verdict)
     return after
 
 
-def judge_put(world: World, copy: StoredCart | None, state: Recorded, verdict: Put) -> None:
+def judge_put(world: World, copy: StoredCart | None, state: State | Deleted, verdict: Put) -> None:
     """A put never hides an operation that only Redis knows, and never takes a version back."""
     if copy is None or verdict not in (Put.SET, Put.CLEAR):
         world.exercised["puts refused: not covering"] += verdict is Put.UNCOVERED

@@ -51,7 +51,7 @@ class Compaction:
         self.committed = 0
         self.furthest = 0
         self.lineages: dict[Version | Deleted | None, tuple[int, ...]] = {None: ()}
-        """For each version, or its deletion: the positions whose records made it, in the order they were folded."""
+        """For each version, or its deletion: the positions whose records made it, in order of folding."""
         self.skipped: set[int] = set()
 
     # The owner
@@ -114,7 +114,7 @@ class Compaction:
         if outcome.verdict is Verdict.DELETED and before is not None and lines_of(before):
             world.problem("purged a cart with lines")
 
-    def skip(self, pick: int) -> None:
+    def skip(self, _pick: int) -> None:
         """The consumer loses a record, as the bugs did that the delivery layer is there for."""
         position = self.owner.position
         if self.furthest <= position < len(self.world.log) and len(self.skipped) < 2:
@@ -122,17 +122,17 @@ class Compaction:
             self.skipped.add(position)
             self.owner.position += 1
 
-    def changelog_acknowledged(self, pick: int) -> None:
+    def changelog_acknowledged(self, _pick: int) -> None:
         """The broker has the owner's oldest changelog record."""
         self.flush(self.owner)
 
-    def changelog_refused(self, pick: int) -> None:
+    def changelog_refused(self, _pick: int) -> None:
         """The broker refuses it: the worker ends, nothing behind it is committed."""
         if self.owner.pending:
             self.world.exercised["changelog records refused"] += 1
             self.refused(0)
 
-    def refused(self, pick: int) -> None:
+    def refused(self, _pick: int) -> None:
         """What a worker does about it."""
         self.owner.pending.clear()
         self.assign(0)
@@ -159,14 +159,14 @@ class Compaction:
     # Crashes and owners
 
     def killed(self, pick: int) -> None:
-        """kill -9: unacknowledged changelog records are gone, or one slipped out; a new owner comes."""
+        """Kill -9: unacknowledged changelog records are gone, or one slipped out; a new owner comes."""
         self.world.exercised["changelog records lost in a crash"] += bool(self.owner.pending)
         if pick % 2:
             self.flush(self.owner)
         self.owner.pending.clear()
         self.assign(pick % 4 if pick > 40 else 0)
 
-    def moved(self, pick: int) -> None:
+    def moved(self, _pick: int) -> None:
         """The owner freezes and another takes over; what the frozen one holds may come out later."""
         self.zombie = self.owner
         self.zombie.steps_left = 2
@@ -189,7 +189,7 @@ class Compaction:
         deletions = (known for known in self.lineages if isinstance(known, Deleted))
         return next((deleted for deleted in deletions if deleted.version.v == floor), None)
 
-    def answer(self, pick: int = 0) -> None:
+    def answer(self, _pick: int = 0) -> None:
         """The owner reads its changelog: a record that fell behind its table is answered with the table."""
         owner, last = self.owner, self.world.last_record()
         if owner.pending or last is None or not protocol.emit_again(owner.table, last, owner.purge_floor):
@@ -200,7 +200,7 @@ class Compaction:
         else:
             self._delete(owner, Deleted(last.version))
 
-    def zombie_folds(self, pick: int) -> None:
+    def zombie_folds(self, _pick: int) -> None:
         """The one before the owner folds on, on its own table."""
         zombie, world = self.zombie, self.world
         if zombie is None or not zombie.steps_left or not world.log_start <= zombie.position < len(world.log):
@@ -212,12 +212,12 @@ class Compaction:
         else:
             self._take(zombie, outcome)
 
-    def zombie_flushes(self, pick: int) -> None:
+    def zombie_flushes(self, _pick: int) -> None:
         """A changelog record of the one before the owner reaches the broker."""
         if self.zombie is not None and self.flush(self.zombie):
             self.world.exercised["zombie records"] += 1
 
-    def offsets_lost(self, pick: int) -> None:
+    def offsets_lost(self, _pick: int) -> None:
         """The group's offsets are gone: everything that the log still has is read again."""
         self.owner.position = self.world.log_start
 
@@ -266,7 +266,7 @@ def recovered(world: World) -> tuple[State | Deleted | None, int]:
         if isinstance(entry, PurgeFloor):
             floor = max(floor, entry.purge_floor)
         elif entry is not None:
-            kept = protocol.keep_recovered(kept, entry)
+            kept = entry if protocol.keep_recovered(kept, entry) is entry else kept
     return kept, floor
 
 
@@ -277,13 +277,13 @@ class Ageing:
         self.world = world
         self.compaction = compaction
 
-    def expire(self, pick: int) -> None:
+    def expire(self, _pick: int) -> None:
         """The cart has idled for too long, as far as the job knows."""
         state = self.compaction.owner.table
         if state is not None and not state.expired:
             self._publish("expire", state, (Expire(state.v, state.n, self.world.now),))
 
-    def purge(self, pick: int) -> None:
+    def purge(self, _pick: int) -> None:
         """The cart has been expired for the whole retention time, as far as the job knows."""
         state = self.world.last_state()
         if state is not None and state.expired and 2 * self.world.now - state.v >= 2 * RETENTION:

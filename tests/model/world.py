@@ -65,7 +65,7 @@ class Asked(msgspec.Struct, frozen=True):
 class World:
     """Everything that is not a process. Processes (see the other files) read and write it."""
 
-    def __init__(self, traits: Traits = Traits()) -> None:
+    def __init__(self, traits: Traits) -> None:
         self.traits = traits
         self.now = 10
         self.skew = 0

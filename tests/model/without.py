@@ -1,0 +1,146 @@
+"""What the guards are replaced with. Each has the signature of what it replaces, and less to say."""
+
+
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from carts import fold as folding
+from carts import protocol
+from carts import state as states
+from carts.fold import Outcome, Verdict
+from carts.limits import Timing
+from carts.operations import Change, Expire, Operation, Purge
+from carts.protocol import Durability, Put, Recorded
+from carts.state import State, Version
+from tests.model import streams
+from tests.model.streams import Compaction, Worker
+from tests.model.world import World
+
+Replacement = Callable[..., Any]
+
+_trim, _fold, _write, _void = states.trim, folding.fold, folding._write, folding._voids
+_put_verdict, _recovered = protocol.put_verdict, streams.recovered
+
+
+def always(*_: object) -> bool:
+    return True
+
+
+def never(*_: object) -> bool:
+    return False
+
+
+def nothing(*_: object, **__: object) -> list[Any]:
+    return []
+
+
+def trim_without_floor(state: State, timing: Timing) -> State:
+    return msgspec.structs.replace(_trim(state, timing), floor=0)
+
+
+def first_birth_only(state: State, change: Change, timing: Timing) -> Outcome:
+    known = any(op.op_id == change.op_id for op in state.ops)
+    return Outcome(state, Verdict.KNOWN) if known else _write(state, change, timing)
+
+
+def uncovered_by_id(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    known = {op.op_id for op in state.ops} | set(state.orders)
+    return [(v, op_id) for v, op_id in window if v > state.floor and op_id not in known]
+
+
+def put_newer_only(state: State, version: Version | None, window: list[tuple[int, str]]) -> Put:
+    verdict = _put_verdict(state, version, window)
+    older = version is not None and protocol.rank(state.version) <= protocol.rank(version)
+    return Put.SAME if verdict is Put.SET and older else verdict
+
+
+def row_of_lines(world: World) -> State | None:
+    if world.row is None:
+        return None
+    version = world.row.version
+    return State(base=world.row.content(), trimmed=version.n, trimmed_digest=version.digest)
+
+
+def drop_and_go_on(compaction: Compaction, _pick: int) -> None:
+    compaction.owner.pending.clear()
+
+
+def keep_last(kept: Recorded | None, read: Recorded) -> Recorded:
+    return read
+
+
+def keep_local_store(compaction: Compaction, back: int) -> None:
+    own = compaction.owner
+    kept, floor = _recovered(compaction.world)
+    compaction.owner = Worker(
+        table=own.table or (kept if isinstance(kept, State) else None),
+        known=own.known or (kept.version if isinstance(kept, State) else kept),
+        purge_floor=max(floor, own.purge_floor),
+        position=max(compaction.world.log_start, compaction.committed - back),
+    )
+
+
+def skip_some(compaction: Compaction, _fold_next: Replacement = Compaction.fold_next) -> bool:
+    if compaction.owner.position % 5 == 3 and compaction.owner.position >= compaction.furthest:
+        compaction.skipped.add(compaction.owner.position)
+        compaction.owner.position += 1
+    return bool(_fold_next(compaction))
+
+
+def expire_at_once(state: State | None, step: Expire) -> Outcome:
+    current = state is not None and (state.v, state.n) == (step.seen, step.seen_n)
+    return Outcome(None, Verdict.DELETED) if current else Outcome(state, Verdict.KNOWN)
+
+
+def void_exact(state: State, change: Change) -> list[Operation]:
+    exact = [
+        op for op in state.ops for step in op.delta if isinstance(step, Expire) and step.seen == change.prev
+    ]
+    return _void(state, change) if exact else []
+
+
+def expire_old_clock(
+    state: State | None, step: Expire, _expire: Callable[[State | None, Expire], Outcome] = folding._expire
+) -> Outcome:
+    outcome = _expire(state, msgspec.structs.replace(step, at=0))
+    if outcome.verdict is not Verdict.CHANGED or outcome.state is None:
+        return outcome
+    ops = (*outcome.state.ops[:-1], msgspec.structs.replace(outcome.state.ops[-1], delta=(step,)))
+    return Outcome(msgspec.structs.replace(outcome.state, ops=ops), outcome.verdict)
+
+
+def newest_of_all(ops: Iterable[Operation]) -> int:
+    return max((op.v for op in ops), default=0)
+
+
+def fold_without_purge_floor(
+    state: State | None, change: Change, *, purge_floor: int, **options: Any
+) -> Outcome:
+    return _fold(state, change, **options)
+
+
+def purge_whatever(state: State | None, step: Purge, retention_us: int) -> Outcome:
+    return Outcome(state, Verdict.KNOWN) if state is None else Outcome(None, Verdict.DELETED)
+
+
+def republish_any_age(v: int, now_us: int, timing: Timing, *, in_outbox: bool) -> bool:
+    return not in_outbox
+
+
+def publish_past_backlog(waited_us: int, backlog_us: int, timing: Timing) -> bool:
+    return waited_us <= timing.publish_deadline_us
+
+
+def publish_late(waited_us: int, backlog_us: int, timing: Timing) -> bool:
+    return backlog_us <= timing.publish_deadline_us
+
+
+def replay_is_kafka(*, in_outbox: bool) -> Durability:
+    return Durability.KAFKA
+
+
+def commit_all(worker: Worker) -> int:
+    return worker.position

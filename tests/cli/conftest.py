@@ -25,7 +25,7 @@ PORTS = (
 )
 
 
-def eventually(what: Callable[[], Any], seconds: float = 60.0) -> Any:
+def eventually(what: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The first true answer of `what`, asked again and again; fails when there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -58,7 +58,7 @@ class Command:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -115,7 +115,7 @@ class Command:
         for supervisor in self._started:
             if supervisor.poll() is None:
                 supervisor.send_signal(signal.SIGTERM)
-                supervisor.wait(timeout=60)
+                supervisor.wait(timeout=120)
 
 
 @pytest.fixture

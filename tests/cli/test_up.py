@@ -7,11 +7,15 @@ import socket
 from pathlib import Path
 
 import psycopg
+import pytest
 import redis
 
 from cli.main import COMMANDS
 from cli.stack.settings import HOST
 from tests.cli.conftest import Command, eventually
+
+# Whole starts, and on a busy machine each takes its time.
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_all_three_servers_come_up_and_stop_leaves_no_process(command: Command) -> None:
@@ -26,14 +30,14 @@ def test_all_three_servers_come_up_and_stop_leaves_no_process(command: Command) 
 
     assert command.run("stop").returncode == 0
 
-    assert supervisor.wait(timeout=60) == 0
+    assert supervisor.wait(timeout=120) == 0
     assert command.left_behind() == []
 
 
 def test_ctrl_c_stops_everything(command: Command) -> None:
     supervisor = command.up(only="redis,postgres")
     supervisor.send_signal(signal.SIGINT)
-    assert supervisor.wait(timeout=60) == 0
+    assert supervisor.wait(timeout=120) == 0
     assert command.left_behind() == []
 
 
@@ -43,7 +47,7 @@ def test_data_is_there_after_a_second_start(command: Command) -> None:
     with psycopg.connect(command.settings.urls.postgres) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     first.send_signal(signal.SIGTERM)
-    first.wait(timeout=60)
+    first.wait(timeout=120)
 
     command.up(only="redis,postgres")
 
@@ -145,7 +149,7 @@ def test_a_stop_while_kafka_is_fetched_does_not_wait_for_the_fetch(command: Comm
 
     supervisor.send_signal(signal.SIGTERM)
 
-    assert supervisor.wait(timeout=60) == 0
+    assert supervisor.wait(timeout=120) == 0
     assert command.left_behind() == []
 
 

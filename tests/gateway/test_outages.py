@@ -219,3 +219,52 @@ async def test_sigterm_under_load_fails_no_request_and_leaves_no_outbox(
             found = await carts.store.read(f"{cart_id}-{number}")
             shown += found.view().lines[0].quantity  # type: ignore[union-attr]
         assert shown == answered
+
+
+async def test_a_gateway_frozen_past_the_publish_deadline_loses_and_doubles_nothing(
+    breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    victim = start_gateway()
+    async with client_of(victim, breakable) as carts:
+        ends = await carts.topic.ends()
+        done: list[str] = []
+        stop = asyncio.Event()
+
+        async def client(number: int) -> None:
+            while not stop.is_set():
+                key = f"{number}-{len(done)}-{cart_id[-6:]}"
+                reply = await carts.add(f"{cart_id}-{number % 2}", idempotency_key=key)
+                if reply.status_code == 503:
+                    # Frozen for longer than the request's deadline: the same key, once more.
+                    reply = await carts.add(f"{cart_id}-{number % 2}", idempotency_key=key)
+                assert reply.status_code == 200, reply.text
+                done.append(key)
+
+        async def went_on(count: int) -> bool:
+            return len(done) > count
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(8):
+                group.create_task(client(number))
+            await until(lambda: went_on(50), "50 adds")
+            victim.send(signal.SIGSTOP)
+            frozen_at = asyncio.get_running_loop().time()
+            # Another gateway sweeps what the frozen one had put into Redis and not yet published.
+            start_gateway()
+
+            async def is_late() -> bool:
+                passed = asyncio.get_running_loop().time() - frozen_at
+                return passed * 1_000_000 > TIMING.publish_deadline_us + 1_000_000
+
+            await until(is_late, "the publish deadline passed")
+            await until(carts.outbox_is_empty, "outbox swept")
+            victim.send(signal.SIGCONT)
+            count = len(done)
+            await until(lambda: went_on(count + 50), "50 more adds")
+            stop.set()
+        assert len(set(done)) == len(done)
+        shown = [(await carts.quantities(f"{cart_id}-{number}"))["sku-1"] for number in range(2)]
+        assert sum(shown) == len(done)
+        await until(carts.outbox_is_empty, "outbox empty")
+        published = {decode_change(found.value).op_id for found in await carts.topic.since(ends)}
+        assert set(done) <= published

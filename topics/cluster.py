@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import stamina
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -21,7 +22,8 @@ _TOPIC_OVERRIDE: Final = 1  # ConfigSource.DYNAMIC_TOPIC_CONFIG of the protocol
 class Cluster:
     """An open connection to the cluster; `cluster()` makes one."""
 
-    def __init__(self, admin: AIOKafkaAdminClient) -> None:
+    def __init__(self, kafka: KafkaSettings, admin: AIOKafkaAdminClient) -> None:
+        self._kafka = kafka
         self._admin = admin
 
     async def observe(self, specs: Sequence[TopicSpec]) -> Observed:
@@ -67,7 +69,7 @@ class Cluster:
                     )
 
     async def until_led(self, specs: Sequence[TopicSpec], *, partitions: int, seconds: float) -> None:
-        """Wait until every partition has a leader, so that a client that starts now is served."""
+        """Wait until every partition has a leader that answers, so that a client that starts now is served."""
         names = [spec.name for spec in specs]
         async for attempt in stamina.retry_context(
             on=TopicsRefusedError, attempts=None, timeout=seconds, wait_initial=0.05, wait_max=0.5
@@ -80,6 +82,10 @@ class Cluster:
                             f"{topic['topic']}: {len(led)} of {partitions} partitions have a leader after "
                             f"{seconds:.0f} s: see whether all brokers are running"
                         )
+        # The controller names a leader some moments before the broker knows of its office.
+        asked = [TopicPartition(name, partition) for name in names for partition in range(partitions)]
+        async with AIOKafkaConsumer(**self._kafka.client_options()) as consumer:
+            await asyncio.wait_for(consumer.end_offsets(asked), seconds)
 
     async def _auto_create(self, broker: int) -> bool:
         resource = ConfigResource(ConfigResourceType.BROKER, str(broker), {"auto.create.topics.enable": ""})
@@ -105,7 +111,7 @@ async def cluster(kafka: KafkaSettings) -> AsyncIterator[Cluster]:
     admin = AIOKafkaAdminClient(**kafka.client_options(), request_timeout_ms=_REQUEST_TIMEOUT_MS)
     try:
         await admin.start()
-        yield Cluster(admin)
+        yield Cluster(kafka, admin)
     except (TimeoutError, KafkaError, OSError) as error:
         raise ClusterUnreachableError(
             f"Kafka at {kafka.kafka_bootstrap} did not answer ({type(error).__name__}): see whether it is "

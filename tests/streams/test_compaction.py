@@ -1,4 +1,4 @@
-"""The compaction agent on a real broker: whatever happens to records and workers, `carts` ends with the truth."""
+"""The compaction agent on a real broker: whatever happens to records and workers, `carts` is right."""
 
 import asyncio
 import random

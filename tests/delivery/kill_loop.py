@@ -30,6 +30,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from delivery import EXIT_RESTART
 from tests.delivery.workers import PARTITIONS, decode
 from topics.partitioner import partition_of
 
@@ -63,8 +64,24 @@ class Outcome:
     gaps: int = 0
     redeliveries: int = 0
     sent_again: int = 0
+    restarts: int = 0
+    """Workers that ended themselves with code 75, as on a machine that starves them for a session's time."""
     seconds: float = 0.0
     clean_exit: int | None = None
+
+    def add_counters(self, folder: Path) -> None:
+        """Add what the workers have counted of themselves."""
+        for path in folder.glob("counters-*.json"):
+            counts = json.loads(path.read_text())
+            self.gaps += int(counts["gaps"])
+            self.redeliveries += int(counts["redeliveries"])
+            self.sent_again += int(counts["sent_again"])
+
+    def count_restart(self, ended: EndedItselfError) -> None:
+        """Start again what asks for it, as a supervisor would; raise anything else."""
+        if ended.code != EXIT_RESTART:
+            raise ended
+        self.restarts += 1
 
 
 class Load:
@@ -101,6 +118,14 @@ class Load:
         self._stop.set()
 
 
+class EndedItselfError(RuntimeError):
+    """A worker ended that nobody had killed or stopped."""
+
+    def __init__(self, code: int, log: str) -> None:
+        super().__init__(f"exit code {code}: see {log}")
+        self.code = code
+
+
 class Worker:
     """The process under test."""
 
@@ -118,7 +143,7 @@ class Worker:
         )
 
     async def ready(self) -> None:
-        """Wait until it processes. Raises RuntimeError if it ends instead, or takes too long."""
+        """Wait until it may process. Raises RuntimeError if it ends instead, or takes too long."""
         deadline = time.monotonic() + READY_WITHIN_S
         while not self._ready.exists():
             self.check()
@@ -135,9 +160,9 @@ class Worker:
             await asyncio.sleep(0.02)
 
     def check(self) -> None:
-        """Raise RuntimeError if it has ended."""
+        """Raise EndedItselfError if it has ended."""
         if (code := self.process.poll()) is not None:
-            raise RuntimeError(f"worker ended with exit code {code}: see {self._log.name}")
+            raise EndedItselfError(code, self._log.name)
 
     def kill(self) -> None:
         """Kill -9, and wait for the end."""
@@ -178,7 +203,7 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     load = Load(bootstrap, source, experiment.rate)
     loading = asyncio.create_task(load.run())
     try:
-        for _ in range(experiment.kills):
+        while outcome.kills < experiment.kills:
             victim = Worker(arguments, environment, folder)
             try:
                 # One in ten dies on its way up.
@@ -187,25 +212,25 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
                 else:
                     await victim.processing()
                     await asyncio.sleep(moments.uniform(0.3, 2.0))
+                outcome.kills += 1
+            except EndedItselfError as ended:
+                outcome.count_restart(ended)
             finally:
                 victim.kill()
-            outcome.kills += 1
             if outcome.kills % 5 == 0:
                 print(f"kills={outcome.kills} produced={load.sent.total()}", file=sys.stderr)  # noqa: T201
         load.stop()
         await loading
-        last = Worker(arguments, environment, folder)
-        try:
-            await last.ready()
-            await drained(
-                bootstrap,
-                source,
-                f"group-{changelog}" if experiment.worker == "table" else f"group-{source}-sink",
-                last,
-            )
-            outcome.clean_exit = await last.stop()
-        finally:
-            if last.process.poll() is None:
+        group = f"group-{changelog}" if experiment.worker == "table" else f"group-{source}-sink"
+        while outcome.clean_exit is None:
+            last = Worker(arguments, environment, folder)
+            try:
+                await last.ready()
+                await drained(bootstrap, source, group, last)
+                outcome.clean_exit = await last.stop()
+            except EndedItselfError as ended:
+                outcome.count_restart(ended)
+            finally:
                 last.kill()
     finally:
         loading.cancel()
@@ -215,11 +240,7 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
         if experiment.worker == "table"
         else _lost_in_sink(Path(target), load.sent)
     )
-    for counters in folder.glob("counters-*.json"):
-        counts = json.loads(counters.read_text())
-        outcome.gaps += int(counts["gaps"])
-        outcome.redeliveries += int(counts["redeliveries"])
-        outcome.sent_again += int(counts["sent_again"])
+    outcome.add_counters(folder)
     outcome.seconds = round(time.monotonic() - started, 1)
     return outcome
 
@@ -250,7 +271,7 @@ async def make_topics(bootstrap: str, source: str, changelog: str, max_message_b
 async def drained(bootstrap: str, topic: str, group: str, worker: Worker) -> None:
     """Wait until the group has committed the end of every partition.
 
-    Raises RuntimeError if the worker ends, TimeoutError after ten minutes.
+    Raises EndedItselfError if the worker ends, TimeoutError after ten minutes.
     """
     tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
     deadline = time.monotonic() + DRAINED_WITHIN_S

@@ -1,10 +1,11 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check bench clean
+.PHONY: help setup run demo test soak check bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+SEEDS ?= 20
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ demo: setup ## Tell the whole story once: add, record, row, wipe, the cart is ba
 
 test: setup ## Run all tests, on real servers
 	@$(BIN)/pytest
+
+soak: setup ## Break everything under load for many seeds and hold the history against the stores (SEEDS=20)
+	@$(BIN)/python -m tests.faults.soak --seeds $(SEEDS)
 
 check: setup ## Lint, types, layers and published schemas
 	@$(BIN)/ruff format --check .

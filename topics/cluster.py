@@ -1,5 +1,6 @@
 """A Kafka cluster seen through its admin API: what its topics are, creating them, altering their settings."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -69,7 +70,7 @@ class Cluster:
                     )
 
     async def until_led(self, specs: Sequence[TopicSpec], *, partitions: int, seconds: float) -> None:
-        """Wait until every partition has a leader that answers, so that a client that starts now is served."""
+        """Wait until every partition has a leader that answers: a client that starts now is served."""
         names = [spec.name for spec in specs]
         async for attempt in stamina.retry_context(
             on=TopicsRefusedError, attempts=None, timeout=seconds, wait_initial=0.05, wait_max=0.5

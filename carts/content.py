@@ -21,8 +21,9 @@ from carts.operations import (
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     """A product in a cart. The quantity is signed here and clamped when shown.
 
-    `dv` is the version of the set or remove that last decided the line (0: none), `av` the version that made it
-    appear. A removed line stays with quantity 0 and its `dv`, so that a later subtraction knows who decided.
+    `dv` is the version of the set or remove that last decided the line (0: none), `av` the version that
+    made it appear. A removed line stays with quantity 0 and its `dv`, so that a later subtraction knows who
+    decided.
     """
 
     product_id: str
@@ -117,7 +118,8 @@ class _Draft:
     def _remove(self, v: int, line_id: str) -> None:
         old = self._lines.get(line_id)
         product_id = old.product_id if old else line_id.partition("~")[0]
-        self._lines[line_id] = Line(product_id, 0, old.unit_price if old else 0, old.options if old else {}, {}, v, v)
+        price, options = (old.unit_price, old.options) if old else (0, {})
+        self._lines[line_id] = Line(product_id, 0, price, options, {}, v, v)
 
     def _set_metadata(self, step: SetMetadata) -> None:
         if step.line_id is None:

@@ -129,9 +129,10 @@ def _voids(state: State, change: Change) -> list[Operation]:
     for op in expiries:
         if op.op_id[len(EXPIRY_PREFIX) :] in voided:
             continue
-        (expiry,) = op.delta
-        assert isinstance(expiry, Expire)
-        if change.prev == expiry.seen or (change.v > expiry.seen and change.prev < op.v):
+        expiry = op.delta[0]
+        if isinstance(expiry, Expire) and (
+            change.prev == expiry.seen or (change.v > expiry.seen and change.prev < op.v)
+        ):
             voids.append(Operation(op.v, VOID_PREFIX + op.op_id[len(EXPIRY_PREFIX) :], "", VOID))
     return voids
 

@@ -45,15 +45,18 @@ def check_op_id(value: str) -> str:
     """Return `value` if a client may use it as an Idempotency-Key; raise InvalidIdentifier otherwise."""
     if _OP_ID.fullmatch(value) is None:
         raise InvalidIdentifier(
-            "Idempotency-Key", value, "use 1 to 128 printable ASCII characters, not starting with '!'; a UUIDv7 is best"
+            "Idempotency-Key",
+            value,
+            "use 1 to 128 printable ASCII characters, not starting with '!'; a UUIDv7 is best",
         )
     return value
 
 
 def derive_line_id(product_id: str, options: Mapping[str, str]) -> str:
-    """The line a product with these options belongs to: the product id, or it plus 12 hex digits of the options.
+    """The line a product with these options belongs to: the product id, or it plus 12 hex digits of them.
 
-    The hash is SHA-256 over the options as JSON with sorted keys, so the same choice always finds the same line.
+    The hash is SHA-256 over the options as JSON with sorted keys, so the same choice always finds the same
+    line.
     """
     if not options:
         return product_id

@@ -1,4 +1,4 @@
-"""The bounds of a cart. They keep every record, script and reply small enough to be fast and to be accepted."""
+"""The bounds of a cart. They keep every record, script and reply small: fast, and accepted."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Operations: what a cart is made of. An operation is a version, an id and 1 to 100 steps, applied all or nothing.
+"""Operations: what a cart is made of. An operation: a version, an id, 1 to 100 steps, all or nothing.
 
 Every kind of step that version 1 of the records knows is here, so that no later feature breaks a reader.
 """
@@ -111,7 +111,7 @@ class Merged(msgspec.Struct, frozen=True, tag_field="kind", tag="merged"):
 
 
 class Expire(msgspec.Struct, frozen=True, tag_field="kind", tag="expire"):
-    """The cart idles since version (`seen`, `seen_n`): clear it, unless a write did not know. `at` in microseconds."""
+    """The cart idles since version (`seen`, `seen_n`): clear it unless a write did not know. `at` in µs."""
 
     seen: int
     seen_n: int
@@ -165,8 +165,8 @@ VOID: Final[Delta] = (Void(),)
 class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     """One entry of a cart's window.
 
-    `v` is 2 x the microseconds of the Redis script that made it (even; expiries are odd; below 2^53) and rises within
-    a cart. `fingerprint` tells a retry from a reused key.
+    `v` is 2 x the microseconds of the Redis script that made it (even; expiries are odd; below 2^53) and
+    rises within a cart. `fingerprint` tells a retry from a reused key.
     """
 
     v: int
@@ -178,8 +178,8 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
 class Change(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """An operation on its way: the value of a `cart-changed` record.
 
-    `prev` is the version the cart had in Redis before (none for republished operations), `born` the version of the
-    cart's first operation, `actor` who asked, `cause` why (a route, an agent).
+    `prev` is the version the cart had in Redis before (none for republished operations), `born` the version
+    of the cart's first operation, `actor` who asked, `cause` why (a route, an agent).
     """
 
     cart_id: str

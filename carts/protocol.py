@@ -1,8 +1,8 @@
 """The decisions that stand between the stores: what may be published, put, kept, republished or deleted.
 
 Each takes values and returns a value; the processes only move data around them. Times are microseconds,
-versions `v` count half-microseconds. The model in `tests/model` runs these functions through random histories and
-shows for each of them which promise breaks without it.
+versions `v` count half-microseconds. The model in `tests/model` runs these functions through random
+histories and shows for each of them which promise breaks without it.
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ def next_version(previous_v: int, time_us: int) -> int:
 
 
 def request_in_time(now_us: int, first_seen_us: int, timing: Timing = TIMING) -> bool:
-    """Whether the script may take a request first sent at `first_seen_us`; later its first try may be trimmed."""
+    """Whether the script may take a request first sent at `first_seen_us`: its first try may be trimmed."""
     return now_us <= first_seen_us + timing.retry_horizon_us
 
 

@@ -1,8 +1,8 @@
 """The state of a cart: a base and its recent operations. Merging two copies of it is a set union.
 
-Entries are ordered by (v, op_id). Per op_id only the highest v counts (a retry on a stale copy may give birth to an
-operation twice). Entries older than W before the newest leave the window into the base; `floor` is the highest
-version that can have left.
+Entries are ordered by (v, op_id). Per op_id only the highest v counts (a retry on a stale copy may give
+birth to an operation twice). Entries older than W before the newest leave the window into the base; `floor`
+is the highest version that can have left.
 """
 
 import hashlib
@@ -72,9 +72,9 @@ class ClaimState(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Everything that is known of a cart.
 
-    `trimmed` and `trimmed_digest` count the operations that have left into `base`, `start` is the purge floor of the
-    partition when the cart was born (0: never deleted), `born` the version of its first operation, `orders` the
-    version of each order's subtraction, outside the window.
+    `trimmed` and `trimmed_digest` count the operations that have left into `base`, `start` is the purge
+    floor of the partition when the cart was born (0: never deleted), `born` the version of its first
+    operation, `orders` the version of each order's subtraction, outside the window.
     """
 
     base: Content = EMPTY
@@ -146,7 +146,7 @@ def ordered(ops: Iterable[Operation]) -> tuple[Operation, ...]:
 
 
 def effective(ops: Sequence[Operation]) -> list[Operation]:
-    """The entries that count, of ordered `ops`: per op_id its newest birth; no duplicates, no voided expiry."""
+    """The entries of ordered `ops` that count: per op_id its newest birth, no duplicate, no voided expiry."""
     newest = {op.op_id: op.v for op in ops if op.delta != DUPLICATE}
     if len(newest) == len(ops) and min(newest, default=_CLIENT_IDS) >= _CLIENT_IDS:
         return list(ops)  # almost always, and several times an event
@@ -163,7 +163,7 @@ def effective(ops: Sequence[Operation]) -> list[Operation]:
 
 
 def newest_write(ops: Sequence[Operation]) -> int:
-    """Of ordered `ops`, the highest v that is not an expiry's or its void's, 0 without one: ages count from it."""
+    """Of ordered `ops` the highest v that is no expiry's or void's (else 0): ages count from it."""
     return next((op.v for op in reversed(ops) if not op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))), 0)
 
 
@@ -211,7 +211,7 @@ def united_orders(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 
 
 def union(a: State, b: State) -> State:
-    """Unite two copies of one cart: base and floor of the higher floor, both sides' entries above it. Never trims."""
+    """Unite two copies of a cart: base and floor of the higher floor, all entries above it. Never trims."""
     high, low = (
         (a, b) if (a.floor, a.trimmed, a.trimmed_digest) >= (b.floor, b.trimmed, b.trimmed_digest) else (b, a)
     )

@@ -48,7 +48,7 @@ class CartWarning(msgspec.Struct, frozen=True):
 
 
 class CartView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reader sees of a cart. `version` is `v-n-digest` as in the ETag; `0-0-000000000000` was never written."""
+    """What a reader sees. `version` is `v-n-digest` as in the ETag; `0-0-000000000000`: never written."""
 
     cart_id: str
     status: Status

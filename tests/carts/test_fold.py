@@ -203,7 +203,7 @@ def test_a_republished_write_knows_nothing_of_copies_and_voids_nothing() -> None
 
 
 def test_a_known_write_still_voids_an_expiry_it_did_not_know() -> None:
-    """It was folded before the expiry was, on a copy that lacked it: delivered again it revives the cart once."""
+    """The expiry came from a copy that lacked the write: delivered again, it revives the cart once."""
     state = state_of(change(20, "a", add("x", 1)), change(30, "b", add("x", 2), prev=20))
     gone = expired(msgspec.structs.replace(state, ops=state.ops[:1]))
     united = union(state, gone)

@@ -1,4 +1,4 @@
-"""Laws over random histories: fold forgets the order of delivery, union is a set union, versions name sets."""
+"""Laws over random histories: fold forgets the order of delivery, union is of sets, versions name sets."""
 
 import msgspec
 from hypothesis import assume, given
@@ -23,7 +23,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Change], list[Change]]:
 
 @st.composite
 def copies(draw: st.DrawFn) -> tuple[list[Change], list[tuple[State, list[Change]]]]:
-    """Three copies of one cart: each knows some of its changes, and all of those that its floor has passed."""
+    """Three copies of one cart: each knows some of its changes, and all that its floor has passed."""
     made = draw(changes())
     drawn = []
     for _ in range(3):

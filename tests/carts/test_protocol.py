@@ -56,7 +56,7 @@ def test_a_put_sets_what_is_absent_or_covered() -> None:
 
 
 def test_a_put_does_not_compare_versions() -> None:
-    """A copy that counted an operation the log has dropped has the higher version, and nothing more to say."""
+    """A copy that counted an operation the log has dropped has the higher version and says no more."""
     assert protocol.put_verdict(ONE, Version(20, 2, 7), [(20, "a")]) is Put.SET
 
 

@@ -1,6 +1,7 @@
 """`python -m tests.model`: many histories, one history, or every rule taken away."""
 
-
+# It reports on standard output.
+# ruff: noqa: T201
 
 import argparse
 import sys
@@ -100,7 +101,8 @@ def _watch(action: str, pick: int, history: History) -> None:
         f" | redis {copy.window if copy else '-'}{'' if world.redis.ready else ' restoring'}"
         f" outbox {[entry.change.op_id for entry in world.redis.outbox]}"
         f" | log {[(change.v, change.op_id) for change in world.log]}"
-        f" | table {[(op.v, op.op_id) for op in table.ops] if table else '-'} floor {table.floor if table else '-'}"
+        f" | table {[(op.v, op.op_id) for op in table.ops] if table else '-'}"
+        f" floor {table.floor if table else '-'}"
         f" | acknowledged {sorted(world.acknowledged)}"
     )
 

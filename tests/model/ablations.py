@@ -1,7 +1,7 @@
 """The table: each guard of the protocol, how a test takes it away, and what then fails.
 
-The product has no switches; an ablation replaces one function (of the product where the rule lives there) while
-histories of the kinds named are played.
+The product has no switches; an ablation replaces one function (of the product where the rule lives there)
+while histories of the kinds named are played.
 """
 
 from collections.abc import Callable, Iterator

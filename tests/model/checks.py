@@ -125,11 +125,8 @@ def _stores_agree(history: History, table: State | None) -> None:
     if not world.redis.ready:
         raise Broken("Redis is not ready")
     copy = seen_copy(world.redis.cart)
-    if (
-        (world.redis.cart is not None
-        and world.redis.cart.version.v < 2 * (world.now - STALE))
-        or (world.redis.cart is None
-        and world.traits.evicts)
+    if (world.redis.cart is not None and world.redis.cart.version.v < 2 * (world.now - STALE)) or (
+        world.redis.cart is None and world.traits.evicts
     ):
         copy = seen(world.row)
     if copy != seen(table) and not _skipped_too_long_ago(history):
@@ -150,8 +147,8 @@ def _skipped_too_long_ago(history: History) -> bool:
 def truth_of(world: World, changes: list[Change]) -> Truth:
     """The truth of the changes that made the table, in the order they were folded.
 
-    The fold is only asked which changes it took, and what version an expiry got; everything else is decided here by
-    version order over all operations ever.
+    The fold is only asked which changes it took, and what version an expiry got; everything else is decided
+    here by version order over all operations ever.
     """
     state: State | None = None
     floor = start = 0

@@ -71,8 +71,8 @@ class Faults:
     def compact(self, _pick: int) -> None:
         """`carts` drops records that have a successor, and nulls that everybody has read.
 
-        The owner answers a record that fell behind its table well within the compaction lag: this is an assumption
-        of the protocol (the highest record would be gone otherwise), not a finding.
+        The owner answers a record that fell behind its table well within the compaction lag: this is an
+        assumption of the protocol (the highest record would be gone otherwise), not a finding.
         """
         world = self.world
         self.compaction.settle()

@@ -63,7 +63,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """The change got a version and stands in the outbox; `backlog_us` is the age of the oldest entry there."""
+    """The change stands in the outbox with its version; `backlog_us` is the age of the oldest entry."""
 
     entry: OutboxEntry
     backlog_us: int
@@ -166,7 +166,7 @@ def subtract(
     timing: Timing,
     horizon_us: int,
 ) -> tuple[Redis, Reply]:
-    """The subtraction of an order, on the union of the last folded record and Redis's copy with its window."""
+    """The subtraction of an order, on the union of the last folded record and Redis's copy."""
     if not redis.ready:
         return redis, Refused("restoring")
     if folded is None or folded.expired:
@@ -183,7 +183,7 @@ def subtract(
 
 
 def subtraction_base(folded: State, copy: StoredCart | None) -> State:
-    """What a subtraction is applied to: the folded record, and of Redis's copy every operation above its floor."""
+    """What is subtracted from: the folded record, and of Redis's copy every operation above its floor."""
     if copy is None:
         return folded
     return states.union(folded, State(ops=copy.known.ops, born=copy.known.born))
@@ -229,12 +229,12 @@ def restore_step(redis: Redis, token: str, sequence: int) -> Redis | None:
 
 
 def restore_finish(redis: Redis, followed: int) -> Redis:
-    """Set the marker: from now on the partition is authoritative, and followed from this position of `carts`."""
+    """Set the marker: the partition is authoritative from now on, and followed from this position."""
     return msgspec.structs.replace(redis, ready=True, followed=followed)
 
 
 def follow_put(redis: Redis, expected: int, recorded: State | Deleted | None) -> tuple[Redis, Put | None]:
-    """Put the record at position `expected` of `carts` and move on; none: the position in Redis is another."""
+    """Put the record at position `expected` of `carts`, move on; none: Redis has another position."""
     if not protocol.follow_continues(expected, redis.followed):
         return redis, None
     after, verdict = put(redis, recorded) if recorded is not None else (redis, Put.SAME)

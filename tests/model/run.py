@@ -108,7 +108,7 @@ class History:
             self.actions[action](pick)
 
     def rest(self, bits: int) -> None:
-        """Nothing fails any more: every process finishes what it has to do; `bits` say which clients insist."""
+        """Nothing fails any more: every process finishes its work; `bits` say which clients insist."""
         for position, flight in enumerate(list(self.gateway.flights)):
             if bits >> position & 1 and (flight.published or self.gateway.publishable(flight)):
                 if not flight.published:

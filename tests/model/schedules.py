@@ -20,13 +20,17 @@ class Kind(msgspec.Struct, frozen=True):
     actions: str
     traits: Traits = Traits()
     story: str = ""
-    """Actions in order, for what chance alone would hardly meet; each happens almost always. `action:3` fixes the
-    pick, `~14` is up to fourteen random actions. Played one to three times."""
+    """Actions in order, for what chance alone would hardly meet; each happens almost always. `action:3`
+    fixes the pick, `~14` is up to fourteen random actions. Played one to three times."""
 
 
-_WRITES = "write write write publish publish acknowledge remove kill_gateway retry sweep_read sweep_publish look_up "
+_WRITES = (
+    "write write write publish publish acknowledge remove kill_gateway retry "
+    "sweep_read sweep_publish look_up "
+)
 _ANY = (
-    "write_any write_any write_any write_any publish publish acknowledge remove kill_gateway retry sweep_read "
+    "write_any write_any write_any write_any publish publish acknowledge remove kill_gateway retry "
+    "sweep_read "
     "sweep_publish look_up look_up "
 )
 _FOLDS = "fold fold changelog_ack changelog_ack commit "
@@ -35,7 +39,8 @@ _SINKS = "sink follow "
 _RESTORES = "restore restore restore "
 
 _DELETION = (
-    "~14 write look_up publish fold changelog_ack commit ~5 fold expire fold changelog_ack changelog_ack commit fold "
+    "~14 write look_up publish fold changelog_ack commit ~5 fold expire fold changelog_ack changelog_ack "
+    "commit fold "
     "sink sink sink follow follow follow ~3 wait_long ~2 fold changelog_ack changelog_ack commit purge ~6 "
     "fold changelog_ack changelog_ack ~10"
 )
@@ -87,7 +92,8 @@ KINDS = {
         "sweep_publish lose_offsets " + _CRASHES + "kill_worker follow look_up look_up"
     ),
     "backlog": Kind(
-        "write write write write publish publish acknowledge retry sweep_read sweep_publish sweep_publish wait "
+        "write write write write publish publish acknowledge retry sweep_read sweep_publish "
+        "sweep_publish wait "
         "failover remove look_up follow " + _FOLDS
     ),
     "mixall": Kind(
@@ -105,40 +111,48 @@ KINDS = {
         Traits(heals=True),
     ),
     "skip": Kind(
-        "write write write_any publish publish acknowledge remove remove kill_gateway retry sweep_read sweep_publish "
+        "write write write_any publish publish acknowledge remove remove kill_gateway retry sweep_read "
+        "sweep_publish "
         "fold fold skip skip changelog_ack changelog_ack commit sink follow scan republish republish look_up",
         Traits(heals=True, skips=True),
     ),
     "skip_and_lose": Kind(
         "write_any write write publish publish acknowledge remove remove kill_gateway retry retry sweep_read "
-        "sweep_publish fold fold skip skip changelog_ack changelog_ack commit kill_worker sink sink follow scan "
+        "sweep_publish fold fold skip skip changelog_ack changelog_ack commit kill_worker sink sink "
+        "follow scan "
         "republish republish wait failover failover wipe evict restore restore restore look_up look_up",
         Traits(heals=True, skips=True, evicts=True),
     ),
     "delete": Kind(
         "write_any write_any write publish publish publish acknowledge acknowledge remove kill_gateway retry "
-        "sweep_read sweep_publish kill_sink sink sink follow follow wipe failover look_up look_up look_up expire purge "
+        "sweep_read sweep_publish kill_sink sink sink follow follow wipe failover look_up look_up "
+        "look_up expire purge "
         "purge evict " + _CRASHES + _RESTORES,
         Traits(deletes=True, evicts=True),
         _DELETION,
     ),
     "delete_late": Kind(
-        "write_any write publish publish publish acknowledge acknowledge remove retry sweep_read sweep_publish "
-        "sweep_publish commit lose_offsets kill_sink sink sink follow follow wipe failover back_up put_back put_back "
+        "write_any write publish publish publish acknowledge acknowledge remove retry sweep_read "
+        "sweep_publish "
+        "sweep_publish commit lose_offsets kill_sink sink sink follow follow wipe failover back_up "
+        "put_back put_back "
         "look_up look_up look_up expire purge purge drop_old_log compact compact " + _CRASHES + _RESTORES,
         Traits(deletes=True, evicts=True),
         _DELETION + " drop_old_log compact ~5",
     ),
     "delete_zombie": Kind(
-        "write write write_any publish publish publish acknowledge acknowledge remove sweep_read sweep_publish "
-        "kill_worker kill_worker move_worker zombie_folds zombie_folds zombie_flushes reread sink sink follow follow "
+        "write write write_any publish publish publish acknowledge acknowledge remove sweep_read "
+        "sweep_publish "
+        "kill_worker kill_worker move_worker zombie_folds zombie_folds zombie_flushes reread sink sink "
+        "follow follow "
         "look_up look_up expire purge purge drop_old_log compact compact " + _CRASHES,
         Traits(deletes=True, evicts=True),
         _DELETION + " drop_old_log compact ~5",
     ),
     "late_sweeper": Kind(
         _WRITES + _FOLDS + _SINKS,
-        story="~1 write look_up publish failover:0 wait:15 retry look_up sweep_read failover:0 fold:0 changelog_ack "
+        story="~1 write look_up publish failover:0 wait:15 retry look_up sweep_read failover:0 fold:0 "
+        "changelog_ack "
         "follow wait:30 ~1 write look_up publish fold:0 sweep_publish fold:0",
     ),
     "late_removal": Kind(
@@ -148,24 +162,28 @@ KINDS = {
     ),
     "late_flush": Kind(
         _WRITES + "fold changelog_ack commit zombie_flushes sink follow",
-        story="write look_up publish fold:0 move_worker fold:0 write ~1 publish fold:0 changelog_ack changelog_ack "
+        story="write look_up publish fold:0 move_worker fold:0 write ~1 publish fold:0 changelog_ack "
+        "changelog_ack "
         "commit:1 zombie_flushes sink:1 sink:1 sink:1 ~2 kill_worker:0 reread ~2",
     ),
     "late_healing": Kind(
         "write publish acknowledge fold changelog_ack commit follow scan republish look_up",
         Traits(heals=True, skips=True, evicts=True),
-        story="write look_up publish failover:0 wait:15 retry look_up publish acknowledge remove fold:0 skip wait:25 ~1 "
+        story="write look_up publish failover:0 wait:15 retry look_up publish acknowledge remove fold:0 "
+        "skip wait:25 ~1 "
         "write look_up publish fold:0 scan republish fold:0 ~2",
     ),
     "late_write": Kind(
         "write publish acknowledge fold changelog_ack commit sink follow look_up",
         Traits(evicts=True),
-        story="write look_up publish fold:0 ~1 write kill_gateway write expire publish failover:1 fold:2 ~3 wait",
+        story="write look_up publish fold:0 ~1 write kill_gateway write expire publish failover:1 "
+        "fold:2 ~3 wait",
     ),
     "idle_backlog": Kind(
         "write publish acknowledge remove fold changelog_ack commit sink follow look_up",
         Traits(evicts=True),
-        story="~2 write look_up publish fold:0 write write write kill_gateway kill_gateway wait:62 ~1 expire fold:0 "
+        story="~2 write look_up publish fold:0 write write write kill_gateway kill_gateway wait:62 ~1 "
+        "expire fold:0 "
         "sweep_read sweep_publish sweep_publish sweep_publish fold:2 ~2",
     ),
 }

@@ -129,10 +129,9 @@ class Restore:
         restoring.position += 1
         if isinstance(entry, PurgeFloor):
             restoring.purge_floor = max(restoring.purge_floor, entry.purge_floor)
-        elif entry is not None:
-            if protocol.keep_recovered(restoring.kept, entry) is entry:
-                restoring.kept = entry
-                return put(self.world, redis, entry)
+        elif entry is not None and protocol.keep_recovered(restoring.kept, entry) is entry:
+            restoring.kept = entry
+            return put(self.world, redis, entry)
         return redis
 
     def _fold_change(self, restoring: Restoring, redis: Redis) -> Redis:

@@ -1,7 +1,7 @@
 """Compaction with its table, its changelog and its zombies; and ageing, which expires and purges.
 
-The table lives in memory and is rebuilt from `carts` by every new owner. A change of the table waits in `pending`
-for the acknowledgement of its changelog record: a crash between the two is an ordinary step here.
+The table lives in memory and is rebuilt from `carts` by every new owner. A change of the table waits in
+`pending` for the acknowledgement of its changelog record: a crash between the two is an ordinary step here.
 """
 
 from dataclasses import dataclass, field

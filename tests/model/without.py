@@ -1,6 +1,7 @@
 """What the guards are replaced with. Each has the signature of what it replaces, and less to say."""
 
-
+# They replace private functions too, and need not use every argument.
+# ruff: noqa: ARG001, SLF001
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -7,7 +7,7 @@ import faust
 
 from delivery import DeliveryApp, create_app, events
 from streams import metrics
-from streams.decisions import Source, decide
+from streams.decisions import Rules, Source, decide
 from streams.recovery import Recovery
 from streams.settings import StreamsSettings
 from topics.groups import COMPACTION
@@ -21,6 +21,7 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
     app = create_app(COMPACTION, settings)
     recovery = Recovery(settings.partitions)
     carts = app.changelog_table(CARTS.name, keep=recovery.keep, headers_of=recovery.headers_of)
+    rules = Rules(retention_us=settings.retention_us, max_bytes=settings.max_record_bytes)
     right_partition = partial(_partition, partitions=settings.partitions)
 
     async def compact(stream: faust.StreamT[Any]) -> None:
@@ -32,7 +33,7 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
                 carts.lookup(event, key),
                 recovery.note_floor(floor_key, carts.lookup(event, floor_key)),
                 Source(key, message.value, message.partition, message.offset),
-                retention_us=settings.retention_us,
+                rules,
             )
             metrics.EVENTS.labels(decision.verdict).inc()
             if decision.refusal is not None:

@@ -29,6 +29,7 @@ class RefusalCode(StrEnum):
     WRONG_KEY = "wrong_key"
     UNSUPPORTED = "unsupported"
     UNREADABLE_STATE = "unreadable_state"
+    TOO_LARGE = "too_large"
     BELOW_PURGE_FLOOR = "below_purge_floor"
 
 
@@ -55,18 +56,23 @@ class Decision(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
 
 
-def decide(
-    held: bytes | None,
-    purge_floor: int,
-    source: Source,
-    *,
-    retention_us: int,
-    timing: Timing = TIMING,
-) -> Decision:
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told by its settings.
+
+    `retention_us` is how long a cart must have been expired before a purge deletes it, `max_bytes` the largest
+    value that `carts` takes.
+    """
+
+    retention_us: int
+    max_bytes: int
+    timing: Timing = TIMING
+
+
+def decide(held: bytes | None, purge_floor: int, source: Source, rules: Rules) -> Decision:
     """Fold a record into the table's value `held` of its cart.
 
-    `purge_floor` is the highest version ever deleted in the partition, `retention_us` how long a cart must
-    have been expired before a purge deletes it. A record that nobody can take is refused, never raised.
+    `purge_floor` is the highest version ever deleted in the partition. A record that nobody can take is
+    refused, never raised.
     """
     try:
         change = decode_change(source.value)
@@ -79,19 +85,21 @@ def decide(
     except RecordError as error:
         detail = f"what `carts` holds of the cart is unreadable, {error}: mend it and replay the record"
         return _refuse(RefusalCode.UNREADABLE_STATE, detail)
-    outcome = fold(state, change, purge_floor=purge_floor, retention_us=retention_us, timing=timing)
-    return _follow(source, change, state, outcome, purge_floor, retention_us)
+    outcome = fold(
+        state, change, purge_floor=purge_floor, retention_us=rules.retention_us, timing=rules.timing
+    )
+    return _follow(source, change, state, outcome, purge_floor, rules)
 
 
 def _follow(
-    source: Source, change: Change, state: State | None, outcome: Outcome, purge_floor: int, retention_us: int
+    source: Source, change: Change, state: State | None, outcome: Outcome, purge_floor: int, rules: Rules
 ) -> Decision:
     match outcome.verdict:
         case Verdict.CHANGED if outcome.state is not None:
-            return Decision(outcome.verdict, (_state(change.cart_id, outcome.state, source),))
+            return _emit(change.cart_id, outcome.state, source, rules.max_bytes)
         case Verdict.DELETED if state is not None:
             return Decision(outcome.verdict, _deletion(source, state.version, purge_floor))
-        case Verdict.KNOWN if state is None and (purge := _due_purge(change, retention_us)) is not None:
+        case Verdict.KNOWN if state is None and (purge := _due_purge(change, rules.retention_us)) is not None:
             # Delivered again after a crash: whether its null was acknowledged is not known.
             return Decision(
                 Verdict.DELETED, _deletion(source, Version(purge.seen, purge.seen_n), purge_floor)
@@ -110,10 +118,16 @@ def _refuse(code: str, detail: str, verdict: Verdict = Verdict.REFUSED) -> Decis
     return Decision(verdict, refusal=Refusal(code, detail))
 
 
-def _state(cart_id: str, state: State, source: Source) -> Emission:
+def _emit(cart_id: str, state: State, source: Source, max_bytes: int) -> Decision:
     version = state.version
     value = encode_cart(cart_record(cart_id, state, version))
-    return Emission(source.key, value, cart_headers(cart_id, version, (source.partition, source.offset)))
+    if len(value) > max_bytes:
+        # Sent, it would be refused, and the worker would come back to it for ever.
+        return _refuse(
+            RefusalCode.TOO_LARGE, f"the cart would be a record of {len(value)} bytes, over {max_bytes}"
+        )
+    headers = cart_headers(cart_id, version, (source.partition, source.offset))
+    return Decision(Verdict.CHANGED, (Emission(source.key, value, headers),))
 
 
 def _deletion(source: Source, version: Version, purge_floor: int) -> tuple[Emission, ...]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from carts.fold import Verdict
 from carts.operations import Add, Change, Claim, Clear, Expire, Item, Purge, Set, Step
 from carts.state import Version
-from streams.decisions import Decision, RefusalCode, Source, decide
+from streams.decisions import Decision, RefusalCode, Rules, Source, decide
 from topics.codec import decode_cart, decode_purge_floor, encode_change
 from topics.errors import RecordErrorCode
 from topics.headers import read_headers, version_header
@@ -17,7 +17,7 @@ from topics.records import purge_floor_key
 CART = "user:42"
 DAY_US = 24 * 60 * 60 * 1_000_000
 NOW_US = 1_764_061_200_000_000
-RETENTION_US = 30 * DAY_US
+RULES = Rules(retention_us=30 * DAY_US, max_bytes=4 << 20)
 
 
 def v_at(seconds: float) -> int:
@@ -36,7 +36,7 @@ def fold_in(held: bytes | None, *changes: Change, purge_floor: int = 0) -> Decis
     decision = Decision(Verdict.KNOWN)
     for offset, one in enumerate(changes):
         source = Source(one.cart_id.encode(), encode_change(one), 7, 100 + offset)
-        decision = decide(held, purge_floor, source, retention_us=RETENTION_US)
+        decision = decide(held, purge_floor, source, RULES)
         held = decision.emissions[-1].value if decision.emissions else held
     return decision
 
@@ -48,7 +48,7 @@ def value_after(*changes: Change) -> bytes:
 
 
 def refuse(source: Source, held: bytes | None = None) -> str:
-    decision = decide(held, 0, source, retention_us=RETENTION_US)
+    decision = decide(held, 0, source, RULES)
     assert decision.refusal is not None
     assert decision.refusal.detail
     assert decision.emissions == ()
@@ -127,6 +127,13 @@ def test_a_state_that_cannot_be_read_refuses_the_change_and_is_left_alone() -> N
     assert refuse(source, held=b"garbage") == RefusalCode.UNREADABLE_STATE
 
 
+def test_a_cart_that_carts_would_not_take_refuses_the_change() -> None:
+    source = Source(CART.encode(), encode_change(change(v_at(0))), 7, 1)
+    decision = decide(None, 0, source, Rules(retention_us=0, max_bytes=100))
+    assert decision.refusal is not None
+    assert decision.refusal.code == RefusalCode.TOO_LARGE
+
+
 def test_a_purge_writes_the_floor_and_then_the_null_with_the_version_it_deletes() -> None:
     held, version = expired_cart()
     decision = fold_in(held, purge(version, days_later=30))
@@ -172,7 +179,7 @@ def test_a_purge_delivered_again_whose_floor_was_lost_sends_both() -> None:
 
 def test_a_change_from_before_a_deletion_cannot_bring_the_cart_back() -> None:
     source = Source(CART.encode(), encode_change(change(v_at(0))), 7, 1)
-    decision = decide(None, v_at(10), source, retention_us=RETENTION_US)
+    decision = decide(None, v_at(10), source, RULES)
     assert decision.refusal is not None
     assert decision.refusal.code == RefusalCode.BELOW_PURGE_FLOOR
 

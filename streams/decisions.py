@@ -59,8 +59,8 @@ class Decision(msgspec.Struct, frozen=True):
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is told by its settings.
 
-    `retention_us` is how long a cart must have been expired before a purge deletes it, `max_bytes` the largest
-    value that `carts` takes.
+    `retention_us` is how long a cart must have been expired before a purge deletes it, `max_bytes` the
+    largest value that `carts` takes.
     """
 
     retention_us: int

@@ -26,7 +26,7 @@ class Preparation:
             given.flush()
             process = await asyncio.create_subprocess_exec(
                 *launcher(argv, Path(given.name)),
-                stdin=self._guard.descriptor,
+                stdin=self._guard.descriptor(),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,

@@ -29,34 +29,53 @@ def launcher(argv: Sequence[str], stdin: Path = Path("/dev/null")) -> list[str]:
 
 
 class Watchdog:
-    """This side of the watchdog process."""
+    """This side of the watchdog process; one that somebody killed is replaced before the next start."""
 
     def __init__(self, lock_descriptor: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", watchdog.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[lock_descriptor],
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None  # noqa: S101  asked for above
-        self._pipe = self._process.stdin
+        self._lock_descriptor = lock_descriptor
+        self._watched: set[int] = set()
+        self._start()
 
-    @property
     def descriptor(self) -> int:
-        """The writing end of the pipe, as standard input for a launcher."""
+        """The writing end of a living watchdog's pipe, as standard input for a launcher."""
+        if self._process.poll() is not None:
+            self._pipe.close()
+            self._start()
+            for pid in self._watched:
+                self._tell(pid)
         return self._pipe.fileno()
+
+    def watch(self, pid: int) -> None:
+        """Remembers a group, which has told the watchdog of itself, for the watchdog's successor."""
+        self._watched.add(pid)
 
     def forget(self, pid: int) -> None:
         """Says that the process group of `pid` has ended."""
-        # A watchdog that somebody killed only means that nobody watches any more.
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self.descriptor, f"-{pid}\n".encode())
+        self._watched.discard(pid)
+        self._tell(-pid)
 
     def close(self) -> None:
         """Lets the watchdog go; it first ends what is still registered."""
         self._pipe.close()
         self._process.wait(timeout=watchdog.GRACE_SECONDS + 5)
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", watchdog.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[self._lock_descriptor],
+            start_new_session=True,
+            # Unbuffered: nothing is left to be flushed into the pipe of a dead watchdog.
+            bufsize=0,
+        )
+        assert self._process.stdin is not None  # noqa: S101  asked for above
+        self._pipe = self._process.stdin
+
+    def _tell(self, number: int) -> None:
+        # A killed watchdog is replaced by `descriptor`; its successor hears of what is still there.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._pipe.fileno(), f"{number}\n".encode())
 
 
 class LogFile:
@@ -92,6 +111,7 @@ class RunningProcess:
         self._guard = guard
         self._copying = asyncio.create_task(log.follow(process.stdout))
         self.pid = process.pid
+        guard.watch(process.pid)
         self.created: float | None = None
         # It may have ended already.
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -105,7 +125,7 @@ class RunningProcess:
         process = await asyncio.create_subprocess_exec(
             *launcher(argv),
             env={**os.environ, **env},
-            stdin=guard.descriptor,
+            stdin=guard.descriptor(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from cli.stack import watchdog
 from cli.stack.ports import free_ports
 from cli.stack.settings import StackSettings
 from cli.stack.status import ComponentStatus, read_status, status_path
@@ -98,6 +99,10 @@ class Command:
         pid = self.component(name).pid
         assert pid is not None
         return pid
+
+    def watchdog(self) -> psutil.Process:
+        """The process that ends the others when the supervisor is gone."""
+        return next(each for each in self.left_behind() if watchdog.__file__ in each.cmdline())
 
     def left_behind(self) -> list[psutil.Process]:
         """The living processes that this stack started, wherever they hang in the process tree."""

@@ -87,6 +87,19 @@ def test_a_frozen_component_does_not_outlive_a_killed_supervisor(command: Comman
     eventually(lambda: command.left_behind() == [])
 
 
+def test_a_killed_watchdog_is_replaced_and_still_leaves_no_process(command: Command) -> None:
+    supervisor = command.up(only="redis")
+    first = command.watchdog()
+    first.kill()
+    os.kill(command.pid("redis"), signal.SIGKILL)
+    eventually(lambda: command.component("redis").restarts == 1 and command.is_ready(supervisor.pid))
+
+    supervisor.kill()
+    supervisor.wait(timeout=10)
+
+    eventually(lambda: command.left_behind() == [])
+
+
 def test_a_start_right_after_a_killed_supervisor_waits_for_its_remains(command: Command) -> None:
     command.up(only="redis").kill()
     command.up(only="redis")

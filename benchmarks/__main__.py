@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME…]`: run the measurements and print their tables; figures go to results.json, too."""
+"""`python -m benchmarks [NAME…]`: run the measurements and print their tables; figures also go to results.json."""
 
 import json
 import tempfile

@@ -47,7 +47,7 @@ def bare_app() -> Sanic[Any, Any]:
         return json({"cart_id": cart_id, "product_id": body.product_id, "quantity": body.quantity})
 
     @app.get("/v1/carts/<cart_id>")
-    async def read(request: Request, cart_id: str) -> HTTPResponse:
+    async def read(_: Request, cart_id: str) -> HTTPResponse:
         return json({"cart_id": cart_id, "lines": []})
 
     return app
@@ -73,12 +73,14 @@ def monolith_app(postgres_url: str) -> Sanic[Any, Any]:
     async def add(request: Request, cart_id: str) -> HTTPResponse:
         body = decode(request.body)
         async with pool.connection() as connection:
-            cursor = await connection.execute(_ADD, (cart_id, body.product_id, body.quantity, body.unit_price))
+            cursor = await connection.execute(
+                _ADD, (cart_id, body.product_id, body.quantity, body.unit_price)
+            )
             row = await cursor.fetchone()
         return json({"cart_id": cart_id, "quantity": row[0] if row else 0})
 
     @app.get("/v1/carts/<cart_id>")
-    async def read(request: Request, cart_id: str) -> HTTPResponse:
+    async def read(_: Request, cart_id: str) -> HTTPResponse:
         async with pool.connection() as connection:
             rows = await (await connection.execute(_READ, (cart_id,))).fetchall()
         lines = [{"product_id": p, "quantity": q, "unit_price": u} for p, q, u in rows]

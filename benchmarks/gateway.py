@@ -40,7 +40,7 @@ def run(folder: Path, console: Console) -> dict[str, Any]:
                     loads[name] = load
                     console.print(
                         f"round {turn + 1}/{ROUNDS}  {name:9} {load.rate:8.0f}/s  p50 {load.p50_ms:6.1f} ms  "
-                        f"p99 {load.p99_ms:6.1f} ms  not 2xx {load.non_2xx}  socket errors {load.socket_errors}"
+                        f"p99 {load.p99_ms:6.1f} ms  not 2xx {load.non_2xx}  failed {load.socket_errors}"
                     )
     ratios = {
         name: median(ours / bare for ours, bare in zip(rates[name], rates[f"bare {name}"], strict=True))
@@ -51,7 +51,9 @@ def run(folder: Path, console: Console) -> dict[str, Any]:
 
 
 def _print(console: Console, rates: dict[str, list[float]], ratios: dict[str, float]) -> None:
-    table = Table(title=f"gateway, {CONNECTIONS} connections, {CARTS} carts, medians of {ROUNDS} paired rounds")
+    table = Table(
+        title=f"gateway, {CONNECTIONS} connections, {CARTS} carts, medians of {ROUNDS} paired rounds"
+    )
     for heading in ("", "bare Sanic /s", "gateway /s", "ratio"):
         table.add_column(heading, justify="right")
     for name, what in (("add", "add, durability=kafka"), ("read", "GET cart")):

@@ -35,7 +35,17 @@ def run_wrk(script: str, url: str, *, connections: int, seconds: float, carts: i
     if shutil.which("wrk") is None:
         raise MissingLoadGenerator(MissingLoadGenerator.__doc__)
     finished = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(_HERE / script), url],
+        [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds:g}s",
+            "--timeout",
+            "10s",
+            "-s",
+            str(_HERE / script),
+            url,
+        ],
         env={**os.environ, "BENCH_CARTS": str(carts)},
         capture_output=True,
         text=True,

@@ -56,7 +56,7 @@ def _compare(stack: EmbeddedStack, monolith: str, connections: int, console: Con
     for name, load in loads.items():
         console.print(
             f"{connections:4} connections  {name:13} {load.rate:8.0f}/s  p50 {load.p50_ms:6.1f} ms  "
-            f"p99 {load.p99_ms:6.1f} ms  not 2xx {load.non_2xx}  socket errors {load.socket_errors}"
+            f"p99 {load.p99_ms:6.1f} ms  not 2xx {load.non_2xx}  failed {load.socket_errors}"
         )
     console.print(
         f"{connections:4} connections  lag after the adds {lag}, drained after {drained:.1f} s; "

@@ -1,4 +1,4 @@
-"""`cartstream demo`: the whole story once, on real servers of its own; exits non-zero at the first step that fails."""
+"""`cartstream demo`: the whole story once, on servers of its own; non-zero when a step fails."""
 
 import asyncio
 import json
@@ -79,12 +79,12 @@ class Story:
 
 
 def uuid7() -> str:
-    """A UUIDv7 (RFC 9562) of now: what an Idempotency-Key should be, since it tells when the first attempt was."""
+    """A UUIDv7 (RFC 9562) of now: an Idempotency-Key that tells when the first attempt was."""
     stamped = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
     return str(UUID(int=stamped & ~(0xF << 76) & ~(0x3 << 62) | 7 << 76 | 2 << 62))
 
 
-def expect(truth: bool, otherwise: str) -> None:  # noqa: FBT001 - a claim, not a switch
+def expect(truth: bool, otherwise: str) -> None:
     """Fail the story with `otherwise` unless the claim holds."""
     if not truth:
         raise StepFailed(otherwise)
@@ -181,7 +181,7 @@ def tell(story: Story, urls: Urls) -> None:
         expect(
             headers["etag"] == etag and once["lines"][0]["quantity"] == 2,
             f"the retry changed the cart: {once}",
-        )  # noqa: PLR2004
+        )
         story.show("cart", f"still {once['lines'][0]['quantity']} cups, version {headers['etag']}")
 
 
@@ -195,7 +195,7 @@ def _row(url: str) -> tuple[Any, ...] | None:
 def _fresh(story: Story) -> tuple[dict[str, str], dict[str, Any]] | None:
     status, headers, cart = story.request("GET", f"/v1/carts/{CART}")
     expect(status in {200, 503}, f"while Redis was restored the read answered {status}: {cart}")
-    fresh = status == 200 and headers.get("cart-freshness") != "stale"  # noqa: PLR2004
+    fresh = status == 200 and headers.get("cart-freshness") != "stale"
     return (headers, cart) if fresh else None
 
 

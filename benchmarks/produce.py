@@ -1,0 +1,111 @@
+"""Realistic records for the measurements: changes for compaction, states for restore."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from carts.fold import fold
+from carts.operations import Add, Change, Item
+from carts.state import State
+from topics.codec import encode_cart, encode_change
+from topics.headers import Headers, cart_headers, change_headers
+from topics.partitioner import partition_of
+from topics.records import cart_record
+from topics.registry import CART_CHANGED, CARTS, PARTITIONS
+
+_IN_FLIGHT = 5000
+
+
+class Produced(msgspec.Struct, frozen=True):
+    """A record to produce."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+def changes(count: int, carts: int) -> Iterator[Produced]:
+    """`count` adds over `carts` carts of 20 products, by version, the last one made now."""
+    first = 2 * (time.time_ns() // 1000 - count)
+    for i in range(count):
+        cart_id, v = f"user:bench-{i % carts}", first + 2 * i
+        change = Change(
+            cart_id=cart_id,
+            v=v,
+            op_id=f"0190c0de-7000-7000-8000-{i:012x}",
+            fingerprint="0123456789abcdef",
+            delta=(_add(f"sku-{i % 20}", 1),),
+            prev=max(0, v - 2 * carts),
+            born=first + 2 * (i % carts),
+            cause="items",
+        )
+        yield Produced(
+            CART_CHANGED.name,
+            cart_id.encode(),
+            encode_change(change),
+            change_headers(cart_id, v, change.op_id),
+        )
+
+
+def states(count: int) -> Iterator[Produced]:
+    """The `carts` records of `count` carts of 3 lines, each made by 3 adds some seconds ago."""
+    born = 2 * (time.time_ns() // 1000 - 10_000_000)
+    for i in range(count):
+        cart_id = f"user:bench-{i}"
+        state: State | None = None
+        for k in range(3):
+            op_id = hashlib.sha1(f"{i}:{k}".encode(), usedforsecurity=False).hexdigest()[:36]
+            change = Change(
+                cart_id=cart_id,
+                v=born + 2_000_000 * k,
+                op_id=op_id,
+                fingerprint="0123456789abcdef",
+                delta=(_add(f"sku-{(i * 7 + k) % 5000}", 1 + k),),
+                prev=0,
+                born=born,
+            )
+            state = fold(state, change).state
+        assert state is not None
+        yield Produced(
+            CARTS.name,
+            cart_id.encode(),
+            encode_cart(cart_record(cart_id, state)),
+            cart_headers(cart_id, state.version, None),
+        )
+
+
+def _add(product_id: str, quantity: int) -> Add:
+    return Add(product_id, quantity, 1999, "EUR", Item(product_id), {"title": "Blue shirt", "size": "M"})
+
+
+def produce(bootstrap: str, records: Iterable[Produced]) -> None:
+    """Produce all records and wait for their acknowledgements."""
+    asyncio.run(_produce(bootstrap, iter(records)))
+
+
+async def _produce(bootstrap: str, records: Iterator[Produced]) -> None:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", linger_ms=20, max_batch_size=512 << 10
+    )
+    await producer.start()
+    try:
+        while some := list(islice(records, _IN_FLIGHT)):
+            sent = [
+                await producer.send(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    partition=partition_of(record.key, PARTITIONS),
+                    headers=record.headers,
+                )
+                for record in some
+            ]
+            await asyncio.gather(*sent)
+    finally:
+        await producer.stop()

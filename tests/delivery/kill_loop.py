@@ -189,17 +189,7 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     await make_topics(bootstrap, source, changelog)
     target = changelog if experiment.worker == "table" else str(folder / "sink.sqlite")
     arguments = [experiment.worker, source, target, str(folder)]
-    environment = {
-        **os.environ,
-        "CARTSTREAM_KAFKA_BOOTSTRAP": bootstrap,
-        "CARTSTREAM_STORE": experiment.store,
-        "CARTSTREAM_DATADIR": str(folder / "data"),
-        "CARTSTREAM_GROUP_INSTANCE_ID": "worker-0",
-        "CARTSTREAM_COMMIT_INTERVAL_S": "0.1",
-        "CARTSTREAM_READY_FILE": str(folder / "ready"),
-        "KILL_LOOP_WITHOUT": experiment.without,
-        "KILL_LOOP_FAULT": experiment.fault,
-    }
+    environment = _environment(bootstrap, experiment, folder)
     load = Load(bootstrap, source, experiment.rate)
     loading = asyncio.create_task(load.run())
     try:
@@ -243,6 +233,20 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     outcome.add_counters(folder)
     outcome.seconds = round(time.monotonic() - started, 1)
     return outcome
+
+
+def _environment(bootstrap: str, experiment: Experiment, folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "CARTSTREAM_KAFKA_BOOTSTRAP": bootstrap,
+        "CARTSTREAM_STORE": experiment.store,
+        "CARTSTREAM_DATADIR": str(folder / "data"),
+        "CARTSTREAM_GROUP_INSTANCE_ID": "worker-0",
+        "CARTSTREAM_COMMIT_INTERVAL_S": "0.1",
+        "CARTSTREAM_READY_FILE": str(folder / "ready"),
+        "KILL_LOOP_WITHOUT": experiment.without,
+        "KILL_LOOP_FAULT": experiment.fault,
+    }
 
 
 @asynccontextmanager

@@ -44,6 +44,8 @@ class Hydration:
             min_size=1,
             max_size=pool_size,
             open=False,
+            # After Postgres was away all connections are dead; a query serves many, so checking is cheap.
+            check=AsyncConnectionPool.check_connection,
             timeout=1.0,
             reconnect_timeout=0.0,
             kwargs={

@@ -88,12 +88,12 @@ async def test_a_wipe_under_sixteen_writers_loses_and_doubles_nothing(carts: Car
             key = str(uuid4())
             while True:
                 reply = await carts.add(cart, idempotency_key=key)
-                if reply.status_code == 200:
+                if reply.headers.get("preference-applied") == "durability=kafka":
                     break
+                # Refused, or in Redis only and so at the mercy of the wipe: the same key, once more.
                 others[reply.status_code] += 1
-                assert reply.headers["retry-after"], reply.text
-            if reply.headers["preference-applied"] == "durability=kafka":
-                acknowledged[cart] += 1
+                assert reply.status_code == 200 or reply.headers["retry-after"], reply.text
+            acknowledged[cart] += 1
 
     async def written(count: int) -> bool:
         return acknowledged.total() >= count
@@ -111,6 +111,6 @@ async def test_a_wipe_under_sixteen_writers_loses_and_doubles_nothing(carts: Car
         await until(lambda: written(before + 100), "100 more adds acknowledged")
         stop.set()
 
-    assert set(others) <= {503}
+    assert set(others) <= {200, 503}
     shown = {cart: (await carts.quantities(cart)).get("sku-1", 0) for cart in acknowledged}
     assert shown == dict(acknowledged)

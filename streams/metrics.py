@@ -4,7 +4,7 @@ from prometheus_client import Counter, Histogram
 
 EVENTS = Counter(
     "cartstream_compaction_events_total",
-    "Events folded, by what they did to their cart: changed, known, below_floor, deleted, refused",
+    "Events, by what they did to their cart: changed, known, below_floor, deleted, refused, unsupported",
     ["verdict"],
 )
 RECORD_BYTES = Histogram(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import structlog
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, EventT
@@ -48,8 +48,12 @@ class AccountingThread(AIOKafkaConsumerThread):
 
     async def _seek_back(self, tp: TP, offset: int) -> None:
         # Seek and note are one step in this thread: no fetch answer can come between them.
-        self._ensure_consumer().seek(tp, offset)
-        self._sought[tp] = offset
+        try:
+            self._ensure_consumer().seek(tp, offset)
+        except IllegalStateError:
+            log.info("partition.gone_before_seek", topic=tp.topic, partition=tp.partition)
+        else:
+            self._sought[tp] = offset
 
     async def _fetch_records(
         self,
@@ -96,6 +100,11 @@ class AccountingConsumer(Consumer):
     def queued(self, topic: str) -> int:
         """How many records of the topic wait for their agent."""
         return sum(channel.queue.qsize() for channel in self.app.topics if topic in channel.topics)
+
+    def idle(self, tp: TP) -> bool:
+        """Whether no agent has records of the partition."""
+        partition = self.ledger.partitions.get(tp)
+        return partition is not None and not partition.handed_out
 
     async def perform_seek(self) -> None:
         """Start every source partition of a new assignment at its committed offset, or at the log's start.

@@ -45,11 +45,7 @@ class Liveness:
             metrics.LAG.labels(tp.topic, tp.partition).set(lag)
             if not lag:
                 consumer.ledger.beat([tp])
-            elif (
-                self._quiet_for(tp) > QUIET_S
-                and not partitions[tp].handed_out
-                and not consumer.queued(tp.topic)
-            ):
+            elif self._quiet_for(tp) > QUIET_S and not consumer.queued(tp.topic) and consumer.idle(tp):
                 await consumer.fetch_missing(tp)
         for table in self._app.changelog_tables():
             await table.answer_foreign_writes()

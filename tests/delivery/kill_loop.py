@@ -22,9 +22,10 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -181,7 +182,6 @@ class Worker:
 async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     """Run the experiment on the broker given."""
     started = time.monotonic()
-    moments = random.Random(experiment.seed)
     outcome = Outcome()
     folder = Path(tempfile.mkdtemp(prefix=f"kill-loop-{experiment.worker}-{experiment.store}-"))
     run = uuid.uuid4().hex[:8]
@@ -189,39 +189,15 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     await make_topics(bootstrap, source, changelog)
     target = changelog if experiment.worker == "table" else str(folder / "sink.sqlite")
     arguments = [experiment.worker, source, target, str(folder)]
-    environment = _environment(bootstrap, experiment, folder)
+    start = partial(Worker, arguments, _environment(bootstrap, experiment, folder), folder)
     load = Load(bootstrap, source, experiment.rate)
     loading = asyncio.create_task(load.run())
     try:
-        while outcome.kills < experiment.kills:
-            victim = Worker(arguments, environment, folder)
-            try:
-                # One in ten dies on its way up.
-                if moments.random() < 0.1:
-                    await asyncio.sleep(moments.uniform(0.5, 3.0))
-                else:
-                    await victim.processing()
-                    await asyncio.sleep(moments.uniform(0.3, 2.0))
-                outcome.kills += 1
-            except EndedItselfError as ended:
-                outcome.count_restart(ended)
-            finally:
-                victim.kill()
-            if outcome.kills % 5 == 0:
-                print(f"kills={outcome.kills} produced={load.sent.total()}", file=sys.stderr)  # noqa: T201
+        await _kill(start, experiment, outcome, load)
         load.stop()
         await loading
         group = f"group-{changelog}" if experiment.worker == "table" else f"group-{source}-sink"
-        while outcome.clean_exit is None:
-            last = Worker(arguments, environment, folder)
-            try:
-                await last.ready()
-                await drained(bootstrap, source, group, last)
-                outcome.clean_exit = await last.stop()
-            except EndedItselfError as ended:
-                outcome.count_restart(ended)
-            finally:
-                last.kill()
+        await _drain(start, lambda last: drained(bootstrap, source, group, last), outcome)
     finally:
         loading.cancel()
     outcome.produced, outcome.keys = load.sent.total(), len(load.sent)
@@ -233,6 +209,43 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     outcome.add_counters(folder)
     outcome.seconds = round(time.monotonic() - started, 1)
     return outcome
+
+
+async def _kill(start: Callable[[], Worker], experiment: Experiment, outcome: Outcome, load: Load) -> None:
+    """Start and kill the worker as often as the experiment says."""
+    moments = random.Random(experiment.seed)
+    while outcome.kills < experiment.kills:
+        victim = start()
+        try:
+            # One in ten dies on its way up.
+            if moments.random() < 0.1:
+                await asyncio.sleep(moments.uniform(0.5, 3.0))
+            else:
+                await victim.processing()
+                await asyncio.sleep(moments.uniform(0.3, 2.0))
+            outcome.kills += 1
+        except EndedItselfError as ended:
+            outcome.count_restart(ended)
+        finally:
+            victim.kill()
+        if outcome.kills % 5 == 0:
+            print(f"kills={outcome.kills} produced={load.sent.total()}", file=sys.stderr)  # noqa: T201
+
+
+async def _drain(
+    start: Callable[[], Worker], emptied: Callable[[Worker], Awaitable[None]], outcome: Outcome
+) -> None:
+    """Let a last worker process what is left, then stop it gracefully."""
+    while outcome.clean_exit is None:
+        last = start()
+        try:
+            await last.ready()
+            await emptied(last)
+            outcome.clean_exit = await last.stop()
+        except EndedItselfError as ended:
+            outcome.count_restart(ended)
+        finally:
+            last.kill()
 
 
 def _environment(bootstrap: str, experiment: Experiment, folder: Path) -> dict[str, str]:

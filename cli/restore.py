@@ -1,6 +1,7 @@
 """`cartstream restore`: shows how far the restore agent is; can ask it to restore partitions again."""
 
 import asyncio
+import time
 
 import click
 from rich.console import Console
@@ -12,6 +13,8 @@ from sinks.settings import load
 from store import CartStore, Layout, PipelinedClient, RedisSettings, StoreError
 
 POLL_SECONDS = 0.25
+SILENT_SECONDS = 10.0
+"""An agent that works shows its progress each second."""
 
 
 @click.command("restore")
@@ -67,10 +70,18 @@ async def _show(client: PipelinedClient, layout: Layout, store: CartStore) -> No
             partition: shown.add_task(f"partition {partition}", total=100, carts=0, pace=0)
             for partition in sorted(missing)
         }
+        heard = time.monotonic()
         while missing:
             for partition in sorted(missing):
                 await store.wish(partition)
-                _update(shown, bars[partition], await read(client, layout, partition))
+                if report := await read(client, layout, partition):
+                    heard = time.monotonic()
+                    _update(shown, bars[partition], report)
+            if time.monotonic() - heard > SILENT_SECONDS:
+                shown.console.print(
+                    "No restore agent is at work: start `cartstream sinks redis`. Waiting ..."
+                )
+                heard = time.monotonic()
             await asyncio.sleep(POLL_SECONDS)
             ready = await store.ready_partitions()
             for partition in missing & ready:
@@ -79,6 +90,5 @@ async def _show(client: PipelinedClient, layout: Layout, store: CartStore) -> No
     click.echo(f"all {layout.partitions} partitions are ready")
 
 
-def _update(shown: Progress, bar: TaskID, report: Report | None) -> None:
-    if report is not None:
-        shown.update(bar, completed=report.percent, carts=report.carts, pace=int(report.carts_per_s))
+def _update(shown: Progress, bar: TaskID, report: Report) -> None:
+    shown.update(bar, completed=report.percent, carts=report.carts, pace=int(report.carts_per_s))

@@ -33,12 +33,13 @@ test: setup ## Run all tests, on real servers
 soak: setup ## Break everything under load for many seeds and hold the history against the stores (SEEDS=20)
 	@$(BIN)/python -m tests.faults.soak --seeds $(SEEDS)
 
-check: setup ## Lint, types, layers and published schemas
+check: setup ## Lint, types, layers, published schemas, links in the docs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy carts cli delivery gateway sinks store streams topics tests
+	@$(BIN)/mypy carts cli delivery gateway sinks store streams topics tests benchmarks examples docs
 	@$(BIN)/lint-imports
-	@$(BIN)/cartstream topics check-schemas
+	@$(BIN)/python -m topics.compatibility
+	@$(BIN)/python docs/check_links.py
 
 bench: setup ## Run the benchmarks and print their figures
 	@$(BIN)/python -m benchmarks

@@ -19,6 +19,7 @@ COMMANDS = {
     "sinks": ("cli.sinks:command", "Run a sink."),
     "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
     "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
+    "restore": ("cli.restore:command", "Show a restore of Redis, or ask for one."),
 }
 
 

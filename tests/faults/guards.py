@@ -68,8 +68,11 @@ async def retried_on_a_stale_replica(stand: Stand, folder: Path) -> Scene:
         replica = await shop.replica()
         add = shop.plan(TEA)
         await shop.until_ok(add)
+        # The agent would tell the replica of the first attempt before the second one comes.
+        await stand.freeze("sink-redis")
         await shop.fail_over(replica)
         await shop.until_ok(again(add))
+        await stand.thaw("sink-redis")
         return await _look(shop)
 
 

@@ -178,7 +178,7 @@ class Outcome(StrEnum):
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """All that the history says of one operation.
 
-    `invoked_at` is the time of its first attempt, `acknowledged_at` of its first acknowledgement, if any.
+    `invoked_at` is the time of its first attempt, `durable_at` when it was first said to be in Kafka.
     """
 
     op: int
@@ -188,7 +188,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     wishes: tuple[Wish, ...]
     if_match: str | None
     invoked_at: int
-    acknowledged_at: int | None
+    durable_at: int | None
     attempts: int
     outcome: Outcome
     oks: tuple[Ok, ...]
@@ -234,7 +234,7 @@ def _operation(attempts: Sequence[Invoke], replies: Sequence[Ok | Fail | Unknown
         wishes=first.wishes,
         if_match=first.if_match,
         invoked_at=first.at,
-        acknowledged_at=min((ok.at for ok in oks), default=None),
+        durable_at=min((ok.at for ok in oks if ok.durability in DURABLE), default=None),
         attempts=len(attempts),
         outcome=outcome,
         oks=oks,

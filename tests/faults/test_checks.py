@@ -292,6 +292,18 @@ def test_a_read_after_a_failover_may_lack_a_durable_change() -> None:
     assert a_wipe_takes_back_nothing_durable(_reads(*_fault(Forgets.NEWEST), durability="kafka"), SOUND) == []
 
 
+def test_what_only_redis_acknowledged_may_be_born_again_later() -> None:
+    history: list[Record] = [
+        _asked(1, 1, ADDS, Add("a", 2, 100)),
+        _acknowledged(1, 2, 5, 0, durability="redis"),
+        _asked(2, 3, ADDS, Add("a", 3, 100)),
+        _acknowledged(2, 4, 20, 1),
+        _asked(1, 5, ADDS, Add("a", 2, 100)),
+        _acknowledged(1, 6, 30, 2),
+    ]
+    assert versions_rise(history, _stores([CHANGES[1], _change(ADDS, 30, "k1", Add("a", 2, 100))])) == []
+
+
 def test_what_only_redis_acknowledged_may_go_with_redis() -> None:
     began = Began(at=20, fault="FLUSHALL", target="redis", forgets=Forgets.EVERYTHING)
     assert checks.acknowledged_operations_are_there([*HISTORY, began], _stores(CHANGES[:3])) == []

@@ -37,7 +37,10 @@ def versions_are_unique(_history: Sequence[Record], stores: Stores) -> list[Viol
 
 
 def versions_rise(history: Sequence[Record], stores: Stores) -> list[Violation]:
-    """An operation asked for after another was acknowledged has a higher version, in every birth."""
+    """An operation asked for after another was in Kafka has a higher version, in every birth.
+
+    What only Redis had acknowledged may have been forgotten, and born again by a retry under a later version.
+    """
     first: dict[tuple[str, str | None], int] = {}
     for record in stores.published:
         key = (record.change.cart_id, record.change.op_id)
@@ -49,9 +52,9 @@ def versions_rise(history: Sequence[Record], stores: Stores) -> list[Violation]:
     found = []
     for cart_id, group in by_cart.items():
         ended = sorted(
-            (operation.acknowledged_at, first[cart_id, operation.key])
+            (operation.durable_at, first[cart_id, operation.key])
             for operation in group
-            if operation.acknowledged_at is not None
+            if operation.durable_at is not None
         )
         times = [at for at, _ in ended]
         highest = list(accumulate((v for _, v in ended), max, initial=0))

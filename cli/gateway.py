@@ -1,11 +1,23 @@
 """`cartstream gateway`: the HTTP gateway."""
 
+import os
+
 import click
 
 from gateway.main import run
 
 
 @click.command("gateway")
-def command() -> None:
-    """Run the HTTP gateway (CARTSTREAM_GATEWAY_HOST, CARTSTREAM_GATEWAY_PORT); SIGTERM drains it."""
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=64),
+    help="Processes that share the port (CARTSTREAM_GATEWAY_WORKERS, 1).",
+)
+def command(workers: int | None) -> None:
+    """Run the HTTP gateway (CARTSTREAM_GATEWAY_HOST, CARTSTREAM_GATEWAY_PORT).
+
+    SIGTERM drains it. With several workers SIGHUP renews them one after the other, without a failed request.
+    """
+    if workers is not None:
+        os.environ["CARTSTREAM_GATEWAY_WORKERS"] = str(workers)
     run()

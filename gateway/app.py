@@ -9,13 +9,13 @@ from gateway.carts.routes import CartRoutes
 from gateway.operation import OperationRoutes
 from gateway.parts import Parts
 from gateway.problems import ProblemHandler
-from gateway.settings import GatewaySettings
 
 NAME: Final = "cartstream-gateway"
 
 
-def create_app(settings: GatewaySettings) -> Sanic[Any, Any]:
-    """An app with all routes and listeners; it connects when its server starts."""
+def create_app(parts: Parts) -> Sanic[Any, Any]:
+    """An app with all routes and listeners over these parts; it connects when its server starts."""
+    settings = parts.settings
     app: Sanic[Any, Any] = Sanic(
         "cartstream-gateway", error_handler=ProblemHandler(), configure_logging=False
     )
@@ -25,10 +25,8 @@ def create_app(settings: GatewaySettings) -> Sanic[Any, Any]:
             "REQUEST_MAX_SIZE": settings.body_bytes,
             # The last resort: every wait of a request ends at its deadline, with a better answer.
             "RESPONSE_TIMEOUT": settings.request_deadline_s + 1,
-            "GRACEFUL_SHUTDOWN_TIMEOUT": settings.stop_s,
         }
     )
-    parts = Parts.make(settings)
     app.ctx.metrics = parts.metrics
     CartRoutes(parts.reader, parts.changer).register(app)
     OperationRoutes(parts.health, parts.metrics).register(app)

@@ -1,8 +1,6 @@
 """Everything that happens when a gateway process starts and stops, in order."""
 
-import asyncio
 import gc
-import signal
 from typing import Any
 
 import structlog
@@ -27,19 +25,10 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         parts.publisher.start()
         parts.sweeper.start()
 
-    async def serve(_: Sanic[Any, Any]) -> None:
-        loop = asyncio.get_running_loop()
-        # Sanic's own handler closes the listener at once: requests on their way would be refused.
-        drain = _Drain(app, parts)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, drain.begin)
-        if parts.settings.ready_file is not None:
-            parts.settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
-            parts.settings.ready_file.touch()
+    async def settle(_: Sanic[Any, Any]) -> None:
         # What lives now lives for good, and what a request makes goes with its last reference: look seldom.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        log.info("gateway.serving", host=parts.settings.gateway_host, port=parts.settings.gateway_port)
 
     async def disconnect(_: Sanic[Any, Any]) -> None:
         # After the last request: what they published is still acknowledged and taken out of the outboxes.
@@ -51,34 +40,5 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         log.info("gateway.stopped")
 
     app.register_listener(connect, "before_server_start")
-    app.register_listener(serve, "after_server_start")
+    app.register_listener(settle, "after_server_start")
     app.register_listener(disconnect, "after_server_stop")
-
-
-class _Drain:
-    """Serve on, not ready and without keep-alive, until the load balancer has noticed; then stop.
-
-    A second signal stops at once.
-    """
-
-    def __init__(self, app: Sanic[Any, Any], parts: Parts) -> None:
-        self._app = app
-        self._parts = parts
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        if self._task is not None:
-            self._app.stop(terminate=False)
-            return
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
-        settings = self._parts.settings
-        log.info("gateway.draining", seconds=settings.drain_s)
-        self._parts.health.draining = True
-        if settings.ready_file is not None:
-            settings.ready_file.unlink(missing_ok=True)
-        # Sanic reads this with every request: each reply now says `Connection: close`.
-        self._app.config.KEEP_ALIVE = False
-        await asyncio.sleep(settings.drain_s)
-        self._app.stop(terminate=False)

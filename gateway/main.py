@@ -1,14 +1,23 @@
-"""The gateway process: settings, log, server."""
+"""The gateway process: settings, log, socket, and one or several servers on it."""
 
+import asyncio
+import signal
+import socket
 import sys
+from typing import Final
 
 import structlog
+import uvloop
+from sanic.server.socket import bind_socket
 
-from gateway.app import create_app
 from gateway.logs import configure_logging
+from gateway.parent import run_parent
 from gateway.settings import GatewaySettings, SettingsError
 
 log = structlog.get_logger(__name__)
+
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted; the kernel caps it (net.core.somaxconn)."""
 
 
 def run() -> None:
@@ -21,15 +30,52 @@ def run() -> None:
     configure_logging()
     log.info("gateway.settings", **settings.shown())
     log.warning("gateway.open", mode="development", meaning="every caller may read and change every cart")
-    app = create_app(settings)
-    # One process, one loop: a signal reaches the loop that drains, with no manager in between.
-    app.run(
-        host=settings.gateway_host,
-        port=settings.gateway_port,
-        single_process=True,
-        access_log=settings.access_log,
-        motd=False,
-    )
+    listener = _listen(settings)
+    if settings.gateway_workers > 1:
+        run_parent(settings, listener)
+    else:
+        # One process, one loop: a signal reaches the loop that drains, with no manager in between.
+        uvloop.run(_serve(settings, listener))
+
+
+def _listen(settings: GatewaySettings) -> socket.socket:
+    try:
+        listener = bind_socket(settings.gateway_host, settings.gateway_port, backlog=BACKLOG)
+    except OSError as error:
+        sys.stderr.write(
+            f"CARTSTREAM_GATEWAY_PORT: {settings.gateway_host}:{settings.gateway_port} is not to be had "
+            f"({error.strerror}); stop what listens there, or choose another port.\n"
+        )
+        sys.exit(1)
+    listener.listen(BACKLOG)
+    return listener
+
+
+async def _serve(settings: GatewaySettings, listener: socket.socket) -> None:
+    # The parent of several workers needs none of it.
+    from gateway.app import create_app  # noqa: PLC0415
+    from gateway.parts import Parts  # noqa: PLC0415
+    from gateway.serving import Server  # noqa: PLC0415
+
+    parts = Parts.make(settings)
+    server = Server(create_app(parts), settings, parts.health)
+
+    def leave() -> None:
+        if settings.ready_file is not None:
+            settings.ready_file.unlink(missing_ok=True)
+        if server.is_leaving:
+            server.stop()
+        else:
+            server.drain()
+
+    def ready() -> None:
+        if settings.ready_file is not None:
+            settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
+            settings.ready_file.touch()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leave)
+    await server.run(listener, ready)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Every metric of the gateway, in one place."""
 
+import os
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -56,12 +59,14 @@ class Metrics:
         )
         self.breaker_open = Gauge(
             "cartstream_gateway_kafka_breaker_open",
-            "1 while changes are answered without waiting for Kafka",
+            "1 while changes are answered without waiting for Kafka (several workers: while any does)",
+            multiprocess_mode="livemax",
             registry=self.registry,
         )
         self.outbox_entries = Gauge(
             "cartstream_gateway_outbox_entries",
             "Entries of all outboxes when the sweeper last looked",
+            multiprocess_mode="livemostrecent",
             registry=self.registry,
         )
         self.removal_failures = Counter(
@@ -71,5 +76,10 @@ class Metrics:
         )
 
     def exposition(self) -> bytes:
-        """All values in Prometheus's text format."""
-        return generate_latest(self.registry)
+        """All values in Prometheus's text format; of all workers together where there are several."""
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

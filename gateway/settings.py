@@ -20,7 +20,10 @@ class GatewaySettings(KafkaSettings, RedisSettings):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 
     gateway_host: str = Field("127.0.0.1", examples=["127.0.0.1"], description="address to listen on")
-    gateway_port: int = Field(8000, ge=1, le=65535, examples=[8000])
+    gateway_port: int = Field(8000, ge=1, le=65535, examples=[8000], description="port to listen on")
+    gateway_workers: int = Field(
+        1, ge=1, le=64, examples=[2], description="processes that share the port; SIGHUP renews them in turn"
+    )
     postgres_url: SecretStr = Field(
         SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),
         examples=["postgresql://cartstream:password@postgres:5432/cartstream"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
+import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cli.stack.ports import free_ports
@@ -76,6 +77,11 @@ class GatewayProcess:
             assert code is None, f"the gateway ended with {code}:\n{self.log.read_text()[-4000:]}"
             assert time.monotonic() < end, f"the gateway is not ready:\n{self.log.read_text()[-4000:]}"
             time.sleep(0.02)
+
+    def workers(self) -> set[int]:
+        """The pids of the processes that it has started."""
+        assert self._process is not None
+        return {child.pid for child in psutil.Process(self._process.pid).children()}
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -1,0 +1,169 @@
+"""Several workers on one port: renewed under load, killed, stopped, and counted together."""
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+import psutil
+
+from tests.gateway.conftest import client_of
+from tests.gateway.running import Carts, GatewayProcess, Urls, item, until
+
+StartGateway = Callable[..., GatewayProcess]
+
+CLIENTS = 8
+
+
+class Shoppers:
+    """Clients that add one piece after another, each to its own cart; a failed request fails the test."""
+
+    def __init__(self, url: str, cart_id: str) -> None:
+        self._url = url
+        self.cart_ids = [f"{cart_id}-{number}" for number in range(CLIENTS)]
+        self.acknowledged = dict.fromkeys(self.cart_ids, 0)
+        self.stopping = asyncio.Event()
+
+    async def shop(self, cart_id: str) -> None:
+        """Add until told to stop."""
+        async with httpx.AsyncClient(base_url=self._url, timeout=30) as http:
+            while not self.stopping.is_set():
+                reply = await http.post(f"/v1/carts/{cart_id}/items", json=item())
+                assert reply.status_code == 200, reply.text
+                self.acknowledged[cart_id] += 1
+
+    @property
+    def count(self) -> int:
+        """Adds acknowledged so far."""
+        return sum(self.acknowledged.values())
+
+    async def go_on(self) -> None:
+        """Returns when each client has had some more requests answered."""
+        before = dict(self.acknowledged)
+
+        async def all_went_on() -> bool:
+            return all(now >= before[cart_id] + 10 for cart_id, now in self.acknowledged.items())
+
+        await until(all_went_on, "10 more adds of each client")
+
+
+@asynccontextmanager
+async def shopping(gateway: GatewayProcess, cart_id: str) -> AsyncIterator[Shoppers]:
+    shoppers = Shoppers(gateway.url, cart_id)
+    async with asyncio.TaskGroup() as group:
+        for one in shoppers.cart_ids:
+            group.create_task(shoppers.shop(one))
+        await shoppers.go_on()
+        try:
+            yield shoppers
+        finally:
+            shoppers.stopping.set()
+
+
+async def assert_all_there(carts: Carts, shoppers: Shoppers) -> None:
+    for cart_id, pieces in shoppers.acknowledged.items():
+        assert await carts.quantities(cart_id) == {"sku-1": pieces}
+
+
+async def test_a_renewal_under_load_fails_no_request(
+    breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
+    before = gateway.workers()
+    assert len(before) == 2
+
+    async def all_are_new() -> bool:
+        now = gateway.workers()
+        return len(now) == 2 and not now & before
+
+    async with client_of(gateway, breakable) as carts:
+        async with shopping(gateway, cart_id) as shoppers:
+            gateway.send(signal.SIGHUP)
+            await until(all_are_new, "both workers renewed")
+            await shoppers.go_on()
+        await assert_all_there(carts, shoppers)
+
+
+async def test_a_killed_worker_is_replaced_while_the_other_serves(
+    breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
+    victim, survivor = sorted(gateway.workers())
+
+    async def replaced() -> bool:
+        now = gateway.workers()
+        return len(now) == 2 and victim not in now
+
+    async def sells(carts: Carts, key: str) -> bool:
+        # One that was in the victim's hands: the same key, once more.
+        try:
+            return (await carts.add(cart_id, idempotency_key=key)).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    async with client_of(gateway, breakable) as carts:
+        assert await sells(carts, "before")
+        os.kill(victim, signal.SIGKILL)
+        for number in range(20):
+            await until(lambda key=str(number): sells(carts, key), "sold")  # type: ignore[misc]
+        await until(replaced, "a new worker")
+        assert survivor in gateway.workers()
+        assert await carts.quantities(cart_id) == {"sku-1": 21}
+
+
+async def test_both_workers_get_connections_and_are_counted_together(
+    breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
+    async with client_of(gateway, breakable) as carts, shopping(gateway, cart_id) as shoppers:
+
+        async def both_have_some() -> bool:
+            return all(established(pid, gateway.port) for pid in gateway.workers())
+
+        # Fresh connections: which worker takes one is the kernel's choice.
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url)) for _ in range(40)
+            ]
+            await asyncio.gather(*(client.get("/health/live") for client in clients))
+            assert await both_have_some()
+        shoppers.stopping.set()
+        served = shoppers
+
+    async with client_of(gateway, breakable) as carts:
+        exposed = (await carts.http.get("/metrics")).text
+        counted = re.findall(
+            r'^cartstream_gateway_changes_total\{durability="(\w+)"\} (\S+)$', exposed, re.MULTILINE
+        )
+        assert sum(float(count) for _, count in counted) == served.count
+
+
+def established(pid: int, port: int) -> int:
+    connections = psutil.Process(pid).net_connections(kind="tcp")
+    return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port for one in connections)
+
+
+async def test_sigterm_stops_all_workers_and_the_parent(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
+    workers = gateway.workers()
+    assert await asyncio.to_thread(gateway.stop) == 0
+    assert not [pid for pid in workers if psutil.pid_exists(pid)]
+
+
+async def test_workers_do_not_outlive_a_killed_parent_and_leave_the_port_to_the_next(
+    breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
+    workers = gateway.workers()
+    gateway.kill()
+
+    async def are_gone() -> bool:
+        return not [pid for pid in workers if psutil.pid_exists(pid)]
+
+    await until(are_gone, "workers ended")
+    gateway.start()
+    async with client_of(gateway, breakable) as carts:
+        assert (await carts.add(cart_id)).status_code == 200

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME…]`: run the measurements and print their tables; figures also go to results.json."""
+"""`python -m benchmarks [NAME…]`: run the measurements, print their tables, keep the figures."""
 
 import json
 import tempfile
@@ -26,7 +26,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 @click.option("--results", type=click.Path(path_type=Path), default=Path("benchmarks/results.json"))
 def main(names: tuple[str, ...], results: Path) -> None:
     """Measure the named things, or all of them, on servers of their own."""
-    console = Console()
+    console = Console(soft_wrap=True)
     figures: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
     for name in names or BENCHMARKS:
         with tempfile.TemporaryDirectory(prefix=f"cartstream-bench-{name}-") as folder:

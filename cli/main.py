@@ -20,6 +20,7 @@ COMMANDS = {
     "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
     "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
     "restore": ("cli.restore:command", "Show a restore of Redis, or ask for one."),
+    "dlq": ("cli.dlq:command", "List, show, replay and drop dead letters."),
 }
 
 

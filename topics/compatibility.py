@@ -13,7 +13,7 @@ import msgspec
 
 from topics.codec import decode_cart, decode_change, decode_purge_floor
 from topics.errors import RecordError
-from topics.records import DeadLetterHeaders
+from topics.records import DeadLetterHeaders, LetterMarkHeaders
 from topics.registry import TOPICS, Part, RecordSpec
 
 FOLDER: Final = Path(__file__).parent
@@ -137,6 +137,8 @@ def _read(spec: RecordSpec, example: Example) -> None:
             decode_cart(value)
         case "carts-purge-floor":
             decode_purge_floor(value)
+        case "dead-letters-mark":
+            msgspec.convert(document, LetterMarkHeaders)
         case _:
             msgspec.convert(document, DeadLetterHeaders)
 

@@ -45,6 +45,20 @@ class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True, rename=lambda
     agent: str
 
 
+class LetterMarkHeaders(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"dlq_{name}"):
+    """The headers of a mark, as text: somebody has dealt with a dead letter of the same partition.
+
+    A mark has the letter's key and no value. `letter` is the letter's `partition:offset`, `handled` is
+    `replayed` or `dropped`, `detail` a sentence, `time` RFC 3339. It stands after its letter in the same
+    partition, so that retention never takes it first.
+    """
+
+    letter: str
+    handled: str
+    detail: str
+    time: datetime
+
+
 def purge_floor_key(partition: int) -> bytes:
     """The key of the partition's PurgeFloor record; it goes to just that partition, whatever its hash."""
     return PURGE_FLOOR_PREFIX + b"%d" % partition

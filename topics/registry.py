@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from carts.limits import TIMING
-from topics.records import CartChanged, CartRecord, DeadLetterHeaders, PurgeFloor
+from topics.records import CartChanged, CartRecord, DeadLetterHeaders, LetterMarkHeaders, PurgeFloor
 
 PARTITIONS: Final = 16
 """Partitions of every topic by default. The number is fixed for the life of the topics: keys hash to it."""
@@ -157,9 +157,12 @@ DEAD_LETTERS: Final = TopicSpec(
     name="dead-letters",
     key="key of the source record",
     cleanup=Cleanup.DELETE,
-    written_by="every agent",
+    written_by="every agent; `cartstream dlq` marks what was dealt with",
     purpose="records nobody could process, with the error and where they came from",
-    records=(RecordSpec("dead-letters", 1, DeadLetterHeaders, Part.HEADERS),),
+    records=(
+        RecordSpec("dead-letters", 1, DeadLetterHeaders, Part.HEADERS),
+        RecordSpec("dead-letters-mark", 1, LetterMarkHeaders, Part.HEADERS),
+    ),
     # Any record of any topic must fit, with its headers and those of the dead letter.
     max_message_bytes=5 * _MIB,
     retention_ms=30 * _DAY_MS,

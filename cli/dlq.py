@@ -1,0 +1,239 @@
+"""`cartstream dlq`: the records that nobody could process: look at them, put them back, or drop them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from cli.ops.dead_letters import Result, drop, fetch, find, replay
+from cli.ops.letters import LetterId, Listed, Wanted, page
+from cli.ops.progress import bars
+from cli.ops.running import Failed, print_json, run, settings
+
+PAGE: Final = 50
+SHOWN_BYTES: Final = 4096
+
+
+class Id(click.ParamType):
+    """`partition:offset` on the command line."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> LetterId:
+        """The id; tells what is wrong otherwise."""
+        try:
+            return value if isinstance(value, LetterId) else LetterId.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def filters(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which letters are meant."""
+    command = click.option("--code", help="Only with this error code, e.g. unknown_kind.")(command)
+    return click.option("--topic", help="Only from this source topic, e.g. cart-changed.")(command)
+
+
+def which(command: Callable[..., None]) -> Callable[..., None]:
+    """Letters by id, or all that the filters leave."""
+    command = click.option("--dry-run", is_flag=True, help="Only say what would be done.")(command)
+    command = click.option("--all", "everything", is_flag=True, help="All open ones that the filters leave.")(
+        command
+    )
+    return click.argument("ids", nargs=-1, type=Id(), metavar="[PARTITION:OFFSET]...")(filters(command))
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@click.group("dlq")
+def command() -> None:
+    """Look at the dead letters, put them back into their topic, or drop them."""
+
+
+@command.command("list")
+@filters
+@click.option("--all", "everything", is_flag=True, help="Those that were replayed or dropped, too.")
+@click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="Letters a page.")
+@click.option("--after", type=Id(), help="Go on after this letter: where the page before has ended.")
+@as_json
+def list_command(
+    topic: str | None,
+    code: str | None,
+    after: LetterId | None,
+    limit: int,
+    *,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """List the letters that nobody has dealt with yet."""
+    found = _found(Wanted(topic=topic, code=code, after=after))
+    shown, go_on = page(found if everything else _open(found), limit)
+    if as_json:
+        print_json({"letters": [_summary(each) for each in shown], "after": str(go_on) if go_on else None})
+        return
+    Console().print(_table(shown))
+    if go_on is not None:
+        click.echo(f"there are more: --after {go_on}")
+
+
+@command.command("show")
+@click.argument("id_", type=Id(), metavar="PARTITION:OFFSET")
+@as_json
+def show_command(id_: LetterId, *, as_json: bool) -> None:
+    """Show one letter: why and where it was given up, its headers, its value."""
+    environment = settings()
+    if id_.partition >= environment.partitions:
+        raise Failed(f"there is no partition {id_.partition}")
+    listed = run(environment, fetch(environment, id_))
+    if listed is None:
+        raise Failed(f"there is no dead letter at {id_}: `cartstream dlq list` shows those that are there")
+    document = {
+        **_summary(listed),
+        "headers": {name: text.decode(errors="backslashreplace") for name, text in listed.letter.headers},
+        "value": _readable(listed.letter.value),
+    }
+    if as_json:
+        print_json(document)
+        return
+    width = max(len(name) for name in document)
+    for name, value in document.items():
+        text = value if isinstance(value, str) else _json(value)
+        click.echo(f"{name:<{width}}  {text.replace(chr(10), chr(10) + ' ' * (width + 2))}")
+
+
+@command.command("replay")
+@which
+@as_json
+def replay_command(
+    ids: Sequence[LetterId],
+    topic: str | None,
+    code: str | None,
+    *,
+    everything: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write source records back into their topic, each looked at by the newest code first.
+
+    Doing it twice is safe. Exits with 1 if a letter was refused; it says why, and the letter stays.
+    """
+    listed = _chosen(ids, topic, code, everything=everything)
+    environment = settings()
+    with bars() as shown:
+        results = run(environment, replay(environment, listed, shown, dry_run=dry_run))
+    _tell(results, as_json=as_json)
+    if any(result.done == "refused" for result in results):
+        sys.exit(1)
+
+
+@command.command("drop")
+@which
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def drop_command(
+    ids: Sequence[LetterId],
+    topic: str | None,
+    code: str | None,
+    *,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Give letters up: they are not listed any more. (They stay in the topic until its retention ends)."""
+    listed = _chosen(ids, topic, code, everything=everything)
+    if everything and not (yes or dry_run):
+        click.confirm(f"Drop {len(listed)} letters?", abort=True, err=True)
+    environment = settings()
+    _tell(run(environment, drop(environment, listed, dry_run=dry_run)), as_json=as_json)
+
+
+def _found(wanted: Wanted) -> list[Listed]:
+    environment = settings()
+    with bars() as shown:
+        return run(environment, find(environment, wanted, shown))
+
+
+def _chosen(
+    ids: Sequence[LetterId], topic: str | None, code: str | None, *, everything: bool
+) -> list[Listed]:
+    if bool(ids) == everything:
+        raise click.UsageError("name letters as partition:offset, or say --all (with --topic, --code)")
+    if everything:
+        return _open(_found(Wanted(topic=topic, code=code)))
+    partitions = settings().partitions
+    if strange := [each for each in ids if each.partition >= partitions]:
+        raise Failed(f"there is no partition {strange[0].partition}")
+    found = _found(Wanted(topic=topic, code=code, ids=frozenset(ids)))
+    if absent := set(ids) - {each.letter.id for each in found}:
+        raise Failed(
+            f"there is no such dead letter: {', '.join(map(str, sorted(absent)))}. Nothing was done; "
+            "`cartstream dlq list` shows those that are there"
+        )
+    return found
+
+
+def _open(found: Sequence[Listed]) -> list[Listed]:
+    return [each for each in found if each.mark is None]
+
+
+def _summary(listed: Listed) -> dict[str, Any]:
+    letter, mark = listed.letter, listed.mark
+    return {
+        "letter": str(letter.id),
+        "code": letter.code,
+        "detail": letter.detail,
+        "source": letter.source,
+        "key": letter.key_text,
+        "bytes": letter.size,
+        "time": letter.time,
+        "agent": letter.agent,
+        "handled": "" if mark is None else f"{mark.handled} at {mark.time}: {mark.detail}",
+    }
+
+
+def _table(listed: Sequence[Listed]) -> Table:
+    table = Table(
+        "letter", "code", "source", "key", "bytes", "time", "handled", box=None, header_style="bold"
+    )
+    for each in listed:
+        handled = "" if each.mark is None else str(each.mark.handled)
+        letter = each.letter
+        table.add_row(
+            str(letter.id),
+            letter.code,
+            letter.source,
+            letter.key_text,
+            str(letter.size),
+            letter.time,
+            handled,
+        )
+    return table
+
+
+def _tell(results: Sequence[Result], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"letters": results})
+        return
+    for result in results:
+        click.echo(f"{result.letter}  {result.done}: {result.detail}")
+    click.echo(f"{len(results)} letters")
+
+
+def _readable(value: bytes | None) -> Any:
+    """The value as JSON if it is that, else its beginning with what is no text escaped."""
+    if value is None:
+        return None
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        cut = f" ... ({len(value)} bytes)" if len(value) > SHOWN_BYTES else ""
+        return value[:SHOWN_BYTES].decode(errors="backslashreplace") + cut
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

@@ -1,0 +1,218 @@
+"""What dead letters are, which ones an operator means, and what may become of them. Pure."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from carts.fold import Verdict
+from streams.decisions import RefusalCode, Rules, Source, decide
+from topics.headers import Headers
+from topics.partitioner import partition_of
+from topics.registry import CART_CHANGED, CARTS
+
+PREFIX: Final = "dlq_"
+_LETTER_OF_MARK: Final = "dlq_letter"
+
+
+class Handled(StrEnum):
+    """How somebody has dealt with a letter."""
+
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+
+
+class LetterId(msgspec.Struct, frozen=True, order=True):
+    """Where a letter stands in `dead-letters`; written `partition:offset`."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+    @staticmethod
+    def parse(text: str) -> "LetterId":
+        """The id behind `partition:offset`. Raises ValueError."""
+        partition, _, offset = text.partition(":")
+        if not (partition.isdecimal() and offset.isdecimal()):
+            raise ValueError(f"{text!r} is no letter: use partition:offset as `cartstream dlq list` shows it")
+        return LetterId(int(partition), int(offset))
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter: the source record, and why and where it was given up.
+
+    `headers` are those of the source record. What a foreign record does not say is empty.
+    """
+
+    id: LetterId
+    key: bytes | None
+    value: bytes | None
+    size: int
+    headers: Headers
+    code: str
+    detail: str
+    topic: str
+    source_partition: str
+    source_offset: str
+    time: str
+    agent: str
+
+    @property
+    def source(self) -> str:
+        """`topic/partition/offset` of the source record."""
+        return f"{self.topic}/{self.source_partition}/{self.source_offset}"
+
+    @property
+    def key_text(self) -> str:
+        """The key, readable."""
+        return "" if self.key is None else self.key.decode(errors="backslashreplace")
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Somebody has dealt with a letter."""
+
+    letter: LetterId
+    handled: Handled
+    detail: str
+    time: str
+
+
+def read(
+    at: LetterId, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> Letter | Mark | None:
+    """The letter or mark that a record of `dead-letters` is; None for a mark that nobody can read."""
+    pairs = list(headers)
+    said = {name: (text or b"").decode(errors="replace") for name, text in pairs if name.startswith(PREFIX)}
+    if _LETTER_OF_MARK in said:
+        try:
+            return Mark(
+                LetterId.parse(said[_LETTER_OF_MARK]),
+                Handled(said.get("dlq_handled", "")),
+                said.get("dlq_detail", ""),
+                said.get("dlq_time", ""),
+            )
+        except ValueError:
+            return None
+    return Letter(
+        id=at,
+        key=key,
+        value=value,
+        size=len(value or b""),
+        headers=[(name, text or b"") for name, text in pairs if not name.startswith(PREFIX)],
+        code=said.get("dlq_error_code", ""),
+        detail=said.get("dlq_error_detail", ""),
+        topic=said.get("dlq_source_topic", ""),
+        source_partition=said.get("dlq_source_partition", ""),
+        source_offset=said.get("dlq_source_offset", ""),
+        time=said.get("dlq_time", ""),
+        agent=said.get("dlq_agent", ""),
+    )
+
+
+def mark_headers(mark: Mark) -> Headers:
+    """The headers of the record that says it (topics.records.LetterMarkHeaders)."""
+    return [
+        (_LETTER_OF_MARK, str(mark.letter).encode()),
+        ("dlq_handled", mark.handled.encode()),
+        ("dlq_detail", mark.detail.encode()),
+        ("dlq_time", mark.time.encode()),
+    ]
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which letters an operator means; empty is any. `after` is where the page before ended."""
+
+    topic: str | None = None
+    code: str | None = None
+    ids: frozenset[LetterId] = frozenset()
+    after: LetterId | None = None
+
+    def wants(self, letter: Letter) -> bool:
+        """Whether the letter is meant."""
+        return (
+            (self.topic is None or letter.topic == self.topic)
+            and (self.code is None or letter.code == self.code)
+            and (not self.ids or letter.id in self.ids)
+            and (self.after is None or letter.id > self.after)
+        )
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A letter, and the last mark on it."""
+
+    letter: Letter
+    mark: Mark | None
+
+
+def page(listed: Sequence[Listed], limit: int) -> tuple[list[Listed], LetterId | None]:
+    """The first `limit` letters in the order of their ids, and where the next page begins after, if any."""
+    ordered = sorted(listed, key=lambda each: each.letter.id)
+    shown = ordered[:limit]
+    return shown, shown[-1].letter.id if shown and len(ordered) > limit else None
+
+
+class Action(StrEnum):
+    """What a replay does with a letter."""
+
+    PUBLISH = "publish"
+    KNOWN = "known"
+    """Nothing is published: the cart has the change already. The letter is marked as replayed."""
+    REFUSE = "refuse"
+    """The letter stays as it is."""
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """What a replay does with a letter and why; `partition` is the right one of the source topic."""
+
+    action: Action
+    detail: str
+    partition: int | None = None
+
+
+def may_be_replayed(letter: Letter, partitions: int) -> Judgement:
+    """The first look, at the letter alone: which records can go back at all, and to which partition."""
+    if letter.topic == CARTS.name:
+        return _refuse(
+            "only compaction writes `carts`: mend the cause, run `cartstream sink rebuild --partition "
+            f"{letter.source_partition}` so that Postgres gets what `carts` says now, then drop the letter"
+        )
+    if letter.topic != CART_CHANGED.name:
+        return _refuse(
+            f"no agent of this version reads {letter.topic or 'a topic it does not name'}: drop it"
+        )
+    if letter.key is None:
+        return _refuse("the record has no key, so it belongs to no cart: drop it")
+    if letter.code == RefusalCode.BELOW_PURGE_FLOOR:
+        return _refuse("its cart was deleted, and deleted carts do not come back: drop it")
+    return Judgement(Action.PUBLISH, "", partition_of(letter.key, partitions))
+
+
+def judge(letter: Letter, held: bytes | None, purge_floor: int, partitions: int, rules: Rules) -> Judgement:
+    """The second look: what compaction, as it is now, would do with the record.
+
+    `held` is the newest `carts` value of its cart, `purge_floor` the highest version ever deleted in the
+    record's right partition.
+    """
+    first = may_be_replayed(letter, partitions)
+    if first.partition is None or letter.key is None:
+        return first
+    decision = decide(held, purge_floor, Source(letter.key, letter.value, first.partition, 0), rules)
+    if decision.refusal is not None:
+        return _refuse(f"{decision.refusal.code}: {decision.refusal.detail}")
+    match decision.verdict:
+        case Verdict.KNOWN:
+            return Judgement(Action.KNOWN, "the cart has this change already", first.partition)
+        case Verdict.BELOW_FLOOR:
+            return _refuse(
+                "its cart has gone on for longer than changes are told apart: if the effect is missing make "
+                "the change again through the API, then drop the letter"
+            )
+        case _:
+            return Judgement(Action.PUBLISH, "compaction can take it now", first.partition)
+
+
+def _refuse(why: str) -> Judgement:
+    return Judgement(Action.REFUSE, why)

@@ -1,0 +1,81 @@
+"""Fixtures of the operators' commands: a broker of their own, for they look at every cart there is."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from cli.stack.embedded import EmbeddedStack
+from cli.stack.settings import KAFKA
+from tests.ops.operator import Operator, Worker, environment
+from tests.ops.states import Changes
+from tests.sinks.conftest import database, redis, topics
+from tests.sinks.running import until
+from topics.apply import apply
+from topics.registry import PARTITIONS, TOPICS
+from topics.settings import KafkaSettings
+
+__all__ = ["database", "redis", "topics"]
+
+
+@pytest.fixture(scope="session")
+def own_kafka() -> Iterator[str]:
+    """`host:port` of a broker that no other tests use."""
+    folder = Path(tempfile.mkdtemp(prefix="cartstream-ops-"))
+    try:
+        with EmbeddedStack(folder, only=[KAFKA]) as stack:
+            yield stack.urls.kafka_bootstrap
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def kafka(own_kafka: str) -> KafkaSettings:
+    """The product's topics, all of them empty."""
+    settings = KafkaSettings(kafka_bootstrap=own_kafka)
+    names = {spec.name for spec in TOPICS}
+    admin = AIOKafkaAdminClient(**settings.client_options())
+    await admin.start()
+    try:
+
+        async def present() -> list[str]:
+            return sorted(names.intersection(await admin.list_topics()))
+
+        async def gone() -> bool:
+            return not await present()
+
+        if old := await present():
+            await admin.delete_topics(old)
+            await until(gone, "the old topics gone")
+    finally:
+        await admin.close()
+    await apply(settings, partitions=PARTITIONS, allow_single=True)
+    return settings
+
+
+@pytest.fixture
+def operator(kafka: KafkaSettings, redis_url: str, database: str) -> Operator:
+    """Somebody at the command line, with empty stores."""
+    return Operator(environment(kafka.kafka_bootstrap, redis_url, database))
+
+
+@pytest.fixture
+async def compaction(kafka: KafkaSettings, tmp_path: Path) -> AsyncIterator[Worker]:
+    """The product's compaction agent, ready."""
+    worker = Worker(kafka.kafka_bootstrap, tmp_path)
+    try:
+        await worker.start()
+        yield worker
+    finally:
+        await worker.kill()
+
+
+@pytest.fixture
+async def changes(kafka: KafkaSettings) -> AsyncIterator[Changes]:
+    """Writes anything into `cart-changed`."""
+    async with AIOKafkaProducer(**kafka.client_options(), acks="all") as producer:
+        yield Changes(producer)

@@ -21,6 +21,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         except StoreError as error:
             # The client reconnects by itself; readiness tells that it has not yet.
             log.warning("gateway.redis_not_connected", error=repr(error))
+        await parts.outbox_bound.start()
         await parts.hydration.open()
         parts.publisher.start()
         parts.sweeper.start()
@@ -32,6 +33,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
 
     async def disconnect(_: Sanic[Any, Any]) -> None:
         # After the last request: what they published is still acknowledged and taken out of the outboxes.
+        await parts.outbox_bound.stop()
         await parts.sweeper.stop()
         await parts.publisher.stop()
         await parts.removals.flush()

@@ -12,6 +12,7 @@ from gateway.carts.reading import CartReader
 from gateway.health import HealthChecks
 from gateway.hydration import Hydration
 from gateway.metrics import Metrics
+from gateway.outbox_bound import OutboxBound
 from gateway.publisher import Publisher
 from gateway.removals import Removals
 from gateway.settings import GatewaySettings
@@ -28,6 +29,7 @@ class Parts(msgspec.Struct, frozen=True):
     removals: Removals
     publisher: Publisher
     sweeper: Sweeper
+    outbox_bound: OutboxBound
     hydration: Hydration
     health: HealthChecks
     reader: CartReader
@@ -69,6 +71,9 @@ class Parts(msgspec.Struct, frozen=True):
             removals=removals,
             publisher=publisher,
             sweeper=sweeper,
+            outbox_bound=OutboxBound(
+                store, settings.outbox_max_bytes, settings.outbox_max_share, settings.partitions
+            ),
             hydration=hydration,
             health=HealthChecks(store, publisher, hydration),
             reader=CartReader(settings, store, layout, hydration, metrics),

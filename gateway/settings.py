@@ -52,6 +52,13 @@ class GatewaySettings(KafkaSettings, RedisSettings):
     sweep_age_s: float = Field(
         1.0, gt=0, le=60, examples=[1], description="an outbox entry older is published again"
     )
+    outbox_max_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        examples=[0.25],
+        description="of maxmemory, for all outboxes; over it, writes get 503",
+    )
     postgres_pool: int = Field(4, ge=1, le=100, examples=[4], description="connections for hydration")
     negative_cache_s: float = Field(
         5.0, ge=0, le=60, examples=[5], description="memory of carts that Postgres lacks"

@@ -61,22 +61,21 @@ class CartStore:
         self._idle_limit: Final = str(idle_limit_s).encode()
         self._stale_after_us: Final = stale_after_us
         self._retry_horizon: Final = timing.retry_horizon_us
-        self._bounds: Final = tuple(
-            str(number).encode()
-            for number in (
-                2 * timing.window_us,
-                idle_limit_s,
-                stale_after_us,
-                outbox_max_bytes,
-                limits.lines,
-                limits.tracked_lines,
-                limits.quantity,
-                limits.content_bytes,
-                limits.window_entries,
-                limits.window_bytes,
-                MAX_SAFE_INTEGER,
-            )
+        self._times: Final = _numbers(2 * timing.window_us, idle_limit_s, stale_after_us)
+        self.bound_outbox(outbox_max_bytes)
+        self._limits: Final = _numbers(
+            limits.lines,
+            limits.tracked_lines,
+            limits.quantity,
+            limits.content_bytes,
+            limits.window_entries,
+            limits.window_bytes,
+            MAX_SAFE_INTEGER,
         )
+
+    def bound_outbox(self, max_bytes: int) -> None:
+        """From now on refuse what would make a partition's outbox larger than this."""
+        self._outbox_max_bytes = str(max_bytes).encode()
 
     # Carts
 
@@ -94,7 +93,9 @@ class CartStore:
             "" if request.if_match is None else "*" if request.if_match == "*" else f" {request.if_match} ",
             b"1" if request.absent_ok else b"0",
             b"0" if request.minimal else b"1",
-            *self._bounds,
+            *self._times,
+            self._outbox_max_bytes,
+            *self._limits,
         ]
         for step in request.steps:
             arguments += step_arguments(step)
@@ -291,6 +292,10 @@ class CartStore:
             aof_enabled=fields["aof_enabled"] == "1",
             time_us=answers.microseconds(now),
         )
+
+
+def _numbers(*numbers: int) -> tuple[bytes, ...]:
+    return tuple(str(number).encode() for number in numbers)
 
 
 def _operation_head(request: ChangeRequest) -> bytes:

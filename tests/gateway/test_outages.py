@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+import redis
 
 from carts.limits import TIMING
 from cli.stack.embedded import EmbeddedStack
@@ -16,6 +17,7 @@ from tests.gateway.rows import born, insert
 from tests.gateway.running import Carts, GatewayProcess, Urls, until
 from tests.gateway.test_hydration import some_time_ago
 from topics.codec import decode_change
+from topics.registry import PARTITIONS
 
 StartGateway = Callable[..., GatewayProcess]
 
@@ -49,6 +51,17 @@ async def says_kafka(carts: Carts, cart_id: str) -> bool:
 def quick(start_gateway: StartGateway) -> GatewayProcess:
     """A gateway that does not wait long for Kafka."""
     return start_gateway(CARTSTREAM_PUBLISH_WAIT_S="0.3")
+
+
+@pytest.fixture
+def maxmemory(breakable: Urls) -> Iterator[int]:
+    """Redis with a bound of memory, in bytes."""
+    bound = 64 * 1024 * 1024
+    with redis.Redis.from_url(breakable.redis) as client:
+        before = client.config_get("maxmemory")["maxmemory"]
+        client.config_set("maxmemory", bound)
+        yield bound
+        client.config_set("maxmemory", before)
 
 
 async def test_with_kafka_frozen_the_reply_says_redis_and_the_outbox_delivers(
@@ -117,6 +130,33 @@ async def test_nothing_overtakes_an_entry_older_than_the_publish_deadline(
         seen = dict.fromkeys(decode_change(found.value).op_id for found in await carts.topic.since(ends))
         order = [op_id for op_id in seen if op_id.startswith(("old", "new"))]
         assert order == [f"old-{number}" for number in range(20)] + [f"new-{number}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    "bound", [{"CARTSTREAM_OUTBOX_MAX_BYTES": "4000"}, {"CARTSTREAM_OUTBOX_MAX_SHARE": "0.001"}]
+)
+async def test_with_the_outbox_full_writes_are_refused_and_reads_go_on(
+    stack: EmbeddedStack,
+    breakable: Urls,
+    start_gateway: StartGateway,
+    cart_id: str,
+    bound: dict[str, str],
+    maxmemory: int,
+) -> None:
+    assert maxmemory * 0.001 / PARTITIONS < 4500
+    gateway = start_gateway(CARTSTREAM_PUBLISH_WAIT_S="0.3", **bound)
+    async with client_of(gateway, breakable) as carts:
+        await until(lambda: says_kafka(carts, cart_id), "kafka connected")
+        with frozen(stack, KAFKA):
+            kept = 0
+            while (reply := await carts.add(cart_id)).status_code == 200:
+                kept += 1
+            assert (reply.status_code, reply.json()["type"]) == (503, "/problems/outbox-full")
+            assert reply.headers["retry-after"]
+            assert kept > 2
+            assert (await carts.quantities(cart_id))["sku-1"] == kept
+        await until(carts.outbox_is_empty, "outbox empty")
+        assert (await carts.add(cart_id)).status_code == 200
 
 
 async def test_with_redis_stopped_writes_say_so_and_reads_come_from_postgres(

@@ -1,8 +1,8 @@
 """Reads partitions of a topic from end to end, outside any group."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -10,6 +10,8 @@ from sinks.redis.reading import StretchReader
 from topics.settings import KafkaSettings
 
 Record: TypeAlias = ConsumerRecord
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -32,3 +34,9 @@ async def one_record(reader: StretchReader, topic: str, partition: int, offset: 
             for record in records:
                 return record if record.offset == offset else None
     return None
+
+
+def pieces(whole: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The sequence in pieces of `size`, the last one shorter."""
+    for start in range(0, len(whole), size):
+        yield whole[start : start + size]

@@ -1,0 +1,57 @@
+"""What a reader sees of a cart, as a fingerprint that is the same for the same cart in every store. Pure."""
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from carts.operations import Metadata
+from carts.view import CartLine, CartView
+
+_JSON: Final = msgspec.json.Encoder(order="deterministic")
+_DIGEST_BYTES: Final = 16
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """Status, subtotal in minor units of the currency, lines in their order, metadata, successor."""
+
+    status: str
+    currency: str | None
+    subtotal: int
+    lines: list[CartLine]
+    metadata: Metadata
+    merged_into: str | None = None
+
+
+def shown(view: CartView) -> Shown:
+    """What the view shows, times and version apart."""
+    return Shown(
+        status=view.status,
+        currency=view.currency,
+        subtotal=view.totals.subtotal,
+        lines=view.lines,
+        metadata=view.metadata,
+        merged_into=view.merged_into,
+    )
+
+
+def fingerprint(what: Shown) -> bytes:
+    """16 bytes that differ where a reader would see a difference."""
+    plain = msgspec.structs.replace(
+        what,
+        metadata=_plain(what.metadata),
+        lines=[
+            msgspec.structs.replace(line, metadata=_plain(line.metadata)) if line.metadata else line
+            for line in what.lines
+        ],
+    )
+    return hashlib.blake2b(_JSON.encode(plain), digest_size=_DIGEST_BYTES).digest()
+
+
+def _plain(value: Any) -> Any:
+    """The value with all numbers as floats: jsonb writes 1e2 as 100, and both are the same number."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

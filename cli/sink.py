@@ -1,0 +1,41 @@
+"""`cartstream sink`: what an operator does to the sinks' work by hand."""
+
+from typing import Final
+
+import click
+
+from cli.ops.progress import bars
+from cli.ops.rebuild import rebuild
+from cli.ops.running import chosen, run, settings
+
+EXAMPLES: Final = 10
+
+
+@click.group("sink")
+def command() -> None:
+    """Redo the work of a sink."""
+
+
+@command.command("rebuild")
+@click.option(
+    "--partition",
+    "partitions",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Only this partition; may be repeated.",
+)
+def rebuild_command(partitions: tuple[int, ...]) -> None:
+    """Write all of `carts` into Postgres again, as after Postgres was restored from a backup.
+
+    Guarded like the sink itself, which may run meanwhile: newer rows stay, doing it again changes nothing.
+    """
+    environment = settings()
+    asked = chosen(environment, partitions)
+    url = environment.postgres_url.get_secret_value()
+    with bars() as shown:
+        rebuilt = run(environment, rebuild(environment, url, asked, environment.partitions, shown))
+    click.echo(f"{rebuilt.records} records of carts, {rebuilt.written} rows written or deleted")
+    if rebuilt.left_out:
+        click.echo(f"{len(rebuilt.left_out)} left out; see `cartstream dlq list --topic carts`", err=True)
+        for sentence in rebuilt.left_out[:EXAMPLES]:
+            click.echo(f"  {sentence}", err=True)

@@ -1,0 +1,149 @@
+"""`cartstream verify`: whether Redis, `carts` and Postgres have the same carts."""
+
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from cli.ops.comparison import MEANING, Difference, Kind
+from cli.ops.copies import RedisCopies, rows
+from cli.ops.progress import bars
+from cli.ops.publishing import Publisher
+from cli.ops.reading import reading
+from cli.ops.repair import Repair, Repaired
+from cli.ops.running import chosen, print_json, run, settings
+from cli.ops.settings import OpsSettings
+from cli.ops.verification import Verification, Verified
+from sinks.postgres.table import CartsTable
+from store import CartStore, Layout, PipelinedClient
+
+DIFFERENT: Final = 1
+COULD_NOT_CHECK: Final = 2
+EXAMPLES: Final = 3
+
+
+@click.command("verify")
+@click.option(
+    "--partition",
+    "partitions",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="Only this one; may be repeated.",
+)
+@click.option("--repair", is_flag=True, help="Re-drive what differs.")
+@click.option(
+    "--settle",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds until what differs is looked at again: changes in flight land meanwhile.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(partitions: tuple[int, ...], settle: float, *, repair: bool, as_json: bool) -> None:
+    """Compare Redis, `carts` and Postgres cart by cart; safe at any time, under load too.
+
+    Exits with 0 if they are equal, with 1 if they differ (or did, before the repair), with 2 if it could not
+    check.
+    """
+    environment = settings()
+    asked = chosen(environment, partitions)
+    verified, repaired = run(
+        environment, _verify(environment, asked, settle, repair=repair), exit_code=COULD_NOT_CHECK
+    )
+    if as_json:
+        print_json(_document(verified, repaired))
+    else:
+        _tell(verified, repaired)
+    if verified.differences:
+        sys.exit(DIFFERENT)
+    if verified.unready:
+        sys.exit(COULD_NOT_CHECK)
+
+
+async def _verify(
+    environment: OpsSettings, partitions: Sequence[int], settle_s: float, *, repair: bool
+) -> tuple[Verified, Repaired | None]:
+    layout = Layout(environment.partitions)
+    url = environment.postgres_url.get_secret_value()
+    async with (
+        reading(environment) as reader,
+        PipelinedClient(environment, name="cartstream-verify") as client,
+        rows(url) as in_postgres,
+    ):
+        store = CartStore(client, layout, idle_limit_s=environment.cart_idle_limit_s)
+        verification = Verification(
+            layout, reader, store, RedisCopies(client, layout), in_postgres, partitions
+        )
+        with bars() as shown:
+            verified = await verification.run(shown, settle_s)
+        if not (repair and verified.differences):
+            return verified, None
+        async with CartsTable(url) as table, Publisher(environment) as publisher:
+            mending = Repair(verification.ledgers, store, client, layout, table, publisher)
+            return verified, await mending.run(verified.differences)
+
+
+def _by_kind(differences: Sequence[Difference]) -> dict[Kind, list[Difference]]:
+    found: defaultdict[Kind, list[Difference]] = defaultdict(list)
+    for difference in differences:
+        found[difference.kind].append(difference)
+    return dict(found)
+
+
+def _document(verified: Verified, repaired: Repaired | None) -> dict[str, Any]:
+    return {
+        "equal": not verified.differences and not verified.unready,
+        "carts": verified.carts,
+        "in_redis": verified.in_redis,
+        "in_postgres": verified.in_postgres,
+        "moving": verified.moving,
+        "unready_partitions": verified.unready,
+        "differences": {kind: len(found) for kind, found in _by_kind(verified.differences).items()},
+        "carts_that_differ": [
+            {
+                "kind": each.kind,
+                "partition": each.partition,
+                "cart_id": each.cart_id,
+                "detail": each.detail,
+            }
+            for each in verified.differences
+        ],
+        "repaired": repaired,
+    }
+
+
+def _tell(verified: Verified, repaired: Repaired | None) -> None:
+    console = Console()
+    if verified.differences:
+        table = Table("", "carts", "what", "examples", "what to do", header_style="bold")
+        for kind, found in sorted(_by_kind(verified.differences).items()):
+            examples = "\n".join(
+                f"{each.cart_id or f'partition {each.partition}'}: {each.detail}" for each in found[:EXAMPLES]
+            )
+            table.add_row(kind, str(len(found)), MEANING[kind][0], examples, MEANING[kind][1])
+        console.print(table)
+    console.print(
+        f"{verified.carts} carts, {verified.in_redis} in Redis, {verified.in_postgres} in Postgres: "
+        + ("they differ" if verified.differences else "equal"),
+        highlight=False,
+    )
+    if verified.moving:
+        console.print(
+            f"{verified.moving} carts were changing all the time and are not judged", highlight=False
+        )
+    if verified.unready:
+        console.print(
+            f"partitions {', '.join(map(str, verified.unready))} are not ready in Redis: "
+            "`cartstream restore` shows how far they are; verify again then",
+            highlight=False,
+        )
+    if repaired is not None:
+        for mended, count in sorted(repaired.done.items()):
+            console.print(f"re-driven: {count} {mended}", highlight=False)
+        for sentence in repaired.left:
+            console.print(f"left: {sentence}", highlight=False)
+        console.print("verify again to see what that has mended")

@@ -1,0 +1,183 @@
+"""Verify and repair on real servers: each kind of difference is found, mended, and then gone."""
+
+import uuid
+
+import psycopg
+import pytest
+
+from carts.state import State
+from tests.ops.operator import Operator
+from tests.ops.states import changes_published
+from tests.sinks.making import Topics, expire, grow, new_cart_id
+from tests.sinks.redis_side import LAYOUT, Redis, Shop
+from tests.sinks.running import until
+from topics.settings import KafkaSettings
+
+SETTLE = ("--settle", "0.1")
+
+
+@pytest.fixture
+async def ready(redis: Redis) -> Redis:
+    """A Redis with every marker, and no agent that would mend anything."""
+    for partition in range(LAYOUT.partitions):
+        await redis.store.restore_finish(partition, await redis.store.restore_begin(partition), 0, 0)
+    return redis
+
+
+async def put(redis: Redis, cart_id: str, state: State) -> None:
+    await redis.store.put(LAYOUT.partition(cart_id), [(cart_id, state)])
+
+
+def change_rows(url: str, statement: str, *parameters: object) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        assert connection.execute(statement.encode(), parameters).rowcount == 1
+
+
+async def equal_stores(operator: Operator, topics: Topics, redis: Redis, count: int = 6) -> list[str]:
+    """Carts of two operations that all three stores have."""
+    carts = [new_cart_id() for _ in range(count)]
+    await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
+    await topics.states({cart_id: grow(cart_id, 2) for cart_id in carts})
+    for cart_id in carts:
+        await put(redis, cart_id, grow(cart_id, 2))
+    assert (await operator.run("sink", "rebuild")).status == 0
+    return carts
+
+
+async def test_equal_stores_are_called_equal(operator: Operator, topics: Topics, ready: Redis) -> None:
+    carts = await equal_stores(operator, topics, ready)
+    keys = LAYOUT.of_cart(carts[0])
+    await ready.client.execute("DEL", keys.cart, keys.ops, keys.win)  # as when its time has run out
+    answer = await operator.run("verify", *SETTLE)
+    assert answer.status == 0, answer.output
+    assert "6 carts, 5 in Redis, 6 in Postgres: equal" in answer.output
+
+
+async def test_each_difference_is_found_mended_and_gone(
+    operator: Operator, topics: Topics, ready: Redis, database: str
+) -> None:
+    old, forged, changed, missing, behind, expired = carts = await equal_stores(operator, topics, ready)
+    await topics.state(old, grow(old, 3))
+    await topics.state(expired, expire(expired, grow(expired, 2)))
+    change_rows(database, "UPDATE carts SET lines = '[]' WHERE cart_id = %s", changed)
+    change_rows(database, "DELETE FROM carts WHERE cart_id = %s", missing)
+    change_rows(database, "UPDATE carts SET v = v - 2000, n = 1 WHERE cart_id = %s", behind)
+    await ready.client.execute("HDEL", LAYOUT.of_cart(forged).cart, "l:product-1")
+    purged = new_cart_id()
+    await put(ready, purged, grow(purged, 1))
+    await topics.null(purged, grow(purged, 1).version)
+
+    answer = await operator.run("verify", *SETTLE, "--json")
+    assert answer.status == 1
+    assert answer.json["differences"] == {
+        "redis_behind": 2,
+        "redis_differs": 1,
+        "redis_deleted": 1,
+        "row_behind": 3,
+        "row_differs": 1,
+        "row_missing": 1,
+    }
+    named = {(each["kind"], each["cart_id"]) for each in answer.json["carts_that_differ"]}
+    assert {("redis_behind", old), ("redis_differs", forged), ("row_differs", changed)} <= named
+    assert {("row_missing", missing), ("row_behind", behind), ("redis_deleted", purged)} <= named
+
+    table = await operator.run("verify", *SETTLE)
+    assert table.status == 1
+    assert "they differ" in table.output
+
+    repaired = await operator.run("verify", "--repair", *SETTLE)
+    assert repaired.status == 1
+    assert "re-driven: 2 redis_behind" in repaired.output
+    again = await operator.run("verify", *SETTLE)
+    assert again.status == 0, again.output
+    assert [await ready.n(cart_id) for cart_id in carts] == [3, 2, 2, 2, 2, 0]
+
+
+async def test_only_the_partitions_asked_for_are_looked_at(
+    operator: Operator, topics: Topics, ready: Redis, database: str
+) -> None:
+    carts = await equal_stores(operator, topics, ready, count=2)
+    change_rows(database, "DELETE FROM carts WHERE cart_id = %s", carts[0])
+    where = LAYOUT.partition(carts[0])
+    assert (await operator.run("verify", *SETTLE, "--partition", str(where))).status == 1
+    assert (await operator.run("verify", *SETTLE, "--partition", str((where + 1) % 16))).status == 0
+
+
+@pytest.mark.usefixtures("compaction")
+async def test_an_operation_that_fell_out_of_everything_but_redis_is_published_again(
+    operator: Operator,
+    topics: Topics,
+    ready: Redis,
+    kafka: KafkaSettings,
+) -> None:
+    shop = Shop(ready, topics)
+    cart_id = new_cart_id()
+    await shop.write(cart_id)
+    waiting = await operator.run("verify", "--repair", *SETTLE)
+    assert waiting.status == 1
+    assert "waits in the outbox" in waiting.output
+    assert await changes_published(kafka) == 0
+
+    keys = LAYOUT.of_partition(LAYOUT.partition(cart_id))
+    await ready.client.execute("DEL", keys.outbox, keys.backlog)
+    repaired = await operator.run("verify", "--repair", *SETTLE)
+    assert "re-driven: 1 redis_uncovered" in repaired.output
+
+    async def in_all_three() -> bool:
+        await operator.run("sink", "rebuild")
+        return (await operator.run("verify", *SETTLE)).status == 0
+
+    await until(in_all_three, "equal stores", every_s=0.5)
+    assert await ready.n(cart_id) == 1
+
+
+async def test_what_is_too_old_to_be_told_apart_is_only_reported(
+    operator: Operator, topics: Topics, ready: Redis, kafka: KafkaSettings
+) -> None:
+    cart_id = new_cart_id()
+    an_hour = 2 * 3600 * 1_000_000
+    first = grow(cart_id, 1).v - an_hour
+    await topics.state(cart_id, grow(cart_id, 1, first=first))
+    await put(ready, cart_id, grow(cart_id, 2, first=first))
+    await operator.run("sink", "rebuild")
+    answer = await operator.run("verify", "--repair", *SETTLE)
+    assert answer.status == 1
+    assert "too old" in answer.output
+    assert await changes_published(kafka) == 0
+
+
+async def test_a_row_that_carts_does_not_know_points_to_the_last_resort(
+    operator: Operator, topics: Topics, ready: Redis, database: str
+) -> None:
+    carts = await equal_stores(operator, topics, ready, count=1)
+    change_rows(
+        database,
+        "INSERT INTO carts SELECT %s, v, n, digest, status, currency, subtotal, lines, metadata, state"
+        " FROM carts",
+        f"user:{uuid.uuid4().hex}",
+    )
+    answer = await operator.run("verify", *SETTLE)
+    assert answer.status == 1
+    assert "restore --from postgres" in " ".join(answer.output.replace("│", " ").split())
+    assert len(carts) == 1
+
+
+async def test_changes_past_their_deadline_in_the_outbox_are_told(operator: Operator, ready: Redis) -> None:
+    keys = LAYOUT.of_partition(5)
+    await ready.client.execute("XADD", keys.outbox, "1-0", "op", "o", "cart", "user:1", "e", '{"v":2}')
+    await ready.client.execute("SET", keys.backlog, "10 1")
+    answer = await operator.run("verify", *SETTLE, "--json")
+    assert answer.status == 1
+    assert answer.json["differences"] == {"outbox_waits": 1}
+
+
+async def test_a_redis_that_is_being_restored_or_away_means_that_it_could_not_check(
+    operator: Operator,
+) -> None:
+    answer = await operator.run("verify", *SETTLE)
+    assert answer.status == 2
+    assert "cartstream restore" in answer.output
+    operator.told["CARTSTREAM_REDIS_URL"] = "redis://127.0.0.1:1"
+    answer = await operator.run("verify", *SETTLE)
+    assert answer.status == 2
+    assert "no connection to Redis" in answer.errors

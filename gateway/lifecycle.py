@@ -19,7 +19,8 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         try:
             await parts.client.connect()
         except StoreError as error:
-            # The client reconnects by itself; readiness tells that it has not yet.
+            # Readiness tells; carts that Postgres knows can be read.
+            parts.client.keep_connecting()
             log.warning("gateway.redis_not_connected", error=repr(error))
         await parts.outbox_bound.start()
         await parts.hydration.open()

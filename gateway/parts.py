@@ -40,7 +40,7 @@ class Parts(msgspec.Struct, frozen=True):
         """Put the parts together."""
         metrics = Metrics()
         layout = Layout(settings.partitions)
-        client = PipelinedClient(settings, name="cartstream-gateway")
+        client = PipelinedClient(settings, name="cartstream-gateway", patience_s=settings.redis_patience_s)
         store = CartStore(
             client,
             layout,

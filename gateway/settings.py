@@ -52,6 +52,13 @@ class GatewaySettings(KafkaSettings, RedisSettings):
     sweep_age_s: float = Field(
         1.0, gt=0, le=60, examples=[1], description="an outbox entry older is published again"
     )
+    redis_patience_s: float = Field(
+        0.5,
+        ge=0,
+        le=60,
+        examples=[0.5],
+        description="a lost connection to Redis is waited for; later 503 at once",
+    )
     outbox_max_share: float = Field(
         0.25,
         gt=0,

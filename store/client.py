@@ -8,6 +8,7 @@ their time is up.
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Self
@@ -28,11 +29,18 @@ log = structlog.get_logger(__name__)
 class PipelinedClient:
     """A connection to one Redis server. Belongs to one event loop."""
 
-    def __init__(self, settings: RedisSettings, *, name: str = "cartstream") -> None:
-        """`name` is shown by CLIENT LIST."""
+    def __init__(
+        self, settings: RedisSettings, *, name: str = "cartstream", patience_s: float | None = None
+    ) -> None:
+        """`name` is shown by CLIENT LIST.
+
+        A connection may be lost for `patience_s` before requests are refused at once; without it they
+        wait as long as for a reply.
+        """
         self._address: Final = Address.of(settings.redis_url)
         self._connect_timeout: Final = settings.redis_connect_timeout_s
         self._timeout: Final = settings.redis_timeout_s
+        self._patience: Final = patience_s
         self._max_requests: Final = settings.redis_max_requests
         self._name: Final = name
         self._loop: asyncio.AbstractEventLoop
@@ -40,16 +48,22 @@ class PipelinedClient:
         self._connecting: asyncio.Task[None] | None = None
         self._packed: list[bytes] = []
         self._takers: list[Taker] = []
-        self._unsent: Final[deque[Batch]] = deque()
+        self._unsent: Final[deque[tuple[float, Batch]]] = deque()
         self._unsent_replies = 0
         self._flushing = False
         self._closed = False
+        self._lost_at: float | None = None
         self._why = "not connected yet"
 
     async def connect(self) -> None:
         """Connect and load the scripts. Raises StoreError if that does not work at once."""
         self._loop = asyncio.get_running_loop()
         await self._open()
+
+    def keep_connecting(self) -> None:
+        """After `connect` has failed: go on trying in the background. Requests fail meanwhile."""
+        self._lost_at = self._loop.time()
+        self._connecting = self._loop.create_task(self._reconnect())
 
     async def close(self) -> None:
         """Close; requests under way fail with UnknownOutcome, later ones with StoreUnavailable."""
@@ -102,6 +116,8 @@ class PipelinedClient:
         """
         if self._closed:
             raise StoreUnavailable(self._why)
+        if self._lost_at is not None and self._given_up_at() <= self._loop.time():
+            raise StoreUnavailable(self._no_connection())
         if self._under_way() >= self._max_requests:
             raise StoreBusy(
                 f"{self._max_requests} requests to Redis are under way (CARTSTREAM_REDIS_MAX_REQUESTS)"
@@ -127,15 +143,25 @@ class PipelinedClient:
         if self._connection is not None:
             self._connection.send(batch)
             return
-        self._unsent.append(batch)
+        until = min(batch.deadline, self._given_up_at())
+        self._unsent.append((until, batch))
         self._unsent_replies += len(batch.takers)
-        self._loop.call_at(batch.deadline, self._fail_unsent, batch.deadline)
+        self._loop.call_at(until, self._fail_unsent, until)
+
+    def _given_up_at(self) -> float:
+        """From when on nobody waits for the connection any more."""
+        if self._lost_at is None or self._patience is None:
+            return math.inf
+        return self._lost_at + self._patience
 
     def _fail_unsent(self, until: float) -> None:
-        while self._unsent and self._unsent[0].deadline <= until:
-            batch = self._unsent.popleft()
+        while self._unsent and self._unsent[0][0] <= until:
+            _, batch = self._unsent.popleft()
             self._unsent_replies -= len(batch.takers)
-            batch.fail(StoreUnavailable(f"no connection to Redis at {self._address}: {self._why}"))
+            batch.fail(StoreUnavailable(self._no_connection()))
+
+    def _no_connection(self) -> str:
+        return f"no connection to Redis at {self._address}: {self._why}"
 
     async def _open(self) -> None:
         try:
@@ -144,15 +170,16 @@ class PipelinedClient:
                 await self._greet(connection)
         except TimeoutError as error:
             self._why = f"no answer within {self._connect_timeout} s"
-            raise StoreUnavailable(f"no connection to Redis at {self._address}: {self._why}") from error
+            raise StoreUnavailable(self._no_connection()) from error
         except (OSError, StoreError) as error:
             self._why = str(error)
             if isinstance(error, StoreError) and not error.retriable:
                 raise
-            raise StoreUnavailable(f"no connection to Redis at {self._address}: {self._why}") from error
+            raise StoreUnavailable(self._no_connection()) from error
         self._connection = connection
+        self._lost_at = None
         while self._unsent:
-            batch = self._unsent.popleft()
+            _, batch = self._unsent.popleft()
             self._unsent_replies -= len(batch.takers)
             connection.send(batch)
 
@@ -177,6 +204,7 @@ class PipelinedClient:
         if self._closed:
             return
         self._why = str(error)
+        self._lost_at = self._loop.time()
         log.warning("redis.connection_lost", address=str(self._address), error=self._why)
         self._connecting = self._loop.create_task(self._reconnect())
 

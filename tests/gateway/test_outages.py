@@ -14,7 +14,7 @@ from cli.stack.embedded import EmbeddedStack
 from cli.stack.settings import KAFKA, POSTGRES, REDIS
 from tests.gateway.conftest import client_of
 from tests.gateway.rows import born, insert
-from tests.gateway.running import Carts, GatewayProcess, Urls, until
+from tests.gateway.running import Carts, GatewayProcess, Urls, item, until
 from tests.gateway.test_hydration import some_time_ago
 from topics.codec import decode_change
 from topics.registry import PARTITIONS
@@ -184,14 +184,62 @@ async def test_with_redis_stopped_writes_say_so_and_reads_come_from_postgres(
         await until(is_ready, "gateway ready again")
 
 
-async def test_with_postgres_stopped_only_carts_that_redis_lacks_notice(
-    stack: EmbeddedStack, breakable: Urls, quick: GatewayProcess, cart_id: str
+async def test_with_redis_frozen_requests_fail_fast_once_that_is_known(
+    stack: EmbeddedStack, breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
-    async with client_of(quick, breakable) as carts:
+    gateway = start_gateway(CARTSTREAM_REDIS_PATIENCE_S="0", CARTSTREAM_REQUEST_DEADLINE_S="60")
+    async with client_of(gateway, breakable) as carts:
+        await insert(breakable.postgres, cart_id, born(cart_id, some_time_ago()))
+        assert (await carts.add(f"{cart_id}-2")).status_code == 200
+        with frozen(stack, REDIS):
+            # Nobody knows yet: this one waits for a reply, which may still come.
+            first = await carts.add(f"{cart_id}-2", idempotency_key="unsure")
+            assert (first.status_code, first.json()["type"]) == (503, "/problems/store-unavailable")
+            assert "may or may not" in first.json()["detail"]
+            for _ in range(200):
+                write = await carts.add(cart_id)
+                assert (write.status_code, write.json()["type"]) == (503, "/problems/store-unavailable")
+                assert "Nothing was changed" in write.json()["detail"]
+                read = await carts.http.get(f"/v1/carts/{cart_id}")
+                assert (read.status_code, read.headers["cart-freshness"]) == (200, "stale")
+
+        async def unsure_is_answered() -> bool:
+            return (await carts.add(f"{cart_id}-2", idempotency_key="unsure")).status_code == 200
+
+        await until(unsure_is_answered, "Redis answers again")
+        assert await carts.quantities(f"{cart_id}-2") == {"sku-1": 2}
+
+
+async def test_a_gateway_started_without_redis_serves_once_it_is_there(
+    stack: EmbeddedStack, breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    with stopped(stack, REDIS):
+        gateway = start_gateway()
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
+            assert (await http.post(f"/v1/carts/{cart_id}/items", json=item())).status_code == 503
+            assert (await http.get("/health/ready")).status_code == 503
+    async with client_of(gateway, breakable) as carts:
+
+        async def is_sold() -> bool:
+            return (await carts.add(cart_id)).status_code == 200
+
+        await until(is_sold, "connected")
+
+
+async def test_with_postgres_stopped_only_carts_that_redis_lacks_notice(
+    stack: EmbeddedStack, breakable: Urls, start_gateway: StartGateway, cart_id: str
+) -> None:
+    async with client_of(start_gateway(), breakable) as carts:
+        await until(lambda: says_kafka(carts, f"{cart_id}-probe"), "kafka connected")
         assert (await carts.add(cart_id)).status_code == 200
         with stopped(stack, POSTGRES):
             assert (await carts.add(cart_id)).status_code == 200
             assert await carts.quantities(cart_id) == {"sku-1": 2}
+            wished = await carts.add(cart_id, prefer="durability=postgres")
+            assert wished.headers["preference-applied"] == "durability=kafka"
+            strict = await carts.add(cart_id, prefer="durability=postgres; handling=strict")
+            assert (strict.status_code, strict.json()["type"]) == (503, "/problems/durability-not-reached")
+            assert strict.headers["preference-applied"] == "durability=kafka, handling=strict"
             for unknown in (
                 await carts.add(f"{cart_id}-new"),
                 await carts.http.get(f"/v1/carts/{cart_id}-new"),

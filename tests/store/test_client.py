@@ -110,6 +110,30 @@ async def test_requests_wait_for_a_connection_until_their_time_is_up(own_server:
         await connected_again(client)
 
 
+async def test_without_patience_requests_fail_at_once_while_there_is_no_connection(
+    own_server: Server,
+) -> None:
+    async with PipelinedClient(settings_of(own_server, redis_timeout_s=60), patience_s=0) as client:
+        own_server.kill()
+        with pytest.raises((StoreUnavailable, UnknownOutcome)):
+            await client.execute("PING")
+        with pytest.raises(StoreUnavailable, match="no connection to Redis"):
+            client.submit(b"*1\r\n$4\r\nPING\r\n")
+        own_server.start()
+        await connected_again(client)
+
+
+async def test_a_client_started_before_its_server_connects_later(own_server: Server) -> None:
+    own_server.kill()
+    client = PipelinedClient(settings_of(own_server), patience_s=0)
+    with pytest.raises(StoreUnavailable):
+        await client.connect()
+    client.keep_connecting()
+    own_server.start()
+    await connected_again(client)
+    await client.close()
+
+
 async def test_a_bound_on_requests_under_way_refuses_more(own_server: Server) -> None:
     async with PipelinedClient(settings_of(own_server, redis_max_requests=3)) as client:
         answers = await asyncio.gather(*(client.execute("PING") for _ in range(5)), return_exceptions=True)

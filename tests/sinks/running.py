@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 import psutil
+
+from cli.stack.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 WITHIN_SECONDS = 90.0
@@ -26,10 +29,12 @@ class SinkProcess:
         self.name = name
         self._ready = folder / f"{name}.ready"
         self.log = folder / f"{name}.log"
+        self._metrics_port = free_ports(1)[0]
         self._environment = {
             **os.environ,
             "CARTSTREAM_READY_FILE": str(self._ready),
             "CARTSTREAM_DATADIR": str(folder / "faust"),
+            "CARTSTREAM_METRICS_PORT": str(self._metrics_port),
             # The next process takes over from a killed one at once.
             "CARTSTREAM_GROUP_INSTANCE_ID": f"{name}-0",
             **environment,
@@ -61,6 +66,15 @@ class SinkProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self._process.wait, WITHIN_SECONDS)
+
+    async def metric(self, name: str) -> int:
+        """The sum of a metric over its labels."""
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{self._metrics_port}/metrics")
+        samples = [
+            line.split() for line in answer.text.splitlines() if line.startswith((name + "{", name + " "))
+        ]
+        return sum(int(float(value)) for _, value in samples)
 
     async def _is_ready(self) -> bool:
         assert self._process is not None

@@ -17,8 +17,8 @@ from tests.faults.clients import Crowd, Load, Pick, anyone
 from tests.faults.collect import Collector
 from tests.faults.faults import Breaker
 from tests.faults.history import History, Outage, Outcome, Record, outages, writes
-from tests.faults.schedule import AGENTS, Fault
-from tests.faults.stand import GATEWAYS, Stand
+from tests.faults.schedule import Fault
+from tests.faults.stand import PROCESSES, Stand
 from tests.faults.stores import Stores, Violation
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,7 @@ async def run(
                 crowd.stop()
                 await clients
             ended = time.monotonic()
-            for name in (*GATEWAYS, *AGENTS):
+            for name in PROCESSES:
                 await stand.wait_ready(name)
             stores = await quiet(collector, crowd.cart_ids, history, quiet_seconds)
             quiet_after = time.monotonic() - ended

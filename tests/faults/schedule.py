@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from tests.faults.stand import GATEWAYS
+from tests.faults.stand import AGENTS, GATEWAYS, PROCESSES, SERVERS
 
 
 class Kind(StrEnum):
@@ -37,9 +37,6 @@ class Fault(msgspec.Struct, frozen=True, order=True):
         return f"{self.at:.1f} s {self.kind} {self.target} {self.seconds:.1f} s"
 
 
-AGENTS: Final = ("compaction", "sink-postgres", "sink-redis")
-SERVERS: Final = ("redis", "kafka", "postgres")
-
 LASTS: Final[dict[Kind, tuple[float, float]]] = {
     Kind.KILL: (0.0, 0.0),
     Kind.FREEZE: (1.0, 4.0),
@@ -56,7 +53,7 @@ LASTS: Final[dict[Kind, tuple[float, float]]] = {
 }
 """How long a fault lasts in seconds; of a failover, how old the replica is."""
 
-_ANYTHING: Final = (*GATEWAYS, *AGENTS, *SERVERS)
+_ANYTHING: Final = (*PROCESSES, *SERVERS)
 DECK: Final[tuple[tuple[Kind, str], ...]] = (
     *((kind, target) for kind in (Kind.KILL, Kind.FREEZE, Kind.RESTART) for target in _ANYTHING),
     *((Kind.LONG_FREEZE, target) for target in (*GATEWAYS, *AGENTS, "kafka", "redis")),

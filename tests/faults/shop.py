@@ -19,9 +19,9 @@ from tests.faults.collect import Collector
 from tests.faults.faults import recorded
 from tests.faults.history import Fail, History, Invoke, Ok, Unknown, Wish
 from tests.faults.run import QUIET_SECONDS, quiet
-from tests.faults.schedule import AGENTS, Kind
+from tests.faults.schedule import Kind
 from tests.faults.shopper import Cart
-from tests.faults.stand import GATEWAYS, Stand
+from tests.faults.stand import PROCESSES, Stand
 from tests.faults.stores import Stores
 from topics.codec import encode_cart
 from topics.headers import cart_headers
@@ -131,7 +131,7 @@ class Shop:
 
     async def look(self, seconds: float = QUIET_SECONDS) -> Stores:
         """The stores when all has landed, or after `seconds`."""
-        for name in (*GATEWAYS, *AGENTS):
+        for name in PROCESSES:
             await self.stand.wait_ready(name)
         return await quiet(self.collector, [self.cart.cart_id], self.history, seconds)
 

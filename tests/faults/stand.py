@@ -20,10 +20,13 @@ from cli.stack.embedded import EmbeddedComponent, EmbeddedStack
 from cli.stack.ports import free_ports
 from cli.stack.settings import HOST, StackSettings, Urls
 from cli.stack.spec import Preparing, RestartPolicy, State
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Proxy, Weather
 
 PRODUCT: Final = ("topics", "migrate", "gateway", "compaction", "sink-postgres", "sink-redis")
 GATEWAYS: Final = ("gateway", "gateway-2")
+AGENTS: Final = ("compaction", "sink-postgres", "sink-redis")
+SERVERS: Final = ("redis", "kafka", "postgres")
+PROCESSES: Final = (*GATEWAYS, *AGENTS)
 READY_SECONDS: Final = 90.0
 SABOTAGE: Final = Path(__file__).with_name("sabotage")
 _SABOTAGED: Final = ("CARTSTREAM_TEST_SABOTAGE", "PYTHONPATH")
@@ -108,6 +111,13 @@ class Stand:
         component = self.component(name)
         await asyncio.to_thread(component.stop)
         await asyncio.to_thread(component.start)
+
+    async def mend(self) -> None:
+        """Lets everything go on that a scene has left broken."""
+        self.proxy.weather = Weather.FAIR
+        for name in (*SERVERS, *PROCESSES):
+            await self.thaw(name)
+            await self.wait_ready(name)
 
     async def sabotage(self, name: str, how: str | None) -> None:
         """Restarts a component with one of its functions replaced, or whole again."""

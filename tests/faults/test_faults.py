@@ -15,11 +15,15 @@ from tests.faults.clients import Load, again
 from tests.faults.history import Add, Clear, Fail, Ok, Outcome, Remove, Set, Unknown
 from tests.faults.proxy import Weather
 from tests.faults.run import Plan, run
-from tests.faults.schedule import AGENTS, Fault, Kind, schedule
+from tests.faults.schedule import Fault, Kind, schedule
 from tests.faults.shop import Shop
-from tests.faults.stand import GATEWAYS, Stand
+from tests.faults.stand import GATEWAYS, PROCESSES, Stand
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("faults"),
+]
 
 TEA = Add("tea", 2, 350)
 JAM = Add("jam", 1, 420)
@@ -39,6 +43,7 @@ async def shop(stand: Stand, tmp_path: Path) -> AsyncIterator[Shop]:
     """A hand with a cart of its own."""
     async with Shop(stand, tmp_path) as opened:
         yield opened
+    await stand.mend()
 
 
 async def test_an_add_survives_kill_9_between_script_and_publish(shop: Shop) -> None:
@@ -202,7 +207,7 @@ async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(
 
 async def test_a_rolling_restart_under_load_fails_no_request(stand: Stand, tmp_path: Path) -> None:
     plan = Plan(seed=-3, seconds=0, load=Load(clients=8, carts=24))
-    one_by_one = [Fault(0, Kind.RESTART, name, 0) for name in (*GATEWAYS, *AGENTS)]
+    one_by_one = [Fault(0, Kind.RESTART, name, 0) for name in PROCESSES]
     async with Balancer(stand.gateways) as balancer:
         report = await run(stand, plan, tmp_path, one_by_one, pick=balancer.pick)
     assert not report.violations, report.explain()

@@ -19,7 +19,7 @@ COMMANDS = {
     "sinks": ("cli.sinks:command", "Run a sink."),
     "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
     "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
-    "restore": ("cli.restore:command", "Show a restore of Redis, or ask for one."),
+    "restore": ("cli.restore:command", "Show or ask for a restore of Redis; refill Kafka from Postgres."),
     "sink": ("cli.sink:command", "Write Kafka's carts into Postgres again."),
     "verify": ("cli.verify:command", "Compare Redis, Kafka and Postgres cart by cart."),
     "dlq": ("cli.dlq:command", "List, show, replay and drop dead letters."),

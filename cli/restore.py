@@ -1,17 +1,30 @@
-"""`cartstream restore`: shows how far the restore agent is; can ask it to restore partitions again."""
+"""`cartstream restore`: Redis from Kafka, which the restore agent does; as a last resort Kafka from Postgres."""
 
 import asyncio
+import sys
 import time
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from cli.ops.progress import bars
+from cli.ops.running import chosen, run
+from cli.ops.running import settings as ops_settings
+from cli.ops.seeding import Plan, restore_from_postgres
 from sinks.errors import SettingsWrong
 from sinks.redis.progress import Report, read
 from sinks.settings import load
 from store import CartStore, Layout, PipelinedClient, RedisSettings, StoreError
 
+WHAT_BECAME = {
+    Plan.SEED: "rows to seed into cart-changed",
+    Plan.THERE: "rows that Kafka has already",
+    Plan.DELETED: "rows of carts that were deleted since",
+    Plan.CONFLICT: "rows refused: Kafka has begun their carts anew, in the union their history would be lost",
+    Plan.TOO_LARGE: "rows refused: too large for cart-changed",
+    Plan.UNREADABLE: "rows refused: nobody can read their state, or Kafka's",
+}
 POLL_SECONDS = 0.25
 SILENT_SECONDS = 10.0
 """An agent that works shows its progress each second."""
@@ -26,11 +39,26 @@ SILENT_SECONDS = 10.0
     help="Restore this partition again; may be repeated. Requests to its carts wait until it is done.",
 )
 @click.option("--all", "everything", is_flag=True, help="Restore all partitions again.")
-def command(partitions: tuple[int, ...], everything: bool) -> None:
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["postgres"]),
+    help="Bring carts from Postgres back into Kafka: the last resort, when its topics are lost.",
+)
+@click.option("--dry-run", is_flag=True, help="With --from: only say what would be done.")
+def command(partitions: tuple[int, ...], origin: str | None, *, everything: bool, dry_run: bool) -> None:
     """Wait until Redis (CARTSTREAM_REDIS_URL) is restored, showing progress.
 
     The restore agent (`cartstream sinks redis`) does the work; it begins by itself when Redis has lost data.
+
+    With --from postgres every row that Kafka does not know is published as a change that carries the whole
+    cart, which compaction folds like any other. Stop gateways and sinks first. Doing it again is safe.
     """
+    if origin is not None:
+        _from_postgres(partitions, dry_run=dry_run)
+        return
+    if dry_run:
+        raise click.UsageError("--dry-run goes with --from postgres")
     try:
         settings = load(RedisSettings)
         if wrong := [partition for partition in partitions if partition >= settings.partitions]:
@@ -41,6 +69,26 @@ def command(partitions: tuple[int, ...], everything: bool) -> None:
         asyncio.run(_restore(settings, again))
     except (SettingsWrong, StoreError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _from_postgres(partitions: tuple[int, ...], *, dry_run: bool) -> None:
+    environment = ops_settings()
+    asked = chosen(environment, partitions)
+    with bars() as shown:
+        seeded = run(environment, restore_from_postgres(environment, asked, shown, dry_run=dry_run))
+    for what, count in seeded.counts.items():
+        if count:
+            click.echo(f"{count:>8} {WHAT_BECAME[what]}")
+    for what, cart in seeded.refused:
+        click.echo(f"refused ({what}): {cart}", err=True)
+    if dry_run:
+        click.echo("nothing was published: it was a dry run")
+    elif seeded.counts[Plan.SEED]:
+        click.echo(
+            "compaction folds them now (`cartstream streams compaction`): `cartstream verify` tells when"
+        )
+    if seeded.refused:
+        sys.exit(1)
 
 
 async def _restore(settings: RedisSettings, again: set[int]) -> None:

@@ -22,12 +22,8 @@ _ROWS: Final = """
 SELECT cart_id, v, n, digest, status, currency, subtotal, lines::text, metadata::text, state::text
 FROM carts WHERE cart_id = ANY(%s)
 """
-_STATES: Final = """
-SELECT cart_id, state::text FROM carts WHERE cart_id > %s ORDER BY cart_id LIMIT %s
-"""
-_IDS: Final = """
-SELECT cart_id FROM carts WHERE cart_id > %s ORDER BY cart_id LIMIT %s
-"""
+_STATES: Final = "SELECT cart_id, state::text FROM carts WHERE cart_id = ANY(%s)"
+_IDS: Final = "SELECT cart_id FROM carts WHERE cart_id > %s ORDER BY cart_id LIMIT %s"
 
 _STATE: Final = msgspec.json.Decoder(State)
 _METADATA: Final = msgspec.json.Decoder(Metadata)
@@ -100,12 +96,10 @@ class Rows:
             yield [cart_id for (cart_id,) in found]
             after = found[-1][0]
 
-    async def states(self, size: int) -> AsyncIterator[list[tuple[str, str]]]:
-        """Id and recovery state (JSON) of all rows, in batches of `size`. Raises psycopg.Error."""
-        after = ""
-        while found := await (await self._connection.execute(_STATES, (after, size))).fetchall():
-            yield [(cart_id, state) for cart_id, state in found]
-            after = found[-1][0]
+    async def states(self, carts: Sequence[str]) -> list[tuple[str, str]]:
+        """Id and recovery state (JSON) of those carts that have a row. Raises psycopg.Error."""
+        cursor = await self._connection.execute(_STATES, (list(carts),))
+        return [(cart_id, state) for cart_id, state in await cursor.fetchall()]
 
     async def read(self, carts: Sequence[str]) -> dict[str, RowCopy]:
         """The rows of those carts that have one. Raises psycopg.Error."""

@@ -1,8 +1,9 @@
 """Publishes records by hand: into an explicit partition, at the time of now, acknowledged by all replicas."""
 
 import asyncio
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from aiokafka import AIOKafkaProducer
 
@@ -34,19 +35,23 @@ class Publisher:
     ) -> None:
         await self._producer.stop()
 
-    async def hand_over(
-        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
-    ) -> "asyncio.Future[Any]":
-        """Send a record; the future is its acknowledgement. Raises KafkaError."""
-        sent: asyncio.Future[Any] = await self._producer.send(
-            topic, value, key, partition, headers=headers or None
-        )
-        return sent
-
     async def publish(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
     ) -> int:
         """Send a record and wait for its acknowledgement: its offset. Raises KafkaError, TimeoutError."""
+        (offset,) = await self.publish_all(topic, partition, [(key, value, headers)])
+        return offset
+
+    async def publish_all(
+        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes | None, Headers]]
+    ) -> list[int]:
+        """Send records (key, value, headers) in this order, and wait for all of them: their offsets.
+
+        Raises KafkaError, TimeoutError: some of them may be in the topic then.
+        """
         async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
-            sent = await (await self.hand_over(topic, partition, key, value, headers))
-        return int(sent.offset)
+            sent = [
+                await self._producer.send(topic, value, key, partition, headers=headers or None)
+                for key, value, headers in records
+            ]
+            return [int(record.offset) for record in await asyncio.gather(*sent)]

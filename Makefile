@@ -3,6 +3,7 @@
 .PHONY: help setup run demo test soak check bench clean
 
 PYTHON ?= python3
+WORKERS ?= 4
 BIN := .venv/bin
 STAMP := .venv/.installed
 SEEDS ?= 20
@@ -27,8 +28,8 @@ run: setup ## Start everything here: Redis, Postgres, Kafka, gateway, agents, si
 demo: setup ## Tell the whole story once: add, record, row, wipe, the cart is back
 	@$(BIN)/cartstream demo
 
-test: setup ## Run all tests, on real servers
-	@$(BIN)/pytest
+test: setup ## Run all tests, on real servers (each of WORKERS=4 processes has servers of its own)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 soak: setup ## Break everything under load for many seeds and hold the history against the stores (SEEDS=20)
 	@$(BIN)/python -m tests.faults.soak --seeds $(SEEDS)

@@ -1,4 +1,4 @@
-"""The Lua scripts, one verb each. A line `--@include name` in them stands for `lib/name.lua`."""
+"""The Lua scripts, one verb each. A line `--@include name` in them stands for `_name.lua`."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ class Script(msgspec.Struct, frozen=True):
 def _read(name: str) -> Script:
     folder = files(__name__)
     text = _INCLUDE.sub(
-        lambda match: (folder / "lib" / f"{match[1]}.lua").read_text("utf-8"),
+        lambda match: (folder / f"_{match[1]}.lua").read_text("utf-8"),
         (folder / f"{name}.lua").read_text("utf-8"),
     )
     source = text.encode()

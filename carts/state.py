@@ -233,12 +233,17 @@ def union(a: State, b: State) -> State:
 
 
 def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The (v, op_id) of another copy's window that `state` does not contain: it may not replace that copy."""
+    """The (v, op_id) of another copy's window that `state` does not contain: it may not replace that copy.
+
+    An order whose entry has left the window is known by its id; while the entry is there, its version counts.
+    """
     known: dict[str, int] = {}
     for op in state.ops:
         known[op.op_id] = max(op.v, known.get(op.op_id, 0))
     return [
         (v, op_id)
         for v, op_id in window
-        if v > state.floor and known.get(op_id, -1) < v and op_id not in state.orders
+        if v > state.floor
+        and known.get(op_id, -1) < v
+        and (op_id in known or op_id not in state.orders)
     ]

@@ -283,6 +283,13 @@ def test_an_order_born_twice_counts_once_whatever_comes_first() -> None:
     assert one.orders == {"s": 30}
 
 
+def test_a_second_birth_of_an_order_is_covered_by_itself_while_the_first_is_in_the_window() -> None:
+    """Else the version of a copy that has the second birth would fall back to the first."""
+    snapshot = state_of(change(20, "a", add("x", 5)))
+    state = state_of(change(20, "a", add("x", 5)), subtract(24, "s", snapshot))
+    assert uncovered(state, [(30, "s")]) == [(30, "s")]
+
+
 # Deletion
 
 

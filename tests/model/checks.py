@@ -10,7 +10,7 @@ from carts import content as contents
 from carts import fold as folding
 from carts.content import EMPTY
 from carts.fold import Verdict
-from carts.operations import Add, Change, Expire, Operation, Purge
+from carts.operations import Add, Change, Expire, Operation, Purge, Subtract
 from carts.state import State
 from tests.model.sinks import folded, seen_copy
 from tests.model.world import RETENTION, STALE, TIMING, Shown, World, lines_of, quantities, seen
@@ -37,6 +37,9 @@ class Truth(msgspec.Struct):
 def judge(history: History) -> None:
     """Raise Broken for the first promise that the history breaks."""
     world = history.world
+    if history.checkout.beyond_the_window():
+        world.exercised["orders beyond the window"] += 1
+        return
     if world.problems:
         raise Broken(world.problems[0])
     _versions_are_unique(world)
@@ -52,6 +55,7 @@ def judge(history: History) -> None:
     if world.falls and not truth.dropped:
         raise Broken(f"version falls in Redis: {world.falls[0]}")
     _nothing_acknowledged_is_lost(history, truth)
+    _ordered_once(history, table)
     _stores_agree(history, table)
 
 
@@ -91,7 +95,12 @@ def _nothing_acknowledged_is_lost(history: History, truth: Truth) -> None:
         ):
             raise Broken(f"acknowledged {op_id} is lost")
     table = history.compaction.owner.table
-    if not world.traits.deletes and not world.traits.skips and table is not None:
+    if (
+        not world.traits.deletes
+        and not world.traits.skips
+        and table is not None
+        and not history.checkout.orders
+    ):
         for op_id, times in times_applied(world, lines_of(table)).items():
             if (
                 op_id in world.acknowledged
@@ -99,6 +108,23 @@ def _nothing_acknowledged_is_lost(history: History, truth: Truth) -> None:
                 and not any(isinstance(c.delta[0], Expire) for c in world.log)
             ):
                 raise Broken(f"acknowledged {op_id} is in the cart {times} times")
+
+
+def _ordered_once(history: History, table: State | None) -> None:
+    """No negative lines; where clients only add, each operation is in the cart or in one order, once."""
+    world, orders = history.world, history.checkout.orders
+    lines = lines_of(table) if table is not None else ()
+    if any(quantity < 0 for _, quantity in lines):
+        raise Broken(f"the cart {lines} has a negative line")
+    if len({order.key for order in orders}) != len(orders):
+        raise Broken("two orders for one key")
+    if not orders or world.traits.deletes or any(isinstance(c.delta[0], Expire) for c in world.log):
+        return
+    total = dict(lines).get("x", 0)
+    total += sum(line.quantity for order in orders for line in order.lines if line.line_id == "x")
+    for op_id, times in times_applied(world, (("x", total),)).items():
+        if times > 1 or (op_id in world.acknowledged and times != 1):
+            raise Broken(f"{op_id} is {times} times in cart and orders")
 
 
 def _lost_to_a_known_limit(history: History, truth: Truth, op_id: str) -> bool:
@@ -152,7 +178,7 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
     """
     state: State | None = None
     floor = start = 0
-    writes: dict[str, Operation] = {}
+    writes: dict[str, list[Operation]] = {}
     expiries: dict[int, Operation] = {}
     voided: set[int] = set()
     deleted: set[str] = set()
@@ -170,9 +196,7 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
                     expiries[step.seen] = next(op for op in outcome.state.ops if op.delta == change.delta)
             case _:
                 taken.add((change.v, change.op_id))
-                kept = writes.get(change.op_id)
-                if kept is None or change.v > kept.v:
-                    writes[change.op_id] = Operation(change.v, change.op_id, "", change.delta)
+                writes.setdefault(change.op_id, []).append(change.operation())
                 window = {op.v for op in state.ops} if state is not None else set()
                 voided |= {
                     expiry.v
@@ -180,11 +204,27 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
                     if expiry.v in window and unknown_to_each_other(change, expiry)
                 }
         state = outcome.state
-    counted = [*writes.values(), *(expiry for expiry in expiries.values() if expiry.v not in voided)]
+    counted = [*_births_that_count(writes), *(each for each in expiries.values() if each.v not in voided)]
     counted.sort(key=lambda operation: (operation.v, operation.op_id))
     lines = quantities(contents.apply(EMPTY, counted, start))
     sent = {(change.v, change.op_id) for change in world.log if change.op_id in world.asked}
     return Truth(lines, set(writes), deleted, sent - taken)
+
+
+def _births_that_count(writes: dict[str, list[Operation]]) -> list[Operation]:
+    """Of each operation the highest birth, but none above the one that an order has counted."""
+    ordered: dict[str, int] = {}
+    for births in writes.values():
+        for step in births[0].delta:
+            if isinstance(step, Subtract):
+                for birth in step.births:
+                    ordered[birth.op_id] = min(birth.v, ordered.get(birth.op_id, birth.v))
+    counted = []
+    for op_id, births in writes.items():
+        counting = [birth for birth in births if birth.v <= ordered.get(op_id, birth.v)]
+        if counting:
+            counted.append(max(counting, key=lambda birth: birth.v))
+    return counted
 
 
 def unknown_to_each_other(change: Change, expiry: Operation) -> bool:

@@ -141,7 +141,7 @@ class Gateway:
         world.names(copy.version, lines)
         only_adds = all(isinstance(step, Add) for asked in world.asked.values() for step in asked.delta)
         quantity = dict(lines).get("x", 0)
-        if only_adds and any(quantity // 4**i % 4 > 1 for i in range(len(world.asked))):
+        if only_adds and quantity > 0 and any(quantity // 4**i % 4 > 1 for i in range(len(world.asked))):
             world.problem(f"Redis shows an operation twice: {quantity}")
 
     # Publishing

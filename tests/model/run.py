@@ -7,6 +7,7 @@ from functools import partial
 
 import msgspec
 
+from tests.model.checkout import Checkout
 from tests.model.checks import Broken, judge
 from tests.model.faults import Faults
 from tests.model.gateway import MOST_OPERATIONS, Gateway
@@ -55,6 +56,7 @@ class History:
         self.restore = Restore(self.world, self.compaction)
         self.follow = Follow(self.world)
         self.anti_entropy = AntiEntropy(self.world)
+        self.checkout = Checkout(self.world, self.gateway)
         self.faults = Faults(self.world, self.compaction, self.sink)
         self.actions: dict[str, Callable[[int], None]] = {
             "write": self.gateway.write,
@@ -90,6 +92,11 @@ class History:
             "follow": self.follow.steps,
             "scan": self.anti_entropy.scan,
             "republish": self.anti_entropy.republish,
+            "check_out": self.checkout.begin,
+            "check_out_again": self.checkout.retry,
+            "checkout": self.checkout.step,
+            "kill_checkout": self.checkout.killed,
+            "recover_orders": self.checkout.recover,
             "wipe": self.faults.wipe,
             "failover": self.faults.failover,
             "back_up": self.faults.back_up,
@@ -132,6 +139,7 @@ class History:
             busy = True
         while self.follow.step():
             busy = True
+        busy |= self.checkout.rest()
         if self.world.traits.heals:
             busy |= self.anti_entropy.rest()
         return busy

@@ -45,6 +45,11 @@ _DELETION = (
     "fold changelog_ack changelog_ack ~10"
 )
 
+_CHECKOUTS = (
+    "check_out check_out check_out_again checkout checkout checkout checkout checkout checkout "
+    "kill_checkout recover_orders"
+)
+
 KINDS = {
     "plain": Kind(_WRITES + "publish acknowledge " + _FOLDS + _SINKS),
     "crash": Kind(_WRITES + "wait kill_sweeper " + _CRASHES + "changelog_refused kill_sink " + _SINKS),
@@ -148,6 +153,54 @@ KINDS = {
         "look_up look_up expire purge purge drop_old_log compact compact " + _CRASHES,
         Traits(deletes=True, evicts=True),
         _DELETION + " drop_old_log compact ~5",
+    ),
+    "order": Kind(
+        _WRITES
+        + "write publish acknowledge retry "
+        + _CRASHES
+        + _SINKS
+        + "follow restore restore wipe failover "
+        "look_up " + _CHECKOUTS,
+    ),
+    "order_mixed": Kind(
+        _ANY
+        + "publish acknowledge retry "
+        + _CRASHES
+        + _SINKS
+        + "follow restore restore wipe failover failover "
+        + _CHECKOUTS,
+    ),
+    "order_long": Kind(
+        "write_any write_any write_any write wait publish publish acknowledge acknowledge remove retry "
+        "sweep_read sweep_publish restore restore wipe failover look_up look_up "
+        + _FOLDS
+        + _SINKS
+        + _CHECKOUTS,
+    ),
+    "order_late": Kind(
+        "write_any write_any write_any write_any publish publish fold fold changelog_ack "
+        "changelog_ack failover "
+        "failover look_up look_up follow sweep_read sweep_publish retry remove acknowledge "
+        "check_out checkout "
+        "checkout checkout checkout recover_orders",
+    ),
+    "order_twice": Kind(
+        "write_any write publish fold changelog_ack follow sink retry look_up checkout recover_orders",
+        story="write look_up publish fold:0 changelog_ack check_out checkout:0 checkout:0 checkout:0 "
+        "kill_checkout write_any publish fold:0 ~2 changelog_ack check_out checkout:0 checkout:0 checkout:0 "
+        "failover ~4 retry checkout recover_orders ~4",
+    ),
+    "order_fork": Kind(
+        "publish acknowledge fold changelog_ack follow sink retry look_up checkout recover_orders",
+        story="write look_up publish:0 fold:0 changelog_ack write_any failover:0 write publish:1 fold:0 "
+        "changelog_ack check_out checkout:0 checkout:0 checkout:0 publish:0 fold:0 changelog_ack "
+        "checkout:0 ~4",
+    ),
+    "order_deleted": Kind(
+        "write_any write publish publish acknowledge remove retry sweep_read sweep_publish sink sink follow "
+        "restore look_up look_up expire purge failover back_up put_back " + _CRASHES + _CHECKOUTS,
+        Traits(deletes=True, evicts=True),
+        _DELETION + " ~8",
     ),
     "late_sweeper": Kind(
         _WRITES + _FOLDS + _SINKS,

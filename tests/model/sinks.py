@@ -272,9 +272,8 @@ def judge_put(world: World, copy: StoredCart | None, state: State | Deleted, ver
 
 def contains(state: State, v: int, op_id: str) -> bool:
     """Whether the state has the operation in its window, in its base or among its orders."""
-    return (
-        v <= state.floor or op_id in state.orders or any(op.op_id == op_id and op.v >= v for op in state.ops)
-    )
+    births = [op.v for op in state.ops if op.op_id == op_id]
+    return v <= state.floor or (max(births) >= v if births else op_id in state.orders)
 
 
 def folded(changes: list[Change]) -> State | None:

@@ -11,18 +11,25 @@ import msgspec
 from carts import fold as folding
 from carts import protocol
 from carts import state as states
+from carts.content import _Draft
 from carts.fold import Outcome, Verdict
-from carts.limits import Timing
-from carts.operations import Change, Expire, Operation, Purge
+from carts.limits import MAX_SAFE_INTEGER, Timing
+from carts.operations import Change, Expire, Operation, OrderedLine, Purge, Subtract
 from carts.protocol import Durability, Put, Recorded
 from carts.state import State, Version
-from tests.model import streams
+from tests.model import checkout, redis_mirror, streams
+from tests.model.redis_mirror import Redis, Reply, Request
 from tests.model.streams import Compaction, Worker
 from tests.model.world import World
 
 Replacement = Callable[..., Any]
 
 _trim, _fold, _write, _void = states.trim, folding.fold, folding._write, folding._voids
+_subtract, _lines_to_order, _subtract_script = (
+    _Draft._subtract,
+    checkout.lines_to_order,
+    redis_mirror.subtract,
+)
 _put_verdict, _recovered = protocol.put_verdict, streams.recovered
 
 
@@ -111,6 +118,39 @@ def expire_old_clock(
         return outcome
     ops = (*outcome.state.ops[:-1], msgspec.structs.replace(outcome.state.ops[-1], delta=(step,)))
     return Outcome(msgspec.structs.replace(outcome.state, ops=ops), outcome.verdict)
+
+
+def subtract_always(draft: _Draft, step: Subtract, start: int) -> None:
+    _subtract(
+        draft, msgspec.structs.replace(step, lines=tuple(_undecided(line) for line in step.lines)), start
+    )
+
+
+def _undecided(line: OrderedLine) -> OrderedLine:
+    return msgspec.structs.replace(line, dv=MAX_SAFE_INTEGER)
+
+
+def lines_decided_by_the_snapshot(state: State) -> tuple[OrderedLine, ...]:
+    return tuple(msgspec.structs.replace(line, dv=state.v) for line in _lines_to_order(state))
+
+
+def no_orders(state: State, change: Change) -> dict[str, int]:
+    return {}
+
+
+def subtract_on_the_copy(
+    redis: Redis,
+    folded: State | None,
+    request: Request,
+    cart_id: str,
+    now_us: int,
+    timing: Timing,
+    horizon_us: int,
+) -> tuple[Redis, Reply]:
+    copy = redis_mirror.present(redis, now_us, horizon_us)
+    if copy is None or redis_mirror.knows(copy, request.op_id):
+        return _subtract_script(redis, folded, request, cart_id, now_us, timing, horizon_us)
+    return redis_mirror.append(redis, copy, request.op_id, request.delta, cart_id, now_us, timing)
 
 
 def newest_of_all(ops: Iterable[Operation]) -> int:

@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 import click
+import structlog
 from pydantic import ValidationError
 
 from cli.stack.errors import StackError
@@ -55,6 +56,8 @@ def cartstream() -> None:
 
 def main() -> None:
     """The entry point. A wrong setting or an error of the stack is one clear message, not a traceback."""
+    # What a library logs is no part of a command's result; processes set up their own logs.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         cartstream()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""`cartstream restore`: Redis from Kafka, which the restore agent does; as a last resort Kafka from Postgres."""
+"""`cartstream restore`: Redis from Kafka, by the restore agent; as a last resort Kafka from Postgres."""
 
 import asyncio
 import sys

@@ -84,7 +84,8 @@ async def _verify(
             return verified, None
         async with CartsTable(url) as table, Publisher(environment) as publisher:
             mending = Repair(verification.ledgers, store, client, layout, table, publisher)
-            return verified, await mending.run(verified.differences)
+            with bars() as shown:
+                return verified, await mending.run(verified.differences, shown)
 
 
 def _by_kind(differences: Sequence[Difference]) -> dict[Kind, list[Difference]]:

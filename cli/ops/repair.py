@@ -1,7 +1,7 @@
 """Re-drives what differs with the guarded writes of the product itself: doing it twice changes nothing."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -11,7 +11,9 @@ from carts.protocol import Deleted, may_republish, publish_allowed
 from carts.state import State, Version
 from cli.ops.comparison import Difference, Kind
 from cli.ops.ledger import Ledger
+from cli.ops.progress import Advance, Bars
 from cli.ops.publishing import Publisher
+from cli.ops.reading import pieces
 from sinks.postgres.batch import Batch, Deletion, Row, interpret
 from sinks.postgres.table import CartsTable
 from sinks.redis.copies import copies
@@ -20,6 +22,20 @@ from topics.codec import encode_change
 from topics.headers import change_headers
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED
+
+COPIES_AT_ONCE: Final = 200
+ROWS_AT_ONCE: Final = 2000
+REPAIRED: Final = (
+    Kind.REDIS_UNCOVERED,
+    Kind.REDIS_DIFFERS,
+    Kind.REDIS_BEHIND,
+    Kind.REDIS_DELETED,
+    Kind.ROW_MISSING,
+    Kind.ROW_BEHIND,
+    Kind.ROW_DELETED,
+    Kind.ROW_DIFFERS,
+)
+"""The kinds that can be re-driven; the others need something else (comparison.MEANING)."""
 
 CAUSE: Final = "verify"
 SOURCE: Final = "/cartstream/verify"
@@ -55,44 +71,60 @@ class Repair:
         self._publisher = publisher
         self._done: Counter[str] = Counter()
         self._left: list[str] = []
+        self._advance: Advance = lambda _done: None
 
-    async def run(self, differences: Sequence[Difference]) -> Repaired:
+    async def run(self, differences: Sequence[Difference], bars: Bars) -> Repaired:
         """Raises StoreError, psycopg.Error, KafkaError, TimeoutError; what was mended until then stays so."""
         by_kind: defaultdict[Kind, list[Difference]] = defaultdict(list)
         for difference in differences:
             by_kind[difference.kind].append(difference)
+        self._advance = bars("repairing", sum(len(by_kind[kind]) for kind in REPAIRED))
         now_us = (await self._store.facts()).time_us
         for difference in by_kind[Kind.REDIS_UNCOVERED]:
             await self._republish(difference, now_us)
-        for difference in by_kind[Kind.REDIS_DIFFERS]:
-            # First away, guarded by coverage, then back: a write between them reads the cart's row.
-            state = self._state(difference.cart_id, difference.partition)
-            await self._put(difference, Deleted(state.version))
-            await self._put(difference, state)
-        for difference in by_kind[Kind.REDIS_BEHIND]:
-            await self._put(difference, self._state(difference.cart_id, difference.partition))
-        for difference in by_kind[Kind.REDIS_DELETED]:
-            await self._put(difference, Deleted(_version(difference)))
-        await self._write(by_kind)
-        return Repaired(dict(self._done), self._left)
+            self._advance(1)
+        # First away, guarded by coverage, then back: a write between the two reads the cart's row.
+        await self._put(by_kind[Kind.REDIS_DIFFERS], lambda each: Deleted(self._state(each).version))
+        for kind, what in (
+            (Kind.REDIS_DIFFERS, self._state),
+            (Kind.REDIS_BEHIND, self._state),
+            (Kind.REDIS_DELETED, lambda each: Deleted(_version(each))),
+        ):
+            self._done[kind] += await self._put(by_kind[kind], what)
+            self._advance(len(by_kind[kind]))
+        for rows in pieces([*by_kind[Kind.ROW_MISSING], *by_kind[Kind.ROW_BEHIND]], ROWS_AT_ONCE):
+            await self._table.write(Batch(self._rows(rows), []))
+            self._count(rows)
+        for rows in pieces(by_kind[Kind.ROW_DELETED], ROWS_AT_ONCE):
+            await self._table.write(Batch([], _deletions(rows)))
+            self._count(rows)
+        for rows in pieces(by_kind[Kind.ROW_DIFFERS], ROWS_AT_ONCE):
+            await self._table.replace(self._rows(rows))
+            self._count(rows)
+        return Repaired({kind: count for kind, count in self._done.items() if count}, self._left)
 
-    async def _put(self, difference: Difference, what: State | Deleted) -> None:
-        (result,) = await self._store.put(difference.partition, copies({difference.cart_id: what}))
-        if result.outcome is PutOutcome.UNCOVERED:
-            self._left.append(f"{difference.cart_id}: Redis has operations again that `carts` lacks")
-        elif isinstance(what, State) or difference.kind is Kind.REDIS_DELETED:
-            self._done[difference.kind] += 1
+    async def _put(
+        self, differences: Sequence[Difference], what: Callable[[Difference], State | Deleted]
+    ) -> int:
+        """Put something for each; how many Redis took."""
+        taken = 0
+        by_partition: defaultdict[int, list[Difference]] = defaultdict(list)
+        for difference in differences:
+            by_partition[difference.partition].append(difference)
+        for partition, some in by_partition.items():
+            for few in pieces(some, COPIES_AT_ONCE):
+                states = copies({difference.cart_id: what(difference) for difference in few})
+                for result in await self._store.put(partition, states):
+                    if result.outcome is PutOutcome.UNCOVERED:
+                        self._left.append(f"{result.cart_id}: Redis has gone on, verify again")
+                    else:
+                        taken += 1
+        return taken
 
-    async def _write(self, by_kind: dict[Kind, list[Difference]]) -> None:
-        behind = [*by_kind[Kind.ROW_MISSING], *by_kind[Kind.ROW_BEHIND]]
-        deleted = [
-            Deletion(difference.cart_id, (version := _version(difference)).v, version.n)
-            for difference in sorted(by_kind[Kind.ROW_DELETED], key=lambda each: each.cart_id)
-        ]
-        await self._table.write(Batch(self._rows(behind), deleted))
-        await self._table.replace(self._rows(by_kind[Kind.ROW_DIFFERS]))
-        for difference in (*behind, *by_kind[Kind.ROW_DELETED], *by_kind[Kind.ROW_DIFFERS]):
+    def _count(self, differences: Sequence[Difference]) -> None:
+        for difference in differences:
             self._done[difference.kind] += 1
+        self._advance(len(differences))
 
     def _rows(self, differences: Iterable[Difference]) -> list[Row]:
         found = []
@@ -103,10 +135,11 @@ class Repair:
                 found.append(row)
         return found
 
-    def _state(self, cart_id: str, partition: int) -> State:
-        found = self._ledgers[partition].entries[cart_id].found()
+    def _state(self, difference: Difference) -> State:
+        """What `carts` had of the cart when the difference was found."""
+        found = self._ledgers[difference.partition].entries[difference.cart_id].found()
         if not isinstance(found, State):
-            raise TypeError(f"{cart_id} was deleted meanwhile")
+            raise TypeError(f"{difference.kind} is a difference to a state, not to a deletion")
         return found
 
     async def _republish(self, difference: Difference, now_us: int) -> None:
@@ -155,6 +188,14 @@ class Repair:
             waiting |= {(entry.v, entry.op_id) for entry in entries}
             after = entries[-1].id
         return waiting
+
+
+def _deletions(differences: Iterable[Difference]) -> list[Deletion]:
+    """Of just the versions that were found."""
+    return [
+        Deletion(difference.cart_id, _version(difference).v, _version(difference).n)
+        for difference in sorted(differences, key=lambda each: each.cart_id)
+    ]
 
 
 def _version(difference: Difference) -> Version:

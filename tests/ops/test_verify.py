@@ -1,11 +1,15 @@
 """Verify and repair on real servers: each kind of difference is found, mended, and then gone."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 
+import cli.verify
 from carts.state import State
+from cli.ops.progress import Advance, Bars
 from tests.ops.operator import Operator
 from tests.ops.states import changes_published
 from tests.sinks.making import Topics, expire, grow, new_cart_id
@@ -91,6 +95,34 @@ async def test_each_difference_is_found_mended_and_gone(
     again = await operator.run("verify", *SETTLE)
     assert again.status == 0, again.output
     assert [await ready.n(cart_id) for cart_id in carts] == [3, 2, 2, 2, 2, 0]
+
+
+async def test_a_change_in_flight_is_no_difference(
+    operator: Operator,
+    topics: Topics,
+    ready: Redis,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cart_id = (await equal_stores(operator, topics, ready, count=1))[0]
+    change_rows(database, "CREATE TABLE late AS SELECT * FROM carts")
+    change_rows(database, "DELETE FROM carts WHERE cart_id = %s", cart_id)
+    looks: list[str] = []
+
+    @contextmanager
+    def landing() -> Iterator[Bars]:
+        def bar(what: str, _total: int) -> Advance:
+            if what.startswith("looking again"):
+                looks.append(what)
+                change_rows(database, "INSERT INTO carts SELECT * FROM late")
+            return lambda _done: None
+
+        yield bar
+
+    monkeypatch.setattr(cli.verify, "bars", landing)
+    answer = await operator.run("verify", *SETTLE)
+    assert answer.status == 0, answer.output
+    assert looks == ["looking again at 1 carts (1)"]
 
 
 async def test_only_the_partitions_asked_for_are_looked_at(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import compaction, gateway, monolith, restore
+from benchmarks import compaction, gateway, monolith, outage, restore
 
 Benchmark = Callable[[Path, Console], dict[str, Any]]
 
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "monolith": monolith.run,
     "compaction": compaction.run,
     "restore": restore.run,
+    "outage": outage.run,
 }
 
 

@@ -18,6 +18,7 @@ class Breaker:
         self._gauge = gauge
         self._opened: float | None = None
         self._probed = 0.0
+        self._tried = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -28,6 +29,10 @@ class Breaker:
         """Seconds since it opened, 0 while closed."""
         return 0.0 if self._opened is None else time.monotonic() - self._opened
 
+    def untried_for(self) -> float:
+        """Seconds since somebody last tried, or failed."""
+        return time.monotonic() - self._tried
+
     def lets_through(self) -> bool:
         """Whether to try now."""
         if self._opened is None:
@@ -35,13 +40,14 @@ class Breaker:
         now = time.monotonic()
         if now - self._probed < PROBE_INTERVAL_S:
             return False
-        self._probed = now
+        self._probed = self._tried = now
         return True
 
     def failed(self) -> None:
         """Something was not acknowledged."""
+        self._tried = time.monotonic()
         if self._opened is None:
-            self._opened = self._probed = time.monotonic()
+            self._opened = self._probed = self._tried
             self._gauge.set(1)
             log.warning("breaker.opened")
 

@@ -19,6 +19,8 @@ REQUEST_TIMEOUT_S: Final = 5.0
 _STOP_TIMEOUT_S: Final = 5.0
 _REPLACE_AFTER_S: Final = 30.0
 _PAUSE_S: Final = 1.0
+_UNTRIED_S: Final = 3.0
+_METADATA_TIMEOUT_S: Final = 2.0
 
 
 class ProducerConnection:
@@ -51,10 +53,22 @@ class ProducerConnection:
                     await self._drop()
                 if self.producer is None:
                     await self._connect()
+                elif self._breaker.is_open and self._breaker.untried_for() > _UNTRIED_S:
+                    await self._ask(self.producer)
             except Exception:
                 # Whatever it was: a gateway that never connects again would break the promise.
                 log.exception("kafka.connection_failed")
             await asyncio.sleep(_PAUSE_S)
+
+    async def _ask(self, producer: AIOKafkaProducer) -> None:
+        """Without requests no acknowledgement can close the breaker: an answer has to do."""
+        try:
+            async with asyncio.timeout(_METADATA_TIMEOUT_S):
+                await producer.client.fetch_all_metadata()
+        except (KafkaError, TimeoutError, OSError) as error:
+            log.info("kafka.does_not_answer", error=repr(error))
+        else:
+            self._breaker.succeeded()
 
     def _is_dead(self, producer: AIOKafkaProducer) -> bool:
         # aiokafka offers no public view of its sender; one that has ended never sends again.

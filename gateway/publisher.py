@@ -115,10 +115,14 @@ class Publisher:
         """The offset once Kafka has acknowledged; None when that does not happen within the wait."""
         future: asyncio.Future[int | None] = self._loop.create_future()
         producer = self._connection.producer
+        probes = self._breaker.is_open
         if producer is None or not self._breaker.lets_through():
             future.set_result(None)
             return future
         publication = _Publication(record, future, self._loop.time() + self._wait_s)
+        if probes:
+            # It goes out to learn whether Kafka is back; its caller need not wait for that.
+            publication.resolve(None)
         lane = self._lanes[partition]
         if lane.producer is not producer or not _append(lane.builder, record):
             lane.producer = producer

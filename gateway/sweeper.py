@@ -87,17 +87,24 @@ class Sweeper:
         depths = await self._store.outbox_depths()
         self._metrics.outbox_entries.set(sum(depth.entries for depth in depths))
         overdue = [depth.partition for depth in depths if depth.entries and depth.oldest_us >= self._age_us]
-        await asyncio.gather(*(self._sweep_partition(partition) for partition in overdue))
+        published = sum(await asyncio.gather(*(self._sweep_partition(partition) for partition in overdue)))
+        if published:
+            self._metrics.published.labels("sweeper").inc(published)
+            log.info("sweeper.published", records=published, partitions=len(overdue))
 
-    async def _sweep_partition(self, partition: int) -> None:
-        after = "0-0"
+    async def _sweep_partition(self, partition: int) -> int:
+        """Publish what is due; how many records that were."""
+        after, total = "0-0", 0
         while await self._store.acquire_sweeper(partition, self._owner, _LEASE_MS):
             entries = await self._store.outbox_read(partition, after, _BATCH, self._age_us)
-            if not entries or not await self._publish(partition, entries):
-                return
+            published = await self._publish(partition, entries) if entries else 0
+            total += published
+            if not entries or published < len(entries):
+                break
             after = entries[-1].id
+        return total
 
-    async def _publish(self, partition: int, entries: list[OutboxEntry]) -> bool:
+    async def _publish(self, partition: int, entries: list[OutboxEntry]) -> int:
         read_ms = time.time_ns() // 1_000_000
         records = [_record(entry, read_ms) for entry in entries]
         offsets = await self._publisher.republish(partition, records)
@@ -109,10 +116,7 @@ class Sweeper:
             waiting = self._waiting.get((partition, entry.id))
             if waiting is not None and not waiting.done():
                 waiting.set_result(offset)
-        self._metrics.published.labels("sweeper").inc(published)
-        if published:
-            log.info("sweeper.published", partition=partition, records=published)
-        return published == len(entries)
+        return published
 
 
 def _record(entry: OutboxEntry, timestamp: int) -> Record:

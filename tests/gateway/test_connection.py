@@ -1,0 +1,28 @@
+"""The connection to Kafka and its breaker, without any request."""
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from gateway.breaker import Breaker
+from gateway.connection import ProducerConnection
+from tests.gateway.running import until
+from topics.settings import KafkaSettings
+
+
+async def test_the_breaker_closes_without_traffic_once_kafka_answers(kafka_bootstrap: str) -> None:
+    breaker = Breaker(Gauge("open", "open", registry=CollectorRegistry()))
+    connection = ProducerConnection(KafkaSettings(kafka_bootstrap=kafka_bootstrap), breaker)
+    connection.start()
+
+    async def is_connected() -> bool:
+        return connection.producer is not None
+
+    async def is_closed() -> bool:
+        return not breaker.is_open
+
+    try:
+        await until(is_connected, "connected")
+        breaker.failed()
+        assert breaker.is_open
+        await until(is_closed, "closed")
+    finally:
+        await connection.stop()

@@ -18,10 +18,10 @@ if ARGV[1] == 'restoration' then
 elseif ARGV[1] == 'position' then
   local position = redis.call('GET', KEYS[2])
   if (position or '') ~= ARGV[2] then return {'moved', position} end
-  redis.call('SET', KEYS[2], ARGV[3])
 end
 
--- Each of a copy's operations is in the state at its v or above, or at or below the state's floor, or its order is.
+-- Each of a copy's operations is in the state at its v or above, or at or below the state's floor, or it is an
+-- order that the state knows although its entry has left the window.
 local function uncovered(win, copy)
   local missing = {}
   local window = redis.call('ZRANGE', win, 0, -1, 'WITHSCORES')
@@ -35,7 +35,7 @@ local function uncovered(win, copy)
   for i = 1, #copy[7] do orders[copy[7][i]] = true end
   for i = 1, #window, 2 do
     local op_id, v = string.match(window[i], '^[^\n]*'), tonumber(window[i + 1])
-    if v > floor and (known[op_id] or -1) < v and not orders[op_id] then
+    if v > floor and (known[op_id] or -1) < v and (known[op_id] or not orders[op_id]) then
       missing[#missing + 1] = string.format('%.0f', v)
       missing[#missing + 1] = op_id
     end
@@ -75,4 +75,6 @@ for i = 5, #ARGV do
   end
   results[#results + 1] = result
 end
+-- Last: a script that fails midway keeps its earlier writes, and must not have moved past the copies it did not put.
+if ARGV[1] == 'position' then redis.call('SET', KEYS[2], ARGV[3]) end
 return results

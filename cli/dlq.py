@@ -6,14 +6,13 @@ from typing import Any, Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from cli.ops.dead_letters import Result, drop, fetch, find, replay
 from cli.ops.letters import LetterId, Listed, Wanted, page
 from cli.ops.progress import bars
 from cli.ops.running import Failed, print_json, run, settings
 
+HEADINGS: Final = ("letter", "code", "source", "key", "bytes", "time", "handled")
 PAGE: Final = 50
 SHOWN_BYTES: Final = 4096
 
@@ -75,7 +74,7 @@ def list_command(
     if as_json:
         print_json({"letters": [_summary(each) for each in shown], "after": str(go_on) if go_on else None})
         return
-    Console().print(_table(shown))
+    _print_columns(shown)
     if go_on is not None:
         click.echo(f"there are more: --after {go_on}")
 
@@ -196,23 +195,25 @@ def _summary(listed: Listed) -> dict[str, Any]:
     }
 
 
-def _table(listed: Sequence[Listed]) -> Table:
-    table = Table(
-        "letter", "code", "source", "key", "bytes", "time", "handled", box=None, header_style="bold"
-    )
+def _print_columns(listed: Sequence[Listed]) -> None:
+    """Plain columns: nothing is cut off in a pipe, and no key is taken for markup."""
+    lines = [HEADINGS]
     for each in listed:
-        handled = "" if each.mark is None else str(each.mark.handled)
-        letter = each.letter
-        table.add_row(
-            str(letter.id),
-            letter.code,
-            letter.source,
-            letter.key_text,
-            str(letter.size),
-            letter.time,
-            handled,
+        letter, handled = each.letter, "" if each.mark is None else str(each.mark.handled)
+        lines.append(
+            (
+                str(letter.id),
+                letter.code,
+                letter.source,
+                letter.key_text,
+                str(letter.size),
+                letter.time,
+                handled,
+            )
         )
-    return table
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _tell(results: Sequence[Result], *, as_json: bool) -> None:
@@ -221,7 +222,7 @@ def _tell(results: Sequence[Result], *, as_json: bool) -> None:
         return
     for result in results:
         click.echo(f"{result.letter}  {result.done}: {result.detail}")
-    click.echo(f"{len(results)} letters")
+    click.echo("1 letter" if len(results) == 1 else f"{len(results)} letters")
 
 
 def _readable(value: bytes | None) -> Any:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from cli.ops.comparison import MEANING, Difference, Kind
 from cli.ops.copies import RedisCopies, rows
@@ -118,33 +116,28 @@ def _document(verified: Verified, repaired: Repaired | None) -> dict[str, Any]:
 
 
 def _tell(verified: Verified, repaired: Repaired | None) -> None:
-    console = Console()
-    if verified.differences:
-        table = Table("", "carts", "what", "examples", "what to do", header_style="bold")
-        for kind, found in sorted(_by_kind(verified.differences).items()):
-            examples = "\n".join(
-                f"{each.cart_id or f'partition {each.partition}'}: {each.detail}" for each in found[:EXAMPLES]
-            )
-            table.add_row(kind, str(len(found)), MEANING[kind][0], examples, MEANING[kind][1])
-        console.print(table)
-    console.print(
+    for kind, found in sorted(_by_kind(verified.differences).items()):
+        what, advice = MEANING[kind]
+        click.echo(f"{kind}: {len(found)}. {what}")
+        for each in found[:EXAMPLES]:
+            click.echo(f"    {each.cart_id or f'partition {each.partition}'}: {each.detail}")
+        if len(found) > EXAMPLES:
+            click.echo(f"    and {len(found) - EXAMPLES} more (--json names all)")
+        click.echo(f"    what to do: {advice}")
+    click.echo(
         f"{verified.carts} carts, {verified.in_redis} in Redis, {verified.in_postgres} in Postgres: "
-        + ("they differ" if verified.differences else "equal"),
-        highlight=False,
+        + ("they differ" if verified.differences else "equal")
     )
     if verified.moving:
-        console.print(
-            f"{verified.moving} carts were changing all the time and are not judged", highlight=False
-        )
+        click.echo(f"{verified.moving} carts were changing all the time and are not judged")
     if verified.unready:
-        console.print(
+        click.echo(
             f"partitions {', '.join(map(str, verified.unready))} are not ready in Redis: "
-            "`cartstream restore` shows how far they are; verify again then",
-            highlight=False,
+            "`cartstream restore` shows how far they are; verify again then"
         )
     if repaired is not None:
         for mended, count in sorted(repaired.done.items()):
-            console.print(f"re-driven: {count} {mended}", highlight=False)
+            click.echo(f"re-driven: {count} {mended}")
         for sentence in repaired.left:
-            console.print(f"left: {sentence}", highlight=False)
-        console.print("verify again to see what that has mended")
+            click.echo(f"left: {sentence}")
+        click.echo("verify again to see what that has mended")

@@ -190,7 +190,7 @@ async def test_a_row_that_carts_does_not_know_points_to_the_last_resort(
     )
     answer = await operator.run("verify", *SETTLE)
     assert answer.status == 1
-    assert "restore --from postgres" in " ".join(answer.output.replace("│", " ").split())
+    assert "restore --from postgres" in answer.output
     assert len(carts) == 1
 
 

@@ -3,7 +3,6 @@
 from store.cart_store import CartStore
 from store.client import PipelinedClient
 from store.errors import (
-    SettingsError,
     StoreBroken,
     StoreBusy,
     StoreError,
@@ -54,7 +53,6 @@ __all__ = [
     "Restoring",
     "ServerFacts",
     "SetQuantity",
-    "SettingsError",
     "StoreBroken",
     "StoreBusy",
     "StoreError",

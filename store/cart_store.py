@@ -192,7 +192,7 @@ class CartStore:
         if not entries:
             return 0
         shared = self._layout.of_partition(partition)
-        arguments = [part for entry in entries for part in entry]
+        arguments = [part for entry in sorted(entries) for part in entry]
         return int(await self._client.run(scripts.OUTBOX_REMOVE, (shared.outbox, shared.backlog), arguments))
 
     async def outbox_depths(self) -> list[OutboxDepth]:

@@ -13,10 +13,6 @@ class StoreError(Exception):
     """Whether it is certain that nothing was changed."""
 
 
-class SettingsError(StoreError):
-    """An environment variable holds a value that cannot be used."""
-
-
 class StoreUnavailable(StoreError):
     """Redis cannot be reached, is loading, or is a replica. Nothing was changed: try again shortly."""
 

@@ -1,13 +1,9 @@
 """Settings of the connection to Redis and of the carts in it, each from `CARTSTREAM_<NAME>`."""
 
-from typing import Self
-
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from store.errors import SettingsError
-
-PREFIX = "CARTSTREAM_"
+from topics.settings import PREFIX
 
 
 class RedisSettings(BaseSettings):
@@ -47,22 +43,3 @@ class RedisSettings(BaseSettings):
         examples=[67_108_864],
         description="unpublished changes of one partition; over it, writes are refused",
     )
-
-    @classmethod
-    def load(cls) -> Self:
-        """The settings of this environment. Raises SettingsError naming the variable and a right value."""
-        try:
-            return cls()
-        except ValidationError as error:
-            raise SettingsError("\n".join(cls._complaints(error))) from error
-
-    @classmethod
-    def _complaints(cls, error: ValidationError) -> list[str]:
-        lines = []
-        for detail in error.errors():
-            name = str(detail["loc"][0])
-            example = (cls.model_fields[name].examples or ["?"])[0]
-            lines.append(
-                f"{PREFIX}{name.upper()}: {detail['msg']}. A right value: {PREFIX}{name.upper()}={example}"
-            )
-        return lines

@@ -23,7 +23,7 @@ ITEMS = [
 ]
 LINES = {derive_line_id(item.product_id, item.options): item for item in ITEMS}
 
-line_ids = st.sampled_from(list(LINES))
+line_ids = st.sampled_from([*LINES, *[next(iter(LINES))] * 5])  # few: steps shall meet
 quantities = st.integers(1, 4) | st.sampled_from([9, 10])
 prices = st.integers(0, 5000) | st.just(2**40 - 1)
 currencies = st.sampled_from(["EUR"] * 6 + ["USD"])
@@ -64,6 +64,7 @@ steps: st.SearchStrategy[RequestStep] = st.one_of(
     adds,
     sets,
     set_quantities,
+    st.builds(Remove, line_ids),
     st.builds(Remove, line_ids),
     st.just(Clear()),
     st.builds(SetMetadata, metadata, st.none() | line_ids),

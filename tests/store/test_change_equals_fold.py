@@ -22,7 +22,7 @@ SMALL = Limits(lines=3, tracked_lines=4, quantity=9, content_bytes=900, window_e
 
 matches = st.sampled_from([None, None, None, "current", "*", "stale", "list"])
 requests = st.tuples(st.integers(0, 12), deltas, matches)
-histories = st.lists(requests, min_size=1, max_size=14)
+histories = st.lists(requests, min_size=4, max_size=14)
 windows = st.sampled_from([0, 1, 700, 5_000, 30_000, 20 * 60 * 1_000_000])
 
 property_test = settings(

@@ -74,3 +74,12 @@ async def test_one_sweeper_at_a_time(bench: Bench) -> None:
     assert await bench.store.acquire_sweeper(4, "other", 60_000)
     await bench.client.execute("DEL", bench.layout.of_partition(3).sweeper)
     assert await bench.store.acquire_sweeper(3, "other", 60_000)
+
+
+async def test_entries_are_removed_whatever_lies_between_them_and_in_whatever_order(bench: Bench) -> None:
+    changes = await filled(bench, 12)
+    partition = changes[0].partition
+    named = [(change.outbox_id, f"op-{number}") for number, change in enumerate(changes)]
+    assert await bench.store.outbox_remove(partition, [named[11], named[0], named[7], named[0]]) == 3
+    assert await bench.store.outbox_remove(partition, [("0-1", "op-0"), *reversed(named)]) == 9
+    assert (await bench.store.outbox_depths())[partition].bytes == 0

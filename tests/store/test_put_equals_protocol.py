@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from carts.fold import fold
 from carts.limits import Timing
-from carts.operations import Birth, Change, Expire, OrderedLine, Subtract
+from carts.operations import Add, Birth, Change, Expire, Item, OrderedLine, Subtract
 from carts.protocol import Put, put_verdict
 from carts.state import ClaimState, State, uncovered, union
 from store import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
@@ -139,6 +139,32 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
             held = await put_and_check(bench, state, held)
 
     on_empty_server(play)
+
+
+def order(v: int, newest: int) -> State:
+    """A cart with an order's subtraction at `v` and a write at `newest`, the window ending in between or not."""
+    subtract = Subtract("order-1", (), (), 1)
+    timing = Timing(window_us=WINDOW_US)
+    state = fold(None, Change(cart_id=CART, v=v, op_id="order-1", delta=(subtract,)), timing=timing).state
+    step = Add("sock", 1, 100, "EUR", Item("sock"))
+    state = fold(state, Change(cart_id=CART, v=newest, op_id="op", delta=(step,)), timing=timing).state
+    assert state is not None
+    return state
+
+
+async def test_an_order_that_has_left_the_window_of_the_state_is_covered_by_its_id(bench: Bench) -> None:
+    window = 2 * WINDOW_US
+    trimmed, later_birth = order(window, 3 * window), order(3 * window - 2, 3 * window)
+    assert "order-1" not in {op.op_id for op in trimmed.ops}
+    held = await put_and_check(bench, later_birth, None)
+    assert await put_and_check(bench, trimmed, held) == trimmed
+
+
+async def test_an_order_still_in_the_window_of_the_state_is_covered_by_its_version_only(bench: Bench) -> None:
+    window = 2 * WINDOW_US
+    earlier_birth, later_birth = order(3 * window - 4, 3 * window), order(3 * window - 2, 3 * window)
+    held = await put_and_check(bench, later_birth, None)
+    assert await put_and_check(bench, earlier_birth, held) == later_birth
 
 
 @property_test

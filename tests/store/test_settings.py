@@ -2,7 +2,8 @@
 
 import pytest
 
-from store import RedisSettings, SettingsError
+from store import RedisSettings
+from topics.settings import SettingsError, load
 
 
 @pytest.mark.parametrize(
@@ -19,5 +20,5 @@ def test_a_wrong_setting_is_named_with_a_right_value(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable) as raised:
-        RedisSettings.load()
+        load(RedisSettings)
     assert example in str(raised.value)

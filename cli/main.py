@@ -5,9 +5,9 @@ from importlib import import_module
 
 import click
 import structlog
-from pydantic import ValidationError
 
 from cli.stack.errors import StackError
+from topics.settings import SettingsError
 
 # Name: where it is, and what `cartstream --help` says of it without importing it.
 COMMANDS = {
@@ -60,15 +60,8 @@ def main() -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         cartstream()
-    except ValidationError as error:
-        _fail("\n".join(_complaint(detail["loc"], detail["msg"]) for detail in error.errors()))
-    except StackError as error:
+    except (SettingsError, StackError) as error:
         _fail(str(error))
-
-
-def _complaint(location: tuple[int | str, ...], message: str) -> str:
-    variable = f"CARTSTREAM_{str(location[0]).upper()}: " if location else ""
-    return variable + message
 
 
 def _fail(message: str) -> None:

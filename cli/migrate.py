@@ -4,7 +4,8 @@ import click
 
 from sinks.errors import MigrationFailed
 from sinks.postgres.migrate import Migration, migrate
-from sinks.settings import PostgresSettings, load
+from sinks.settings import PostgresSettings
+from topics.settings import load
 
 
 @click.command("migrate")

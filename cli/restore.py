@@ -12,10 +12,9 @@ from cli.ops.progress import bars
 from cli.ops.running import chosen, run
 from cli.ops.running import settings as ops_settings
 from cli.ops.seeding import Plan, restore_from_postgres
-from sinks.errors import SettingsWrong
 from sinks.redis.progress import Report, read
-from sinks.settings import load
 from store import CartStore, Layout, PipelinedClient, RedisSettings, StoreError
+from topics.settings import SettingsError, load
 
 WHAT_BECAME = {
     Plan.SEED: "rows to seed into cart-changed",
@@ -67,7 +66,7 @@ def command(partitions: tuple[int, ...], origin: str | None, *, everything: bool
             )
         again = set(range(settings.partitions)) if everything else set(partitions)
         asyncio.run(_restore(settings, again))
-    except (SettingsWrong, StoreError) as error:
+    except (SettingsError, StoreError) as error:
         raise click.ClickException(str(error)) from error
 
 

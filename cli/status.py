@@ -11,6 +11,7 @@ from rich.table import Table
 
 from cli.stack.settings import StackSettings
 from cli.stack.status import StackStatus, read_status
+from topics.settings import load
 
 NOT_READY = 1
 NOTHING_RUNS = 3
@@ -25,7 +26,7 @@ def command(as_json: bool, data_dir: Path | None) -> None:
 
     Exits 0 when all is ready, 1 when something is not, 3 when nothing runs.
     """
-    folder = (data_dir or StackSettings.load().data_dir).resolve()
+    folder = (data_dir or load(StackSettings).data_dir).resolve()
     status = read_status(folder)
     if status is None:
         click.echo(

@@ -11,6 +11,7 @@ import click
 from cli.stack.settings import StackSettings
 from cli.stack.status import is_alive, read_status
 from cli.status import NOTHING_RUNS
+from topics.settings import load
 
 STOP_SECONDS = 60.0
 
@@ -19,7 +20,7 @@ STOP_SECONDS = 60.0
 @click.option("--data-dir", type=click.Path(path_type=Path), help="As for `cartstream up`.")
 def command(data_dir: Path | None) -> None:
     """Stop the stack of this data folder and wait until everything has ended. Exits 3 when nothing runs."""
-    folder = (data_dir or StackSettings.load().data_dir).resolve()
+    folder = (data_dir or load(StackSettings).data_dir).resolve()
     status = read_status(folder)
     if status is None:
         click.echo(f"nothing runs in {folder}")

@@ -15,7 +15,7 @@ from topics.apply import Applied, apply, check, errors_in
 from topics.errors import TopicsDifferError, TopicsError
 from topics.plan import Difference
 from topics.registry import PARTITIONS, TOPICS, TopicSpec
-from topics.settings import KafkaSettings
+from topics.settings import KafkaSettings, load
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 @as_json
 def apply_command(*, allow_single: bool, as_json: bool) -> None:
     """Create missing topics and alter settings that differ. Doing it again changes nothing."""
-    settings = TopicsSettings()
+    settings = load(TopicsSettings)
     applied = _run(
         apply(
             settings,
@@ -65,7 +65,7 @@ def apply_command(*, allow_single: bool, as_json: bool) -> None:
 @as_json
 def check_command(*, allow_single: bool, as_json: bool) -> None:
     """Compare the topics with the registry; exit 1 if something must be mended."""
-    settings = TopicsSettings()
+    settings = load(TopicsSettings)
     differences = _run(
         check(
             settings,

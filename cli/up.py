@@ -15,6 +15,7 @@ from cli.stack.settings import StackSettings
 from cli.stack.spec import RestartPolicy
 from cli.stack.supervisor import Supervisor
 from cli.stack.table import COMPONENTS
+from topics.settings import load
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -36,7 +37,7 @@ def command(only: str | None, data_dir: Path | None, port_base: int | None) -> N
 
     Needs neither root nor Docker. Data is kept between starts.
     """
-    settings = StackSettings.load()
+    settings = load(StackSettings)
     if data_dir:
         settings = settings.model_copy(update={"data_dir": data_dir})
     if port_base:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
-import sys
 
 import structlog
 import uvloop
@@ -16,6 +14,7 @@ from delivery.consumer import consumer_of
 from delivery.errors import fail_stop
 from delivery.liveness import Liveness, stop_when_frozen
 from delivery.settings import DeliverySettings
+from topics.logs import configure_logging
 
 log = structlog.get_logger(__name__)
 
@@ -88,29 +87,3 @@ async def _stop(app: DeliveryApp) -> None:
             table.close_cleanly()
     await app.stop()
     log.info("worker.stopped", app=app.conf.id)
-
-
-def configure_logging() -> None:
-    """Log by structlog, lines of JSON unless on a terminal; of Faust's and aiokafka's only warnings."""
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    )
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-    )
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    # structlog's records carry a dictionary; Faust logs under the names of its subclasses here, too.
-    handler.addFilter(lambda record: isinstance(record.msg, dict) or record.levelno >= logging.WARNING)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -10,9 +10,10 @@ import structlog
 import uvloop
 from sanic.server.socket import bind_socket
 
-from gateway.logs import configure_logging
 from gateway.parent import run_parent
-from gateway.settings import GatewaySettings, SettingsError
+from gateway.settings import GatewaySettings
+from topics.logs import configure_logging
+from topics.settings import SettingsError, load
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +24,7 @@ BACKLOG: Final = 1024
 def run() -> None:
     """Serve until SIGTERM or SIGINT. Exits with 2 when a setting is wrong, naming it on stderr."""
     try:
-        settings = GatewaySettings.load()
+        settings = load(GatewaySettings)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

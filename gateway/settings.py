@@ -4,16 +4,10 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from store import RedisSettings
 from topics.settings import KafkaSettings
-
-PREFIX = "CARTSTREAM_"
-
-
-class SettingsError(Exception):
-    """The environment holds a wrong setting; the message names the variable and shows a right value."""
 
 
 class GatewaySettings(KafkaSettings, RedisSettings):
@@ -90,29 +84,12 @@ class GatewaySettings(KafkaSettings, RedisSettings):
             )
         return self
 
-    @classmethod
-    def load(cls) -> Self:
-        """The settings of this environment; SettingsError names each wrong variable and a right value."""
-        try:
-            return cls()
-        except ValidationError as error:
-            raise SettingsError("\n".join(_complaint(cls, detail) for detail in error.errors())) from error
-
     def shown(self) -> dict[str, Any]:
         """Every setting as it may stand in a log: passwords masked."""
         values = self.model_dump(mode="json")
         values["redis_url"] = _masked(self.redis_url)
         values["postgres_url"] = _masked(self.postgres_url.get_secret_value())
         return values
-
-
-def _complaint(cls: type[GatewaySettings], detail: Any) -> str:
-    if not detail["loc"]:
-        return str(detail["msg"]).removeprefix("Value error, ")
-    name = str(detail["loc"][0])
-    field = cls.model_fields[name]
-    example = (field.examples or [field.default])[0]
-    return f"{PREFIX}{name.upper()}: {detail['msg']}. A right value: {PREFIX}{name.upper()}={example}"
 
 
 def _masked(url: str) -> str:

@@ -12,11 +12,12 @@ import sys
 import uvloop
 
 from gateway.app import create_app
-from gateway.logs import configure_logging
 from gateway.parent import READY, Command
 from gateway.parts import Parts
 from gateway.serving import Server
 from gateway.settings import GatewaySettings
+from topics.logs import configure_logging
+from topics.settings import load
 
 
 def run(descriptor: int) -> None:
@@ -26,7 +27,7 @@ def run(descriptor: int) -> None:
 
 
 async def _work(listener: socket.socket, parent: socket.socket) -> None:
-    parts = Parts.make(GatewaySettings.load())
+    parts = Parts.make(load(GatewaySettings))
     server = Server(create_app(parts), parts.settings, parts.health)
     loop = asyncio.get_running_loop()
     # Both may have gone to the whole process group: the parent says what they mean.

@@ -5,10 +5,6 @@ class SinkError(Exception):
     """A sink cannot do its work."""
 
 
-class SettingsWrong(SinkError):
-    """An environment variable holds a value that cannot be used."""
-
-
 class MigrationFailed(SinkError):
     """The database could not be brought to this version's schema; nothing of the failed step was kept."""
 

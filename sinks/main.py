@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Final
 
 from delivery import run_worker
-from sinks.errors import SettingsWrong
-from sinks.settings import PostgresSinkSettings, RedisSinkSettings, load
+from sinks.settings import PostgresSinkSettings, RedisSinkSettings
+from topics.settings import SettingsError, load
 
 SINKS: Final = ("postgres", "redis")
 
@@ -19,7 +19,7 @@ def run(name: str) -> None:
     start = _STARTS[name]
     try:
         start()
-    except SettingsWrong as error:
+    except SettingsError as error:
         sys.exit(f"The settings are wrong:\n{error}")
 
 

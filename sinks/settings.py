@@ -1,18 +1,12 @@
 """Settings of the sink processes, all from `CARTSTREAM_*`."""
 
-from typing import TypeVar
-
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from delivery import DeliverySettings
-from sinks.errors import SettingsWrong
 from store import RedisSettings
 from topics.registry import CARTS, PARTITIONS
-
-PREFIX = "CARTSTREAM_"
-
-S = TypeVar("S", bound=BaseSettings)
+from topics.settings import PREFIX
 
 
 class PostgresSettings(BaseSettings):
@@ -51,24 +45,3 @@ class RedisSinkSettings(DeliverySettings, RedisSettings):
 
     restore_parallel: int = Field(4, ge=1, le=64, examples=[4])
     """Partitions restored at once; those somebody waits for come first."""
-
-
-def load(settings: type[S]) -> S:
-    """The settings of this environment. Raises SettingsWrong naming each wrong variable and a right value."""
-    try:
-        return settings()
-    except ValidationError as error:
-        raise SettingsWrong("\n".join(_complaints(settings, error))) from error
-
-
-def _complaints(settings: type[BaseSettings], error: ValidationError) -> list[str]:
-    lines = []
-    for detail in error.errors(include_url=False):
-        name = str(detail["loc"][0]) if detail["loc"] else ""
-        field = settings.model_fields.get(name)
-        if field is None:
-            lines.append(detail["msg"])  # about several settings at once: the message names them
-        else:
-            right = field.examples[0] if field.examples else field.default
-            lines.append(f"{PREFIX}{name.upper()}: {detail['msg']}. A right value: {right}")
-    return lines

@@ -11,6 +11,7 @@ from streams.settings import StreamsSettings
 from topics.apply import require
 from topics.errors import ClusterUnreachableError, TopicsDifferError
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS
+from topics.settings import load
 
 AGENTS: Final[dict[str, Callable[[StreamsSettings], DeliveryApp]]] = {"compaction": create_compaction}
 """The agents this process can be, by the name on the command line."""
@@ -22,7 +23,7 @@ def run(agent: str) -> None:
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     make_app = AGENTS[agent]
-    settings = StreamsSettings()
+    settings = load(StreamsSettings)
     needed = (CART_CHANGED, CARTS, DEAD_LETTERS)
     try:
         asyncio.run(require(settings, partitions=settings.partitions, specs=needed))

@@ -1,22 +1,50 @@
-"""How any process reaches Kafka: one settings class for plain aiokafka clients and for Faust."""
+"""Settings of processes: how they are read, and the class by which all of them reach Kafka."""
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
 
 
+PREFIX: Final = "CARTSTREAM_"
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class SettingsError(Exception):
+    """The environment holds a wrong setting; the message names the variable and shows a right value."""
+
+
+def load(settings: type[S]) -> S:
+    """The settings of this environment. Raises SettingsError naming each wrong variable and a right value."""
+    try:
+        return settings()
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise SettingsError("\n".join(_complaint(settings, detail) for detail in details)) from error
+
+
+def _complaint(settings: type[BaseSettings], detail: Any) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    field = settings.model_fields.get(str(detail["loc"][0])) if detail["loc"] else None
+    if field is None:
+        return message  # about several settings at once: the message names them
+    variable = f"{PREFIX}{str(detail['loc'][0]).upper()}"
+    right = field.examples[0] if field.examples else field.default
+    return f"{variable}: {message}. A right value: {variable}={right}"
+
+
 class KafkaSettings(BaseSettings):
     """Address and credentials of the cluster, from `CARTSTREAM_KAFKA_*`."""
 
-    model_config = SettingsConfigDict(env_prefix="CARTSTREAM_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     kafka_bootstrap: str = "127.0.0.1:9092"
     """`host:port`, several separated by commas."""

@@ -10,12 +10,12 @@ import psycopg
 from aiokafka.errors import KafkaError
 
 from cli.ops.settings import OpsSettings
-from sinks.errors import SettingsWrong, SinkError
-from sinks.settings import load
+from sinks.errors import SinkError
 from store import StoreError
 from topics.apply import require
 from topics.errors import TopicsError
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS
+from topics.settings import SettingsError, load
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def settings() -> OpsSettings:
     """The settings of this environment. Raises Failed naming each wrong variable."""
     try:
         return load(OpsSettings)
-    except SettingsWrong as error:
+    except SettingsError as error:
         raise Failed(str(error), exit_code=2) from error
 
 

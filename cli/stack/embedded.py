@@ -18,6 +18,7 @@ from cli.stack.settings import StackSettings, Urls
 from cli.stack.spec import RestartPolicy, State
 from cli.stack.supervisor import Supervisor
 from cli.stack.table import SERVERS
+from topics.settings import load
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ class EmbeddedStack:
         only: Iterable[str] = tuple(SERVERS),
         policy: RestartPolicy = RestartPolicy.NEVER,
     ) -> None:
-        base = settings or StackSettings.load().with_ports(*free_ports(5))
+        base = settings or load(StackSettings).with_ports(*free_ports(5))
         self.settings = base.model_copy(update={"data_dir": data_dir})
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-stack", daemon=True)

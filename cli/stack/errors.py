@@ -5,10 +5,6 @@ class StackError(Exception):
     """The stack cannot do what was asked; a retry helps only after the cause in the message is mended."""
 
 
-class SettingsError(StackError):
-    """An environment variable holds a value that cannot be used."""
-
-
 class PortTakenError(StackError):
     """Another program listens on a port that a component needs."""
 

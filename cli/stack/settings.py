@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cli.stack.errors import SettingsError
+from topics.settings import PREFIX
 
-PREFIX = "CARTSTREAM_"
 HOST = "127.0.0.1"
 KAFKA, REDIS, POSTGRES = "kafka", "redis", "postgres"
 
@@ -50,26 +49,6 @@ class StackSettings(BaseSettings):
     kafka_controller_port: Port = Field(9093, examples=[9093])
     redis_port: Port = Field(6379, examples=[6379])
     postgres_port: Port = Field(5432, examples=[5432])
-
-    @classmethod
-    def load(cls) -> Self:
-        """The settings of this environment. Raises SettingsError naming the variable and a right value."""
-        try:
-            return cls()
-        except ValidationError as error:
-            raise SettingsError("\n".join(cls._complaints(error))) from error
-
-    @classmethod
-    def _complaints(cls, error: ValidationError) -> list[str]:
-        lines = []
-        for detail in error.errors():
-            name = str(detail["loc"][0])
-            example = (cls.model_fields[name].examples or ["?"])[0]
-            lines.append(
-                f"{PREFIX}{name.upper()}={detail['input']!r}: {detail['msg']}. "
-                f"A right value: {PREFIX}{name.upper()}={example}"
-            )
-        return lines
 
     def with_port_base(self, base: int) -> Self:
         """These settings with all ports in a row from `base`: gateway, kafka, controller, redis, postgres."""

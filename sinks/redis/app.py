@@ -12,11 +12,11 @@ from aiokafka.errors import KafkaConnectionError
 from prometheus_client import start_http_server
 
 from delivery.errors import fail_stop
-from delivery.worker import configure_logging
 from sinks.redis.agent import RestoreAgent
 from sinks.settings import RedisSinkSettings
 from store import PipelinedClient, StoreUnavailable
 from topics.groups import REDIS_SINK
+from topics.logs import configure_logging
 
 log = structlog.get_logger(__name__)
 

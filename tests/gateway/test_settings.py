@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from gateway.settings import GatewaySettings, SettingsError
+from gateway.settings import GatewaySettings
 from tests.gateway.running import ROOT
+from topics.settings import SettingsError, load
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_a_wrong_setting_is_named_with_a_right_value(
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError) as raised:
-        GatewaySettings.load()
+        load(GatewaySettings)
     assert f"{variable}: " in str(raised.value)
     assert f"A right value: {variable}=" in str(raised.value)
 
@@ -34,7 +35,7 @@ def test_a_wrong_setting_is_named_with_a_right_value(
 def test_settings_are_shown_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARTSTREAM_POSTGRES_URL", "postgresql://shop:s3cret@db/carts")
     monkeypatch.setenv("CARTSTREAM_REDIS_URL", "redis://:s3cret@redis:6379/0")
-    shown = str(GatewaySettings.load().shown())
+    shown = str(load(GatewaySettings).shown())
     assert "s3cret" not in shown
     assert "postgresql://shop:***@db/carts" in shown
 
@@ -57,4 +58,4 @@ def test_the_process_ends_with_2_and_the_variable_on_stderr() -> None:
 def test_waits_that_do_not_fit_the_deadline_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARTSTREAM_REQUEST_DEADLINE_S", "1")
     with pytest.raises(SettingsError, match="A right value: CARTSTREAM_REQUEST_DEADLINE_S=5"):
-        GatewaySettings.load()
+        load(GatewaySettings)

@@ -1,12 +1,17 @@
-"""The gateway's log: events as JSON lines on stderr, or for people on a terminal."""
+"""The log of a process: events as JSON lines on stderr, or for people on a terminal."""
 
 import logging
+import re
 import sys
 from typing import Final
 
 import structlog
 
 ACCESS: Final = "sanic.access"
+
+_GUEST: Final = re.compile(r"guest(?::|%3[Aa])[A-Za-z0-9._~%-]+")
+# The processes report by themselves that Kafka is away; these repeat it many times a second.
+_FLOODING: Final = ("aiokafka",)
 
 
 def configure_logging() -> None:
@@ -19,6 +24,7 @@ def configure_logging() -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        mask_guests,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -33,8 +39,20 @@ def configure_logging() -> None:
     )
     handler.addFilter(_is_wanted)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in _FLOODING:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def mask_guests(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Replace guest tokens in all texts of an event: who has the token has the cart."""
+    return {
+        name: _GUEST.sub("guest:***", value) if isinstance(value, str) and "guest" in value else value
+        for name, value in event.items()
+    }
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
-    # structlog's records carry a dictionary.
+    # structlog's records carry a dictionary; Faust logs under the names of its subclasses here, too.
     return isinstance(record.msg, dict) or record.name == ACCESS or record.levelno >= logging.WARNING

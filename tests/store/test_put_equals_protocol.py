@@ -142,7 +142,7 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
 
 
 def order(v: int, newest: int) -> State:
-    """A cart with an order's subtraction at `v` and a write at `newest`, the window ending in between or not."""
+    """A cart with an order's subtraction at `v` and a write at `newest`: trimmed if they lie far apart."""
     subtract = Subtract("order-1", (), (), 1)
     timing = Timing(window_us=WINDOW_US)
     state = fold(None, Change(cart_id=CART, v=v, op_id="order-1", delta=(subtract,)), timing=timing).state

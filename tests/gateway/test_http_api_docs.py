@@ -1,0 +1,74 @@
+"""docs/http-api.md says of routes, problems, readiness and settings what the code does."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from carts.limits import TIMING
+from gateway import problems
+from gateway.app import create_app
+from gateway.health import Check, Health, judge
+from gateway.parts import Parts
+from gateway.problems import ProblemType
+from gateway.settings import GatewaySettings
+from topics.settings import PREFIX
+
+PAGE = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the table under a heading, without backticks."""
+    section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_problem_type_is_there_with_status_and_title() -> None:
+    known = {found for found in vars(problems).values() if isinstance(found, ProblemType)}
+    documented = {(row[0], row[1], row[2]) for row in rows("Problems")}
+    assert documented == {(found.uri, str(found.status), found.title) for found in known}
+
+
+def test_every_setting_is_there_with_its_default() -> None:
+    documented = {row[0]: row[1] for row in rows("Settings")}
+    assert documented == {
+        f"{PREFIX}{name.upper()}": shown(field.default)
+        for name, field in GatewaySettings.model_fields.items()
+    }
+
+
+def shown(default: Any) -> str:
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "" if default is None else str(default)
+
+
+async def test_every_route_is_there() -> None:
+    app = create_app(Parts.make(GatewaySettings()))
+    served = set()
+    for route in app.router.routes:
+        path = "/" + re.sub(r"<(\w+):\w+>", r"{\1}", route.path).lstrip("/")
+        served |= {(method, path) for method in route.methods if method != "OPTIONS"}
+    documented = {(method, row[1]) for row in rows("Routes") for method in row[0].split(", ")}
+    assert documented == served
+
+
+@pytest.mark.parametrize(
+    ("dependency", "state", "health", "status", "code"),
+    [(row[0], row[1], Health(row[2]), row[3], int(row[4])) for row in rows("Readiness")],
+)
+def test_readiness_is_as_the_table_says(
+    dependency: str, state: str, health: Health, status: str, code: int
+) -> None:
+    checks = {name: Check(Health.OK) for name in ("redis", "kafka", "postgres")}
+    found = judge(checks | {dependency: Check(health, state)})
+    assert (found.status, 200 if found.ready else 503) == (status, code)
+
+
+def test_the_retry_horizon_is_the_one_promised() -> None:
+    assert f"{TIMING.retry_horizon_us // 60_000_000} minutes" in PAGE

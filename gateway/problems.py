@@ -72,7 +72,6 @@ DURABILITY_NOT_REACHED: Final = ProblemType(
 STORE_UNAVAILABLE: Final = ProblemType("store-unavailable", 503, "The live store does not answer")
 DATABASE_UNAVAILABLE: Final = ProblemType("database-unavailable", 503, "The database does not answer")
 DEADLINE_EXCEEDED: Final = ProblemType("deadline-exceeded", 503, "The request took too long")
-UNAVAILABLE: Final = ProblemType("unavailable", 503, "The gateway cannot serve the request now")
 
 
 class FieldError(msgspec.Struct, frozen=True):

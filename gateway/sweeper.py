@@ -73,11 +73,15 @@ class Sweeper:
             self._waiting.pop(key, None)
 
     async def _run(self) -> None:
+        is_failing = False
         while True:
             try:
                 await self._sweep()
+                is_failing = False
             except StoreError as error:
-                log.warning("sweeper.store_failed", error=repr(error))
+                if not is_failing:
+                    is_failing = True
+                    log.warning("sweeper.store_failed", error=repr(error))
             except Exception:
                 # A sweeper that ends without a word would break the promise: say it, and go on.
                 log.exception("sweeper.failed")

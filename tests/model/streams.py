@@ -178,14 +178,14 @@ class Compaction:
         kept, floor = recovered(self.world)
         self.owner = Worker(
             table=kept if isinstance(kept, State) else None,
-            known=kept.version if isinstance(kept, State) else kept or self._deleted_at(floor),
+            known=kept.version if isinstance(kept, State) else self._deleted_at(floor),
             purge_floor=floor,
             position=max(self.world.log_start, self.committed - back),
         )
         self.answer()
 
     def _deleted_at(self, floor: int) -> Deleted | None:
-        """The deletion that set the purge floor, whose null has been compacted away."""
+        """The deletion that set the purge floor; its null may have been compacted away."""
         deletions = (known for known in self.lineages if isinstance(known, Deleted))
         return next((deleted for deleted in deletions if deleted.version.v == floor), None)
 

@@ -129,7 +129,9 @@ async def test_nothing_overtakes_an_entry_older_than_the_publish_deadline(
         await until(carts.outbox_is_empty, "outbox empty")
         seen = dict.fromkeys(decode_change(found.value).op_id for found in await carts.topic.since(ends))
         order = [op_id for op_id in seen if op_id.startswith(("old", "new"))]
-        assert order == [f"old-{number}" for number in range(20)] + [f"new-{number}" for number in range(5)]
+        assert order[:20] == [f"old-{number}" for number in range(20)]
+        # Among themselves the new ones may change places: they are young, and folding does not mind.
+        assert set(order[20:]) == {f"new-{number}" for number in range(5)}
 
 
 @pytest.mark.parametrize(

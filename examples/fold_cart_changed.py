@@ -77,9 +77,9 @@ async def fold(bootstrap: str) -> dict[str, Cart]:
                 for record in records:
                     try:
                         change = json.loads(record.value or b"")
-                    except ValueError:
-                        continue  # in the dead letters, too
-                    carts[change["cart_id"]].take(change)
+                        carts[change["cart_id"]].take(change)
+                    except (ValueError, KeyError, TypeError):
+                        continue  # no change at all: it is in the dead letters, too
     return carts
 
 

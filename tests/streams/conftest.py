@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from carts.operations import Add, Change, Item, Step
+from delivery import EXIT_RESTART
 from topics.apply import apply
 from topics.codec import decode_cart, encode_change
 from topics.headers import change_headers
@@ -53,7 +54,10 @@ class Worker:
         until = time.monotonic() + PATIENCE_S
         while not self._ready.exists():
             assert self._process is not None
-            assert self._process.poll() is None, self.log
+            exit_code = self._process.poll()
+            if exit_code == EXIT_RESTART:  # as its supervisor would: a starved worker takes itself for frozen
+                await asyncio.to_thread(self._spawn, settings)
+            assert exit_code in {None, EXIT_RESTART}, self.log
             assert time.monotonic() < until, self.log
             await asyncio.sleep(0.05)
 

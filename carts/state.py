@@ -243,7 +243,5 @@ def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int
     return [
         (v, op_id)
         for v, op_id in window
-        if v > state.floor
-        and known.get(op_id, -1) < v
-        and (op_id in known or op_id not in state.orders)
+        if v > state.floor and known.get(op_id, -1) < v and (op_id in known or op_id not in state.orders)
     ]

@@ -108,7 +108,10 @@ async def postgres_url(servers: Servers) -> AsyncIterator[str]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where everything is installed (CARTSTREAM_FORBID_SKIPS=1, as in CI), a skipped test is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = len(reporter.stats.get("skipped", [])) if reporter is not None else 0
-    if skipped and os.environ.get("CARTSTREAM_FORBID_SKIPS") == "1":
-        reporter.write_line(f"{skipped} tests were skipped, and CARTSTREAM_FORBID_SKIPS=1 forbids it", red=True)
+    if reporter is None or os.environ.get("CARTSTREAM_FORBID_SKIPS") != "1":
+        return
+    if skipped := len(reporter.stats.get("skipped", [])):
+        reporter.write_line(
+            f"{skipped} tests were skipped, and CARTSTREAM_FORBID_SKIPS=1 forbids it", red=True
+        )
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
@@ -51,10 +52,17 @@ def cpu_seconds(stack: EmbeddedStack, names: list[str]) -> dict[str, float]:
 
 
 def renice(stack: EmbeddedStack, names: list[str], niceness: int) -> None:
-    """Lower the priority of components, their children included."""
+    """Lower the priority of components, their children included.
+
+    Linux groups processes by session for scheduling (autogroup), and niceness only counts within a group: the
+    group is niced, too.
+    """
     for name in names:
         for pid in _family(stack.component(name).pid):
             psutil.Process(pid).nice(niceness)
+            group = Path(f"/proc/{pid}/autogroup")
+            if group.exists():
+                group.write_text(str(niceness))
 
 
 def _family(pid: int | None) -> list[int]:

@@ -46,7 +46,7 @@ class Hydration:
             open=False,
             # After Postgres was away all connections are dead; a query serves many, so checking is cheap.
             check=AsyncConnectionPool.check_connection,
-            timeout=1.0,
+            timeout=2.0,
             reconnect_timeout=0.0,
             kwargs={
                 "autocommit": True,

@@ -1,5 +1,6 @@
 """Problem details (RFC 9457) for every error the gateway answers: one table of types, one rendering."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -11,7 +12,6 @@ from sanic.exceptions import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
-    RequestCancelled,
     RequestTimeout,
     SanicException,
     ServiceUnavailable,
@@ -181,7 +181,7 @@ def _deadline(_: Request, __: ServiceUnavailable) -> Problem:
     )
 
 
-def _client_gone(_: Request, __: RequestCancelled) -> Problem:
+def _client_gone(_: Request, __: asyncio.CancelledError) -> Problem:
     return Problem(CLIENT_GONE, "The client closed the connection before the reply; nobody reads this.")
 
 
@@ -193,7 +193,7 @@ def _malformed(_: Request, error: SanicException) -> Problem:
 # The first that fits counts: subclasses before their bases.
 _FROM_EXCEPTION: Final[Sequence[tuple[type[BaseException], Callable[[Request, Any], Problem]]]] = (
     (StoreError, _store_failed),
-    (RequestCancelled, _client_gone),
+    (asyncio.CancelledError, _client_gone),
     (MethodNotAllowed, _method_not_allowed),
     (NotFound, _not_found),
     (PayloadTooLarge, _too_large),
@@ -218,6 +218,6 @@ def _problem_of(request: Request, exception: Exception) -> Problem:
 def _is_expected(exception: BaseException) -> bool:
     if isinstance(exception, StoreError):
         return exception.retriable
-    return isinstance(exception, ServiceUnavailable | RequestCancelled) or (
+    return isinstance(exception, ServiceUnavailable | asyncio.CancelledError) or (
         isinstance(exception, SanicException) and exception.status_code < HTTPStatus.INTERNAL_SERVER_ERROR
     )

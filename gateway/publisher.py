@@ -8,6 +8,7 @@ that.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -102,6 +103,13 @@ class Publisher:
         """Connect in the background."""
         self._loop = asyncio.get_running_loop()
         self._connection.start()
+
+    async def until_connected(self, timeout_s: float) -> None:
+        """Wait for the first connection, but not longer than this: the gateway serves without Kafka, too."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self.connected:
+                    await asyncio.sleep(_TICK_S)
 
     async def stop(self) -> None:
         """Flush what is in flight, then disconnect; what is not acknowledged in time stays in the outbox."""
@@ -199,15 +207,23 @@ class Publisher:
                 for partition in partitions:
                     producer, builder, publications = unsent[partition]
                     sent = await producer.send_batch(builder, CART_CHANGED.name, partition=partition)
-                    sent.add_done_callback(partial(self._sent, partition, publications))
+                    sent.add_done_callback(partial(self._sent, partition, builder, publications))
                     del unsent[partition]
         except (KafkaError, TimeoutError) as error:
             for _, builder, publications in unsent.values():
                 builder.close()
                 self._give_up(publications, error)
 
-    def _sent(self, partition: int, publications: list[_Publication], sent: "asyncio.Future[Any]") -> None:
+    def _sent(
+        self,
+        partition: int,
+        builder: Any,
+        publications: list[_Publication],
+        sent: "asyncio.Future[Any]",
+    ) -> None:
         error = KafkaError("cancelled") if sent.cancelled() else sent.exception()
+        # A batch that expired before it was sent leaves its builder open: what joined it would never go out.
+        builder.close()
         if error is None:
             self._acknowledged(partition, publications, sent.result().offset)
         elif not isinstance(error, _REFUSALS):

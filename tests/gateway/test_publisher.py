@@ -1,0 +1,52 @@
+"""The publisher on a real broker: what a batch leaves behind that was given up before it was sent."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.metrics import Metrics
+from gateway.publisher import Publisher, Record
+from tests.gateway.running import Urls
+from topics.registry import PARTITIONS
+from topics.settings import KafkaSettings
+
+PARTITION = 3
+
+
+@pytest.fixture
+async def publisher(urls: Urls) -> AsyncIterator[Publisher]:
+    """A publisher that has a producer."""
+    kafka = KafkaSettings(kafka_bootstrap=urls.kafka_bootstrap)
+    made = Publisher(kafka, PARTITIONS, 30.0, Metrics(), lambda *_: None)
+    made.start()
+    async with asyncio.timeout(30):
+        await _until_published(made)
+    yield made
+    await made.stop()
+
+
+async def _until_published(publisher: Publisher) -> None:
+    while True:
+        if await publisher.publish(PARTITION, _record()) is not None:
+            return
+        await asyncio.sleep(0.05)
+
+
+def _record() -> Record:
+    now_ms = time.time_ns() // 1_000_000
+    return Record(key=b"guest:p", value=b"{}", timestamp=now_ms, headers=[], outbox_id="1-0", op_id="k")
+
+
+async def test_a_partition_that_was_without_a_leader_is_published_to_again(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = publisher._connection.producer  # noqa: SLF001  only its client knows who leads
+    assert producer is not None
+    with monkeypatch.context() as unled:
+        # As the broker says it while it starts: the partition is there and has no leader yet.
+        unled.setattr(producer.client.cluster, "leader_for_partition", lambda _: -1)
+        assert await publisher.publish(PARTITION, _record()) is None
+    async with asyncio.timeout(30):
+        await _until_published(publisher)

@@ -1,7 +1,7 @@
 """Everything that happens when a gateway process starts and stops, in order."""
 
 import gc
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from sanic import Sanic
@@ -10,6 +10,9 @@ from gateway.parts import Parts
 from store import StoreError
 
 log = structlog.get_logger(__name__)
+
+_KAFKA_WAIT_S: Final = 3.0
+"""The first requests need not be told `durability=redis` only because the producer is still connecting."""
 
 
 def register(app: Sanic[Any, Any], parts: Parts) -> None:
@@ -25,6 +28,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         await parts.outbox_bound.start()
         await parts.hydration.open()
         parts.publisher.start()
+        await parts.publisher.until_connected(_KAFKA_WAIT_S)
         parts.sweeper.start()
 
     async def settle(_: Sanic[Any, Any]) -> None:

@@ -108,7 +108,7 @@ class Publisher:
         """Wait for the first connection, but not longer than this: the gateway serves without Kafka, too."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self.connected:
+                while not self.connected:  # noqa: ASYNC110 - once, while starting
                     await asyncio.sleep(_TICK_S)
 
     async def stop(self) -> None:

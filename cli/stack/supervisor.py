@@ -149,8 +149,7 @@ async def _lock(path: Path) -> IO[str]:
         except BlockingIOError:
             file.seek(0)
             owner = file.read().strip()
-            alive = owner.isdigit() and psutil.pid_exists(int(owner))
-            if alive or asyncio.get_running_loop().time() > deadline:
+            if _is_alive(owner) or asyncio.get_running_loop().time() > deadline:
                 file.close()
                 raise AlreadyRunningError(
                     f"{path.parent} is in use by the supervisor with pid {owner}: `cartstream status` shows"
@@ -169,3 +168,11 @@ def _first(failures: BaseExceptionGroup[Exception]) -> Exception:
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     return failure
+
+
+def _is_alive(owner: str) -> bool:
+    """Whether the process that wrote the lock file still works; one that nobody reaped does not."""
+    try:
+        return bool(psutil.Process(int(owner)).status() != psutil.STATUS_ZOMBIE)
+    except (ValueError, psutil.NoSuchProcess):
+        return False

@@ -121,6 +121,7 @@ def settings_for(kafka: KafkaSettings, redis_url: str) -> RedisSinkSettings:
         redis_url=redis_url,
         redis_timeout_s=20,
         partitions=PARTITIONS,
+        redis_max_requests=1_000_000,  # the topic holds the carts of other tests, too
         session_timeout_s=6,
     )
 

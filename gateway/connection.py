@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from gateway.breaker import Breaker
+from topics.clients import has_died
 from topics.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -77,6 +78,7 @@ class ProducerConnection:
         return (
             sender is None
             or sender.done()
+            or has_died(producer.client)
             or (self._breaker.open_for() > _REPLACE_AFTER_S and age > _REPLACE_AFTER_S)
         )
 

@@ -32,3 +32,10 @@ class KeeperFailed(SinkError):
 
     def __init__(self, partition: int) -> None:
         super().__init__(f"partition {partition} has stopped to follow")
+
+
+class ClientDied(SinkError):
+    """The Kafka client has ended without a word: only a new process can mend it."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)

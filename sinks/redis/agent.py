@@ -14,13 +14,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sinks import metrics
-from sinks.errors import KeeperFailed
+from sinks.errors import ClientDied, KeeperFailed
 from sinks.redis.keeper import Keeper
 from sinks.redis.progress import publish
 from sinks.redis.restore import Restorer
 from sinks.redis.turns import Turns
 from sinks.settings import RedisSinkSettings
 from store import CartStore, Layout, PipelinedClient, StoreError
+from topics.clients import has_died
 from topics.groups import REDIS_SINK
 from topics.registry import CARTS
 
@@ -51,7 +52,8 @@ class RestoreAgent:
     async def run(self, ready: Callable[[], None]) -> None:
         """Join the group and keep its partitions; `ready` is called once, when all of them are followed.
 
-        Raises KeeperFailed (in a group) for what only a new process can mend, KafkaError without a cluster.
+        Raises KeeperFailed or ClientDied (in a group) for what only a new process can mend, KafkaError
+        without a cluster.
         """
         consumer = AIOKafkaConsumer(
             **self._settings.client_options(),
@@ -68,7 +70,7 @@ class RestoreAgent:
         await consumer.start()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch(ready))
+                group.create_task(self._watch(consumer, ready))
                 group.create_task(self._measure(consumer))
         finally:
             await self._let_go(list(self._keepers))
@@ -87,7 +89,7 @@ class RestoreAgent:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, ready: Callable[[], None]) -> None:
+    async def _watch(self, consumer: AIOKafkaConsumer, ready: Callable[[], None]) -> None:
         """Each second: what Redis shows, who waits for what, and how far the restorations are."""
         announced = False
         while True:
@@ -100,6 +102,8 @@ class RestoreAgent:
             for keeper, task in self._keepers.values():
                 if task.done():
                     raise KeeperFailed(keeper.partition) from task.exception()
+            if has_died(consumer._client):  # noqa: SLF001  its own methods only hang then
+                raise ClientDied
             following = all(keeper.position is not None for keeper, _ in self._keepers.values())
             if self._assigned and following and not announced:
                 announced = True

@@ -1,0 +1,13 @@
+"""Whether an aiokafka client still works: it does not say when one of its own tasks has ended."""
+
+from aiokafka.client import AIOKafkaClient
+
+
+def has_died(client: AIOKafkaClient) -> bool:
+    """Whether the task has ended that keeps the client's view of the cluster. Nothing starts it again.
+
+    It ends when a connection breaks in the moment of a send: aiokafka 0.14 on uvloop meets a RuntimeError.
+    Consumers then wait for offsets and coordinators for ever, producers do not learn of new leaders.
+    """
+    task = client._sync_task  # noqa: SLF001  there is no public view of it
+    return task is not None and task.done()

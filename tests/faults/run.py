@@ -17,6 +17,7 @@ from tests.faults.clients import Crowd, Load, Pick, anyone
 from tests.faults.collect import Collector
 from tests.faults.faults import Breaker
 from tests.faults.history import History, Outage, Outcome, Record, outages, writes
+from tests.faults.recovery import not_recovered
 from tests.faults.schedule import Fault
 from tests.faults.stand import PROCESSES, Stand
 from tests.faults.stores import Stores, Violation
@@ -96,6 +97,7 @@ async def run(
             ended = time.monotonic()
             for name in PROCESSES:
                 await stand.wait_ready(name)
+            sick = await not_recovered(stand.gateways, history, crowd.cart_ids)
             stores = await quiet(collector, crowd.cart_ids, history, quiet_seconds)
             quiet_after = time.monotonic() - ended
     operations = writes(history.records)
@@ -103,7 +105,7 @@ async def run(
         plan,
         {outcome: sum(1 for each in operations if each.outcome is outcome) for outcome in Outcome},
         outages(history.records),
-        violations(history.records, stores),
+        sick + violations(history.records, stores),
         quiet_after,
         history.records,
         stores,

@@ -1,4 +1,4 @@
-"""Whether the product is itself again after a run: each gateway gets a change of each partition into Kafka."""
+"""Whether product is itself again after a run: each gateway gets a change of each partition into Kafka."""
 
 import asyncio
 import random

@@ -58,9 +58,9 @@ def urls(servers: Servers) -> Iterator[Urls]:
     yield from prepared(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway on the session's servers; tests leave it alive."""
+    """A gateway on the session's servers; tests leave it alive. It sweeps, so no other folder has it."""
     process = GatewayProcess(urls.environment(), tmp_path_factory.mktemp("gateway"))
     process.start()
     yield process

@@ -28,7 +28,11 @@ windows = st.sampled_from([0, 1, 700, 5_000, 30_000, 20 * 60 * 1_000_000])
 property_test = settings(
     max_examples=120,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+    ],
 )
 
 

@@ -154,7 +154,7 @@ async def test_a_record_lost_at_the_end_of_the_log_is_fetched_again_by_the_watch
         watch = Liveness(app)
 
         async def lost() -> bool:
-            # The fetcher that was restarted may have taken the records along: the watch brings those back, too.
+            # The restarted fetcher may have taken the records along: the watch brings those back, too.
             await watch.look()
             return consumer.callback is handed_over
 

@@ -1,4 +1,4 @@
-"""Whether product is itself again after a run: each gateway gets a change of each partition into Kafka."""
+"""Whether the product is itself again after a run: each gateway brings each partition's changes to Kafka."""
 
 import asyncio
 import random

@@ -1,0 +1,22 @@
+-- Records on their way to Kafka, written in the transaction of the fact they tell of. The relay publishes them
+-- in order and deletes what was acknowledged.
+
+CREATE TABLE outbox (
+    outbox_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic      text NOT NULL,
+    key        text NOT NULL,
+    value      text NOT NULL,
+    -- [[name, value], …] in their order.
+    headers    jsonb NOT NULL,
+    written_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE FUNCTION notify_outbox() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('cartstream_outbox', '');
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER outbox_written AFTER INSERT ON outbox
+FOR EACH STATEMENT EXECUTE FUNCTION notify_outbox();

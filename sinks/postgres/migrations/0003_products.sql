@@ -1,0 +1,19 @@
+-- The products, where this system owns them. A version is never given twice, so a product's never falls.
+
+CREATE SEQUENCE product_versions;
+
+CREATE TABLE products (
+    product_id  text PRIMARY KEY,
+    version     bigint NOT NULL DEFAULT nextval('product_versions'),
+    name        text NOT NULL,
+    description text NOT NULL DEFAULT '',
+    category    text,
+    unit_price  bigint NOT NULL CHECK (unit_price >= 0),
+    currency    text NOT NULL,
+    -- Pieces left to order; NULL: not counted.
+    stock       bigint CHECK (stock >= 0),
+    active      boolean NOT NULL DEFAULT true,
+    image_url   text,
+    attributes  jsonb NOT NULL DEFAULT '{}',
+    updated_at  timestamptz NOT NULL DEFAULT now()
+);

@@ -10,7 +10,7 @@ from carts.limits import LIMITS, MAX_SAFE_INTEGER
 from carts.operations import Change, Seed
 from carts.state import State, Version
 from topics.errors import RecordError, RecordErrorCode
-from topics.records import CartRecord, PurgeFloor
+from topics.records import CartRecord, OrderRecord, PurgeFloor
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ _change_decoder: Final = msgspec.json.Decoder(Change)
 _cart_decoder: Final = msgspec.json.Decoder(CartRecord)
 _recovery_decoder: Final = msgspec.json.Decoder(_Recovery)
 _version_decoder: Final = msgspec.json.Decoder(_Version)
+_order_decoder: Final = msgspec.json.Decoder(OrderRecord)
 _purge_floor_decoder: Final = msgspec.json.Decoder(PurgeFloor)
 
 
@@ -110,6 +111,16 @@ def encode_purge_floor(record: PurgeFloor) -> bytes:
 def decode_purge_floor(value: bytes | None) -> PurgeFloor:
     """The purge floor in the reserved `carts` record; RecordError if it is none."""
     return _decode(_purge_floor_decoder, value)
+
+
+def encode_order(record: OrderRecord) -> bytes:
+    """The value of an `orders` record."""
+    return _encoder.encode(record)
+
+
+def decode_order(value: bytes | None) -> OrderRecord:
+    """The order in an `orders` value; RecordError if it is none."""
+    return _decode(_order_decoder, value)
 
 
 def _decode(decoder: msgspec.json.Decoder[T], value: bytes | None) -> T:

@@ -13,14 +13,17 @@ from typing import Final
 import msgspec
 
 from carts.state import Version
+from topics.records import OrderRecord, OrderStatus
 from topics.registry import schema_id
 
 Headers = list[tuple[str, bytes]]
 
 GATEWAY: Final = "/cartstream/gateway"
 COMPACTION: Final = "/cartstream/streams/compaction"
+ORDERS: Final = "/cartstream/orders"
 
 CART_VERSION: Final = "cart_version"
+ORDER_VERSION: Final = "order_version"
 SOURCE_PARTITION: Final = "source_partition"
 SOURCE_OFFSET: Final = "source_offset"
 TRACEPARENT: Final = "traceparent"
@@ -43,6 +46,11 @@ def _of_change(source: str) -> tuple[tuple[str, bytes], ...]:
 _OF_CART: Final = _constant(COMPACTION, "cartstream.cart.state.v1", schema_id("carts", 1))
 _OF_TOMBSTONE: Final = _constant(COMPACTION, "cartstream.cart.deleted.v1", None)
 _OF_PURGE_FLOOR: Final = _constant(COMPACTION, "cartstream.purge-floor.v1", schema_id("carts-purge-floor", 1))
+
+_OF_ORDER: Final = {
+    status: _constant(ORDERS, f"cartstream.order.{status.value}.v1", schema_id("orders", 1))
+    for status in OrderStatus
+}
 
 
 def change_headers(
@@ -86,6 +94,18 @@ def purge_floor_headers(partition: int, purge_floor: int, source: tuple[int, int
         ("ce_time", _time(purge_floor)),
     ]
     return _with_source(headers, source)
+
+
+def order_headers(record: OrderRecord) -> Headers:
+    """Headers of an `orders` record."""
+    version = b"%d" % record.version
+    time = (record.cancelled_at or record.placed_at).astimezone(UTC)
+    return [
+        *_OF_ORDER[record.status],
+        ("ce_id", b"%s/%s" % (record.order_id.encode(), version)),
+        ("ce_time", f"{time:%Y-%m-%dT%H:%M:%S.%f}Z".encode()),
+        (ORDER_VERSION, version),
+    ]
 
 
 def version_header(headers: Iterable[tuple[str, bytes]]) -> Version | None:

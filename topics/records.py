@@ -1,13 +1,14 @@
 """The records of version 1: what stands in each topic, as Structs and from their domain types."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from carts.operations import Change
+from carts.operations import Change, Metadata
 from carts.state import State, Version
-from carts.view import CartView, view
+from carts.view import Adjustment, CartView, Totals, view
 
 CartChanged = Change
 """The value of a `cart-changed` record."""
@@ -27,6 +28,47 @@ class PurgeFloor(msgspec.Struct, frozen=True):
     """The reserved `carts` record of a partition: the highest version ever deleted in it."""
 
     purge_floor: int
+
+
+class OrderStatus(StrEnum):
+    """How an order stands."""
+
+    PLACED = "placed"
+    CANCELLED = "cancelled"
+
+
+class OrderLine(msgspec.Struct, frozen=True):
+    """An ordered line: `quantity` pieces at `unit_price` minor units, `name` as the catalogue had it then."""
+
+    line_id: str
+    product_id: str
+    quantity: int
+    unit_price: int
+    name: str | None = None
+    options: dict[str, str] = {}
+    metadata: Metadata = {}
+
+
+class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of an `orders` record: the whole order as of `version`, 1 when placed, 2 once cancelled.
+
+    `seq` is the order's number within its cart. A reader that has seen a higher version passes a lower one
+    over: records may come again.
+    """
+
+    order_id: str
+    cart_id: str
+    seq: int
+    status: OrderStatus
+    version: int
+    currency: str
+    lines: list[OrderLine]
+    totals: Totals
+    placed_at: datetime
+    cancelled_at: datetime | None = None
+    adjustments: list[Adjustment] = []
+    email: str | None = None
+    metadata: Metadata = {}
 
 
 class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"dlq_{name}"):

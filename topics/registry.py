@@ -6,7 +6,14 @@ from typing import Final
 import msgspec
 
 from carts.limits import TIMING
-from topics.records import CartChanged, CartRecord, DeadLetterHeaders, LetterMarkHeaders, PurgeFloor
+from topics.records import (
+    CartChanged,
+    CartRecord,
+    DeadLetterHeaders,
+    LetterMarkHeaders,
+    OrderRecord,
+    PurgeFloor,
+)
 
 PARTITIONS: Final = 16
 """Partitions of every topic by default. The number is fixed for the life of the topics: keys hash to it."""
@@ -131,7 +138,10 @@ ORDERS: Final = TopicSpec(
     key="order id",
     cleanup=Cleanup.DELETE,
     written_by="Postgres outbox relay",
-    purpose="placed orders, for what follows a checkout",
+    purpose="orders placed and cancelled, for what follows a checkout",
+    records=(RecordSpec("orders", 1, OrderRecord),),
+    # The largest cart with the names of its products.
+    max_message_bytes=2 * _MIB,
     retention_ms=30 * _DAY_MS,
 )
 

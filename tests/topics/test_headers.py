@@ -1,16 +1,21 @@
 """Headers say what a record is before anyone opens it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+
+from msgspec.structs import replace
 
 from carts.state import Version
+from carts.view import Totals
 from topics.headers import (
     cart_headers,
     change_headers,
+    order_headers,
     purge_floor_headers,
     read_headers,
     tombstone_headers,
     version_header,
 )
+from topics.records import OrderRecord, OrderStatus
 
 V = 2 * 1_764_061_200_123_456
 VERSION = Version(V, 17, 0xABC)
@@ -78,3 +83,28 @@ def test_headers_nobody_can_read_are_none_and_break_nothing() -> None:
     assert (read.time, read.source_partition, read.source_offset) == (None, None, None)
     assert version_header([("cart_version", b"12")]) is None
     assert version_header([]) is None
+
+
+def test_an_order_carries_its_version_and_the_time_of_what_happened() -> None:
+    placed = OrderRecord(
+        order_id="order-1",
+        cart_id="user:42",
+        seq=1,
+        status=OrderStatus.PLACED,
+        version=1,
+        currency="EUR",
+        lines=[],
+        totals=Totals(0, 0, 0, 0),
+        placed_at=datetime(2025, 11, 25, 9, 0, tzinfo=UTC),
+    )
+    headers = dict(order_headers(placed))
+    assert headers["ce_id"] == b"order-1/1"
+    assert headers["ce_type"] == b"cartstream.order.placed.v1"
+    assert headers["ce_dataschema"] == b"urn:cartstream:schema:orders:1"
+    assert headers["ce_time"] == b"2025-11-25T09:00:00.000000Z"
+    assert headers["order_version"] == b"1"
+    cancelled_at = datetime(2025, 11, 25, 11, 0, tzinfo=timezone(timedelta(hours=1)))
+    cancelled = replace(placed, status=OrderStatus.CANCELLED, version=2, cancelled_at=cancelled_at)
+    headers = dict(order_headers(cancelled))
+    assert headers["ce_type"] == b"cartstream.order.cancelled.v1"
+    assert headers["ce_time"] == b"2025-11-25T10:00:00.000000Z"

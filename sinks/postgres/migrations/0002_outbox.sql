@@ -5,7 +5,8 @@ CREATE TABLE outbox (
     outbox_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     topic      text NOT NULL,
     key        text NOT NULL,
-    value      text NOT NULL,
+    -- NULL: a tombstone.
+    value      text,
     -- [[name, value], …] in their order.
     headers    jsonb NOT NULL,
     written_at timestamptz NOT NULL DEFAULT now()

@@ -7,10 +7,11 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from store import RedisSettings
+from topics.owners import OwnerSettings
 from topics.settings import KafkaSettings
 
 
-class GatewaySettings(KafkaSettings, RedisSettings):
+class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 
     gateway_host: str = Field("127.0.0.1", examples=["127.0.0.1"], description="address to listen on")

@@ -22,6 +22,9 @@ from psycopg import sql
 from cli.stack.embedded import EmbeddedStack
 from cli.stack.settings import KAFKA, POSTGRES, REDIS
 
+# No catalogue in what tests start: who adds to a cart states the price. Tests of the catalogue say otherwise.
+os.environ |= {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
+
 GIVEN = {
     KAFKA: "CARTSTREAM_TEST_KAFKA_BOOTSTRAP",
     REDIS: "CARTSTREAM_TEST_REDIS_URL",

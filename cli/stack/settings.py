@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from topics.settings import PREFIX
+from topics.owners import OwnerSettings
 
 HOST = "127.0.0.1"
 KAFKA, REDIS, POSTGRES = "kafka", "redis", "postgres"
@@ -33,10 +32,8 @@ class Urls:
         }
 
 
-class StackSettings(BaseSettings):
+class StackSettings(OwnerSettings):
     """The embedded stack's settings, each from `CARTSTREAM_<NAME>`."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     data_dir: Path = Field(Path(".local"), examples=[".local"], description="data, logs and status; kept")
     cache_dir: Path = Field(

@@ -78,8 +78,13 @@ def _gateway(settings: StackSettings) -> ComponentSpec:
 
 
 def _environment(settings: StackSettings) -> dict[str, str]:
-    # Lines should be in the log when they are printed, above all the last one.
-    return {**settings.urls.environment(), "PYTHONUNBUFFERED": "1"}
+    return {
+        **settings.urls.environment(),
+        "CARTSTREAM_PRODUCTS_OWNER": settings.products_owner.value,
+        "CARTSTREAM_ORDERS_OWNER": settings.orders_owner.value,
+        # Lines should be in the log when they are printed, above all the last one.
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 SERVERS: dict[str, Build] = {

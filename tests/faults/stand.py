@@ -21,6 +21,7 @@ from cli.stack.ports import free_ports
 from cli.stack.settings import HOST, StackSettings, Urls
 from cli.stack.spec import Preparing, RestartPolicy, State
 from tests.faults.proxy import Proxy, Weather
+from topics.owners import OrdersOwner, ProductsOwner
 from topics.settings import load
 
 PRODUCT: Final = ("topics", "migrate", "gateway", "compaction", "sink-postgres", "sink-redis")
@@ -52,7 +53,10 @@ class Stand:
     def __init__(self, folder: Path) -> None:
         broker, proxied, *others = free_ports(7)
         gateway, controller, redis_port, postgres, second = others
-        served = load(StackSettings).with_ports(gateway, broker, controller, redis_port, postgres)
+        settings = load(StackSettings).model_copy(
+            update={"products_owner": ProductsOwner.CALLER, "orders_owner": OrdersOwner.EXTERNAL}
+        )
+        served = settings.with_ports(gateway, broker, controller, redis_port, postgres)
         seen = served.model_copy(update={"kafka_port": proxied})
         self.folder: Final = folder
         self.proxy: Final = Proxy(proxied, broker)

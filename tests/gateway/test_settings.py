@@ -20,6 +20,8 @@ from topics.settings import SettingsError, load
         ("CARTSTREAM_PUBLISH_WAIT_S", "-1"),
         ("CARTSTREAM_PARTITIONS", "0"),
         ("CARTSTREAM_KAFKA_BOOTSTRAP", "kafka"),
+        ("CARTSTREAM_PRODUCTS_OWNER", "monolith"),
+        ("CARTSTREAM_ORDERS_OWNER", "internal"),
     ],
 )
 def test_a_wrong_setting_is_named_with_a_right_value(
@@ -58,4 +60,24 @@ def test_the_process_ends_with_2_and_the_variable_on_stderr() -> None:
 def test_waits_that_do_not_fit_the_deadline_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARTSTREAM_REQUEST_DEADLINE_S", "1")
     with pytest.raises(SettingsError, match="A right value: CARTSTREAM_REQUEST_DEADLINE_S=5"):
+        load(GatewaySettings)
+
+
+@pytest.mark.parametrize(
+    ("products", "orders"), [("internal", "internal"), ("internal", "external"), ("external", "external")]
+)
+def test_owners_that_fit_each_other_are_accepted(
+    monkeypatch: pytest.MonkeyPatch, products: str, orders: str
+) -> None:
+    monkeypatch.setenv("CARTSTREAM_PRODUCTS_OWNER", products)
+    monkeypatch.setenv("CARTSTREAM_ORDERS_OWNER", orders)
+    settings = load(GatewaySettings)
+    assert (settings.products_owner, settings.orders_owner) == (products, orders)
+
+
+@pytest.mark.parametrize("products", ["external", "caller"])
+def test_internal_orders_need_internal_products(monkeypatch: pytest.MonkeyPatch, products: str) -> None:
+    monkeypatch.setenv("CARTSTREAM_PRODUCTS_OWNER", products)
+    monkeypatch.setenv("CARTSTREAM_ORDERS_OWNER", "internal")
+    with pytest.raises(SettingsError, match="A right value: CARTSTREAM_ORDERS_OWNER=external"):
         load(GatewaySettings)

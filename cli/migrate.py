@@ -4,7 +4,7 @@ import click
 
 from sinks.errors import MigrationFailed
 from sinks.postgres.migrate import Migration, migrate
-from sinks.settings import PostgresSettings
+from store import PostgresSettings
 from topics.settings import load
 
 

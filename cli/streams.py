@@ -2,7 +2,7 @@
 
 import click
 
-from streams.main import run
+from streams.main import run, run_upkeep
 
 
 @click.group("streams")
@@ -14,3 +14,9 @@ def command() -> None:
 def compaction() -> None:
     """Fold `cart-changed` into the compacted topic `carts`."""
     run("compaction")
+
+
+@command.command("upkeep")
+def upkeep() -> None:
+    """Do what one process at a time has to do; run two, and the other one takes over."""
+    run_upkeep()

@@ -28,7 +28,8 @@ last ones come again: bodies are idempotent.
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import events, run_batches
 from delivery.errors import EXIT_RESTART, DeliveryError, fail_stop
-from delivery.settings import DeliverySettings
+from delivery.process import run_process
+from delivery.settings import DeliverySettings, ProcessSettings
 from delivery.table import ChangelogTable, Headers
 from delivery.worker import run_worker
 
@@ -39,9 +40,11 @@ __all__ = [
     "DeliveryError",
     "DeliverySettings",
     "Headers",
+    "ProcessSettings",
     "create_app",
     "events",
     "fail_stop",
     "run_batches",
+    "run_process",
     "run_worker",
 ]

@@ -10,7 +10,18 @@ from pydantic import Field
 from topics.settings import KafkaSettings
 
 
-class DeliverySettings(KafkaSettings):
+class ProcessSettings(KafkaSettings):
+    """What every process without a port of its own is told, from `CARTSTREAM_*`."""
+
+    stop_timeout_s: float = Field(default=20.0, gt=0.0)
+    """How long a graceful stop may take; a Faust process that takes longer ends with exit 75."""
+    ready_file: Path | None = Field(default=None, examples=["/run/cartstream/streams.ready"])
+    """Touched once the process does its work (a Faust one: has partitions and tables), removed on stop."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Prometheus port on all interfaces; 0 is off."""
+
+
+class DeliverySettings(ProcessSettings):
     """Delivery's part of a process's settings, from `CARTSTREAM_*`."""
 
     group_instance_id: str | None = Field(default=None, examples=["streams-0"])
@@ -31,9 +42,3 @@ class DeliverySettings(KafkaSettings):
     dead_letter_topic: str = "dead-letters"
     stall_after_s: float = Field(default=60.0, gt=0.0)
     """A partition with lag whose offset has not moved for this long ends the process (exit 75)."""
-    stop_timeout_s: float = Field(default=20.0, gt=0.0)
-    """How long a graceful stop may take before it becomes an exit 75."""
-    ready_file: Path | None = Field(default=None, examples=["/run/cartstream/streams.ready"])
-    """Touched once the app has partitions and recovered tables, removed on stop."""
-    metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Prometheus port on all interfaces; 0 is off."""

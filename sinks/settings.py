@@ -1,30 +1,10 @@
 """Settings of the sink processes, all from `CARTSTREAM_*`."""
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
 
 from delivery import DeliverySettings
-from store import RedisSettings
+from store import PostgresSettings, RedisSettings
 from topics.registry import CARTS, PARTITIONS
-from topics.settings import PREFIX
-
-
-class PostgresSettings(BaseSettings):
-    """How the database is reached."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
-
-    postgres_url: SecretStr = Field(
-        SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),
-        examples=["postgresql://cartstream:secret@postgres-1:5432/cartstream"],
-    )
-
-    @field_validator("postgres_url")
-    @classmethod
-    def _is_a_url(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("it must be a URL that starts with postgresql://")
-        return value
 
 
 class PostgresSinkSettings(DeliverySettings, PostgresSettings):

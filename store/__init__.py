@@ -28,7 +28,7 @@ from store.results import (
     Restoring,
     ServerFacts,
 )
-from store.settings import RedisSettings
+from store.settings import PostgresSettings, RedisSettings
 from store.stored import StoredCart
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "OutboxRef",
     "PipelinedClient",
     "PositionMoved",
+    "PostgresSettings",
     "PutOutcome",
     "PutResult",
     "Reason",

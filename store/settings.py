@@ -1,6 +1,6 @@
-"""Settings of the connection to Redis and of the carts in it, each from `CARTSTREAM_<NAME>`."""
+"""Settings of the connections to Redis and Postgres and of what is kept there, each `CARTSTREAM_<NAME>`."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from topics.settings import PREFIX
@@ -43,3 +43,21 @@ class RedisSettings(BaseSettings):
         examples=[67_108_864],
         description="unpublished changes of one partition; over it, writes are refused",
     )
+
+
+class PostgresSettings(BaseSettings):
+    """How the database is reached."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    postgres_url: SecretStr = Field(
+        SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),
+        examples=["postgresql://cartstream:secret@postgres-1:5432/cartstream"],
+    )
+
+    @field_validator("postgres_url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must be a URL that starts with postgresql://")
+        return value

@@ -1,7 +1,6 @@
 """Settings of the commands that look into all three stores, from the same variables as the processes."""
 
-from sinks.settings import PostgresSettings
-from store import RedisSettings
+from store import PostgresSettings, RedisSettings
 from streams.decisions import Rules
 from streams.settings import StreamsSettings
 

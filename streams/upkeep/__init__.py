@@ -1,0 +1,1 @@
+"""Upkeep: what has to be done by one process at a time, whichever that is."""

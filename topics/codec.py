@@ -8,6 +8,7 @@ from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id
 from carts.limits import LIMITS, MAX_SAFE_INTEGER
 from carts.operations import Change, Seed
+from carts.products import InvalidProduct, Product, check_product
 from carts.state import State, Version
 from topics.errors import RecordError, RecordErrorCode
 from topics.records import CartRecord, OrderRecord, PurgeFloor
@@ -51,6 +52,7 @@ _cart_decoder: Final = msgspec.json.Decoder(CartRecord)
 _recovery_decoder: Final = msgspec.json.Decoder(_Recovery)
 _version_decoder: Final = msgspec.json.Decoder(_Version)
 _order_decoder: Final = msgspec.json.Decoder(OrderRecord)
+_product_decoder: Final = msgspec.json.Decoder(Product)
 _purge_floor_decoder: Final = msgspec.json.Decoder(PurgeFloor)
 
 
@@ -111,6 +113,21 @@ def encode_purge_floor(record: PurgeFloor) -> bytes:
 def decode_purge_floor(value: bytes | None) -> PurgeFloor:
     """The purge floor in the reserved `carts` record; RecordError if it is none."""
     return _decode(_purge_floor_decoder, value)
+
+
+def encode_product(record: Product) -> bytes:
+    """The value of a `products` record."""
+    return _encoder.encode(record)
+
+
+def decode_product(value: bytes | None) -> Product:
+    """The product in a `products` value; RecordError if it is none, or one beyond the bounds of products."""
+    product = _decode(_product_decoder, value)
+    try:
+        check_product(product)
+    except InvalidProduct as error:
+        raise RecordError(RecordErrorCode.BAD_PRODUCT, str(error)) from error
+    return product
 
 
 def encode_order(record: OrderRecord) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from topics.codec import decode_cart, decode_change, decode_order, decode_purge_floor
+from topics.codec import decode_cart, decode_change, decode_order, decode_product, decode_purge_floor
 from topics.errors import RecordError
 from topics.records import DeadLetterHeaders, LetterMarkHeaders
 from topics.registry import TOPICS, Part, RecordSpec
@@ -137,6 +137,8 @@ def _read(spec: RecordSpec, example: Example) -> None:
             decode_cart(value)
         case "carts-purge-floor":
             decode_purge_floor(value)
+        case "products":
+            decode_product(value)
         case "orders":
             decode_order(value)
         case "dead-letters-mark":

@@ -26,6 +26,8 @@ class RecordErrorCode(StrEnum):
     BAD_VERSION = "bad_version"
     BAD_STEPS = "bad_steps"
     BAD_SEED = "bad_seed"
+    BAD_PRODUCT = "bad_product"
+    WRONG_PARTITION = "wrong_partition"
 
 
 class RecordError(TopicsError):

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from carts.products import Product
 from carts.state import Version
 from topics.records import OrderRecord, OrderStatus
 from topics.registry import schema_id
@@ -21,9 +22,11 @@ Headers = list[tuple[str, bytes]]
 GATEWAY: Final = "/cartstream/gateway"
 COMPACTION: Final = "/cartstream/streams/compaction"
 ORDERS: Final = "/cartstream/orders"
+PRODUCTS: Final = "/cartstream/products"
 
 CART_VERSION: Final = "cart_version"
 ORDER_VERSION: Final = "order_version"
+PRODUCT_VERSION: Final = "product_version"
 SOURCE_PARTITION: Final = "source_partition"
 SOURCE_OFFSET: Final = "source_offset"
 TRACEPARENT: Final = "traceparent"
@@ -51,6 +54,9 @@ _OF_ORDER: Final = {
     status: _constant(ORDERS, f"cartstream.order.{status.value}.v1", schema_id("orders", 1))
     for status in OrderStatus
 }
+
+_OF_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.state.v1", schema_id("products", 1))
+_OF_GONE_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.deleted.v1", None)
 
 
 def change_headers(
@@ -99,13 +105,30 @@ def purge_floor_headers(partition: int, purge_floor: int, source: tuple[int, int
 def order_headers(record: OrderRecord) -> Headers:
     """Headers of an `orders` record."""
     version = b"%d" % record.version
-    time = (record.cancelled_at or record.placed_at).astimezone(UTC)
     return [
         *_OF_ORDER[record.status],
         ("ce_id", b"%s/%s" % (record.order_id.encode(), version)),
-        ("ce_time", f"{time:%Y-%m-%dT%H:%M:%S.%f}Z".encode()),
+        ("ce_time", _rfc3339(record.cancelled_at or record.placed_at)),
         (ORDER_VERSION, version),
     ]
+
+
+def product_headers(product: Product) -> Headers:
+    """Headers of a `products` record."""
+    return _product_headers(_OF_PRODUCT, product.product_id, product.version, product.updated_at)
+
+
+def product_tombstone_headers(product_id: str, version: int, at: datetime) -> Headers:
+    """Headers of the null that deletes a product: it deletes up to `version`, and nothing newer."""
+    return _product_headers(_OF_GONE_PRODUCT, product_id, version, at)
+
+
+def product_version_header(headers: Iterable[tuple[str, bytes]]) -> int | None:
+    """The version in the headers of a `products` record; None where there is none."""
+    for name, value in headers:
+        if name == PRODUCT_VERSION:
+            return _parse_int(_text(value))
+    return None
 
 
 def version_header(headers: Iterable[tuple[str, bytes]]) -> Version | None:
@@ -163,6 +186,22 @@ def _with_source(headers: Headers, source: tuple[int, int] | None) -> Headers:
     if source is not None:
         headers += [(SOURCE_PARTITION, b"%d" % source[0]), (SOURCE_OFFSET, b"%d" % source[1])]
     return headers
+
+
+def _product_headers(
+    constant: tuple[tuple[str, bytes], ...], product_id: str, version: int, at: datetime
+) -> Headers:
+    number = b"%d" % version
+    return [
+        *constant,
+        ("ce_id", b"%s/%s" % (product_id.encode(), number)),
+        ("ce_time", _rfc3339(at)),
+        (PRODUCT_VERSION, number),
+    ]
+
+
+def _rfc3339(at: datetime) -> bytes:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z".encode()
 
 
 def _time(v: int) -> bytes:

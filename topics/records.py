@@ -7,11 +7,15 @@ from typing import Final
 import msgspec
 
 from carts.operations import Change, Metadata
+from carts.products import Product
 from carts.state import State, Version
 from carts.view import Adjustment, CartView, Totals, view
 
 CartChanged = Change
 """The value of a `cart-changed` record."""
+
+ProductRecord = Product
+"""The value of a `products` record."""
 
 
 PURGE_FLOOR_PREFIX: Final = b"!purge-floor/"

@@ -12,6 +12,7 @@ from topics.records import (
     DeadLetterHeaders,
     LetterMarkHeaders,
     OrderRecord,
+    ProductRecord,
     PurgeFloor,
 )
 
@@ -130,7 +131,17 @@ PRODUCTS: Final = TopicSpec(
     key="product id",
     cleanup=Cleanup.COMPACT,
     written_by="the one owner of products",
-    purpose="price and stock of every product",
+    purpose="every product as it is now: text, price and stock",
+    records=(RecordSpec("products", 1, ProductRecord),),
+    settings={
+        # Every change of a price or a stock is a record of the whole product: let compaction follow closely,
+        # for a lost cache is filled again from all there is.
+        "min.cleanable.dirty.ratio": "0.2",
+        "max.compaction.lag.ms": str(_DAY_MS),
+        "segment.bytes": str(64 * _MIB),
+        # A reader that was away for less than this still sees every deletion.
+        "delete.retention.ms": str(7 * _DAY_MS),
+    },
 )
 
 ORDERS: Final = TopicSpec(

@@ -1,6 +1,7 @@
 """A record that cannot be read says why, with a code that can be counted and a sentence that helps."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -9,15 +10,18 @@ from hypothesis import strategies as st
 
 from carts.limits import MAX_SAFE_INTEGER
 from carts.operations import Add, Change, Item, Operation, Seed
+from carts.products import Product
 from carts.state import State, Version
 from topics.codec import (
     KINDS,
     decode_cart,
     decode_change,
+    decode_product,
     decode_state,
     decode_version,
     encode_cart,
     encode_change,
+    encode_product,
 )
 from topics.errors import RecordError, RecordErrorCode
 from topics.records import cart_record
@@ -115,3 +119,37 @@ def test_a_seed_carries_a_whole_state() -> None:
     (step,) = decode_change(encode_change(seed)).delta
     assert isinstance(step, Seed)
     assert msgspec.convert(step.state, State) == state
+
+
+PRODUCT = Product(
+    product_id="shirt-1",
+    version=7,
+    name="Für Zoë",
+    unit_price=3999,
+    currency="EUR",
+    attributes={"sizes": ["S"]},
+    updated_at=datetime(2025, 11, 25, 9, 0, 0, 5, tzinfo=UTC),
+)
+
+
+def test_a_product_survives_the_round_trip() -> None:
+    assert decode_product(encode_product(PRODUCT)) == PRODUCT
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "says"),
+    [
+        ({"unit_price": -1}, RecordErrorCode.BAD_PRODUCT, "unit_price is -1"),
+        ({"version": 0}, RecordErrorCode.BAD_PRODUCT, "version is 0"),
+        ({"name": "a\0b"}, RecordErrorCode.BAD_PRODUCT, "U+0000"),
+        ({"name": 1}, RecordErrorCode.INVALID, "$.name"),
+        ({"updated_at": "2025-11-25T09:00:00"}, RecordErrorCode.INVALID, "timezone"),
+    ],
+)
+def test_a_product_beyond_its_bounds_is_refused(
+    fields: dict[str, object], code: RecordErrorCode, says: str
+) -> None:
+    with pytest.raises(RecordError) as caught:
+        decode_product(msgspec.json.encode({**msgspec.to_builtins(PRODUCT), **fields}))
+    assert caught.value.code == code
+    assert says in caught.value.detail

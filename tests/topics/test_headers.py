@@ -4,12 +4,16 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from msgspec.structs import replace
 
+from carts.products import Product
 from carts.state import Version
 from carts.view import Totals
 from topics.headers import (
     cart_headers,
     change_headers,
     order_headers,
+    product_headers,
+    product_tombstone_headers,
+    product_version_header,
     purge_floor_headers,
     read_headers,
     tombstone_headers,
@@ -108,3 +112,20 @@ def test_an_order_carries_its_version_and_the_time_of_what_happened() -> None:
     headers = dict(order_headers(cancelled))
     assert headers["ce_type"] == b"cartstream.order.cancelled.v1"
     assert headers["ce_time"] == b"2025-11-25T10:00:00.000000Z"
+
+
+def test_a_product_and_its_deletion_carry_the_version_they_are_guarded_by() -> None:
+    at = datetime(2025, 11, 25, 10, 0, tzinfo=timezone(timedelta(hours=1)))
+    product = Product(
+        product_id="shirt-1", version=42, name="Shirt", unit_price=1, currency="EUR", updated_at=at
+    )
+    headers = dict(product_headers(product))
+    assert headers["ce_id"] == b"shirt-1/42"
+    assert headers["ce_time"] == b"2025-11-25T09:00:00.000000Z"
+    assert headers["ce_dataschema"] == b"urn:cartstream:schema:products:1"
+    assert product_version_header(product_headers(product)) == 42
+    deleted = product_tombstone_headers("shirt-1", 43, at)
+    assert dict(deleted)["ce_type"] == b"cartstream.product.deleted.v1"
+    assert "content-type" not in dict(deleted)
+    assert product_version_header(deleted) == 43
+    assert product_version_header([]) is None

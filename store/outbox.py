@@ -23,6 +23,23 @@ FROM unnest(%(topics)s::text[], %(keys)s::text[], %(values)s::text[], %(headers)
 ORDER BY position
 """
 
+_WAITING: Final = """
+SELECT outbox_id, topic, key, value, headers
+FROM (
+    SELECT *, sum(coalesce(octet_length(value), 0)) OVER (ORDER BY outbox_id) AS bytes
+    FROM (SELECT * FROM outbox ORDER BY outbox_id LIMIT %(records)s) AS first
+) AS measured
+WHERE bytes - coalesce(octet_length(value), 0) < %(bytes)s
+ORDER BY outbox_id
+"""
+
+_REMOVE: Final = "DELETE FROM outbox WHERE outbox_id = ANY(%s)"
+
+_LAG: Final = """
+SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT %s) AS counted),
+       (SELECT extract(epoch FROM clock_timestamp() - written_at) FROM outbox ORDER BY outbox_id LIMIT 1)
+"""
+
 
 class OutboxRecord(msgspec.Struct, frozen=True):
     """A record on its way: `value` is UTF-8 JSON, None for a tombstone; headers are text in UTF-8."""
@@ -31,6 +48,20 @@ class OutboxRecord(msgspec.Struct, frozen=True):
     key: str
     value: bytes | None
     headers: Headers
+
+
+class OutboxRow(msgspec.Struct, frozen=True):
+    """A committed record with its number in the outbox."""
+
+    outbox_id: int
+    record: OutboxRecord
+
+
+class OutboxLag(msgspec.Struct, frozen=True):
+    """Rows that wait, counted up to a bound, and the age of the oldest in seconds (0 where none waits)."""
+
+    rows: int
+    oldest_s: float
 
 
 class RecordTooLarge(ValueError):
@@ -62,6 +93,29 @@ async def write(connection: psycopg.AsyncConnection[Any], records: Sequence[Outb
     )
 
 
+async def waiting(
+    connection: psycopg.AsyncConnection[Any], *, max_records: int, max_bytes: int
+) -> list[OutboxRow]:
+    """The first rows, in their order: at most `max_records`, and none after `max_bytes` of values."""
+    rows = await connection.execute(_WAITING, {"records": max_records, "bytes": max_bytes})
+    return [
+        OutboxRow(outbox_id, OutboxRecord(topic, key, _encoded(value), _as_headers(headers)))
+        async for outbox_id, topic, key, value, headers in rows
+    ]
+
+
+async def remove(connection: psycopg.AsyncConnection[Any], outbox_ids: Sequence[int]) -> None:
+    """Delete rows that Kafka has acknowledged."""
+    await connection.execute(_REMOVE, (list(outbox_ids),))
+
+
+async def lag(connection: psycopg.AsyncConnection[Any], *, count_up_to: int = 100_000) -> OutboxLag:
+    """How many rows wait and for how long the oldest has; more than `count_up_to` are not counted."""
+    row = await (await connection.execute(_LAG, (count_up_to,))).fetchone()
+    count, oldest_s = row or (0, None)
+    return OutboxLag(count, max(0.0, float(oldest_s or 0)))
+
+
 def _check_size(record: OutboxRecord) -> None:
     size, limit = len(record.value or b""), topic(record.topic).max_message_bytes - _OVERHEAD_BYTES
     if size > limit:
@@ -70,3 +124,11 @@ def _check_size(record: OutboxRecord) -> None:
 
 def _as_json(headers: Headers) -> str:
     return msgspec.json.encode([(name, value.decode()) for name, value in headers]).decode()
+
+
+def _as_headers(pairs: list[list[str]]) -> Headers:
+    return [(name, value.encode()) for name, value in pairs]
+
+
+def _encoded(value: str | None) -> bytes | None:
+    return None if value is None else value.encode()

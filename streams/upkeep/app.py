@@ -8,12 +8,13 @@ from typing import Any, Final
 from delivery import run_process
 from streams.upkeep.duty import Duty
 from streams.upkeep.leadership import attend
+from streams.upkeep.relay import Relay
 from streams.upkeep.settings import UpkeepSettings
-from topics.registry import CART_CHANGED
+from topics.registry import CART_CHANGED, DEAD_LETTERS, ORDERS, PRODUCTS
 
 NAME: Final = "cartstream-upkeep"
 
-TOPICS: Final = (CART_CHANGED,)
+TOPICS: Final = (CART_CHANGED, PRODUCTS, ORDERS, DEAD_LETTERS)
 """What the duties write to."""
 
 _SECRET: Final = {"redis_url", "postgres_url", "kafka_sasl_password"}
@@ -21,7 +22,7 @@ _SECRET: Final = {"redis_url", "postgres_url", "kafka_sasl_password"}
 
 def duties(settings: UpkeepSettings) -> list[Duty]:
     """All of them. Making one connects to nothing."""
-    return []
+    return [Relay(settings)]
 
 
 def run_upkeep(settings: UpkeepSettings) -> None:

@@ -11,6 +11,16 @@ LAST_SUCCESS = Gauge(
     ("duty",),
 )
 
+OUTBOX_ROWS = Gauge("cartstream_upkeep_outbox_rows", "Records in the Postgres outbox (counted up to 100,000)")
+OUTBOX_OLDEST = Gauge("cartstream_upkeep_outbox_oldest_seconds", "Age of the oldest record in the outbox")
+RELAYED = Counter("cartstream_upkeep_relayed_total", "Records carried from the outbox to Kafka", ("topic",))
+RELAY_REFUSED = Counter(
+    "cartstream_upkeep_relay_refused_total", "Records that Kafka does not take, now dead letters", ("topic",)
+)
+RELAY_WAKEUPS = Counter(
+    "cartstream_upkeep_relay_wakeups_total", "What made an idle relay look: notification, sweep", ("by",)
+)
+
 
 def succeeded(duty: str) -> None:
     """Note that the duty has just done all there was to do."""

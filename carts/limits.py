@@ -29,6 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Operations of the last `window_us` that a cart keeps apart."""
     window_bytes: int = 256 * 1024
     """JSON of those operations."""
+    subtraction_bytes: int = 128 * 1024
+    """What the subtractions of orders may take beyond `window_bytes`: an order is not refused half-way."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):

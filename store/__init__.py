@@ -14,6 +14,7 @@ from store.layout import Layout
 from store.requests import ChangeRequest, RequestStep, SetQuantity
 from store.results import (
     Applied,
+    Fence,
     Missing,
     OutboxDepth,
     OutboxEntry,
@@ -35,6 +36,7 @@ __all__ = [
     "Applied",
     "CartStore",
     "ChangeRequest",
+    "Fence",
     "Layout",
     "Missing",
     "OutboxDepth",

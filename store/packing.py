@@ -6,6 +6,8 @@ with the digest in decimal, `lines` shown, `tracked` lines in all, `bytes` of li
 `window_bytes` and `oldest` v of the window, `-` for no currency.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,6 +21,7 @@ _JSON: Final = msgspec.json.Encoder()
 _MSGPACK: Final = msgspec.msgpack.Encoder()
 _ITEM: Final = msgspec.json.Decoder(Item)
 _METADATA: Final = msgspec.json.Decoder(Metadata)
+_ENTRY: Final = msgspec.json.Decoder(Operation)
 
 METADATA_FIELD: Final = b"metadata"
 EXTRAS_FIELD: Final = b"x"
@@ -46,6 +49,7 @@ class Head(NamedTuple):
     currency: str | None
 
 
+_NONE_WAITS: Final[Mapping[tuple[int, str], str]] = MappingProxyType({})
 NO_EXTRAS: Final = State()
 _EXTRAS: Final = msgspec.json.Decoder(State)
 
@@ -91,6 +95,12 @@ def unpack_metadata(packed: bytes | None) -> Metadata:
     return _METADATA.decode(packed) if packed else {}
 
 
+def unpack_entry(packed: bytes) -> tuple[Operation, str]:
+    """An entry of ops: the operation, and its outbox id (empty: it was not put there by this copy)."""
+    json, _, outbox_id = packed.partition(b"\n")
+    return _ENTRY.decode(json), outbox_id.decode()
+
+
 def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
     """The eight arguments that a step is to the change script."""
     json = _JSON.encode(step)
@@ -123,14 +133,16 @@ def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
             return "metadata", step.line_id or "", "", "", "", b"", _JSON.encode(step.metadata), json
 
 
-def pack_copy(cart_id: str, state: State) -> bytes:
+def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], str] = _NONE_WAITS) -> bytes:
     """A state as the put scripts take it, MessagePack; strings only: cmsgpack knows no binary type.
+
+    `outbox_ids`: where the entries (v, op_id) stand that wait in the outbox.
 
     [cart id, version tag, floor, fields and values of the cart's hash, scores and members of the window,
     fields and values of ops, order ids, whether it is expired]
     """
     content, version = state.content(), state.version
-    window, entries, window_bytes = _pack_window(state.ops)
+    window, entries, window_bytes = _pack_window(state.ops, outbox_ids)
     fields: list[str] = []
     size = 0
     for line_id, line in content.lines.items():
@@ -168,8 +180,10 @@ def _extras(state: State) -> State:
     )
 
 
-def _pack_window(ops: tuple[Operation, ...]) -> tuple[list[str], list[str], int]:
-    r"""Scores and members, fields and entries, bytes of the entries.
+def _pack_window(
+    ops: tuple[Operation, ...], outbox_ids: Mapping[tuple[int, str], str]
+) -> tuple[list[str], list[str], int]:
+    r"""Scores and members, fields and entries (`<JSON>`, or `<JSON>\n<outbox id>`), bytes of the JSON.
 
     The newest birth that counts stands under its op_id, where a retry looks for it; others under
     `op_id\n<v>`.
@@ -185,6 +199,7 @@ def _pack_window(ops: tuple[Operation, ...]) -> tuple[list[str], list[str], int]
         member = op.op_id if newest[op.op_id] == op.v else f"{op.op_id}\n{op.v}"
         entry = _JSON.encode(op)
         window += (str(op.v), member)
-        entries += (member, entry.decode())
+        outbox_id = outbox_ids.get((op.v, op.op_id))
+        entries += (member, entry.decode() + (f"\n{outbox_id}" if outbox_id else ""))
         size += len(entry)
     return window, entries, size

@@ -70,6 +70,10 @@ class Reason(StrEnum):
     WINDOW_FULL = "window_full"
     OUTBOX_FULL = "outbox_full"
     STORAGE_FULL = "storage_full"
+    NO_RECORD = "no_record"
+    """Of a subtraction only: the folded cart is absent, expired or too old. The order waits."""
+    MOVED = "moved"
+    """Of a subtraction only: the cart was written to each time between reading and subtracting."""
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,13 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     bound: int | None = None
     currency: str | None = None
     retry_after_us: int | None = None
+
+
+class Fence(msgspec.Struct, frozen=True):
+    """A checkout under way: its token, and the milliseconds until it is forgotten."""
+
+    token: str
+    ttl_ms: int
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):

@@ -343,7 +343,7 @@ ABLATIONS = (
     Ablation(
         "decider of the line",
         "decided since: after the line's own last decision in the snapshot, not after the snapshot",
-        {"tests.model.checkout.lines_to_order": without.lines_decided_by_the_snapshot},
+        {"carts.ordering.lines_to_order": without.lines_decided_by_the_snapshot},
         "order_fork",
         "the cart (",
         40,
@@ -351,7 +351,11 @@ ABLATIONS = (
     Ablation(
         "births of an order",
         "a birth above the one that an order has counted is a duplicate",
-        {"carts.fold.overrule": tuple, "carts.state.overrule": tuple},
+        {
+            "carts.fold.overrule": tuple,
+            "carts.state.overrule": tuple,
+            "carts.ordering.overrule": tuple,
+        },
         "order_twice",
         "the cart (",
         170,
@@ -367,7 +371,7 @@ ABLATIONS = (
     Ablation(
         "one order after the other",
         "a snapshot is ordered only if it knows the cart's latest order",
-        {"tests.model.checkout.may_follow": without.always},
+        {"carts.ordering.may_follow": without.always},
         "order",
         "the cart (",
         240,

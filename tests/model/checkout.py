@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from carts import ordering
 from carts import state as states
-from carts.operations import Birth, Delta, OrderedLine, Subtract
-from carts.state import State, effective
+from carts.operations import Delta, OrderedLine, Subtract
+from carts.state import State
 from tests.model import redis_mirror
 from tests.model.gateway import Gateway
 from tests.model.redis_mirror import Applied, Request
@@ -25,10 +26,7 @@ class Order:
     @property
     def delta(self) -> Delta:
         """The change that takes the order's lines out of the cart."""
-        births = tuple(
-            Birth(op.op_id, op.v) for op in effective(self.snapshot.ops) if not op.op_id.startswith("!")
-        )
-        return (Subtract(self.order_id, self.lines, births, self.snapshot.v),)
+        return ordering.subtraction(self.order_id, self.lines, self.snapshot)
 
 
 @dataclass
@@ -98,21 +96,21 @@ class Checkout:
             self.attempts.remove(attempt)
         elif copy is not None and states.uncovered(state, copy.window):
             attempt.delivered = False
-        elif lines_to_order(state):
+        elif ordering.lines_to_order(state):
             attempt.snapshot = state
         else:
             self.attempts.remove(attempt)
 
     def _order(self, attempt: Attempt, state: State) -> None:
         latest = self.orders[-1] if self.orders else None
-        if latest is not None and not may_follow(state, latest):
+        if latest is not None and not ordering.may_follow(state, latest.order_id, latest.snapshot.v):
             self.world.exercised["orders waiting for an earlier one"] += 1
             self.subtract(latest)
             attempt.snapshot = None
             attempt.delivered = False
             return
         order_id = f"s{len(self.orders)}"
-        attempt.order = Order(order_id, attempt.key, lines_to_order(state), state)
+        attempt.order = Order(order_id, attempt.key, ordering.lines_to_order(state), state)
         self.orders.append(attempt.order)
         self.world.exercised["orders"] += 1
 
@@ -120,7 +118,7 @@ class Checkout:
         """Subtract an order in Redis, unless the folded cart knows it."""
         world = self.world
         state = world.last_state()
-        if state is not None and knows_order(state, order):
+        if state is not None and ordering.knows_order(state, order.order_id, order.snapshot.v):
             return
         request = Request(order.order_id, order.delta, world.now)
         redis, reply = redis_mirror.subtract(
@@ -142,7 +140,12 @@ class Checkout:
         waiting = {entry.change.op_id for entry in self.world.redis.outbox}
         if state is None or state.expired:
             return False
-        missing = [o for o in self.orders if o.order_id not in waiting and not knows_order(state, o)]
+        missing = [
+            order
+            for order in self.orders
+            if order.order_id not in waiting
+            and not ordering.knows_order(state, order.order_id, order.snapshot.v)
+        ]
         for order in missing:
             self.subtract(order)
         return bool(missing)
@@ -177,23 +180,3 @@ class Checkout:
 def snapshot(world: World) -> State | None:
     """What a checkout orders from: the last record in `carts`, never Redis."""
     return world.last_state()
-
-
-def lines_to_order(state: State) -> tuple[OrderedLine, ...]:
-    """Every line shown, with the version that decided it."""
-    content = state.content()
-    return tuple(
-        OrderedLine(line_id, line.quantity, max(line.dv, content.clr))
-        for line_id, line in content.lines.items()
-        if line.quantity > 0
-    )
-
-
-def may_follow(state: State, latest: Order) -> bool:
-    """Whether a snapshot may be ordered: it must know the latest order, or it would buy the same again."""
-    return knows_order(state, latest)
-
-
-def knows_order(state: State, order: Order) -> bool:
-    """Whether the cart has the order's subtraction, or was born after the cart that was ordered."""
-    return order.order_id in state.orders or order.snapshot.v <= state.start

@@ -7,7 +7,7 @@ materialised beside the window, so a copy is `content` and everything of the sta
 import msgspec
 
 from carts import content as contents
-from carts import protocol
+from carts import ordering, protocol
 from carts import state as states
 from carts.content import EMPTY, Content
 from carts.limits import Timing
@@ -147,14 +147,20 @@ def append(
     )
     known = msgspec.structs.replace(states.trim(known, timing), base=EMPTY)
     written = Change(cart_id=cart_id, v=operation.v, op_id=op_id, delta=delta, prev=previous, born=known.born)
+    after = StoredCart(contents.apply(copy.content, [operation], known.start), known)
+    return appended(redis, after, written, now_us)
+
+
+def appended(redis: Redis, copy: StoredCart, written: Change, now_us: int) -> tuple[Redis, Applied]:
+    """Store the copy and put the change that made it into the outbox."""
     entry = OutboxEntry(max(redis.last_entry_id + 1, now_us), written)
     after = msgspec.structs.replace(
         redis,
-        cart=StoredCart(contents.apply(copy.content, [operation], known.start), known),
+        cart=copy,
         outbox=(*redis.outbox, entry),
         last_entry_id=entry.entry_id,
     )
-    return after, Applied(entry, backlog_us(after, max(now_us, operation.v // 2)))
+    return after, Applied(entry, backlog_us(after, max(now_us, written.v // 2)))
 
 
 def subtract(
@@ -172,21 +178,15 @@ def subtract(
     if folded is None or folded.expired:
         return redis, Refused("no_record")
     copy = present(redis, now_us, horizon_us)
-    if (copy is not None and knows(copy, request.op_id)) or request.op_id in folded.orders:
+    base = ordering.subtraction_base(folded, copy.known if copy is not None else None)
+    if request.op_id in base.orders:
         return redis, replayed(redis, request.op_id, now_us)
-    united = subtraction_base(folded, copy)
-    if any(op.op_id == request.op_id for op in united.ops):
-        return redis, replayed(redis, request.op_id, now_us)
-    named = Operation(united.v + 2, request.op_id, "", request.delta)
-    united = msgspec.structs.replace(united, ops=states.overrule((*united.ops, named))[:-1])
-    return append(redis, stored(united), request.op_id, request.delta, cart_id, now_us, timing)
-
-
-def subtraction_base(folded: State, copy: StoredCart | None) -> State:
-    """What is subtracted from: the folded record, and of Redis's copy every operation above its floor."""
-    if copy is None:
-        return folded
-    return states.union(folded, State(ops=copy.known.ops, born=copy.known.born))
+    v = protocol.next_version(base.v, now_us)
+    state = ordering.subtracted(base, Operation(v, request.op_id, "", request.delta), timing)
+    written = Change(
+        cart_id=cart_id, v=v, op_id=request.op_id, delta=request.delta, prev=base.v, born=state.born
+    )
+    return appended(redis, stored(state), written, now_us)
 
 
 def put(redis: Redis, recorded: State | Deleted) -> tuple[Redis, Put]:

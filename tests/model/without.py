@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from carts import fold as folding
-from carts import protocol
+from carts import ordering, protocol
 from carts import state as states
 from carts.content import _Draft
 from carts.fold import Outcome, Verdict
@@ -17,7 +17,7 @@ from carts.limits import MAX_SAFE_INTEGER, Timing
 from carts.operations import Change, Expire, Operation, OrderedLine, Purge, Subtract
 from carts.protocol import Durability, Put, Recorded
 from carts.state import State, Version
-from tests.model import checkout, redis_mirror, streams
+from tests.model import redis_mirror, streams
 from tests.model.redis_mirror import Redis, Reply, Request
 from tests.model.streams import Compaction, Worker
 from tests.model.world import World
@@ -27,7 +27,7 @@ Replacement = Callable[..., Any]
 _trim, _fold, _write, _void = states.trim, folding.fold, folding._write, folding._voids
 _subtract, _lines_to_order, _subtract_script = (
     _Draft._subtract,
-    checkout.lines_to_order,
+    ordering.lines_to_order,
     redis_mirror.subtract,
 )
 _put_verdict, _recovered = protocol.put_verdict, streams.recovered

@@ -1,0 +1,91 @@
+"""What a checkout decides: what is ordered, whether it may be, and what the order takes out of the cart.
+
+An order buys the lines of a *snapshot*, a state of the folded cart. Its *subtraction* then takes just these
+pieces out of the cart, however the cart has moved on meanwhile: pieces added since stay, a line that a set or
+remove has decided since is left alone.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from carts.content import Content, shown
+from carts.limits import TIMING, Timing
+from carts.operations import Birth, Delta, Operation, OrderedLine, Subtract
+from carts.state import State, effective, ordered, overrule, trim, union, united_orders
+
+
+def lines_to_order(state: State) -> tuple[OrderedLine, ...]:
+    """Every line shown, oldest first, with the version that decided it."""
+    content = state.content()
+    return tuple(
+        OrderedLine(line_id, line.quantity, max(line.dv, content.clr)) for line_id, line in shown(content)
+    )
+
+
+def rebase(lines: Iterable[OrderedLine], snapshot: State) -> tuple[OrderedLine, ...]:
+    """What a later snapshot still has of lines that an earlier one had, as it may be ordered from the later.
+
+    Whoever keeps the orders elsewhere completes a checkout when it likes. A line that a set or remove has
+    decided meanwhile is left out, of the others there are at most as many pieces as the cart still has. So no
+    two orders take the same piece, and none takes what is not there.
+    """
+    content = snapshot.content()
+    kept = []
+    for asked in lines:
+        line = content.lines.get(asked.line_id)
+        if line is None or _decided(content, asked.line_id) > asked.dv:
+            continue
+        quantity = min(asked.quantity, line.quantity)
+        if quantity > 0:
+            kept.append(msgspec.structs.replace(asked, quantity=quantity))
+    return tuple(kept)
+
+
+def subtraction(order_id: str, lines: Iterable[OrderedLine], snapshot: State) -> Delta:
+    """The change that takes an order's lines, bought from `snapshot`, out of the cart."""
+    births = tuple(Birth(op.op_id, op.v) for op in effective(snapshot.ops) if not op.op_id.startswith("!"))
+    return (Subtract(order_id, tuple(lines), births, snapshot.v),)
+
+
+def knows_order(state: State, order_id: str, sv: int) -> bool:
+    """Whether the cart has the order's subtraction, or was born after the cart that was ordered at `sv`."""
+    return order_id in state.orders or sv <= state.start
+
+
+def may_follow(snapshot: State, latest_order_id: str, latest_sv: int) -> bool:
+    """Whether a snapshot may be ordered: it must know the cart's latest order, or it buys the same again.
+
+    If not, subtract that order first and take a new snapshot.
+    """
+    return knows_order(snapshot, latest_order_id, latest_sv)
+
+
+def subtraction_base(folded: State, copy: State | None) -> State:
+    """What an order is subtracted from: the folded cart, and of Redis's copy every operation above its floor.
+
+    `copy` needs no base. On Redis's copy alone a subtraction fails: it may have fallen back to a time before
+    the pieces that were ordered.
+    """
+    if copy is None:
+        return folded
+    return union(
+        folded, msgspec.structs.replace(copy, base=Content(), floor=0, start=0, trimmed=0, trimmed_digest=0)
+    )
+
+
+def subtracted(base: State, operation: Operation, timing: Timing = TIMING) -> State:
+    """`base` with the subtraction `operation`, whose v is above all of it."""
+    after = msgspec.structs.replace(
+        base,
+        ops=overrule(ordered((*base.ops, operation))),
+        born=base.born or operation.v,
+        orders=united_orders(base.orders, {operation.op_id: operation.v}),
+    )
+    return trim(after, timing)
+
+
+def _decided(content: Content, line_id: str) -> int:
+    """The version of the last set, remove or clear that has decided a line."""
+    line = content.lines.get(line_id)
+    return max(line.dv, content.clr) if line is not None else content.clr

@@ -1,5 +1,6 @@
 """The cart as a reader sees it: over HTTP and in the `carts` topic."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -24,7 +25,7 @@ class CartLine(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Minor units of the cart's currency. Discount and tax are reserved: 0 until adjustments exist."""
+    """Minor units of the cart's currency. Discount is a positive number; without adjustments it is 0."""
 
     subtotal: int
     discount: int
@@ -33,7 +34,10 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Adjustment(msgspec.Struct, frozen=True):
-    """A discount, fee or tax (reserved): `amount` in minor units, negative for a discount."""
+    """A discount, a fee or a tax (its code is `tax` or begins with `tax-`) in minor units.
+
+    `amount` is negative for a discount; `target` is a line id, none for the whole cart.
+    """
 
     code: str
     amount: int
@@ -64,6 +68,21 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
+def totals_of(subtotal: int, adjustments: Iterable[Adjustment] = ()) -> Totals:
+    """The sums of a cart: what is to be paid never falls below 0."""
+    amounts = [(adjustment.code, adjustment.amount) for adjustment in adjustments]
+    return Totals(
+        subtotal=subtotal,
+        discount=-sum(amount for _, amount in amounts if amount < 0),
+        tax=sum(amount for code, amount in amounts if amount > 0 and _is_tax(code)),
+        total=max(0, subtotal + sum(amount for _, amount in amounts)),
+    )
+
+
+def _is_tax(code: str) -> bool:
+    return code == "tax" or code.startswith("tax-")
+
+
 def time_of(v: int) -> datetime | None:
     """The UTC time a version was made, none for version 0."""
     return _EPOCH + timedelta(microseconds=v // 2) if v else None
@@ -83,7 +102,7 @@ def view(cart_id: str, state: State, version: Version | None = None) -> CartView
         version=(version or state.version).tag(),
         currency=content.currency,
         lines=lines,
-        totals=Totals(subtotal, 0, 0, subtotal),
+        totals=totals_of(subtotal),
         metadata=content.metadata,
         merged_into=state.merged_into,
         created_at=time_of(state.born),

@@ -14,6 +14,7 @@ import uvloop
 from rich.console import Console
 
 from benchmarks.produce import produce, states
+from carts.lifetime import Lifetime
 from cli.stack.embedded import EmbeddedStack
 from cli.stack.settings import KAFKA, REDIS
 from sinks.redis.restore import Restorer
@@ -75,7 +76,7 @@ async def _restore(client: PipelinedClient, settings: RedisSinkSettings) -> floa
     async with client:
         await client.execute("FLUSHALL")
         layout = Layout(settings.partitions)
-        restorer = Restorer(CartStore(client, layout), layout, settings, idle_limit_s=NEVER_IDLE_S)
+        restorer = Restorer(CartStore(client, layout), layout, settings, Lifetime(idle_s=NEVER_IDLE_S))
         turns = Turns(settings.restore_parallel)
 
         async def restore(partition: int) -> None:

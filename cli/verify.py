@@ -10,7 +10,6 @@ import click
 from cli.ops.comparison import MEANING, Difference, Kind
 from cli.ops.copies import RedisCopies, rows
 from cli.ops.progress import bars
-from cli.ops.publishing import Publisher
 from cli.ops.reading import reading
 from cli.ops.repair import Repair, Repaired
 from cli.ops.running import chosen, print_json, run, settings
@@ -18,6 +17,7 @@ from cli.ops.settings import OpsSettings
 from cli.ops.verification import Verification, Verified
 from sinks.postgres.table import CartsTable
 from store import CartStore, Layout, PipelinedClient
+from topics.publishing import Publisher
 
 DIFFERENT: Final = 1
 COULD_NOT_CHECK: Final = 2
@@ -72,7 +72,7 @@ async def _verify(
         PipelinedClient(environment, name="cartstream-verify") as client,
         rows(url) as in_postgres,
     ):
-        store = CartStore(client, layout, idle_limit_s=environment.cart_idle_limit_s)
+        store = CartStore(client, layout, lifetime=environment.lifetime)
         verification = Verification(
             layout, reader, store, RedisCopies(client, layout), in_postgres, partitions
         )

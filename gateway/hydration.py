@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
+from enum import Enum, auto
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from carts.lifetime import Lifetime
 from carts.state import State
 from gateway.metrics import Metrics
 
@@ -22,6 +24,14 @@ _QUERY_TIMEOUT_MS: Final = 1500
 _decoder: Final = msgspec.json.Decoder(State)
 
 
+class Absent(Enum):
+    """Why there is no state to bring in."""
+
+    NO_ROW = auto()
+    FORGOTTEN = auto()
+    """There is a row, so old that its cart may have been deleted: it counts as absent (carts.lifetime)."""
+
+
 class DatabaseUnavailable(Exception):
     """Postgres did not answer in time: whether there is a row is unknown. A retry can help."""
 
@@ -30,8 +40,15 @@ class Hydration:
     """Reads whole states from the sink's rows; remembers for readers which carts have none."""
 
     def __init__(
-        self, postgres_url: str, pool_size: int, memory_s: float, memory_size: int, metrics: Metrics
+        self,
+        postgres_url: str,
+        pool_size: int,
+        memory_s: float,
+        memory_size: int,
+        lifetime: Lifetime,
+        metrics: Metrics,
     ) -> None:
+        self._lifetime = lifetime
         self._memory_s = memory_s
         self._memory_size = memory_size
         self._absent: OrderedDict[str, float] = OrderedDict()
@@ -64,15 +81,16 @@ class Hydration:
         """Disconnect."""
         await self._pool.close()
 
-    async def find(self, cart_id: str) -> State | None:
-        """The state in the cart's row, none without a row. Raises DatabaseUnavailable.
+    async def find(self, cart_id: str) -> State | Absent:
+        """The state in the cart's row, or why there is none. Raises DatabaseUnavailable.
 
         Never from memory: nobody may write on a "none" from before the cart was born.
         """
         self._absent.pop(cart_id, None)
         state = await self._read(cart_id)
-        self._outcomes.labels("none" if state is None else "row").inc()
-        return state
+        found = self._judge(cart_id, state)
+        self._outcomes.labels("row" if isinstance(found, State) else "none").inc()
+        return found
 
     async def recall(self, cart_id: str) -> State | None:
         """As `find`, for readers: that there is no row is remembered for a moment."""
@@ -80,10 +98,11 @@ class Hydration:
         if expires is not None and expires > time.monotonic():
             self._outcomes.labels("remembered").inc()
             return None
-        state = await self.find(cart_id)
-        if state is None:
-            self._remember(cart_id)
-        return state
+        found = await self.find(cart_id)
+        if isinstance(found, State):
+            return found
+        self._remember(cart_id)
+        return None
 
     async def contains(self, cart_id: str, v: int, op_id: str) -> bool:
         """Whether the row has the operation, in its window or below its floor. Raises DatabaseUnavailable."""
@@ -100,6 +119,14 @@ class Hydration:
         except (psycopg.Error, PoolTimeout):
             return False
         return True
+
+    def _judge(self, cart_id: str, state: State | None) -> State | Absent:
+        if state is None:
+            return Absent.NO_ROW
+        now_us = time.time_ns() // 1000
+        if self._lifetime.forgotten(cart_id, state.v, now_us, expired=state.expired):
+            return Absent.FORGOTTEN
+        return state
 
     async def _read(self, cart_id: str) -> State | None:
         """The state in the row. Requests that come while all connections are busy share the next query."""

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
+from carts.lifetime import Lifetime
 from carts.limits import LIMITS, MAX_SAFE_INTEGER, TIMING, Limits, Timing
-from carts.state import State
+from carts.operations import Delta
+from carts.state import State, Status
 from store import answers, scripts
 from store.client import PipelinedClient
 from store.errors import StoreError, StoreFull
@@ -17,6 +19,7 @@ from store.packing import pack_copy, step_arguments
 from store.requests import ChangeRequest
 from store.results import (
     Applied,
+    Fence,
     Missing,
     OutboxDepth,
     OutboxEntry,
@@ -30,7 +33,10 @@ from store.results import (
     ServerFacts,
 )
 from store.stored import StoredCart
+from store.subtraction import Subtractor
 from store.wire import Argument
+
+ENDLESS: Final = Lifetime()
 
 _JSON: Final = msgspec.json.Encoder()
 _WISH_S: Final = 60
@@ -47,22 +53,17 @@ class CartStore:
         limits: Limits = LIMITS,
         timing: Timing = TIMING,
         *,
-        idle_limit_s: int = 7 * 86_400,
+        lifetime: Lifetime = ENDLESS,
         outbox_max_bytes: int = 64 * 1024 * 1024,
-        stale_after_us: int = 0,
     ) -> None:
-        """`outbox_max_bytes` is for each partition.
-
-        `stale_after_us`: a copy whose newest version is older counts as absent, for it may have been deleted
-        everywhere else meanwhile (0: none is).
-        """
+        """`outbox_max_bytes` is for each partition. By default no copy is too old to count."""
         self._client: Final = client
         self._layout: Final = layout
-        self._idle_limit: Final = str(idle_limit_s).encode()
-        self._stale_after_us: Final = stale_after_us
+        self._lifetime: Final = lifetime
         self._retry_horizon: Final = timing.retry_horizon_us
-        self._times: Final = _numbers(2 * timing.window_us, idle_limit_s, stale_after_us)
+        self._window: Final = str(2 * timing.window_us).encode()
         self.bound_outbox(outbox_max_bytes)
+        self._subtractor: Final = Subtractor(client, layout, limits, timing, lifetime)
         self._limits: Final = _numbers(
             limits.lines,
             limits.tracked_lines,
@@ -91,9 +92,10 @@ class CartStore:
             request.first_seen_us,
             self._retry_horizon,
             "" if request.if_match is None else "*" if request.if_match == "*" else f" {request.if_match} ",
-            b"1" if request.absent_ok else b"0",
+            b"0" if not request.absent_ok else b"2" if request.forgotten else b"1",
             b"0" if request.minimal else b"1",
-            *self._times,
+            self._window,
+            *self._times(request.cart_id),
             self._outbox_max_bytes,
             *self._limits,
         ]
@@ -133,7 +135,8 @@ class CartStore:
         if not fields:
             return Missing()
         cart = StoredCart(cart_id, fields)
-        if self._stale_after_us and cart.version.v < 2 * (time.time_ns() // 1000 - self._stale_after_us):
+        now_us = time.time_ns() // 1000
+        if self._lifetime.forgotten(cart_id, cart.version.v, now_us, expired=cart.status is Status.EXPIRED):
             return Missing()
         return cart
 
@@ -141,7 +144,7 @@ class CartStore:
         """Bring in a cart found elsewhere, even an expired one, if it is absent and ready; whether it was."""
         keys = self._layout.of_cart(cart_id)
         shared = self._layout.of_partition(keys.partition)
-        arguments = (self._idle_limit, self._stale_after_us, pack_copy(cart_id, state))
+        arguments = (*self._times(cart_id), pack_copy(cart_id, state))
         names = (keys.cart, keys.ops, keys.win, shared.ready, shared.events)
         return bool(await self._client.run(scripts.HYDRATE, names, arguments))
 
@@ -155,15 +158,18 @@ class CartStore:
     ) -> list[Any]:
         shared = self._layout.of_partition(partition)
         names = [shared.restore, shared.followed, shared.events]
-        copies = []
+        copies: list[Argument] = []
         for cart_id, state in states:
             keys = self._layout.of_cart(cart_id)
             if keys.partition != partition:
                 raise ValueError(f"{cart_id} belongs to partition {keys.partition}, not to {partition}")
             names += (keys.cart, keys.ops, keys.win)
-            copies.append(pack_copy(cart_id, state))
-        reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, self._idle_limit, *copies))
+            copies += (self._lifetime.idle_limit_s(cart_id), pack_copy(cart_id, state))
+        reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, *copies))
         return reply
+
+    def _times(self, cart_id: str) -> tuple[int, int]:
+        return self._lifetime.idle_limit_s(cart_id), self._lifetime.horizon_us(cart_id)
 
     @staticmethod
     def _put_results(states: Sequence[tuple[str, State]], reply: list[Any]) -> list[PutResult]:
@@ -171,6 +177,39 @@ class CartStore:
             answers.put_result(cart_id, result)
             for (cart_id, _), result in zip(states, reply[1:], strict=True)
         ]
+
+    # Checkout
+
+    async def subtract(
+        self, cart_id: str, order_id: str, delta: Delta, folded: State | None
+    ) -> Applied | Replayed | Refused:
+        """Take what an order bought out of the cart: at once here, and everywhere by the event in the outbox.
+
+        `delta` is carts.ordering.subtraction's, `folded` the newest record of the cart in `carts` (or in
+        Postgres) that is known. Asking again does no harm. Refused: RESTORING, NO_RECORD, MOVED,
+        OUTBOX_FULL, STORAGE_FULL, WINDOW_FULL; ask again later with the newest record.
+        """
+        return await self._subtractor.subtract(cart_id, order_id, delta, folded, int(self._outbox_max_bytes))
+
+    async def fence(self, cart_id: str, token: str, ttl_ms: int) -> Fence:
+        """Set up a fence around the cart's checkout; the one that stands then, ours or another's.
+
+        A courtesy: it keeps two checkouts apart while Redis remembers it. Safety does not rest on it.
+        """
+        key = self._layout.of_cart(cart_id).fence
+        holder, ttl = await self._client.run(scripts.FENCE, (key,), (token, ttl_ms))
+        return Fence(holder.decode(), ttl)
+
+    async def unfence(self, cart_id: str, token: str) -> bool:
+        """Take down the fence if it is this one; whether it was."""
+        key = self._layout.of_cart(cart_id).fence
+        return bool(await self._client.run(scripts.UNFENCE, (key,), (token,)))
+
+    async def fenced(self, cart_id: str) -> Fence | None:
+        """The fence that stands."""
+        key = self._layout.of_cart(cart_id).fence
+        holder, ttl = await self._client.execute_all(((b"GET", key), (b"PTTL", key)))
+        return None if holder is None else Fence(holder.decode(), max(0, ttl))
 
     # Outbox
 

@@ -3,10 +3,12 @@
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from carts.lifetime import Lifetime
+from topics.retention import RetentionSettings
 from topics.settings import PREFIX
 
 
-class RedisSettings(BaseSettings):
+class RedisSettings(RetentionSettings):
     """How the store reaches Redis and what it keeps there."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
@@ -35,7 +37,10 @@ class RedisSettings(BaseSettings):
         7 * 86_400,
         ge=60,
         examples=[604_800],
-        description="a cart leaves Redis when nobody has changed it for this long",
+        description="a cart expires, and leaves Redis, when nobody has changed it for this long",
+    )
+    guest_idle_limit_s: int | None = Field(
+        None, ge=60, examples=[86_400], description="the same for guest carts, if theirs is another one"
     )
     outbox_max_bytes: int = Field(
         64 * 1024 * 1024,
@@ -43,6 +48,15 @@ class RedisSettings(BaseSettings):
         examples=[67_108_864],
         description="unpublished changes of one partition; over it, writes are refused",
     )
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """How long carts live: the same in all processes, or they disagree on what is there."""
+        return Lifetime(
+            idle_s=self.cart_idle_limit_s,
+            guest_idle_s=self.guest_idle_limit_s or self.cart_idle_limit_s,
+            retention_s=self.retention_us // 1_000_000,
+        )
 
 
 class PostgresSettings(BaseSettings):

@@ -25,11 +25,11 @@ from cli.ops.letters import (
     read,
 )
 from cli.ops.progress import Bars, silent
-from cli.ops.publishing import Publisher
 from cli.ops.reading import Record, one_record, reading
 from cli.ops.settings import OpsSettings
 from sinks.redis.reading import StretchReader
 from store import CartStore, Layout, PipelinedClient
+from topics.publishing import Publisher
 from topics.registry import CART_CHANGED, DEAD_LETTERS
 
 _WITHOUT_VALUE = partial(msgspec.structs.replace, value=None)

@@ -12,7 +12,6 @@ from carts.state import State, Version
 from cli.ops.comparison import Difference, Kind
 from cli.ops.ledger import Ledger
 from cli.ops.progress import Advance, Bars
-from cli.ops.publishing import Publisher
 from cli.ops.reading import pieces
 from sinks.postgres.batch import Batch, Deletion, Row, interpret
 from sinks.postgres.table import CartsTable
@@ -21,6 +20,7 @@ from store import CartStore, Layout, PipelinedClient, PutOutcome
 from topics.codec import encode_change
 from topics.headers import change_headers
 from topics.partitioner import partition_of
+from topics.publishing import Publisher
 from topics.registry import CART_CHANGED
 
 COPIES_AT_ONCE: Final = 200

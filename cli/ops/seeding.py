@@ -18,7 +18,6 @@ from carts.state import State, trim, union
 from cli.ops.copies import Rows, rows
 from cli.ops.ledger import Ledger
 from cli.ops.progress import Advance, Bars
-from cli.ops.publishing import Publisher
 from cli.ops.reading import pieces, reading
 from cli.ops.settings import OpsSettings
 from sinks.redis.reading import StretchReader
@@ -26,6 +25,7 @@ from topics.codec import encode_change
 from topics.errors import RecordError
 from topics.headers import change_headers
 from topics.partitioner import partition_of
+from topics.publishing import Publisher
 from topics.registry import CART_CHANGED
 
 BATCH: Final = 200

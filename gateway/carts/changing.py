@@ -5,12 +5,13 @@ from typing import Final
 
 import msgspec
 
+from carts.state import State
 from gateway import problems
 from gateway.carts.reading import database_unavailable
 from gateway.carts.refusals import problem_of
 from gateway.carts.waiting import POLL_S, Deadline, ask_until
 from gateway.conditions import Durability, Preferences
-from gateway.hydration import DatabaseUnavailable, Hydration
+from gateway.hydration import Absent, DatabaseUnavailable, Hydration
 from gateway.metrics import Metrics
 from gateway.problems import Problem, retry_after
 from gateway.publisher import Publisher, Record
@@ -109,12 +110,14 @@ class CartChanger:
     async def _change_unknown(self, request: ChangeRequest) -> Outcome:
         """A cart that Redis lacks: never from nothing only because a copy has timed out."""
         try:
-            state = await self._hydration.find(request.cart_id)
+            found = await self._hydration.find(request.cart_id)
         except DatabaseUnavailable:
             raise database_unavailable() from None
-        if state is not None:
-            await self._store.hydrate(request.cart_id, state)
-        return await self._store.change(msgspec.structs.replace(request, absent_ok=state is None))
+        if isinstance(found, State):
+            await self._store.hydrate(request.cart_id, found)
+            return await self._store.change(request)
+        born = msgspec.structs.replace(request, absent_ok=True, forgotten=found is Absent.FORGOTTEN)
+        return await self._store.change(born)
 
     async def _secure(
         self, applied: Applied | Replayed, wanted: Wanted, deadline: Deadline

@@ -41,11 +41,9 @@ class RestoreAgent:
         self._settings = settings
         self._client = client
         self._layout = Layout(settings.partitions)
-        self._store = CartStore(client, self._layout, idle_limit_s=settings.cart_idle_limit_s)
+        self._store = CartStore(client, self._layout, lifetime=settings.lifetime)
         self._turns = Turns(settings.restore_parallel)
-        self._restorer = Restorer(
-            self._store, self._layout, settings, idle_limit_s=settings.cart_idle_limit_s
-        )
+        self._restorer = Restorer(self._store, self._layout, settings, settings.lifetime)
         self._keepers: dict[int, tuple[Keeper, asyncio.Task[None]]] = {}
         self._assigned = False
 

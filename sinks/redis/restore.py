@@ -21,6 +21,7 @@ from typing import Final, Self
 import structlog
 from aiokafka import TopicPartition
 
+from carts.lifetime import Lifetime
 from carts.state import State
 from sinks import metrics
 from sinks.errors import RestoreStartsOver
@@ -43,12 +44,12 @@ IN_FLIGHT: Final = 3
 class Restorer:
     """Restores partitions, several at once if asked to."""
 
-    def __init__(self, store: CartStore, layout: Layout, kafka: KafkaSettings, *, idle_limit_s: int) -> None:
-        """A cart not changed for `idle_limit_s` seconds stays where it is."""
+    def __init__(self, store: CartStore, layout: Layout, kafka: KafkaSettings, lifetime: Lifetime) -> None:
+        """A cart that has idled for its limit stays where it is."""
         self._store = store
         self._layout = layout
         self._readers = Readers(kafka)
-        self._idle_limit_us = idle_limit_s * 1_000_000
+        self._lifetime = lifetime
         self.running: dict[int, Progress] = {}
         """The restorations under way."""
 
@@ -99,7 +100,7 @@ class Restorer:
                         unfolded.setdefault(cart_id_of(record), []).append(record.value)
                     progress.done += len(records)
 
-                scan = Scan(self._layout, unfolded, 2 * (time.time_ns() // 1000 - self._idle_limit_us))
+                scan = Scan(self._layout, unfolded, self._lifetime, time.time_ns() // 1000)
                 async for records in reader.read(carts, first, end):
                     await puts.put(scan.take(records))
                     progress.done = last_change - start + records[-1].offset + 1 - first
@@ -114,11 +115,14 @@ class Restorer:
 class Scan:
     """Reads `carts` record by record: what to put at once, and what to keep for folding."""
 
-    def __init__(self, layout: Layout, unfolded: dict[str, list[bytes | None]], stale_before: int) -> None:
-        """`unfolded`: later changes by cart id. States with a v below `stale_before` are left out."""
+    def __init__(
+        self, layout: Layout, unfolded: dict[str, list[bytes | None]], lifetime: Lifetime, now_us: int
+    ) -> None:
+        """`unfolded`: later changes by cart id. Carts that have idled for their limit are left out."""
         self._layout = layout
         self._unfolded = unfolded
-        self._stale_before = stale_before
+        self._lifetime = lifetime
+        self._now_us = now_us
         self._bases: dict[str, Found] = {}
         self._purge_floor = 0
 
@@ -132,7 +136,7 @@ class Scan:
                 cart_id, found = understood
                 if cart_id in self._unfolded:
                     keep(self._bases, cart_id, found)
-                elif not isinstance(found, State) or found.v >= self._stale_before:
+                elif not (isinstance(found, State) and self._lifetime.idle(cart_id, found.v, self._now_us)):
                     keep(kept, cart_id, found)
         return copies(kept)
 

@@ -5,7 +5,7 @@
 -- ARGV  1 what it depends on: `nothing`
 --         `restoration`: 2 token  3 sequence, which rises by one
 --         `position`: 2 the follow position expected, empty: none  3 the new one
---       4 idle limit (s)  5.. a copy each, MessagePack (store.packing.Copy)
+--       4.. for each copy its idle limit (s) and itself, MessagePack (store.packing.pack_copy)
 -- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, or {v, op_id, ...} not covered
 --         {'lost'}: another restoration, or none; {'moved', position or nil}
 
@@ -43,11 +43,11 @@ local function uncovered(win, copy)
   return missing
 end
 
-local function put(cart, ops, win, copy)
+local function put(cart, ops, win, copy, idle_limit)
   local head = redis.call('HGET', cart, 'm')
   if not head then
     if copy[8] then return 'unchanged' end
-    write_copy(cart, ops, win, copy, ARGV[4])
+    write_copy(cart, ops, win, copy, idle_limit)
     return 'stored'
   end
   local v, n, digest = string.match(head, '^(%d+) (%d+) (%d+)')
@@ -61,15 +61,15 @@ local function put(cart, ops, win, copy)
     redis.call('DEL', cart, ops, win)
     return 'removed'
   end
-  write_copy(cart, ops, win, copy, ARGV[4])
+  write_copy(cart, ops, win, copy, idle_limit)
   return 'replaced'
 end
 
 local results = {'put'}
-for i = 5, #ARGV do
-  local at = 4 + 3 * (i - 5)
-  local copy = cmsgpack.unpack(ARGV[i])
-  local result = put(KEYS[at], KEYS[at + 1], KEYS[at + 2], copy)
+for at = 4, #KEYS, 3 do
+  local i = 4 + 2 * (at - 4) / 3
+  local copy = cmsgpack.unpack(ARGV[i + 1])
+  local result = put(KEYS[at], KEYS[at + 1], KEYS[at + 2], copy, ARGV[i])
   if type(result) == 'string' and result ~= 'unchanged' then
     redis.call('SPUBLISH', KEYS[3], copy[1] .. ' ' .. copy[2])
   end

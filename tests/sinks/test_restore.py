@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from carts.lifetime import Lifetime
 from sinks.errors import RestoreStartsOver
 from sinks.redis.restore import Restorer
 from store import CartStore
@@ -17,7 +18,7 @@ WEEK_S = 7 * 86_400
 
 
 def restorer(redis: Redis, store: CartStore | None = None) -> Restorer:
-    return Restorer(store or redis.store, LAYOUT, redis.settings, idle_limit_s=WEEK_S)
+    return Restorer(store or redis.store, LAYOUT, redis.settings, Lifetime(idle_s=WEEK_S))
 
 
 @pytest.mark.usefixtures("agent")

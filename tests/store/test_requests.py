@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from carts.lifetime import MARGIN_S, Lifetime
 from carts.limits import Timing
 from carts.operations import Add, Change, Clear, Item, Remove, Set, SetMetadata
 from carts.state import State
@@ -210,12 +211,12 @@ async def test_a_server_without_memory_refuses_writes_up_front_while_reads_and_r
 
 async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(bench: Bench) -> None:
     first = await applied(bench, SOCKS, SetMetadata({"old": 1}), op_id="old")
-    store = bench.store_with(stale_after_us=1)
+    store = bench.store_with(lifetime=Lifetime(idle_s=60, retention_s=MARGIN_S - 60))
     assert isinstance(await store.read(CART), Missing)
     assert await store.change(request(absent_ok=False)) == Refused(reason=Reason.UNKNOWN_CART)
     born = await store.change(request(op_id="old"))
     assert isinstance(born, Applied)
-    assert (born.version.n, msgspec.json.decode(born.event, type=Change).prev) == (1, 0)
+    assert (born.version.n, msgspec.json.decode(born.event, type=Change).prev) == (1, None)
     assert born.v > first.v
     cart = await bench.store.read(CART)
     assert isinstance(cart, StoredCart)

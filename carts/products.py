@@ -12,6 +12,7 @@ from carts.limits import LIMITS, MAX_SAFE_INTEGER
 from carts.operations import Metadata
 
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _IMAGE_URL: Final = re.compile(r"https?://[\x21-\x7e]+|/[\x21-\x7e]*")
 # As JSON escapes the character that Postgres keeps in no text.
 _NUL_ESCAPE: Final = b"\\u0000"
@@ -108,6 +109,19 @@ def check_product(product: ProductContent, limits: ProductLimits = PRODUCT_LIMIT
         check_product_id(product.product_id)
     except InvalidIdentifier as error:
         raise InvalidProduct("product_id", f"is not valid: {error.advice}") from error
+    _check_texts(product, limits)
+    _check_between("unit_price", product.unit_price, 0, LIMITS.unit_price)
+    if not _CURRENCY.fullmatch(product.currency):
+        raise InvalidProduct("currency", "is no ISO 4217 code: use three capital letters, for example EUR")
+    if product.stock is not None:
+        _check_between("stock", product.stock, 0, limits.stock)
+    _check_attributes(product.attributes, limits)
+    _check_storable(product)
+    if isinstance(product, Product):
+        _check_between("version", product.version, 1, MAX_SAFE_INTEGER)
+
+
+def _check_texts(product: ProductContent, limits: ProductLimits) -> None:
     if not product.name.strip():
         raise InvalidProduct("name", "is empty: give the product a name")
     for field, bound in (
@@ -117,19 +131,13 @@ def check_product(product: ProductContent, limits: ProductLimits = PRODUCT_LIMIT
         ("image_url", limits.image_url),
     ):
         _check_length(field, getattr(product, field), bound)
+    for field in ("name", "category"):
+        if _CONTROL.search(getattr(product, field) or ""):
+            raise InvalidProduct(field, "contains a control character, such as a line feed: remove it")
     if product.category is not None and not product.category.strip():
         raise InvalidProduct("category", "is empty: name a category or leave it out")
     if product.image_url is not None and not _IMAGE_URL.fullmatch(product.image_url):
         raise InvalidProduct("image_url", "is no address: use https://…, http://… or /path, without blanks")
-    _check_between("unit_price", product.unit_price, 0, LIMITS.unit_price)
-    if not _CURRENCY.fullmatch(product.currency):
-        raise InvalidProduct("currency", "is no ISO 4217 code: use three capital letters, for example EUR")
-    if product.stock is not None:
-        _check_between("stock", product.stock, 0, limits.stock)
-    _check_attributes(product.attributes, limits)
-    _check_text(product)
-    if isinstance(product, Product):
-        _check_between("version", product.version, 1, MAX_SAFE_INTEGER)
 
 
 def _check_length(field: str, text: str | None, bound: int) -> None:
@@ -152,7 +160,7 @@ def _check_attributes(attributes: Metadata, limits: ProductLimits) -> None:
         )
 
 
-def _check_text(product: ProductContent) -> None:
+def _check_storable(product: ProductContent) -> None:
     if _NUL_ESCAPE not in msgspec.json.encode(product):
         return
     for field, value in msgspec.structs.asdict(product).items():

@@ -34,5 +34,24 @@ PUT: Final = _read("put")
 OUTBOX_REMOVE: Final = _read("outbox_remove")
 RESTORE_FINISH: Final = _read("restore_finish")
 LEASE: Final = _read("lease")
+WINDOW: Final = _read("window")
+SUBTRACT: Final = _read("subtract")
+FENCE: Final = _read("fence")
+UNFENCE: Final = _read("unfence")
+CATALOGUE_FOLLOW: Final = _read("catalogue_follow")
+CATALOGUE_PUT: Final = _read("catalogue_put")
 
-ALL: Final = (CHANGE, HYDRATE, PUT, OUTBOX_REMOVE, RESTORE_FINISH, LEASE)
+ALL: Final = (
+    CHANGE,
+    HYDRATE,
+    PUT,
+    OUTBOX_REMOVE,
+    RESTORE_FINISH,
+    LEASE,
+    WINDOW,
+    SUBTRACT,
+    FENCE,
+    UNFENCE,
+    CATALOGUE_FOLLOW,
+    CATALOGUE_PUT,
+)

@@ -53,6 +53,8 @@ def test_what_keeps_the_bounds_is_taken(fields: dict[str, Any]) -> None:
         ("name", "x" * 201),
         ("name", "a\0b"),
         ("description", "x" * 10_001),
+        ("name", "two\nlines"),
+        ("category", "a\tb"),
         ("category", ""),
         ("category", "x" * 101),
         ("unit_price", -1),

@@ -1,0 +1,23 @@
+"""The catalogue: products in Redis for reading, in Postgres where this system owns them."""
+
+from store.catalogue.cache import ProductCache
+from store.catalogue.results import (
+    CacheLost,
+    CacheNotReady,
+    Following,
+    Page,
+    ProductDeletion,
+    Put,
+    Regressed,
+)
+
+__all__ = [
+    "CacheLost",
+    "CacheNotReady",
+    "Following",
+    "Page",
+    "ProductCache",
+    "ProductDeletion",
+    "Put",
+    "Regressed",
+]

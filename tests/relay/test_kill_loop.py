@@ -1,0 +1,167 @@
+"""The relay's process, killed again and again: every record at least once, the order of a key kept."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from store import outbox
+from tests.relay.conftest import Relaying
+from tests.relay.outbox_side import Reader, new_key, record, rows, until
+from topics.settings import KafkaSettings
+
+KEYS = 12
+KILLS = 6
+BETWEEN_KILLS = 600
+"""Records relayed before the next kill."""
+
+
+class Upkeep:
+    """A `cartstream streams upkeep` process."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self._environment = environment
+        self._log = folder / "upkeep.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, without waiting for anything."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cli", "streams", "upkeep"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    async def kill(self) -> None:
+        """Kill -9, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return await asyncio.to_thread(self._process.wait, 60)
+
+
+class Writer:
+    """Writes numbered records of some keys, several in a transaction, and notes what it committed."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.written: dict[str, int] = {new_key(): 0 for _ in range(KEYS)}
+
+    async def write_on(self) -> None:
+        """Write until cancelled; what is noted is committed."""
+        dice = random.Random(5)
+        async with await psycopg.AsyncConnection.connect(self._url) as connection:
+            while True:
+                keys = dice.choices(list(self.written), k=dice.randint(1, 20))
+                numbers = dict(self.written)
+                records = []
+                for key in keys:
+                    numbers[key] += 1
+                    records.append(record(key, b"%d" % numbers[key]))
+                await asyncio.shield(self._commit(connection, records, numbers))
+                await asyncio.sleep(0)
+
+    async def _commit(
+        self,
+        connection: psycopg.AsyncConnection,
+        records: list[outbox.OutboxRecord],
+        numbers: dict[str, int],
+    ) -> None:
+        await outbox.write(connection, records)
+        await connection.commit()
+        self.written = numbers
+
+
+@pytest.fixture
+async def new_upkeep(
+    kafka: KafkaSettings, database: str, redis_url: str, tmp_path: Path
+) -> AsyncIterator[Callable[[], Upkeep]]:
+    """Makes processes; whatever still runs at the end is killed."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CARTSTREAM_")},
+        "CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap,
+        "CARTSTREAM_POSTGRES_URL": database,
+        "CARTSTREAM_REDIS_URL": redis_url,
+    }
+    made: list[Upkeep] = []
+
+    def make() -> Upkeep:
+        made.append(Upkeep(environment, tmp_path))
+        return made[-1]
+
+    yield make
+    for process in made:
+        await process.kill()
+
+
+async def test_across_kills_no_record_is_lost_and_every_key_keeps_its_order(
+    database: str, reader: Reader, new_upkeep: Callable[[], Upkeep]
+) -> None:
+    writer = Writer(database)
+    writing = asyncio.create_task(writer.write_on())
+    killed_with_rows_waiting = 0
+    try:
+        for kill in range(1, KILLS + 1):
+            upkeep = new_upkeep()
+            upkeep.start()
+            await reader.until(lambda kill=kill: _seen(reader, writer) >= kill * BETWEEN_KILLS, "records")  # type: ignore[misc]
+            await upkeep.kill()
+            killed_with_rows_waiting += await rows(database) > 0
+    finally:
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
+    upkeep = new_upkeep()
+    upkeep.start()
+    await until(lambda: _is_empty(database), "an empty outbox")
+    await reader.until(lambda: _has_all(reader, writer), "every record")
+    assert await upkeep.stop() == 0
+    assert killed_with_rows_waiting, "no kill met the relay at work"
+    for key, last in writer.written.items():
+        numbers = [int(value or b"") for value in reader.values(key)]
+        assert list(dict.fromkeys(numbers)) == list(range(1, last + 1)), "first sent in order"
+        assert list(dict.fromkeys(reversed(numbers))) == list(range(last, 0, -1)), "and last sent in order"
+
+
+async def test_two_processes_send_nothing_twice_and_the_second_takes_over_from_a_killed_one(
+    database: str, reader: Reader, relaying: Relaying, new_upkeep: Callable[[], Upkeep]
+) -> None:
+    first, second = new_key(), new_key()
+    upkeep = new_upkeep()
+    upkeep.start()
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        await outbox.write(connection, [record(first)])
+        await connection.commit()
+        await reader.until_seen([first])
+        async with relaying():
+            await upkeep.kill()
+            await outbox.write(connection, [record(second)])
+            await connection.commit()
+            await reader.until_seen([second])
+    assert len(reader.records(second)) == 1
+
+
+def _seen(reader: Reader, writer: Writer) -> int:
+    return sum(len(reader.records(key)) for key in writer.written)
+
+
+def _has_all(reader: Reader, writer: Writer) -> bool:
+    return all(b"%d" % last in reader.values(key) for key, last in writer.written.items() if last)
+
+
+async def _is_empty(url: str) -> bool:
+    return await rows(url) == 0

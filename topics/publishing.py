@@ -1,17 +1,26 @@
 """Publishes records by hand: into an explicit partition, at the time of now, acknowledged by all replicas."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
-from topics.headers import Headers
-from topics.registry import DEAD_LETTERS
+from carts.operations import Change
+from topics.codec import encode_change
+from topics.headers import Headers, change_headers
+from topics.partitioner import partition_of
+from topics.registry import CART_CHANGED, DEAD_LETTERS
 from topics.settings import KafkaSettings
 
+log = structlog.get_logger(__name__)
+
 ACKNOWLEDGED_WITHIN_S: Final = 30.0
+STOPPED_WITHIN_S: Final = 5.0
 
 
 class Publisher:
@@ -27,13 +36,18 @@ class Publisher:
         )
 
     async def __aenter__(self) -> Self:
-        await self._producer.start()
+        try:
+            async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+                await self._producer.start()
+        except BaseException:
+            await self._stop()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._producer.stop()
+        await self._stop()
 
     async def publish(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
@@ -55,3 +69,25 @@ class Publisher:
                 for key, value, headers in records
             ]
             return [int(record.offset) for record in await asyncio.gather(*sent)]
+
+    async def publish_changes(self, changes: Iterable[Change], partitions: int, *, source: str) -> None:
+        """Send changes to `cart-changed`, which has that many partitions, each to its cart's; wait for all.
+
+        `source` names the process, as in the headers. Raises as `publish_all`.
+        """
+        records: defaultdict[int, list[tuple[bytes, bytes, Headers]]] = defaultdict(list)
+        for change in changes:
+            key = change.cart_id.encode()
+            headers = change_headers(change.cart_id, change.v, change.op_id, source=source)
+            records[partition_of(key, partitions)].append((key, encode_change(change), headers))
+        await asyncio.gather(
+            *(self.publish_all(CART_CHANGED.name, partition, some) for partition, some in records.items())
+        )
+
+    async def _stop(self) -> None:
+        # A producer in an outage flushes without end: what was not acknowledged is the caller's to repeat.
+        try:
+            async with asyncio.timeout(STOPPED_WITHIN_S):
+                await self._producer.stop()
+        except (KafkaError, TimeoutError, OSError) as error:
+            log.warning("publisher.stopped_uncleanly", error=repr(error))

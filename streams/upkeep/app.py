@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from delivery import run_process
+from streams.upkeep.ageing import Ageing
 from streams.upkeep.duty import Duty
 from streams.upkeep.leadership import attend
 from streams.upkeep.relay import Relay
@@ -22,7 +23,7 @@ _SECRET: Final = {"redis_url", "postgres_url", "kafka_sasl_password"}
 
 def duties(settings: UpkeepSettings) -> list[Duty]:
     """All of them. Making one connects to nothing."""
-    return [Relay(settings)]
+    return [Ageing(settings), Relay(settings)]
 
 
 def run_upkeep(settings: UpkeepSettings) -> None:

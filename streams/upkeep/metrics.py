@@ -21,6 +21,12 @@ RELAY_WAKEUPS = Counter(
     "cartstream_upkeep_relay_wakeups_total", "What made an idle relay look: notification, sweep", ("by",)
 )
 
+AGEING_ROWS = Counter("cartstream_upkeep_ageing_rows_total", "Rows of carts that ageing has looked at")
+AGEING_COMMANDS = Counter(
+    "cartstream_upkeep_ageing_commands_total", "Expiries and purges that ageing has published", ("kind",)
+)
+AGEING_PROGRESS = Gauge("cartstream_upkeep_ageing_progress", "Share of the round's rows looked at, 0 to 1")
+
 
 def succeeded(duty: str) -> None:
     """Note that the duty has just done all there was to do."""

@@ -9,6 +9,14 @@ from store import PostgresSettings, RedisSettings
 class UpkeepSettings(ProcessSettings, RedisSettings, PostgresSettings):
     """The duties' stores, and how they are paced."""
 
+    ageing_pause_s: float = Field(
+        300.0, gt=0, le=86_400, examples=[300], description="between two rounds over the rows of carts"
+    )
+    ageing_rows_per_s: int = Field(20_000, ge=1, examples=[20_000], description="rows looked at, at most")
+    ageing_commands_per_s: int = Field(
+        500, ge=1, examples=[500], description="expiries and purges published, at most"
+    )
+
     relay_sweep_s: float = Field(
         1.0, gt=0, le=20, examples=[1], description="pause between looks at the outbox that nobody asked for"
     )

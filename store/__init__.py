@@ -28,6 +28,7 @@ from store.results import (
     RestoreLost,
     Restoring,
     ServerFacts,
+    WindowEntry,
 )
 from store.settings import PostgresSettings, RedisSettings
 from store.stored import StoredCart
@@ -63,4 +64,5 @@ __all__ = [
     "StoreUnavailable",
     "StoredCart",
     "UnknownOutcome",
+    "WindowEntry",
 ]

@@ -31,6 +31,7 @@ from store.results import (
     RestoreLost,
     Restoring,
     ServerFacts,
+    WindowEntry,
 )
 from store.stored import StoredCart
 from store.subtraction import Subtractor
@@ -179,6 +180,10 @@ class CartStore:
         ]
 
     # Checkout
+
+    async def window(self, cart_id: str) -> list[WindowEntry] | Restoring:
+        """The operations of the cart's window, oldest first; none where Redis has no such cart."""
+        return await self._subtractor.window(cart_id)
 
     async def subtract(
         self, cart_id: str, order_id: str, delta: Delta, folded: State | None

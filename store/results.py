@@ -71,7 +71,7 @@ class Reason(StrEnum):
     OUTBOX_FULL = "outbox_full"
     STORAGE_FULL = "storage_full"
     NO_RECORD = "no_record"
-    """Of a subtraction only: the folded cart is absent, expired or too old. The order waits."""
+    """Of a subtraction only: the folded cart is absent, expired, too old, or behind the snapshot. The order waits."""
     MOVED = "moved"
     """Of a subtraction only: the cart was written to each time between reading and subtracting."""
 
@@ -101,6 +101,14 @@ class Fence(msgspec.Struct, frozen=True):
 
     token: str
     ttl_ms: int
+
+
+class WindowEntry(msgspec.Struct, frozen=True):
+    """An operation of a copy's window, and where in the outbox this copy has put it (none: not known)."""
+
+    v: int
+    op_id: str
+    outbox_id: str | None
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):

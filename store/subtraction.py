@@ -14,7 +14,7 @@ from store.client import PipelinedClient
 from store.errors import StoreFull
 from store.layout import CartKeys, Layout
 from store.packing import pack_copy, unpack_entry, unpack_extras, unpack_head
-from store.results import Applied, OutboxRef, Reason, Refused, Replayed
+from store.results import Applied, OutboxRef, Reason, Refused, Replayed, Restoring, WindowEntry
 from store.stored import StoredCart
 
 _JSON: Final = msgspec.json.Encoder()
@@ -63,12 +63,25 @@ class Subtractor:
             window = await self._read(cart_id, keys)
             if isinstance(window, Refused):
                 return window
-            if folded is None or folded.expired or self._forgotten(cart_id, folded, window.now_us):
+            if (
+                folded is None
+                or not ordering.may_subtract(folded, delta)
+                or self._forgotten(cart_id, folded, window.now_us)
+            ):
                 return Refused(reason=Reason.NO_RECORD)
             answer = await self._try(cart_id, order_id, delta, folded, window, outbox_max_bytes)
             if answer != Refused(reason=Reason.MOVED):
                 return answer
         return Refused(reason=Reason.MOVED)
+
+    async def window(self, cart_id: str) -> list[WindowEntry] | Restoring:
+        """See store.cart_store.CartStore.window."""
+        window = await self._read(cart_id, self._layout.of_cart(cart_id))
+        if isinstance(window, Refused):
+            return Restoring()
+        ids = window.outbox_ids
+        ops = () if window.copy is None else window.copy.ops
+        return [WindowEntry(op.v, op.op_id, ids.get((op.v, op.op_id))) for op in ops]
 
     async def _read(self, cart_id: str, keys: CartKeys) -> Window | Refused:
         shared = self._layout.of_partition(keys.partition)

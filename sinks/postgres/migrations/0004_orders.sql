@@ -5,12 +5,13 @@ CREATE TABLE orders (
     cart_id         text NOT NULL,
     -- 1, 2, … within the cart: of two checkouts at once, one finds its number taken.
     seq             integer NOT NULL,
-    idempotency_key text NOT NULL,
-    fingerprint     text NOT NULL,
+    -- The client's key and what it was sent with; NULL where an order is known by its checkout's token.
+    idempotency_key text,
+    fingerprint     text,
     status          text NOT NULL,
     -- The record and answer of the order, as JSON (topics.records.OrderRecord).
     document        jsonb NOT NULL,
-    -- What takes the order's lines out of the cart (carts.operations.Subtract) and the snapshot's version.
+    -- What takes the order's lines out of the cart (carts.operations.Delta) and the snapshot's version.
     subtraction     jsonb NOT NULL,
     snapshot_v      bigint NOT NULL,
     placed_at       timestamptz NOT NULL DEFAULT now(),
@@ -18,10 +19,10 @@ CREATE TABLE orders (
     -- When the folded cart was seen to have the subtraction, or never to need it.
     settled_at      timestamptz,
     UNIQUE (cart_id, seq),
-    UNIQUE (idempotency_key)
+    UNIQUE (cart_id, idempotency_key)
 );
 
-CREATE INDEX orders_unsettled ON orders (placed_at) WHERE settled_at IS NULL;
+CREATE INDEX orders_unsettled ON orders (placed_at, order_id) WHERE settled_at IS NULL;
 
 CREATE TABLE order_lines (
     order_id   text NOT NULL REFERENCES orders,
@@ -35,14 +36,19 @@ CREATE TABLE order_lines (
 );
 
 CREATE TABLE checkouts (
+    -- Also the order_id of the order that completes it.
     token      text PRIMARY KEY,
     cart_id    text NOT NULL,
     status     text NOT NULL,
-    -- The lines and totals handed out, as JSON.
+    -- What was handed out, and the versions that had decided its lines, as JSON (store.orders.Snapshot).
     snapshot   jsonb NOT NULL,
-    order_id   text REFERENCES orders,
+    -- What the owner of orders calls the order.
+    reference  text,
     opened_at  timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz NOT NULL
+    expires_at timestamptz NOT NULL,
+    closed_at  timestamptz
 );
 
 CREATE UNIQUE INDEX checkouts_open ON checkouts (cart_id) WHERE status = 'open';
+
+CREATE INDEX checkouts_expiring ON checkouts (expires_at) WHERE status = 'open';

@@ -1,0 +1,1 @@
+"""Orders and checkouts in Postgres."""

@@ -1,4 +1,4 @@
-"""The catalogue: products in Redis for reading, in Postgres where this system owns them."""
+"""The catalogue: products in Redis for reading; `owner` is for Postgres, where this system owns them."""
 
 from store.catalogue.cache import ProductCache
 from store.catalogue.results import (

@@ -61,6 +61,17 @@ def may_follow(snapshot: State, latest_order_id: str, latest_sv: int) -> bool:
     return knows_order(snapshot, latest_order_id, latest_sv)
 
 
+def may_subtract(folded: State | None, delta: Delta) -> bool:
+    """Whether an order may be subtracted from this record of its cart.
+
+    Not without one or from an expired one: a write that knew nothing of the expiry revives it, a deletion ends
+    it. Not from one that is behind what was ordered: it lacks pieces that would be taken out.
+    """
+    if folded is None or folded.expired:
+        return False
+    return all(folded.v >= step.sv for step in delta if isinstance(step, Subtract))
+
+
 def subtraction_base(folded: State, copy: State | None) -> State:
     """What an order is subtracted from: the folded cart, and of Redis's copy every operation above its floor.
 

@@ -1,0 +1,280 @@
+"""The subtraction of an order on real servers: Redis then holds what the model's mirror of it holds."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from carts import ordering
+from carts.fold import fold
+from carts.limits import Limits, Timing
+from carts.operations import Add, Change, Delta, Item, Set
+from carts.state import State, union
+from store import Applied, ChangeRequest, Reason, Refused, Replayed
+from tests.model import redis_mirror
+from tests.store.conftest import Bench
+from tests.store.copies import assert_redis_holds
+from tests.store.test_put_equals_protocol import CART, WINDOW_US, grown, histories, property_test, put
+
+TIMING = Timing(window_us=WINDOW_US)
+ORDER = "order-of-the-test"
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def cart(*quantities: int) -> State:
+    """A folded cart of one line, each quantity added a second after the other."""
+    state: State | None = None
+    for number, quantity in enumerate(quantities):
+        step = Add("sock", quantity, 100, "EUR", Item("sock"))
+        v = 2 * (now_us() - 1_000_000 * (len(quantities) - number))
+        state = fold(state, Change(cart_id=CART, v=v, op_id=f"op-{number}", delta=(step,))).state
+    assert state is not None
+    return state
+
+
+def order_of(snapshot: State, order_id: str = ORDER) -> Delta:
+    """What takes everything out that the snapshot shows."""
+    return ordering.subtraction(order_id, ordering.lines_to_order(snapshot), snapshot)
+
+
+def request(op_id: str, step: Any) -> ChangeRequest:
+    """A client's write."""
+    return ChangeRequest(
+        cart_id=CART, op_id=op_id, fingerprint="f", steps=(step,), first_seen_us=now_us(), absent_ok=True
+    )
+
+
+@property_test
+@given(
+    common=histories,
+    behind=histories,
+    ahead=histories,
+    held=st.sampled_from(["nothing", "folded", "ahead", "fork"]),
+)
+def test_redis_then_holds_what_the_model_says(
+    on_empty_server: Callable[[Any], None], common: list[Any], behind: list[Any], ahead: list[Any], held: str
+) -> None:
+    now = now_us()
+    root = grown(None, common, now)
+    folded, other = grown(root, behind, now), grown(root, ahead, now)
+    assume(root is not None and folded is not None and other is not None)
+    assert root is not None
+    assert folded is not None
+    assert other is not None
+    copy = {"nothing": None, "folded": folded, "ahead": union(folded, other), "fork": other}[held]
+
+    async def play(bench: Bench) -> None:
+        store = bench.store_with(timing=TIMING)
+        if copy is not None:
+            await put(bench, copy)
+        before = await bench.everything()
+        answer = await store.subtract(CART, ORDER, order_of(root), folded)
+        if folded.expired:
+            assert answer == Refused(reason=Reason.NO_RECORD)
+            assert await bench.everything() == before
+            return
+        assert isinstance(answer, Applied)
+        mirror = redis_mirror.Redis(
+            cart=redis_mirror.stored(copy) if copy is not None and not copy.expired else None, ready=True
+        )
+        asked = redis_mirror.Request(ORDER, order_of(root), 0)
+        _, expected = redis_mirror.subtract(mirror, folded, asked, CART, answer.v // 2, TIMING, 2**60)
+        assert isinstance(expected, redis_mirror.Applied)
+        change = msgspec.json.decode(answer.event, type=Change)
+        assert change == expected.entry.change
+        assert answer.event == msgspec.json.encode(change)
+        base = ordering.subtraction_base(folded, copy if copy is not None and not copy.expired else None)
+        state = ordering.subtracted(base, change.operation(), TIMING)
+        assert answer.version == state.version
+        await assert_redis_holds(bench, CART, state)
+        (entry,) = await store.outbox_read(answer.partition)
+        assert (entry.id, entry.op_id, entry.event) == (answer.outbox_id, ORDER, answer.event)
+        (depth,) = (each for each in await store.outbox_depths() if each.entries)
+        assert depth.bytes == len(ORDER) + len(CART) + len(answer.event)
+
+    on_empty_server(play)
+
+
+async def test_what_is_added_meanwhile_stays(bench: Bench) -> None:
+    snapshot = cart(1, 2)
+    await put(bench, snapshot)
+    await bench.store.change(request("later", Add("sock", 4, 100, "EUR", Item("sock"))))
+    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(answer, Applied)
+    assert answer.cart is not None
+    assert {line.line_id: line.quantity for line in answer.cart.view().lines} == {"sock": 4}
+
+
+async def test_a_line_that_was_decided_meanwhile_is_left_alone(bench: Bench) -> None:
+    snapshot = cart(3)
+    await put(bench, snapshot)
+    await bench.store.change(request("later", Set("sock", 2, 100, "EUR", Item("sock"))))
+    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(answer, Applied)
+    assert answer.cart is not None
+    assert {line.line_id: line.quantity for line in answer.cart.view().lines} == {"sock": 2}
+
+
+async def test_the_event_folds_to_what_redis_shows(bench: Bench) -> None:
+    snapshot = cart(1, 2)
+    await put(bench, snapshot)
+    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(answer, Applied)
+    folded = fold(snapshot, msgspec.json.decode(answer.event, type=Change)).state
+    assert folded is not None
+    await assert_redis_holds(bench, CART, folded)
+
+
+async def test_a_second_subtraction_is_a_replay_with_its_outbox_entry(bench: Bench) -> None:
+    snapshot = cart(2)
+    await put(bench, snapshot)
+    first = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(first, Applied)
+    before = await bench.everything()
+    again = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(again, Replayed)
+    assert again.outbox is not None
+    assert (again.outbox.outbox_id, again.outbox.event) == (first.outbox_id, first.event)
+    assert (again.v, again.version) == (first.v, first.version)
+    assert await bench.everything() == before
+    await bench.store.outbox_remove(first.partition, [(first.outbox_id, ORDER)])
+    in_kafka = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(in_kafka, Replayed)
+    assert in_kafka.outbox is None
+
+
+async def test_an_order_that_the_folded_cart_knows_is_a_replay_though_redis_fell_back(bench: Bench) -> None:
+    snapshot = cart(2)
+    await put(bench, snapshot)
+    first = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(first, Applied)
+    folded = fold(snapshot, msgspec.json.decode(first.event, type=Change)).state
+    await bench.empty()
+    await put(bench, snapshot)
+    again = await bench.store.subtract(CART, ORDER, order_of(snapshot), folded)
+    assert isinstance(again, Replayed)
+    assert (again.v, again.outbox) == (first.v, None)
+    await assert_redis_holds(bench, CART, snapshot)
+
+
+async def test_a_change_that_waits_in_the_outbox_is_still_found_there_by_its_retry(bench: Bench) -> None:
+    snapshot = cart(1)
+    await put(bench, snapshot)
+    later = request("later", Add("sock", 1, 100, "EUR", Item("sock")))
+    applied = await bench.store.change(later)
+    assert isinstance(applied, Applied)
+    assert isinstance(await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot), Applied)
+    replayed = await bench.store.change(later)
+    assert isinstance(replayed, Replayed)
+    assert replayed.outbox is not None
+    assert replayed.outbox.event == applied.event
+
+
+async def test_an_order_brings_an_absent_cart_back_without_what_it_bought(bench: Bench) -> None:
+    snapshot = cart(5)
+    later = Change(
+        cart_id=CART, v=snapshot.v + 2, op_id="later", delta=(Add("sock", 1, 100, "EUR", Item("sock")),)
+    )
+    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), fold(snapshot, later).state)
+    assert isinstance(answer, Applied)
+    assert answer.cart is not None
+    assert [line.quantity for line in answer.cart.view().lines] == [1]
+
+
+async def test_without_a_folded_cart_the_order_waits(bench: Bench) -> None:
+    snapshot = cart(1)
+    await put(bench, snapshot)
+    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), None)
+    assert answer == Refused(reason=Reason.NO_RECORD)
+
+
+async def test_while_the_partition_restores_the_order_waits(bench: Bench) -> None:
+    snapshot = cart(1)
+    await bench.client.execute("FLUSHALL")
+    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert answer == Refused(reason=Reason.RESTORING)
+
+
+async def test_a_full_outbox_refuses_and_changes_nothing(bench: Bench) -> None:
+    snapshot = cart(1)
+    await put(bench, snapshot)
+    before = await bench.everything()
+    store = bench.store_with(outbox_max_bytes=10)
+    answer = await store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert answer == Refused(reason=Reason.OUTBOX_FULL)
+    assert await bench.everything() == before
+
+
+async def test_a_full_window_says_when_there_is_room(bench: Bench) -> None:
+    snapshot = cart(1)
+    store = bench.store_with(Limits(window_bytes=10, subtraction_bytes=10))
+    answer = await store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(answer, Refused)
+    assert answer.reason is Reason.WINDOW_FULL
+    assert answer.retry_after_us
+
+
+async def test_a_cart_that_moves_between_reading_and_swapping_is_read_again(bench: Bench) -> None:
+    snapshot = cart(1)
+    await put(bench, snapshot)
+    store = bench.store_with()
+    run, moves = bench.client.run, iter(range(3))
+
+    async def run_after_a_write(script: Any, keys: Any, arguments: Any) -> Any:
+        if script.name == "subtract" and (number := next(moves, None)) is not None:
+            await bench.store.change(request(f"move-{number}", Add("sock", 1, 100, "EUR", Item("sock"))))
+        return await run(script, keys, arguments)
+
+    bench.client.run = run_after_a_write  # type: ignore[method-assign]
+    answer = await store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert isinstance(answer, Applied)
+    assert answer.cart is not None
+    assert [line.quantity for line in answer.cart.view().lines] == [3]
+
+
+async def test_a_cart_that_never_rests_is_left_for_later(bench: Bench) -> None:
+    snapshot = cart(1)
+    await put(bench, snapshot)
+    run, number = bench.client.run, 0
+
+    async def run_after_a_write(script: Any, keys: Any, arguments: Any) -> Any:
+        nonlocal number
+        if script.name == "subtract":
+            number += 1
+            await bench.store.change(request(f"move-{number}", Add("sock", 1, 100, "EUR", Item("sock"))))
+        return await run(script, keys, arguments)
+
+    bench.client.run = run_after_a_write  # type: ignore[method-assign]
+    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert answer == Refused(reason=Reason.MOVED)
+    read = await bench.store.read(CART)
+    assert read.view().lines[0].quantity == 1 + number  # type: ignore[union-attr]
+
+
+async def test_of_many_fences_one_stands(bench: Bench) -> None:
+    fences = [await bench.store.fence(CART, f"token-{number}", 60_000) for number in range(20)]
+    assert {fence.token for fence in fences} == {"token-0"}
+    assert all(0 < fence.ttl_ms <= 60_000 for fence in fences)
+    fenced = await bench.store.fenced(CART)
+    assert fenced is not None
+    assert fenced.token == "token-0"
+
+
+async def test_only_its_owner_takes_a_fence_down(bench: Bench) -> None:
+    await bench.store.fence(CART, "mine", 60_000)
+    assert not await bench.store.unfence(CART, "another's")
+    assert await bench.store.unfence(CART, "mine")
+    assert await bench.store.fenced(CART) is None
+    assert not await bench.store.unfence(CART, "mine")
+
+
+async def test_writes_pass_a_fence(bench: Bench) -> None:
+    await bench.store.fence(CART, "mine", 60_000)
+    answer = await bench.store.change(request("write", Add("sock", 1, 100, "EUR", Item("sock"))))
+    assert isinstance(answer, Applied)

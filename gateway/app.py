@@ -9,6 +9,7 @@ from gateway.carts.routes import CartRoutes
 from gateway.operation import OperationRoutes
 from gateway.parts import Parts
 from gateway.problems import ProblemHandler
+from gateway.products.routes import ProductRoutes
 
 NAME: Final = "cartstream-gateway"
 
@@ -28,7 +29,8 @@ def create_app(parts: Parts) -> Sanic[Any, Any]:
         }
     )
     app.ctx.metrics = parts.metrics
-    CartRoutes(parts.reader, parts.changer).register(app)
+    CartRoutes(parts.reader, parts.changer, parts.prices).register(app)
+    ProductRoutes(parts.catalogue, settings.products_max_age_s).register(app)
     OperationRoutes(parts.health, parts.metrics).register(app)
     lifecycle.register(app, parts)
     return app

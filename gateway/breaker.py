@@ -1,4 +1,4 @@
-"""Whether it is worth waiting for Kafka: after a failure, answer at once until an acknowledgement comes."""
+"""Whether it is worth waiting for somebody: after a failure, answer at once until a try succeeds."""
 
 import time
 from typing import Final
@@ -14,8 +14,10 @@ PROBE_INTERVAL_S: Final = 1.0
 class Breaker:
     """Opens on a failure, closes on a success; while open it lets one try through each second."""
 
-    def __init__(self, gauge: Gauge) -> None:
+    def __init__(self, gauge: Gauge, *, of: str = "kafka") -> None:
+        """`of` names in the log what it is about."""
         self._gauge = gauge
+        self._of = of
         self._opened: float | None = None
         self._probed = 0.0
         self._tried = 0.0
@@ -44,16 +46,16 @@ class Breaker:
         return True
 
     def failed(self) -> None:
-        """Something was not acknowledged."""
+        """A try failed."""
         self._tried = time.monotonic()
         if self._opened is None:
             self._opened = self._probed = self._tried
             self._gauge.set(1)
-            log.warning("breaker.opened")
+            log.warning("breaker.opened", of=self._of)
 
     def succeeded(self) -> None:
-        """Something was acknowledged."""
+        """A try succeeded."""
         if self._opened is not None:
-            log.info("breaker.closed", seconds=round(self.open_for(), 1))
+            log.info("breaker.closed", of=self._of, seconds=round(self.open_for(), 1))
             self._opened = None
             self._gauge.set(0)

@@ -83,11 +83,14 @@ def is_not_modified(value: str, tag: str, never_written: str) -> bool:
 
 
 def parse_if_match(value: str | None) -> tuple[str, ...] | None:
-    """The opaque tags that satisfy If-Match, possibly `*`; None without the header.
+    """The versions that satisfy If-Match, possibly `*`; None without the header.
 
     Strong comparison: weak tags never satisfy it, and a list of them is an empty tuple (RFC 9110, 13.1.1).
+    A tag's suffix, after a dot, tells how a version was priced: to whoever writes, the version alone counts.
     """
-    return None if value is None else parse_entity_tags("If-Match", value).strong
+    if value is None:
+        return None
+    return tuple(tag.partition(".")[0] for tag in parse_entity_tags("If-Match", value).strong)
 
 
 def parse_prefer(value: str | None) -> Preferences:

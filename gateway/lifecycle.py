@@ -27,6 +27,8 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
             log.warning("gateway.redis_not_connected", error=repr(error))
         await parts.outbox_bound.start()
         await parts.hydration.open()
+        await parts.database.open()
+        await parts.pricing.open()
         parts.publisher.start()
         await parts.publisher.until_connected(_KAFKA_WAIT_S)
         parts.sweeper.start()
@@ -42,7 +44,9 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         await parts.sweeper.stop()
         await parts.publisher.stop()
         await parts.removals.flush()
+        await parts.pricing.close()
         await parts.hydration.close()
+        await parts.database.close()
         await parts.client.close()
         log.info("gateway.stopped")
 

@@ -75,6 +75,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.pricings = Counter(
+            "cartstream_gateway_pricings_total",
+            "Carts to be priced by the hook, by outcome (answered, failed, skipped: it is known to be dead)",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.pricing_breaker_open = Gauge(
+            "cartstream_gateway_pricing_breaker_open",
+            "1 while the pricing hook is not asked (several workers: while any does not)",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+
     def exposition(self) -> bytes:
         """All values in Prometheus's text format; of all workers together where there are several."""
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")

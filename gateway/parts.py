@@ -8,16 +8,27 @@ from typing import Self
 import msgspec
 
 from gateway.carts.changing import CartChanger
-from gateway.carts.reading import CartReader
+from gateway.carts.reading import CartReader, Reader
+from gateway.database import Database
 from gateway.health import HealthChecks
 from gateway.hydration import Hydration
 from gateway.metrics import Metrics
 from gateway.outbox_bound import OutboxBound
+from gateway.pricing.hook import PricingHook
+from gateway.pricing.prices import CataloguePrices, Prices, StatedPrices
+from gateway.pricing.pricing import Pricing
+from gateway.pricing.reading import PricedReader
+from gateway.products.external import ExternalProducts
+from gateway.products.internal import InternalProducts
+from gateway.products.routes import Catalogue
 from gateway.publisher import Publisher
 from gateway.removals import Removals
 from gateway.settings import GatewaySettings
 from gateway.sweeper import Sweeper
 from store import CartStore, Layout, PipelinedClient
+from store.catalogue import ProductCache
+from store.quantities import LineQuantities
+from topics.owners import ProductsOwner
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -32,7 +43,11 @@ class Parts(msgspec.Struct, frozen=True):
     outbox_bound: OutboxBound
     hydration: Hydration
     health: HealthChecks
-    reader: CartReader
+    database: Database
+    catalogue: Catalogue | None
+    prices: Prices
+    pricing: Pricing
+    reader: Reader
     changer: CartChanger
 
     @classmethod
@@ -44,7 +59,7 @@ class Parts(msgspec.Struct, frozen=True):
         store = CartStore(
             client,
             layout,
-            idle_limit_s=settings.cart_idle_limit_s,
+            lifetime=settings.lifetime,
             outbox_max_bytes=settings.outbox_max_bytes,
         )
         removals = Removals(store, settings.partitions, metrics)
@@ -62,8 +77,19 @@ class Parts(msgspec.Struct, frozen=True):
             settings.postgres_pool,
             settings.negative_cache_s,
             settings.negative_cache_size,
+            settings.lifetime,
             metrics,
         )
+        database = Database(settings.postgres_url.get_secret_value(), settings.postgres_pool)
+        catalogue = _catalogue(settings, client, database, publisher)
+        prices: Prices = StatedPrices()
+        if catalogue is not None:
+            prices = CataloguePrices(catalogue.cache, LineQuantities(client, layout))
+        hook = _hook(settings, metrics)
+        pricing = Pricing(None if catalogue is None else catalogue.cache, hook)
+        reader: Reader = CartReader(settings, store, layout, hydration, metrics)
+        if catalogue is not None or hook is not None:
+            reader = PricedReader(reader, pricing)
         return cls(
             settings=settings,
             metrics=metrics,
@@ -76,6 +102,29 @@ class Parts(msgspec.Struct, frozen=True):
             ),
             hydration=hydration,
             health=HealthChecks(store, publisher, hydration),
-            reader=CartReader(settings, store, layout, hydration, metrics),
+            database=database,
+            catalogue=catalogue,
+            prices=prices,
+            pricing=pricing,
+            reader=reader,
             changer=CartChanger(settings, store, layout, publisher, sweeper, hydration, metrics),
         )
+
+
+def _catalogue(
+    settings: GatewaySettings, client: PipelinedClient, database: Database, publisher: Publisher
+) -> Catalogue | None:
+    match settings.products_owner:
+        case ProductsOwner.CALLER:
+            return None
+        case ProductsOwner.INTERNAL:
+            return Catalogue(ProductCache(client), InternalProducts(database))
+        case ProductsOwner.EXTERNAL:
+            cache = ProductCache(client)
+            return Catalogue(cache, ExternalProducts(publisher, cache, settings.partitions))
+
+
+def _hook(settings: GatewaySettings, metrics: Metrics) -> PricingHook | None:
+    if settings.pricing_url is None:
+        return None
+    return PricingHook(settings.pricing_url, settings.pricing_timeout_s, metrics)

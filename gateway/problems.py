@@ -42,11 +42,28 @@ class ProblemType(msgspec.Struct, frozen=True):
 MALFORMED_REQUEST: Final = ProblemType("malformed-request", 400, "The request is malformed")
 MALFORMED_JSON: Final = ProblemType("malformed-json", 400, "The body is not JSON")
 INVALID_HEADER: Final = ProblemType("invalid-header", 400, "A request header is not valid")
+KEY_MISSING: Final = ProblemType("idempotency-key-missing", 400, "An Idempotency-Key is needed")
 INVALID_IDENTIFIER: Final = ProblemType("invalid-identifier", 400, "An identifier in the path is not valid")
+INVALID_PARAMETER: Final = ProblemType("invalid-parameter", 400, "A query parameter is not valid")
 NOT_FOUND: Final = ProblemType("not-found", 404, "There is nothing at this address")
 LINE_NOT_FOUND: Final = ProblemType("line-not-found", 404, "The cart has no such line")
 METHOD_NOT_ALLOWED: Final = ProblemType("method-not-allowed", 405, "The address does not know this method")
 REQUEST_TIMEOUT: Final = ProblemType("request-timeout", 408, "The request took too long to arrive")
+PRODUCT_NOT_FOUND: Final = ProblemType("product-not-found", 404, "The catalogue has no such product")
+NO_CATALOGUE: Final = ProblemType("no-catalogue", 404, "This gateway has no catalogue")
+PRODUCT_INACTIVE: Final = ProblemType("product-inactive", 409, "The product is not sold any more")
+PRICE_CHANGED: Final = ProblemType("price-changed", 409, "The price is another one now")
+VERSION_TOO_LOW: Final = ProblemType("version-too-low", 409, "A newer version of the product is known")
+SHORT_STOCK: Final = ProblemType("short-stock", 409, "There are not that many pieces")
+ORDER_NOT_FOUND: Final = ProblemType("order-not-found", 404, "There is no such order")
+CHECKOUT_NOT_FOUND: Final = ProblemType("checkout-not-found", 404, "The cart has no such checkout")
+CART_EMPTY: Final = ProblemType("cart-empty", 409, "The cart holds nothing to order")
+CART_OUTDATED: Final = ProblemType("cart-outdated", 409, "Prices or stock have changed under the cart")
+CHECKOUT_IN_PROGRESS: Final = ProblemType(
+    "checkout-in-progress", 409, "Another checkout of the cart is under way"
+)
+CHECKOUT_CLOSED: Final = ProblemType("checkout-closed", 409, "The checkout has ended otherwise")
+ORDERS_ELSEWHERE: Final = ProblemType("orders-elsewhere", 409, "Orders are kept by another system")
 MERGED: Final = ProblemType("cart-merged", 409, "The cart has become part of another one")
 CLAIMED: Final = ProblemType("cart-claimed", 409, "The cart is being merged into another one")
 TOO_OLD: Final = ProblemType("request-too-old", 409, "The first attempt of this request is too long ago")
@@ -57,6 +74,7 @@ UNSUPPORTED_MEDIA_TYPE: Final = ProblemType(
     "unsupported-media-type", 415, "The body has the wrong media type"
 )
 INVALID_BODY: Final = ProblemType("invalid-body", 422, "The body does not follow its schema")
+PRODUCT_UNKNOWN: Final = ProblemType("product-unknown", 422, "The catalogue has no such product")
 KEY_REUSED: Final = ProblemType(
     "idempotency-key-reused", 422, "The Idempotency-Key belongs to another request"
 )
@@ -65,11 +83,16 @@ CURRENCY_MISMATCH: Final = ProblemType("currency-mismatch", 422, "A cart has one
 TOO_MANY_CHANGES: Final = ProblemType("too-many-changes", 429, "The cart changes too often")
 INTERNAL_ERROR: Final = ProblemType("internal-error", 500, "The gateway failed")
 RESTORING: Final = ProblemType("restoring", 503, "The cart's partition is being restored")
+CATALOGUE_RESTORING: Final = ProblemType("catalogue-restoring", 503, "The catalogue is being restored")
 OUTBOX_FULL: Final = ProblemType("outbox-full", 503, "Too many changes wait for Kafka")
+CART_NOT_DELIVERED: Final = ProblemType(
+    "cart-not-delivered", 503, "The cart's changes have not arrived in the database"
+)
 DURABILITY_NOT_REACHED: Final = ProblemType(
     "durability-not-reached", 503, "The wanted durability was not reached"
 )
 STORE_UNAVAILABLE: Final = ProblemType("store-unavailable", 503, "The live store does not answer")
+KAFKA_UNAVAILABLE: Final = ProblemType("kafka-unavailable", 503, "Kafka does not answer")
 DATABASE_UNAVAILABLE: Final = ProblemType("database-unavailable", 503, "The database does not answer")
 DEADLINE_EXCEEDED: Final = ProblemType("deadline-exceeded", 503, "The request took too long")
 

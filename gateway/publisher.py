@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError
 
 from gateway.breaker import Breaker
@@ -98,6 +99,11 @@ class Publisher:
     def connected(self) -> bool:
         """Whether there is a producer and Kafka acknowledged what it got last."""
         return self._connection.producer is not None and not self._breaker.is_open
+
+    @property
+    def producer(self) -> AIOKafkaProducer | None:
+        """The producer that lives now, for records that no cart waits for; none while Kafka is away."""
+        return self._connection.producer
 
     def start(self) -> None:
         """Connect in the background."""

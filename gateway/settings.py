@@ -67,6 +67,37 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
     )
     negative_cache_size: int = Field(100_000, ge=1, examples=[100000])
 
+    products_max_age_s: int = Field(
+        5, ge=0, le=86_400, examples=[5], description="how long caches may keep products and lists of them"
+    )
+    pricing_url: str | None = Field(
+        None,
+        pattern=r"^https?://.+",
+        examples=["http://127.0.0.1:8100/price"],
+        description="the pricing hook: carts are posted there, adjustments come back",
+    )
+    pricing_timeout_s: float = Field(
+        0.3,
+        gt=0,
+        le=2,
+        examples=[0.3],
+        description="without the hook's answer by then a cart has no adjustments",
+    )
+
+    database_pool: int = Field(
+        4, ge=1, le=100, examples=[4], description="connections for products, checkouts and orders"
+    )
+    checkout_deadline_s: float = Field(
+        15.0, gt=0, le=60, examples=[15], description="a checkout without an order by then is given up"
+    )
+    checkout_timeout_s: float = Field(
+        900.0,
+        gt=0,
+        le=86_400,
+        examples=[900],
+        description="a checkout that nobody has completed by then is over (orders kept elsewhere)",
+    )
+
     @field_validator("postgres_url")
     @classmethod
     def _is_a_postgres_address(cls, value: SecretStr) -> SecretStr:

@@ -1,6 +1,6 @@
 """Read carts: from Redis; from Postgres what Redis lacks; marked stale while Redis is not authoritative."""
 
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -24,6 +24,14 @@ class Read(msgspec.Struct, frozen=True):
     tag: str
     body: bytes
     stale: bool = False
+
+
+class Reader(Protocol):
+    """Reads carts."""
+
+    async def read(self, cart_id: str) -> Read:
+        """The cart as it is now. Raises Problem when that cannot be known."""
+        ...
 
 
 class CartReader:

@@ -9,7 +9,7 @@ import msgspec
 from carts.errors import InvalidIdentifier
 from carts.ids import check_line_id, check_product_id, derive_line_id
 from carts.limits import LIMITS, Limits
-from carts.operations import Add, Clear, Item, Metadata, Remove, SetMetadata
+from carts.operations import Clear, Item, Metadata, Remove, SetMetadata
 from gateway.validation import check_metadata, invalid
 from store import RequestStep, SetQuantity
 
@@ -20,16 +20,18 @@ LineId = Annotated[str, msgspec.Meta(min_length=1, max_length=77, description="a
 Pieces = Annotated[int, msgspec.Meta(ge=1, le=LIMITS.quantity)]
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.quantity, description="0 removes the line")]
 UnitPrice = Annotated[
-    int,
+    Annotated[int, msgspec.Meta(ge=0, le=LIMITS.unit_price)] | None,
     msgspec.Meta(
-        ge=0,
-        le=LIMITS.unit_price,
-        description="Minor units of the currency. For trusted callers only: it is taken as it is sent.",
+        description=(
+            "Minor units of the currency. Without a catalogue it is required, and taken as it is sent: for "
+            "trusted callers only. With one it is what the shopper was told, refused if it is another now."
+        ),
     ),
 ]
 # The length is not redundant: `$` also matches before a newline at the end.
 Currency = Annotated[
-    str, msgspec.Meta(max_length=3, pattern=r"^[A-Z]{3}$", description="ISO 4217, for example EUR")
+    Annotated[str, msgspec.Meta(max_length=3, pattern=r"^[A-Z]{3}$")] | None,
+    msgspec.Meta(description="ISO 4217, for example EUR; required without a catalogue"),
 ]
 Options = Annotated[
     dict[
@@ -50,14 +52,14 @@ class AddItem(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     product_id: ProductId
     quantity: Pieces
-    unit_price: UnitPrice
-    currency: Currency
+    unit_price: UnitPrice = None
+    currency: Currency = None
     options: Options = {}
     metadata: FreeForm | None = None
 
 
 class PutItem(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Replace the quantity and the metadata of a line; its price stays."""
+    """Replace the quantity and the metadata of a line; with a catalogue its price becomes that of now."""
 
     quantity: Quantity
     metadata: FreeForm = {}
@@ -122,67 +124,75 @@ PUT_ITEM: Final = msgspec.json.Decoder(PutItem)
 PATCH_ITEM: Final = msgspec.json.Decoder(PatchItem)
 PATCH_CART: Final = msgspec.json.Decoder(PatchCart)
 
+
+class AddWish(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="add"):
+    """An add as it is asked for: the price is what the caller states, and may be left to the catalogue."""
+
+    line_id: str
+    quantity: int
+    item: Item
+    unit_price: int | None = None
+    currency: str | None = None
+    metadata: Metadata | None = None
+
+
 Steps = tuple[RequestStep, ...]
+AskedStep = AddWish | RequestStep
 
 
-def add_step(body: AddItem, pointer: str = "", limits: Limits = LIMITS) -> Add:
-    """The step of an add. Raises Problem at `pointer` and below."""
-    try:
-        product_id = check_product_id(body.product_id)
-    except InvalidIdentifier as error:
-        raise invalid(f"{pointer}/product_id", error.advice) from error
-    return Add(
-        line_id=derive_line_id(product_id, body.options),
-        quantity=body.quantity,
-        unit_price=body.unit_price,
-        currency=body.currency,
-        item=Item(product_id, body.options),
-        metadata=_metadata(body.metadata, pointer, limits),
-    )
+class Asked(msgspec.Struct, frozen=True):
+    """The steps that a request asks for; `many`: it is a list of operations."""
+
+    steps: tuple[AskedStep, ...]
+    many: bool = False
+
+    def pointer(self, index: int) -> str:
+        """Where in the body a step stands (RFC 6901)."""
+        return f"/operations/{index}" if self.many else ""
+
+    def fingerprint(self) -> str:
+        """16 hex digits that tell a retry (same steps) from a reused key (others); order of members apart.
+
+        Of what was asked, not of what it came to: a retry is one also after the price has changed.
+        """
+        return hashlib.blake2b(msgspec.json.encode(self.steps, order="sorted"), digest_size=8).hexdigest()
 
 
-def put_steps(line_id: str, body: PutItem) -> Steps:
-    """The steps that replace a line's quantity and metadata."""
+def add_item(body: AddItem) -> Asked:
+    """The step of an add. Raises Problem."""
+    return Asked((_add(body, "", LIMITS),))
+
+
+def put_item(line_id: str, body: PutItem) -> Asked:
+    """The step that replaces a line's quantity and metadata."""
     metadata = _metadata(body.metadata, "", LIMITS)
-    return (SetQuantity(line_id, body.quantity, metadata=metadata),) if body.quantity else (Remove(line_id),)
+    return Asked((_quantity(line_id, body.quantity, metadata),))
 
 
-def patch_item_steps(line_id: str, body: PatchItem) -> Steps:
-    """The steps that change what the body names of a line. Raises Problem when it names nothing."""
+def patch_item(line_id: str, body: PatchItem) -> Asked:
+    """The step that changes what the body names of a line. Raises Problem when it names nothing."""
     metadata = _metadata(body.metadata, "", LIMITS)
     if body.quantity is not None:
-        return (
-            (SetQuantity(line_id, body.quantity, metadata=metadata),) if body.quantity else (Remove(line_id),)
-        )
+        return Asked((_quantity(line_id, body.quantity, metadata),))
     if metadata is None:
         raise invalid("", "names nothing to change; send quantity, metadata or both")
-    return (SetMetadata(metadata, line_id),)
+    return Asked((SetMetadata(metadata, line_id),))
 
 
-def patch_cart_steps(body: PatchCart) -> Steps:
+def patch_cart(body: PatchCart) -> Asked:
     """The steps of all operations, in order. Problems point at the place: /operations/3/quantity."""
-    return tuple(_steps(body.operations))
+    return Asked(tuple(_steps(body.operations)), many=True)
 
 
-def fingerprint(steps: Steps) -> str:
-    """16 hex digits that tell a retry (same steps) from a reused key (others); order of members apart."""
-    return hashlib.blake2b(msgspec.json.encode(steps, order="sorted"), digest_size=8).hexdigest()
-
-
-def _steps(operations: Iterable[AnyOperation]) -> Iterable[RequestStep]:
+def _steps(operations: Iterable[AnyOperation]) -> Iterable[AskedStep]:
     for index, operation in enumerate(operations):
         pointer = f"/operations/{index}"
         match operation:
             case AddOperation():
-                yield add_step(operation, pointer)
+                yield _add(operation, pointer, LIMITS)
             case SetOperation():
                 line_id = _line_id(operation.line_id, pointer)
-                metadata = _metadata(operation.metadata, pointer, LIMITS)
-                yield (
-                    SetQuantity(line_id, operation.quantity, metadata=metadata)
-                    if operation.quantity
-                    else Remove(line_id)
-                )
+                yield _quantity(line_id, operation.quantity, _metadata(operation.metadata, pointer, LIMITS))
             case RemoveOperation():
                 yield Remove(_line_id(operation.line_id, pointer))
             case ClearOperation():
@@ -191,6 +201,25 @@ def _steps(operations: Iterable[AnyOperation]) -> Iterable[RequestStep]:
                 metadata = _metadata(operation.metadata, pointer, LIMITS)
                 named = None if operation.line_id is None else _line_id(operation.line_id, pointer)
                 yield SetMetadata(metadata or {}, named)
+
+
+def _add(body: AddItem, pointer: str, limits: Limits) -> AddWish:
+    try:
+        product_id = check_product_id(body.product_id)
+    except InvalidIdentifier as error:
+        raise invalid(f"{pointer}/product_id", error.advice) from error
+    return AddWish(
+        line_id=derive_line_id(product_id, body.options),
+        quantity=body.quantity,
+        item=Item(product_id, body.options),
+        unit_price=body.unit_price,
+        currency=body.currency,
+        metadata=_metadata(body.metadata, pointer, limits),
+    )
+
+
+def _quantity(line_id: str, quantity: int, metadata: Metadata | None) -> RequestStep:
+    return SetQuantity(line_id, quantity, metadata=metadata) if quantity else Remove(line_id)
 
 
 def _line_id(value: str, pointer: str) -> str:

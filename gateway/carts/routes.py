@@ -15,20 +15,20 @@ from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id, check_line_id
 from carts.operations import Clear, Remove
 from gateway import problems
-from gateway.carts.changing import CartChanger, Wanted
-from gateway.carts.reading import EMPTY_VERSION, CartReader
+from gateway.carts.changing import CartChanger, Changed, Wanted
+from gateway.carts.reading import EMPTY_VERSION, Reader
 from gateway.carts.requests import (
     ADD_ITEM,
     PATCH_CART,
     PATCH_ITEM,
     PUT_ITEM,
+    Asked,
     MintedCart,
     Steps,
-    add_step,
-    fingerprint,
-    patch_cart_steps,
-    patch_item_steps,
-    put_steps,
+    add_item,
+    patch_cart,
+    patch_item,
+    put_item,
 )
 from gateway.conditions import (
     DEFAULT_PREFERENCES,
@@ -39,6 +39,7 @@ from gateway.conditions import (
     parse_if_match,
     parse_prefer,
 )
+from gateway.pricing.prices import Prices
 from gateway.problems import Problem
 from gateway.replies import cart_response, durability_headers, not_modified
 from gateway.validation import check_media_type, decode
@@ -57,9 +58,10 @@ _REPLAYED: Final = (b"idempotency-replayed", b"true")
 class CartRoutes:
     """Handlers of one app; `register` puts them into its router."""
 
-    def __init__(self, reader: CartReader, changer: CartChanger) -> None:
+    def __init__(self, reader: Reader, changer: CartChanger, prices: Prices) -> None:
         self._reader = reader
         self._changer = changer
+        self._prices = prices
 
     def register(self, app: Sanic[Any, Any]) -> None:
         """Add all routes of carts to `app`."""
@@ -98,33 +100,31 @@ class CartRoutes:
 
     async def add(self, request: Request, cart_id: str) -> HTTPResponse:
         """Add pieces of a product."""
-        return await self._change(request, cart_id, (add_step(_body(request, ADD_ITEM)),), "items.add")
+        return await self._change(request, cart_id, add_item(_body(request, ADD_ITEM)), "items.add")
 
     async def put_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Replace quantity and metadata of a line; 0 removes it."""
-        steps = put_steps(_line_id(line_id), _body(request, PUT_ITEM))
-        return await self._change(request, cart_id, steps, "items.put")
+        asked = put_item(_line_id(line_id), _body(request, PUT_ITEM))
+        return await self._change(request, cart_id, asked, "items.put")
 
     async def patch_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Change quantity, metadata or both of a line; quantity 0 removes it."""
-        steps = patch_item_steps(_line_id(line_id), _body(request, PATCH_ITEM))
-        return await self._change(request, cart_id, steps, "items.patch")
+        asked = patch_item(_line_id(line_id), _body(request, PATCH_ITEM))
+        return await self._change(request, cart_id, asked, "items.patch")
 
     async def remove_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Remove a line; one that is not there is no error."""
-        return await self._change(request, cart_id, (Remove(_line_id(line_id)),), "items.remove")
+        return await self._change(request, cart_id, Asked((Remove(_line_id(line_id)),)), "items.remove")
 
     async def patch(self, request: Request, cart_id: str) -> HTTPResponse:
         """Up to 100 operations, all or none."""
-        return await self._change(
-            request, cart_id, patch_cart_steps(_body(request, PATCH_CART)), "carts.patch"
-        )
+        return await self._change(request, cart_id, patch_cart(_body(request, PATCH_CART)), "carts.patch")
 
     async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
         """Remove all lines; the metadata stays."""
-        return await self._change(request, cart_id, (Clear(),), "carts.clear")
+        return await self._change(request, cart_id, Asked((Clear(),)), "carts.clear")
 
-    async def _change(self, request: Request, cart_id: str, steps: Steps, cause: str) -> HTTPResponse:
+    async def _change(self, request: Request, cart_id: str, asked: Asked, cause: str) -> HTTPResponse:
         headers = request.headers
         arrival_us = time.time_ns() // 1000
         prefer = headers.getall("prefer", None)
@@ -135,23 +135,46 @@ class CartRoutes:
         else:
             op_id = parse_idempotency_key(key)
             first_seen_us = min(arrival_us, first_attempt_us(op_id) or arrival_us)
-            mark = fingerprint(steps)
+            mark = asked.fingerprint()
         tags = parse_if_match(headers.get("if-match"))
+        name = _cart_id(cart_id)
+        refusal: Problem | None = None
+        steps: Steps = ()
+        try:
+            steps = await self._prices.steps(name, asked)
+        except Problem as problem:
+            if key is None:
+                raise
+            refusal = problem
+        if_match = None if tags is None else " ".join(tags) or NEVER
         change = ChangeRequest(
-            cart_id=_cart_id(cart_id),
+            cart_id=name,
             op_id=op_id,
             fingerprint=mark,
             steps=steps,
             first_seen_us=first_seen_us,
-            if_match=None if tags is None else " ".join(tags) or NEVER,
+            if_match=if_match if refusal is None else NEVER,
             minimal=wishes.minimal,
             cause=cause,
         )
-        changed = await self._changer.change(Wanted(change, wishes, _trace(headers)))
+        wanted = Wanted(change, wishes, _trace(headers))
+        changed = await (
+            self._changer.change(wanted) if refusal is None else self._made_before(wanted, refusal)
+        )
         further = durability_headers(changed.reached, _applied(wishes), changed.receipt)
         if changed.replayed:
             further.append(_REPLAYED)
         return cart_response(changed.body, changed.tag, further)
+
+    async def _made_before(self, wanted: Wanted, refusal: Problem) -> Changed:
+        """A change that was made before the catalogue refuses it stays made: a retry hears so."""
+        try:
+            return await self._changer.change(wanted)
+        except Problem as problem:
+            # A retry is recognised before If-Match, which is such that everything else ends here.
+            if problem.kind is problems.PRECONDITION_FAILED:
+                raise refusal from None
+            raise
 
 
 def _body(request: Request, decoder: "msgspec.json.Decoder[Any]") -> Any:

@@ -1,0 +1,98 @@
+"""What a cart comes to: the hook's adjustments, the sums, and what has moved on in the catalogue."""
+
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from carts.availability import warnings
+from carts.view import Adjustment, CartView, CartWarning, Totals, totals_of
+from gateway.pricing.hook import PricingHook
+from store import StoreError
+from store.catalogue import CacheNotReady, ProductCache
+
+_ENCODER: Final = msgspec.json.Encoder()
+_SUFFIX_BYTES: Final = 6
+
+
+class Unknown(StrEnum):
+    """Codes of warnings about the whole cart: something could not be asked."""
+
+    PRICING_UNAVAILABLE = "pricing_unavailable"
+    """The pricing hook did not answer: discounts and taxes are missing."""
+    CATALOGUE_UNAVAILABLE = "catalogue_unavailable"
+    """The catalogue is being restored: whether prices and stock have moved on is not known."""
+
+
+class Priced(msgspec.Struct, frozen=True):
+    """What is shown beside a cart's lines, and the sums that follow."""
+
+    adjustments: list[Adjustment]
+    warnings: list[CartWarning]
+    totals: Totals
+
+    def suffix(self) -> str:
+        """What tells this from other ways to price the same version, empty for the plain sums."""
+        if not self.adjustments and not self.warnings:
+            return ""
+        return blake2b(_ENCODER.encode(self), digest_size=_SUFFIX_BYTES).hexdigest()
+
+    def shown_in(self, cart: CartView) -> CartView:
+        """The cart with it."""
+        return msgspec.structs.replace(
+            cart, adjustments=self.adjustments, warnings=self.warnings, totals=self.totals
+        )
+
+
+class Pricing:
+    """Prices carts. Without catalogue and hook there is nothing to add to a cart."""
+
+    def __init__(self, catalogue: ProductCache | None, hook: PricingHook | None) -> None:
+        self._catalogue: Final = catalogue
+        self._hook: Final = hook
+
+    async def open(self) -> None:
+        """Get ready, in the loop that serves."""
+        if self._hook is not None:
+            await self._hook.open()
+
+    async def close(self) -> None:
+        """Let go."""
+        if self._hook is not None:
+            await self._hook.close()
+
+    async def price(self, cart: CartView) -> Priced:
+        """The hook's adjustments and warnings for `cart`, and its totals with them.
+
+        Without a hook or lines: the plain sums. A hook that fails: the plain sums, and a warning
+        `pricing_unavailable`. Raises nothing.
+        """
+        if self._hook is None or not cart.lines:
+            return Priced([], [], totals_of(cart.totals.subtotal))
+        answer = await self._hook.ask(cart)
+        if answer is None:
+            missing = CartWarning(Unknown.PRICING_UNAVAILABLE.value)
+            return Priced([], [missing], totals_of(cart.totals.subtotal))
+        return Priced(
+            answer.adjustments, answer.warnings, totals_of(cart.totals.subtotal, answer.adjustments)
+        )
+
+    async def price_shown(self, cart: CartView) -> Priced:
+        """As `price`, with what has moved on in the catalogue since the lines were added, those first."""
+        moved = await self._moved_on(cart)
+        priced = await self.price(cart)
+        return msgspec.structs.replace(priced, warnings=moved + priced.warnings) if moved else priced
+
+    async def _moved_on(self, cart: CartView) -> list[CartWarning]:
+        if self._catalogue is None or not cart.lines:
+            return []
+        try:
+            known = await self._catalogue.facts({line.product_id: None for line in cart.lines})
+        except StoreError as error:
+            if not error.retriable:
+                raise
+            known = CacheNotReady()
+        if isinstance(known, CacheNotReady):
+            return [CartWarning(Unknown.CATALOGUE_UNAVAILABLE.value)]
+        return warnings(cart.lines, cart.currency, known)

@@ -1,0 +1,154 @@
+"""Import products from a stream of lines, and answer with a stream of lines, in bounded memory."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+
+from gateway.problems import FieldError, Problem
+from gateway.products.requests import Sent, check_version, errors_of, sent_line
+from gateway.products.writing import ProductWriter
+
+BATCH_LINES: Final = 500
+BATCH_BYTES: Final = 1024 * 1024
+LINE_BYTES: Final = 64 * 1024
+"""A product within its bounds takes less."""
+PROGRESS_S: Final = 1.0
+ERRORS_LISTED: Final = 1000
+"""More are only counted: a client that sends all before it reads must not block on what it does not read."""
+
+
+class LineError(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
+    """A line that was not taken: its number from 1, where it is wrong, and what to do about it."""
+
+    line: int
+    pointer: str
+    detail: str
+
+
+class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
+    """How far the import is: lines read, products kept so far, lines with errors."""
+
+    lines: int
+    imported: int
+    errors: int
+
+
+class Summary(msgspec.Struct, frozen=True, tag_field="type", tag="summary"):
+    """The end: products kept, how many of these are new or other than before, lines with errors, seconds."""
+
+    lines: int
+    imported: int
+    changed: int
+    errors: int
+    seconds: float
+
+
+class Stopped(msgspec.Struct, frozen=True, tag_field="type", tag="stopped"):
+    """The import ended early: products up to `lines` are kept, and sending the whole again does no harm."""
+
+    lines: int
+    imported: int
+    detail: str
+
+
+Report = LineError | Progress | Summary | Stopped
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of the body and its number from 1; no text: it was too long to be kept."""
+
+    number: int
+    text: bytes | None
+
+
+async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> AsyncIterator[Line]:
+    """The lines of a body that comes in pieces; blank ones are left out. Holds one piece and one line."""
+    number, kept, too_long = 1, bytearray(), False
+    async for piece in body:
+        start = 0
+        while (end := piece.find(b"\n", start)) >= 0:
+            too_long = too_long or len(kept) + end - start > bound
+            text = None if too_long else bytes(kept) + piece[start:end]
+            if text is None or text.strip():
+                yield Line(number, text)
+            number, start = number + 1, end + 1
+            kept.clear()
+            too_long = False
+        if not too_long:
+            kept += piece[start : start + bound + 1]
+            too_long = len(kept) > bound
+    if too_long or kept.strip():
+        yield Line(number, None if too_long else bytes(kept))
+
+
+class Import:
+    """One import. `run` reads lines and yields what there is to say."""
+
+    def __init__(self, writer: ProductWriter) -> None:
+        self._writer = writer
+        self._batch: list[tuple[int, Sent]] = []
+        self._bytes = 0
+        self._lines = 0
+        self._imported = 0
+        self._changed = 0
+        self._errors = 0
+
+    async def run(self, body: AsyncIterator[bytes]) -> AsyncIterator[Report]:
+        """Take all lines; at most some hundred are held at once. Raises Problem before anything is kept."""
+        began = told = time.monotonic()
+        async for line in lines_of(body):
+            self._lines = line.number
+            error = self._add(line)
+            if error is not None and self._errors <= ERRORS_LISTED:
+                yield error
+            if len(self._batch) < BATCH_LINES and self._bytes < BATCH_BYTES:
+                continue
+            async for report in self._flush():
+                yield report
+                if isinstance(report, Stopped):
+                    return
+            if time.monotonic() - told > PROGRESS_S:
+                told = time.monotonic()
+                yield Progress(self._lines, self._imported, self._errors)
+        async for report in self._flush():
+            yield report
+            if isinstance(report, Stopped):
+                return
+        seconds = round(time.monotonic() - began, 3)
+        yield Summary(self._lines, self._imported, self._changed, self._errors, seconds)
+
+    def _add(self, line: Line) -> LineError | None:
+        if line.text is None:
+            return self._wrong(line.number, FieldError("", f"is longer than {LINE_BYTES} bytes; shorten it"))
+        try:
+            sent = sent_line(line.text)
+            check_version(sent.version, required=not self._writer.gives_versions)
+        except Problem as problem:
+            return self._wrong(line.number, errors_of(problem))
+        self._batch.append((line.number, sent))
+        self._bytes += len(line.text)
+        return None
+
+    async def _flush(self) -> AsyncIterator[Report]:
+        if not self._batch:
+            return
+        batch, self._batch, self._bytes = self._batch, [], 0
+        try:
+            taken = await self._writer.take([sent for _, sent in batch])
+        except Problem as problem:
+            if not self._imported and not self._errors:
+                raise
+            yield Stopped(batch[0][0] - 1, self._imported, problem.detail)
+            return
+        self._imported += len(batch) - len(taken.errors)
+        self._changed += taken.changed
+        for index, error in sorted(taken.errors.items()):
+            report = self._wrong(batch[index][0], error)
+            if self._errors <= ERRORS_LISTED:
+                yield report
+
+    def _wrong(self, number: int, error: FieldError) -> LineError:
+        self._errors += 1
+        return LineError(number, error.pointer, error.detail)

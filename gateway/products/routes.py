@@ -1,0 +1,182 @@
+"""The HTTP routes of the catalogue."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import unquote
+
+import msgspec
+from sanic import Request, Sanic
+from sanic.response import HTTPResponse
+
+from carts.errors import InvalidIdentifier
+from carts.ids import check_product_id
+from carts.products import Product
+from gateway import problems
+from gateway.conditions import parse_if_match
+from gateway.pricing.prices import catalogue_restoring
+from gateway.problems import FieldError, Problem
+from gateway.products.importing import Import
+from gateway.products.replies import document, tag_of, written
+from gateway.products.requests import PATCH_PRODUCT, PUT_PRODUCT, check_version, sent
+from gateway.products.writing import ProductWriter, not_found
+from gateway.validation import check_media_type, decode
+from store.catalogue import CacheNotReady, ProductCache
+
+NDJSON: Final = "application/x-ndjson"
+
+DEFAULT_LIMIT: Final = 24
+MAX_LIMIT: Final = 100
+_QUERY_CHARACTERS: Final = 200
+_PARAMETERS: Final = {"cursor", "limit", "q", "category"}
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class ProductPage(msgspec.Struct, frozen=True):
+    """Products by id, and where the next page begins; no `next_cursor`: this was the last."""
+
+    products: list[Product]
+    next_cursor: str | None
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """What the routes work with, where there is a catalogue."""
+
+    cache: ProductCache
+    writer: ProductWriter
+
+
+class ProductRoutes:
+    """Handlers of one app; `register` puts them into its router. Without a catalogue each says so."""
+
+    def __init__(self, catalogue: Catalogue | None, max_age_s: int) -> None:
+        self._given = catalogue
+        self._max_age_s = max_age_s
+
+    def register(self, app: Sanic[Any, Any]) -> None:
+        """Add all routes of the catalogue to `app`."""
+
+        # A function, for Sanic marks the handler of a stream and cannot mark a method.
+        async def import_products(request: Request) -> None:
+            await self.import_products(request)
+
+        product = "/v1/products/<product_id:str>"
+        app.add_route(self.page, "/v1/products", methods=["GET", "HEAD"], name="products.page")
+        app.add_route(
+            import_products, "/v1/products/import", methods=["POST"], name="products.import", stream=True
+        )
+        app.add_route(self.read, product, methods=["GET", "HEAD"], name="products.read")
+        app.add_route(self.put, product, methods=["PUT"], name="products.put")
+        app.add_route(self.patch, product, methods=["PATCH"], name="products.patch")
+
+    async def page(self, request: Request) -> HTTPResponse:
+        """Active products by id, those with all words of `q`, of `category`."""
+        cache = self._catalogue().cache
+        cursor, limit, query, category = _parameters(request)
+        try:
+            found = await cache.page(cursor=cursor, q=query, category=category, limit=limit)
+        except InvalidIdentifier as error:
+            raise _bad_parameter("cursor", "is none that a page has given; leave it out to begin") from error
+        if isinstance(found, CacheNotReady):
+            raise catalogue_restoring()
+        body = _ENCODER.encode(ProductPage(found.products, found.next_cursor))
+        return document(request, body, tag_of(body), self._max_age_s)
+
+    async def read(self, request: Request, product_id: str) -> HTTPResponse:
+        """A product, an inactive one too."""
+        name = _product_id(product_id)
+        found = await self._catalogue().cache.read(name)
+        if isinstance(found, CacheNotReady):
+            raise catalogue_restoring()
+        if found is None:
+            raise not_found(name)
+        return document(request, _ENCODER.encode(found), str(found.version), self._max_age_s)
+
+    async def put(self, request: Request, product_id: str) -> HTTPResponse:
+        """Make the product what the body says."""
+        writer = self._catalogue().writer
+        product = sent(_product_id(product_id), _body(request, PUT_PRODUCT))
+        check_version(product.version, required=not writer.gives_versions)
+        done = await writer.put(product, parse_if_match(request.headers.get("if-match")))
+        return written(_ENCODER.encode(done.product), done.product.version, created=done.created)
+
+    async def patch(self, request: Request, product_id: str) -> HTTPResponse:
+        """Change the fields that the body names."""
+        writer = self._catalogue().writer
+        name, body = _product_id(product_id), _body(request, PATCH_PRODUCT)
+        check_version(body.version, required=not writer.gives_versions)
+        done = await writer.patch(name, body, parse_if_match(request.headers.get("if-match")))
+        return written(_ENCODER.encode(done.product), done.product.version, created=False)
+
+    async def import_products(self, request: Request) -> None:
+        """Take a product a line, as long as lines come; answer in lines what is wrong and how far it is."""
+        writer = self._catalogue().writer
+        _check_ndjson(request.headers.get("content-type"))
+        response: Any = None
+        async for report in Import(writer).run(_pieces(request)):
+            if response is None:
+                response = await request.respond(content_type=NDJSON, headers={"cache-control": "no-store"})
+            await response.send(_ENCODER.encode(report) + b"\n")
+        await response.eof()
+
+    def _catalogue(self) -> Catalogue:
+        if self._given is None:
+            raise Problem(
+                problems.NO_CATALOGUE,
+                "CARTSTREAM_PRODUCTS_OWNER is caller: who adds to a cart states the price. "
+                "Set it to internal or external to have a catalogue.",
+            )
+        return self._given
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    stream: Any = request.stream
+    async for piece in stream:
+        yield piece
+
+
+def _body(request: Request, decoder: "msgspec.json.Decoder[Any]") -> Any:
+    check_media_type(request.headers.get("content-type"))
+    return decode(decoder, request.body)
+
+
+def _check_ndjson(value: str | None) -> None:
+    essence = (value or "").partition(";")[0].strip().lower()
+    if essence not in {NDJSON, "application/ndjson", "application/jsonl"}:
+        raise Problem(
+            problems.UNSUPPORTED_MEDIA_TYPE,
+            f"The body came as {essence[:80] or 'no media type at all'}; "
+            f"send one JSON object a line as {NDJSON}.",
+            headers={"accept": NDJSON},
+        )
+
+
+def _parameters(request: Request) -> tuple[str | None, int, str | None, str | None]:
+    arguments = request.get_args(keep_blank_values=True)
+    for name in arguments:
+        if name not in _PARAMETERS:
+            raise _bad_parameter(name[:40], f"is not known; use {', '.join(sorted(_PARAMETERS))}")
+    text = str(arguments.get("limit", DEFAULT_LIMIT))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT:
+        raise _bad_parameter("limit", f"is {text[:40]!r}; send a number from 1 to {MAX_LIMIT}")
+    query, category = arguments.get("q") or None, arguments.get("category") or None
+    for name, value in (("q", query), ("category", category)):
+        if value is not None and len(value) > _QUERY_CHARACTERS:
+            raise _bad_parameter(name, f"has {len(value)} characters; send at most {_QUERY_CHARACTERS}")
+    return arguments.get("cursor") or None, int(text), query, category
+
+
+def _bad_parameter(name: str, detail: str) -> Problem:
+    return Problem(
+        problems.INVALID_PARAMETER,
+        f"The parameter {name} {detail}.",
+        errors=[FieldError("", f"{name} {detail}")],
+    )
+
+
+def _product_id(value: str) -> str:
+    try:
+        return check_product_id(unquote(value) if "%" in value else value)
+    except InvalidIdentifier as error:
+        raise Problem(
+            problems.INVALID_IDENTIFIER, f"The product id in the path is not valid: {error.advice}."
+        ) from error

@@ -12,7 +12,9 @@ from carts.errors import InvalidIdentifier
 _CART_ID: Final = re.compile(r"(?:user|guest):[A-Za-z0-9._~-]{1,128}")
 _PRODUCT_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}(?:~[0-9a-f]{12})?")
-_OP_ID: Final = re.compile(r"[\x22-\x7e][\x21-\x7e]{0,127}")
+_ORDER_ID: Final = re.compile(r"o_[0-9a-f]{32}")
+# Orders have ids of operations, too: nobody may take one in advance.
+_OP_ID: Final = re.compile(rf"(?!{_ORDER_ID.pattern}\Z)[\x22-\x7e][\x21-\x7e]{{0,127}}")
 
 SYSTEM_OP_PREFIX: Final = "!"
 """Operation ids made by the system start with it; a client's Idempotency-Key may not."""
@@ -47,9 +49,15 @@ def check_op_id(value: str) -> str:
         raise InvalidIdentifier(
             "Idempotency-Key",
             value,
-            "use 1 to 128 printable ASCII characters, not starting with '!'; a UUIDv7 is best",
+            "use 1 to 128 printable ASCII characters, not starting with '!', not the id of an order; "
+            "a UUIDv7 is best",
         )
     return value
+
+
+def is_order_id(value: str) -> bool:
+    """Whether `value` looks like the id of an order, which is also that of its checkout and subtraction."""
+    return _ORDER_ID.fullmatch(value) is not None
 
 
 def derive_line_id(product_id: str, options: Mapping[str, str]) -> str:

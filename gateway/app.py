@@ -6,7 +6,9 @@ from sanic import Sanic
 
 from gateway import lifecycle
 from gateway.carts.routes import CartRoutes
+from gateway.checkout.routes import CheckoutRoutes
 from gateway.operation import OperationRoutes
+from gateway.orders.routes import OrderRoutes
 from gateway.parts import Parts
 from gateway.problems import ProblemHandler
 from gateway.products.routes import ProductRoutes
@@ -25,12 +27,14 @@ def create_app(parts: Parts) -> Sanic[Any, Any]:
             "ACCESS_LOG": settings.access_log,
             "REQUEST_MAX_SIZE": settings.body_bytes,
             # The last resort: every wait of a request ends at its deadline, with a better answer.
-            "RESPONSE_TIMEOUT": settings.request_deadline_s + 1,
+            "RESPONSE_TIMEOUT": settings.longest_request_s + 1,
         }
     )
     app.ctx.metrics = parts.metrics
     CartRoutes(parts.reader, parts.changer, parts.prices).register(app)
     ProductRoutes(parts.catalogue, settings.products_max_age_s).register(app)
+    CheckoutRoutes(parts.checkouts).register(app)
+    OrderRoutes(parts.orders).register(app)
     OperationRoutes(parts.health, parts.metrics).register(app)
     lifecycle.register(app, parts)
     return app

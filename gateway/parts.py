@@ -9,10 +9,16 @@ import msgspec
 
 from gateway.carts.changing import CartChanger
 from gateway.carts.reading import CartReader, Reader
+from gateway.checkout.handing import Handover
+from gateway.checkout.placing import OrderPlacer
+from gateway.checkout.routes import Checkouts
+from gateway.checkout.snapshots import Snapshots
+from gateway.checkout.steps import Steps
 from gateway.database import Database
 from gateway.health import HealthChecks
 from gateway.hydration import Hydration
 from gateway.metrics import Metrics
+from gateway.orders.service import OrderService
 from gateway.outbox_bound import OutboxBound
 from gateway.pricing.hook import PricingHook
 from gateway.pricing.prices import CataloguePrices, Prices, StatedPrices
@@ -28,7 +34,7 @@ from gateway.sweeper import Sweeper
 from store import CartStore, Layout, PipelinedClient
 from store.catalogue import ProductCache
 from store.quantities import LineQuantities
-from topics.owners import ProductsOwner
+from topics.owners import OrdersOwner, ProductsOwner
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -49,6 +55,8 @@ class Parts(msgspec.Struct, frozen=True):
     pricing: Pricing
     reader: Reader
     changer: CartChanger
+    checkouts: Checkouts
+    orders: OrderService
 
     @classmethod
     def make(cls, settings: GatewaySettings) -> Self:
@@ -80,7 +88,7 @@ class Parts(msgspec.Struct, frozen=True):
             settings.lifetime,
             metrics,
         )
-        database = Database(settings.postgres_url.get_secret_value(), settings.postgres_pool)
+        database = Database(settings.postgres_url.get_secret_value(), settings.database_pool)
         catalogue = _catalogue(settings, client, database, publisher)
         prices: Prices = StatedPrices()
         if catalogue is not None:
@@ -90,6 +98,8 @@ class Parts(msgspec.Struct, frozen=True):
         reader: Reader = CartReader(settings, store, layout, hydration, metrics)
         if catalogue is not None or hook is not None:
             reader = PricedReader(reader, pricing)
+        snapshots = Snapshots(settings, store, layout, publisher, sweeper, hydration)
+        steps = Steps(store, snapshots, database)
         return cls(
             settings=settings,
             metrics=metrics,
@@ -108,6 +118,12 @@ class Parts(msgspec.Struct, frozen=True):
             pricing=pricing,
             reader=reader,
             changer=CartChanger(settings, store, layout, publisher, sweeper, hydration, metrics),
+            checkouts=(
+                OrderPlacer(settings, store, database, pricing, steps)
+                if settings.orders_owner is OrdersOwner.INTERNAL
+                else Handover(settings, database, pricing, steps)
+            ),
+            orders=OrderService(database, settings.orders_owner),
         )
 
 

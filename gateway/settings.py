@@ -1,7 +1,7 @@
 """The gateway's settings, each from `CARTSTREAM_<NAME>`; a wrong one stops the start with a right one."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from store import RedisSettings
 from topics.owners import OwnerSettings
 from topics.settings import KafkaSettings
+
+_AFTER_CHECKOUT_S: Final = 10.0
 
 
 class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
@@ -115,6 +117,11 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
                 f"A right value: CARTSTREAM_REQUEST_DEADLINE_S={waits + 1:g}"
             )
         return self
+
+    @property
+    def longest_request_s(self) -> float:
+        """Every request has been answered by then: a checkout's deadline, then its subtraction."""
+        return max(self.request_deadline_s, self.checkout_deadline_s + _AFTER_CHECKOUT_S)
 
     def shown(self) -> dict[str, Any]:
         """Every setting as it may stand in a log: passwords masked."""

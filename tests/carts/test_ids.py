@@ -22,12 +22,14 @@ def test_what_is_not_a_cart_id(cart_id: str) -> None:
         check_cart_id(cart_id)
 
 
-@pytest.mark.parametrize("op_id", ["a", "018f3c2e-7b1a-7000-8000-000000000000", "~" * 128, '"'])
+@pytest.mark.parametrize("op_id", ["a", "018f3c2e-7b1a-7000-8000-000000000000", "~" * 128, '"', "o_1"])
 def test_operation_ids(op_id: str) -> None:
     assert check_op_id(op_id) == op_id
 
 
-@pytest.mark.parametrize("op_id", ["", "!x:1-1", "!", "a b", "a\n", "é", "x" * 129, "a\x00"])
+@pytest.mark.parametrize(
+    "op_id", ["", "!x:1-1", "!", "a b", "a\n", "é", "x" * 129, "a\x00", "o_" + 16 * "0a"]
+)
 def test_what_a_client_may_not_use_as_an_operation_id(op_id: str) -> None:
     with pytest.raises(InvalidIdentifier, match="Idempotency-Key"):
         check_op_id(op_id)

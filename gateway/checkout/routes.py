@@ -1,0 +1,101 @@
+"""The HTTP routes of checkouts: parse, hand to whoever turns carts into orders, answer."""
+
+from typing import Any, Final
+
+import msgspec
+from sanic import Request, Sanic
+from sanic.response import HTTPResponse
+
+from carts.ids import is_order_id
+from gateway import problems
+from gateway.checkout.handing import Handover
+from gateway.checkout.placing import Asked, OrderPlacer
+from gateway.checkout.refusals import checkout_not_found
+from gateway.checkout.requests import (
+    COMPLETE_CHECKOUT,
+    PLACE_ORDER,
+    CompleteCheckout,
+    PlaceOrder,
+    check,
+    document,
+)
+from gateway.conditions import parse_idempotency_key
+from gateway.problems import Problem
+from gateway.requests import cart_id_in, optional_body
+from store.orders.records import Checkout
+
+_encoder: Final = msgspec.json.Encoder()
+
+Checkouts = OrderPlacer | Handover
+"""Who turns carts into orders: this system, or another one."""
+
+
+class CheckoutRoutes:
+    """Handlers of one app; `register` puts them into its router."""
+
+    def __init__(self, checkouts: Checkouts) -> None:
+        self._checkouts = checkouts
+
+    def register(self, app: Sanic[Any, Any]) -> None:
+        """Add all routes of checkouts to `app`."""
+        checkout = "/v1/carts/<cart_id:str>/checkout"
+        app.add_route(self.check_out, checkout, methods=["POST"], name="checkout.begin")
+        for name, handler in (("complete", self.complete), ("cancel", self.cancel)):
+            app.add_route(
+                handler, f"{checkout}/<token:str>/{name}", methods=["POST"], name=f"checkout.{name}"
+            )
+
+    async def check_out(self, request: Request, cart_id: str) -> HTTPResponse:
+        """Place an order; where orders are kept elsewhere, hand out a token and the lines."""
+        name = cart_id_in(cart_id)
+        body = optional_body(request, PLACE_ORDER, PlaceOrder())
+        check(body)
+        if isinstance(self._checkouts, Handover):
+            checkout, is_new = await self._checkouts.open(name)
+            return _checkout(checkout, 201 if is_new else 200)
+        placed = await self._checkouts.place(Asked(name, _key(request), body))
+        headers = {"location": f"/v1/orders/{placed.record.order_id}"}
+        if placed.replayed:
+            headers["idempotency-replayed"] = "true"
+        return _json(_encoder.encode(placed.record), 201, headers)
+
+    async def complete(self, request: Request, cart_id: str, token: str) -> HTTPResponse:
+        """The owner of orders has sold what was handed out."""
+        body = optional_body(request, COMPLETE_CHECKOUT, CompleteCheckout())
+        name = cart_id_in(cart_id)
+        return _checkout(await self._handover(token).complete(name, token, body.order_id), 200)
+
+    async def cancel(self, _: Request, cart_id: str, token: str) -> HTTPResponse:
+        """The checkout came to nothing."""
+        name = cart_id_in(cart_id)
+        return _checkout(await self._handover(token).cancel(name, token), 200)
+
+    def _handover(self, token: str) -> Handover:
+        # Where orders are placed here nobody has a token.
+        if not isinstance(self._checkouts, Handover) or not is_order_id(token):
+            raise checkout_not_found()
+        return self._checkouts
+
+
+def _key(request: Request) -> str:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        raise Problem(
+            problems.KEY_MISSING,
+            "An order is placed at most once for each Idempotency-Key; send one, a UUIDv7 is best, "
+            "and the same one when trying again.",
+        )
+    return parse_idempotency_key(key)
+
+
+def _checkout(checkout: Checkout, status: int) -> HTTPResponse:
+    return _json(_encoder.encode(document(checkout)), status, {})
+
+
+def _json(body: bytes, status: int, headers: dict[str, str]) -> HTTPResponse:
+    return HTTPResponse(
+        body,
+        status=status,
+        content_type="application/json",
+        headers={"cache-control": "private, no-store", **headers},
+    )

@@ -1,0 +1,87 @@
+"""What every checkout is made of, in steps of which each may be the last of its process."""
+
+from functools import partial
+
+import msgspec
+import structlog
+
+from carts.ordering import may_follow
+from carts.state import State
+from gateway.carts.waiting import Deadline
+from gateway.checkout.snapshots import Snapshots, not_delivered
+from gateway.database import Database
+from gateway.problems import Problem
+from store import CartStore, Refused, StoreError
+from store.orders import orders
+from store.orders.records import PlacedOrder
+
+log = structlog.get_logger(__name__)
+
+
+class Basis(msgspec.Struct, frozen=True):
+    """The folded cart to order from, and the number that the order gets; none: there is no cart."""
+
+    state: State | None
+    seq: int
+
+
+class Steps:
+    """The steps that placing an order here and completing one elsewhere have in common.
+
+    Nothing has to be undone when a process dies between two of them: without an order nothing has happened,
+    and an order that its cart does not know is found by whoever orders next, and by the duty `settlement`.
+    """
+
+    def __init__(self, store: CartStore, snapshots: Snapshots, database: Database) -> None:
+        self.store = store
+        self.snapshots = snapshots
+        self.database = database
+
+    async def between(self, step: str) -> None:
+        """Called after each step, for whoever wants to see a process die there."""
+
+    async def basis(self, cart_id: str, deadline: Deadline) -> Basis:
+        """A snapshot that knows the cart's latest order: another one would buy the same again.
+
+        An order that it does not know is subtracted first. Raises Problem, StoreError.
+        """
+        while True:
+            state = await self.snapshots.take(cart_id, deadline)
+            await self.between("delivered")
+            latest = await self.database.transact(partial(orders.latest, cart_id=cart_id))
+            if latest is None:
+                return Basis(state, 1)
+            following = latest.record.seq + 1
+            if state is None or state.expired:
+                return Basis(state, following)
+            if may_follow(state, latest.record.order_id, latest.snapshot_v):
+                return Basis(state, following)
+            await self._catch_up(latest, state)
+            await self.between("caught up")
+
+    async def finish(self, order: PlacedOrder, folded: State | None) -> None:
+        """Take a placed order out of its cart. What prevents it now is not the buyer's concern."""
+        try:
+            if folded is None:
+                folded = await self.snapshots.row(order.record.cart_id)
+            refused = await self._subtract(order, folded)
+        except (StoreError, Problem) as error:
+            log.warning("checkout.subtraction_waits", order_id=order.record.order_id, error=repr(error))
+            return
+        if refused is not None:
+            log.info("checkout.subtraction_waits", order_id=order.record.order_id, reason=refused.reason)
+
+    async def _catch_up(self, latest: PlacedOrder, state: State) -> None:
+        refused = await self._subtract(latest, state)
+        if refused is not None:
+            raise not_delivered(f"its last order still has to leave it ({refused.reason})")
+
+    async def _subtract(self, order: PlacedOrder, folded: State | None) -> Refused | None:
+        cart_id, order_id = order.record.cart_id, order.record.order_id
+        answer = await self.store.subtract(cart_id, order_id, order.subtraction, folded)
+        if isinstance(answer, Refused):
+            return answer
+        await self.between("subtracted")
+        await self.snapshots.publish(cart_id, order_id, answer)
+        await self.between("published")
+        return None

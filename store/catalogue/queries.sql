@@ -38,13 +38,6 @@ RETURNING
     product_id, version, name, description, category, unit_price, currency, stock, active, image_url,
     attributes::text, updated_at
 
--- read_product
-SELECT
-    product_id, version, name, description, category, unit_price, currency, stock, active, image_url,
-    attributes::text, updated_at
-FROM products
-WHERE product_id = %(product_id)s
-
 -- lock_products
 -- Locked in the order of their ids: two checkouts of the same products wait for each other, not in a circle.
 SELECT

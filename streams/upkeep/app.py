@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from delivery import run_process
 from streams.upkeep.ageing import Ageing
+from streams.upkeep.checkout_timeouts import CheckoutTimeouts
 from streams.upkeep.duty import Duty
 from streams.upkeep.leadership import attend
 from streams.upkeep.relay import Relay
 from streams.upkeep.settings import UpkeepSettings
+from streams.upkeep.settlement import Settlement
 from topics.registry import CART_CHANGED, DEAD_LETTERS, ORDERS, PRODUCTS
 
 NAME: Final = "cartstream-upkeep"
@@ -23,7 +25,7 @@ _SECRET: Final = {"redis_url", "postgres_url", "kafka_sasl_password"}
 
 def duties(settings: UpkeepSettings) -> list[Duty]:
     """All of them. Making one connects to nothing."""
-    return [Ageing(settings), Relay(settings)]
+    return [Ageing(settings), Relay(settings), Settlement(settings), CheckoutTimeouts(settings)]
 
 
 def run_upkeep(settings: UpkeepSettings) -> None:

@@ -27,6 +27,19 @@ AGEING_COMMANDS = Counter(
 )
 AGEING_PROGRESS = Gauge("cartstream_upkeep_ageing_progress", "Share of the round's rows looked at, 0 to 1")
 
+ORDERS_UNSETTLED = Gauge(
+    "cartstream_upkeep_orders_unsettled",
+    "Orders not yet seen in their carts: due (being taken out of it), waits (its cart is expired or gone)",
+    ("standing",),
+)
+ORDERS_SETTLED = Counter("cartstream_upkeep_orders_settled_total", "Orders seen in their carts")
+SUBTRACTIONS = Counter(
+    "cartstream_upkeep_subtractions_total", "Orders taken out of carts because their checkout had not done so"
+)
+CHECKOUTS_EXPIRED = Counter(
+    "cartstream_upkeep_checkouts_expired_total", "Checkouts that nobody completed in time"
+)
+
 
 def succeeded(duty: str) -> None:
     """Note that the duty has just done all there was to do."""

@@ -20,3 +20,13 @@ class UpkeepSettings(ProcessSettings, RedisSettings, PostgresSettings):
     relay_sweep_s: float = Field(
         1.0, gt=0, le=20, examples=[1], description="pause between looks at the outbox that nobody asked for"
     )
+
+    settlement_pause_s: float = Field(
+        2.0, gt=0, le=3600, examples=[2], description="between two rounds over the unsettled orders"
+    )
+    settlement_grace_s: float = Field(
+        5.0, ge=0, le=3600, examples=[5], description="a younger order is its own checkout's to finish"
+    )
+    checkout_sweep_s: float = Field(
+        5.0, gt=0, le=3600, examples=[5], description="between two looks for overdue checkouts"
+    )

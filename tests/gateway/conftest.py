@@ -17,6 +17,7 @@ from sinks.postgres.migrate import migrate
 from store import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.conftest import Servers
 from tests.gateway.running import Carts, GatewayProcess, Topic, Urls, set_ready
+from tests.gateway.shelves import INTERNAL, Shelves, Shop
 from topics.apply import apply
 from topics.registry import PARTITIONS
 from topics.settings import KafkaSettings
@@ -52,6 +53,16 @@ async def client_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]
         yield Carts(http, store, layout, Topic(urls.kafka_bootstrap), urls)
 
 
+@asynccontextmanager
+async def shop_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Shop]:
+    """A client of a gateway with a catalogue, whose cache is empty and not ready."""
+    async with (
+        client_of(gateway, urls) as carts,
+        PipelinedClient(RedisSettings(redis_url=urls.redis)) as client,
+    ):
+        yield Shop(carts, Shelves(client))
+
+
 @pytest.fixture(scope="session")
 def urls(servers: Servers) -> Iterator[Urls]:
     """The session's servers, prepared."""
@@ -65,6 +76,22 @@ def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
     process.start()
     yield process
     process.kill()
+
+
+@pytest.fixture(scope="module")
+def shop_gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway with a catalogue of its own, on the session's servers; tests leave it alive."""
+    process = GatewayProcess({**urls.environment(), **INTERNAL}, tmp_path_factory.mktemp("shop"))
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+async def shop(shop_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Shop]:
+    """A client of that gateway; the catalogue is empty and not ready."""
+    async with shop_of(shop_gateway, urls) as found:
+        yield found
 
 
 @pytest.fixture

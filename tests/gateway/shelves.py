@@ -1,0 +1,71 @@
+"""Products for gateways that have a catalogue, put straight into the cache as its follower does."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import redis.asyncio
+
+from carts.products import Product
+from store import PipelinedClient
+from store.catalogue import ProductCache, Put
+from tests.gateway.running import Carts
+
+INTERNAL: Final = {"CARTSTREAM_PRODUCTS_OWNER": "internal", "CARTSTREAM_ORDERS_OWNER": "internal"}
+EXTERNAL: Final = {"CARTSTREAM_PRODUCTS_OWNER": "external", "CARTSTREAM_ORDERS_OWNER": "external"}
+
+
+def product(product_id: str = "cup", **changed: Any) -> Product:
+    """A cup of 14.50 EUR, five pieces left."""
+    fields: dict[str, Any] = {
+        "product_id": product_id,
+        "version": 1,
+        "name": product_id.title(),
+        "category": "kitchen",
+        "unit_price": 1450,
+        "currency": "EUR",
+        "stock": 5,
+        "updated_at": datetime(2025, 11, 25, 9, tzinfo=UTC),
+    }
+    return Product(**fields | changed)
+
+
+class Shelves:
+    """The catalogue's cache, filled by hand; each product gets a higher version than before."""
+
+    def __init__(self, client: PipelinedClient) -> None:
+        self.cache = ProductCache(client)
+        self._position: int | None = None
+        self._version = 0
+
+    async def put(self, *products: Product) -> None:
+        """Put products into the cache, under versions given here; it is complete afterwards."""
+        newest = []
+        for one in products:
+            self._version += 1
+            newest.append(msgspec.structs.replace(one, version=self._version))
+        await self.put_as_sent(*newest)
+
+    async def put_as_sent(self, *products: Product) -> None:
+        """Put products under their own versions."""
+        following = await self.cache.follow(1)
+        before = self._position
+        self._position = (before or 0) + 1
+        answer = await self.cache.put(
+            0, following.generation, before, self._position, products, partitions=1, at_end=True
+        )
+        assert isinstance(answer, Put), answer
+
+
+class Shop:
+    """A client of a gateway with a catalogue, and the shelves behind it."""
+
+    def __init__(self, carts: Carts, shelves: Shelves) -> None:
+        self.carts = carts
+        self.http = carts.http
+        self.shelves = shelves
+
+    async def wipe_catalogue(self) -> None:
+        """Take the catalogue out of Redis; the carts stay."""
+        async with redis.asyncio.Redis.from_url(self.carts.urls.redis) as client:
+            await client.delete(*[key async for key in client.scan_iter("{catalogue}:*")])

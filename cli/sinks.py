@@ -1,4 +1,4 @@
-"""`cartstream sinks`: the agents that bring carts from Kafka to Postgres and back to Redis."""
+"""`cartstream sinks`: the agents that bring what is in Kafka to Postgres, back to Redis, and out by mail."""
 
 import click
 
@@ -20,3 +20,9 @@ def postgres() -> None:
 def redis() -> None:
     """Restore Redis when it has lost carts, and keep it in step with `carts`."""
     run("redis")
+
+
+@command.command("mail")
+def mail() -> None:
+    """Send the mails about orders: a confirmation of each, a notice when it is cancelled."""
+    run("mail")

@@ -27,6 +27,8 @@ last ones come again: bodies are idempotent.
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import events, run_batches
+from delivery.dead_letters import Source
+from delivery.ending import to_its_end
 from delivery.errors import EXIT_RESTART, DeliveryError, fail_stop
 from delivery.process import run_process
 from delivery.settings import DeliverySettings, ProcessSettings
@@ -41,10 +43,12 @@ __all__ = [
     "DeliverySettings",
     "Headers",
     "ProcessSettings",
+    "Source",
     "create_app",
     "events",
     "fail_stop",
     "run_batches",
     "run_process",
     "run_worker",
+    "to_its_end",
 ]

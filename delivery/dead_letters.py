@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 from faust.types import EventT
 
@@ -18,6 +19,17 @@ log = structlog.get_logger(__name__)
 
 PREFIX = "dlq_"
 MAX_DETAIL = 1000
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A record that was consumed, and where it stands."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]] = []
 
 
 class DeadLetters:
@@ -38,39 +50,54 @@ class DeadLetters:
         both unprocessed and not kept.
         """
         message = event.message
+        await self.keep(
+            Source(
+                message.topic,
+                message.partition,
+                message.offset,
+                message.key,
+                message.value,
+                _pairs(message.headers),
+            ),
+            code,
+            detail,
+        )
+
+    async def keep(self, record: Source, code: str, detail: str) -> None:
+        """As `refuse`, for a record whose event is long processed."""
         future = await self._app.producer.send(
             self._topic,
-            message.key,
-            message.value,
+            record.key,
+            record.value,
             None,
             None,
-            [*_pairs(message.headers), *self._reason(message, code, detail)],
+            [*record.headers, *self._reason(record, code, detail)],
         )
         await future
-        metrics.DEAD_LETTERS.labels(message.topic, code).inc()
+        metrics.DEAD_LETTERS.labels(record.topic, code).inc()
         log.warning(
             "record.refused",
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
             code=code,
             detail=detail,
         )
 
-    def _reason(self, message: Any, code: str, detail: str) -> Iterable[tuple[str, bytes]]:
+    def _reason(self, record: Source, code: str, detail: str) -> Iterable[tuple[str, bytes]]:
         reason = {
             "error_code": code,
             "error_detail": detail[:MAX_DETAIL],
-            "source_topic": message.topic,
-            "source_partition": str(message.partition),
-            "source_offset": str(message.offset),
+            "source_topic": record.topic,
+            "source_partition": str(record.partition),
+            "source_offset": str(record.offset),
             "time": datetime.now(UTC).isoformat(),
             "agent": self._app.conf.id,
         }
         return [(PREFIX + name, value.encode()) for name, value in reason.items()]
 
 
-def _pairs(headers: Any) -> Iterable[tuple[str, bytes]]:
+def _pairs(headers: Any) -> list[tuple[str, bytes]]:
     """Faust hands headers over as a mapping or as pairs."""
     if not headers:
         return []

@@ -8,7 +8,7 @@ from delivery import run_worker
 from sinks.settings import PostgresSinkSettings, RedisSinkSettings
 from topics.settings import SettingsError, load
 
-SINKS: Final = ("postgres", "redis")
+SINKS: Final = ("postgres", "redis", "mail")
 
 
 def run(name: str) -> None:
@@ -38,4 +38,11 @@ def _redis() -> None:
     run_agent(load(RedisSinkSettings))
 
 
-_STARTS: Final[dict[str, Callable[[], None]]] = {"postgres": _postgres, "redis": _redis}
+def _mail() -> None:
+    from sinks.mail.app import create_mail_app  # noqa: PLC0415
+    from sinks.mail.settings import MailSinkSettings  # noqa: PLC0415
+
+    run_worker(create_mail_app(load(MailSinkSettings)))
+
+
+_STARTS: Final[dict[str, Callable[[], None]]] = {"postgres": _postgres, "redis": _redis, "mail": _mail}

@@ -10,3 +10,9 @@ POSTGRES_SINK: Final = "cartstream-postgres"
 
 REDIS_SINK: Final = "cartstream-redis"
 """Restores Redis and follows `carts`; its committed offsets only inform, its position is in Redis."""
+
+CATALOGUE_SINK: Final = "cartstream-redis-products"
+"""Keeps the products in Redis; here, too, the position in Redis alone counts."""
+
+MAIL_SINK: Final = "cartstream-mail"
+"""Sends the mails that `orders` asks for."""

@@ -6,7 +6,7 @@ rows wait.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -17,6 +17,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from delivery import to_its_end
 from store import outbox
 from store.outbox import OutboxRecord, OutboxRow
 from streams.upkeep import metrics
@@ -96,7 +97,7 @@ class Relay:
             while True:
                 rows = await outbox.waiting(connection, max_records=MAX_RECORDS, max_bytes=MAX_BYTES)
                 if rows:
-                    await _to_its_end(self._carry(connection, producer, rows))
+                    await to_its_end(self._carry(connection, producer, rows), STOP_S)
                     continue
                 await _measure(connection)
                 metrics.succeeded(self.name)
@@ -224,18 +225,6 @@ async def _measure(connection: psycopg.AsyncConnection[Any]) -> None:
     lag = await outbox.lag(connection)
     metrics.OUTBOX_ROWS.set(lag.rows)
     metrics.OUTBOX_OLDEST.set(lag.oldest_s)
-
-
-async def _to_its_end(work: Awaitable[None]) -> None:
-    """Await it; when cancelled, let it end within bounds: what is acknowledged is not sent again."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=STOP_S)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 def _reason(row: OutboxRow, partition: int, error: MessageSizeTooLargeError) -> Headers:

@@ -27,12 +27,12 @@ class SinkProcess:
 
     def __init__(self, name: str, environment: dict[str, str], folder: Path) -> None:
         self.name = name
-        self._ready = folder / f"{name}.ready"
+        self.ready_file = folder / f"{name}.ready"
         self.log = folder / f"{name}.log"
         self._metrics_port = free_ports(1)[0]
         self._environment = {
             **os.environ,
-            "CARTSTREAM_READY_FILE": str(self._ready),
+            "CARTSTREAM_READY_FILE": str(self.ready_file),
             "CARTSTREAM_DATADIR": str(folder / "faust"),
             "CARTSTREAM_METRICS_PORT": str(self._metrics_port),
             # The next process takes over from a killed one at once.
@@ -43,7 +43,7 @@ class SinkProcess:
 
     async def start(self) -> None:
         """Start it; returns when it says that it is ready."""
-        self._ready.unlink(missing_ok=True)
+        self.ready_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = await asyncio.to_thread(
                 subprocess.Popen,
@@ -80,7 +80,7 @@ class SinkProcess:
         assert self._process is not None
         if (code := self._process.poll()) is not None:
             raise AssertionError(f"{self.name} ended with {code}:\n{self.log.read_text()[-4000:]}")
-        return self._ready.exists()
+        return self.ready_file.exists()
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""The Faust app that mails what happened to orders: records in, tasks in Postgres, mails out.
+
+A record of `orders` is acknowledged once its mail is a row in Postgres. What the mail server does with a mail
+then keeps no record waiting: not those of its partition, nor those of others.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from faust.types import EventT, StreamT
+
+from delivery import DeliveryApp, create_app, run_batches
+from sinks.mail.message import kind_of
+from sinks.mail.sending import Post
+from sinks.mail.settings import MailSinkSettings
+from sinks.mail.tasks import MailTasks, NewMail
+from sinks.postgres.table import is_bad_data
+from topics.codec import decode_order
+from topics.errors import RecordError, RecordErrorCode
+from topics.groups import MAIL_SINK
+from topics.partitioner import partition_of
+from topics.registry import ORDERS
+
+log = structlog.get_logger(__name__)
+
+BATCH_RECORDS = 500
+BATCH_SECONDS = 0.1
+
+
+def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
+    """The app of the process `sinks mail`. Connects to nothing yet."""
+    app = create_app(MAIL_SINK, settings)
+    url = settings.postgres_url.get_secret_value()
+    # Two connections: a table that is locked for a moment must not keep the other side waiting.
+    recorded, claimed = (MailTasks(url, settings.mail_retry_s) for _ in range(2))
+    post = Post(settings, claimed, app.dead_letters.keep)
+
+    @app.agent(app.source(ORDERS.name), name="record_mails")
+    async def record_mails(stream: StreamT[Any]) -> None:
+        await run_batches(
+            stream,
+            partial(record, recorded, post),
+            partition_of=partial(partition_of, partitions=settings.partitions),
+            is_data_error=is_data_error,
+            max_records=BATCH_RECORDS,
+            within_s=BATCH_SECONDS,
+        )
+
+    app.task(post.run)
+    return app
+
+
+async def record(tasks: MailTasks, post: Post, events: Sequence[EventT[Any]]) -> None:
+    """Record the mails that the events ask for, all or nothing. Idempotent.
+
+    Raises RecordError for a record that nobody can read, psycopg.Error or TimeoutError when Postgres refuses
+    or does not answer.
+    """
+    new = await tasks.record(list(_mails(events)))
+    if new:
+        post.wake()
+    log.debug("mail.recorded", records=len(events), new=new)
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether a record is to blame: it belongs into the dead letters, the others do not wait for it."""
+    return isinstance(error, RecordError) or is_bad_data(error)
+
+
+def _mails(events: Iterable[EventT[Any]]) -> Iterable[NewMail]:
+    for event in events:
+        key, value, partition, offset = _place(event)
+        order = decode_order(value)
+        if order.order_id.encode() != key:
+            raise RecordError(RecordErrorCode.INVALID, f"key {key!r}, order {order.order_id!r}")
+        if (kind := kind_of(order)) is not None:
+            yield NewMail(order.order_id, kind, value.decode(), partition, offset)
+
+
+def _place(event: EventT[Any]) -> tuple[bytes, bytes, int, int]:
+    message = event.message
+    return message.key or b"", message.value or b"", message.partition, message.offset

@@ -1,0 +1,91 @@
+"""Settings of the process `sinks mail`, all from `CARTSTREAM_*`."""
+
+from email.headerregistry import Address
+from email.utils import parseaddr
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from delivery import DeliverySettings
+from store import PostgresSettings
+from topics.registry import ORDERS, PARTITIONS
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class MailSinkSettings(DeliverySettings, PostgresSettings):
+    """The mail server, what mails say of the shop, and how patiently they are sent. Times in seconds."""
+
+    max_record_bytes: int = Field(ORDERS.max_message_bytes, ge=1 << 16)
+    """Largest record value: that of `orders`, for a poisoned one goes to the dead letters as it is."""
+    partitions: int = Field(PARTITIONS, ge=1, le=1024, examples=[PARTITIONS])
+
+    smtp_host: str = Field("127.0.0.1", min_length=1, examples=["smtp.example.org"])
+    smtp_port: int = Field(1025, ge=1, le=65535, examples=[587])
+    smtp_user: str | None = Field(None, examples=["cartstream"])
+    smtp_password: SecretStr | None = Field(None, examples=["secret"])
+    smtp_tls: Literal["none", "starttls", "tls"] = Field("none", examples=["starttls"])
+    smtp_timeout_s: float = Field(60.0, gt=0, le=600, examples=[60])
+    """One mail, from the connection to the server's word that it has it."""
+    mail_from: str = Field("orders@localhost", examples=["Cup & Co <orders@shop.example>"])
+    shop_name: str = Field("Cartstream demo shop", min_length=1, max_length=100, examples=["Cup & Co"])
+    mail_connections: int = Field(4, ge=1, le=64, examples=[4])
+    """Mails sent at once: a slow answer for one does not keep the others."""
+    mail_retry_s: float = Field(90.0, gt=0, le=3600, examples=[90])
+    """The first retry of a mail, and how long after its beginning one is taken up whose sender has died."""
+    mail_give_up_hours: float = Field(72.0, gt=0, le=720, examples=[72])
+    """A mail that the server keeps putting off becomes a dead letter."""
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        sender_of(value)
+        return value
+
+    @field_validator("shop_name")
+    @classmethod
+    def _is_one_line(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("it must be one line of text")
+        return value
+
+    @model_validator(mode="after")
+    def _retries_after_the_attempt(self) -> "MailSinkSettings":
+        if self.mail_retry_s <= self.smtp_timeout_s:
+            raise ValueError(
+                f"CARTSTREAM_MAIL_RETRY_S: {self.mail_retry_s:g} is not above CARTSTREAM_SMTP_TIMEOUT_S: a "
+                f"mail could be sent while it is being sent. A right value: {self.smtp_timeout_s + 30:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_the_password(self) -> "MailSinkSettings":
+        if (self.smtp_user is None) != (self.smtp_password is None):
+            raise ValueError(
+                "CARTSTREAM_SMTP_USER and CARTSTREAM_SMTP_PASSWORD belong together, "
+                "e.g. cartstream and secret"
+            )
+        if self.smtp_user and self.smtp_tls == "none" and self.smtp_host not in _LOOPBACK:
+            raise ValueError(
+                "CARTSTREAM_SMTP_TLS: with none the password would be sent in the clear. "
+                "A right value: starttls"
+            )
+        return self
+
+    @property
+    def sender(self) -> Address:
+        """Who the mails are from; by the shop's name unless the setting says another one."""
+        address = sender_of(self.mail_from)
+        return Address(address.display_name or self.shop_name, address.username, address.domain)
+
+
+def sender_of(text: str) -> Address:
+    """The address in `mail_from`. Raises ValueError."""
+    name, spec = parseaddr(text)
+    try:
+        address = Address(name, addr_spec=spec)
+    except Exception as error:  # the parser of the standard library raises IndexError and its own errors
+        raise ValueError(f"{text!r} is no mail address") from error
+    if not address.domain or not text.isprintable():
+        raise ValueError(f"{text!r} is no mail address")
+    return address

@@ -1,0 +1,135 @@
+"""The mails to send, kept in Postgres: recorded once each, claimed by one sender at a time, settled."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import psycopg
+
+from sinks.errors import SchemaOutdated
+from sinks.mail.message import MailKind
+from store.queries import queries_of
+
+CONNECT_SECONDS: Final = 5
+STATEMENT_SECONDS: Final = 15
+LONGEST_RETRY_SECONDS: Final = 3600.0
+
+query: Final = queries_of("sinks.mail")
+
+_KINDS: Final = [kind.value for kind in MailKind]
+
+
+class NewMail(msgspec.Struct, frozen=True):
+    """A mail that a record of `orders` asks for."""
+
+    order_id: str
+    task: MailKind
+    record: str
+    """The record's value: JSON."""
+    source_partition: int
+    source_offset: int
+
+
+class ClaimedMail(msgspec.Struct, frozen=True):
+    """A mail to send now; the next attempt is scheduled already, in case this one does not settle it."""
+
+    order_id: str
+    kind: MailKind
+    record: bytes
+    source_partition: int
+    source_offset: int
+    attempts: int
+    """This one included."""
+    age_s: float
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """Mails not settled, and the age of the oldest in seconds."""
+
+    mails: int
+    oldest_s: float
+
+
+class MailTasks:
+    """The table `post_checkout_tasks`, over one connection that is renewed when it fails.
+
+    Every method raises SchemaOutdated, psycopg.Error or TimeoutError; what it was to do may have been done.
+    """
+
+    def __init__(self, url: str, retry_s: float) -> None:
+        self._url = url
+        self._retry_s = retry_s
+        self._lock = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection | None = None
+
+    async def record(self, mails: Sequence[NewMail]) -> int:
+        """Record mails to send, all or nothing; returns how many were not known."""
+        # A record may be in a batch twice; one statement may not touch a row twice.
+        newest = {(mail.order_id, mail.task): mail for mail in mails}
+        if not newest:
+            return 0
+        columns = {
+            name: [getattr(mail, name) for mail in newest.values()] for name in NewMail.__struct_fields__
+        }
+        return (await self._execute("record_tasks", columns))[0]
+
+    async def is_any_due(self) -> bool:
+        """Whether there is something to claim; a cancellation that waits counts, too."""
+        _, row = await self._execute("is_any_due", {"tasks": _KINDS})
+        return bool(row and row[0])
+
+    async def claim(self) -> ClaimedMail | None:
+        """The mail that has been due for longest; None when none is due that nobody else has."""
+        values = {"tasks": _KINDS, "retry_s": self._retry_s, "longest_s": LONGEST_RETRY_SECONDS}
+        _, row = await self._execute("claim_task", values)
+        if row is None:
+            return None
+        order_id, kind, record, partition, offset, attempts, age_s = row
+        return ClaimedMail(order_id, MailKind(kind), record.encode(), partition, offset, attempts, age_s)
+
+    async def settle(self, mail: ClaimedMail, outcome: str, detail: str) -> None:
+        """Note that the mail is done with, for good."""
+        await self._execute(
+            "settle_task",
+            {"order_id": mail.order_id, "task": mail.kind, "outcome": outcome, "detail": detail},
+        )
+
+    async def note_failure(self, mail: ClaimedMail, detail: str) -> None:
+        """Note why this attempt was in vain."""
+        await self._execute("note_failure", {"order_id": mail.order_id, "task": mail.kind, "detail": detail})
+
+    async def measure(self) -> Backlog:
+        """What waits."""
+        _, row = await self._execute("measure_tasks", {"tasks": _KINDS})
+        return Backlog(*row) if row else Backlog(0, 0.0)
+
+    async def close(self) -> None:
+        """Let the connection go, whatever it is doing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _execute(self, name: str, values: Mapping[str, object]) -> tuple[int, tuple[Any, ...] | None]:
+        """Rows touched, and the first one returned."""
+        try:
+            async with self._lock, asyncio.timeout(STATEMENT_SECONDS):
+                connection = await self._connected()
+                cursor = await connection.execute(query(name), values)
+                return cursor.rowcount, await cursor.fetchone() if cursor.description else None
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+            raise SchemaOutdated from error
+        except (psycopg.OperationalError, TimeoutError):
+            await self.close()
+            raise
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=CONNECT_SECONDS,
+                application_name="cartstream-mail",
+                options=f"-c statement_timeout={STATEMENT_SECONDS}s -c client_connection_check_interval=5s",
+            )
+        return self._connection

@@ -1,0 +1,87 @@
+"""Fixtures of the mail agent: a post office, a database, the topics, and the agent's process."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from psycopg import sql
+
+from cli.stack.settings import POSTGRES
+from sinks.postgres.migrate import migrate
+from tests.conftest import Servers
+from tests.mail.post_office import PostOffice, open_post_office
+from tests.sinks.running import SinkProcess
+from topics.apply import apply
+from topics.registry import DEAD_LETTERS, PARTITIONS
+from topics.settings import KafkaSettings
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[PostOffice]:
+    """A mail server that takes everything until it is told otherwise."""
+    async with open_post_office() as office:
+        yield office
+
+
+@pytest.fixture
+async def kafka(kafka_bootstrap: str) -> KafkaSettings:
+    """A broker with the product's topics. They keep what other tests wrote: use orders of your own."""
+    settings = KafkaSettings(kafka_bootstrap=kafka_bootstrap)
+    await apply(settings, partitions=PARTITIONS, allow_single=True)
+    return settings
+
+
+@pytest.fixture
+async def producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
+    """Writes into the topics."""
+    async with AIOKafkaProducer(**kafka.client_options(), acks="all") as producer:
+        yield producer
+
+
+@pytest.fixture
+async def letters(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
+    """Reads the dead letters from now on."""
+    async with AIOKafkaConsumer(**kafka.client_options()) as consumer:
+        places = [TopicPartition(DEAD_LETTERS.name, partition) for partition in range(PARTITIONS)]
+        consumer.assign(places)
+        for place, end in (await consumer.end_offsets(places)).items():
+            consumer.seek(place, end)
+        yield consumer
+
+
+@pytest.fixture
+def database(servers: Servers) -> Iterator[str]:
+    """A database of the test's own with this version's schema. Postgres may be killed meanwhile."""
+    server = servers.url(POSTGRES)
+    name = f"mail_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = f"{server.rsplit('/', 1)[0]}/{name}"
+    migrate(url)
+    yield url
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+async def agent(
+    kafka: KafkaSettings, database: str, office: PostOffice, tmp_path: Path
+) -> AsyncIterator[SinkProcess]:
+    """The agent's process, not started yet, impatient for the tests' sake; killed at the end."""
+    process = SinkProcess(
+        "mail",
+        {
+            "CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap,
+            "CARTSTREAM_POSTGRES_URL": database,
+            "CARTSTREAM_SMTP_PORT": str(office.port),
+            "CARTSTREAM_SMTP_TIMEOUT_S": "5",
+            "CARTSTREAM_MAIL_RETRY_S": "6",
+            "CARTSTREAM_MAIL_FROM": "Cup & Co <orders@shop.example>",
+        },
+        tmp_path,
+    )
+    yield process
+    process.kill()

@@ -1,0 +1,91 @@
+"""A real SMTP server for the tests: keeps what it takes, and answers as a test wants it to."""
+
+import asyncio
+import email
+import email.policy
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.message import EmailMessage
+from typing import Any, Final
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from cli.stack.ports import free_ports
+
+HOST: Final = "127.0.0.1"
+
+
+class PostOffice:
+    """Takes mails on a port of loopback. One that was opened before opens again on the same port."""
+
+    def __init__(self) -> None:
+        (self.port,) = free_ports(1)
+        self.mails: list[EmailMessage] = []
+        self.to_answer: defaultdict[str, list[str]] = defaultdict(list)
+        """By recipient, the answers to the next RCPTs; then it is `250 OK`."""
+        self.to_answer_data: defaultdict[str, list[str]] = defaultdict(list)
+        """By recipient, the answers to the next mails; what is not accepted is not kept."""
+        self.silent = False
+        """Whether mails are kept and not answered, until `answer_now` is called."""
+        self._may_answer = asyncio.Event()
+        self._server: asyncio.Server | None = None
+
+    def answer_now(self) -> None:
+        """Answer the mails that were kept in silence."""
+        self._may_answer.set()
+
+    def to(self, address: str) -> list[EmailMessage]:
+        """The mails taken for the address."""
+        return [mail for mail in self.mails if mail["To"] == address]
+
+    async def open(self) -> None:
+        """Begin to take mails."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._session, HOST, self.port)
+
+    async def close(self) -> None:
+        """Take none any more: connections are refused."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def _session(self) -> SMTP:
+        return SMTP(self, enable_SMTPUTF8=True, hostname="post.test")
+
+    async def handle_RCPT(  # noqa: N802  (aiosmtpd's name)
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        """The next answer for the recipient."""
+        answers = self.to_answer[address]
+        answer = answers.pop(0) if answers else "250 OK"
+        if answer.startswith("2"):
+            envelope.rcpt_tos.append(address)
+        return answer
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Keep the mail, then answer, unless the test wants silence."""
+        answers = self.to_answer_data[envelope.rcpt_tos[0]]
+        answer = answers.pop(0) if answers else "250 OK"
+        content: Any = envelope.original_content
+        if answer.startswith("2"):
+            self.mails.append(email.message_from_bytes(content, policy=email.policy.default))
+        if self.silent:
+            await self._may_answer.wait()
+        return answer
+
+
+@asynccontextmanager
+async def open_post_office() -> AsyncIterator[PostOffice]:
+    """A post office that is open."""
+    office = PostOffice()
+    await office.open()
+    try:
+        yield office
+    finally:
+        await office.close()
+
+
+def ids(mails: list[EmailMessage]) -> list[str]:
+    """Their Message-IDs."""
+    return [mail["Message-ID"] for mail in mails]

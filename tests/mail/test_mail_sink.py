@@ -1,0 +1,297 @@
+"""The mail agent's process with real servers on every side: one mail an order, whatever happens to it."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import psycopg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from msgspec.structs import replace
+
+from cli.stack.embedded import EmbeddedStack
+from cli.stack.settings import POSTGRES
+from sinks.mail.message import MailKind, message_id
+from tests.mail.orders import cancelled, new_order, publish
+from tests.mail.post_office import PostOffice, ids
+from tests.sinks.running import SinkProcess, until
+from topics.partitioner import partition_of
+from topics.records import OrderRecord
+from topics.registry import ORDERS, PARTITIONS
+
+TASK = """
+SELECT outcome, record, attempts, detail FROM post_checkout_tasks
+WHERE order_id = %s AND task = %s AND done_at IS NOT NULL
+"""
+
+
+def address(order: OrderRecord) -> str:
+    assert order.email is not None
+    return order.email
+
+
+def confirmation_id(order: OrderRecord) -> str:
+    return message_id(order.order_id, MailKind.CONFIRMATION, "shop.example")
+
+
+async def test_each_placed_order_gets_one_confirmation(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    orders = [new_order() for _ in range(20)]
+    await agent.start()
+    await publish(producer, *orders)
+    await until(lambda: _have_mail(office, *orders), "a mail for each")
+    assert all(ids(office.to(address(order))) == [confirmation_id(order)] for order in orders)
+    outcome, record, attempts, _ = await _settled(database, orders[0])
+    assert (outcome, record, attempts) == ("sent", None, 1)
+
+
+async def test_an_order_published_again_gets_no_second_mail(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer
+) -> None:
+    order = new_order()
+    await agent.start()
+    await publish(producer, order, order)
+    await until(lambda: _have_mail(office, order), "a mail")
+    partition = partition_of(order.order_id.encode(), PARTITIONS)
+    later = new_order(partition=partition)
+    await publish(producer, order, later)
+    await until(lambda: _have_mail(office, later), "a mail of what came later")
+    assert len(office.to(address(order))) == 1
+
+
+async def test_an_order_without_an_address_gets_none_and_a_cancelled_one_a_notice(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer
+) -> None:
+    silent, order = new_order(), new_order()
+    await agent.start()
+    await publish(producer, _without_address(silent), order, cancelled(order))
+    await until(lambda: _count(office, order, 2), "two mails")
+    confirmation, notice = office.to(address(order))
+    assert confirmation["Subject"] == "Your order at Cartstream demo shop"
+    assert notice["Subject"] == "Your order at Cartstream demo shop has been cancelled"
+    assert office.to(address(silent)) == []
+
+
+async def test_a_kill_between_the_servers_word_and_the_note_of_it_repeats_the_same_mail(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    """The one window in which at-least-once shows: the copy has the Message-ID of the first."""
+    order = new_order()
+    office.silent = True
+    await agent.start()
+    await publish(producer, order)
+    await until(lambda: _have_mail(office, order), "a mail that the server has")
+    agent.kill()
+    office.silent = False
+    await agent.start()
+    await _settled(database, order)
+    assert ids(office.to(address(order))) == [confirmation_id(order)] * 2
+
+
+async def test_a_kill_after_the_note_repeats_nothing(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    order = new_order()
+    await agent.start()
+    await publish(producer, order)
+    await _settled(database, order)
+    agent.kill()
+    later = new_order(partition=partition_of(order.order_id.encode(), PARTITIONS))
+    await agent.start()
+    await publish(producer, later)
+    await until(lambda: _have_mail(office, later), "a mail of what came later")
+    assert len(office.to(address(order))) == 1
+
+
+async def test_a_table_that_cannot_be_written_for_a_moment_repeats_nothing(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    order = new_order()
+    office.silent = True
+    await agent.start()
+    await publish(producer, order)
+    await until(lambda: _have_mail(office, order), "a mail that the server has")
+    async with await psycopg.AsyncConnection.connect(database) as holder:
+        await holder.execute(
+            "SELECT FROM post_checkout_tasks WHERE order_id = %s FOR UPDATE", (order.order_id,)
+        )
+        office.silent = False
+        office.answer_now()
+        await until(lambda: _is_writing(database), "a note that waits")
+    await _settled(database, order)
+    assert len(office.to(address(order))) == 1
+
+
+async def test_across_kills_every_order_is_confirmed_and_copies_are_copies(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    orders: list[OrderRecord] = []
+    for _ in range(4):
+        await agent.start()
+        batch = [new_order() for _ in range(30)]
+        orders += batch
+        await publish(producer, *batch)
+        await until(partial(_some_have_mail, office, batch), "some mails")
+        agent.kill()
+    await agent.start()
+    for order in orders:
+        await _settled(database, order)
+    for order in orders:
+        assert set(ids(office.to(address(order)))) == {confirmation_id(order)}
+
+
+async def test_a_graceful_stop_lets_the_mail_in_flight_end(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    order = new_order()
+    office.silent = True
+    await agent.start()
+    await publish(producer, order)
+    await until(lambda: _have_mail(office, order), "a mail that the server has")
+    stopping = asyncio.create_task(agent.stop())
+    await until(lambda: _is_not_ready(agent), "a stop that has begun")
+    office.silent = False
+    office.answer_now()
+    assert await stopping == 0
+    assert (await _settled(database, order))[0] == "sent"
+
+
+async def test_a_refused_recipient_becomes_a_dead_letter_and_keeps_nobody_waiting(
+    agent: SinkProcess,
+    office: PostOffice,
+    producer: AIOKafkaProducer,
+    database: str,
+    letters: AIOKafkaConsumer,
+) -> None:
+    refused = new_order()
+    other = new_order(partition=partition_of(refused.order_id.encode(), PARTITIONS))
+    office.to_answer[address(refused)] = ["550 5.1.1 no such mailbox"]
+    await agent.start()
+    (sent, _) = await publish(producer, refused, other)
+    await until(lambda: _have_mail(office, other), "a mail for the other")
+    outcome, _, _, detail = await _settled(database, refused)
+    assert outcome == "refused"
+    assert "no such mailbox" in detail
+    letter = await _letter(letters, refused)
+    assert letter["dlq_error_code"] == b"mail_refused"
+    assert letter["dlq_source_topic"] == ORDERS.name.encode()
+    assert letter["dlq_source_offset"] == str(sent.offset).encode()
+    assert office.to(address(refused)) == []
+
+
+async def test_a_refused_mail_is_sent_when_its_record_is_published_anew(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    order = new_order()
+    office.to_answer[address(order)] = ["550 5.7.1 relaying denied"]
+    await agent.start()
+    await publish(producer, order)
+    await _settled(database, order)
+    await publish(producer, order)
+    await until(lambda: _have_mail(office, order), "a mail after all")
+
+
+async def test_a_mailbox_that_is_full_for_now_is_tried_again_and_keeps_nobody_waiting(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    full = new_order()
+    other = new_order(partition=partition_of(full.order_id.encode(), PARTITIONS))
+    office.to_answer_data[address(full)] = ["452 4.2.2 mailbox full"]
+    await agent.start()
+    await publish(producer, full, other)
+    await until(lambda: _have_mail(office, other), "a mail for the other")
+    assert office.to(address(full)) == []
+    outcome, _, attempts, _ = await _settled(database, full)
+    assert (outcome, attempts) == ("sent", 2)
+    assert len(office.to(address(full))) == 1
+
+
+async def test_what_is_no_address_becomes_a_dead_letter(
+    agent: SinkProcess, producer: AIOKafkaProducer, letters: AIOKafkaConsumer
+) -> None:
+    order = new_order(email="not an address")
+    await agent.start()
+    await publish(producer, order)
+    letter = await _letter(letters, order)
+    assert letter["dlq_error_code"] == b"mail_refused"
+
+
+async def test_while_the_mail_server_is_away_orders_wait_and_use_up_no_attempts(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    orders = [new_order() for _ in range(5)]
+    await office.close()
+    await agent.start()
+    await publish(producer, *orders)
+    await until(lambda: _failed(agent), "a failure to connect")
+    await office.open()
+    await until(lambda: _have_mail(office, *orders), "all mails")
+    for order in orders:
+        _, _, attempts, _ = await _settled(database, order)
+        assert attempts == 1
+
+
+async def test_when_postgres_comes_back_every_order_is_confirmed(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, stack: EmbeddedStack
+) -> None:
+    orders = [new_order() for _ in range(5)]
+    await agent.start()
+    postgres = stack.component(POSTGRES)
+    await asyncio.to_thread(postgres.kill)
+    await publish(producer, *orders)
+    await asyncio.to_thread(postgres.start)
+    await until(lambda: _have_mail(office, *orders), "all mails")
+
+
+def _without_address(order: OrderRecord) -> OrderRecord:
+    return replace(order, email=None)
+
+
+async def _have_mail(office: PostOffice, *orders: OrderRecord) -> bool:
+    return all(office.to(address(order)) for order in orders)
+
+
+async def _some_have_mail(office: PostOffice, orders: list[OrderRecord]) -> bool:
+    return sum(bool(office.to(address(order))) for order in orders) >= 5
+
+
+async def _count(office: PostOffice, order: OrderRecord, mails: int) -> bool:
+    return len(office.to(address(order))) == mails
+
+
+async def _is_not_ready(agent: SinkProcess) -> bool:
+    return not agent.ready_file.exists()
+
+
+async def _failed(agent: SinkProcess) -> bool:
+    return await agent.metric("cartstream_mail_failures_total") > 0
+
+
+async def _settled(url: str, order: OrderRecord) -> tuple[str, str | None, int, str]:
+    """Outcome, record, attempts and detail of the order's confirmation, once it is done with."""
+
+    async def find() -> tuple[Any, ...] | None:
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            return await (
+                await connection.execute(TASK, (order.order_id, MailKind.CONFIRMATION.value))
+            ).fetchone()
+
+    row = await until(find, "a settled task")
+    assert row is not None
+    return row[0], row[1], row[2], row[3]
+
+
+async def _is_writing(url: str) -> bool:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        cursor = await connection.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return await cursor.fetchone() is not None
+
+
+async def _letter(consumer: AIOKafkaConsumer, order: OrderRecord) -> dict[str, bytes]:
+    async with asyncio.timeout(90):
+        while True:
+            record = await consumer.getone()
+            if record.key == order.order_id.encode():
+                return dict(record.headers)

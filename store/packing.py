@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from carts.content import Line, subtotal
-from carts.operations import DUPLICATE, Add, Clear, Item, Metadata, Operation, Remove, Set, SetMetadata
+from carts.operations import DUPLICATE, Add, Clear, Delta, Item, Metadata, Operation, Remove, Set, SetMetadata
 from carts.state import State, Status
 from store.requests import RequestStep, SetQuantity
 
@@ -21,7 +21,6 @@ _JSON: Final = msgspec.json.Encoder()
 _MSGPACK: Final = msgspec.msgpack.Encoder()
 _ITEM: Final = msgspec.json.Decoder(Item)
 _METADATA: Final = msgspec.json.Decoder(Metadata)
-_ENTRY: Final = msgspec.json.Decoder(Operation)
 
 METADATA_FIELD: Final = b"metadata"
 EXTRAS_FIELD: Final = b"x"
@@ -50,6 +49,18 @@ class Head(NamedTuple):
 
 
 _NONE_WAITS: Final[Mapping[tuple[int, str], str]] = MappingProxyType({})
+
+
+class _Entry(msgspec.Struct):
+    """An operation as a script has written it: one without an Idempotency-Key has no fingerprint."""
+
+    v: int
+    op_id: str
+    delta: Delta
+    fingerprint: str = ""
+
+
+_ENTRY: Final = msgspec.json.Decoder(_Entry)
 NO_EXTRAS: Final = State()
 _EXTRAS: Final = msgspec.json.Decoder(State)
 
@@ -98,7 +109,8 @@ def unpack_metadata(packed: bytes | None) -> Metadata:
 def unpack_entry(packed: bytes) -> tuple[Operation, str]:
     """An entry of ops: the operation, and its outbox id (empty: it was not put there by this copy)."""
     json, _, outbox_id = packed.partition(b"\n")
-    return _ENTRY.decode(json), outbox_id.decode()
+    entry = _ENTRY.decode(json)
+    return Operation(entry.v, entry.op_id, entry.fingerprint, entry.delta), outbox_id.decode()
 
 
 def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:

@@ -34,6 +34,13 @@ class KeeperFailed(SinkError):
         super().__init__(f"partition {partition} has stopped to follow")
 
 
+class CatalogueStalled(SinkError):
+    """There are products to follow and nothing moves: only a new process can mend it."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
 class ClientDied(SinkError):
     """The Kafka client has ended without a word: only a new process can mend it."""
 

@@ -14,7 +14,7 @@ import msgspec
 
 from carts.products import Product
 from carts.state import Version
-from topics.records import OrderRecord, OrderStatus
+from topics.records import DeadLetterHeaders, OrderRecord, OrderStatus
 from topics.registry import schema_id
 
 Headers = list[tuple[str, bytes]]
@@ -129,6 +129,11 @@ def product_version_header(headers: Iterable[tuple[str, bytes]]) -> int | None:
         if name == PRODUCT_VERSION:
             return _parse_int(_text(value))
     return None
+
+
+def dead_letter_headers(reason: DeadLetterHeaders) -> Headers:
+    """Headers that a dead letter has beside those of its source record."""
+    return [(name, str(said).encode()) for name, said in msgspec.to_builtins(reason).items()]
 
 
 def version_header(headers: Iterable[tuple[str, bytes]]) -> Version | None:

@@ -1,6 +1,7 @@
-"""Runs the restore agent as a process."""
+"""Runs what keeps Redis as one process: the restore agent for carts, the follower for products."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -9,6 +10,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from delivery import run_process
 from sinks.redis.agent import RestoreAgent
+from sinks.redis.products import CatalogueFollower
 from sinks.settings import RedisSinkSettings
 from store import PipelinedClient, StoreUnavailable
 from topics.groups import REDIS_SINK
@@ -28,10 +30,27 @@ def run_agent(settings: RedisSinkSettings) -> None:
 async def _work(settings: RedisSinkSettings, ready: Callable[[], None]) -> None:
     patient = settings.model_copy(update={"redis_timeout_s": max(settings.redis_timeout_s, PATIENCE_SECONDS)})
     client = PipelinedClient(patient, name=REDIS_SINK)
-    # Whatever is not up yet is waited for.
-    async for attempt in stamina.retry_context(
-        on=(StoreUnavailable, KafkaConnectionError), attempts=None, timeout=None, wait_max=2.0
-    ):
+    await _patiently(StoreUnavailable, client.connect)
+    waiting = {"carts", "products"}
+
+    def is_ready(part: str) -> None:
+        waiting.discard(part)
+        if not waiting:
+            ready()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part, run in (
+                ("carts", RestoreAgent(settings, client).run),
+                ("products", CatalogueFollower(settings, client).run),
+            ):
+                group.create_task(_patiently(KafkaConnectionError, partial(run, partial(is_ready, part))))
+    finally:
+        await client.close()
+
+
+async def _patiently(error: type[Exception], work: Callable[[], Awaitable[None]]) -> None:
+    """Do the work; what is not up yet is waited for."""
+    async for attempt in stamina.retry_context(on=error, attempts=None, timeout=None, wait_max=2.0):
         with attempt:
-            async with client:
-                await RestoreAgent(settings, client).run(ready)
+            await work()

@@ -100,16 +100,16 @@ class StretchReader:
             return
         self._consumer.assign([partition])
         self._consumer.seek(partition, start)
-        progress = _Progress(self._consumer, partition)
+        tail = Tail(self._consumer, partition)
         while (position := await self._consumer.position(partition)) < end:
             found = await self._consumer.getmany(partition, timeout_ms=2 * FETCH_WAIT_MS, max_records=BATCH)
             records = found.get(partition, [])
             if records:
-                progress.moved()
+                tail.moved()
                 yield [record for record in records if record.offset < end]
-            elif progress.nothing_is_left(end):
+            elif tail.nothing_is_left(end):
                 return
-            elif progress.stalled():
+            elif tail.stalled():
                 raise ReadStalled(partition.topic, partition.partition, position, end)
 
 
@@ -143,7 +143,7 @@ class Readers:
                 await self._idle.pop().stop()
 
 
-class _Progress:
+class Tail:
     """Tells a log whose tail compaction has emptied from a broker that does not answer."""
 
     def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:

@@ -1,0 +1,318 @@
+"""Keeps the product cache: fills it from `products` when it is empty, then follows.
+
+Where to read from stands in Redis, moved by the script that puts the products. A cache that was wiped, or
+fell back to an older copy, takes its position along, and what it has forgotten is read again.
+
+A compacted topic keeps the last record of a product, which need not be its newest version. Where the cache
+knows a newer one it is published again before the position moves: or a cache filled anew would go back.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from carts.products import Product
+from sinks import metrics
+from sinks.errors import CatalogueStalled, ClientDied
+from sinks.redis.product_records import understand_product
+from sinks.redis.reading import Record, Tail
+from sinks.settings import RedisSinkSettings
+from store import PipelinedClient, StoreError
+from store.catalogue import Following, ProductCache, ProductDeletion, Put, Regressed
+from topics.clients import has_died
+from topics.codec import encode_product
+from topics.errors import RecordError
+from topics.groups import CATALOGUE_SINK
+from topics.headers import dead_letter_headers, product_headers, product_tombstone_headers
+from topics.partitioner import partition_of
+from topics.publishing import Publisher
+from topics.records import DeadLetterHeaders
+from topics.registry import DEAD_LETTERS, PRODUCTS
+
+log = structlog.get_logger(__name__)
+
+FETCH_BYTES: Final = 1024 * 1024
+POLL_MS: Final = 250
+POLL_RECORDS: Final = 800
+BATCH: Final = 100
+"""Products put at once: carts wait in Redis for as long as that takes."""
+LOOK_SECONDS: Final = 1.0
+LAG_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 0.5
+MAX_DETAIL: Final = 1000
+
+
+class Place:
+    """Where a partition is followed. `end` is where the topic ended when this began."""
+
+    def __init__(self, position: int | None, end: int, tail: Tail) -> None:
+        self.position = position
+        self.end = end
+        self.tail = tail
+        self.ended = False
+        """Whether the cache knows that it has been followed to `end`."""
+
+
+class CatalogueFollower:
+    """One of those who keep the cache; the group divides the partitions among them. `run` until cancelled."""
+
+    def __init__(self, settings: RedisSinkSettings, client: PipelinedClient) -> None:
+        """`client` is connected and belongs to the caller."""
+        self._settings = settings
+        self._cache = ProductCache(client)
+        self._partitions = settings.partitions
+        self._generation = ""
+        self._places: dict[int, Place] = {}
+        self._looked_at = 0.0
+        self._moved_at = time.monotonic()
+        self._assigned = False
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Join the group and keep its partitions; `ready` is called once, when all of them are at their end.
+
+        Raises CatalogueStalled or ClientDied (in a group) for what only a new process can mend, KafkaError
+        without a cluster.
+        """
+        consumer = AIOKafkaConsumer(
+            **self._settings.client_options(),
+            group_id=CATALOGUE_SINK,
+            group_instance_id=self._settings.group_instance_id,
+            session_timeout_ms=int(self._settings.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(self._settings.session_timeout_s * 1000 / 4),
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        consumer.subscribe([PRODUCTS.name], listener=_Membership(self._assign))
+        await consumer.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep(consumer, ready))
+                group.create_task(self._measure(consumer))
+        finally:
+            await consumer.stop()
+
+    def _assign(self) -> None:
+        # Each is placed anew: another one may have moved it meanwhile.
+        self._places.clear()
+        self._looked_at = 0.0
+        self._assigned = True
+
+    async def _keep(self, consumer: AIOKafkaConsumer, ready: Callable[[], None]) -> None:
+        announced = False
+        while True:
+            try:
+                await self._look(consumer)
+                found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+                await asyncio.gather(
+                    *(self._follow(source.partition, records) for source, records in found.items())
+                )
+                await self._end_quiet_partitions()
+            except (StoreError, KafkaError, OSError) as error:
+                # Whatever was under way is read again from the position in Redis: trying on loses nothing.
+                log.warning("catalogue.waits", error=repr(error))
+                self._places.clear()
+                self._got_on()
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            if not announced and self._is_ready(consumer):
+                announced = True
+                log.info("catalogue.ready", partitions=sorted(self._places))
+                ready()
+
+    def _is_ready(self, consumer: AIOKafkaConsumer) -> bool:
+        return (
+            self._assigned
+            and len(self._places) == len(consumer.assignment())
+            and all(place.ended for place in self._places.values())
+        )
+
+    # Where to read
+
+    async def _look(self, consumer: AIOKafkaConsumer) -> None:
+        """Now and then, and when a partition has no place: see where Redis stands, and read from there."""
+        assigned = {source.partition for source in consumer.assignment()}
+        if assigned == self._places.keys() and time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        following = await self._cache.follow(self._partitions)
+        metrics.CATALOGUE_COMPLETE.set(following.complete)
+        if following.generation != self._generation:
+            log.info("catalogue.generation", generation=following.generation, complete=following.complete)
+            if not following.positions:
+                metrics.CATALOGUE_REFILLS.inc()
+            self._generation = following.generation
+            self._places.clear()
+        for partition in self._places.keys() - assigned:
+            del self._places[partition]
+        moved = {
+            partition
+            for partition, place in self._places.items()
+            if following.positions.get(partition) != place.position
+        }
+        for partition in moved:
+            # Redis has fallen back to an older copy, or somebody else has had the partition.
+            log.warning("catalogue.position_moved", partition=partition)
+            metrics.REWINDS.inc()
+            del self._places[partition]
+        if missing := assigned - self._places.keys():
+            await self._place(consumer, missing, following)
+        self._looked_at = time.monotonic()
+
+    async def _place(
+        self, consumer: AIOKafkaConsumer, partitions: Iterable[int], following: Following
+    ) -> None:
+        sources = [TopicPartition(PRODUCTS.name, partition) for partition in partitions]
+        begins = await consumer.beginning_offsets(sources)
+        ends = await consumer.end_offsets(sources)
+        for source in sources:
+            position = following.positions.get(source.partition)
+            if position is not None and position > ends[source]:
+                # The topic is another one than the cache has followed.
+                log.error(
+                    "catalogue.position_beyond_log",
+                    partition=source.partition,
+                    position=position,
+                    end=ends[source],
+                )
+                await self._cache.follow(self._partitions, instead_of=following.generation)
+                self._places.clear()
+                return
+            start = begins[source] if position is None else position
+            consumer.seek(source, start)
+            place = Place(position, ends[source], Tail(consumer, source))
+            self._places[source.partition] = place
+            log.info("catalogue.follows", partition=source.partition, position=start, end=place.end)
+            if start >= place.end:
+                await self._put(source.partition, place, start, [])
+        self._got_on()
+
+    async def _end_quiet_partitions(self) -> None:
+        """A log whose tail compaction has emptied has an end that no record reaches."""
+        for partition, place in list(self._places.items()):
+            if not place.ended and place.tail.nothing_is_left(place.end):
+                await self._put(partition, place, place.end, [])
+
+    # What is read
+
+    async def _follow(self, partition: int, records: Sequence[Record]) -> None:
+        for start in range(0, len(records), BATCH):
+            batch = records[start : start + BATCH]
+            place = self._places.get(partition)
+            if place is None:
+                return  # read again from where Redis stands
+            changes = [change for record in batch if (change := await self._understood(record)) is not None]
+            await self._put(partition, place, batch[-1].offset + 1, changes)
+            place.tail.moved()
+
+    async def _put(
+        self, partition: int, place: Place, position: int, changes: Sequence[Product | ProductDeletion]
+    ) -> None:
+        """Put the changes and move to `position`; a cache that stands elsewhere takes the place away."""
+        outcome = await self._cache.put(
+            partition,
+            self._generation,
+            place.position,
+            position,
+            changes,
+            partitions=self._partitions,
+            at_end=position >= place.end,
+        )
+        if isinstance(outcome, Regressed):
+            await self._publish_again(partition, outcome.current)
+            metrics.CATALOGUE_RECORDS.labels("published_again").inc(len(outcome.current))
+            await self._put(partition, place, position, [])
+        elif isinstance(outcome, Put):
+            place.position = position
+            place.ended = place.ended or position >= place.end
+            metrics.CATALOGUE_POSITION.labels(partition).set(position)
+            metrics.CATALOGUE_RECORDS.labels("applied").inc(outcome.applied)
+            metrics.CATALOGUE_RECORDS.labels("unchanged").inc(outcome.unchanged)
+            self._got_on()
+        elif self._places.get(partition) is place:
+            log.warning("catalogue.moved", partition=partition, expected=place.position, found=outcome)
+            del self._places[partition]
+
+    async def _understood(self, record: Record) -> Product | ProductDeletion | None:
+        """What the record says; one that nobody can read goes to the dead letters, and is None."""
+        try:
+            return understand_product(record, self._partitions)
+        except RecordError as error:
+            metrics.UNREADABLE.labels(record.topic).inc()
+            log.warning(
+                "products.unreadable", partition=record.partition, offset=record.offset, error=str(error)
+            )
+            await self._refuse(record, error)
+            return None
+
+    async def _refuse(self, record: Record, error: RecordError) -> None:
+        reason = DeadLetterHeaders(
+            error_code=error.code,
+            error_detail=error.detail[:MAX_DETAIL],
+            source_topic=record.topic,
+            source_partition=str(record.partition),
+            source_offset=str(record.offset),
+            time=datetime.now(UTC),
+            agent=CATALOGUE_SINK,
+        )
+        headers = [*record.headers, *dead_letter_headers(reason)]
+        partition = partition_of(record.key or b"", self._partitions)
+        # Rare: a connection that is always there would have to be watched, too.
+        async with Publisher(self._settings) as publisher:
+            await publisher.publish(DEAD_LETTERS.name, partition, record.key, record.value, headers)
+
+    async def _publish_again(self, partition: int, current: Sequence[Product | ProductDeletion]) -> None:
+        log.warning("catalogue.regressed", partition=partition, products=len(current))
+        async with Publisher(self._settings) as publisher:
+            await publisher.publish_all(PRODUCTS.name, partition, [_record(one) for one in current])
+
+    # How it goes
+
+    def _got_on(self) -> None:
+        self._moved_at = time.monotonic()
+
+    async def _measure(self, consumer: AIOKafkaConsumer) -> None:
+        """The lag of every partition; with lag for long and nothing moving this process is of no use."""
+        while True:
+            await asyncio.sleep(LAG_SECONDS)
+            if has_died(consumer._client):  # noqa: SLF001  its own methods only hang then
+                raise ClientDied
+            sources = {TopicPartition(PRODUCTS.name, partition): partition for partition in self._places}
+            try:
+                ends = await consumer.end_offsets(list(sources)) if sources else {}
+            except KafkaError as error:
+                log.warning("catalogue.kafka_unavailable", error=repr(error))
+                continue
+            behind = 0
+            for source, end in ends.items():
+                place = self._places.get(source.partition)
+                lag = end - (place.position or 0) if place is not None else 0
+                metrics.CATALOGUE_LAG.labels(source.partition).set(lag)
+                behind += lag
+            if behind and time.monotonic() - self._moved_at > self._settings.stall_after_s:
+                raise CatalogueStalled
+
+
+class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells when the group has divided the partitions anew."""
+
+    def __init__(self, assigned: Callable[[], None]) -> None:
+        self._tell = assigned
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Whoever has them next is guarded by the position."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002
+        """They are ours, and the consumer knows which."""
+        self._tell()
+
+
+def _record(current: Product | ProductDeletion) -> tuple[bytes, bytes | None, list[tuple[str, bytes]]]:
+    key = current.product_id.encode()
+    if isinstance(current, ProductDeletion):
+        return key, None, product_tombstone_headers(current.product_id, current.version, datetime.now(UTC))
+    return key, encode_product(current), product_headers(current)

@@ -1,0 +1,222 @@
+"""The product's own processes around a checkout, and a client that buys."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import redis.asyncio
+
+from cli.stack.ports import free_ports
+from delivery import EXIT_RESTART
+from store import CartStore, Layout
+from tests.gateway.running import ROOT, Urls, until
+from topics.registry import ORDERS, PARTITIONS
+
+WITHIN_SECONDS = 90.0
+
+INTERNAL = {"CARTSTREAM_PRODUCTS_OWNER": "internal", "CARTSTREAM_ORDERS_OWNER": "internal"}
+ELSEWHERE = {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
+
+PRICE = 1999
+
+
+class Agent:
+    """One `cartstream <command>` that works without a port of its own."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+        self._command = command
+        self._name = "-".join(command)
+        self._ready = folder / f"{self._name}.ready"
+        self.log = folder / f"{self._name}.log"
+        self._environment = {
+            **os.environ,
+            "CARTSTREAM_READY_FILE": str(self._ready),
+            "CARTSTREAM_DATADIR": str(folder / self._name),
+            "CARTSTREAM_METRICS_PORT": str(free_ports(1)[0]),
+            "CARTSTREAM_SESSION_TIMEOUT_S": "6",
+            "CARTSTREAM_COMMIT_INTERVAL_S": "0.2",
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it without waiting; `wait` says when it does its work."""
+        self._ready.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cli", *self._command],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait(self) -> None:
+        """Returns once it does its work."""
+        end = time.monotonic() + WITHIN_SECONDS
+        while not self._ready.exists():
+            assert self._process is not None
+            code = self._process.poll()
+            if code == EXIT_RESTART:  # as its supervisor would
+                self.start()
+            assert code in {None, EXIT_RESTART}, f"{self._name} ended:\n{self.log.read_text()[-4000:]}"
+            assert time.monotonic() < end, f"{self._name} is not ready:\n{self.log.read_text()[-4000:]}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Kill -9, and wait for the end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Shop:
+    """A client of two gateways: `http` of the one under test, `carts` of one that takes any price.
+
+    The catalogue is written to its table at once: checkouts look nowhere else.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, carts: httpx.AsyncClient, store: CartStore, urls: Urls
+    ) -> None:
+        self.http = http
+        self.carts = carts
+        self.store = store
+        self.urls = urls
+        self.mark = uuid4().hex[:12]
+
+    def cart(self, name: object = "") -> str:
+        """A cart of the test's own."""
+        return f"user:{self.mark}-{name}"
+
+    async def product(
+        self, name: str, stock: int | None, unit_price: int = PRICE, *, active: bool = True
+    ) -> str:
+        """Make it, or make it another one; its id."""
+        product_id = f"{self.mark}-{name}"
+        await self.execute(
+            """
+            INSERT INTO products (product_id, name, unit_price, currency, stock, active)
+            VALUES (%s, %s, %s, 'EUR', %s, %s)
+            ON CONFLICT (product_id) DO UPDATE SET
+                unit_price = excluded.unit_price, stock = excluded.stock, active = excluded.active
+            """,
+            (product_id, name, unit_price, stock, active),
+        )
+        return product_id
+
+    async def stock(self, product_id: str) -> int | None:
+        """The pieces that are left."""
+        ((left,),) = await self.rows("SELECT stock FROM products WHERE product_id = %s", (product_id,))
+        return left if left is None else int(left)
+
+    async def add(
+        self,
+        cart_id: str,
+        product_id: str,
+        quantity: int = 1,
+        *,
+        unit_price: int = PRICE,
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """Add pieces; the cart."""
+        reply = await self.carts.post(
+            f"/v1/carts/{cart_id}/items",
+            json={
+                "product_id": product_id,
+                "quantity": quantity,
+                "unit_price": unit_price,
+                "currency": "EUR",
+            },
+            headers={} if key is None else {"idempotency-key": key},
+        )
+        assert reply.status_code == 200, reply.text
+        document: dict[str, Any] = reply.json()
+        return document
+
+    async def quantities(self, cart_id: str) -> dict[str, int]:
+        """The cart's pieces by line."""
+        reply = await self.carts.get(f"/v1/carts/{cart_id}")
+        assert reply.status_code == 200, reply.text
+        return {line["line_id"]: line["quantity"] for line in reply.json()["lines"]}
+
+    async def check_out(self, cart_id: str, key: str | None = "k", **body: object) -> httpx.Response:
+        """Ask for an order, once."""
+        headers = {} if key is None else {"idempotency-key": key}
+        return await self.http.post(f"/v1/carts/{cart_id}/checkout", json=body, headers=headers)
+
+    async def order(self, cart_id: str, key: str = "k", **body: object) -> dict[str, Any]:
+        """The order that a checkout comes to; what says Retry-After is asked for again."""
+
+        async def asked() -> dict[str, Any]:
+            reply = await self.check_out(cart_id, key, **body)
+            if reply.status_code == 503:
+                return {}
+            assert reply.status_code == 201, reply.text
+            document: dict[str, Any] = reply.json()
+            return document
+
+        return await until(asked, "an order")
+
+    async def orders(self, cart_id: str) -> list[dict[str, Any]]:
+        """The cart's orders, newest first, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            parameters = {"limit": "2"} if cursor is None else {"limit": "2", "cursor": cursor}
+            reply = await self.http.get(f"/v1/carts/{cart_id}/orders", params=parameters)
+            assert reply.status_code == 200, reply.text
+            found += reply.json()["orders"]
+            cursor = reply.json()["next_cursor"]
+            if cursor is None:
+                return found
+
+    async def until_settled(self) -> None:
+        """Wait until every order of this test is known to have left its cart."""
+
+        async def settled() -> bool:
+            ((waiting,),) = await self.rows(
+                "SELECT count(*) FROM orders WHERE settled_at IS NULL AND cart_id LIKE %s",
+                (f"user:{self.mark}-%",),
+            )
+            return not waiting
+
+        await until(settled, "every order settled")
+
+    async def row_has(self, cart_id: str, line_id: str) -> bool:
+        """Whether the cart's row has the line."""
+        found = await self.rows("SELECT lines::text FROM carts WHERE cart_id = %s", (cart_id,))
+        return bool(found) and f'"{line_id}"' in found[0][0]
+
+    async def forget(self, cart_id: str) -> None:
+        """Take the cart's keys out of Redis, as their TTL does."""
+        keys = Layout(PARTITIONS).of_cart(cart_id)
+        async with redis.asyncio.Redis.from_url(self.urls.redis) as raw:
+            await raw.delete(keys.cart, keys.ops, keys.win)
+
+    async def published(self) -> list[tuple[str, int]]:
+        """Order id and version of this test's order records that were written to the outbox."""
+        return [
+            (str(key), int(version))
+            for key, version in await self.rows(
+                "SELECT key, value::jsonb ->> 'version' FROM outbox WHERE topic = %s", (ORDERS.name,)
+            )
+        ]
+
+    async def rows(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """What a query finds."""
+        async with await psycopg.AsyncConnection.connect(self.urls.postgres, autocommit=True) as connection:
+            cursor = await connection.execute(statement.encode(), parameters)
+            return await cursor.fetchall()
+
+    async def execute(self, statement: str, parameters: Sequence[object] = ()) -> None:
+        """Run a statement."""
+        async with await psycopg.AsyncConnection.connect(self.urls.postgres, autocommit=True) as connection:
+            await connection.execute(statement.encode(), parameters)

@@ -1,0 +1,227 @@
+"""The pricing hook: coupons on reads, and no harm when it is slow, wrong or dead."""
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from carts.state import State
+from carts.view import Adjustment, view
+from cli.stack.ports import free_ports
+from gateway.metrics import Metrics
+from gateway.pricing.hook import Answer, PricingHook
+from tests.gateway.conftest import client_of
+from tests.gateway.running import ROOT, WITHIN_SECONDS, Carts, GatewayProcess, Urls, until
+
+CART = view("user:1", State())
+
+
+class HookProcess:
+    """`examples/pricing_hook.py` on a port of its own."""
+
+    def __init__(self) -> None:
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}/price"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; returns when it listens."""
+        self._process = subprocess.Popen(
+            [sys.executable, "examples/pricing_hook.py", str(self.port)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        end = time.monotonic() + WITHIN_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except ConnectionRefusedError:
+                assert time.monotonic() < end, "the hook does not listen"
+                time.sleep(0.05)
+            else:
+                return
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill -9, and wait for the end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def hook() -> Iterator[HookProcess]:
+    """The sample hook; tests that harm it mend it."""
+    process = HookProcess()
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture(scope="module")
+def priced_gateway(
+    hook: HookProcess, urls: Urls, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway that asks the hook, patiently: the machine may be slow."""
+    environment = {
+        **urls.environment(),
+        "CARTSTREAM_PRICING_URL": hook.url,
+        "CARTSTREAM_PRICING_TIMEOUT_S": "2",
+    }
+    process = GatewayProcess(environment, tmp_path_factory.mktemp("priced"))
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+async def carts(priced_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]:
+    """A client of that gateway."""
+    async with client_of(priced_gateway, urls) as found:
+        yield found
+
+
+async def enter(carts: Carts, cart_id: str, coupon: str) -> dict[str, Any]:
+    """Write a coupon into the cart's metadata; the change's reply."""
+    operation = {"op": "metadata", "metadata": {"coupon": coupon}}
+    reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": [operation]})
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def codes(cart: dict[str, Any]) -> list[str]:
+    return [warning["code"] for warning in cart["warnings"]]
+
+
+async def counted(carts: Carts, outcome: str) -> float:
+    lines = (await carts.http.get("/metrics")).text.splitlines()
+    name = f'cartstream_gateway_pricings_total{{outcome="{outcome}"}} '
+    return next((float(line.removeprefix(name)) for line in lines if line.startswith(name)), 0.0)
+
+
+async def test_a_coupon_is_a_discount_in_the_totals_and_another_tag(carts: Carts, cart_id: str) -> None:
+    await carts.add(cart_id, quantity=2)
+    plain = await carts.http.get(f"/v1/carts/{cart_id}")
+    assert plain.headers["etag"] == f'"{plain.json()["version"]}"'
+    await enter(carts, cart_id, "SAVE10")
+
+    reply = await carts.http.get(f"/v1/carts/{cart_id}")
+    assert reply.json()["adjustments"] == [{"code": "coupon-SAVE10", "amount": -399, "target": None}]
+    assert reply.json()["totals"] == {"subtotal": 3998, "discount": 399, "tax": 0, "total": 3599}
+    assert reply.json()["warnings"] == []
+    assert reply.headers["etag"].startswith(f'"{reply.json()["version"]}.')
+    again = await carts.http.get(f"/v1/carts/{cart_id}", headers={"if-none-match": reply.headers["etag"]})
+    assert again.status_code == 304
+
+
+async def test_an_unknown_coupon_is_a_warning(carts: Carts, cart_id: str) -> None:
+    await carts.add(cart_id)
+    await enter(carts, cart_id, "SAVE99")
+    cart = await carts.read(cart_id)
+    assert (codes(cart), cart["totals"]["total"]) == (["coupon_unknown"], 1999)
+
+
+async def test_without_its_hook_a_cart_is_read_and_changed_and_says_what_is_missing(
+    carts: Carts, cart_id: str, hook: HookProcess
+) -> None:
+    await carts.add(cart_id)
+    await enter(carts, cart_id, "SAVE10")
+    hook.kill()
+    try:
+        for _ in range(5):
+            cart = await carts.read(cart_id)
+            assert (codes(cart), cart["totals"]["total"]) == (["pricing_unavailable"], 1999)
+        assert (await carts.add(cart_id)).status_code == 200
+        # It is dead for sure by now, and costs nobody anything.
+        failed = await counted(carts, "failed")
+        assert failed >= 3
+        skipped = await counted(carts, "skipped")
+        assert skipped >= 1
+    finally:
+        hook.start()
+
+    async def priced() -> bool:
+        return codes(await carts.read(cart_id)) == []
+
+    await until(priced, "the hook is asked again")
+    assert (await carts.read(cart_id))["totals"]["discount"] == 399
+
+
+async def test_a_frozen_hook_holds_nobody_up_for_longer_than_its_time(
+    carts: Carts, cart_id: str, hook: HookProcess
+) -> None:
+    await carts.add(cart_id)
+    hook.send(signal.SIGSTOP)
+    try:
+        assert codes(await carts.read(cart_id)) == ["pricing_unavailable"]
+    finally:
+        hook.send(signal.SIGCONT)
+
+    async def priced() -> bool:
+        return codes(await carts.read(cart_id)) == []
+
+    await until(priced, "the hook is asked again")
+
+
+@asynccontextmanager
+async def answering(response: bytes) -> AsyncIterator[PricingHook]:
+    """A hook that always answers these bytes, and the client of it."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(int(length.partition(b":")[2]))
+        writer.write(response)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        hook = PricingHook(f"http://127.0.0.1:{port}", 30, Metrics())
+        await hook.open()
+        try:
+            yield hook
+        finally:
+            await hook.close()
+
+
+def http(status: str, body: bytes) -> bytes:
+    return b"HTTP/1.1 %b\r\ncontent-length: %d\r\n\r\n%b" % (status.encode(), len(body), body)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        http("500 Internal Server Error", b"{}"),
+        http("200 OK", b"not json"),
+        http("200 OK", b'{"adjustments": [{"code": "x", "amount": "1"}]}'),
+        http("200 OK", b'{"adjustments": [{"code": "x", "amount": 9007199254740993}]}'),
+        http("200 OK", b'{"warnings": [' + b'{"code": "x"},' * 100 + b'{"code": "x"}]}'),
+        http("200 OK", b"[" + b" " * 70_000 + b"]"),
+        b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{}",
+        b"no http",
+        b"",
+    ],
+)
+async def test_an_answer_that_is_none_counts_as_no_answer(response: bytes) -> None:
+    async with answering(response) as hook:
+        assert await hook.ask(CART) is None
+
+
+async def test_an_answer_may_leave_out_what_it_has_nothing_of() -> None:
+    async with answering(http("200 OK", b'{"adjustments": [{"code": "tax-de", "amount": 7}]}')) as hook:
+        assert await hook.ask(CART) == Answer([Adjustment("tax-de", 7)], [])

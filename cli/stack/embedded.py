@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from cli.stack.component import Component
 from cli.stack.ports import free_ports
-from cli.stack.settings import StackSettings, Urls
+from cli.stack.settings import PORTS, StackSettings, Urls
 from cli.stack.spec import RestartPolicy, State
 from cli.stack.supervisor import Supervisor
 from cli.stack.table import SERVERS
@@ -97,7 +97,7 @@ class EmbeddedStack:
         only: Iterable[str] = tuple(SERVERS),
         policy: RestartPolicy = RestartPolicy.NEVER,
     ) -> None:
-        base = settings or load(StackSettings).with_ports(*free_ports(5))
+        base = settings or load(StackSettings).with_ports(*free_ports(len(PORTS)))
         self.settings = base.model_copy(update={"data_dir": data_dir})
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-stack", daemon=True)

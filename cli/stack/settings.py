@@ -9,7 +9,18 @@ from pydantic import Field
 from topics.owners import OwnerSettings
 
 HOST = "127.0.0.1"
-KAFKA, REDIS, POSTGRES = "kafka", "redis", "postgres"
+KAFKA, REDIS, POSTGRES, MAILBOX = "kafka", "redis", "postgres", "mailbox"
+
+PORTS = (
+    "gateway_port",
+    "kafka_port",
+    "kafka_controller_port",
+    "redis_port",
+    "postgres_port",
+    "mailbox_smtp_port",
+    "mailbox_port",
+)
+"""The settings that are ports, in the order in which they are given together."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -22,6 +33,7 @@ class Urls:
     redis: str
     postgres: str
     gateway: str
+    mailbox: str
 
     def environment(self) -> dict[str, str]:
         """The variables by which the product's processes find the servers."""
@@ -46,22 +58,22 @@ class StackSettings(OwnerSettings):
     kafka_controller_port: Port = Field(9093, examples=[9093])
     redis_port: Port = Field(6379, examples=[6379])
     postgres_port: Port = Field(5432, examples=[5432])
+    mailbox_smtp_port: Port = Field(1025, examples=[1025])
+    mailbox_port: Port = Field(8025, examples=[8025])
+    mailbox_host: str = Field(HOST, examples=[HOST], description="address that the mailbox listens on")
 
     def with_port_base(self, base: int) -> Self:
-        """These settings with all ports in a row from `base`: gateway, kafka, controller, redis, postgres."""
-        return self.with_ports(base, base + 1, base + 2, base + 3, base + 4)
+        """These settings with all ports in a row from `base`, in the order of PORTS."""
+        return self.with_ports(*range(base, base + len(PORTS)))
 
-    def with_ports(self, gateway: int, kafka: int, controller: int, redis: int, postgres: int) -> Self:
-        """These settings with other ports."""
-        return self.model_copy(
-            update={
-                "gateway_port": gateway,
-                "kafka_port": kafka,
-                "kafka_controller_port": controller,
-                "redis_port": redis,
-                "postgres_port": postgres,
-            }
-        )
+    def with_ports(self, *ports: int) -> Self:
+        """These settings with other ports, in the order of PORTS; those not given stay."""
+        return self.model_copy(update=dict(zip(PORTS, ports, strict=False)))
+
+    @property
+    def mail_folder(self) -> Path:
+        """Where the mailbox keeps its mails."""
+        return self.data_dir / "mail"
 
     @property
     def urls(self) -> Urls:
@@ -71,4 +83,5 @@ class StackSettings(OwnerSettings):
             redis=f"redis://{HOST}:{self.redis_port}/0",
             postgres=f"postgresql://cartstream@{HOST}:{self.postgres_port}/cartstream",
             gateway=f"http://{HOST}:{self.gateway_port}",
+            mailbox=f"http://{HOST}:{self.mailbox_port}",
         )

@@ -9,7 +9,7 @@ from cli.stack.errors import StackError
 from cli.stack.kafka import kafka_component
 from cli.stack.postgres import postgres_component
 from cli.stack.readiness import file_touched, http_answers, never
-from cli.stack.settings import HOST, KAFKA, POSTGRES, REDIS, StackSettings
+from cli.stack.settings import HOST, KAFKA, MAILBOX, POSTGRES, REDIS, StackSettings
 from cli.stack.spec import NO_ADDRESS, Build, ComponentSpec, Kind, Port
 from cli.stack.valkey import redis_component
 
@@ -34,7 +34,7 @@ def _task(name: str, *args: str, depends: tuple[str, ...]) -> Build:
 
 
 def _worker(name: str, *args: str, depends: tuple[str, ...]) -> Build:
-    """A Faust worker: it touches its readiness file once it has its partitions and tables."""
+    """A worker: it touches its readiness file once it has its partitions, tables or duties."""
 
     def build(settings: StackSettings) -> ComponentSpec:
         data = settings.data_dir.resolve()
@@ -77,6 +77,38 @@ def _gateway(settings: StackSettings) -> ComponentSpec:
     )
 
 
+def _mailbox(settings: StackSettings) -> ComponentSpec:
+    return ComponentSpec(
+        name=MAILBOX,
+        kind=Kind.PROCESS,
+        argv=(*CARTSTREAM, "mailbox"),
+        address=settings.urls.mailbox,
+        ready=partial(http_answers, f"{settings.urls.mailbox}/health"),
+        env={
+            **_environment(settings),
+            "CARTSTREAM_DATA_DIR": str(settings.data_dir.resolve()),
+            "CARTSTREAM_MAILBOX_HOST": HOST,
+            "CARTSTREAM_MAILBOX_PORT": str(settings.mailbox_port),
+            "CARTSTREAM_MAILBOX_SMTP_PORT": str(settings.mailbox_smtp_port),
+        },
+        ports=(
+            Port(settings.mailbox_port, "CARTSTREAM_MAILBOX_PORT"),
+            Port(settings.mailbox_smtp_port, "CARTSTREAM_MAILBOX_SMTP_PORT"),
+        ),
+    )
+
+
+def _mail(settings: StackSettings) -> ComponentSpec:
+    """The mail agent; every mail of a stack for development stays in its mailbox."""
+    worker = _worker("sink-mail", "sinks", "mail", depends=("topics", "migrate"))(settings)
+    smtp = {
+        "CARTSTREAM_SMTP_HOST": HOST,
+        "CARTSTREAM_SMTP_PORT": str(settings.mailbox_smtp_port),
+        "CARTSTREAM_SMTP_TLS": "none",
+    }
+    return replace(worker, env={**worker.env, **smtp})
+
+
 def _environment(settings: StackSettings) -> dict[str, str]:
     return {
         **settings.urls.environment(),
@@ -102,6 +134,9 @@ COMPONENTS: dict[str, Build] = {
     "compaction": _worker("compaction", "streams", "compaction", depends=("topics",)),
     "sink-postgres": _worker("sink-postgres", "sinks", "postgres", depends=("topics", "migrate")),
     "sink-redis": _worker("sink-redis", "sinks", "redis", depends=("topics", REDIS)),
+    "upkeep": _worker("upkeep", "streams", "upkeep", depends=("topics", "migrate", REDIS)),
+    "sink-mail": _mail,
+    MAILBOX: _mailbox,
 }
 
 

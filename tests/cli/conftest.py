@@ -14,16 +14,8 @@ import pytest
 
 from cli.stack import watchdog
 from cli.stack.ports import free_ports
-from cli.stack.settings import StackSettings
+from cli.stack.settings import PORTS, StackSettings
 from cli.stack.status import ComponentStatus, read_status, status_path
-
-PORTS = (
-    "CARTSTREAM_GATEWAY_PORT",
-    "CARTSTREAM_KAFKA_PORT",
-    "CARTSTREAM_KAFKA_CONTROLLER_PORT",
-    "CARTSTREAM_REDIS_PORT",
-    "CARTSTREAM_POSTGRES_PORT",
-)
 
 
 def eventually(what: Callable[[], Any], seconds: float = 120.0) -> Any:
@@ -41,7 +33,10 @@ class Command:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        ports = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
+        self._ports = free_ports(len(PORTS))
+        ports = {
+            f"CARTSTREAM_{name.upper()}": str(port) for name, port in zip(PORTS, self._ports, strict=True)
+        }
         self.env = {**os.environ, **ports, "CARTSTREAM_DATA_DIR": str(folder / "data"), "NO_COLOR": "1"}
         self.output = folder / "output.txt"
         self._started: list[subprocess.Popen[bytes]] = []
@@ -49,8 +44,7 @@ class Command:
     @property
     def settings(self) -> StackSettings:
         """The settings that the command runs with."""
-        port = {name: int(self.env[name]) for name in PORTS}
-        return StackSettings(data_dir=self.folder / "data").with_ports(*(port[name] for name in PORTS))
+        return StackSettings(data_dir=self.folder / "data").with_ports(*self._ports)
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""

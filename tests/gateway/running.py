@@ -43,9 +43,10 @@ class Urls(NamedTuple):
 
 
 class GatewayProcess:
-    """`python -m gateway.main` on a free port."""
+    """`python -m gateway.main` on a free port, or another module that runs it."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path, module: str = "gateway.main") -> None:
+        self._module = module
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,14 +61,14 @@ class GatewayProcess:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it; returns when it serves."""
+    def start(self, **environment: str) -> None:
+        """Start it, with these variables too; returns when it serves."""
         self._ready.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.main"],
+                [sys.executable, "-m", self._module],
                 cwd=ROOT,
-                env=self._environment,
+                env={**self._environment, **environment},
                 stdout=log,
                 stderr=log,
             )

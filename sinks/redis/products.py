@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 FETCH_BYTES: Final = 1024 * 1024
 POLL_MS: Final = 250
 POLL_RECORDS: Final = 800
-BATCH: Final = 100
+BATCH: Final = 50
 """Products put at once: carts wait in Redis for as long as that takes."""
 LOOK_SECONDS: Final = 1.0
 LAG_SECONDS: Final = 5.0

@@ -6,16 +6,18 @@ r"""Products in Redis: read by id, priced by their facts, listed and searched; f
     {catalogue}:texts            hash: id -> category and words of a listed product (store.catalogue.words)
     {catalogue}:ids              zset: ids of listed products in their order
     {catalogue}:words            zset: all words there are
-    {catalogue}:word:<word>      zset: ids of listed products with this word
+    {catalogue}:word:<word>      set: ids of listed products with this word
     {catalogue}:category:<name>  zset: ids of listed products of this category
 
-All members of the zsets have score 0: Redis keeps them by their bytes. `!` is before every id and word.
+All members of the zsets have score 0: Redis orders them by their bytes. `!` is before every id and word.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -44,13 +46,19 @@ _WORDS: Final = b"{catalogue}:words"
 _KEYS: Final = (_FACTS, _DOCUMENTS, _TEXTS, _IDS, _WORDS)
 _COMPLETE: Final = b"!complete"
 
-ROUNDS: Final = 8
-"""How often a search looks further for one page, at twice as many each time; then it gives what it has."""
+ROUNDS: Final = 6
+"""How often a search looks further for one page, each time at more products; then it gives what it has."""
+FEW: Final = 4000
+"""Products with a word that may be fetched all at once, and that are looked at in one round at most."""
 ENDINGS: Final = 64
 """Words that an unfinished word may stand for, to be looked up one by one."""
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Product)
+
+
+_Following: TypeAlias = Callable[[str, int], Awaitable[tuple[list[str], bool]]]
+"""The next so many ids after one, and whether there are more."""
 
 
 class ProductCache:
@@ -97,15 +105,15 @@ class ProductCache:
         """
         after = check_product_id(cursor) if cursor is not None else "!"
         search = Search.of(q, category)
-        lists = await self._lists(search)
+        following = await self._candidates(search)
         found: list[str] = []
-        more = bool(lists)
+        more = True
         for step in range(ROUNDS):
-            if not more or len(found) > limit:
-                break
-            ids, more = await self._next(lists, after, (limit + 1) << step)
+            ids, more = await following(after, (limit + 1) << 2 * step)
             found += ids if search.prefix is None else await self._matching(search, ids)
             after = ids[-1] if ids else after
+            if not more or len(found) > limit:
+                break
         if len(found) > limit:
             found, more = found[:limit], True
             after = found[-1]
@@ -117,40 +125,38 @@ class ProductCache:
         products = [one for one in products if one.active and category in {None, one.category}]
         return Page(products, after if more else None)
 
-    async def _lists(self, search: Search) -> list[bytes]:
-        """The shortest lists that together hold every product that is meant; none if there can be none."""
-        if search.prefix is None and search.category is None:
-            return [_IDS]
-        single = [_word_list(word) for word in search.words]
-        if search.category is not None:
-            single.append(b"{catalogue}:category:" + search.category.encode())
+    async def _candidates(self, search: Search) -> _Following:
+        """Products among which all that are meant are found, as few as can be had quickly."""
+        ordered = _IDS if search.category is None else b"{catalogue}:category:" + search.category.encode()
+        if search.prefix is None:
+            return partial(self._listed, ordered)
+        whole = [_word_key(word) for word in search.words]
         endings = await self._endings(search.prefix)
-        sizes = await self._client.execute_all((b"ZCARD", key) for key in chain(single, endings, (_IDS,)))
-        choices = [([key], size) for key, size in zip(single, sizes, strict=False)]
-        if search.prefix is not None and len(endings) <= ENDINGS:
-            choices.append((endings, sum(sizes[len(single) : -1])))
-        choices.append(([_IDS], sizes[-1]))
-        lists, size = min(choices, key=lambda choice: choice[1])
-        return lists if size else []
+        sizes = await self._client.execute_all((b"SCARD", key) for key in chain(whole, endings))
+        fewest = min(sizes[: len(whole)], default=FEW + 1)
+        ended = sum(sizes[len(whole) :]) if len(endings) <= ENDINGS else FEW + 1
+        if not endings:
+            return _Some([])
+        if ended < fewest and ended <= FEW:
+            return _Some(await self._client.execute(b"SUNION", *endings))
+        if fewest <= FEW:
+            return _Some(await self._client.execute(b"SINTER", *whole))
+        return partial(self._listed, ordered)
 
-    async def _endings(self, prefix: str | None) -> list[bytes]:
-        """The lists of words that begin with `prefix`; more than ENDINGS: these are not all."""
-        if prefix is None:
-            return []
+    async def _endings(self, prefix: str) -> list[bytes]:
+        """The keys of words that begin with `prefix`; more than ENDINGS: these are not all."""
         start = prefix.encode()
         words = await self._client.execute(
             b"ZRANGE", _WORDS, b"[" + start, b"[" + start + b"\xff", b"BYLEX", b"LIMIT", 0, ENDINGS + 1
         )
-        return [b"{catalogue}:word:" + word for word in words]
+        return [_word_key(word.decode()) for word in words]
 
-    async def _next(self, lists: Sequence[bytes], after: str, count: int) -> tuple[list[str], bool]:
-        """The next `count` ids after `after` in any of the lists, and whether there are more."""
-        start = b"(" + after.encode()
-        parts = await self._client.execute_all(
-            (b"ZRANGE", key, start, b"+", b"BYLEX", b"LIMIT", 0, count + 1) for key in lists
+    async def _listed(self, ordered: bytes, after: str, count: int) -> tuple[list[str], bool]:
+        ids = await self._client.execute(
+            b"ZRANGE", ordered, b"(" + after.encode(), b"+", b"BYLEX", b"LIMIT", 0, min(count, FEW) + 1
         )
-        ids = sorted(set(chain.from_iterable(parts)))
-        return [one.decode() for one in ids[:count]], len(ids) > count
+        more = len(ids) > min(count, FEW)
+        return [one.decode() for one in ids[: min(count, FEW)]], more
 
     async def _matching(self, search: Search, ids: Sequence[str]) -> list[str]:
         if not ids:
@@ -210,6 +216,17 @@ class ProductCache:
         return _answer(reply)
 
 
+class _Some:
+    """A few ids, found by a word, in their order."""
+
+    def __init__(self, ids: Iterable[bytes]) -> None:
+        self._ids = sorted(one.decode() for one in ids)
+
+    async def __call__(self, after: str, count: int) -> tuple[list[str], bool]:
+        start = bisect_right(self._ids, after)
+        return self._ids[start : start + count], len(self._ids) > start + count
+
+
 def pack_facts(facts: Facts) -> bytes:
     """The facts as they stand in Redis."""
     stock = "-" if facts.stock is None else facts.stock
@@ -233,7 +250,7 @@ def unpack_facts(packed: bytes) -> Facts | None:
     )
 
 
-def _word_list(word: str) -> bytes:
+def _word_key(word: str) -> bytes:
     return b"{catalogue}:word:" + word.encode()
 
 

@@ -10,7 +10,7 @@ from carts.products import Product
 
 WORD_LENGTH: Final = 32
 """Characters of a word that count."""
-PRODUCT_WORDS: Final = 256
+PRODUCT_WORDS: Final = 64
 """Words of one product that are found: those of the name first."""
 QUERY_WORDS: Final = 8
 """Words of one search that count."""

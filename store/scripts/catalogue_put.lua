@@ -1,7 +1,7 @@
 #!lua
 -- Put a batch of one partition of `products` into the cache, each product if its version is newer, and move on.
 --
--- KEYS  1 facts  2 documents  3 texts  4 ids  5 words; the lists of words and categories lie beside them
+-- KEYS  1 facts  2 documents  3 texts  4 ids  5 words; words and categories have keys of their own beside them
 -- ARGV  1 generation  2 partition  3 the position expected, empty: none  4 the new one
 --       5 `end` if the partition has been followed to its end  6 partitions
 --       7.. five for each product: id, version, facts (empty: deleted), document, text (empty: not listed)
@@ -19,6 +19,37 @@ local place = '!position:' .. ARGV[2]
 local position = redis.call('HGET', FACTS, place)
 if (position or '') ~= ARGV[3] then return {'moved', position} end
 
+-- What is newer: decided first, product by product in their order.
+local ids, known = {}, {}
+for i = 7, #ARGV, 5 do
+  if known[ARGV[i]] == nil then
+    ids[#ids + 1] = ARGV[i]
+    known[ARGV[i]] = false
+  end
+end
+local function fields_of(hash)
+  local found = {}
+  if #ids > 0 then
+    for n, value in ipairs(redis.call('HMGET', hash, unpack(ids))) do found[ids[n]] = value end
+  end
+  return found
+end
+known = fields_of(FACTS)
+local latest, older, applied, unchanged = {}, {}, 0, 0
+for i = 7, #ARGV, 5 do
+  local id, version, deleted = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2] == ''
+  local before = known[id] and tonumber(string.match(known[id], '^%d+')) or 0
+  older[id] = version < before or nil
+  -- Of a product and its deletion with one version, the deletion stands: in whichever order they come.
+  if version > before or (version == before and deleted and string.find(known[id], ' ', 1, true)) then
+    latest[id] = i
+    known[id] = deleted and ARGV[i + 1] or ARGV[i + 2]
+    applied = applied + 1
+  elseif version == before then
+    unchanged = unchanged + 1
+  end
+end
+
 local function split(text)
   local category, words = string.match(text, '^([^\n]*)\n(.*)$')
   local set = {}
@@ -26,76 +57,68 @@ local function split(text)
   return category or '', set
 end
 
-local function index(id, text)
-  local before = redis.call('HGET', TEXTS, id) or ''
-  if before == text then return end
-  local old_category, old = split(before)
-  local category, words = split(text)
-  for word in pairs(old) do
-    if not words[word] then
-      local list = PREFIX .. 'word:' .. word
-      redis.call('ZREM', list, id)
-      if redis.call('EXISTS', list) == 0 then redis.call('ZREM', WORDS, word) end
-    end
-  end
+-- The products that come to each word and go from it: a call for each word of each product takes too long.
+local coming, going = {}, {}
+local function note(changes, words, others, id)
   for word in pairs(words) do
-    if not old[word] then
-      redis.call('ZADD', PREFIX .. 'word:' .. word, 0, id)
-      redis.call('ZADD', WORDS, 0, word)
+    if not others[word] then
+      local members = changes[word] or {}
+      changes[word] = members
+      members[#members + 1] = id
     end
-  end
-  if old_category ~= category then
-    if old_category ~= '' then redis.call('ZREM', PREFIX .. 'category:' .. old_category, id) end
-    if category ~= '' then redis.call('ZADD', PREFIX .. 'category:' .. category, 0, id) end
-  end
-  if text == '' then
-    redis.call('ZREM', IDS, id)
-    redis.call('HDEL', TEXTS, id)
-  else
-    redis.call('ZADD', IDS, 0, id)
-    redis.call('HSET', TEXTS, id, text)
   end
 end
-
-local function put(id, version, facts, document, text)
-  local known = redis.call('HGET', FACTS, id)
-  local before = known and tonumber(string.match(known, '^%d+')) or 0
-  if tonumber(version) < before then return 'older' end
-  if tonumber(version) == before then
-    -- Of a product and its deletion with one version, the deletion stands: in whichever order they come.
-    if facts ~= '' or not string.find(known, ' ', 1, true) then return 'unchanged' end
+local texts = fields_of(TEXTS)
+for id, i in pairs(latest) do
+  local before, text = texts[id] or '', ARGV[i + 4]
+  if before ~= text then
+    local old_category, old = split(before)
+    local category, words = split(text)
+    note(going, old, words, id)
+    note(coming, words, old, id)
+    if old_category ~= category then
+      if old_category ~= '' then redis.call('ZREM', PREFIX .. 'category:' .. old_category, id) end
+      if category ~= '' then redis.call('ZADD', PREFIX .. 'category:' .. category, 0, id) end
+    end
+    if text == '' then
+      redis.call('ZREM', IDS, id)
+      redis.call('HDEL', TEXTS, id)
+    else
+      redis.call('ZADD', IDS, 0, id)
+      redis.call('HSET', TEXTS, id, text)
+    end
   end
-  index(id, text)
-  if facts == '' then
-    redis.call('HSET', FACTS, id, version)
+end
+for word, members in pairs(going) do
+  redis.call('SREM', PREFIX .. 'word:' .. word, unpack(members))
+  if redis.call('EXISTS', PREFIX .. 'word:' .. word) == 0 then redis.call('ZREM', WORDS, word) end
+end
+for word, members in pairs(coming) do
+  redis.call('SADD', PREFIX .. 'word:' .. word, unpack(members))
+  redis.call('ZADD', WORDS, 0, word)
+end
+
+-- Last, for a script that fails midway keeps its earlier writes: the batch is put again then.
+for id, i in pairs(latest) do
+  if ARGV[i + 2] == '' then
     redis.call('HDEL', DOCUMENTS, id)
   else
-    redis.call('HSET', FACTS, id, facts)
-    redis.call('HSET', DOCUMENTS, id, document)
+    redis.call('HSET', DOCUMENTS, id, ARGV[i + 3])
   end
-  return 'applied'
+  redis.call('HSET', FACTS, id, known[id])
 end
-
-local counted, regressed = {applied = 0, unchanged = 0, older = 0}, {}
-for i = 7, #ARGV, 5 do
-  local outcome = put(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
-  counted[outcome] = counted[outcome] + 1
-  regressed[ARGV[i]] = outcome == 'older' or nil
-end
-if next(regressed) then
+if next(older) then
   local answer = {'regressed'}
-  for id in pairs(regressed) do
+  for id in pairs(older) do
     answer[#answer + 1] = id
-    answer[#answer + 1] = string.match(redis.call('HGET', FACTS, id), '^%d+')
+    answer[#answer + 1] = string.match(known[id], '^%d+')
     answer[#answer + 1] = redis.call('HGET', DOCUMENTS, id) or ''
   end
   return answer
 end
-
--- Last: a script that fails midway keeps its earlier writes, and must not have moved past what it did not put.
 redis.call('HSET', FACTS, place, ARGV[4])
 if ARGV[5] == 'end' and redis.call('HSETNX', FACTS, '!end:' .. ARGV[2], 1) == 1
   and redis.call('HINCRBY', FACTS, '!ends', 1) >= tonumber(ARGV[6]) then
   redis.call('HSET', FACTS, '!complete', ARGV[1])
 end
-return {'put', counted.applied, counted.unchanged}
+return {'put', applied, unchanged}

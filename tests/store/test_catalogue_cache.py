@@ -319,15 +319,15 @@ async def test_leftovers_of_a_lost_index_are_not_found(filled: Filled) -> None:
 
 
 async def test_a_rare_pair_of_common_words_is_found_page_by_page(filled: Filled) -> None:
-    for start in range(0, 3000, 100):
+    for start in range(0, 10_000, 100):
         await filled.put(
             *(
-                product(f"p{number:04}", name=("red" if number % 2 else "blue") + " thing")
+                product(f"p{number:05}", name=("red" if number % 2 else "blue") + " thing")
                 for number in range(start, start + 100)
             )
         )
-    await filled.put(product("p2999", 2, name="red blue thing"))
+    await filled.put(product("p09999", 2, name="red blue thing"))
     page = await filled.page(q="red blue", limit=2)
     assert page.next_cursor is not None
-    assert await filled.ids(q="red blue", limit=2) == ["p2999"]
-    assert len(await filled.ids(q="re", limit=50)) == 1500
+    assert await filled.ids(q="red blue", limit=2) == ["p09999"]
+    assert len(await filled.ids(q="re", limit=50)) == 5000

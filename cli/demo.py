@@ -25,6 +25,7 @@ from cli.stack.spec import RestartPolicy
 from cli.stack.table import COMPONENTS
 
 CART = "user:ada"
+PRODUCT = "espresso-cup"
 WAIT_SECONDS = 60.0
 
 
@@ -142,9 +143,12 @@ def newest_record(bootstrap: str, topic: str, partition: int, key: bytes) -> Con
 
 
 def tell(story: Story, urls: Urls) -> None:
-    """The story: add, find it in four places, wipe Redis, find it again, retry."""
+    """The story: a product, an add, find it in four places, wipe Redis, find it again, retry."""
     key = uuid7()
-    add = {"product_id": "espresso-cup", "quantity": 2, "unit_price": 1450, "currency": "EUR"}
+    add = {"product_id": PRODUCT, "quantity": 2}
+    with story.step("The shop page shows a product out of Redis"):
+        product = eventually(lambda: _product(story), f"{PRODUCT} did not appear in the catalogue")
+        story.show("product", {name: product[name] for name in ("name", "unit_price", "currency", "stock")})
     with story.step("A shopper adds two cups over HTTP"):
         status, headers, cart = story.request("POST", f"/v1/carts/{CART}/items", add, Idempotency_Key=key)
         expect(status in {200, 201}, f"the add answered {status}: {cart}")
@@ -152,6 +156,8 @@ def tell(story: Story, urls: Urls) -> None:
         story.show("answer", f"{status} ETag {etag}, Preference-Applied {headers.get('preference-applied')}")
         story.show("receipt", headers["cart-receipt"])
         story.show("cart", cart)
+        (line,) = cart["lines"]
+        expect(line["unit_price"] == product["unit_price"], f"the line has another price: {line}")
     with story.step("The receipt names the Kafka record of the change"):
         topic, partition, offset = headers["cart-receipt"].split("/")
         record = read_record(urls.kafka_bootstrap, topic, int(partition), int(offset))
@@ -192,10 +198,17 @@ def _row(url: str) -> tuple[Any, ...] | None:
         ).fetchone()
 
 
+def _product(story: Story) -> dict[str, Any] | None:
+    status, _, product = story.request("GET", f"/v1/products/{PRODUCT}")
+    expect(status in {200, 404, 503}, f"the product page answered {status}: {product}")
+    return product if status == 200 else None
+
+
 def _fresh(story: Story) -> tuple[dict[str, str], dict[str, Any]] | None:
     status, headers, cart = story.request("GET", f"/v1/carts/{CART}")
     expect(status in {200, 503}, f"while Redis was restored the read answered {status}: {cart}")
-    fresh = status == 200 and headers.get("cart-freshness") != "stale"
+    # Without its catalogue the cart says that it cannot tell whether prices have changed.
+    fresh = status == 200 and headers.get("cart-freshness") != "stale" and not cart["warnings"]
     return (headers, cart) if fresh else None
 
 

@@ -130,6 +130,7 @@ COMPONENTS: dict[str, Build] = {
     **SERVERS,
     "topics": _task("topics", "topics", "apply", "--allow-single", depends=(KAFKA,)),
     "migrate": _task("migrate", "migrate", depends=(POSTGRES,)),
+    "sample-products": _task("sample-products", "products", "sample", depends=("migrate",)),
     "gateway": _gateway,
     "compaction": _worker("compaction", "streams", "compaction", depends=("topics",)),
     "sink-postgres": _worker("sink-postgres", "sinks", "postgres", depends=("topics", "migrate")),

@@ -1,0 +1,113 @@
+"""`cartstream products`: the sample once, and files of any length."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cli.sample import sample_products
+from cli.stack.ports import free_ports
+from cli.stack.settings import KAFKA, REDIS
+from sinks.postgres.migrate import migrate
+from tests.conftest import Servers
+from tests.gateway.running import GatewayProcess
+from tests.gateway.shelves import INTERNAL
+
+CUP = {"name": "Cup", "unit_price": 1450, "currency": "EUR"}
+
+
+@pytest.fixture
+def database(postgres_url: str) -> str:
+    """A database with the schema and no product."""
+    migrate(postgres_url)
+    return postgres_url
+
+
+@pytest.fixture
+def gateway(servers: Servers, database: str, tmp_path: Path) -> Iterator[GatewayProcess]:
+    """A gateway over that database."""
+    environment = {
+        "CARTSTREAM_KAFKA_BOOTSTRAP": servers.url(KAFKA),
+        "CARTSTREAM_REDIS_URL": servers.url(REDIS),
+        "CARTSTREAM_POSTGRES_URL": database,
+        **INTERNAL,
+    }
+    process = GatewayProcess(environment, tmp_path)
+    process.start()
+    yield process
+    process.kill()
+
+
+def cartstream(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli", "products", *args],
+        env={**os.environ, **INTERNAL, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def kept(database: str) -> list[str]:
+    with psycopg.connect(database) as connection:
+        return [name for (name,) in connection.execute("SELECT product_id FROM products ORDER BY 1")]
+
+
+def test_the_sample_is_put_once_with_its_records(database: str) -> None:
+    first = cartstream("sample", CARTSTREAM_POSTGRES_URL=database)
+    assert (first.returncode, first.stdout) == (0, "24 products put\n"), first.stderr
+    assert kept(database) == sorted(product.product_id for product in sample_products())
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM outbox").fetchone() == (24,)
+        connection.execute("DELETE FROM products WHERE product_id <> 'kettle'")
+    again = cartstream("sample", CARTSTREAM_POSTGRES_URL=database)
+    assert (again.returncode, again.stdout) == (0, "nothing to do: there are products already\n")
+    assert kept(database) == ["kettle"]
+
+
+def test_a_stack_without_a_catalogue_has_no_sample(database: str) -> None:
+    ended = cartstream(
+        "sample",
+        CARTSTREAM_POSTGRES_URL=database,
+        CARTSTREAM_PRODUCTS_OWNER="caller",
+        CARTSTREAM_ORDERS_OWNER="external",
+    )
+    assert (ended.returncode, kept(database)) == (0, [])
+    assert "nothing to do" in ended.stdout
+
+
+def test_a_file_is_imported_and_its_wrong_lines_are_named(
+    gateway: GatewayProcess, database: str, tmp_path: Path
+) -> None:
+    lines = [json.dumps({"product_id": f"sku-{number:04}", **CUP}) for number in range(2000)]
+    lines[41] = json.dumps({"product_id": "sku-0041", **CUP, "currency": "euro"})
+    file = tmp_path / "products.ndjson"
+    file.write_text("\n".join(lines))
+    ended = cartstream("import", str(file), "--url", gateway.url)
+    assert ended.returncode == 1
+    assert "line 42: /currency is no ISO 4217 code" in ended.stderr
+    assert ended.stdout.startswith(
+        "2000 lines, 1999 products taken (1999 new or changed), 1 lines with errors"
+    )
+    assert len(kept(database)) == 1999
+
+    lines[41] = json.dumps({"product_id": "sku-0041", **CUP})
+    file.write_text("\n".join(lines))
+    ended = cartstream("import", str(file), "--url", gateway.url)
+    assert ended.returncode == 0, ended.stderr
+    assert "2000 products taken (1 new or changed), 0 lines with errors" in ended.stdout
+
+
+def test_a_gateway_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    file = tmp_path / "products.ndjson"
+    file.write_text(json.dumps({"product_id": "sku", **CUP}))
+    ended = cartstream("import", str(file), "--url", f"http://127.0.0.1:{free_ports(1)[0]}")
+    assert ended.returncode == 1
+    assert "Error: the gateway at" in ended.stderr
+    assert "Traceback" not in ended.stderr

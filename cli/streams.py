@@ -2,7 +2,7 @@
 
 import click
 
-from streams.main import run, run_upkeep
+from streams.main import run_compaction, run_upkeep
 
 
 @click.group("streams")
@@ -13,7 +13,7 @@ def command() -> None:
 @command.command("compaction")
 def compaction() -> None:
     """Fold `cart-changed` into the compacted topic `carts`."""
-    run("compaction")
+    run_compaction()
 
 
 @command.command("upkeep")

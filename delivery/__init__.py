@@ -25,15 +25,37 @@ processed only when the body is done with it and its changelog records are ackno
 last ones come again: bodies are idempotent.
 """
 
-from delivery.app import DeliveryApp, create_app
-from delivery.consumption import events, run_batches
-from delivery.dead_letters import Source
-from delivery.ending import to_its_end
-from delivery.errors import EXIT_RESTART, DeliveryError, fail_stop
-from delivery.process import run_process
-from delivery.settings import DeliverySettings, ProcessSettings
-from delivery.table import ChangelogTable, Headers
-from delivery.worker import run_worker
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from delivery.app import DeliveryApp, create_app
+    from delivery.consumption import events, run_batches
+    from delivery.dead_letters import Source
+    from delivery.ending import to_its_end
+    from delivery.errors import EXIT_RESTART, DeliveryError, fail_stop
+    from delivery.process import run_process
+    from delivery.settings import DeliverySettings, ProcessSettings
+    from delivery.table import ChangelogTable, Headers
+    from delivery.worker import run_worker
+
+_HOMES: Final = {
+    "EXIT_RESTART": "errors",
+    "ChangelogTable": "table",
+    "DeliveryApp": "app",
+    "DeliveryError": "errors",
+    "DeliverySettings": "settings",
+    "Headers": "table",
+    "ProcessSettings": "settings",
+    "Source": "dead_letters",
+    "create_app": "app",
+    "events": "consumption",
+    "fail_stop": "errors",
+    "run_batches": "consumption",
+    "run_process": "process",
+    "run_worker": "worker",
+    "to_its_end": "ending",
+}
 
 __all__ = [
     "EXIT_RESTART",
@@ -52,3 +74,12 @@ __all__ = [
     "run_worker",
     "to_its_end",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name when it is first asked for: processes without Faust start without its libraries."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found

@@ -2,35 +2,33 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
-from delivery import EXIT_RESTART, DeliveryApp, run_worker
-from streams.compaction import create_compaction
-from streams.settings import StreamsSettings
+from delivery import EXIT_RESTART
 from topics.apply import require
 from topics.errors import ClusterUnreachableError, TopicsDifferError
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, TopicSpec
 from topics.settings import KafkaSettings, load
 
-AGENTS: Final[dict[str, Callable[[StreamsSettings], DeliveryApp]]] = {"compaction": create_compaction}
-"""The agents this process can be, by the name on the command line."""
+# Agents are imported where they are needed: neither process pays for the other's libraries.
 
 
-def run(agent: str) -> None:
-    """Run the agent until SIGTERM; KeyError for an unknown one.
+def run_compaction() -> None:
+    """Run the compaction agent until SIGTERM.
 
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
-    make_app = AGENTS[agent]
+    from delivery import run_worker  # noqa: PLC0415
+    from streams.compaction import create_compaction  # noqa: PLC0415
+    from streams.settings import StreamsSettings  # noqa: PLC0415
+
     settings = load(StreamsSettings)
-    _require(agent, settings, settings.partitions, (CART_CHANGED, CARTS, DEAD_LETTERS))
-    run_worker(make_app(settings))
+    _require("compaction", settings, settings.partitions, (CART_CHANGED, CARTS, DEAD_LETTERS))
+    run_worker(create_compaction(settings))
 
 
 def run_upkeep() -> None:
-    """Run the duties until SIGTERM. Exits as `run` does."""
-    # Imported where it is needed: neither process pays for the other's libraries.
+    """Run the duties until SIGTERM. Exits as `run_compaction` does."""
     from streams.upkeep import app  # noqa: PLC0415
     from streams.upkeep.settings import UpkeepSettings  # noqa: PLC0415
 

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from cli.stack.ports import free_ports
 from delivery import EXIT_RESTART
-from streams.main import run
 from streams.settings import StreamsSettings
 from topics.registry import CARTS
 
@@ -20,11 +19,6 @@ def test_a_retention_that_old_events_outlive_is_refused_with_a_right_value() -> 
 
 def test_the_largest_record_fits_into_its_topic() -> None:
     assert StreamsSettings().max_record_bytes < CARTS.max_message_bytes
-
-
-def test_an_unknown_agent_is_no_agent() -> None:
-    with pytest.raises(KeyError):
-        run("alchemy")
 
 
 def test_a_worker_without_a_broker_asks_to_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import compaction, gateway, monolith, outage, restore
+from benchmarks import catalogue, compaction, gateway, monolith, outage, restore
 
 Benchmark = Callable[[Path, Console], dict[str, Any]]
 
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "compaction": compaction.run,
     "restore": restore.run,
     "outage": outage.run,
+    "catalogue": catalogue.run,
 }
 
 

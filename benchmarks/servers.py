@@ -6,7 +6,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +51,11 @@ def cpu_seconds(stack: EmbeddedStack, names: list[str]) -> dict[str, float]:
     return {name: sum(_cpu(pid) for pid in _family(stack.component(name).pid)) for name in names}
 
 
+def rss_bytes(stack: EmbeddedStack, names: Sequence[str]) -> dict[str, int]:
+    """Resident memory now of each named component, its children included."""
+    return {name: sum(_rss(pid) for pid in _family(stack.component(name).pid)) for name in names}
+
+
 def renice(stack: EmbeddedStack, names: list[str], niceness: int) -> None:
     """Lower the priority of components, their children included.
 
@@ -69,6 +74,13 @@ def _family(pid: int | None) -> list[int]:
     if pid is None:
         return []
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+
+
+def _rss(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def _cpu(pid: int) -> float:

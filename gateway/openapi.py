@@ -5,23 +5,22 @@ from typing import Any, Final
 import msgspec
 
 from carts.view import CartView
-from gateway import problems
 from gateway.carts.requests import AddItem, MintedCart, PatchCart, PatchItem, PutItem
+from gateway.describing import ProblemDocument, errors, header, json_body, plain, problem_types, reply
 from gateway.health import Readiness
-from gateway.problems import FieldError, ProblemType
+from gateway.products import openapi as products
 
-
-class ProblemDocument(msgspec.Struct, omit_defaults=True):
-    """An error (RFC 9457). `detail` says what to do; `errors` point into the body (RFC 6901)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError] = []
-
-
-_STRUCTS: Final = (AddItem, PutItem, PatchItem, PatchCart, MintedCart, CartView, Readiness, ProblemDocument)
+_STRUCTS: Final = (
+    AddItem,
+    PutItem,
+    PatchItem,
+    PatchCart,
+    MintedCart,
+    CartView,
+    Readiness,
+    ProblemDocument,
+    *products.STRUCTS,
+)
 
 _CART_ID: Final = {
     "name": "cart_id",
@@ -38,32 +37,25 @@ _LINE_ID: Final = {
 }
 
 
-def _header(name: str, description: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "description": description,
-        "schema": {"type": "string"},
-    }
-
-
 _CHANGE_HEADERS: Final = [
-    _header(
+    header(
         "Idempotency-Key",
         "1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice",
     ),
-    _header("If-Match", "ETag of the cart: change it only if it is still at this version"),
-    _header("Prefer", "durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)"),
-    _header("traceparent", "W3C Trace Context, carried into the Kafka record"),
-    _header("X-Request-ID", "carried into the Kafka record as request_id"),
+    header("If-Match", "ETag of the cart: change it only if it is still at this version"),
+    header("Prefer", "durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)"),
+    header("traceparent", "W3C Trace Context, carried into the Kafka record"),
+    header("X-Request-ID", "carried into the Kafka record as request_id"),
 ]
-_READ_HEADERS: Final = [_header("If-None-Match", "ETag of the cart: 304 if it is still at this version")]
+_READ_HEADERS: Final = [header("If-None-Match", "ETag of the cart: 304 if it is still at this version")]
 _REPLY_HEADERS: Final = {
     "ETag": {"description": "version of the cart: v-n-digest, strong", "schema": {"type": "string"}},
 }
 _READ_REPLY_HEADERS: Final = {
-    **_REPLY_HEADERS,
+    "ETag": {
+        "description": "version of the cart; a suffix after a dot where warnings or adjustments are shown",
+        "schema": {"type": "string"},
+    },
     "Cart-Freshness": {
         "description": "stale: Postgres's copy, Redis may know better",
         "schema": {"type": "string"},
@@ -102,19 +94,13 @@ def document() -> dict[str, Any]:
     }
 
 
-def problem_types() -> list[ProblemType]:
-    """Every type of problem, by status."""
-    found = [value for value in vars(problems).values() if isinstance(value, ProblemType)]
-    return sorted(found, key=lambda kind: (kind.status, kind.slug))
-
-
 def _paths() -> dict[str, Any]:
     return {
         "/v1/carts": {
             "post": {
                 "operationId": "mintCart",
                 "summary": "A new guest cart id and its token; nothing is stored",
-                "responses": {"201": _reply("The id and token", "MintedCart"), **_errors(405)},
+                "responses": {"201": reply("The id and token", "MintedCart"), **errors(405)},
             }
         },
         "/v1/carts/{cart_id}": {
@@ -124,9 +110,9 @@ def _paths() -> dict[str, Any]:
                 "summary": "The cart; one never written is empty",
                 "parameters": _READ_HEADERS,
                 "responses": {
-                    "200": _reply("The cart", "CartView", _READ_REPLY_HEADERS),
+                    "200": reply("The cart", "CartView", _READ_REPLY_HEADERS),
                     "304": {"description": "It is still at the version in If-None-Match"},
-                    **_errors(400, 503),
+                    **errors(400, 503),
                 },
             },
             "patch": _change(
@@ -146,18 +132,19 @@ def _paths() -> dict[str, Any]:
             ),
             "delete": _change("removeItem", "Remove a line; one that is not there is no error"),
         },
-        "/health/live": {"get": _plain("live", "200 as long as the event loop turns", "application/json")},
+        **products.paths(),
+        "/health/live": {"get": plain("live", "200 as long as the event loop turns", "application/json")},
         "/health/ready": {
             "get": {
                 "operationId": "ready",
                 "summary": "Whether traffic should come here, and the state of each dependency",
                 "responses": {
-                    "200": _reply("Ready or degraded", "Readiness"),
-                    "503": _reply("Not ready", "Readiness"),
+                    "200": reply("Ready or degraded", "Readiness"),
+                    "503": reply("Not ready", "Readiness"),
                 },
             }
         },
-        "/metrics": {"get": _plain("metrics", "Prometheus metrics", "text/plain")},
+        "/metrics": {"get": plain("metrics", "Prometheus metrics", "text/plain")},
     }
 
 
@@ -167,44 +154,14 @@ def _change(operation_id: str, summary: str, body: str | None = None) -> dict[st
         "summary": summary,
         "parameters": _CHANGE_HEADERS,
         "responses": {
-            "200": _reply("The cart after the change", "CartView", _CHANGE_REPLY_HEADERS),
+            "200": reply("The cart after the change", "CartView", _CHANGE_REPLY_HEADERS),
             "204": {"description": "Changed; return=minimal was asked for", "headers": _CHANGE_REPLY_HEADERS},
-            **_errors(400, 404, 409, 412, 413, 415, 422, 429, 503),
+            **errors(400, 404, 409, 412, 413, 415, 422, 429, 503),
         },
     }
     if body is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{body}"}}},
-        }
+        operation["requestBody"] = json_body(body)
     return operation
-
-
-def _reply(description: str, schema: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
-    reply: dict[str, Any] = {
-        "description": description,
-        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
-    }
-    return reply | ({"headers": headers} if headers else {})
-
-
-def _errors(*statuses: int) -> dict[str, Any]:
-    kinds = problem_types()
-    return {
-        str(status): {
-            "description": "; ".join(f"{kind.title} ({kind.uri})" for kind in kinds if kind.status == status),
-            "content": {problems.CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
-        }
-        for status in statuses
-    }
-
-
-def _plain(operation_id: str, summary: str, media_type: str) -> dict[str, Any]:
-    return {
-        "operationId": operation_id,
-        "summary": summary,
-        "responses": {"200": {"description": summary, "content": {media_type: {}}}},
-    }
 
 
 DOCS_PAGE: Final = """<!doctype html>
@@ -223,7 +180,8 @@ fetch("/openapi.json").then(reply => reply.json()).then(api => {
     if (method === "parameters") continue;
     put(paths, "h3", method.toUpperCase() + " " + path);
     put(paths, "p", operation.summary);
-    const body = operation.requestBody?.content["application/json"].schema.$ref.split("/").pop();
+    const [media] = Object.values(operation.requestBody?.content ?? {});
+    const body = media?.schema.$ref.split("/").pop();
     if (body) put(paths, "pre", JSON.stringify(api.components.schemas[body], null, 2));
   }
 });

@@ -12,8 +12,9 @@ from gateway.conditions import (
     parse_if_match,
     parse_prefer,
 )
+from gateway.describing import problem_types
 from gateway.health import Check, Health, judge, judge_redis
-from gateway.openapi import document, problem_types
+from gateway.openapi import document
 from gateway.problems import Problem
 from gateway.validation import explain
 from store import ServerFacts

@@ -60,9 +60,7 @@ def gateways(
     """One that places orders, one that hands carts to another owner of orders."""
     folder = tmp_path_factory.mktemp("gateways")
     here = GatewayProcess({**urls.environment(), **INTERNAL}, folder / "internal")
-    elsewhere = GatewayProcess(
-        {**urls.environment(), **ELSEWHERE, "CARTSTREAM_CHECKOUT_TIMEOUT_S": "3"}, folder / "external"
-    )
+    elsewhere = GatewayProcess({**urls.environment(), **ELSEWHERE}, folder / "external")
     with ExitStack() as cleanup:
         for gateway in (here, elsewhere):
             cleanup.callback(gateway.kill)
@@ -77,7 +75,7 @@ async def shop(
     """A client of the gateway that places orders."""
     async with AsyncExitStack() as stack:
         assert agents
-        yield await _shop(stack, gateways[0].url, gateways[1].url, urls)
+        yield await shop_of(stack, gateways[0].url, gateways[1].url, urls)
 
 
 @pytest.fixture
@@ -87,10 +85,11 @@ async def elsewhere(
     """A client of the gateway that hands carts to another owner of orders."""
     async with AsyncExitStack() as stack:
         assert agents
-        yield await _shop(stack, gateways[1].url, gateways[1].url, urls)
+        yield await shop_of(stack, gateways[1].url, gateways[1].url, urls)
 
 
-async def _shop(stack: AsyncExitStack, url: str, carts_url: str, urls: Urls) -> Shop:
+async def shop_of(stack: AsyncExitStack, url: str, carts_url: str, urls: Urls) -> Shop:
+    """A client of the gateways at `url` and `carts_url`; every partition of Redis is ready."""
     client = await stack.enter_async_context(PipelinedClient(RedisSettings(redis_url=urls.redis)))
     store = CartStore(client, Layout(PARTITIONS))
     await set_ready(store)

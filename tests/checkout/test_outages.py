@@ -1,0 +1,90 @@
+"""A dependency is away: no order, a quick 503, and the same request works once it is back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+
+import pytest
+
+from cli.stack.embedded import EmbeddedStack
+from cli.stack.settings import KAFKA, POSTGRES, REDIS
+from tests.checkout.conftest import shop_of
+from tests.checkout.shop import ELSEWHERE, INTERNAL, Agent, Shop
+from tests.gateway.conftest import prepared
+from tests.gateway.running import GatewayProcess, Urls, until
+from tests.gateway.test_outages import frozen, stopped
+
+
+@pytest.fixture(scope="module")
+def breakable(stack: EmbeddedStack) -> Iterator[Urls]:
+    """Embedded servers, whatever else is given."""
+    stack.ensure(KAFKA, REDIS, POSTGRES)
+    found = stack.urls
+    yield from prepared(found.kafka_bootstrap, found.redis, found.postgres)
+
+
+@pytest.fixture
+async def open_shop(breakable: Urls, tmp_path: Path) -> AsyncIterator[tuple[Shop, Agent]]:
+    """A shop on servers that can be hurt; with its compaction."""
+    environment = {**breakable.environment(), "CARTSTREAM_CHECKOUT_DEADLINE_S": "4"}
+    sink = Agent(("sinks", "postgres"), breakable.environment(), tmp_path)
+    compaction = Agent(("streams", "compaction"), breakable.environment(), tmp_path)
+    here = GatewayProcess({**environment, **INTERNAL}, tmp_path / "internal")
+    carts = GatewayProcess({**environment, **ELSEWHERE}, tmp_path / "external")
+    async with AsyncExitStack() as stack:
+        with ExitStack() as cleanup:
+            for agent in (sink, compaction):
+                cleanup.callback(agent.kill)
+                agent.start()
+            for gateway in (here, carts):
+                cleanup.callback(gateway.kill)
+                await asyncio.to_thread(gateway.start)
+            for agent in (sink, compaction):
+                await asyncio.to_thread(agent.wait)
+            yield await shop_of(stack, here.url, carts.url, breakable), compaction
+
+
+async def refusal(shop: Shop, cart_id: str, key: str = "k") -> tuple[int, str]:
+    """Status and problem of a checkout; it says when to try again."""
+    reply = await shop.check_out(cart_id, key)
+    assert reply.headers.get("retry-after"), reply.text
+    return reply.status_code, reply.json()["type"]
+
+
+async def test_without_a_dependency_there_is_no_order_and_later_there_is_one(
+    stack: EmbeddedStack, open_shop: tuple[Shop, Agent]
+) -> None:
+    shop, compaction = open_shop
+    cart, product = shop.cart(), await shop.product("a", 9)
+    await shop.add(cart, product, 2)
+    await until(lambda: shop.row_has(cart, product), "the row")
+
+    with stopped(stack, POSTGRES):
+        assert await refusal(shop, cart) == (503, "/problems/database-unavailable")
+    with frozen(stack, POSTGRES):
+        assert await refusal(shop, cart) == (503, "/problems/database-unavailable")
+    with frozen(stack, REDIS):
+        assert await refusal(shop, cart) == (503, "/problems/store-unavailable")
+    assert await shop.stock(product) == 9
+
+    with frozen(stack, KAFKA):
+        await shop.add(cart, product, 1)
+        assert await refusal(shop, cart) == (503, "/problems/cart-not-delivered")
+    assert await shop.stock(product) == 9
+    assert await shop.orders(cart) == []
+
+    order = await shop.order(cart)
+    assert order["lines"][0]["quantity"] == 3
+    assert await shop.stock(product) == 6
+    await until(lambda: is_empty(shop, cart), "the ordered lines are gone")
+
+    compaction.kill()
+    await shop.add(cart, product, 1)
+    assert await refusal(shop, cart, "next") == (503, "/problems/cart-not-delivered")
+    assert len(await shop.orders(cart)) == 1
+    assert await shop.store.fenced(cart) is None
+
+
+async def is_empty(shop: Shop, cart_id: str) -> bool:
+    return await shop.quantities(cart_id) == {}

@@ -34,6 +34,7 @@ def list_mails(limit: int, as_json: bool, data_dir: Path | None) -> None:
         click.echo("no mail yet")
         return
     table = Table("id", "received", "to", "subject", "copies", box=None, header_style="bold")
+    table.columns[0].no_wrap = True
     for mail in mails:
         received = f"{mail.received:%Y-%m-%d %H:%M:%S}"
         table.add_row(mail.id, received, mail.recipient, mail.subject, str(mail.copies))

@@ -17,10 +17,12 @@ T = TypeVar("T")
 
 Connection = psycopg.AsyncConnection[Any]
 
-_CONNECTION_S: Final = 3.0
+_CONNECTION_S: Final = 2.0
 """For a connection to come free, or a new one to be made."""
-_TRANSACTION_S: Final = 5.0
-"""For a transaction, waits for others' locks included."""
+_STATEMENT_S: Final = 4.0
+"""For a statement, the wait for others' locks included."""
+_WITHIN_S: Final = 5.0
+"""For all of it, also when the server says nothing at all."""
 
 
 class Database:
@@ -39,7 +41,7 @@ class Database:
             kwargs={
                 "autocommit": True,
                 "connect_timeout": 2,
-                "options": f"-c statement_timeout={_TRANSACTION_S}s",
+                "options": f"-c statement_timeout={_STATEMENT_S}s",
                 "application_name": "cartstream-gateway",
             },
         )
@@ -61,7 +63,7 @@ class Database:
         """
         task = asyncio.get_running_loop().create_task(self._transact(work))
         try:
-            done, _ = await asyncio.wait({task}, timeout=_CONNECTION_S + _TRANSACTION_S)
+            done, _ = await asyncio.wait({task}, timeout=_WITHIN_S)
         except asyncio.CancelledError:
             self._abandon(task)
             raise

@@ -30,10 +30,19 @@ class StatedPrices:
 
     async def steps(self, _: str, asked: Asked) -> Steps:
         """The same steps; Problem where an add lacks a price or a currency."""
-        return tuple(
-            _stated(step, asked.pointer(index)) if type(step) is AddWish else step  # type: ignore[misc]
-            for index, step in enumerate(asked.steps)
-        )
+        steps: list[RequestStep] = []
+        for step in asked.steps:
+            if not isinstance(step, AddWish):
+                steps.append(step)
+            elif step.unit_price is None or step.currency is None:
+                missing = "unit_price" if step.unit_price is None else "currency"
+                raise invalid(
+                    f"{asked.pointer(len(steps))}/{missing}",
+                    "is required, for this gateway has no catalogue; add it",
+                )
+            else:
+                steps.append(_add(step, step.unit_price, step.currency))
+        return tuple(steps)
 
 
 class CataloguePrices:
@@ -75,9 +84,7 @@ class _Basket:
         match step:
             case AddWish():
                 facts = self._check(step, step.quantity + self._held[step.line_id], pointer)
-                return Add(
-                    step.line_id, step.quantity, facts.unit_price, facts.currency, step.item, step.metadata
-                )
+                return _add(step, facts.unit_price, facts.currency)
             case SetQuantity():
                 if self._known[_product_id(step.line_id)] is None and not self._held[step.line_id]:
                     return step  # no such line, very likely: the cart knows better
@@ -112,11 +119,8 @@ def catalogue_restoring() -> Problem:
     )
 
 
-def _stated(step: AddWish, pointer: str) -> Add:
-    if step.unit_price is None or step.currency is None:
-        missing = "unit_price" if step.unit_price is None else "currency"
-        raise invalid(f"{pointer}/{missing}", "is required, for this gateway has no catalogue; add it")
-    return Add(step.line_id, step.quantity, step.unit_price, step.currency, step.item, step.metadata)
+def _add(wish: AddWish, unit_price: int, currency: str) -> Add:
+    return Add(wish.line_id, wish.quantity, unit_price, currency, wish.item, wish.metadata)
 
 
 def _product_id(line_id: str) -> str:

@@ -14,7 +14,7 @@ from delivery.dead_letters import DeadLetters
 from delivery.errors import TopicTaken, fail_stop
 from delivery.recovery import ReplayTableManager
 from delivery.settings import DeliverySettings
-from delivery.table import ChangelogTable, HeadersOf, Keep
+from delivery.table import ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +50,13 @@ class DeliveryApp(faust.App):
             acks=False,
         )
 
-    def changelog_table(self, name: str, *, keep: Keep, headers_of: HeadersOf) -> ChangelogTable:
+    def changelog_table(
+        self, name: str, *, keep: Keep, headers_of: HeadersOf, opened: Opened = nothing_to_find
+    ) -> ChangelogTable:
         """A table whose changelog is the topic `name`, which must exist with the source's partitions."""
-        table = ChangelogTable(self, name=name, settings=self.settings, keep=keep, headers_of=headers_of)
+        table = ChangelogTable(
+            self, name=name, settings=self.settings, keep=keep, headers_of=headers_of, opened=opened
+        )
         self.tables.add(table)
         return table
 

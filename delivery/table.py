@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import faust
@@ -32,6 +33,14 @@ united. A result unlike `read` means that the log ended with an older state: it 
 HeadersOf = Callable[[bytes, "bytes | None"], Headers]
 """The headers of a state that is sent again."""
 
+Opened = Callable[[int, "Callable[[bytes], bytes | None]"], None]
+"""`opened(partition, get)`: what a local store held is trusted, and only what came after is read. Whatever
+`keep` remembers from record to record it finds with `get(key)`."""
+
+
+def nothing_to_find(_partition: int, _get: Callable[[bytes], bytes | None]) -> None:
+    """For a `keep` that remembers nothing."""
+
 
 class ChangelogTable(faust.Table[bytes, bytes]):
     """State of the partitions this worker owns, by key, in bytes.
@@ -41,7 +50,14 @@ class ChangelogTable(faust.Table[bytes, bytes]):
     """
 
     def __init__(
-        self, app: faust.App, *, name: str, settings: DeliverySettings, keep: Keep, headers_of: HeadersOf
+        self,
+        app: faust.App,
+        *,
+        name: str,
+        settings: DeliverySettings,
+        keep: Keep,
+        headers_of: HeadersOf,
+        opened: Opened = nothing_to_find,
     ) -> None:
         topic = app.topic(
             name,
@@ -57,6 +73,7 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         self._settings = settings
         self._keep = keep
         self._headers_of = headers_of
+        self._opened = opened
         self._local: Store = (
             MemoryStore()
             if settings.store == "memory"
@@ -154,6 +171,8 @@ class ChangelogTable(faust.Table[bytes, bytes]):
                 if start is None or not beginning <= start <= end:
                     self._local.discard(partition)
                     start = beginning
+                else:
+                    self._opened(partition, partial(self._local.get, partition))
                 ranges[partition] = (start, end)
             # Until all is read the old positions are no longer true: a replay cut short must start over.
             self._next.clear()

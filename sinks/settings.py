@@ -25,3 +25,6 @@ class RedisSinkSettings(DeliverySettings, RedisSettings):
 
     restore_parallel: int = Field(4, ge=1, le=64, examples=[4])
     """Partitions restored at once; those somebody waits for come first."""
+    anti_entropy_after_s: float = Field(60.0, ge=1, le=300, examples=[60])
+    """Age at which a change that `carts` does not cover is looked into: well below the age up to which it may
+    be published again."""

@@ -32,6 +32,7 @@ from store.results import (
 )
 from store.settings import PostgresSettings, RedisSettings
 from store.stored import StoredCart
+from store.unfolded import Unfolded
 
 __all__ = [
     "Applied",
@@ -63,6 +64,7 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "StoredCart",
+    "Unfolded",
     "UnknownOutcome",
     "WindowEntry",
 ]

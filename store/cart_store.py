@@ -110,6 +110,7 @@ class CartStore:
             shared.backlog,
             shared.ready,
             shared.events,
+            shared.unfolded,
         )
         try:
             reply = await self._client.run(scripts.CHANGE, names, arguments)
@@ -158,7 +159,7 @@ class CartStore:
         self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, State]]
     ) -> list[Any]:
         shared = self._layout.of_partition(partition)
-        names = [shared.restore, shared.followed, shared.events]
+        names = [shared.restore, shared.followed, shared.events, shared.unfolded]
         copies: list[Argument] = []
         for cart_id, state in states:
             keys = self._layout.of_cart(cart_id)

@@ -16,6 +16,7 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     {t}:wish         somebody waits for this partition to be restored
     {t}:events       shard channel: `<cart_id> <version tag>` of each change
     {t}:sweeper      the lease of the outbox sweeper
+    {t}:unfolded     zset: carts with changes that no state put here has covered yet, by the v of the oldest
 """
 
 from binascii import crc_hqx
@@ -75,6 +76,7 @@ class PartitionKeys(NamedTuple):
     wish: bytes
     events: bytes
     sweeper: bytes
+    unfolded: bytes
 
 
 class Layout:

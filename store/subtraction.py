@@ -118,7 +118,9 @@ class Subtractor:
         base = ordering.subtraction_base(folded, window.copy)
         if order_id in base.orders:
             return await self._replayed(cart_id, order_id, folded, base, window)
-        operation = Operation(protocol.next_version(base.v, window.now_us), order_id, "", delta)
+        v = protocol.next_version(base.v, window.now_us)
+        delta = ordering.renewed(delta, base, v, ordering.leaving(base, v, self._timing))
+        operation = Operation(v, order_id, "", delta)
         state = ordering.subtracted(base, operation, self._timing)
         if self._size(state) > self._limits.window_bytes + self._limits.subtraction_bytes:
             room_at = state.ops[0].v // 2 + self._timing.window_us
@@ -133,7 +135,10 @@ class Subtractor:
     ) -> Applied | Refused:
         keys = self._layout.of_cart(change.cart_id)
         shared = self._layout.of_partition(keys.partition)
-        names = (keys.cart, keys.ops, keys.win, shared.outbox, shared.backlog, shared.ready, shared.events)
+        names = (
+            *(keys.cart, keys.ops, keys.win, shared.outbox, shared.backlog, shared.ready),
+            *(shared.events, shared.unfolded),
+        )
         event = _JSON.encode(change)
         arguments = (
             change.op_id,

@@ -57,23 +57,30 @@ class Publisher:
         return offset
 
     async def publish_all(
-        self, topic: str, partition: int, records: Iterable[tuple[bytes | None, bytes | None, Headers]]
+        self,
+        topic: str,
+        partition: int,
+        records: Iterable[tuple[bytes | None, bytes | None, Headers]],
+        *,
+        at_ms: int | None = None,
     ) -> list[int]:
         """Send records (key, value, headers) in this order, and wait for all of them: their offsets.
 
-        Raises KafkaError, TimeoutError: some of them may be in the topic then.
+        Their timestamp is `at_ms`, or now. Raises KafkaError, TimeoutError: some may be in the topic then.
         """
         async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
             sent = [
-                await self._producer.send(topic, value, key, partition, headers=headers or None)
+                await self._producer.send(topic, value, key, partition, at_ms, headers or None)
                 for key, value, headers in records
             ]
             return [int(record.offset) for record in await asyncio.gather(*sent)]
 
-    async def publish_changes(self, changes: Iterable[Change], partitions: int, *, source: str) -> None:
+    async def publish_changes(
+        self, changes: Iterable[Change], partitions: int, *, source: str, at_ms: int | None = None
+    ) -> None:
         """Send changes to `cart-changed`, which has that many partitions, each to its cart's; wait for all.
 
-        `source` names the process, as in the headers. Raises as `publish_all`.
+        `source` names the process, as in the headers; else as `publish_all`.
         """
         records: defaultdict[int, list[tuple[bytes, bytes, Headers]]] = defaultdict(list)
         for change in changes:
@@ -81,7 +88,10 @@ class Publisher:
             headers = change_headers(change.cart_id, change.v, change.op_id, source=source)
             records[partition_of(key, partitions)].append((key, encode_change(change), headers))
         await asyncio.gather(
-            *(self.publish_all(CART_CHANGED.name, partition, some) for partition, some in records.items())
+            *(
+                self.publish_all(CART_CHANGED.name, partition, some, at_ms=at_ms)
+                for partition, some in records.items()
+            )
         )
 
     async def _stop(self) -> None:

@@ -6,8 +6,7 @@ from typing import Final
 
 import msgspec
 
-from carts.operations import Change, Operation
-from carts.protocol import Deleted, may_republish, publish_allowed
+from carts.protocol import Deleted
 from carts.state import State, Version
 from cli.ops.comparison import Difference, Kind
 from cli.ops.ledger import Ledger
@@ -16,12 +15,9 @@ from cli.ops.reading import pieces
 from sinks.postgres.batch import Batch, Deletion, Row, interpret
 from sinks.postgres.table import CartsTable
 from sinks.redis.copies import copies
-from store import CartStore, Layout, PipelinedClient, PutOutcome
-from topics.codec import encode_change
-from topics.headers import change_headers
-from topics.partitioner import partition_of
+from sinks.redis.republish import Republisher, Why
+from store import CartStore, Layout, PipelinedClient, PutOutcome, Unfolded
 from topics.publishing import Publisher
-from topics.registry import CART_CHANGED
 
 COPIES_AT_ONCE: Final = 200
 ROWS_AT_ONCE: Final = 2000
@@ -40,7 +36,13 @@ REPAIRED: Final = (
 CAUSE: Final = "verify"
 SOURCE: Final = "/cartstream/verify"
 
-_OPERATION: Final = msgspec.json.Decoder(Operation)
+LEFT: Final = {
+    Why.BACKLOG: "waits for its partition's outbox, which goes first",
+    Why.WAITS: "waits in the outbox",
+    Why.TOO_OLD: "is too old to be told apart",
+    Why.NO_CHANGE: "is the fold's own",
+}
+"""What became of an operation that was not published again."""
 
 
 class Repaired(msgspec.Struct, frozen=True):
@@ -63,12 +65,11 @@ class Repair:
         publisher: Publisher,
     ) -> None:
         """All of them connected, and the caller's."""
+        self._unfolded = Unfolded(client, layout)
+        self._republisher = Republisher(self._unfolded, publisher, layout, cause=CAUSE, source=SOURCE)
         self._ledgers = ledgers
         self._store = store
-        self._client = client
-        self._layout = layout
         self._table = table
-        self._publisher = publisher
         self._done: Counter[str] = Counter()
         self._left: list[str] = []
         self._advance: Advance = lambda _done: None
@@ -79,9 +80,8 @@ class Repair:
         for difference in differences:
             by_kind[difference.kind].append(difference)
         self._advance = bars("repairing", sum(len(by_kind[kind]) for kind in REPAIRED))
-        now_us = (await self._store.facts()).time_us
         for difference in by_kind[Kind.REDIS_UNCOVERED]:
-            await self._republish(difference, now_us)
+            await self._republish(difference)
             self._advance(1)
         # First away, guarded by coverage, then back: a write between the two reads the cart's row.
         await self._put(by_kind[Kind.REDIS_DIFFERS], lambda each: Deleted(self._state(each).version))
@@ -142,52 +142,17 @@ class Repair:
             raise TypeError(f"{difference.kind} is a difference to a state, not to a deletion")
         return found
 
-    async def _republish(self, difference: Difference, now_us: int) -> None:
+    async def _republish(self, difference: Difference) -> None:
         """Publish again, as anti-entropy would, operations that no outbox has and that are young enough."""
-        cart_id, partition = difference.cart_id, difference.partition
-        depths = [each for each in await self._store.outbox_depths() if each.partition == partition]
-        if not publish_allowed(0, max((depth.oldest_us for depth in depths), default=0)):
-            self._left.append(f"{cart_id}: its partition's outbox goes first")
-            return
-        waiting = await self._in_outbox(partition)
-        for entry in await self._window(cart_id):
-            if f"{entry.v}:{entry.op_id}" not in difference.evidence:
-                continue
-            if not may_republish(entry.v, now_us, in_outbox=(entry.v, entry.op_id) in waiting):
-                why = (
-                    "waits in the outbox"
-                    if (entry.v, entry.op_id) in waiting
-                    else "is too old to be told apart"
-                )
-                self._left.append(f"{cart_id}: operation {entry.op_id} at {entry.v} {why}")
-                continue
-            change = Change(
-                cart_id=cart_id,
-                v=entry.v,
-                op_id=entry.op_id,
-                fingerprint=entry.fingerprint,
-                delta=entry.delta,
-                cause=CAUSE,
-            )
-            headers = change_headers(cart_id, entry.v, entry.op_id, source=SOURCE)
-            key = cart_id.encode()
-            right = partition_of(key, self._layout.partitions)
-            await self._publisher.publish(CART_CHANGED.name, right, key, encode_change(change), headers)
-            self._done[difference.kind] += 1
-
-    async def _window(self, cart_id: str) -> list[Operation]:
-        """The entries of the cart's window in order, as Redis has them (behind each its outbox id)."""
-        fields = await self._client.execute("HGETALL", self._layout.of_cart(cart_id).ops)
-        entries = [_OPERATION.decode(entry.partition(b"\n")[0]) for entry in fields[1::2]]
-        return sorted(entries, key=lambda entry: (entry.v, entry.op_id))
-
-    async def _in_outbox(self, partition: int) -> set[tuple[int, str]]:
-        waiting: set[tuple[int, str]] = set()
-        after = "0-0"
-        while entries := await self._store.outbox_read(partition, after):
-            waiting |= {(entry.v, entry.op_id) for entry in entries}
-            after = entries[-1].id
-        return waiting
+        cart_id = difference.cart_id
+        window = (await self._unfolded.windows([cart_id]))[cart_id]
+        found = [entry for entry in window if f"{entry.v}:{entry.op_id}" in difference.evidence]
+        republished = await self._republisher.republish(difference.partition, {cart_id: found})
+        self._done[difference.kind] += sum(map(len, republished.done.values()))
+        self._left += [
+            f"{each.cart_id}: operation {each.operation.op_id} at {each.operation.v} {LEFT[each.why]}"
+            for each in republished.left
+        ]
 
 
 def _deletions(differences: Iterable[Difference]) -> list[Deletion]:

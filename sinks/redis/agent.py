@@ -15,12 +15,13 @@ from aiokafka.errors import KafkaError
 
 from sinks import metrics
 from sinks.errors import ClientDied, KeeperFailed
+from sinks.redis.entropy import AntiEntropy
 from sinks.redis.keeper import Keeper
 from sinks.redis.progress import publish
 from sinks.redis.restore import Restorer
 from sinks.redis.turns import Turns
 from sinks.settings import RedisSinkSettings
-from store import CartStore, Layout, PipelinedClient, StoreError
+from store import CartStore, Layout, PipelinedClient, StoreError, Unfolded
 from topics.clients import has_died
 from topics.groups import REDIS_SINK
 from topics.registry import CARTS
@@ -46,6 +47,13 @@ class RestoreAgent:
         self._restorer = Restorer(self._store, self._layout, settings, settings.lifetime)
         self._keepers: dict[int, tuple[Keeper, asyncio.Task[None]]] = {}
         self._assigned = False
+        self._anti_entropy = AntiEntropy(
+            settings,
+            Unfolded(client, self._layout),
+            self._layout,
+            lambda: {partition: keeper for partition, (keeper, _) in self._keepers.items()},
+            after_s=settings.anti_entropy_after_s,
+        )
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Join the group and keep its partitions; `ready` is called once, when all of them are followed.
@@ -70,6 +78,7 @@ class RestoreAgent:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watch(consumer, ready))
                 group.create_task(self._measure(consumer))
+                group.create_task(self._anti_entropy.run())
         finally:
             await self._let_go(list(self._keepers))
             await consumer.stop()

@@ -25,6 +25,7 @@ from topics.registry import CARTS
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
+REMEMBERED: Final = 50_000
 POLL_MS: Final = 250
 PAUSE_SECONDS: Final = 0.5
 
@@ -47,6 +48,8 @@ class Keeper:
         """Where it follows; none while it does not."""
         self.moved_at = time.monotonic()
         """When it last got on, or tried something other than reading."""
+        self.uncovered: dict[str, tuple[tuple[int, str], ...]] = {}
+        """By cart the (v, op_id) of Redis's copy that the last state put here lacked; not of every cart."""
         self._source = TopicPartition(CARTS.name, partition)
         self._store = store
         self._layout = layout
@@ -133,11 +136,16 @@ class Keeper:
         metrics.FOLLOW_POSITION.labels(self.partition).set(self.position or 0)
         for result in results:
             metrics.FOLLOWED.labels(result.outcome).inc()
+            self.uncovered.pop(result.cart_id, None)
             if result.outcome is PutOutcome.UNCOVERED:
-                # They are in the outbox, or published and not folded yet: a later record covers them.
+                # They are in the outbox, or published and not folded yet: a later record covers them, or
+                # else anti-entropy asks for them.
+                self.uncovered[result.cart_id] = result.uncovered
                 log.debug(
                     "follow.uncovered", partition=self.partition, cart=result.cart_id, ops=result.uncovered
                 )
+        while len(self.uncovered) > REMEMBERED:
+            del self.uncovered[next(iter(self.uncovered))]
 
 
 def _states(records: list[Record], layout: Layout) -> list[tuple[str, State]]:

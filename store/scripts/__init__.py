@@ -34,6 +34,7 @@ PUT: Final = _read("put")
 OUTBOX_REMOVE: Final = _read("outbox_remove")
 RESTORE_FINISH: Final = _read("restore_finish")
 LEASE: Final = _read("lease")
+PASS_OVER: Final = _read("pass_over")
 WINDOW: Final = _read("window")
 SUBTRACT: Final = _read("subtract")
 FENCE: Final = _read("fence")
@@ -48,6 +49,7 @@ ALL: Final = (
     OUTBOX_REMOVE,
     RESTORE_FINISH,
     LEASE,
+    PASS_OVER,
     WINDOW,
     SUBTRACT,
     FENCE,

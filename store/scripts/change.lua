@@ -1,7 +1,7 @@
 #!lua
 -- Apply one operation to a cart, or say why not. Every check comes before the first write.
 --
--- KEYS  1 cart  2 ops  3 win  4 outbox  5 backlog  6 ready  7 events
+-- KEYS  1 cart  2 ops  3 win  4 outbox  5 backlog  6 ready  7 events  8 unfolded
 -- ARGV  1 op_id  2 cart_id
 --       3 the operation's JSON from `,"op_id":` up to its steps
 --       4 the event's JSON after `born`, the closing brace included
@@ -213,6 +213,7 @@ if birth then call('DEL', KEYS[1], KEYS[2], KEYS[3]) end
 local outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[2], 'e', event)
 if outbox_bytes == '0' then outbox_oldest = match(outbox_id, '^%d+') end
 call('SET', KEYS[5], format('%.0f %s', outbox_bytes + event_bytes, outbox_oldest))
+call('ZADD', KEYS[8], 'NX', vs, ARGV[2])
 call('HSET', KEYS[2], op_id, entry .. '\n' .. outbox_id)
 call('ZADD', KEYS[3], vs, op_id)
 if #leaving > 0 then

@@ -1,7 +1,7 @@
 #!lua
 -- Replace each cart by a state if the state covers Redis's copy and differs; else say what it does not cover.
 --
--- KEYS  1 restore  2 followed  3 events  4.. cart, ops, win for each copy
+-- KEYS  1 restore  2 followed  3 events  4 unfolded  5.. cart, ops, win for each copy
 -- ARGV  1 what it depends on: `nothing`
 --         `restoration`: 2 token  3 sequence, which rises by one
 --         `position`: 2 the follow position expected, empty: none  3 the new one
@@ -66,10 +66,15 @@ local function put(cart, ops, win, copy, idle_limit)
 end
 
 local results = {'put'}
-for at = 4, #KEYS, 3 do
-  local i = 4 + 2 * (at - 4) / 3
+for at = 5, #KEYS, 3 do
+  local i = 4 + 2 * (at - 5) / 3
   local copy = cmsgpack.unpack(ARGV[i + 1])
   local result = put(KEYS[at], KEYS[at + 1], KEYS[at + 2], copy, ARGV[i])
+  if type(result) == 'table' then
+    redis.call('ZADD', KEYS[4], 'XX', result[1], copy[1])
+  else
+    redis.call('ZREM', KEYS[4], copy[1])
+  end
   if type(result) == 'string' and result ~= 'unchanged' then
     redis.call('SPUBLISH', KEYS[3], copy[1] .. ' ' .. copy[2])
   end

@@ -2,7 +2,7 @@
 -- Replace a cart by its copy after the subtraction of an order, and put the event into the outbox; only if the
 -- cart is still what that copy was made from.
 --
--- KEYS  1 cart  2 ops  3 win  4 outbox  5 backlog  6 ready  7 events
+-- KEYS  1 cart  2 ops  3 win  4 outbox  5 backlog  6 ready  7 events  8 unfolded
 -- ARGV  1 order_id  2 cart_id  3 the head that was read, empty: there was no cart
 --       4 until when (us) the subtraction may take its place: its v is as old as the reading
 --       5 the copy, MessagePack (store.packing)  6 the event  7 bytes of the outbox  8 idle limit (s)
@@ -27,6 +27,7 @@ local copy = cmsgpack.unpack(ARGV[5])
 local outbox_id = call('XADD', KEYS[4], '*', 'op', ARGV[1], 'cart', ARGV[2], 'e', ARGV[6])
 if bytes == '0' then oldest = string.match(outbox_id, '^%d+') end
 call('SET', KEYS[5], string.format('%.0f %s', bytes + event_bytes, oldest))
+call('ZADD', KEYS[8], 'NX', string.match(copy[2], '^%d+'), ARGV[2])
 write_copy(KEYS[1], KEYS[2], KEYS[3], copy, ARGV[8])
 call('HSET', KEYS[2], ARGV[1], call('HGET', KEYS[2], ARGV[1]) .. '\n' .. outbox_id)
 call('SPUBLISH', KEYS[7], ARGV[2] .. ' ' .. copy[2])

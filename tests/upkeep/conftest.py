@@ -1,8 +1,10 @@
 """The whole product on servers of its own, with ageing in the test's hands."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
@@ -25,12 +27,14 @@ from streams.upkeep.settings import UpkeepSettings
 from topics.owners import OrdersOwner, ProductsOwner
 from topics.partitioner import partition_of
 from topics.publishing import Publisher
-from topics.registry import CARTS, DEAD_LETTERS, PARTITIONS
+from topics.registry import DEAD_LETTERS, PARTITIONS
 from topics.settings import KafkaSettings, load
 
 T = TypeVar("T")
 
 PATIENCE_S = 90.0
+SABOTAGE = Path(__file__).parents[1] / "faults" / "sabotage"
+SABOTAGED = ("CARTSTREAM_TEST_SABOTAGE", "PYTHONPATH")
 DAY_US = 86_400 * 1_000_000
 COMPONENTS = (
     *("redis", "kafka", "postgres", "topics", "migrate"),
@@ -104,11 +108,12 @@ class Shop:
         """Pieces by line, as the gateway shows them."""
         return {line["line_id"]: line["quantity"] for line in (await self.read(cart_id))["lines"]}
 
-    async def add(self, cart_id: str, product: str = "new") -> dict[str, Any]:
+    async def add(self, cart_id: str, product: str = "new", key: str | None = None) -> dict[str, Any]:
         """A piece more, acknowledged by Kafka; the cart."""
         body = {"product_id": product, "quantity": 1, "unit_price": 300, "currency": "EUR"}
         async with httpx.AsyncClient(base_url=self.urls.gateway, timeout=30) as client:
-            answer = await client.post(f"/v1/carts/{cart_id}/items", json=body)
+            headers = {} if key is None else {"idempotency-key": key}
+            answer = await client.post(f"/v1/carts/{cart_id}/items", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
         assert answer.headers["preference-applied"].startswith("durability=kafka")
         cart: dict[str, Any] = answer.json()
@@ -137,10 +142,9 @@ class Shop:
         return found
 
     async def records(self, topic: str, cart_id: str) -> list[ConsumerRecord]:
-        """All records of the cart's partition of `carts`, or of all partitions of the dead letters."""
-        partitions = (
-            [partition_of(cart_id.encode(), PARTITIONS)] if topic == CARTS.name else range(PARTITIONS)
-        )
+        """All records of the cart's partition, or of all partitions of the dead letters."""
+        own = partition_of(cart_id.encode(), PARTITIONS)
+        partitions = range(PARTITIONS) if topic == DEAD_LETTERS.name else [own]
         places = [TopicPartition(topic, partition) for partition in partitions]
         found: list[ConsumerRecord] = []
         async with AIOKafkaConsumer(bootstrap_servers=self.urls.kafka_bootstrap) as consumer:
@@ -158,6 +162,20 @@ class Shop:
         async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
             return bool(await client.exists(keys.cart, keys.ops, keys.win))
 
+    def sabotage(self, name: str, how: str | None) -> None:
+        """Start a component again with one of its functions replaced, or whole."""
+        component = self.stack.component(name)._component  # noqa: SLF001  nobody else breaks it so
+        env = {key: value for key, value in component.spec.env.items() if key not in SABOTAGED}
+        if how is not None:
+            path = os.pathsep.join((str(SABOTAGE), str(Path.cwd())))
+            env |= dict(zip(SABOTAGED, (how, path), strict=True))
+        component.spec = replace(component.spec, env=env)
+        self.stack.restart(name)
+
+    def log_of(self, component: str) -> str:
+        """What a process has said."""
+        return (self.stack.settings.data_dir / "logs" / f"{component}.log").read_text()
+
     async def dead_letters(self, cart_id: str) -> list[ConsumerRecord]:
         """Those of the cart."""
         records = await self.records(DEAD_LETTERS.name, cart_id)
@@ -168,12 +186,16 @@ class Shop:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     """Servers, gateway, compaction and both sinks; no upkeep."""
     folder: Path = tmp_path_factory.mktemp("upkeep")
+    os.environ["CARTSTREAM_ANTI_ENTROPY_AFTER_S"] = "1"
     settings = load(StackSettings).model_copy(
         update={"products_owner": ProductsOwner.CALLER, "orders_owner": OrdersOwner.EXTERNAL}
     )
     embedded = EmbeddedStack(folder, settings.with_ports(*free_ports(5)), COMPONENTS, RestartPolicy.ALWAYS)
-    with embedded:
-        yield embedded
+    try:
+        with embedded:
+            yield embedded
+    finally:
+        del os.environ["CARTSTREAM_ANTI_ENTROPY_AFTER_S"]
 
 
 @pytest.fixture

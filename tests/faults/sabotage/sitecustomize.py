@@ -142,6 +142,21 @@ def the_fold_forgets_some(fold: Any) -> Any:
     return careless
 
 
+@replaces("streams.decisions", "fold")
+def the_fold_overlooks_some_once(fold: Any) -> Any:
+    """Changes of some keys change nothing when they are first seen."""
+    decisions = importlib.import_module("streams.decisions")
+    seen: set[str] = set()
+
+    def careless(state: Any, change: Any, **rest: Any) -> Any:
+        if state is not None and change.op_id.endswith("7") and change.op_id not in seen:
+            seen.add(change.op_id)
+            return decisions.Outcome(state, decisions.Verdict.KNOWN)
+        return fold(state, change, **rest)
+
+    return careless
+
+
 @replaces("carts.state", "effective")
 def every_birth_counts(_: Any) -> Any:
     """An operation that was born twice is applied twice."""

@@ -1,0 +1,100 @@
+"""Publishes operations of Redis's windows again that `carts` lacks, so guarded that it never doubles any."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from carts.ids import SYSTEM_OP_PREFIX
+from carts.operations import DUPLICATE, Change, Operation
+from carts.protocol import may_republish, publish_allowed
+from store import Layout, Unfolded
+from topics.publishing import Publisher
+
+
+class Why(StrEnum):
+    """Why an operation was left alone."""
+
+    BACKLOG = "backlog"
+    """Nothing overtakes an outbox entry that is older than the publish deadline."""
+    WAITS = "waits"
+    """It is in the outbox, whose sweeper publishes it."""
+    TOO_OLD = "too_old"
+    """A retry or a floor may have passed it: whether it counts already cannot be told."""
+    NO_CHANGE = "no_change"
+    """Only the fold makes such entries."""
+
+
+class Left(msgspec.Struct, frozen=True):
+    """An operation that was left alone, and why."""
+
+    cart_id: str
+    operation: Operation
+    why: Why
+
+
+class Republished(msgspec.Struct, frozen=True):
+    """The operations that were published again, by cart, and the others."""
+
+    done: dict[str, list[Operation]]
+    left: list[Left]
+
+
+class Republisher:
+    """Publishes again under a name: `cause` in the records, `source` in their headers."""
+
+    def __init__(
+        self, unfolded: Unfolded, publisher: Publisher, layout: Layout, *, cause: str, source: str
+    ) -> None:
+        """All of them connected, and the caller's."""
+        self._unfolded = unfolded
+        self._publisher = publisher
+        self._layout = layout
+        self._cause = cause
+        self._source = source
+
+    async def republish(self, partition: int, operations: Mapping[str, Sequence[Operation]]) -> Republished:
+        """Publish the operations of these carts of the partition that may be. Again does no harm.
+
+        Raises StoreError, KafkaError, TimeoutError; some may be published then.
+        """
+        backlog_us = (await self._unfolded.backlog_us([partition]))[partition]
+        waiting = await self._unfolded.in_outbox(partition)
+        now_us = await self._unfolded.time_us()
+        done: dict[str, list[Operation]] = {}
+        left: list[Left] = []
+        for cart_id, some in operations.items():
+            for operation in some:
+                in_outbox = (operation.v, operation.op_id) in waiting
+                if operation.op_id.startswith(SYSTEM_OP_PREFIX) or operation.delta == DUPLICATE:
+                    left.append(Left(cart_id, operation, Why.NO_CHANGE))
+                elif in_outbox:
+                    left.append(Left(cart_id, operation, Why.WAITS))
+                elif not may_republish(operation.v, now_us, in_outbox=in_outbox):
+                    left.append(Left(cart_id, operation, Why.TOO_OLD))
+                elif not publish_allowed(0, backlog_us):
+                    left.append(Left(cart_id, operation, Why.BACKLOG))
+                else:
+                    done.setdefault(cart_id, []).append(operation)
+        changes = [
+            change_again(cart_id, operation, self._cause)
+            for cart_id, some in done.items()
+            for operation in some
+        ]
+        # At the time of looking: the broker refuses it should this process have been frozen since.
+        await self._publisher.publish_changes(
+            changes, self._layout.partitions, source=self._source, at_ms=now_us // 1000
+        )
+        return Republished(done, left)
+
+
+def change_again(cart_id: str, operation: Operation, cause: str) -> Change:
+    """The record of an operation once more. It says nothing of what it knew: it overrules no expiry."""
+    return Change(
+        cart_id=cart_id,
+        v=operation.v,
+        op_id=operation.op_id,
+        fingerprint=operation.fingerprint,
+        delta=operation.delta,
+        cause=cause,
+    )

@@ -25,7 +25,9 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
     app = create_app(COMPACTION, settings)
     app.conf.producer_linger = LINGER_S
     recovery = Recovery(settings.partitions)
-    carts = app.changelog_table(CARTS.name, keep=recovery.keep, headers_of=recovery.headers_of)
+    carts = app.changelog_table(
+        CARTS.name, keep=recovery.keep, headers_of=recovery.headers_of, opened=recovery.opened
+    )
     rules = Rules(retention_us=settings.retention_us, max_bytes=settings.max_record_bytes)
     counted = {verdict: metrics.EVENTS.labels(verdict) for verdict in Verdict}
     right_partition = partial(_partition, partitions=settings.partitions)

@@ -4,6 +4,8 @@ A compacted topic ends with the last record of a key, not with the highest: a wo
 up may have written after its successor. Whatever the table keeps against the log is sent again.
 """
 
+from collections.abc import Callable
+
 from carts.protocol import Alive, Deleted, Recorded, emit_again, keep_recovered
 from carts.state import Version
 from delivery import Headers
@@ -11,11 +13,11 @@ from topics.codec import decode_purge_floor, decode_version
 from topics.errors import RecordError
 from topics.headers import cart_headers, purge_floor_headers, tombstone_headers, version_header
 from topics.partitioner import partition_in_carts
-from topics.records import PURGE_FLOOR_PREFIX
+from topics.records import PURGE_FLOOR_PREFIX, purge_floor_key
 
 
 class Recovery:
-    """`keep` and `headers_of` of the table; remembers purge floors and what stays deleted against the log."""
+    """What the table is told to do; remembers purge floors and what stays deleted against the log."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -45,6 +47,11 @@ class Recovery:
             return None
         own = Alive(decode_version(held))
         return held if keep_recovered(own, found) is own else read
+
+    def opened(self, partition: int, get: Callable[[bytes], bytes | None]) -> None:
+        """A local store is trusted: its purge floor was read by an earlier process."""
+        key = purge_floor_key(partition)
+        self.note_floor(key, get(key))
 
     def headers_of(self, key: bytes, value: bytes | None) -> Headers:
         """The headers of a record that is sent again."""

@@ -245,3 +245,32 @@ async def test_a_worker_does_not_start_on_topics_of_another_size(topics: Topics,
     with pytest.raises(AssertionError, match="CARTSTREAM_PARTITIONS=16"):
         await worker.start(CARTSTREAM_PARTITIONS="8")
     assert topics.seen[CARTS.name] == []
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdict"])
+async def test_a_purged_cart_that_a_worker_writes_again_while_nobody_owns_it_is_deleted_again(
+    topics: Topics, workers: Workers, new_shopper: NewShopper, store: str
+) -> None:
+    shopper, worker = new_shopper(), workers("w")
+    await worker.start(CARTSTREAM_STORE=store)
+    await topics.change(shopper.change())
+    alive = (await topics.until_counted(shopper.cart_id, 1)).state.version
+    await topics.change(command(shopper, Expire(alive.v, alive.n, alive.v // 2)))
+    expired = (await topics.until_counted(shopper.cart_id, 2)).state.version
+    await topics.change(command(shopper, Purge(expired.v, expired.n, expired.v // 2 + 31 * DAY_US)))
+    await topics.until(lambda: topics.records(shopper.cart_id)[-1].value is None)
+    assert await worker.stop() == 0, worker.log
+
+    zombie = topics.records(shopper.cart_id)[0]
+    await topics.raw(CARTS.name, zombie.key, zombie.value, zombie.partition, zombie.headers)
+    await worker.start(CARTSTREAM_STORE=store)
+
+    await topics.until(lambda: len(topics.records(shopper.cart_id)) == 5)
+    again = topics.records(shopper.cart_id)[-1]
+    assert again.value is None
+    assert version_header(again.headers) == alive
+
+
+def command(shopper: Shopper, step: Expire | Purge) -> Change:
+    """What the ageing duty publishes."""
+    return Change(cart_id=shopper.cart_id, v=2 * step.at, op_id=f"!{step.at}", delta=(step,))

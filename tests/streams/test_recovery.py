@@ -73,6 +73,13 @@ def test_a_deleted_cart_that_a_late_worker_wrote_again_stays_deleted() -> None:
     assert version_header(recovery.headers_of(CART, None)) == NEW_VERSION
 
 
+def test_the_floor_that_a_trusted_local_store_holds_counts_for_what_is_read_after_it() -> None:
+    recovery = Recovery(16)
+    held = {purge_floor_key(PARTITION): encode_purge_floor(PurgeFloor(NEW_VERSION.v))}
+    recovery.opened(PARTITION, held.get)
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
+
+
 def test_a_floor_of_another_partition_says_nothing_about_a_cart() -> None:
     recovery = Recovery(16)
     recovery.keep(

@@ -9,7 +9,7 @@ from asyncio import StreamReader
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, Signals
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from typing import IO
 
 import psutil
@@ -102,6 +102,9 @@ class LogFile:
         self._file.close()
 
 
+UNCATCHABLE = frozenset((SIGSTOP, SIGCONT, SIGKILL))
+
+
 class RunningProcess:
     """A started process with the group it leads."""
 
@@ -133,9 +136,22 @@ class RunningProcess:
         return cls(process, guard, log)
 
     def signal(self, number: Signals) -> None:
-        """Sends `number` to the whole group; a group that has ended is not an error."""
+        """Sends `number` to the whole group; a group that has ended is not an error.
+
+        What nobody can catch goes to descendants with groups of their own, too: those of Postgres would work
+        on while their parent is frozen, or be left frozen when it is killed.
+        """
+        left = self._descendants() if number in UNCATCHABLE else []
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def _descendants(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return list(psutil.Process(self.pid).children(recursive=True))
+        return []
 
     async def wait(self) -> int:
         """The exit code once the process, its group and its log have ended; a signal's number is negative."""

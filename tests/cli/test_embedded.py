@@ -1,7 +1,11 @@
 """The stack as a Python object does to servers what the fault tests need."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+import psycopg
 import pytest
 import redis
 
@@ -43,6 +47,32 @@ def test_a_paused_component_answers_nothing_until_it_is_resumed(tmp_path: Path) 
             redis.Redis.from_url(stack.urls.redis, socket_timeout=0.2).ping()
         component.resume()
         assert redis.Redis.from_url(stack.urls.redis).ping()
+
+
+def test_a_paused_postgres_stands_still_with_all_its_processes(tmp_path: Path) -> None:
+    with EmbeddedStack(tmp_path, only={"postgres"}) as stack:
+        component = stack.component("postgres")
+        with psycopg.connect(stack.urls.postgres) as connection:
+            server = psutil.Process(component.pid)
+            processes = [server, *server.children(recursive=True)]
+            assert connection.info.backend_pid in {process.pid for process in processes}
+            component.pause()
+            until(lambda: all(process.status() == psutil.STATUS_STOPPED for process in processes))
+            component.resume()
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        component.pause()
+        component.kill()
+        component.start()
+        with psycopg.connect(stack.urls.postgres) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_restart_is_another_process_on_the_same_port(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-import psutil
 
+from cli.stack.embedded import EmbeddedComponent
 from cli.stack.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -84,17 +84,13 @@ class SinkProcess:
 
 
 @contextmanager
-def frozen(pid: int | None) -> Iterator[None]:
-    """A server that stands still, with all its processes: each of Postgres's has its own group."""
-    assert pid is not None
-    processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    for process in processes:
-        process.suspend()
+def frozen(server: EmbeddedComponent) -> Iterator[None]:
+    """A server that stands still."""
+    server.pause()
     try:
         yield
     finally:
-        for process in processes:
-            process.resume()
+        server.resume()
 
 
 async def until(

@@ -123,7 +123,7 @@ async def test_a_postgres_that_goes_away_midway_loses_nothing(
         finally:
             await asyncio.to_thread(server.start)
     else:
-        with frozen(server.pid):
+        with frozen(server):
             await topics.states({cart_id: states[cart_id] for cart_id in carts[1000:2000]})
     await topics.states({cart_id: states[cart_id] for cart_id in carts[2000:]})
     await all_written(database, states)

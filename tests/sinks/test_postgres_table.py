@@ -110,7 +110,7 @@ async def test_a_frozen_postgres_is_noticed(
     batch = newest([row(cart_id, grow(cart_id, 1))])
     async with CartsTable(database) as table:
         await table.write(batch)
-        with frozen(stack.component(POSTGRES).pid), pytest.raises(TimeoutError):
+        with frozen(stack.component(POSTGRES)), pytest.raises(TimeoutError):
             await table.write(newest([row(cart_id, grow(cart_id, 2))]))
         await table.write(newest([row(cart_id, grow(cart_id, 2))]))
     assert stored(database) == {cart_id: (grow(cart_id, 2).v, 2)}

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import structlog
 from sanic import Sanic
+from sanic.application.state import ApplicationServerInfo
+from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from gateway.health import HealthChecks
@@ -42,6 +44,8 @@ class Server:
             asyncio_server_kwargs={"start_serving": False},
         )
         assert server is not None  # noqa: S101  Sanic's type allows for a mode that is gone
+        # What its own runner would have noted; without it every reply has an empty Alt-Svc header.
+        self._app.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
         await server.startup()  # type: ignore[no-untyped-call]
         try:
             await server.before_start()  # type: ignore[no-untyped-call]

@@ -20,6 +20,10 @@ async def test_a_minted_cart_is_empty_and_stored_nowhere(carts: Carts) -> None:
     assert await carts.outbox_is_empty()
 
 
+async def test_a_reply_names_no_other_service_to_go_to(carts: Carts, cart_id: str) -> None:
+    assert "alt-svc" not in (await carts.add(cart_id)).headers
+
+
 async def test_an_add_answers_the_whole_cart_with_its_receipt(carts: Carts, cart_id: str) -> None:
     reply = await carts.add(cart_id, "sku-1", 2, traceparent=TRACE, x_request_id="r-1")
     assert reply.status_code == 200

@@ -66,7 +66,7 @@ async def fetch(settings: OpsSettings, at: LetterId) -> Listed | None:
 async def replay(
     settings: OpsSettings, listed: Sequence[Listed], bars: Bars, *, dry_run: bool
 ) -> list[Result]:
-    """Write source records back into their topic, each judged by what compaction would do with it now.
+    """Write source records back into their topic, changes of carts judged by what compaction would do now.
 
     Letters that were dealt with are left alone. Nothing is published past a backlog: its letters are
     refused until the gateway has drained it. Raises StoreError, KafkaError, ReadStalled, TimeoutError.
@@ -86,7 +86,7 @@ async def replay(
             judgement = (
                 Judgement(Action.REFUSE, "retention has taken it meanwhile")
                 if whole is None
-                else await _behind_backlog(store, _judge(settings, whole, ledgers))
+                else await _behind_backlog(store, whole, _judge(settings, whole, ledgers))
             )
             if whole is not None and not dry_run:
                 judgement = await _carry_out(publisher, whole, judgement)
@@ -135,7 +135,7 @@ async def _ledgers(
     carts: defaultdict[int, set[str]] = defaultdict(set)
     for letter in letters:
         first = may_be_replayed(letter, settings.partitions)
-        if first.partition is not None:
+        if first.partition is not None and letter.topic == CART_CHANGED.name:
             carts[first.partition].add(letter.key_text)
     ledgers = {}
     for partition, wanted in sorted(carts.items()):
@@ -147,7 +147,7 @@ async def _ledgers(
 
 def _judge(settings: OpsSettings, letter: Letter, ledgers: dict[int, Ledger]) -> Judgement:
     first = may_be_replayed(letter, settings.partitions)
-    if first.partition is None:
+    if first.partition is None or letter.topic != CART_CHANGED.name:
         return first
     ledger = ledgers[first.partition]
     entry = ledger.entries.get(letter.key_text)
@@ -155,8 +155,8 @@ def _judge(settings: OpsSettings, letter: Letter, ledgers: dict[int, Ledger]) ->
     return judge(letter, held, ledger.purge_floor, settings.partitions, settings.rules)
 
 
-async def _behind_backlog(store: CartStore, judgement: Judgement) -> Judgement:
-    if judgement.action is not Action.PUBLISH:
+async def _behind_backlog(store: CartStore, letter: Letter, judgement: Judgement) -> Judgement:
+    if judgement.action is not Action.PUBLISH or letter.topic != CART_CHANGED.name:
         return judgement
     backlog_us = max(
         (depth.oldest_us for depth in await store.outbox_depths() if depth.partition == judgement.partition),
@@ -178,9 +178,9 @@ async def _carry_out(publisher: Publisher, letter: Letter, judgement: Judgement)
     detail = judgement.detail
     if judgement.action is Action.PUBLISH:
         offset = await publisher.publish(
-            CART_CHANGED.name, judgement.partition, letter.key, letter.value, letter.headers
+            letter.topic, judgement.partition, letter.key, letter.value, letter.headers
         )
-        detail = f"published as {CART_CHANGED.name}/{judgement.partition}/{offset}"
+        detail = f"published as {letter.topic}/{judgement.partition}/{offset}"
     await _mark(publisher, letter, Handled.REPLAYED, detail)
     return msgspec.structs.replace(judgement, detail=detail)
 

@@ -10,7 +10,7 @@ from carts.fold import Verdict
 from streams.decisions import RefusalCode, Rules, Source, decide
 from topics.headers import Headers
 from topics.partitioner import partition_of
-from topics.registry import CART_CHANGED, CARTS
+from topics.registry import CART_CHANGED, CARTS, ORDERS, PRODUCTS
 
 PREFIX: Final = "dlq_"
 _LETTER_OF_MARK: Final = "dlq_letter"
@@ -174,20 +174,32 @@ class Judgement(msgspec.Struct, frozen=True):
 
 def may_be_replayed(letter: Letter, partitions: int) -> Judgement:
     """The first look, at the letter alone: which records can go back at all, and to which partition."""
-    if letter.topic == CARTS.name:
-        return _refuse(
-            "only compaction writes `carts`: mend the cause, run `cartstream sink rebuild --partition "
-            f"{letter.source_partition}` so that Postgres gets what `carts` says now, then drop the letter"
-        )
-    if letter.topic != CART_CHANGED.name:
-        return _refuse(
-            f"no agent of this version reads {letter.topic or 'a topic it does not name'}: drop it"
-        )
+    if letter.topic not in {CART_CHANGED.name, ORDERS.name}:
+        return _refuse(_elsewhere(letter))
     if letter.key is None:
-        return _refuse("the record has no key, so it belongs to no cart: drop it")
+        return _refuse("the record has no key, so it belongs to nothing: drop it")
+    if letter.topic == ORDERS.name:
+        detail = "what follows an order happens once, and what was refused is tried again"
+        return Judgement(Action.PUBLISH, detail, partition_of(letter.key, partitions))
     if letter.code == RefusalCode.BELOW_PURGE_FLOOR:
         return _refuse("its cart was deleted, and deleted carts do not come back: drop it")
     return Judgement(Action.PUBLISH, "", partition_of(letter.key, partitions))
+
+
+def _elsewhere(letter: Letter) -> str:
+    """What to do about a record that no replay brings back."""
+    match letter.topic:
+        case CARTS.name:
+            return (
+                "only compaction writes `carts`: mend the cause, run `cartstream sink rebuild --partition "
+                f"{letter.source_partition}` so that Postgres gets what `carts` says now, then drop it"
+            )
+        case PRODUCTS.name:
+            return (
+                "an old price must not come last: put the product again through the API, then drop the letter"
+            )
+        case _:
+            return f"no agent of this version reads {letter.topic or 'a topic it does not name'}: drop it"
 
 
 def judge(letter: Letter, held: bytes | None, purge_floor: int, partitions: int, rules: Rules) -> Judgement:
@@ -197,7 +209,7 @@ def judge(letter: Letter, held: bytes | None, purge_floor: int, partitions: int,
     record's right partition.
     """
     first = may_be_replayed(letter, partitions)
-    if first.partition is None or letter.key is None:
+    if first.partition is None or letter.key is None or letter.topic != CART_CHANGED.name:
         return first
     decision = decide(held, purge_floor, Source(letter.key, letter.value, first.partition, 0), rules)
     if decision.refusal is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
 from msgspec.structs import replace
 
 from cli.stack.embedded import EmbeddedStack
@@ -13,10 +14,12 @@ from cli.stack.settings import POSTGRES
 from sinks.mail.message import MailKind, message_id
 from tests.mail.orders import cancelled, new_order, publish
 from tests.mail.post_office import PostOffice, ids
+from tests.ops.operator import Operator, environment
 from tests.sinks.running import SinkProcess, until
 from topics.partitioner import partition_of
 from topics.records import OrderRecord
 from topics.registry import ORDERS, PARTITIONS
+from topics.settings import KafkaSettings
 
 TASK = """
 SELECT outcome, record, attempts, detail FROM post_checkout_tasks
@@ -172,23 +175,34 @@ async def test_a_refused_recipient_becomes_a_dead_letter_and_keeps_nobody_waitin
     outcome, _, _, detail = await _settled(database, refused)
     assert outcome == "refused"
     assert "no such mailbox" in detail
-    letter = await _letter(letters, refused)
+    letter = dict((await _letter(letters, refused)).headers)
     assert letter["dlq_error_code"] == b"mail_refused"
     assert letter["dlq_source_topic"] == ORDERS.name.encode()
     assert letter["dlq_source_offset"] == str(sent.offset).encode()
     assert office.to(address(refused)) == []
 
 
-async def test_a_refused_mail_is_sent_when_its_record_is_published_anew(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+async def test_a_refused_mail_is_sent_once_an_operator_replays_its_letter(
+    agent: SinkProcess,
+    office: PostOffice,
+    producer: AIOKafkaProducer,
+    letters: AIOKafkaConsumer,
+    kafka: KafkaSettings,
+    redis_url: str,
+    database: str,
 ) -> None:
     order = new_order()
     office.to_answer[address(order)] = ["550 5.7.1 relaying denied"]
     await agent.start()
     await publish(producer, order)
+    letter = await _letter(letters, order)
     await _settled(database, order)
-    await publish(producer, order)
+    operator = Operator(environment(kafka.kafka_bootstrap, redis_url, database))
+    for _ in range(2):
+        answer = await operator.run("dlq", "replay", f"{letter.partition}:{letter.offset}")
+        assert answer.status == 0, answer.errors
     await until(lambda: _have_mail(office, order), "a mail after all")
+    assert len(office.to(address(order))) == 1
 
 
 async def test_a_mailbox_that_is_full_for_now_is_tried_again_and_keeps_nobody_waiting(
@@ -212,7 +226,7 @@ async def test_what_is_no_address_becomes_a_dead_letter(
     order = new_order(email="not an address")
     await agent.start()
     await publish(producer, order)
-    letter = await _letter(letters, order)
+    letter = dict((await _letter(letters, order)).headers)
     assert letter["dlq_error_code"] == b"mail_refused"
 
 
@@ -289,9 +303,9 @@ async def _is_writing(url: str) -> bool:
         return await cursor.fetchone() is not None
 
 
-async def _letter(consumer: AIOKafkaConsumer, order: OrderRecord) -> dict[str, bytes]:
+async def _letter(consumer: AIOKafkaConsumer, order: OrderRecord) -> ConsumerRecord:
     async with asyncio.timeout(90):
         while True:
             record = await consumer.getone()
             if record.key == order.order_id.encode():
-                return dict(record.headers)
+                return record

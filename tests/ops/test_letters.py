@@ -77,7 +77,8 @@ def test_a_change_that_the_cart_has_is_not_published_again() -> None:
         (letter(CHANGE, key=None), "no key"),
         (letter(CHANGE, code="below_purge_floor"), "deleted"),
         (letter(CHANGE, topic="carts"), "sink rebuild --partition 3"),
-        (letter(CHANGE, topic="orders"), "no agent"),
+        (letter(CHANGE, topic="products"), "through the API"),
+        (letter(CHANGE, topic="cart-merges"), "no agent"),
         (letter(CHANGE, topic=""), "no agent"),
     ],
 )
@@ -85,6 +86,11 @@ def test_what_cannot_go_back_is_refused_with_a_reason(one: Letter, reason: str) 
     action, detail = judged(one)
     assert action is Action.REFUSE
     assert reason in detail
+
+
+def test_an_order_goes_back_whatever_compaction_would_say_of_it() -> None:
+    judgement = judge(letter(b"{}", key=b"order-1", topic="orders"), None, 0, 16, RULES)
+    assert (judgement.action, judgement.partition) == (Action.PUBLISH, partition_of(b"order-1", 16))
 
 
 def test_a_change_of_a_deleted_cart_is_refused() -> None:

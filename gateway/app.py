@@ -33,7 +33,7 @@ def create_app(parts: Parts) -> Sanic[Any, Any]:
     app.ctx.metrics = parts.metrics
     CartRoutes(parts.reader, parts.changer, parts.prices).register(app)
     ProductRoutes(parts.catalogue, settings.products_max_age_s).register(app)
-    CheckoutRoutes(parts.checkouts).register(app)
+    CheckoutRoutes(parts.checkouts, parts.metrics).register(app)
     OrderRoutes(parts.orders).register(app)
     OperationRoutes(parts.health, parts.metrics).register(app)
     lifecycle.register(app, parts)

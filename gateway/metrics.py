@@ -88,6 +88,25 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.checkouts = Counter(
+            "cartstream_gateway_checkouts_total",
+            "Checkouts answered: placed, replayed (the order was there), opened, joined (it was open), "
+            "completed, cancelled; refusals are among the problems",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.checkout_seconds = Histogram(
+            "cartstream_gateway_checkout_seconds",
+            "From the parsed request to the reply of a checkout",
+            buckets=(*_SECONDS, 10.0, 20.0),
+            registry=self.registry,
+        )
+        self.subtractions_waiting = Counter(
+            "cartstream_gateway_subtractions_waiting_total",
+            "Orders that were placed and that upkeep has to take out of their carts",
+            registry=self.registry,
+        )
+
     def exposition(self) -> bytes:
         """All values in Prometheus's text format; of all workers together where there are several."""
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")

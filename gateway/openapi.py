@@ -6,8 +6,10 @@ import msgspec
 
 from carts.view import CartView
 from gateway.carts.requests import AddItem, MintedCart, PatchCart, PatchItem, PutItem
+from gateway.checkout import openapi as checkout
 from gateway.describing import ProblemDocument, errors, header, json_body, plain, problem_types, reply
 from gateway.health import Readiness
+from gateway.orders import openapi as orders
 from gateway.products import openapi as products
 
 _STRUCTS: Final = (
@@ -20,6 +22,8 @@ _STRUCTS: Final = (
     Readiness,
     ProblemDocument,
     *products.STRUCTS,
+    *checkout.STRUCTS,
+    *orders.STRUCTS,
 )
 
 _CART_ID: Final = {
@@ -133,6 +137,8 @@ def _paths() -> dict[str, Any]:
             "delete": _change("removeItem", "Remove a line; one that is not there is no error"),
         },
         **products.paths(),
+        **checkout.paths(_CART_ID),
+        **orders.paths(_CART_ID),
         "/health/live": {"get": plain("live", "200 as long as the event loop turns", "application/json")},
         "/health/ready": {
             "get": {

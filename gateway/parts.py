@@ -99,7 +99,7 @@ class Parts(msgspec.Struct, frozen=True):
         if catalogue is not None or hook is not None:
             reader = PricedReader(reader, pricing)
         snapshots = Snapshots(settings, store, layout, publisher, sweeper, hydration)
-        steps = Steps(store, snapshots, database)
+        steps = Steps(store, snapshots, database, metrics)
         return cls(
             settings=settings,
             metrics=metrics,

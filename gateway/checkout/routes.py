@@ -20,6 +20,7 @@ from gateway.checkout.requests import (
     document,
 )
 from gateway.conditions import parse_idempotency_key
+from gateway.metrics import Metrics
 from gateway.problems import Problem
 from gateway.requests import cart_id_in, optional_body
 from store.orders.records import Checkout
@@ -33,8 +34,10 @@ Checkouts = OrderPlacer | Handover
 class CheckoutRoutes:
     """Handlers of one app; `register` puts them into its router."""
 
-    def __init__(self, checkouts: Checkouts) -> None:
+    def __init__(self, checkouts: Checkouts, metrics: Metrics) -> None:
         self._checkouts = checkouts
+        self._outcomes = metrics.checkouts
+        self._seconds = metrics.checkout_seconds
 
     def register(self, app: Sanic[Any, Any]) -> None:
         """Add all routes of checkouts to `app`."""
@@ -51,9 +54,14 @@ class CheckoutRoutes:
         body = optional_body(request, PLACE_ORDER, PlaceOrder())
         check(body)
         if isinstance(self._checkouts, Handover):
-            checkout, is_new = await self._checkouts.open(name)
+            with self._seconds.time():
+                checkout, is_new = await self._checkouts.open(name)
+            self._outcomes.labels("opened" if is_new else "joined").inc()
             return _checkout(checkout, 201 if is_new else 200)
-        placed = await self._checkouts.place(Asked(name, _key(request), body))
+        asked = Asked(name, _key(request), body)
+        with self._seconds.time():
+            placed = await self._checkouts.place(asked)
+        self._outcomes.labels("replayed" if placed.replayed else "placed").inc()
         headers = {"location": f"/v1/orders/{placed.record.order_id}"}
         if placed.replayed:
             headers["idempotency-replayed"] = "true"
@@ -63,12 +71,16 @@ class CheckoutRoutes:
         """The owner of orders has sold what was handed out."""
         body = optional_body(request, COMPLETE_CHECKOUT, CompleteCheckout())
         name = cart_id_in(cart_id)
-        return _checkout(await self._handover(token).complete(name, token, body.order_id), 200)
+        completed = await self._handover(token).complete(name, token, body.order_id)
+        self._outcomes.labels("completed").inc()
+        return _checkout(completed, 200)
 
     async def cancel(self, _: Request, cart_id: str, token: str) -> HTTPResponse:
         """The checkout came to nothing."""
         name = cart_id_in(cart_id)
-        return _checkout(await self._handover(token).cancel(name, token), 200)
+        cancelled = await self._handover(token).cancel(name, token)
+        self._outcomes.labels("cancelled").inc()
+        return _checkout(cancelled, 200)
 
     def _handover(self, token: str) -> Handover:
         # Where orders are placed here nobody has a token.

@@ -10,6 +10,7 @@ from carts.state import State
 from gateway.carts.waiting import Deadline
 from gateway.checkout.snapshots import Snapshots, not_delivered
 from gateway.database import Database
+from gateway.metrics import Metrics
 from gateway.problems import Problem
 from store import CartStore, Refused, StoreError
 from store.orders import orders
@@ -32,10 +33,11 @@ class Steps:
     and an order that its cart does not know is found by whoever orders next, and by the duty `settlement`.
     """
 
-    def __init__(self, store: CartStore, snapshots: Snapshots, database: Database) -> None:
+    def __init__(self, store: CartStore, snapshots: Snapshots, database: Database, metrics: Metrics) -> None:
         self.store = store
         self.snapshots = snapshots
         self.database = database
+        self._waiting = metrics.subtractions_waiting
 
     async def between(self, step: str) -> None:
         """Called after each step, for whoever wants to see a process die there."""
@@ -66,9 +68,11 @@ class Steps:
                 folded = await self.snapshots.row(order.record.cart_id)
             refused = await self._subtract(order, folded)
         except (StoreError, Problem) as error:
+            self._waiting.inc()
             log.warning("checkout.subtraction_waits", order_id=order.record.order_id, error=repr(error))
             return
         if refused is not None:
+            self._waiting.inc()
             log.info("checkout.subtraction_waits", order_id=order.record.order_id, reason=refused.reason)
 
     async def _catch_up(self, latest: PlacedOrder, state: State) -> None:

@@ -22,7 +22,7 @@ COMMANDS = {
     "mail": ("cli.mail:command", "List and show the mails that the mailbox has taken."),
     "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
     "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
-    "products": ("cli.products:command", "Fill the catalogue: a sample, or a file."),
+    "products": ("cli.products:command", "Fill the catalogue: a sample, or a file; publish it again."),
     "restore": ("cli.restore:command", "Show or ask for a restore of Redis; refill Kafka from Postgres."),
     "sink": ("cli.sink:command", "Write Kafka's carts into Postgres again."),
     "verify": ("cli.verify:command", "Compare Redis, Kafka and Postgres cart by cart."),

@@ -9,15 +9,16 @@ import click
 import msgspec
 import psycopg
 
-from cli.ops.progress import Advance, bars
+from cli.ops.progress import Advance, Bars, bars
 from cli.sample import sample_products
 from cli.stack.settings import StackSettings
 from store import PostgresSettings
-from store.catalogue.owner import put_all
+from store.catalogue.owner import put_all, record_again
 from topics.owners import OwnerSettings, ProductsOwner
 from topics.settings import load
 
 PIECE_BYTES: Final = 64 * 1024
+PUBLISHED_AT_ONCE: Final = 1000
 SILENT_SECONDS: Final = 60.0
 """The gateway says at least once a second how far it is, as long as it gets lines."""
 
@@ -50,6 +51,41 @@ async def _put_sample(postgres_url: str) -> int:
         if found.rowcount:
             return 0
         return len(await put_all(connection, sample_products()))
+
+
+@command.command("publish")
+def publish() -> None:
+    """Send every product of Postgres to Kafka again, by the outbox: for a topic that was lost.
+
+    Products may change meanwhile, and doing it again does no harm.
+    """
+    owner = load(OwnerSettings).products_owner
+    if owner is not ProductsOwner.INTERNAL:
+        raise click.ClickException(
+            f"products are not kept here (CARTSTREAM_PRODUCTS_OWNER is {owner}): their owner has to send them"
+        )
+    try:
+        with bars() as bar:
+            count = asyncio.run(_publish(load(PostgresSettings).postgres_url.get_secret_value(), bar))
+    except psycopg.OperationalError as error:
+        raise click.ClickException(f"Postgres did not take it: {error} Try again.") from error
+    click.echo(f"{count} products are on their way (`cartstream streams upkeep` carries them)")
+
+
+async def _publish(postgres_url: str, bar: Bars) -> int:
+    count, last = 0, ""
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+        cursor = await connection.execute("SELECT count(*) FROM products")
+        (total,) = await cursor.fetchone() or (0,)
+        advance = bar("products", total)
+        while True:
+            async with connection.transaction():
+                products = await record_again(connection, last, PUBLISHED_AT_ONCE)
+            if not products:
+                return count
+            last = products[-1].product_id
+            count += len(products)
+            advance(len(products))
 
 
 @command.command("import")

@@ -171,18 +171,17 @@ class CatalogueFollower:
         ends = await consumer.end_offsets(sources)
         for source in sources:
             position = following.positions.get(source.partition)
-            if position is not None and position > ends[source]:
-                # The topic is another one than the cache has followed.
+            start = begins[source] if position is None else position
+            if start > ends[source]:
+                # The topic is another one than the cache has followed: what the cache has stays, for who
+                # lost the topic may need it, and the new one is read from its beginning.
                 log.error(
                     "catalogue.position_beyond_log",
                     partition=source.partition,
                     position=position,
                     end=ends[source],
                 )
-                await self._cache.follow(self._partitions, instead_of=following.generation)
-                self._places.clear()
-                return
-            start = begins[source] if position is None else position
+                start = begins[source]
             consumer.seek(source, start)
             place = Place(position, ends[source], Tail(consumer, source))
             self._places[source.partition] = place
@@ -290,7 +289,7 @@ class CatalogueFollower:
             behind = 0
             for source, end in ends.items():
                 place = self._places.get(source.partition)
-                lag = end - (place.position or 0) if place is not None else 0
+                lag = max(0, end - (place.position or 0)) if place is not None else 0
                 metrics.CATALOGUE_LAG.labels(source.partition).set(lag)
                 behind += lag
             if behind and time.monotonic() - self._moved_at > self._settings.stall_after_s:

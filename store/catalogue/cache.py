@@ -46,8 +46,10 @@ _WORDS: Final = b"{catalogue}:words"
 _KEYS: Final = (_FACTS, _DOCUMENTS, _TEXTS, _IDS, _WORDS)
 _COMPLETE: Final = b"!complete"
 
+FIRST_LOOK: Final = 100
+"""Products that a search looks at first."""
 ROUNDS: Final = 6
-"""How often a search looks further for one page, each time at more products; then it gives what it has."""
+"""How often it looks further for one page, each time at twice as many; then it gives what it has."""
 FEW: Final = 4000
 """Products with a word that may be fetched all at once, and that are looked at in one round at most."""
 ENDINGS: Final = 64
@@ -108,8 +110,10 @@ class ProductCache:
         following = await self._candidates(search)
         found: list[str] = []
         more = True
-        for step in range(ROUNDS):
-            ids, more = await following(after, (limit + 1) << 2 * step)
+        count = limit + 1 if search.prefix is None else max(limit + 1, FIRST_LOOK)
+        for _ in range(ROUNDS):
+            ids, more = await following(after, count)
+            count *= 2
             found += ids if search.prefix is None else await self._matching(search, ids)
             after = ids[-1] if ids else after
             if not more or len(found) > limit:
@@ -174,11 +178,11 @@ class ProductCache:
 
     # Filling
 
-    async def follow(self, partitions: int, *, instead_of: str = "") -> Following:
-        """How far the cache is. One that is not whole, or is generation `instead_of`, begins anew."""
+    async def follow(self, partitions: int) -> Following:
+        """How far the cache is. One that is not whole begins anew."""
         name = secrets.token_hex(8)
         generation, complete, *positions = await self._client.run(
-            scripts.CATALOGUE_FOLLOW, _KEYS, (name, partitions, instead_of)
+            scripts.CATALOGUE_FOLLOW, _KEYS, (name, partitions)
         )
         return Following(
             generation.decode(),

@@ -101,6 +101,15 @@ async def give_back(connection: Connection, quantities: Mapping[str, int]) -> li
     return await _change_stock(connection, quantities)
 
 
+async def record_again(connection: Connection, after: str, limit: int) -> list[Product]:
+    """Put the records of the next `limit` products after the id `after` into the outbox, as they are.
+
+    For a topic that was lost. Returns these products, which are locked until the transaction ends.
+    """
+    cursor = await connection.execute(_query("products_after"), {"after": after, "limit": limit})
+    return await _recorded(connection, await cursor.fetchall())
+
+
 def _has(product: Product | None, quantity: int) -> bool:
     return product is not None and product.active and (product.stock is None or product.stock >= quantity)
 

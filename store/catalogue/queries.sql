@@ -45,7 +45,7 @@ SELECT
     attributes::text, updated_at
 FROM products
 WHERE product_id = ANY(%(product_id)b::text[])
-ORDER BY product_id COLLATE "C"
+ORDER BY product_id
 FOR NO KEY UPDATE
 
 -- change_stock
@@ -59,3 +59,13 @@ WHERE products.product_id = row.product_id AND products.stock IS NOT NULL
 RETURNING
     products.product_id, version, name, description, category, unit_price, currency, stock, active, image_url,
     attributes::text, updated_at
+
+-- products_after
+SELECT
+    product_id, version, name, description, category, unit_price, currency, stock, active, image_url,
+    attributes::text, updated_at
+FROM products
+WHERE product_id > %(after)s
+ORDER BY product_id
+LIMIT %(limit)s
+FOR NO KEY UPDATE

@@ -2,13 +2,13 @@
 -- Where to follow `products` from. A cache that is not whole is emptied first and begins a new generation.
 --
 -- KEYS  1 facts  2 documents  3 texts  4 ids  5 words
--- ARGV  1 name of a new generation  2 partitions  3 a generation to give up, empty: none
+-- ARGV  1 name of a new generation  2 partitions
 -- Returns {generation, 1 if complete else 0, position or '' of each partition}
 
 --@include catalogue_whole
 
 local generation = generation_if_whole()
-if not generation or generation == ARGV[3] then
+if not generation then
   -- Lists of words and categories that remain are no harm: who is not in `texts` is not found by them.
   redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
   generation = ARGV[1]

@@ -82,6 +82,19 @@ def test_a_stack_without_a_catalogue_has_no_sample(database: str) -> None:
     assert "nothing to do" in ended.stdout
 
 
+def test_a_lost_topic_is_filled_from_postgres(database: str) -> None:
+    cartstream("sample", CARTSTREAM_POSTGRES_URL=database)
+    with psycopg.connect(database) as connection:
+        sent = connection.execute("SELECT key, value FROM outbox ORDER BY key").fetchall()
+        connection.execute("DELETE FROM outbox")
+    ended = cartstream("publish", CARTSTREAM_POSTGRES_URL=database)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("24 products are on their way")
+    with psycopg.connect(database) as connection:
+        again = connection.execute("SELECT key, value FROM outbox ORDER BY key").fetchall()
+    assert again == sent
+
+
 def test_a_file_is_imported_and_its_wrong_lines_are_named(
     gateway: GatewayProcess, database: str, tmp_path: Path
 ) -> None:

@@ -186,3 +186,24 @@ async def test_a_topic_whose_last_word_is_an_older_version_gets_the_newer_one_ag
     last = await last_records(kafka, PRODUCTS.name, [newest.product_id, gone.product_id])
     assert decode_product(last[newest.product_id].value) == newest
     assert last[gone.product_id].value is None
+
+
+async def test_a_topic_that_was_lost_takes_no_product_out_of_the_cache(owner: Owner, shelf: Shelf) -> None:
+    product = new_product()
+    async with running_follower(shelf.settings):
+        await owner.publish(product)
+        await shelf.shows(product)
+        # As if the topic had been made anew: the cache has followed further than it reaches.
+        positions = [f"!position:{partition}" for partition in range(PARTITIONS)]
+        beyond = [value for name in positions for value in (name, 10**9)]
+        await shelf.client.execute("HSET", "{catalogue}:facts", *beyond)
+
+        async def reads_again() -> bool:
+            found = await shelf.client.execute("HMGET", "{catalogue}:facts", *positions)
+            return all(int(position) < 10**9 for position in found)
+
+        await until(reads_again, "the topic is read from its beginning")
+        await shelf.shows(product)
+        newer = new_product(2, of=product.product_id)
+        await owner.publish(newer)
+        await shelf.shows(newer)

@@ -213,8 +213,6 @@ async def test_two_who_find_it_lost_begin_one_generation(filled: Filled) -> None
     await filled.client.execute("FLUSHALL")
     first = await filled.cache.follow(PARTITIONS)
     assert await filled.cache.follow(PARTITIONS) == first
-    assert await filled.cache.follow(PARTITIONS, instead_of=filled.following.generation) == first
-    assert (await filled.cache.follow(PARTITIONS, instead_of=first.generation)) != first
 
 
 async def test_pages_follow_the_ids_and_stay_right_while_products_come_and_go(filled: Filled) -> None:

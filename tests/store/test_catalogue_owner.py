@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from carts.products import Product, ProductContent
 from sinks.postgres.migrate import migrate
-from store.catalogue.owner import Reserved, Shortage, give_back, lock, put_all, reserve
+from store.catalogue.owner import Reserved, Shortage, give_back, lock, put_all, record_again, reserve
 from topics.codec import decode_product
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -187,3 +187,14 @@ async def test_locked_products_wait_for_the_end_of_the_transaction(pool: Pool) -
                 )
         assert not patching.done()
     assert [one.unit_price for one in await patching] == [1]
+
+
+async def test_all_products_can_be_recorded_again_page_by_page(pool: Pool) -> None:
+    await put(pool, *(content(name) for name in ("B", "a", "C", "b")))
+    await outbox(pool)
+    async with pool.connection() as connection:
+        first = await record_again(connection, "", 3)
+        second = await record_again(connection, first[-1].product_id, 3)
+        assert await record_again(connection, second[-1].product_id, 3) == []
+    assert [one.product_id for one in (*first, *second)] == ["B", "C", "a", "b"]
+    assert await outbox(pool) == [*first, *second]

@@ -3,7 +3,8 @@
 CREATE SEQUENCE product_versions;
 
 CREATE TABLE products (
-    product_id  text PRIMARY KEY,
+    -- "C": rows are locked in the order of the ids, and everybody has to agree on it.
+    product_id  text COLLATE "C" PRIMARY KEY,
     version     bigint NOT NULL DEFAULT nextval('product_versions'),
     name        text NOT NULL,
     description text NOT NULL DEFAULT '',

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import catalogue, compaction, gateway, monolith, outage, restore
+from benchmarks import catalogue, compaction, gateway, monolith, outage, restore, wipe
 
 Benchmark = Callable[[Path, Console], dict[str, Any]]
 
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "monolith": monolith.run,
     "compaction": compaction.run,
     "restore": restore.run,
+    "wipe": wipe.run,
     "outage": outage.run,
     "catalogue": catalogue.run,
 }

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
+from store.queries import queries_of
 from topics.headers import Headers
 from topics.registry import topic
 
@@ -15,30 +16,7 @@ CHANNEL: Final = "cartstream_outbox"
 _OVERHEAD_BYTES: Final = 16 * 1024
 """Room for key, headers and framing beside a value."""
 
-_WRITE: Final = """
-INSERT INTO outbox (topic, key, value, headers)
-SELECT topic, key, value, headers
-FROM unnest(%(topics)s::text[], %(keys)s::text[], %(values)s::text[], %(headers)s::text[]::jsonb[])
-     WITH ORDINALITY AS record (topic, key, value, headers, position)
-ORDER BY position
-"""
-
-_WAITING: Final = """
-SELECT outbox_id, topic, key, value, headers
-FROM (
-    SELECT *, sum(coalesce(octet_length(value), 0)) OVER (ORDER BY outbox_id) AS bytes
-    FROM (SELECT * FROM outbox ORDER BY outbox_id LIMIT %(records)s) AS first
-) AS measured
-WHERE bytes - coalesce(octet_length(value), 0) < %(bytes)s
-ORDER BY outbox_id
-"""
-
-_REMOVE: Final = "DELETE FROM outbox WHERE outbox_id = ANY(%s)"
-
-_LAG: Final = """
-SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT %s) AS counted),
-       (SELECT extract(epoch FROM clock_timestamp() - written_at) FROM outbox ORDER BY outbox_id LIMIT 1)
-"""
+query: Final = queries_of("store")
 
 
 class OutboxRecord(msgspec.Struct, frozen=True):
@@ -83,7 +61,7 @@ async def write(connection: psycopg.AsyncConnection[Any], records: Sequence[Outb
     for record in records:
         _check_size(record)
     await connection.execute(
-        _WRITE,
+        query("write_outbox"),
         {
             "topics": [record.topic for record in records],
             "keys": [record.key for record in records],
@@ -97,7 +75,7 @@ async def waiting(
     connection: psycopg.AsyncConnection[Any], *, max_records: int, max_bytes: int
 ) -> list[OutboxRow]:
     """The first rows, in their order: at most `max_records`, and none after `max_bytes` of values."""
-    rows = await connection.execute(_WAITING, {"records": max_records, "bytes": max_bytes})
+    rows = await connection.execute(query("outbox_waiting"), {"records": max_records, "bytes": max_bytes})
     return [
         OutboxRow(outbox_id, OutboxRecord(topic, key, _encoded(value), _as_headers(headers)))
         async for outbox_id, topic, key, value, headers in rows
@@ -106,12 +84,12 @@ async def waiting(
 
 async def remove(connection: psycopg.AsyncConnection[Any], outbox_ids: Sequence[int]) -> None:
     """Delete rows that Kafka has acknowledged."""
-    await connection.execute(_REMOVE, (list(outbox_ids),))
+    await connection.execute(query("remove_from_outbox"), {"outbox_ids": list(outbox_ids)})
 
 
 async def lag(connection: psycopg.AsyncConnection[Any], *, count_up_to: int = 100_000) -> OutboxLag:
     """How many rows wait and for how long the oldest has; more than `count_up_to` are not counted."""
-    row = await (await connection.execute(_LAG, (count_up_to,))).fetchone()
+    row = await (await connection.execute(query("outbox_lag"), {"count_up_to": count_up_to})).fetchone()
     count, oldest_s = row or (0, None)
     return OutboxLag(count, max(0.0, float(oldest_s or 0)))
 

@@ -10,7 +10,9 @@ CREATE TABLE outbox (
     -- [[name, value], …] in their order.
     headers    jsonb NOT NULL,
     written_at timestamptz NOT NULL DEFAULT now()
-);
+)
+-- Rows come and go at the front: without frequent vacuums every look at it walks over the dead ones.
+WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 CREATE FUNCTION notify_outbox() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -25,17 +25,24 @@ def cart_id_in(segment: str) -> str:
         ) from error
 
 
-def optional_body(request: Request, decoder: "msgspec.json.Decoder[T]", absent: T) -> T:
-    """The Struct in the body, `absent` without a body. Raises Problem."""
-    if not request.body:
-        return absent
+def body_of(request: Request, decoder: "msgspec.json.Decoder[T]") -> T:
+    """The Struct in the body. Raises Problem."""
     check_media_type(request.headers.get("content-type"))
     return decode(decoder, request.body)
 
 
+def optional_body(request: Request, decoder: "msgspec.json.Decoder[T]", absent: T) -> T:
+    """The Struct in the body, `absent` without a body. Raises Problem."""
+    return body_of(request, decoder) if request.body else absent
+
+
 def bad_parameter(name: str, detail: str) -> Problem:
     """The problem of a query parameter."""
-    return Problem(problems.INVALID_PARAMETER, f"{name}: {detail}.", errors=[FieldError("", detail)])
+    return Problem(
+        problems.INVALID_PARAMETER,
+        f"The parameter {name} {detail}.",
+        errors=[FieldError("", f"{name} {detail}")],
+    )
 
 
 def number_in(request: Request, name: str, absent: int | None, most: int) -> int | None:

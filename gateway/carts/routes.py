@@ -12,7 +12,7 @@ from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 
 from carts.errors import InvalidIdentifier
-from carts.ids import check_cart_id, check_line_id
+from carts.ids import check_line_id
 from carts.operations import Clear, Remove
 from gateway import problems
 from gateway.carts.changing import CartChanger, Changed, Wanted
@@ -42,7 +42,7 @@ from gateway.conditions import (
 from gateway.pricing.prices import Prices
 from gateway.problems import Problem
 from gateway.replies import cart_response, durability_headers, not_modified
-from gateway.validation import check_media_type, decode
+from gateway.requests import body_of, cart_id_in
 from store import ChangeRequest
 from topics.headers import TRACEPARENT, Headers
 
@@ -92,7 +92,7 @@ class CartRoutes:
 
     async def read(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart; one never written is empty, with version 0-0-000000000000."""
-        found = await self._reader.read(_cart_id(cart_id))
+        found = await self._reader.read(cart_id_in(cart_id))
         condition = request.headers.get("if-none-match")
         if condition is not None and is_not_modified(condition, found.tag, EMPTY_VERSION):
             return not_modified(found.tag)
@@ -100,16 +100,16 @@ class CartRoutes:
 
     async def add(self, request: Request, cart_id: str) -> HTTPResponse:
         """Add pieces of a product."""
-        return await self._change(request, cart_id, add_item(_body(request, ADD_ITEM)), "items.add")
+        return await self._change(request, cart_id, add_item(body_of(request, ADD_ITEM)), "items.add")
 
     async def put_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Replace quantity and metadata of a line; 0 removes it."""
-        asked = put_item(_line_id(line_id), _body(request, PUT_ITEM))
+        asked = put_item(_line_id(line_id), body_of(request, PUT_ITEM))
         return await self._change(request, cart_id, asked, "items.put")
 
     async def patch_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Change quantity, metadata or both of a line; quantity 0 removes it."""
-        asked = patch_item(_line_id(line_id), _body(request, PATCH_ITEM))
+        asked = patch_item(_line_id(line_id), body_of(request, PATCH_ITEM))
         return await self._change(request, cart_id, asked, "items.patch")
 
     async def remove_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
@@ -118,7 +118,7 @@ class CartRoutes:
 
     async def patch(self, request: Request, cart_id: str) -> HTTPResponse:
         """Up to 100 operations, all or none."""
-        return await self._change(request, cart_id, patch_cart(_body(request, PATCH_CART)), "carts.patch")
+        return await self._change(request, cart_id, patch_cart(body_of(request, PATCH_CART)), "carts.patch")
 
     async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
         """Remove all lines; the metadata stays."""
@@ -137,7 +137,7 @@ class CartRoutes:
             first_seen_us = min(arrival_us, first_attempt_us(op_id) or arrival_us)
             mark = asked.fingerprint()
         tags = parse_if_match(headers.get("if-match"))
-        name = _cart_id(cart_id)
+        name = cart_id_in(cart_id)
         refusal: Problem | None = None
         steps: Steps = ()
         try:
@@ -177,11 +177,6 @@ class CartRoutes:
             raise
 
 
-def _body(request: Request, decoder: "msgspec.json.Decoder[Any]") -> Any:
-    check_media_type(request.headers.get("content-type"))
-    return decode(decoder, request.body)
-
-
 def _applied(wishes: Preferences) -> str:
     return (", handling=strict" if wishes.strict else "") + (", return=minimal" if wishes.minimal else "")
 
@@ -196,15 +191,6 @@ def _trace(headers: Any) -> Headers:
     if request_id is not None and _REQUEST_ID.fullmatch(request_id):
         trace.append(("request_id", request_id.encode()))
     return trace
-
-
-def _cart_id(value: str) -> str:
-    try:
-        return check_cart_id(unquote(value) if "%" in value else value)
-    except InvalidIdentifier as error:
-        raise Problem(
-            problems.INVALID_IDENTIFIER, f"The cart id in the path is not valid: {error.advice}."
-        ) from error
 
 
 def _line_id(value: str) -> str:

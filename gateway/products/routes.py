@@ -14,12 +14,12 @@ from carts.products import Product
 from gateway import problems
 from gateway.conditions import parse_if_match
 from gateway.pricing.prices import catalogue_restoring
-from gateway.problems import FieldError, Problem
+from gateway.problems import Problem
 from gateway.products.importing import Import
 from gateway.products.replies import document, tag_of, written
 from gateway.products.requests import PATCH_PRODUCT, PUT_PRODUCT, check_version, sent
 from gateway.products.writing import ProductWriter, not_found
-from gateway.validation import check_media_type, decode
+from gateway.requests import bad_parameter, body_of
 from store.catalogue import CacheNotReady, ProductCache
 
 NDJSON: Final = "application/x-ndjson"
@@ -75,7 +75,7 @@ class ProductRoutes:
         try:
             found = await cache.page(cursor=cursor, q=query, category=category, limit=limit)
         except InvalidIdentifier as error:
-            raise _bad_parameter("cursor", "is none that a page has given; leave it out to begin") from error
+            raise bad_parameter("cursor", "is none that a page has given; leave it out to begin") from error
         if isinstance(found, CacheNotReady):
             raise catalogue_restoring()
         body = _ENCODER.encode(ProductPage(found.products, found.next_cursor))
@@ -94,7 +94,7 @@ class ProductRoutes:
     async def put(self, request: Request, product_id: str) -> HTTPResponse:
         """Make the product what the body says."""
         writer = self._catalogue().writer
-        product = sent(_product_id(product_id), _body(request, PUT_PRODUCT))
+        product = sent(_product_id(product_id), body_of(request, PUT_PRODUCT))
         check_version(product.version, required=not writer.gives_versions)
         done = await writer.put(product, parse_if_match(request.headers.get("if-match")))
         return written(_ENCODER.encode(done.product), done.product.version, created=done.created)
@@ -102,7 +102,7 @@ class ProductRoutes:
     async def patch(self, request: Request, product_id: str) -> HTTPResponse:
         """Change the fields that the body names."""
         writer = self._catalogue().writer
-        name, body = _product_id(product_id), _body(request, PATCH_PRODUCT)
+        name, body = _product_id(product_id), body_of(request, PATCH_PRODUCT)
         check_version(body.version, required=not writer.gives_versions)
         done = await writer.patch(name, body, parse_if_match(request.headers.get("if-match")))
         return written(_ENCODER.encode(done.product), done.product.version, created=False)
@@ -134,11 +134,6 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _body(request: Request, decoder: "msgspec.json.Decoder[Any]") -> Any:
-    check_media_type(request.headers.get("content-type"))
-    return decode(decoder, request.body)
-
-
 def _check_ndjson(value: str | None) -> None:
     essence = (value or "").partition(";")[0].strip().lower()
     if essence not in {NDJSON, "application/ndjson", "application/jsonl"}:
@@ -154,23 +149,15 @@ def _parameters(request: Request) -> tuple[str | None, int, str | None, str | No
     arguments = request.get_args(keep_blank_values=True)
     for name in arguments:
         if name not in _PARAMETERS:
-            raise _bad_parameter(name[:40], f"is not known; use {', '.join(sorted(_PARAMETERS))}")
+            raise bad_parameter(name[:40], f"is not known; use {', '.join(sorted(_PARAMETERS))}")
     text = str(arguments.get("limit", DEFAULT_LIMIT))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT:
-        raise _bad_parameter("limit", f"is {text[:40]!r}; send a number from 1 to {MAX_LIMIT}")
+        raise bad_parameter("limit", f"is {text[:40]!r}; send a number from 1 to {MAX_LIMIT}")
     query, category = arguments.get("q") or None, arguments.get("category") or None
     for name, value in (("q", query), ("category", category)):
         if value is not None and len(value) > _QUERY_CHARACTERS:
-            raise _bad_parameter(name, f"has {len(value)} characters; send at most {_QUERY_CHARACTERS}")
+            raise bad_parameter(name, f"has {len(value)} characters; send at most {_QUERY_CHARACTERS}")
     return arguments.get("cursor") or None, int(text), query, category
-
-
-def _bad_parameter(name: str, detail: str) -> Problem:
-    return Problem(
-        problems.INVALID_PARAMETER,
-        f"The parameter {name} {detail}.",
-        errors=[FieldError("", f"{name} {detail}")],
-    )
 
 
 def _product_id(value: str) -> str:

@@ -21,6 +21,7 @@ from carts.operations import (
     SetMetadata,
     Subtract,
 )
+from carts.ordering import renewed
 from carts.state import (
     EXPIRY_PREFIX,
     VOID_PREFIX,
@@ -96,7 +97,7 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
         return Outcome(state, Verdict.KNOWN)
     ops = [*state.ops, *_voids(state, change)]
     if not any(op.v == change.v for op in births):
-        first = next((op for op in births if op.delta != DUPLICATE), change.operation())
+        first = next((op for op in births if op.delta != DUPLICATE), None) or _first_birth(state, change)
         ops.append(msgspec.structs.replace(first, v=change.v))
     elif len(ops) == len(state.ops):
         return Outcome(state, Verdict.KNOWN)
@@ -108,6 +109,16 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
         orders=orders,
     )
     return Outcome(trim(folded, timing), Verdict.CHANGED)
+
+
+def _first_birth(state: State, change: Change) -> Operation:
+    """The entry of a change; an order that was subtracted on an older cart is brought up to this one."""
+    delta = renewed(change.delta, state, change.v, state.floor)
+    return (
+        change.operation()
+        if delta == change.delta
+        else Operation(change.v, change.op_id, change.fingerprint, delta)
+    )
 
 
 def _orders(state: State, change: Change) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from carts.content import Content, shown
+from carts.content import EMPTY, Content, apply, shown
 from carts.limits import TIMING, Timing
 from carts.operations import Birth, Delta, Operation, OrderedLine, Subtract
 from carts.state import State, effective, ordered, overrule, trim, union, united_orders
@@ -64,8 +64,8 @@ def may_follow(snapshot: State, latest_order_id: str, latest_sv: int) -> bool:
 def may_subtract(folded: State | None, delta: Delta) -> bool:
     """Whether an order may be subtracted from this record of its cart.
 
-    Not without one or from an expired one: a write that knew nothing of the expiry revives it, a deletion ends
-    it. Not from one that is behind what was ordered: it lacks pieces that would be taken out.
+    Not without one or from an expired one: a write that knew nothing of the expiry revives the cart, a
+    deletion ends it. Not from one that is behind what was ordered: it lacks pieces that would be taken out.
     """
     if folded is None or folded.expired:
         return False
@@ -76,13 +76,68 @@ def subtraction_base(folded: State, copy: State | None) -> State:
     """What an order is subtracted from: the folded cart, and of Redis's copy every operation above its floor.
 
     `copy` needs no base. On Redis's copy alone a subtraction fails: it may have fallen back to a time before
-    the pieces that were ordered.
+    the pieces that were ordered. An order whose first subtraction has left the folded window is known: the
+    copy's is one more, and does not count.
     """
     if copy is None:
         return folded
+    entries = {op.op_id for op in folded.ops}
+    ops = tuple(op for op in copy.ops if op.op_id in entries or op.op_id not in folded.orders)
     return union(
-        folded, msgspec.structs.replace(copy, base=Content(), floor=0, start=0, trimmed=0, trimmed_digest=0)
+        folded,
+        msgspec.structs.replace(copy, base=EMPTY, ops=ops, floor=0, start=0, trimmed=0, trimmed_digest=0),
     )
+
+
+def leaving(base: State, v: int, timing: Timing = TIMING) -> int:
+    """The version up to which births may have left the window wherever a subtraction at `v` is folded.
+
+    A write later than the subtraction may be folded before it, but only by the publish deadline.
+    """
+    return max(base.floor, v - 2 * timing.window_us + 4 * timing.publish_deadline_us)
+
+
+def renewed(delta: Delta, base: State, v: int, left: int) -> Delta:
+    """An order's subtraction as it is right for `base` at `v`, perhaps long after the order was placed.
+
+    A birth that the snapshot counted has left the window if it is at or below `left`. If its operation was
+    born again, it has left for nothing, for the newest birth counts: so the subtraction names that one, and
+    takes out what it put in. Of a line that somebody else has decided since it takes out only what the new
+    birth has put on top.
+    """
+    return tuple(_renewed(step, base, v, left) if isinstance(step, Subtract) else step for step in delta)
+
+
+def _renewed(step: Subtract, base: State, v: int, left: int) -> Subtract:
+    gone = {birth.op_id: birth.v for birth in step.births if birth.v <= left}
+    counted = [op for op in effective(base.ops) if op.v < v]
+    again = {op.op_id: op.v for op in counted if op.v > gone.get(op.op_id, op.v)}
+    if not again:
+        return step
+    births = tuple(msgspec.structs.replace(birth, v=again.get(birth.op_id, birth.v)) for birth in step.births)
+    lines = _renewed_lines(
+        step.lines,
+        apply(base.base, counted, base.start),
+        apply(base.base, [op for op in counted if op.op_id not in again], base.start),
+    )
+    return msgspec.structs.replace(step, lines=lines, births=births)
+
+
+def _renewed_lines(
+    lines: Iterable[OrderedLine], content: Content, without: Content
+) -> tuple[OrderedLine, ...]:
+    """The lines of an order; `without` is the content without the operations that were born again."""
+    renewed_lines = (_renewed_line(line, content, without) for line in lines)
+    return tuple(line for line in renewed_lines if line.quantity > 0)
+
+
+def _renewed_line(line: OrderedLine, content: Content, without: Content) -> OrderedLine:
+    now, before = _quantity(content, line.line_id), _quantity(without, line.line_id)
+    decided, decided_before = _decided(content, line.line_id), _decided(without, line.line_id)
+    if (now, decided) == (before, decided_before):
+        return line
+    most = now - before if decided_before > line.dv else now
+    return OrderedLine(line.line_id, max(0, min(line.quantity, most)), decided)
 
 
 def subtracted(base: State, operation: Operation, timing: Timing = TIMING) -> State:
@@ -94,6 +149,11 @@ def subtracted(base: State, operation: Operation, timing: Timing = TIMING) -> St
         orders=united_orders(base.orders, {operation.op_id: operation.v}),
     )
     return trim(after, timing)
+
+
+def _quantity(content: Content, line_id: str) -> int:
+    line = content.lines.get(line_id)
+    return line.quantity if line is not None else 0
 
 
 def _decided(content: Content, line_id: str) -> int:

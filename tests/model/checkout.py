@@ -12,6 +12,8 @@ from tests.model.redis_mirror import Applied, Request
 from tests.model.world import CART, STALE, TIMING, World
 
 MOST_CHECKOUTS = 3
+_ROW = 1
+"""The pick of the row in Postgres."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,23 @@ class Order:
         return ordering.subtraction(self.order_id, self.lines, self.snapshot)
 
 
-@dataclass
-class Attempt:
-    """A checkout under way; with its snapshot once it has one, and its order once that is in the database."""
+@dataclass(frozen=True)
+class Token:
+    """A checkout of somebody who keeps the orders elsewhere: the lines that were handed out."""
 
     key: int
+    lines: tuple[OrderedLine, ...]
+
+
+@dataclass
+class Attempt:
+    """A checkout under way; with its snapshot once it has one, and its order once that is in the database.
+
+    `token` is what a late complete orders.
+    """
+
+    key: int
+    token: Token | None = None
     delivered: bool = False
     snapshot: State | None = None
     order: Order | None = None
@@ -47,6 +61,7 @@ class Checkout:
         self.gateway = gateway
         self.attempts: list[Attempt] = []
         self.orders: list[Order] = []
+        self.tokens: list[Token] = []
         self.keys = 0
 
     def begin(self, _pick: int) -> None:
@@ -58,7 +73,21 @@ class Checkout:
     def retry(self, pick: int) -> None:
         """A client checks out again, with a key that it has used."""
         if self.keys:
-            self.attempts.append(Attempt(1 + pick % self.keys))
+            key = 1 + pick % self.keys
+            self.attempts.append(Attempt(key, next((t for t in self.tokens if t.key == key), None)))
+
+    def open(self, pick: int) -> None:
+        """The lines of a record are handed out with a token."""
+        state = self.record(pick)
+        if self.keys < MOST_CHECKOUTS and state is not None and not state.expired:
+            self.keys += 1
+            self.tokens.append(Token(self.keys, ordering.lines_to_order(state)))
+
+    def complete(self, pick: int) -> None:
+        """Whoever has a token completes its checkout, however late and however often."""
+        if self.tokens:
+            token = self.tokens[pick % len(self.tokens)]
+            self.attempts.append(Attempt(token.key, token))
 
     def killed(self, pick: int) -> None:
         """A checkout dies between two steps."""
@@ -68,20 +97,35 @@ class Checkout:
     def step(self, pick: int) -> None:
         """The next step of a checkout."""
         if self.attempts:
-            self.advance(self.attempts[pick % len(self.attempts)])
+            self.advance(self.attempts[pick % len(self.attempts)], pick // 4)
 
-    def advance(self, attempt: Attempt) -> None:
+    def advance(self, attempt: Attempt, pick: int) -> None:
         """Deliver the outbox, take a snapshot, order, subtract: each step may be the last of its process."""
         attempt.order = attempt.order or next((o for o in self.orders if o.key == attempt.key), None)
         if attempt.order is not None:
-            self.subtract(attempt.order)
+            self.subtract(attempt.order, pick)
             self.attempts.remove(attempt)
         elif not attempt.delivered:
             attempt.delivered = self._deliver()
         elif attempt.snapshot is None:
-            self._look(attempt)
+            self._look(attempt, self.record(pick))
         else:
-            self._order(attempt, attempt.snapshot)
+            self._order(attempt, attempt.snapshot, pick)
+
+    def record(self, pick: int) -> State | None:
+        """A record of the cart: the last in `carts`, the row in Postgres, or any that covers Redis's copy."""
+        world = self.world
+        window = world.redis.cart.window if world.redis.cart is not None else []
+        earlier = [
+            entry for entry in world.carts if isinstance(entry, State) and not states.uncovered(entry, window)
+        ]
+        match pick % 4:
+            case 0:
+                return world.last_state()
+            case 3 if earlier:
+                return earlier[pick // 4 % len(earlier)]
+            case _:
+                return world.hydration_row()
 
     def _deliver(self) -> bool:
         if not self.world.redis.ready:
@@ -90,34 +134,42 @@ class Checkout:
             self.gateway.deliver(entry)
         return True
 
-    def _look(self, attempt: Attempt) -> None:
-        state, copy = snapshot(self.world), self.world.redis.cart
+    def _look(self, attempt: Attempt, state: State | None) -> None:
+        copy = self.world.redis.cart
         if state is None or state.expired:
             self.attempts.remove(attempt)
         elif copy is not None and states.uncovered(state, copy.window):
             attempt.delivered = False
-        elif ordering.lines_to_order(state):
+        elif self._lines(attempt, state):
             attempt.snapshot = state
         else:
             self.attempts.remove(attempt)
 
-    def _order(self, attempt: Attempt, state: State) -> None:
+    def _lines(self, attempt: Attempt, state: State) -> tuple[OrderedLine, ...]:
+        if attempt.token is not None:
+            return ordering.rebase(attempt.token.lines, state)
+        return ordering.lines_to_order(state)
+
+    def _order(self, attempt: Attempt, state: State, pick: int) -> None:
         latest = self.orders[-1] if self.orders else None
         if latest is not None and not ordering.may_follow(state, latest.order_id, latest.snapshot.v):
             self.world.exercised["orders waiting for an earlier one"] += 1
-            self.subtract(latest)
+            self.subtract(latest, pick)
             attempt.snapshot = None
             attempt.delivered = False
             return
         order_id = f"s{len(self.orders)}"
-        attempt.order = Order(order_id, attempt.key, ordering.lines_to_order(state), state)
+        attempt.order = Order(order_id, attempt.key, self._lines(attempt, state), state)
         self.orders.append(attempt.order)
         self.world.exercised["orders"] += 1
+        self.world.exercised["late completes"] += attempt.token is not None
+        self.world.parts_were_ordered |= attempt.token is not None
+        self.world.exercised["orders of a record behind"] += state != self.world.last_state()
 
-    def subtract(self, order: Order) -> None:
+    def subtract(self, order: Order, pick: int) -> None:
         """Subtract an order in Redis, unless the folded cart knows it."""
         world = self.world
-        state = world.last_state()
+        state = self.record(pick)
         if state is not None and ordering.knows_order(state, order.order_id, order.snapshot.v):
             return
         request = Request(order.order_id, order.delta, world.now)
@@ -128,15 +180,17 @@ class Checkout:
             world.commit(redis)
             self.gateway.check_copy()
             world.exercised["subtractions"] += 1
+            world.exercised["subtractions from a record behind"] += state != world.last_state()
+            world.exercised["subtractions renewed"] += reply.entry.change.delta != order.delta
         self.gateway.replied(reply, order.order_id)
 
-    def recover(self, _pick: int) -> None:
+    def recover(self, pick: int) -> None:
         """The recovery agent subtracts every order that the folded cart does not know."""
-        self.resume()
+        self.resume(pick)
 
-    def resume(self) -> bool:
+    def resume(self, pick: int) -> bool:
         """Subtract what has not been subtracted; whether there was anything."""
-        state = self.world.last_state()
+        state = self.record(pick)
         waiting = {entry.change.op_id for entry in self.world.redis.outbox}
         if state is None or state.expired:
             return False
@@ -147,7 +201,7 @@ class Checkout:
             and not ordering.knows_order(state, order.order_id, order.snapshot.v)
         ]
         for order in missing:
-            self.subtract(order)
+            self.subtract(order, pick)
         return bool(missing)
 
     def beyond_the_window(self) -> bool:
@@ -173,10 +227,5 @@ class Checkout:
         for attempt in list(self.attempts):
             for _ in range(4):
                 if attempt in self.attempts:
-                    self.advance(attempt)
-        return self.resume() or busy
-
-
-def snapshot(world: World) -> State | None:
-    """What a checkout orders from: the last record in `carts`, never Redis."""
-    return world.last_state()
+                    self.advance(attempt, _ROW)
+        return self.resume(_ROW) or busy

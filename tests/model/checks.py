@@ -10,7 +10,7 @@ from carts import content as contents
 from carts import fold as folding
 from carts.content import EMPTY
 from carts.fold import Verdict
-from carts.operations import Add, Change, Expire, Operation, Purge, Subtract
+from carts.operations import Add, Birth, Change, Expire, Operation, Purge, Step, Subtract
 from carts.state import State
 from tests.model.sinks import folded, seen_copy
 from tests.model.world import RETENTION, STALE, TIMING, Shown, World, lines_of, quantities, seen
@@ -31,15 +31,13 @@ class Truth(msgspec.Struct):
     deleted: set[str]
     dropped: set[tuple[int, str]]
     """The (v, op_id) in the log that it did not take: below the floor (a known limit, if only Redis had
-    acknowledged them), deleted, or skipped."""
+    acknowledged them), deleted, skipped, or an order once more when its subtraction has left the window."""
 
 
 def judge(history: History) -> None:
     """Raise Broken for the first promise that the history breaks."""
     world = history.world
-    if history.checkout.beyond_the_window():
-        world.exercised["orders beyond the window"] += 1
-        return
+    world.exercised["orders beyond the window"] += history.checkout.beyond_the_window()
     if world.problems:
         raise Broken(world.problems[0])
     _versions_are_unique(world)
@@ -173,8 +171,8 @@ def _skipped_too_long_ago(history: History) -> bool:
 def truth_of(world: World, changes: list[Change]) -> Truth:
     """The truth of the changes that made the table, in the order they were folded.
 
-    The fold is only asked which changes it took, and what version an expiry got; everything else is decided
-    here by version order over all operations ever.
+    The fold is only asked which changes it took, what version an expiry got and what it made of an order that
+    came late; everything else is decided here by version order over all operations ever.
     """
     state: State | None = None
     floor = start = 0
@@ -196,7 +194,13 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
                     expiries[step.seen] = next(op for op in outcome.state.ops if op.delta == change.delta)
             case _:
                 taken.add((change.v, change.op_id))
-                writes.setdefault(change.op_id, []).append(change.operation())
+                births = writes.setdefault(change.op_id, [])
+                births.append(
+                    births[0]
+                    if births
+                    else _that_counts(change, writes, state.floor if state else 0, outcome.state)
+                )
+                births[-1] = msgspec.structs.replace(births[-1], v=change.v)
                 window = {op.v for op in state.ops} if state is not None else set()
                 voided |= {
                     expiry.v
@@ -207,8 +211,30 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
     counted = [*_births_that_count(writes), *(each for each in expiries.values() if each.v not in voided)]
     counted.sort(key=lambda operation: (operation.v, operation.op_id))
     lines = quantities(contents.apply(EMPTY, counted, start))
-    sent = {(change.v, change.op_id) for change in world.log if change.op_id in world.asked}
+    sent = {(change.v, change.op_id) for change in world.log if not change.op_id.startswith("!")}
     return Truth(lines, set(writes), deleted, sent - taken)
+
+
+def _that_counts(
+    change: Change, writes: dict[str, list[Operation]], floor: int, folded_to: State | None
+) -> Operation:
+    """The operation of a change. Of an order, what the fold made of it; what has left the window stays."""
+    operation = change.operation()
+    if not any(isinstance(step, Subtract) for step in change.delta):
+        return operation
+    window = folded_to.ops if folded_to is not None else ()
+    operation = next((op for op in window if (op.v, op.op_id) == (change.v, change.op_id)), operation)
+    return msgspec.structs.replace(
+        operation, delta=tuple(_late(step, writes, floor) for step in operation.delta)
+    )
+
+
+def _late(step: Step, writes: dict[str, list[Operation]], floor: int) -> Step:
+    if not isinstance(step, Subtract):
+        return step
+    left = {op_id: [op.v for op in births if op.v <= floor] for op_id, births in writes.items()}
+    births = tuple(Birth(each.op_id, max([each.v, *left.get(each.op_id, ())])) for each in step.births)
+    return msgspec.structs.replace(step, births=births)
 
 
 def _births_that_count(writes: dict[str, list[Operation]]) -> list[Operation]:

@@ -139,7 +139,11 @@ class Gateway:
         assert copy is not None
         lines = quantities(copy.content)
         world.names(copy.version, lines)
-        only_adds = all(isinstance(step, Add) for asked in world.asked.values() for step in asked.delta)
+        if any(quantity < 0 for _, quantity in lines):
+            world.problem(f"Redis has a negative line: {lines}")
+        only_adds = not world.parts_were_ordered and all(
+            isinstance(step, Add) for asked in world.asked.values() for step in asked.delta
+        )
         quantity = dict(lines).get("x", 0)
         if only_adds and quantity > 0 and any(quantity // 4**i % 4 > 1 for i in range(len(world.asked))):
             world.problem(f"Redis shows an operation twice: {quantity}")

@@ -175,17 +175,18 @@ def subtract(
     """The subtraction of an order, on the union of the last folded record and Redis's copy."""
     if not redis.ready:
         return redis, Refused("restoring")
-    if folded is None or folded.expired:
+    if folded is None or not ordering.may_subtract(folded, request.delta):
+        return redis, Refused("no_record")
+    if protocol.too_stale(folded.v, now_us, horizon_us):
         return redis, Refused("no_record")
     copy = present(redis, now_us, horizon_us)
     base = ordering.subtraction_base(folded, copy.known if copy is not None else None)
     if request.op_id in base.orders:
         return redis, replayed(redis, request.op_id, now_us)
     v = protocol.next_version(base.v, now_us)
-    state = ordering.subtracted(base, Operation(v, request.op_id, "", request.delta), timing)
-    written = Change(
-        cart_id=cart_id, v=v, op_id=request.op_id, delta=request.delta, prev=base.v, born=state.born
-    )
+    delta = ordering.renewed(request.delta, base, v, ordering.leaving(base, v, timing))
+    state = ordering.subtracted(base, Operation(v, request.op_id, "", delta), timing)
+    written = Change(cart_id=cart_id, v=v, op_id=request.op_id, delta=delta, prev=base.v, born=state.born)
     return appended(redis, stored(state), written, now_us)
 
 

@@ -94,6 +94,8 @@ class History:
             "republish": self.anti_entropy.republish,
             "check_out": self.checkout.begin,
             "check_out_again": self.checkout.retry,
+            "open_checkout": self.checkout.open,
+            "complete": self.checkout.complete,
             "checkout": self.checkout.step,
             "kill_checkout": self.checkout.killed,
             "recover_orders": self.checkout.recover,

@@ -50,6 +50,35 @@ _CHECKOUTS = (
     "kill_checkout recover_orders"
 )
 
+_OVERDUE_ACTIONS = "write write publish fold changelog_ack sink retry look_up acknowledge"
+_OVERDUE = (
+    "write look_up publish fold:2 changelog_ack sink write publish fold:2 changelog_ack sink ~2 "
+    "check_out checkout:0 checkout:0 checkout:0 kill_checkout ~2 failover:0 retry look_up ~2 write retry "
+    "publish publish fold:2 changelog_ack changelog_ack ~2 sink wait write ~3 fold:2 changelog_ack "
+    "recover_orders ~2 publish fold:2 ~3 recover_orders"
+)
+"""An order that is subtracted long after it was placed; meanwhile what it bought is born again."""
+
+_BEHIND_ACTIONS = "write publish fold changelog_ack retry look_up acknowledge recover_orders"
+_BEHIND = (
+    "write look_up publish acknowledge remove fold:2 changelog_ack sink ~1 write publish fold:2 "
+    "changelog_ack sink ~1 sink check_out checkout:4 checkout:4 checkout:4 kill_checkout failover:0 ~1 retry "
+    "publish fold:2 changelog_ack changelog_ack failover:0 wait ~1 write publish fold:2 changelog_ack "
+    "recover_orders:1 ~2 publish fold:2 changelog_ack ~3 recover_orders:1"
+)
+"""The same where neither the row nor Redis knows of the second birth any more, only the topics do."""
+
+_OLD_ROW_ACTIONS = (
+    "write publish fold changelog_ack sink follow retry look_up acknowledge remove checkout checkout "
+    "check_out_again recover_orders open_checkout complete"
+)
+_OLD_ROW = (
+    "write look_up publish fold:2 changelog_ack sink write ~1 publish fold:2 changelog_ack failover:0 ~1 "
+    "check_out open_checkout checkout:4 checkout:4 checkout:4 ~2 checkout:4 write ~3 publish fold "
+    "changelog_ack ~2 complete ~1 checkout:4 checkout:4 checkout:4 checkout:4 failover:0 ~4 sink"
+)
+"""A row that is behind is ordered: Redis has fallen back to it."""
+
 KINDS = {
     "plain": Kind(_WRITES + "publish acknowledge " + _FOLDS + _SINKS),
     "crash": Kind(_WRITES + "wait kill_sweeper " + _CRASHES + "changelog_refused kill_sink " + _SINKS),
@@ -190,11 +219,39 @@ KINDS = {
         "kill_checkout write_any publish fold:0 ~2 changelog_ack check_out checkout:0 checkout:0 checkout:0 "
         "failover ~4 retry checkout recover_orders ~4",
     ),
+    "order_overdue": Kind(
+        _OVERDUE_ACTIONS.replace("write", "write_any"), story=_OVERDUE.replace("write", "write_any")
+    ),
+    "order_overdue_adds": Kind(_OVERDUE_ACTIONS, story=_OVERDUE),
+    "order_behind": Kind(
+        _BEHIND_ACTIONS.replace("write", "write_any"), story=_BEHIND.replace("write", "write_any")
+    ),
+    "order_behind_adds": Kind(_BEHIND_ACTIONS, story=_BEHIND),
+    "order_old_row": Kind(
+        _OLD_ROW_ACTIONS.replace("write", "write_any"), story=_OLD_ROW.replace("write", "write_any")
+    ),
+    "order_old_row_adds": Kind(_OLD_ROW_ACTIONS, story=_OLD_ROW),
     "order_fork": Kind(
         "publish acknowledge fold changelog_ack follow sink retry look_up checkout recover_orders",
         story="write look_up publish:0 fold:0 changelog_ack write_any failover:0 write publish:1 fold:0 "
         "changelog_ack check_out checkout:0 checkout:0 checkout:0 publish:0 fold:0 changelog_ack "
         "checkout:0 ~4",
+    ),
+    "order_elsewhere": Kind(
+        _ANY
+        + "publish acknowledge retry "
+        + _CRASHES
+        + _SINKS
+        + "follow sink restore restore wipe failover open_checkout open_checkout complete complete complete "
+        "checkout checkout checkout checkout checkout kill_checkout recover_orders",
+    ),
+    "order_elsewhere_adds": Kind(
+        _WRITES
+        + "write publish acknowledge retry look_up "
+        + _CRASHES
+        + _SINKS
+        + "follow sink restore restore wipe failover open_checkout open_checkout complete complete complete "
+        "checkout checkout checkout checkout checkout check_out kill_checkout recover_orders",
     ),
     "order_deleted": Kind(
         "write_any write publish publish acknowledge remove retry sweep_read sweep_publish sink sink follow "

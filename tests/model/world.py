@@ -74,6 +74,8 @@ class World:
         self.redis_backup: Redis | None = None
         self.outbox_was_lost = False
         self.cart_was_evicted = False
+        self.parts_were_ordered = False
+        """Whether an order may have bought some pieces of an operation and left others."""
         self.log: list[Change] = []
         self.log_times: list[int] = []
         self.log_start = 0

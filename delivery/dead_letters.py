@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,14 +9,12 @@ import structlog
 from faust.types import EventT
 
 from delivery import metrics
+from topics.headers import dead_letter_headers
 
 if TYPE_CHECKING:
     from delivery.app import DeliveryApp
 
 log = structlog.get_logger(__name__)
-
-PREFIX = "dlq_"
-MAX_DETAIL = 1000
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -71,7 +67,12 @@ class DeadLetters:
             record.value,
             None,
             None,
-            [*record.headers, *self._reason(record, code, detail)],
+            [
+                *record.headers,
+                *dead_letter_headers(
+                    code, detail, (record.topic, record.partition, record.offset), self._app.conf.id
+                ),
+            ],
         )
         await future
         metrics.DEAD_LETTERS.labels(record.topic, code).inc()
@@ -83,18 +84,6 @@ class DeadLetters:
             code=code,
             detail=detail,
         )
-
-    def _reason(self, record: Source, code: str, detail: str) -> Iterable[tuple[str, bytes]]:
-        reason = {
-            "error_code": code,
-            "error_detail": detail[:MAX_DETAIL],
-            "source_topic": record.topic,
-            "source_partition": str(record.partition),
-            "source_offset": str(record.offset),
-            "time": datetime.now(UTC).isoformat(),
-            "agent": self._app.conf.id,
-        }
-        return [(PREFIX + name, value.encode()) for name, value in reason.items()]
 
 
 def _pairs(headers: Any) -> list[tuple[str, bytes]]:

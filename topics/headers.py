@@ -31,6 +31,7 @@ SOURCE_PARTITION: Final = "source_partition"
 SOURCE_OFFSET: Final = "source_offset"
 TRACEPARENT: Final = "traceparent"
 
+_MAX_DETAIL: Final = 1000
 _INTEGER: Final = re.compile(r"[0-9]{1,19}")
 
 
@@ -131,8 +132,21 @@ def product_version_header(headers: Iterable[tuple[str, bytes]]) -> int | None:
     return None
 
 
-def dead_letter_headers(reason: DeadLetterHeaders) -> Headers:
-    """Headers that a dead letter has beside those of its source record."""
+def dead_letter_headers(code: str, detail: str, source: tuple[str, int, int], agent: str) -> Headers:
+    """Headers that a dead letter of now has beside those of its record; `source` is where that stands.
+
+    Topic, partition, offset. `agent` is the consumer group that gives up, `detail` is cut where it is long.
+    """
+    topic, partition, offset = source
+    reason = DeadLetterHeaders(
+        error_code=code,
+        error_detail=detail[:_MAX_DETAIL],
+        source_topic=topic,
+        source_partition=str(partition),
+        source_offset=str(offset),
+        time=datetime.now(UTC),
+        agent=agent,
+    )
     return [(name, str(said).encode()) for name, said in msgspec.to_builtins(reason).items()]
 
 

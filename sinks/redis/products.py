@@ -32,7 +32,6 @@ from topics.groups import CATALOGUE_SINK
 from topics.headers import dead_letter_headers, product_headers, product_tombstone_headers
 from topics.partitioner import partition_of
 from topics.publishing import Publisher
-from topics.records import DeadLetterHeaders
 from topics.registry import DEAD_LETTERS, PRODUCTS
 
 log = structlog.get_logger(__name__)
@@ -45,7 +44,6 @@ BATCH: Final = 50
 LOOK_SECONDS: Final = 1.0
 LAG_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.5
-MAX_DETAIL: Final = 1000
 
 
 class Place:
@@ -249,16 +247,9 @@ class CatalogueFollower:
             return None
 
     async def _refuse(self, record: Record, error: RecordError) -> None:
-        reason = DeadLetterHeaders(
-            error_code=error.code,
-            error_detail=error.detail[:MAX_DETAIL],
-            source_topic=record.topic,
-            source_partition=str(record.partition),
-            source_offset=str(record.offset),
-            time=datetime.now(UTC),
-            agent=CATALOGUE_SINK,
-        )
-        headers = [*record.headers, *dead_letter_headers(reason)]
+        source = record.topic, record.partition, record.offset
+        reason = dead_letter_headers(error.code, error.detail, source, CATALOGUE_SINK)
+        headers = [*record.headers, *reason]
         partition = partition_of(record.key or b"", self._partitions)
         # Rare: a connection that is always there would have to be watched, too.
         async with Publisher(self._settings) as publisher:

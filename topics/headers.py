@@ -132,7 +132,7 @@ def product_version_header(headers: Iterable[tuple[str, bytes]]) -> int | None:
     return None
 
 
-def dead_letter_headers(code: str, detail: str, source: tuple[str, int, int], agent: str) -> Headers:
+def dead_letter_headers(code: str, detail: str, source: tuple[str, int, int | str], agent: str) -> Headers:
     """Headers that a dead letter of now has beside those of its record; `source` is where that stands.
 
     Topic, partition, offset. `agent` is the consumer group that gives up, `detail` is cut where it is long.

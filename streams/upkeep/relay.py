@@ -8,7 +8,6 @@ rows wait.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from store.outbox import OutboxRecord, OutboxRow
 from streams.upkeep import metrics
 from streams.upkeep.settings import UpkeepSettings
 from topics.clients import has_died
-from topics.headers import Headers
+from topics.headers import Headers, dead_letter_headers
 from topics.partitioner import partition_of
 from topics.registry import DEAD_LETTERS
 
@@ -228,14 +227,7 @@ async def _measure(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 def _reason(row: OutboxRow, partition: int, error: MessageSizeTooLargeError) -> Headers:
-    """The headers of a dead letter (topics.records.DeadLetterHeaders); the offset is the outbox's."""
-    said = {
-        "error_code": "too_large",
-        "error_detail": f"{row.record.topic} does not take {len(row.record.value or b'')} bytes: {error}",
-        "source_topic": row.record.topic,
-        "source_partition": str(partition),
-        "source_offset": f"outbox/{row.outbox_id}",
-        "time": datetime.now(UTC).isoformat(),
-        "agent": "cartstream-relay",
-    }
-    return [(f"dlq_{name}", text.encode()) for name, text in said.items()]
+    """The headers of the dead letter; the offset is the outbox's."""
+    detail = f"{row.record.topic} does not take {len(row.record.value or b'')} bytes: {error}"
+    source = row.record.topic, partition, f"outbox/{row.outbox_id}"
+    return dead_letter_headers("too_large", detail, source, "cartstream-relay")

@@ -19,12 +19,16 @@ import redis
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from rich.console import Console
 
+from cli.mailbox.letters import Letters
 from cli.stack.embedded import EmbeddedStack
 from cli.stack.settings import Urls
 from cli.stack.spec import RestartPolicy
 from cli.stack.table import COMPONENTS
+from topics.partitioner import partition_of
+from topics.registry import PARTITIONS
 
 CART = "user:ada"
+SHOPPER = "ada@example.org"
 PRODUCT = "espresso-cup"
 WAIT_SECONDS = 60.0
 
@@ -191,6 +195,47 @@ def tell(story: Story, urls: Urls) -> None:
         story.show("cart", f"still {once['lines'][0]['quantity']} cups, version {headers['etag']}")
 
 
+def tell_checkout(story: Story, urls: Urls, mails: Letters) -> None:
+    """The story goes on: the cart becomes an order, the stock falls, a mail goes out."""
+    key, body = uuid7(), {"email": SHOPPER}
+    before = eventually(lambda: _product(story), f"{PRODUCT} did not come back into the catalogue")["stock"]
+    with story.step("The shopper checks out; the order and the stock are one transaction"):
+        status, _, order = story.request("POST", f"/v1/carts/{CART}/checkout", body, Idempotency_Key=key)
+        expect(status == 201, f"the checkout answered {status}: {order}")
+        story.show("order", order)
+        status, headers, again = story.request(
+            "POST", f"/v1/carts/{CART}/checkout", body, Idempotency_Key=key
+        )
+        expect(again.get("order_id") == order["order_id"], f"a retry answered {status}: {again}")
+        story.show("retry", f"the same order, Idempotency-Replayed {headers.get('idempotency-replayed')}")
+        _, _, cart = story.request("GET", f"/v1/carts/{CART}")
+        expect(not cart["lines"], f"the ordered lines are still in the cart: {cart['lines']}")
+        story.show("cart", "empty")
+    with story.step("The relay carries the order from the Postgres outbox to Kafka"):
+        name = order["order_id"].encode()
+        record = eventually(
+            lambda: newest_record(urls.kafka_bootstrap, "orders", partition_of(name, PARTITIONS), name),
+            "no record of the order appeared in `orders`",
+        )
+        story.show(f"orders[{record.partition}]@{record.offset}", record.value.decode())
+    with story.step("The shop page shows the new stock"):
+        left = eventually(lambda: _stock(story, before), f"the stock of {PRODUCT} is still {before}")
+        expect(before - left == 2, f"two pieces were ordered, and the stock went from {before} to {left}")
+        story.show("stock", f"{before} before, {left} now")
+    with story.step("The mail agent confirms the order; the mailbox has one mail"):
+        eventually(lambda: mails.list(10) or None, "no mail came")
+        (mail,) = mails.list(10)
+        expect(mail.recipient == SHOPPER and mail.copies == 1, f"another mail came: {mail}")
+        letter = mails.read(mail.id)
+        story.show("mail", f"{mail.subject}, to {mail.recipient}, at {urls.mailbox}/mails/{mail.id}")
+        story.show("text", "\n" + (letter.text.strip() if letter else ""))
+
+
+def _stock(story: Story, before: int) -> int | None:
+    product = _product(story)
+    return None if product is None or product["stock"] == before else int(product["stock"])
+
+
 def _row(url: str) -> tuple[Any, ...] | None:
     with psycopg.connect(url) as connection:
         return connection.execute(
@@ -214,7 +259,7 @@ def _fresh(story: Story) -> tuple[dict[str, str], dict[str, Any]] | None:
 
 @click.command()
 def command() -> None:
-    """Tell the whole story once on servers of its own: add, Kafka, Postgres, wipe Redis, and it is back."""
+    """Tell the whole story once on servers of its own: add, wipe Redis, it is back, check out, get a mail."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="cartstream-demo-") as folder:
         started = time.perf_counter()
@@ -223,6 +268,7 @@ def command() -> None:
             console.print(f"[green]ready[/green] after {time.perf_counter() - started:.1f} s\n")
             story = Story(stack.urls, console)
             tell(story, stack.urls)
+            tell_checkout(story, stack.urls, Letters(stack.settings.mail_folder))
     for title, seconds in story.seconds.items():
         console.print(f"{seconds:7.2f} s  {title}")
     console.print("[bold green]The story holds.[/bold green]")

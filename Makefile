@@ -22,10 +22,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: setup ## Start everything here: Redis, Postgres, Kafka, gateway, agents, sinks (Ctrl-C stops)
+run: setup ## Start everything here: Redis, Postgres, Kafka, gateway, agents, sinks, mailbox (Ctrl-C stops)
 	@$(BIN)/cartstream up
 
-demo: setup ## Tell the whole story once: add, record, row, wipe, the cart is back
+demo: setup ## Tell the whole story once: add, record, row, wipe, the cart is back, order, mail
 	@$(BIN)/cartstream demo
 
 test: setup ## Run all tests, on real servers (each of WORKERS=4 processes has servers of its own)

@@ -7,8 +7,7 @@ from typing import Final
 from cli.mailbox.letters import Letter, Summary
 
 POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'"
 )
 """Content-Security-Policy of every page; the frame of a mail inherits it: no script, nothing fetched."""
 

@@ -144,7 +144,10 @@ class RestoreAgent:
                 keeper = following[partition]
                 lag = end - keeper.position if keeper.position is not None else 0
                 metrics.FOLLOW_LAG.labels(keeper.partition).set(lag)
-                if lag > 0 and time.monotonic() - keeper.moved_at > self._settings.stall_after_s:
+                if lag <= 0:
+                    # A record that comes after a quiet hour has not been waiting for an hour.
+                    keeper.moved_at = time.monotonic()
+                elif time.monotonic() - keeper.moved_at > self._settings.stall_after_s:
                     raise KeeperFailed(keeper.partition)
 
 

@@ -47,7 +47,7 @@ class Keeper:
         self.position: int | None = None
         """Where it follows; none while it does not."""
         self.moved_at = time.monotonic()
-        """When it last got on, or tried something other than reading."""
+        """When it last got on, was at the end, or tried something other than reading."""
         self.uncovered: dict[str, tuple[tuple[int, str], ...]] = {}
         """By cart the (v, op_id) of Redis's copy that the last state put here lacked; not of every cart."""
         self._source = TopicPartition(CARTS.name, partition)

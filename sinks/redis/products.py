@@ -283,7 +283,10 @@ class CatalogueFollower:
                 lag = max(0, end - (place.position or 0)) if place is not None else 0
                 metrics.CATALOGUE_LAG.labels(source.partition).set(lag)
                 behind += lag
-            if behind and time.monotonic() - self._moved_at > self._settings.stall_after_s:
+            if not behind:
+                # A record that comes after a quiet hour has not been waiting for an hour.
+                self._got_on()
+            elif time.monotonic() - self._moved_at > self._settings.stall_after_s:
                 raise CatalogueStalled
 
 

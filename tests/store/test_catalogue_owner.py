@@ -1,7 +1,9 @@
 """The owner of products on a real Postgres: versions, records in the outbox, stock."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from carts.products import Product, ProductContent
 from sinks.postgres.migrate import migrate
 from store.catalogue.owner import Reserved, Shortage, give_back, lock, put_all, record_again, reserve
-from topics.codec import decode_product
+from topics.codec import decode_product, encode_product
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
@@ -187,6 +189,19 @@ async def test_locked_products_wait_for_the_end_of_the_transaction(pool: Pool) -
                 )
         assert not patching.done()
     assert [one.unit_price for one in await patching] == [1]
+
+
+async def test_the_documented_statements_raise_the_versions_above_all_given_before(pool: Pool) -> None:
+    before = await put(pool, *(content(name) for name in ("a", "b")))
+    operations = Path(__file__).parents[2].joinpath("docs/operations.md").read_text(encoding="utf-8")
+    (statements,) = re.findall(r"```sql\n(SELECT setval\('product_versions'.*?)```", operations, re.DOTALL)
+    async with pool.connection() as connection:
+        await connection.execute("SELECT setval('product_versions', 1)")  # as in an older backup
+        for statement in statements.strip().split(";\n"):
+            await connection.execute(statement)
+        raised = await record_again(connection, "", 10)
+    assert min(one.version for one in raised) > 1_000_000_000_000 > max(one.version for one in before)
+    assert all(decode_product(encode_product(one)) == one for one in raised)
 
 
 async def test_all_products_can_be_recorded_again_page_by_page(pool: Pool) -> None:

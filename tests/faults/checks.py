@@ -1,27 +1,29 @@
 """What must hold after a run, as pure functions over the history and what the stores finally contain.
 
 Each check returns what it found wrong, nothing when all is well. They do not trust the product:
-what a cart must contain is worked out from the clients' own requests by a few lines of arithmetic
-(`expected_lines`). Only `folding_the_topic_gives_the_carts` uses the product's fold, which it is about.
+what a cart must contain is worked out from the clients' own requests and from the orders by a few lines of
+arithmetic (`expected_lines`). Only `folding_the_topic_gives_the_carts` uses the product's fold, which it is
+about.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from carts.content import Content
 from carts.fold import fold
+from carts.operations import DUPLICATE, Delta, Step
 from carts.operations import Add as AddStep
 from carts.operations import Clear as ClearStep
-from carts.operations import Delta, Step
 from carts.operations import Operation as Entry
 from carts.operations import Remove as RemoveStep
 from carts.operations import Set as SetStep
 from carts.operations import SetMetadata as MetadataStep
 from carts.protocol import rank
 from carts.state import State, Version
+from tests.faults.arithmetic import deeds, expected_lines
 from tests.faults.history import (
     Add,
     Began,
@@ -35,7 +37,8 @@ from tests.faults.history import (
     Wish,
     writes,
 )
-from tests.faults.stores import Copy, Stores, Violation, about, copy_of
+from tests.faults.order_checks import ORDER_CHECKS, ORDERS_CONVERGING
+from tests.faults.stores import Check, Copy, Stores, Violation, about, copy_of
 from tests.faults.versions import (
     a_wipe_takes_back_nothing_durable,
     conditions_held,
@@ -44,8 +47,6 @@ from tests.faults.versions import (
     versions_are_unique,
     versions_rise,
 )
-
-Check = Callable[[Sequence[Record], Stores], list[Violation]]
 
 LOST: Final = "lost"
 DOUBLED: Final = "doubled"
@@ -83,8 +84,9 @@ def refused_operations_are_not_there(history: Sequence[Record], stores: Stores) 
 
 
 def every_entry_was_asked_for(history: Sequence[Record], stores: Stores) -> list[Violation]:
-    """Each entry of each cart is an operation of the history."""
+    """Each entry of each cart is an operation of the history, or takes out an order that there is."""
     known = {(operation.cart_id, operation.key) for operation in writes(history)}
+    known |= {(order.cart_id, order.order_id) for order in stores.sales.orders}
     return [
         Violation("stranger", cart_id, f"operation {key} is in the cart and nobody asked for it")
         for cart_id, key in _entries(stores)
@@ -93,9 +95,9 @@ def every_entry_was_asked_for(history: Sequence[Record], stores: Stores) -> list
 
 
 def quantities_add_up(history: Sequence[Record], stores: Stores) -> list[Violation]:
-    """Where only adds were asked for: acknowledged pieces <= pieces shown <= acknowledged and unknown pieces.
+    """Where only adds were asked for: acknowledged pieces <= shown and sold <= acknowledged and unknown.
 
-    This trusts nothing of the product but the quantity it shows.
+    This trusts nothing of the product but the quantities that it shows and has sold.
     """
     promised = _promised(history)
     least: dict[str, Counter[str]] = defaultdict(Counter)
@@ -109,11 +111,16 @@ def quantities_add_up(history: Sequence[Record], stores: Stores) -> list[Violati
                 most[operation.cart_id][wish.line_id] += wish.quantity
                 if operation.outcome in promised:
                     least[operation.cart_id][wish.line_id] += wish.quantity
+    sold: dict[str, Counter[str]] = defaultdict(Counter)
+    for order in stores.sales.orders:
+        sold[order.cart_id].update(order.lines())
     return [
         violation
         for cart_id in sorted(most.keys() - mixed)
         for store, copy in _copies(stores, cart_id)
-        for violation in _beyond(cart_id, store, copy.lines, (least[cart_id], most[cart_id]))
+        for violation in _beyond(
+            cart_id, store, sold[cart_id] + Counter(copy.lines), (least[cart_id], most[cart_id])
+        )
     ]
 
 
@@ -128,42 +135,16 @@ def _beyond(
 
 
 def lines_follow_from_the_requests(history: Sequence[Record], stores: Stores) -> list[Violation]:
-    """Each store shows the lines that come out when the requests are done one by one in version order.
+    """Each store shows the lines that come out when requests and orders are done one by one in version order.
 
-    Which requests were done, and when, is read from `cart-changed`: of an operation's births the last.
+    Which were done, and when, is read from `cart-changed`.
     """
-    wishes = {(operation.cart_id, operation.key): operation.wishes for operation in writes(history)}
-    births: dict[str, dict[str, int]] = defaultdict(dict)
-    for record in stores.published:
-        change = record.change
-        born = births[change.cart_id]
-        born[change.op_id] = max(change.v, born.get(change.op_id, 0))
     found: list[Violation] = []
-    for cart_id, born in births.items():
-        done = sorted((v, key) for key, v in born.items())
-        expected = expected_lines(wishes[cart_id, key] for _, key in done if (cart_id, key) in wishes)
+    for cart_id, done in deeds(history, stores).items():
+        expected = expected_lines(done)
         for store, copy in _copies(stores, cart_id):
             found += _beyond(cart_id, store, copy.lines, (expected, expected))
     return found
-
-
-def expected_lines(done: Iterable[Sequence[Wish]]) -> dict[str, int]:
-    """What a cart holds after these requests, in this order: the arithmetic of a cart, and nothing else."""
-    lines: dict[str, int] = {}
-    for wishes in done:
-        for wish in wishes:
-            match wish:
-                case Add():
-                    lines[wish.line_id] = lines.get(wish.line_id, 0) + wish.quantity
-                case Set():
-                    lines[wish.line_id] = wish.quantity
-                case Remove():
-                    lines.pop(wish.line_id, None)
-                case Clear():
-                    lines.clear()
-                case Note():
-                    pass
-    return lines
 
 
 def folding_the_topic_gives_the_carts(_history: Sequence[Record], stores: Stores) -> list[Violation]:
@@ -235,12 +216,14 @@ CHECKS: Final[tuple[Check, ...]] = (
     carts_end_with_the_highest,
     stores_are_equal,
     nothing_is_left_over,
+    *ORDER_CHECKS,
 )
 
 CONVERGING: Final[tuple[Check, ...]] = (
     stores_are_equal,
     folding_the_topic_gives_the_carts,
     nothing_is_left_over,
+    *ORDERS_CONVERGING,
 )
 """The checks that become true when everything in flight has landed: waiting for them is waiting for quiet."""
 
@@ -264,7 +247,8 @@ def _entries(stores: Stores) -> dict[tuple[str, str | None], list[Delta]]:
     entries: dict[tuple[str, str | None], list[Delta]] = defaultdict(list)
     for cart_id, states in stores.records.items():
         for entry in states[-1].ops:
-            entries[cart_id, entry.op_id].append(entry.delta)
+            if entry.delta != DUPLICATE:
+                entries[cart_id, entry.op_id].append(entry.delta)
     return dict(entries)
 
 

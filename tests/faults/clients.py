@@ -1,40 +1,24 @@
-"""Clients as a shop has them: they add, change and read carts, retry when in doubt, send things twice."""
+"""Clients as a shop has them: they add, change, order and read, retry when in doubt, send things twice."""
 
 import asyncio
 import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import aiohttp
 import msgspec
 
-from tests.faults.history import (
-    Add,
-    Clear,
-    Fail,
-    History,
-    Invoke,
-    Note,
-    Ok,
-    Remove,
-    Set,
-    Unknown,
-    Wish,
-    now_us,
-)
+from tests.faults.buyers import Buyer, Pick, until_sure
+from tests.faults.caller import TIMEOUT, Caller, Request, request_for, uuid7
+from tests.faults.catalogue import Counted
+from tests.faults.history import Fail, History, Invoke, Ok, Unknown, Wish
 from tests.faults.shopper import Cart, Shopper
 
-TIMEOUT: Final = aiohttp.ClientTimeout(total=8.0)
-"""Longer than the gateway's own deadline: who waits longer has a frozen gateway before him."""
-REFUSALS: Final = frozenset({"restoring", "outbox-full"})
-"""The 503s that are decided before anything is changed."""
-NOT_CONNECTED: Final = "not connected"
-RETRY_SECONDS: Final = 60.0
-"""How long a client tries again with the same key; within the product's horizon of ten minutes."""
-CURRENCY: Final = "EUR"
+READS: Final = 0.15
+ERRANDS: Final = 0.06
+"""The shares of reads, and of checkouts and what follows them."""
 
 
 @dataclass(frozen=True)
@@ -44,142 +28,6 @@ class Load:
     clients: int = 16
     carts: int = 48
     pause_seconds: float = 0.05
-
-
-@dataclass
-class Request:
-    """One HTTP request, for any gateway."""
-
-    method: str
-    path: str
-    body: dict[str, Any] | None
-    headers: dict[str, str]
-
-
-def uuid7(randomness: random.Random) -> str:
-    """A UUID of version 7 (RFC 9562): milliseconds first, then chance."""
-    value = (time.time_ns() // 1_000_000 << 80) | (7 << 76) | (randomness.getrandbits(12) << 64)
-    value |= (2 << 62) | randomness.getrandbits(62)
-    digits = f"{value:032x}"
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def request_for(cart_id: str, wishes: Sequence[Wish], headers: dict[str, str]) -> Request:
-    """The request that asks for this: the route made for it, or a PATCH of several operations."""
-    path = f"/v1/carts/{cart_id}"
-    match list(wishes):
-        case [Add() as add]:
-            return Request("POST", f"{path}/items", _added(add), headers)
-        case [Set(line_id, quantity)]:
-            return Request("PATCH", f"{path}/items/{line_id}", {"quantity": quantity}, headers)
-        case [Remove(line_id)]:
-            return Request("DELETE", f"{path}/items/{line_id}", None, headers)
-        case [Clear()]:
-            return Request("DELETE", path, None, headers)
-    return Request("PATCH", path, {"operations": [_operation(wish) for wish in wishes]}, headers)
-
-
-def _added(add: Add) -> dict[str, Any]:
-    return {
-        "product_id": add.line_id,
-        "quantity": add.quantity,
-        "unit_price": add.unit_price,
-        "currency": CURRENCY,
-    }
-
-
-def _operation(wish: Wish) -> dict[str, Any]:
-    match wish:
-        case Add():
-            return {"op": "add", **_added(wish)}
-        case Set(line_id, quantity):
-            return {"op": "set", "line_id": line_id, "quantity": quantity}
-        case Remove(line_id):
-            return {"op": "remove", "line_id": line_id}
-        case Clear():
-            return {"op": "clear"}
-        case Note(text):
-            return {"op": "metadata", "metadata": {"note": text}}
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """What of an HTTP response matters here."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def verdict(reply: Reply, op: int, attempt: int) -> Ok | Fail | Unknown:
-    """What a reply tells about the attempt."""
-    if 200 <= reply.status < 300:
-        applied = reply.headers.get("preference-applied", "")
-        durability = applied.partition("durability=")[2].partition(",")[0] or None
-        receipt = reply.headers.get("cart-receipt")
-        place = None
-        if receipt is not None:
-            _, partition, offset = receipt.split("/")
-            place = (int(partition), int(offset))
-        return Ok(
-            at=now_us(),
-            op=op,
-            attempt=attempt,
-            version=reply.headers["etag"].strip('"'),
-            durability=durability,
-            receipt=place,
-            stale=reply.headers.get("cart-freshness") == "stale",
-        )
-    slug = _slug(reply)
-    if reply.status < 500 or slug in REFUSALS:
-        return Fail(at=now_us(), op=op, attempt=attempt, reason=slug)
-    return Unknown(at=now_us(), op=op, attempt=attempt, reason=slug)
-
-
-def _slug(reply: Reply) -> str:
-    try:
-        problem = msgspec.json.decode(reply.body)
-        return str(problem["type"]).rpartition("/")[2]
-    except (msgspec.MsgspecError, KeyError, TypeError):
-        return f"status {reply.status}"
-
-
-class Caller:
-    """Sends attempts to gateways, and writes what was sent and what came of it into the history."""
-
-    def __init__(self, session: aiohttp.ClientSession, gateways: Sequence[str], history: History) -> None:
-        self.gateways: Final = gateways
-        self.history: Final = history
-        self._session = session
-
-    async def attempt(
-        self, cart: Cart, request: Request, invoke: Invoke, gateway: int
-    ) -> Ok | Fail | Unknown:
-        """One attempt; `cart` is then as the reply shows it."""
-        self.history.write(msgspec.structs.replace(invoke, at=now_us(), gateway=gateway))
-        result = await self._send(cart, request, invoke, self.gateways[gateway])
-        self.history.write(result)
-        return result
-
-    async def _send(self, cart: Cart, request: Request, invoke: Invoke, base: str) -> Ok | Fail | Unknown:
-        try:
-            async with self._session.request(
-                request.method, base + request.path, json=request.body, headers=request.headers
-            ) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                reply = Reply(response.status, headers, await response.read())
-        except aiohttp.ClientConnectorError:
-            return Fail(at=now_us(), op=invoke.op, attempt=invoke.attempt, reason=NOT_CONNECTED)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Unknown(at=now_us(), op=invoke.op, attempt=invoke.attempt, reason=type(error).__name__)
-        result = verdict(reply, invoke.op, invoke.attempt)
-        if isinstance(result, Ok) and not result.stale:
-            cart.tag = result.version
-            cart.lines = [line["line_id"] for line in msgspec.json.decode(reply.body)["lines"]]
-        return result
-
-
-Pick = Callable[[random.Random], int]
-"""Which gateway gets the next attempt."""
 
 
 def anyone(randomness: random.Random) -> int:
@@ -202,6 +50,9 @@ class Crowd:
         # Fresh carts for a seed that is played again at the same stand.
         run = uuid4().hex[:8]
         self.cart_ids: Final = [f"guest:{run}-s{seed}-{index}" for index in range(load.carts)]
+        self.spare_ids: Final = [f"guest:{run}-spare-{index}" for index in range(len(gateways))]
+        """Carts that no client touches."""
+        self.counted: Final = Counted(run)
         self._gateways = gateways
         self._history = history
         self._seed = seed
@@ -219,7 +70,7 @@ class Crowd:
         ):
             for number in range(self._load.clients):
                 caller = Caller(session, self._gateways, self._history)
-                group.create_task(self._work(Client(number, self._seed, caller, self._pick)))
+                group.create_task(self._work(Client(number, self._seed, caller, self._pick, self.counted)))
 
     def stop(self) -> None:
         """No more operations."""
@@ -237,17 +88,22 @@ class Crowd:
 class Client:
     """One client: a stream of operations, one after the other, decided by its seed and what it sees."""
 
-    def __init__(self, number: int, seed: int, caller: Caller, pick: Pick) -> None:
+    def __init__(self, number: int, seed: int, caller: Caller, pick: Pick, counted: Counted) -> None:
         self.randomness: Final = random.Random(f"client {seed}-{number}")
         self._number = number
         self._caller = caller
         self._pick = pick
-        self._shopper = Shopper(number, self.randomness)
+        self._shopper = Shopper(number, self.randomness, counted)
+        self._buyer = Buyer(number, self.randomness, caller, pick)
 
     async def operate(self, cart: Cart, later: asyncio.TaskGroup) -> None:
-        """Reads or changes the cart; a duplicate of it may follow on its own in `later`."""
-        if self.randomness.random() < 0.15:
+        """Reads, changes or orders the cart; a duplicate of it may follow on its own in `later`."""
+        chance = self.randomness.random()
+        if chance < READS:
             await self._attempt(cart, Request("GET", f"/v1/carts/{cart.cart_id}", None, {}), self._new(cart))
+            return
+        if chance < READS + ERRANDS:
+            await self._buyer.go(cart, later)
             return
         wishes = self._shopper.wish(cart)
         if_match = cart.tag if self.randomness.random() < 0.08 else None
@@ -293,18 +149,16 @@ class Client:
         return {**headers, "prefer": prefer} if prefer else headers
 
     async def _until_sure(self, cart: Cart, request: Request, invoke: Invoke) -> Invoke:
-        """Tries until somebody says what happened; one client in ten times gives up at the first doubt."""
-        patience = 0.0 if self.randomness.random() < 0.1 else RETRY_SECONDS
-        end = time.monotonic() + patience
-        pause = 0.1
-        while True:
-            result = await self._attempt(cart, request, invoke)
-            refused = isinstance(result, Fail) and result.reason not in {*REFUSALS, NOT_CONNECTED}
-            if isinstance(result, Ok) or refused or time.monotonic() > end:
-                return invoke
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 1.0)
-            invoke = again(invoke)
+        """The last attempt of those that it took."""
+        last = invoke
+
+        async def attempt(number: int) -> Ok | Fail | Unknown:
+            nonlocal last
+            last = msgspec.structs.replace(invoke, attempt=number)
+            return await self._attempt(cart, request, last)
+
+        await until_sure(attempt, self.randomness)
+        return last
 
     async def _duplicate(self, cart: Cart, request: Request, last: Invoke) -> None:
         """The same request once more, at once or after what may have broken meanwhile."""

@@ -1,48 +1,66 @@
-"""Reads what the stores contain: topics, Redis, Postgres, outboxes, dead letters."""
+"""Reads what the stores contain: topics, Redis, Postgres, outboxes, catalogue, mails, dead letters."""
 
+import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
 import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg.rows import TupleRow
 
+from carts.products import Product
 from carts.state import State, Version
 from cli.stack.settings import Urls
+from sinks.mail.message import MailKind
 from store import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
+from store.catalogue import ProductCache
+from tests.faults.sales import Kept, Sales
 from tests.faults.stores import Copy, Published, Stores
-from topics.codec import decode_change, decode_state
-from topics.records import PURGE_FLOOR_PREFIX
-from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, PARTITIONS
+from tests.mail.post_office import PostOffice
+from topics.codec import decode_change, decode_order, decode_state
+from topics.records import PURGE_FLOOR_PREFIX, OrderRecord
+from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, PARTITIONS
 
 # The consumer stands through every fault, and would say so with every attempt.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 _BATCH: Final = 5000
+_order: Final = msgspec.json.Decoder(OrderRecord)
 _ROWS: Final = "SELECT cart_id, v, n, digest, lines, metadata FROM carts WHERE cart_id = ANY(%s)"
+_ORDERS: Final = """
+SELECT document::text, idempotency_key, settled_at IS NOT NULL
+FROM orders WHERE cart_id = ANY(%s) ORDER BY cart_id, seq
+"""
+_PRODUCTS: Final = "SELECT to_jsonb(products) FROM products"
+_WAITING: Final = "SELECT count(*) FROM outbox"
 
 
 class Collector:
     """Accumulates the topics from where they ended when it was entered; reads the rest anew each time."""
 
-    def __init__(self, urls: Urls) -> None:
+    def __init__(self, urls: Urls, post: PostOffice) -> None:
         self._urls = urls
+        self._post = post
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=urls.kafka_bootstrap, max_partition_fetch_bytes=8 * 1024 * 1024
         )
         self._layout = Layout(PARTITIONS)
         self._client = PipelinedClient(RedisSettings(redis_url=urls.redis), name="faults")
         self._store = CartStore(self._client, self._layout)
+        self._cache = ProductCache(self._client)
         self._published: list[Published] = []
         self._records: dict[str, list[State]] = {}
+        self._told: dict[str, list[OrderRecord]] = {}
         self._dead_letters = 0
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
         await self._client.connect()
-        names = (CART_CHANGED.name, CARTS.name, DEAD_LETTERS.name)
+        names = (CART_CHANGED.name, CARTS.name, ORDERS.name, DEAD_LETTERS.name)
         partitions = [TopicPartition(name, p) for name in names for p in range(PARTITIONS)]
         self._consumer.assign(partitions)
         for partition, end in (await self._consumer.end_offsets(partitions)).items():
@@ -70,6 +88,7 @@ class Collector:
             rows=await self._rows(wanted),
             outbox=await self.outbox(),
             dead_letters=self._dead_letters,
+            sales=await self._sales(wanted),
         )
 
     async def _read_topics(self) -> None:
@@ -84,6 +103,8 @@ class Collector:
     def _take(self, partition: TopicPartition, offset: int, key: bytes, value: bytes | None) -> None:
         if partition.topic == CART_CHANGED.name:
             self._published.append(Published(partition.partition, offset, decode_change(value)))
+        elif partition.topic == ORDERS.name:
+            self._told.setdefault(key.decode(), []).append(decode_order(value))
         elif partition.topic == DEAD_LETTERS.name:
             self._dead_letters += 1
         elif value is not None and not key.startswith(PURGE_FLOOR_PREFIX):
@@ -103,6 +124,41 @@ class Collector:
         async with await psycopg.AsyncConnection.connect(self._urls.postgres) as connection:
             rows = await (await connection.execute(_ROWS, (list(cart_ids),))).fetchall()
         return {row[0]: _copy_of_row(row) for row in rows}
+
+    async def _sales(self, cart_ids: set[str]) -> Sales:
+        async with await psycopg.AsyncConnection.connect(self._urls.postgres) as connection:
+            orders = await (await connection.execute(_ORDERS, (list(cart_ids),))).fetchall()
+            products = await (await connection.execute(_PRODUCTS)).fetchall()
+            ((waiting,),) = await (await connection.execute(_WAITING)).fetchall()
+        table = {row["product_id"]: msgspec.convert(row, Product) for (row,) in products}
+        cached = await asyncio.gather(*(self._cache.read(product_id) for product_id in table))
+        mails = Counter(_about(mail["Message-ID"]) for mail in self._post.mails)
+        return Sales(
+            orders=[Kept(_order.decode(document), key, settled) for document, key, settled in orders],
+            told={
+                order_id: records
+                for order_id, records in self._told.items()
+                if records[0].cart_id in cart_ids
+            },
+            table=table,
+            cache={
+                name: found if isinstance(found, Product) else None
+                for name, found in zip(table, cached, strict=True)
+            },
+            waiting=waiting,
+            confirmations=_mails(mails, MailKind.CONFIRMATION),
+            cancellations=_mails(mails, MailKind.CANCELLATION),
+        )
+
+
+def _about(message_id: str) -> tuple[str, str]:
+    """The order and the kind of mail that a Message-ID names: `<order.kind@domain>`."""
+    order_id, _, kind = message_id.strip().strip("<>").partition("@")[0].rpartition(".")
+    return order_id, f"{kind}_mail"
+
+
+def _mails(mails: Counter[tuple[str, str]], kind: MailKind) -> dict[str, int]:
+    return {order_id: count for (order_id, each), count in mails.items() if each == kind}
 
 
 def _copy_of_row(row: TupleRow) -> Copy:

@@ -10,6 +10,8 @@ from typing import Final, Self
 
 import msgspec
 
+from tests.faults.order_records import Asked, Ordered, Stocked
+
 
 class Add(msgspec.Struct, frozen=True, tag_field="do", tag="add"):
     """Ask for more pieces of a product; its line is called like the product."""
@@ -117,7 +119,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fa
     target: str
 
 
-Record = Invoke | Ok | Fail | Unknown | Began | Ended
+Record = Invoke | Ok | Fail | Unknown | Began | Ended | Asked | Ordered | Stocked
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Record)

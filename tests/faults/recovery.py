@@ -1,14 +1,16 @@
-"""Whether the product is itself again after a run: each gateway brings each partition's changes to Kafka."""
+"""Whether the product is itself again after a run: each gateway brings changes to Kafka and places orders."""
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import aiohttp
 
-from tests.faults.clients import TIMEOUT, Caller, request_for, uuid7
+from tests.faults.caller import TIMEOUT, Caller, request_for, uuid7
+from tests.faults.catalogue import price
 from tests.faults.history import DURABLE, Add, History, Invoke, Ok
+from tests.faults.order_records import Asked, CheckOut, Ordered
 from tests.faults.shopper import Cart
 from tests.faults.stores import Violation
 from topics.partitioner import partition_of
@@ -16,39 +18,80 @@ from topics.registry import PARTITIONS
 
 RECOVERY_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.2
-_ADD: Final = Add("recovered", 1, 100)
+_ADD: Final = Add("recovered", 1, price("recovered"))
 
 
 async def not_recovered(
-    gateways: Sequence[str], history: History, cart_ids: Sequence[str], seconds: float = RECOVERY_SECONDS
+    gateways: Sequence[str],
+    history: History,
+    cart_ids: Iterable[str],
+    spare_ids: Iterable[str],
+    seconds: float = RECOVERY_SECONDS,
 ) -> list[Violation]:
-    """The partitions and gateways whose changes get no further than Redis, though nothing is broken now."""
+    """The partitions and gateways whose changes get no further than Redis, though nothing is broken now.
+
+    And the gateways that place no order; each orders one of the carts of `spare_ids`.
+    """
     one_each = {partition_of(cart_id.encode(), PARTITIONS): cart_id for cart_id in cart_ids}
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
-        caller = Caller(session, gateways, history)
+        probe = _Probe(Caller(session, gateways, history), seconds)
         found = await asyncio.gather(
             *(
-                _until_durable(caller, cart_id, gateway, seconds)
+                probe.until_durable(cart_id, gateway)
                 for gateway in range(len(gateways))
                 for cart_id in one_each.values()
-            )
+            ),
+            *(probe.until_ordered(cart_id, gateway) for gateway, cart_id in enumerate(spare_ids)),
         )
     return [violation for violation in found if violation is not None]
 
 
-async def _until_durable(caller: Caller, cart_id: str, gateway: int, seconds: float) -> Violation | None:
-    randomness = random.Random()
-    last: object = None
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                key = uuid7(randomness)
-                op = caller.history.next_op()
-                invoke = Invoke(at=0, op=op, attempt=1, client=-1, cart_id=cart_id, key=key, wishes=(_ADD,))
-                request = request_for(cart_id, invoke.wishes, {"idempotency-key": key})
-                last = await caller.attempt(Cart(cart_id), request, invoke, gateway)
-                if isinstance(last, Ok) and last.durability in DURABLE:
-                    return None
-                await asyncio.sleep(_POLL_SECONDS)
-    except TimeoutError:
-        return Violation("not recovered", cart_id, f"gateway {gateway} says after {seconds:g} s: {last}")
+class _Probe:
+    def __init__(self, caller: Caller, seconds: float) -> None:
+        self._caller = caller
+        self._seconds = seconds
+        self._randomness = random.Random()
+
+    async def until_durable(self, cart_id: str, gateway: int) -> Violation | None:
+        """Adds until an add is in Kafka."""
+        last: object = None
+        try:
+            async with asyncio.timeout(self._seconds):
+                while True:
+                    key = uuid7(self._randomness)
+                    op = self._caller.history.next_op()
+                    invoke = Invoke(
+                        at=0, op=op, attempt=1, client=-1, cart_id=cart_id, key=key, wishes=(_ADD,)
+                    )
+                    request = request_for(cart_id, invoke.wishes, {"idempotency-key": key})
+                    last = await self._caller.attempt(Cart(cart_id), request, invoke, gateway)
+                    if isinstance(last, Ok) and last.durability in DURABLE:
+                        return None
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            return self._not_recovered(cart_id, gateway, last)
+
+    async def until_ordered(self, cart_id: str, gateway: int) -> Violation | None:
+        """Adds, then checks out with one key until there is an order."""
+        if (violation := await self.until_durable(cart_id, gateway)) is not None:
+            return violation
+        last: object = None
+        attempt = 0
+        key, op = uuid7(self._randomness), self._caller.history.next_op()
+        try:
+            async with asyncio.timeout(self._seconds):
+                while not isinstance(last, Ordered):
+                    attempt += 1
+                    asked = Asked(
+                        at=0, op=op, attempt=attempt, client=-1, cart_id=cart_id, errand=CheckOut(), key=key
+                    )
+                    last = await self._caller.errand(Cart(cart_id), asked, gateway)
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            return self._not_recovered(cart_id, gateway, last)
+        return None
+
+    def _not_recovered(self, cart_id: str, gateway: int, last: object) -> Violation:
+        return Violation(
+            "not recovered", cart_id, f"gateway {gateway} says after {self._seconds:g} s: {last}"
+        )

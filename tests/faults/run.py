@@ -12,15 +12,20 @@ import psycopg
 import structlog
 
 from store import StoreError
+from tests.faults import order_records
+from tests.faults.buyers import Pick
+from tests.faults.catalogue import stock
 from tests.faults.checks import CONVERGING, violations
-from tests.faults.clients import Crowd, Load, Pick, anyone
+from tests.faults.clients import Crowd, Load, anyone
 from tests.faults.collect import Collector
+from tests.faults.errands import checkouts
 from tests.faults.faults import Breaker
 from tests.faults.history import History, Outage, Outcome, Record, outages, writes
 from tests.faults.recovery import not_recovered
 from tests.faults.schedule import Fault
 from tests.faults.stand import PROCESSES, Stand
 from tests.faults.stores import Stores, Violation
+from topics.records import OrderStatus
 
 log = structlog.get_logger(__name__)
 
@@ -55,12 +60,26 @@ class Report:
 
     plan: Plan
     outcomes: dict[Outcome, int]
+    checkouts: dict[order_records.Outcome, int]
     outages: list[Outage]
     violations: list[Violation]
     quiet_after: float
     """Seconds from the last operation until the stores were equal."""
     history: list[Record]
     stores: Stores
+
+    @property
+    def cancelled(self) -> int:
+        """Orders that have been cancelled."""
+        orders = self.stores.sales.orders
+        return sum(1 for order in orders if order.record.status is OrderStatus.CANCELLED)
+
+    @property
+    def mails(self) -> int:
+        """Mails that have come about the orders."""
+        sales = self.stores.sales
+        orders = [order.order_id for order in sales.orders]
+        return sum(sales.confirmations.get(each, 0) + sales.cancellations.get(each, 0) for each in orders)
 
     def explain(self) -> str:
         """What is wrong, and the one line that does it again."""
@@ -86,7 +105,8 @@ async def run(
     with History(path) as history:
         crowd = Crowd(stand.gateways, history, plan.seed, plan.load, writing, pick)
         breaker = Breaker(stand, history, writing)
-        async with Collector(stand.urls) as collector:
+        async with Collector(stand.urls, stand.post) as collector:
+            await stock(stand.gateways[0], history, crowd.counted.pieces())
             clients = asyncio.create_task(crowd.run())
             try:
                 await breaker.play(faults)
@@ -97,13 +117,18 @@ async def run(
             ended = time.monotonic()
             for name in PROCESSES:
                 await stand.wait_ready(name)
-            sick = await not_recovered(stand.gateways, history, crowd.cart_ids)
-            stores = await quiet(collector, crowd.cart_ids, history, quiet_seconds)
+            sick = await not_recovered(stand.gateways, history, crowd.cart_ids, crowd.spare_ids)
+            cart_ids = [*crowd.cart_ids, *crowd.spare_ids]
+            stores = await quiet(collector, cart_ids, history, quiet_seconds)
             quiet_after = time.monotonic() - ended
     operations = writes(history.records)
     return Report(
         plan,
         {outcome: sum(1 for each in operations if each.outcome is outcome) for outcome in Outcome},
+        {
+            outcome: sum(1 for each in checkouts(history.records) if each.outcome is outcome)
+            for outcome in order_records.Outcome
+        },
         outages(history.records),
         sick + violations(history.records, stores),
         quiet_after,

@@ -9,15 +9,19 @@ from typing import Final, Self
 from uuid import uuid4
 
 import aiohttp
+import msgspec
 from aiokafka import AIOKafkaProducer
 
 from carts.limits import TIMING
 from carts.state import State
+from tests.faults.caller import NOT_CONNECTED, REFUSALS, TIMEOUT, Caller, Request, request_for, uuid7
+from tests.faults.catalogue import stock
 from tests.faults.checks import violations
-from tests.faults.clients import TIMEOUT, Caller, Request, again, request_for, uuid7
+from tests.faults.clients import again
 from tests.faults.collect import Collector
 from tests.faults.faults import recorded
 from tests.faults.history import Fail, History, Invoke, Ok, Unknown, Wish
+from tests.faults.order_records import Asked, Cancel, CheckOut, Errand, Ordered
 from tests.faults.run import QUIET_SECONDS, quiet
 from tests.faults.schedule import Kind
 from tests.faults.shopper import Cart
@@ -41,7 +45,7 @@ class Shop:
         self.stand: Final = stand
         folder.mkdir(parents=True, exist_ok=True)
         self.history: Final = History(folder / "history.jsonl")
-        self.collector: Final = Collector(stand.urls)
+        self.collector: Final = Collector(stand.urls, stand.post)
         self._randomness = random.Random()
         self._cleanup = AsyncExitStack()
         self._caller: Caller
@@ -76,6 +80,57 @@ class Shop:
                 invoke = again(invoke)
                 await asyncio.sleep(_POLL_SECONDS)
         return result
+
+    async def stock(self, **pieces: int) -> dict[str, str]:
+        """Makes counted products of the shop's own; their ids by the names given."""
+        names = {name: f"{name}-{uuid4().hex[:8]}" for name in pieces}
+        await stock(
+            self.stand.gateways[0], self.history, {names[name]: count for name, count in pieces.items()}
+        )
+        return names
+
+    def plan_checkout(self) -> Asked:
+        """A checkout with a key of its own, not sent yet."""
+        return self._asked(CheckOut("shop@shop.example"), uuid7(self._randomness))
+
+    async def run(self, asked: Asked, gateway: int = 0) -> Ordered | Fail | Unknown:
+        """One attempt at an errand."""
+        return await self._caller.errand(self.cart, asked, gateway)
+
+    async def until_ordered(self, asked: Asked, gateway: int = 0) -> Ordered:
+        """Attempts at an errand, always with its key, until an order is the answer."""
+        result = await self._until_decided(asked, gateway)
+        assert isinstance(result, Ordered), result
+        return result
+
+    async def until_refused(self, asked: Asked, gateway: int = 0) -> Fail:
+        """Attempts at an errand, always with its key, until it is refused for good."""
+        result = await self._until_decided(asked, gateway)
+        assert isinstance(result, Fail), result
+        return result
+
+    async def _until_decided(self, asked: Asked, gateway: int) -> Ordered | Fail:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                asked = msgspec.structs.replace(asked, attempt=asked.attempt + 1)
+                result = await self.run(asked, gateway)
+                if isinstance(result, Ordered):
+                    return result
+                if isinstance(result, Fail) and result.reason not in {*REFUSALS, NOT_CONNECTED}:
+                    return result
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def order(self, gateway: int = 0) -> Ordered:
+        """A new order of the cart."""
+        return await self.until_ordered(self.plan_checkout(), gateway)
+
+    async def cancel(self, order_id: str) -> Ordered:
+        """The order, cancelled."""
+        return await self.until_ordered(self._asked(Cancel(order_id)))
+
+    def _asked(self, errand: Errand, key: str | None = None) -> Asked:
+        op = self.history.next_op()
+        return Asked(at=0, op=op, attempt=1, client=0, cart_id=self.cart.cart_id, errand=errand, key=key)
 
     async def do(self, *wishes: Wish) -> Ok:
         """A new operation, until it is acknowledged."""

@@ -2,12 +2,9 @@
 
 import random
 from dataclasses import dataclass, field
-from typing import Final
 
+from tests.faults.catalogue import OWN, Counted, price
 from tests.faults.history import Add, Clear, Note, Remove, Set, Wish
-
-SHARED: Final = "shared"
-"""The product that everybody adds; all others belong to one operation each."""
 
 
 @dataclass
@@ -17,20 +14,32 @@ class Cart:
     cart_id: str
     tag: str | None = None
     lines: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
+    """Lines for which it could not be ordered, since nobody has taken them out."""
 
 
 class Shopper:
     """One client's wishes."""
 
-    def __init__(self, number: int, randomness: random.Random) -> None:
+    def __init__(self, number: int, randomness: random.Random, counted: Counted) -> None:
         self._number = number
         self._randomness = randomness
-        self._products = 0
+        self._counted = counted
+        self._notes = 0
 
     def wish(self, cart: Cart) -> tuple[Wish, ...]:
-        """What to ask for. In every second cart only adds, so that plain sums tell whether all is well."""
+        """What to ask for. In every second cart only adds, so that plain sums tell whether all is well.
+
+        There only of what never sells out: nobody takes a line out again that cannot be ordered.
+        """
         if int(cart.cart_id.rpartition("-")[2]) % 2:
             return self._adds(self._randomness.choices((1, 3), (9, 1))[0])
+        if cart.outdated:
+            removals = tuple(Remove(line_id) for line_id in cart.outdated)
+            cart.outdated = []
+            return removals
+        if self._randomness.random() < 0.1:
+            return (self._add(self._randomness.choice(self._counted.rare)),)
         if not cart.lines:
             return self._adds(1)
         mine = self._randomness.choice(cart.lines)
@@ -51,26 +60,22 @@ class Shopper:
             (
                 (first, Set(first.line_id, 7), second),
                 (first, Remove(first.line_id), second),
-                (Remove(mine), second, Add(mine, 2, _price(mine))),
+                (Remove(mine), second, Add(mine, 2, price(mine))),
                 (second, self._note()),
                 (Clear(), first, second, Add(first.line_id, 1, first.unit_price)),
             )
         )
 
     def _note(self) -> Note:
-        self._products += 1
-        return Note(f"{self._number}-{self._products}")
+        self._notes += 1
+        return Note(f"{self._number}-{self._notes}")
 
     def _adds(self, count: int) -> tuple[Add, ...]:
-        return tuple(self._add() for _ in range(count))
+        return tuple(self._add(self._product()) for _ in range(count))
 
-    def _add(self) -> Add:
-        self._products += 1
+    def _product(self) -> str:
         alone = self._randomness.random() < 0.75
-        line_id = f"p{self._number}-{self._products}" if alone else SHARED
-        return Add(line_id, self._randomness.randint(1, 3), _price(line_id))
+        return self._randomness.choice(OWN) if alone else self._counted.shared
 
-
-def _price(line_id: str) -> int:
-    """Always the same for a product, so that prices need no order."""
-    return 100 + sum(line_id.encode()) % 900
+    def _add(self, product_id: str) -> Add:
+        return Add(product_id, self._randomness.randint(1, 3), price(product_id))

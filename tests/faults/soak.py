@@ -17,8 +17,10 @@ from typing import Final
 
 import structlog
 
+from tests.faults import order_records
 from tests.faults.clients import Load
 from tests.faults.history import Outcome
+from tests.faults.order_checks import mails_sent_again
 from tests.faults.run import Plan, Report, run
 from tests.faults.schedule import schedule
 from tests.faults.stand import Stand
@@ -76,9 +78,10 @@ async def soak(plans: Sequence[Plan], folder: Path) -> list[Report]:
             report = await run(stand, plan, folder, faults)
             reports.append(report)
             acknowledged = report.outcomes[Outcome.ACKNOWLEDGED]
+            orders = report.checkouts[order_records.Outcome.ACKNOWLEDGED]
             verdict = "well" if not report.violations else f"{len(report.violations)} violations"
             _say(
-                f"{index:3}/{len(plans)} seed {plan.seed}: {acknowledged} acknowledged, "
+                f"{index:3}/{len(plans)} seed {plan.seed}: {acknowledged} acknowledged, {orders} orders, "
                 f"{len(faults)} faults, quiet after {report.quiet_after:.1f} s, {verdict}; "
                 f"{time.monotonic() - began:.0f} s so far"
             )
@@ -90,10 +93,12 @@ async def soak(plans: Sequence[Plan], folder: Path) -> list[Report]:
 def table(reports: Sequence[Report], seconds: float) -> str:
     """What was done and found, as Markdown."""
     outcomes: Counter[Outcome] = Counter()
+    orders: Counter[order_records.Outcome] = Counter()
     found: Counter[str] = Counter()
     longest: dict[str, list[float]] = defaultdict(list)
     for report in reports:
         outcomes.update(report.outcomes)
+        orders.update(report.checkouts)
         found.update(violation.what for violation in report.violations)
         for outage in report.outages:
             longest[f"{outage.fault} | {outage.target}"].append(outage.silence_us / 1_000_000)
@@ -105,6 +110,12 @@ def table(reports: Sequence[Report], seconds: float) -> str:
         ("acknowledged by Redis only, Kafka being away", outcomes[Outcome.WEAK]),
         ("never answered", outcomes[Outcome.UNKNOWN]),
         ("refused", outcomes[Outcome.REFUSED]),
+        ("orders acknowledged", orders[order_records.Outcome.ACKNOWLEDGED]),
+        ("checkouts never answered", orders[order_records.Outcome.UNKNOWN]),
+        ("checkouts refused", orders[order_records.Outcome.REFUSED]),
+        ("orders cancelled", sum(report.cancelled for report in reports)),
+        ("mails about orders", sum(report.mails for report in reports)),
+        ("mails sent again", sum(mails_sent_again(report.stores) for report in reports)),
         ("faults", sum(len(each) for each in longest.values())),
         ("lost", found["lost"]),
         ("doubled", found["doubled"]),

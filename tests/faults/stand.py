@@ -1,4 +1,7 @@
-"""The whole product on servers of its own, with two gateways and a breakable network before Kafka."""
+"""The whole product on servers of its own, with two gateways and a breakable network before Kafka.
+
+Products and orders are kept here, and there is a catalogue of what tests and clients buy.
+"""
 
 import asyncio
 import os
@@ -20,17 +23,25 @@ from cli.stack.embedded import EmbeddedComponent, EmbeddedStack
 from cli.stack.ports import free_ports
 from cli.stack.settings import HOST, StackSettings, Urls
 from cli.stack.spec import Preparing, RestartPolicy, State
+from tests.faults.catalogue import NAMED, OWN, offer
 from tests.faults.proxy import Proxy, Weather
+from tests.mail.post_office import PostOffice
 from topics.owners import OrdersOwner, ProductsOwner
 from topics.settings import load
 
-PRODUCT: Final = ("topics", "migrate", "gateway", "compaction", "sink-postgres", "sink-redis")
 GATEWAYS: Final = ("gateway", "gateway-2")
-AGENTS: Final = ("compaction", "sink-postgres", "sink-redis")
+AGENTS: Final = ("compaction", "sink-postgres", "sink-redis", "upkeep", "sink-mail")
+PRODUCT: Final = ("topics", "migrate", "gateway", *AGENTS)
 SERVERS: Final = ("redis", "kafka", "postgres")
 PROCESSES: Final = (*GATEWAYS, *AGENTS)
 READY_SECONDS: Final = 90.0
 SABOTAGE: Final = Path(__file__).with_name("sabotage")
+HASTE: Final = {
+    "upkeep": {"CARTSTREAM_SETTLEMENT_PAUSE_S": "0.5", "CARTSTREAM_SETTLEMENT_GRACE_S": "1"},
+    # Longer than a freeze, for a mail that waits is no mail that is lost; the retry is the wait after a kill.
+    "sink-mail": {"CARTSTREAM_SMTP_TIMEOUT_S": "15", "CARTSTREAM_MAIL_RETRY_S": "16"},
+}
+"""What is settled and sent again after a fault, sooner than by default: runs wait for it."""
 _SABOTAGED: Final = ("CARTSTREAM_TEST_SABOTAGE", "PYTHONPATH")
 _AOF: Final = "appendonlydir"
 _BASE: Final = "appendonly.aof.1.base.rdb"
@@ -51,10 +62,15 @@ class Stand:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.post: Final = PostOffice()
         broker, proxied, *others = free_ports(7)
         gateway, controller, redis_port, postgres, second = others
         settings = load(StackSettings).model_copy(
-            update={"products_owner": ProductsOwner.CALLER, "orders_owner": OrdersOwner.EXTERNAL}
+            update={
+                "products_owner": ProductsOwner.INTERNAL,
+                "orders_owner": OrdersOwner.INTERNAL,
+                "mailbox_smtp_port": self.post.port,
+            }
         )
         served = settings.with_ports(gateway, broker, controller, redis_port, postgres)
         seen = served.model_copy(update={"kafka_port": proxied})
@@ -78,9 +94,12 @@ class Stand:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as starting:
             await starting.enter_async_context(self.proxy)
+            await self.post.open()
+            starting.push_async_callback(self.post.close)
             await self._start(self._servers, starting)
             await self._start(self._product, starting)
             await self._start(self._second, starting)
+            await offer(self.gateways[0], dict.fromkeys((*OWN, *NAMED)))
             self._cleanup = starting.pop_all()
         return self
 
@@ -182,6 +201,10 @@ class Stand:
         starting.push_async_callback(asyncio.to_thread, stack.stop)
         if stack is self._servers:
             self._rig()
+        if stack is self._product:
+            for name, env in HASTE.items():
+                component = _components(stack)[name]
+                component.spec = replace(component.spec, env={**component.spec.env, **env})
         await asyncio.to_thread(stack.ensure, *_components(stack))
 
     def _rig(self) -> None:

@@ -1,13 +1,14 @@
 """What the stores contain after a run, as values that checks can compare."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from carts.content import shown
 from carts.operations import Change
 from carts.state import State
-from tests.faults.history import Operation
+from tests.faults.history import Operation, Record
+from tests.faults.sales import Sales
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     rows: Mapping[str, Copy]
     outbox: int = 0
     dead_letters: int = 0
+    sales: Sales = Sales()
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -50,6 +52,10 @@ class Violation(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.what}: {self.cart_id}: {self.detail}"
+
+
+Check = Callable[[Sequence[Record], Stores], list[Violation]]
+"""What it finds wrong with a history and the stores after it."""
 
 
 def copy_of(state: State) -> Copy:

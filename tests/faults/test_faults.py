@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.faults import order_records
 from tests.faults.balancer import Balancer
+from tests.faults.catalogue import price
 from tests.faults.clients import Load, again
 from tests.faults.history import Add, Clear, Fail, Ok, Outcome, Remove, Set, Unknown
 from tests.faults.proxy import Weather
@@ -27,8 +29,17 @@ pytestmark = [
 
 TEA = Add("tea", 2, 350)
 JAM = Add("jam", 1, 420)
-DECIDED = {"line-not-found", "precondition-failed"}
+DECIDED = {
+    "line-not-found",
+    "precondition-failed",
+    "short-stock",
+    "cart-empty",
+    "cart-outdated",
+    "checkout-in-progress",
+}
 """What the clients of the crowd ask for in vain with good reason."""
+WAITED = {"cart-not-delivered"}
+"""What a checkout is told that has waited for agents which took too long to come back: come again."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -196,6 +207,74 @@ async def test_an_older_state_that_a_woken_worker_writes_is_answered_by_the_owne
     assert shop.lines(await shop.settled()) == {"jam": 1, "tea": 2}
 
 
+async def test_an_order_whose_gateway_dies_is_placed_once_and_leaves_its_cart(shop: Shop) -> None:
+    await shop.do(TEA)
+    await shop.settled()
+    checkout = shop.plan_checkout()
+    await shop.stand.freeze("kafka")
+    asking = asyncio.create_task(shop.run(checkout))
+    # The order stands, its subtraction is in Redis and nowhere else.
+    await shop.until_in_outbox()
+    for gateway in GATEWAYS:
+        await shop.stand.kill(gateway)
+    await shop.stand.thaw("kafka")
+    assert isinstance(await asking, Unknown)
+    order = await shop.until_ordered(checkout, gateway=1)
+    assert (order.seq, order.lines) == (1, {"tea": 2})
+    assert shop.lines(await shop.settled()) == {}
+
+
+async def test_an_order_that_redis_has_forgotten_is_not_placed_again(shop: Shop) -> None:
+    await shop.do(TEA)
+    replica = await shop.replica()
+    await shop.order()
+    # The agent would tell the replica of the order before the second checkout comes.
+    await shop.stand.freeze("sink-redis")
+    await shop.fail_over(replica)
+    second = await shop.until_refused(shop.plan_checkout())
+    await shop.stand.thaw("sink-redis")
+    assert second.reason == "cart-empty"
+    assert shop.lines(await shop.settled()) == {}
+
+
+async def test_a_retry_of_an_add_that_was_ordered_puts_nothing_back(shop: Shop) -> None:
+    await shop.do(JAM)
+    replica = await shop.replica()
+    add = shop.plan(TEA)
+    await shop.until_ok(add)
+    order = await shop.order()
+    await shop.stand.freeze("sink-redis")
+    await shop.fail_over(replica)
+    await shop.until_ok(again(add))
+    await shop.stand.thaw("sink-redis")
+    assert order.lines == {"jam": 1, "tea": 2}
+    assert shop.lines(await shop.settled()) == {}
+
+
+async def test_an_add_while_an_order_is_on_its_way_stays(shop: Shop) -> None:
+    await shop.do(TEA, JAM)
+    await shop.settled()
+    await shop.stand.freeze("compaction")
+    order = await shop.order()
+    await shop.do(Add("tea", 1, 350), Add("bun", 1, 80), Set("bun", 5))
+    await shop.wipe()
+    await shop.read()
+    await shop.stand.thaw("compaction")
+    assert order.lines == {"tea": 2, "jam": 1}
+    assert shop.lines(await shop.settled()) == {"tea": 1, "bun": 5}
+
+
+async def test_a_cancel_while_postgres_dies_gives_the_pieces_back_once(shop: Shop) -> None:
+    names = await shop.stock(mug=3)
+    await shop.do(Add(names["mug"], 2, price(names["mug"])))
+    order = await shop.order()
+    await shop.stand.kill("sink-mail")
+    await asyncio.gather(shop.stand.kill("postgres"), *(shop.cancel(order.order_id) for _ in range(3)))
+    sales = (await shop.settled()).sales
+    assert sales.table[names["mug"]].stock == 3
+    assert sales.cancellations.keys() >= {order.order_id}
+
+
 async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(
     stand: Stand, tmp_path: Path
 ) -> None:
@@ -214,7 +293,7 @@ async def test_a_rolling_restart_under_load_fails_no_request(stand: Stand, tmp_p
     failed = [
         record
         for record in report.history
-        if isinstance(record, Unknown) or (isinstance(record, Fail) and record.reason not in DECIDED)
+        if isinstance(record, Unknown) or (isinstance(record, Fail) and record.reason not in DECIDED | WAITED)
     ]
     assert failed == []
 
@@ -224,3 +303,4 @@ async def test_a_short_schedule_of_faults_loses_and_doubles_nothing(stand: Stand
     report = await run(stand, plan, tmp_path, schedule(plan.seed, plan.seconds))
     assert not report.violations, report.explain()
     assert report.outcomes[Outcome.ACKNOWLEDGED] > 0
+    assert report.checkouts[order_records.Outcome.ACKNOWLEDGED] > 0

@@ -114,7 +114,7 @@ def a_wipe_takes_back_nothing_durable(history: Sequence[Record], _stores: Stores
     Only a failover may show an older cart for a while; a write meanwhile is a fork, united later.
     """
     replies = _replies(history)
-    wiped = _borders(history, {Forgets.EVERYTHING})
+    wiped = borders(history, {Forgets.EVERYTHING})
     # A change in flight during the wipe is acknowledged, but may land after the restoration has looked.
     durable = [
         reply
@@ -139,7 +139,7 @@ def _replies(history: Sequence[Record]) -> list[_Reply]:
     ]
 
 
-def _borders(history: Sequence[Record], forgets: Container[Forgets]) -> list[int]:
+def borders(history: Sequence[Record], forgets: Container[Forgets]) -> list[int]:
     """When such faults began and ended, in turn."""
     faults = {
         (record.fault, record.target)
@@ -160,14 +160,14 @@ def _fallen(
     forgets: Container[Forgets],
 ) -> list[Violation]:
     """The replies `after` that show less than a reply `before` them did, with no such fault between."""
-    borders = _borders(history, forgets)
+    edges = borders(history, forgets)
 
     def epochs(replies: Iterable[_Reply]) -> dict[tuple[str, int], list[_Reply]]:
         found = defaultdict(list)
         for reply in replies:
-            epoch = bisect_right(borders, reply.ok.at)
+            epoch = bisect_right(edges, reply.ok.at)
             # Odd epochs are the faults themselves.
-            if epoch % 2 == 0 and epoch == bisect_right(borders, reply.invoked_at):
+            if epoch % 2 == 0 and epoch == bisect_right(edges, reply.invoked_at):
                 found[reply.cart_id, epoch].append(reply)
         return found
 

@@ -141,7 +141,7 @@ def test_a_product_survives_the_round_trip() -> None:
     [
         ({"unit_price": -1}, RecordErrorCode.BAD_PRODUCT, "unit_price is -1"),
         ({"version": 0}, RecordErrorCode.BAD_PRODUCT, "version is 0"),
-        ({"name": "a\0b"}, RecordErrorCode.BAD_PRODUCT, "U+0000"),
+        ({"description": "a\0b"}, RecordErrorCode.BAD_PRODUCT, "U+0000"),
         ({"name": 1}, RecordErrorCode.INVALID, "$.name"),
         ({"updated_at": "2025-11-25T09:00:00"}, RecordErrorCode.INVALID, "timezone"),
     ],

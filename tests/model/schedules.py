@@ -79,6 +79,17 @@ _OLD_ROW = (
 )
 """A row that is behind is ordered: Redis has fallen back to it."""
 
+_ELSEWHERE_ACTIONS = (
+    "write publish fold changelog_ack sink follow retry look_up acknowledge remove checkout checkout "
+    "kill_checkout failover wipe restore recover_orders complete complete check_out"
+)
+_ELSEWHERE = (
+    "write look_up publish fold:2 changelog_ack sink open_checkout ~3 write publish fold:2 changelog_ack "
+    "sink open_checkout ~4 complete complete checkout:4 checkout:4 checkout:4 checkout:4 ~6 checkout:4 "
+    "checkout:4 sink complete ~4 checkout:4 checkout:4 checkout:4 write ~4 complete"
+)
+"""Whoever has the orders completes checkouts of overlapping lines, late and more than once."""
+
 KINDS = {
     "plain": Kind(_WRITES + "publish acknowledge " + _FOLDS + _SINKS),
     "crash": Kind(_WRITES + "wait kill_sweeper " + _CRASHES + "changelog_refused kill_sink " + _SINKS),
@@ -238,21 +249,9 @@ KINDS = {
         "checkout:0 ~4",
     ),
     "order_elsewhere": Kind(
-        _ANY
-        + "publish acknowledge retry "
-        + _CRASHES
-        + _SINKS
-        + "follow sink restore restore wipe failover open_checkout open_checkout complete complete complete "
-        "checkout checkout checkout checkout checkout kill_checkout recover_orders",
+        _ELSEWHERE_ACTIONS.replace("write", "write_any"), story=_ELSEWHERE.replace("write", "write_any")
     ),
-    "order_elsewhere_adds": Kind(
-        _WRITES
-        + "write publish acknowledge retry look_up "
-        + _CRASHES
-        + _SINKS
-        + "follow sink restore restore wipe failover open_checkout open_checkout complete complete complete "
-        "checkout checkout checkout checkout checkout check_out kill_checkout recover_orders",
-    ),
+    "order_elsewhere_adds": Kind(_ELSEWHERE_ACTIONS, story=_ELSEWHERE),
     "order_deleted": Kind(
         "write_any write publish publish acknowledge remove retry sweep_read sweep_publish sink sink follow "
         "restore look_up look_up expire purge failover back_up put_back " + _CRASHES + _CHECKOUTS,

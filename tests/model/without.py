@@ -14,7 +14,7 @@ from carts import state as states
 from carts.content import _Draft
 from carts.fold import Outcome, Verdict
 from carts.limits import MAX_SAFE_INTEGER, Timing
-from carts.operations import Change, Expire, Operation, OrderedLine, Purge, Subtract
+from carts.operations import Change, Delta, Expire, Operation, OrderedLine, Purge, Subtract
 from carts.protocol import Durability, Put, Recorded
 from carts.state import State, Version
 from tests.model import redis_mirror, streams
@@ -134,6 +134,26 @@ def lines_decided_by_the_snapshot(state: State) -> tuple[OrderedLine, ...]:
     return tuple(msgspec.structs.replace(line, dv=state.v) for line in _lines_to_order(state))
 
 
+def as_ordered(delta: Delta, base: State, v: int, left: int) -> Delta:
+    return delta
+
+
+def left_already(base: State, v: int, timing: Timing) -> int:
+    return base.floor
+
+
+def union_of_all(folded: State, copy: State | None) -> State:
+    return folded if copy is None else states.union(folded, State(ops=copy.ops, born=copy.born))
+
+
+def subtract_from_any(folded: State | None, delta: Delta) -> bool:
+    return folded is not None and not folded.expired
+
+
+def lines_as_handed_out(lines: Iterable[OrderedLine], snapshot: State) -> tuple[OrderedLine, ...]:
+    return tuple(lines)
+
+
 def no_orders(state: State, change: Change) -> dict[str, int]:
     return {}
 
@@ -150,7 +170,8 @@ def subtract_on_the_copy(
     copy = redis_mirror.present(redis, now_us, horizon_us)
     if copy is None or redis_mirror.knows(copy, request.op_id):
         return _subtract_script(redis, folded, request, cart_id, now_us, timing, horizon_us)
-    return redis_mirror.append(redis, copy, request.op_id, request.delta, cart_id, now_us, timing)
+    known_of = copy.version.v
+    return redis_mirror.append(redis, copy, request.op_id, request.delta, cart_id, known_of, now_us, timing)
 
 
 def newest_of_all(ops: Iterable[Operation]) -> int:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import OrderedDict
-from enum import Enum, auto
 from typing import Final
 
 import msgspec
@@ -24,12 +23,10 @@ _QUERY_TIMEOUT_MS: Final = 1500
 _decoder: Final = msgspec.json.Decoder(State)
 
 
-class Absent(Enum):
-    """Why there is no state to bring in."""
+class Forgotten(msgspec.Struct, frozen=True):
+    """A row at `v`, so old that its cart may have been deleted: it counts as none (carts.lifetime)."""
 
-    NO_ROW = auto()
-    FORGOTTEN = auto()
-    """There is a row, so old that its cart may have been deleted: it counts as absent (carts.lifetime)."""
+    v: int
 
 
 class DatabaseUnavailable(Exception):
@@ -81,8 +78,8 @@ class Hydration:
         """Disconnect."""
         await self._pool.close()
 
-    async def find(self, cart_id: str) -> State | Absent:
-        """The state in the cart's row, or why there is none. Raises DatabaseUnavailable.
+    async def find(self, cart_id: str) -> State | Forgotten | None:
+        """The state in the cart's row, none without a row. Raises DatabaseUnavailable.
 
         Never from memory: nobody may write on a "none" from before the cart was born.
         """
@@ -120,12 +117,12 @@ class Hydration:
             return False
         return True
 
-    def _judge(self, cart_id: str, state: State | None) -> State | Absent:
+    def _judge(self, cart_id: str, state: State | None) -> State | Forgotten | None:
         if state is None:
-            return Absent.NO_ROW
+            return None
         now_us = time.time_ns() // 1000
         if self._lifetime.forgotten(cart_id, state.v, now_us, expired=state.expired):
-            return Absent.FORGOTTEN
+            return Forgotten(state.v)
         return state
 
     async def _read(self, cart_id: str) -> State | None:

@@ -93,7 +93,7 @@ class CartStore:
             request.first_seen_us,
             self._retry_horizon,
             "" if request.if_match is None else "*" if request.if_match == "*" else f" {request.if_match} ",
-            b"0" if not request.absent_ok else b"2" if request.forgotten else b"1",
+            request.forgotten_v if request.absent_ok else b"",
             b"0" if request.minimal else b"1",
             self._window,
             *self._times(request.cart_id),

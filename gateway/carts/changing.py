@@ -11,7 +11,7 @@ from gateway.carts.reading import database_unavailable
 from gateway.carts.refusals import problem_of
 from gateway.carts.waiting import POLL_S, Deadline, ask_until
 from gateway.conditions import Durability, Preferences
-from gateway.hydration import Absent, DatabaseUnavailable, Hydration
+from gateway.hydration import DatabaseUnavailable, Hydration
 from gateway.metrics import Metrics
 from gateway.problems import Problem, retry_after
 from gateway.publisher import Publisher, Record
@@ -116,8 +116,10 @@ class CartChanger:
         if isinstance(found, State):
             await self._store.hydrate(request.cart_id, found)
             return await self._store.change(request)
-        born = msgspec.structs.replace(request, absent_ok=True, forgotten=found is Absent.FORGOTTEN)
-        return await self._store.change(born)
+        forgotten_v = 0 if found is None else found.v
+        return await self._store.change(
+            msgspec.structs.replace(request, absent_ok=True, forgotten_v=forgotten_v)
+        )
 
     async def _secure(
         self, applied: Applied | Replayed, wanted: Wanted, deadline: Deadline

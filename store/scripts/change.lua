@@ -7,7 +7,8 @@
 --       4 the event's JSON after `born`, the closing brace included
 --       5 first seen (us)  6 retry horizon (us)
 --       7 If-Match tags between spaces, `*`, or empty
---       8 `1`: an absent cart may be born, `2`: too, but what it was before is not known  9 `1`: return the cart
+--       8 empty: an absent cart may not be born; else the v of a copy of it found elsewhere that is too old to
+--         count, 0: there is none  9 `1`: return the cart
 --      10 window (v units)  11 idle limit (s)
 --      12 a copy older than this (us) counts as absent, an expired one sooner by the idle limit, 0: none
 --      13 bytes of the outbox  14..20 limits: lines, tracked lines, quantity, content bytes, window entries,
@@ -45,9 +46,9 @@ if head then
 end
 local horizon = ARGV[12] - (status == 'expired' and ARGV[11] * 1000000 or 0)
 local birth = not head or ARGV[12] ~= '0' and tonumber(prev) < 2 * (now - horizon)
-local forgotten = birth and (head or ARGV[8] == '2')
+local known_of = prev or ARGV[8]
 if birth then
-  if ARGV[8] == '0' then return {'refused', 'unknown_cart'} end
+  if ARGV[8] == '' then return {'refused', 'unknown_cart'} end
   found = {}
   prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr = '0', 0, 0, 0, 0, 0, 0, 0, 0, '0'
   entries, window_bytes, oldest, status, currency = 0, 0, 0, 'active', '-'
@@ -201,7 +202,7 @@ end
 
 n = n + 1
 if born == 0 or born == '0' then born = vs end
-local event = '{"cart_id":"' .. ARGV[2] .. '","v":' .. body .. ',"prev":' .. (forgotten and 'null' or prev) .. ',"born":' .. born .. ARGV[4]
+local event = '{"cart_id":"' .. ARGV[2] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[4]
 local event_bytes = #op_id + #ARGV[2] + #event
 if outbox_bytes + event_bytes > tonumber(ARGV[13]) then return {'refused', 'outbox_full'} end
 digest = (digest + tonumber(string.sub(redis.sha1hex(vs .. ':' .. op_id), 1, 12), 16)) % 281474976710656

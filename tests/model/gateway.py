@@ -110,7 +110,10 @@ class Gateway:
         redis, reply = redis_mirror.change(world.redis, request, CART, world.redis_time, TIMING, STALE)
         if reply == Refused("unknown_cart"):
             row = world.hydration_row()
-            self.lookups.append(msgspec.structs.replace(request, looked_up=True, row=row))
+            forgotten_v = world.row.v if world.row is not None and row is None else 0
+            self.lookups.append(
+                msgspec.structs.replace(request, looked_up=True, row=row, forgotten_v=forgotten_v)
+            )
         if isinstance(reply, Applied):
             world.commit(redis)
             self.check_copy()

@@ -53,13 +53,17 @@ class Redis(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A change as the gateway hands it to the script; `row` is what Postgres had, once it has been asked."""
+    """A change as the gateway hands it to the script; `row` is what Postgres had, once it has been asked.
+
+    `forgotten_v` is the v of a row that was too old to count.
+    """
 
     op_id: str
     delta: Delta
     first_seen_us: int
     looked_up: bool = False
     row: State | None = None
+    forgotten_v: int = 0
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -99,13 +103,17 @@ def change(
     if not protocol.request_in_time(now_us, request.first_seen_us, timing):
         return redis, Refused("too_old")
     copy = present(redis, now_us, horizon_us)
+    known_of = redis.cart.version.v if redis.cart is not None else request.forgotten_v
     if copy is None:
         if not request.looked_up:
             return redis, Refused("unknown_cart")
-        copy = stored(request.row) if request.row is not None else StoredCart()
+        copy = StoredCart()
+        if request.row is not None:
+            copy = stored(request.row)
+            known_of = copy.version.v
     if knows(copy, request.op_id):
         return redis, replayed(redis, request.op_id, now_us)
-    return append(redis, copy, request.op_id, request.delta, cart_id, now_us, timing)
+    return append(redis, copy, request, cart_id, known_of, now_us, timing)
 
 
 def present(redis: Redis, now_us: int, horizon_us: int) -> StoredCart | None:
@@ -133,11 +141,14 @@ def backlog_us(redis: Redis, now_us: int) -> int:
 
 
 def append(
-    redis: Redis, copy: StoredCart, op_id: str, delta: Delta, cart_id: str, now_us: int, timing: Timing
+    redis: Redis, copy: StoredCart, request: Request, cart_id: str, known_of: int, now_us: int, timing: Timing
 ) -> tuple[Redis, Applied]:
-    """Apply a new operation to the copy, trim its window, put the change into the outbox."""
-    previous = copy.version.v
-    operation = Operation(protocol.next_version(previous, now_us), op_id, "", delta)
+    """Apply a new operation to the copy, trim its window, put the change into the outbox.
+
+    `known_of` is the v of the copy that the writer knew of, which may have been too old to count.
+    """
+    op_id, delta = request.op_id, request.delta
+    operation = Operation(protocol.next_version(copy.version.v, now_us), op_id, "", delta)
     subtracted = {op_id: operation.v} if any(isinstance(step, Subtract) for step in delta) else {}
     known = msgspec.structs.replace(
         copy.known,
@@ -146,7 +157,7 @@ def append(
         orders=states.united_orders(copy.known.orders, subtracted),
     )
     known = msgspec.structs.replace(states.trim(known, timing), base=EMPTY)
-    written = Change(cart_id=cart_id, v=operation.v, op_id=op_id, delta=delta, prev=previous, born=known.born)
+    written = Change(cart_id=cart_id, v=operation.v, op_id=op_id, delta=delta, prev=known_of, born=known.born)
     after = StoredCart(contents.apply(copy.content, [operation], known.start), known)
     return appended(redis, after, written, now_us)
 

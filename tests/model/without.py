@@ -171,7 +171,7 @@ def subtract_on_the_copy(
     if copy is None or redis_mirror.knows(copy, request.op_id):
         return _subtract_script(redis, folded, request, cart_id, now_us, timing, horizon_us)
     known_of = copy.version.v
-    return redis_mirror.append(redis, copy, request.op_id, request.delta, cart_id, known_of, now_us, timing)
+    return redis_mirror.append(redis, copy, request, cart_id, known_of, now_us, timing)
 
 
 def newest_of_all(ops: Iterable[Operation]) -> int:

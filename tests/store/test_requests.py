@@ -216,7 +216,7 @@ async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(benc
     assert await store.change(request(absent_ok=False)) == Refused(reason=Reason.UNKNOWN_CART)
     born = await store.change(request(op_id="old"))
     assert isinstance(born, Applied)
-    assert (born.version.n, msgspec.json.decode(born.event, type=Change).prev) == (1, None)
+    assert (born.version.n, msgspec.json.decode(born.event, type=Change).prev) == (1, first.v)
     assert born.v > first.v
     cart = await bench.store.read(CART)
     assert isinstance(cart, StoredCart)
@@ -224,6 +224,13 @@ async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(benc
     state = State(born=2)
     assert await store.hydrate(CART, state)
     await assert_redis_holds(bench, CART, state)
+
+
+async def test_a_birth_names_the_old_copy_that_its_writer_knew_of(bench: Bench) -> None:
+    born = await applied(bench, forgotten_v=42)
+    again = await applied(bench, forgotten_v=42)
+    assert msgspec.json.decode(born.event, type=Change).prev == 42
+    assert msgspec.json.decode(again.event, type=Change).prev == born.v
 
 
 async def test_what_is_left_of_an_expired_cart_does_not_answer_for_a_new_one(bench: Bench) -> None:

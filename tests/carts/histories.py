@@ -8,17 +8,15 @@ from carts.fold import Verdict, fold
 from carts.limits import Timing
 from carts.operations import (
     Add,
-    Birth,
     Change,
     Clear,
     Delta,
     Item,
-    OrderedLine,
     Remove,
     Set,
     SetMetadata,
-    Subtract,
 )
+from carts.ordering import lines_to_order, subtraction
 from carts.state import State
 
 CART = "user:1"
@@ -53,14 +51,7 @@ def change(v: int, op_id: str, *delta: object, prev: int | None = None) -> Chang
 
 def subtract(v: int, order_id: str, snapshot: State, *, prev: int | None = None) -> Change:
     """The subtraction of an order over everything that `snapshot` shows."""
-    content = snapshot.content()
-    lines = tuple(
-        OrderedLine(line_id, line.quantity, max(line.dv, content.clr))
-        for line_id, line in content.lines.items()
-        if line.quantity > 0
-    )
-    births = tuple(Birth(op.op_id, op.v) for op in snapshot.ops)
-    return change(v, order_id, Subtract(order_id, lines, births, snapshot.v), prev=prev)
+    return change(v, order_id, *subtraction(order_id, lines_to_order(snapshot), snapshot), prev=prev)
 
 
 @st.composite

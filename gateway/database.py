@@ -17,12 +17,16 @@ T = TypeVar("T")
 
 Connection = psycopg.AsyncConnection[Any]
 
+_TURN_S: Final = 10.0
+"""For transactions of others to end, while Postgres does them."""
 _CONNECTION_S: Final = 2.0
-"""For a connection to come free, or a new one to be made."""
+"""For a connection, or a new one to be made."""
 _STATEMENT_S: Final = 4.0
 """For a statement, the wait for others' locks included."""
 _WITHIN_S: Final = 5.0
-"""For all of it, also when the server says nothing at all."""
+"""For a transaction whose turn it is, also when the server says nothing at all."""
+_BUSY: Final = {"40001", "40P01", "55P03", "57014"}
+"""SQLSTATEs of a server that answers, but has too many who want the same."""
 
 
 class Database:
@@ -31,7 +35,8 @@ class Database:
     def __init__(self, postgres_url: str, pool_size: int) -> None:
         self._pool = AsyncConnectionPool(
             postgres_url,
-            min_size=1,
+            # All of them at once: the first rush is the worst moment to make connections.
+            min_size=pool_size,
             max_size=pool_size,
             open=False,
             # After Postgres was away all connections are dead.
@@ -45,6 +50,9 @@ class Database:
                 "application_name": "cartstream-gateway",
             },
         )
+        # As many as there are connections: who then does not get one at once knows that something is wrong.
+        self._turns = asyncio.Semaphore(pool_size)
+        self._is_failing = False
         self._abandoned: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -61,24 +69,45 @@ class Database:
         Raises the problem `database-unavailable` when Postgres does not do it in time. Then it may yet have
         been done: `work` must be something that can be asked for again.
         """
+        await self._take_turn()
         task = asyncio.get_running_loop().create_task(self._transact(work))
         try:
             done, _ = await asyncio.wait({task}, timeout=_WITHIN_S)
         except asyncio.CancelledError:
             self._abandon(task)
             raise
+        finally:
+            self._turns.release()
         if not done:
             # Cancelling asks the server, and a frozen one does not answer that either.
             self._abandon(task)
-            raise _unavailable("it did not answer")
+            self._is_failing = True
+            log.warning("database.frozen", seconds=_WITHIN_S)
+            raise _unavailable()
         return task.result()
+
+    async def _take_turn(self) -> None:
+        """Wait for a connection to be free; whoever waited while Postgres went away does not try it, too."""
+        waits = self._turns.locked()
+        try:
+            async with asyncio.timeout(_TURN_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise _unavailable() from None
+        if waits and self._is_failing:
+            self._turns.release()
+            raise _unavailable()
 
     async def _transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         try:
             async with self._pool.connection() as connection, connection.transaction():
-                return await work(connection)
+                done = await work(connection)
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise _unavailable(repr(error)) from error
+            self._is_failing = error.sqlstate not in _BUSY if isinstance(error, psycopg.Error) else True
+            log.warning("database.failed", error=repr(error))
+            raise _unavailable() from error
+        self._is_failing = False
+        return done
 
     def _abandon(self, task: "asyncio.Task[Any]") -> None:
         self._abandoned.add(task)
@@ -91,8 +120,7 @@ class Database:
             task.exception()  # nobody else looks at it
 
 
-def _unavailable(error: str) -> Problem:
-    log.warning("database.unavailable", error=error)
+def _unavailable() -> Problem:
     return Problem(
         problems.DATABASE_UNAVAILABLE,
         "The database did not answer, so that it is unknown whether this was done. "

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from functools import partial
 
-import structlog
 from psycopg.errors import UniqueViolation
 
 from carts.ordering import lines_to_order, rebase, subtraction
@@ -19,8 +18,6 @@ from gateway.settings import GatewaySettings
 from store.orders import checkouts, orders
 from store.orders.records import Checkout, CheckoutStatus, NewOrder, PlacedOrder, Snapshot
 from topics.records import OrderLine, OrderRecord, OrderStatus
-
-log = structlog.get_logger(__name__)
 
 
 class Handover:

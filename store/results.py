@@ -71,7 +71,7 @@ class Reason(StrEnum):
     OUTBOX_FULL = "outbox_full"
     STORAGE_FULL = "storage_full"
     NO_RECORD = "no_record"
-    """Of a subtraction only: the folded cart is absent, expired, too old, or behind the snapshot. The order waits."""
+    """Of a subtraction only: the folded cart is absent, expired, too old or behind. The order waits."""
     MOVED = "moved"
     """Of a subtraction only: the cart was written to each time between reading and subtracting."""
 

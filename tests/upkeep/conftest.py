@@ -32,7 +32,7 @@ from topics.settings import KafkaSettings, load
 
 T = TypeVar("T")
 
-PATIENCE_S = 90.0
+PATIENCE_S = float(os.environ.get("CARTSTREAM_TEST_PATIENCE_S", "90"))
 SABOTAGE = Path(__file__).parents[1] / "faults" / "sabotage"
 SABOTAGED = ("CARTSTREAM_TEST_SABOTAGE", "PYTHONPATH")
 DAY_US = 86_400 * 1_000_000

@@ -1,7 +1,7 @@
 """Breaks the product by replacing one function, in processes that `tests.faults.guards` starts.
 
-Python imports a module of this name before anything else. CARTSTREAM_TEST_SABOTAGE names the function below
-that makes the replacement out of the original; the product knows nothing of it.
+Python imports a module of this name before anything else. CARTSTREAM_TEST_SABOTAGE names the functions below,
+parted by commas, that make the replacements out of the originals; the product knows nothing of it.
 """
 
 import hashlib
@@ -157,6 +157,65 @@ def the_fold_overlooks_some_once(fold: Any) -> Any:
     return careless
 
 
+@replaces("carts.fold", "_voids")
+def an_expiry_is_never_void(_: Any) -> Any:
+    """A write that did not know of an expiry does not take it back."""
+    return lambda *_: []
+
+
+@replaces("carts.fold", "_expire")
+def an_expiry_sees_what_it_likes(expire: Any) -> Any:
+    """An expiry counts whatever version of the cart it was meant for."""
+    replace = importlib.import_module("msgspec").structs.replace
+
+    def careless(state: Any, step: Any) -> Any:
+        return expire(state, step if state is None else replace(step, seen=state.v, seen_n=state.n))
+
+    return careless
+
+
+@replaces("carts.lifetime", "Lifetime.forgotten")
+def old_copies_count(_: Any) -> Any:
+    """A row whose cart may have been deleted is brought in."""
+    return lambda *_, **__: False
+
+
+@replaces("streams.decisions", "purge_floor_key")
+def the_purge_floor_goes_astray(_: Any) -> Any:
+    """The record of the highest version ever deleted is written under a key that nobody reads."""
+    return lambda partition: b"!purge-floor/%d" % (partition + 4096)
+
+
+@replaces("sinks.redis.entropy", "AntiEntropy._look")
+def nobody_looks_for_what_was_lost(_: Any) -> Any:
+    """Anti-entropy never looks."""
+
+    async def nothing(_: Any) -> None:
+        return
+
+    return nothing
+
+
+@replaces("sinks.redis.entropy", "AntiEntropy._caught_up")
+def what_is_late_counts_as_lost(_: Any) -> Any:
+    """Anti-entropy does not ask how far compaction is."""
+
+    async def at_once(*_: Any) -> bool:
+        return True
+
+    return at_once
+
+
+@replaces("store.scripts", "PUT")
+def puts_keep_no_account(script: Any) -> Any:
+    """A put that does not cover the copy takes the cart off the account of what is not folded."""
+    return _edited(
+        script,
+        "redis.call('ZADD', KEYS[4], 'XX', result[1], copy[1])",
+        "redis.call('ZREM', KEYS[4], copy[1])",
+    )
+
+
 @replaces("carts.state", "effective")
 def every_birth_counts(_: Any) -> Any:
     """An operation that was born twice is applied twice."""
@@ -193,6 +252,109 @@ def some_rows_are_not_written(newest: Any) -> Any:
     return careless
 
 
+@replaces("gateway.checkout.steps", "Steps.finish")
+def checkouts_end_with_the_order(_: Any) -> Any:
+    """Every checkout dies as soon as its order stands."""
+
+    async def nothing(*_: Any) -> None:
+        return
+
+    return nothing
+
+
+@replaces("streams.upkeep.settlement", "Settlement.round")
+def nobody_settles(_: Any) -> Any:
+    """What checkouts have left behind stays so."""
+
+    async def nothing(*_: Any) -> None:
+        return
+
+    return nothing
+
+
+@replaces("gateway.checkout.steps", "may_follow")
+def any_cart_may_be_ordered(_: Any) -> Any:
+    """A cart may be ordered that does not know its last order yet."""
+    return lambda *_: True
+
+
+@replaces("gateway.checkout.steps", "Steps._subtract")
+def orders_are_taken_out_twice(subtract: Any) -> Any:
+    """An order leaves its cart under two names."""
+
+    async def twice(self: Any, order: Any, folded: Any) -> Any:
+        answer = await subtract(self, order, folded)
+        cart_id, order_id = order.record.cart_id, order.record.order_id
+        await self.store.subtract(cart_id, f"{order_id}-again", order.subtraction, folded)
+        return answer
+
+    return twice
+
+
+@replaces("gateway.checkout.snapshots", "_missing")
+def any_row_is_a_snapshot(_: Any) -> Any:
+    """A cart is ordered as its row is, whatever Redis has beyond it."""
+    return lambda *_: []
+
+
+@replaces("gateway.checkout.routes", "parse_idempotency_key")
+def keys_of_checkouts_are_ignored(_: Any) -> Any:
+    """Every attempt at a checkout is one of its own."""
+    return lambda _: os.urandom(16).hex()
+
+
+@replaces("store.catalogue.owner", "reserve")
+def pieces_are_sold_and_not_taken(_: Any) -> Any:
+    """Orders leave the stock as it is."""
+    owner = importlib.import_module("store.catalogue.owner")
+
+    async def generous(connection: Any, quantities: Any) -> Any:
+        return owner.Reserved(await owner.lock(connection, list(quantities)), frozenset(quantities))
+
+    return generous
+
+
+@replaces("store.catalogue.owner", "give_back")
+def cancelled_pieces_are_gone(_: Any) -> Any:
+    """The pieces of a cancelled order are nowhere."""
+
+    async def nothing(*_: Any) -> list[Any]:
+        return []
+
+    return nothing
+
+
+@replaces("streams.upkeep.relay", "Relay._send")
+def the_relay_forgets_some(send: Any) -> Any:
+    """Every second record of an order is taken for sent."""
+    outcome = importlib.import_module("streams.upkeep.relay").Outcome
+
+    async def careless(self: Any, producer: Any, rows: Any) -> Any:
+        lost = [row for row in rows if row.record.topic == "orders" and row.outbox_id % 2]
+        outcomes, failure = await send(self, producer, [row for row in rows if row not in lost])
+        return {**outcomes, **dict.fromkeys((row.outbox_id for row in lost), outcome.ACKNOWLEDGED)}, failure
+
+    return careless
+
+
+@replaces("store.catalogue.cache", "ProductCache.put")
+def some_products_are_not_followed(put: Any) -> Any:
+    """The cache overlooks products of which an odd number is left."""
+
+    async def careless(self: Any, *args: Any, **rest: Any) -> Any:
+        *place, products = args
+        even = [one for one in products if not (getattr(one, "stock", 0) or 0) % 2]
+        return await put(self, *place, even, **rest)
+
+    return careless
+
+
+@replaces("sinks.mail.app", "kind_of")
+def cancellations_are_not_mailed(kind_of: Any) -> Any:
+    """Whoever cancels hears nothing of it."""
+    return lambda order: None if order.version > 1 else kind_of(order)
+
+
 def _edited(script: Any, old: str, new: str) -> Any:
     source = script.source.replace(old.encode(), new.encode())
     if source == script.source:
@@ -202,4 +364,5 @@ def _edited(script: Any, old: str, new: str) -> Any:
 
 
 if chosen := os.environ.get("CARTSTREAM_TEST_SABOTAGE"):
-    SABOTAGES[chosen]()
+    for name in chosen.split(","):
+        SABOTAGES[name]()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from carts import ordering
 from carts import state as states
-from carts.operations import Delta, OrderedLine, Subtract
+from carts.operations import Delta, OrderedLine
 from carts.state import State
 from tests.model import redis_mirror
 from tests.model.gateway import Gateway
@@ -203,23 +203,6 @@ class Checkout:
         for order in missing:
             self.subtract(order, pick)
         return bool(missing)
-
-    def beyond_the_window(self) -> bool:
-        """Whether an order was subtracted when a birth that it names may have left the window.
-
-        A known limit: if such an operation was born again, its first birth has left for nothing (the second
-        counted), and the order makes a duplicate of the second. Orders must be subtracted well within W.
-        """
-        log = self.world.log
-        late = {
-            (birth.op_id, birth.v)
-            for change in log
-            for step in change.delta
-            if isinstance(step, Subtract)
-            for birth in step.births
-            if max(other.v for other in log) - birth.v > 2 * TIMING.window_us
-        }
-        return any(change.op_id == op_id and change.v > v for change in log for op_id, v in late)
 
     def rest(self) -> bool:
         """Finish every checkout and subtraction; whether there was anything."""

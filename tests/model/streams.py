@@ -111,6 +111,8 @@ class Compaction:
             world.exercised["voided expiries"] += len(after.ops) + after.trimmed > before.n + 1
         if after is not None:
             world.names(after.version, lines_of(after))
+            entry = next((op for op in after.ops if op.v == change.v and op.op_id in after.orders), None)
+            world.exercised["orders renewed by the fold"] += entry is not None and entry.delta != change.delta
         if outcome.verdict is Verdict.DELETED and before is not None and lines_of(before):
             world.problem("purged a cart with lines")
 

@@ -12,12 +12,17 @@ from uuid import uuid4
 import httpx
 import psycopg
 import redis.asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from cli.stack.ports import free_ports
 from delivery import EXIT_RESTART
 from store import CartStore, Layout
 from tests.gateway.running import ROOT, Urls, until
+from topics.codec import decode_order
+from topics.partitioner import partition_of
+from topics.records import OrderRecord
 from topics.registry import ORDERS, PARTITIONS
+from topics.settings import KafkaSettings
 
 WITHIN_SECONDS = 180.0
 
@@ -215,14 +220,21 @@ class Shop:
         )
         return reply.status_code == 200
 
-    async def published(self) -> list[tuple[str, int]]:
-        """Order id and version of this test's order records that were written to the outbox."""
-        return [
-            (str(key), int(version))
-            for key, version in await self.rows(
-                "SELECT key, value::jsonb ->> 'version' FROM outbox WHERE topic = %s", (ORDERS.name,)
-            )
-        ]
+    async def records(self, order_id: str) -> list[OrderRecord]:
+        """The order's records in Kafka, in their order."""
+        settings = KafkaSettings(kafka_bootstrap=self.urls.kafka_bootstrap)
+        partition = TopicPartition(ORDERS.name, partition_of(order_id.encode(), PARTITIONS))
+        found = []
+        async with AIOKafkaConsumer(**settings.client_options()) as consumer:
+            consumer.assign([partition])
+            (end,) = (await consumer.end_offsets([partition])).values()
+            (start,) = (await consumer.beginning_offsets([partition])).values()
+            consumer.seek(partition, start)
+            while await consumer.position(partition) < end:
+                record = await consumer.getone(partition)
+                if record.key == order_id.encode():
+                    found.append(decode_order(record.value))
+        return found
 
     async def rows(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """What a query finds."""

@@ -2,10 +2,12 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from tests.checkout.shop import PRICE, Shop
 from tests.gateway.running import until
+from topics.records import OrderRecord, OrderStatus
 
 
 async def test_an_order_has_what_the_cart_had_and_the_cart_is_empty_afterwards(shop: Shop) -> None:
@@ -203,6 +205,23 @@ async def test_cancelling_gives_the_pieces_back_once_and_leaves_the_cart_alone(s
     assert await shop.quantities(cart) == {}
     assert await shop.orders(cart) == [cancelled]
     assert (await shop.check_out(cart)).json()["order_id"] == order["order_id"]
+
+
+async def test_kafka_hears_of_an_order_and_of_its_cancellation(shop: Shop) -> None:
+    cart, product = shop.cart(), await shop.product("a", 9)
+    await shop.add(cart, product)
+    order = await shop.order(cart, email="a@example.com")
+    await shop.http.post(f"/v1/orders/{order['order_id']}/cancel")
+
+    async def both() -> list[OrderRecord]:
+        found = await shop.records(order["order_id"])
+        return found if len(found) > 1 else []
+
+    placed, cancelled = await until(both, "two records")
+    assert msgspec.to_builtins(placed) == order
+    assert (placed.status, placed.version) == (OrderStatus.PLACED, 1)
+    assert (cancelled.status, cancelled.version) == (OrderStatus.CANCELLED, 2)
+    assert (cancelled.lines, cancelled.email) == (placed.lines, "a@example.com")
 
 
 @pytest.mark.parametrize(

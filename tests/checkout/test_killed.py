@@ -1,6 +1,7 @@
 """Checkouts that die after any step: nothing is sold twice, nothing vanishes, every order leaves its cart."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -24,6 +25,8 @@ from topics.owners import OrdersOwner, ProductsOwner
 
 STEPS = ("fenced", "delivered", "priced", "reserved", "written", "placed", "subtracted", "published")
 NO_ORDER = {problems.CART_OUTDATED, problems.CART_EMPTY, problems.CHECKOUT_IN_PROGRESS}
+SEEDS = int(os.environ.get("CARTSTREAM_TEST_SEEDS", "2"))
+"""Of the gateway that is killed again and again."""
 BUYERS = 8
 PIECES = 5
 
@@ -203,7 +206,7 @@ async def test_a_gateway_killed_after_a_step_leaves_an_order_that_is_whole_or_no
     assert await shop.stock(product) == (7 if placed else 6)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(SEEDS))
 async def test_a_gateway_killed_again_and_again_sells_what_there_is(
     shop: Shop, dying: GatewayProcess, seed: int
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carts import ordering
 from carts.fold import fold
 from carts.limits import Limits, Timing
-from carts.operations import Add, Change, Delta, Item, Set
+from carts.operations import Add, Birth, Change, Delta, Item, Set, Subtract
 from carts.state import State, union
 from store import Applied, ChangeRequest, Reason, Refused, Replayed
 from tests.model import redis_mirror
@@ -129,6 +129,28 @@ async def test_the_event_folds_to_what_redis_shows(bench: Bench) -> None:
     folded = fold(snapshot, msgspec.json.decode(answer.event, type=Change)).state
     assert folded is not None
     await assert_redis_holds(bench, CART, folded)
+
+
+async def test_a_late_order_names_the_births_that_count_now(bench: Bench) -> None:
+    def added(op_id: str, minutes_ago: int, quantity: int) -> Change:
+        step = Add("sock", quantity, 100, "EUR", Item("sock"))
+        v = 2 * (now_us() - minutes_ago * 60_000_000)
+        return Change(cart_id=CART, v=v, op_id=op_id, delta=(step,))
+
+    snapshot = fold(None, added("bought", 30, 3)).state
+    assert snapshot is not None
+    folded = fold(fold(snapshot, again := added("bought", 22, 3)).state, added("later", 5, 1)).state
+    assert folded is not None
+    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), folded)
+    assert isinstance(answer, Applied)
+    change = msgspec.json.decode(answer.event, type=Change)
+    (step,) = change.delta
+    assert isinstance(step, Subtract)
+    assert step.births == (Birth("bought", again.v),)
+    after = fold(folded, change).state
+    assert after is not None
+    assert {line.quantity for line in after.content().lines.values()} == {1}
+    await assert_redis_holds(bench, CART, after)
 
 
 async def test_a_second_subtraction_is_a_replay_with_its_outbox_entry(bench: Bench) -> None:

@@ -24,6 +24,13 @@ _MIB: Final = 1024 * _KIB
 _HOUR_MS: Final = 60 * 60 * 1000
 _DAY_MS: Final = 24 * _HOUR_MS
 _DEADLINE_MS: Final = TIMING.publish_deadline_us // 1000
+_RELAYED: Final = {
+    # The record's time is that of its reading from the outbox: a relay that was frozen past this, half of
+    # the time after which the database gives its lock to another one, gets nothing in that is older than
+    # what the other one has sent.
+    "message.timestamp.before.max.ms": "30000",
+    "message.timestamp.after.max.ms": "30000",
+}
 
 
 class Cleanup(StrEnum):
@@ -141,6 +148,7 @@ PRODUCTS: Final = TopicSpec(
         "segment.bytes": str(64 * _MIB),
         # A reader that was away for less than this still sees every deletion.
         "delete.retention.ms": str(7 * _DAY_MS),
+        **_RELAYED,
     },
 )
 
@@ -154,6 +162,7 @@ ORDERS: Final = TopicSpec(
     # The largest cart with the names of its products.
     max_message_bytes=2 * _MIB,
     retention_ms=30 * _DAY_MS,
+    settings=_RELAYED,
 )
 
 CART_MERGES: Final = TopicSpec(

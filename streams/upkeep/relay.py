@@ -6,7 +6,9 @@ rows wait.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import Any, Final
@@ -35,6 +37,7 @@ BATCH_BYTES: Final = 256 * 1024
 REQUEST_BYTES: Final = DEAD_LETTERS.max_message_bytes + 64 * 1024
 REQUEST_TIMEOUT_MS: Final = 10_000
 ACKNOWLEDGED_WITHIN_S: Final = 25.0
+MEASURE_S: Final = 5.0
 STOP_S: Final = 5.0
 """How long a round in flight may take to end when the process stops."""
 
@@ -84,21 +87,28 @@ class Relay:
 
     name = "relay"
 
-    def __init__(self, settings: UpkeepSettings) -> None:
+    def __init__(self, settings: UpkeepSettings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self._clock = clock
+        self._measured_at = -math.inf
 
     async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Carry until cancelled. Raises psycopg.Error, KafkaError, TimeoutError, ProducerDied."""
         # Measured before Kafka is asked for anything: while it is away the numbers matter most.
-        await _measure(connection)
+        await self._measure(connection)
         await connection.execute(f"LISTEN {outbox.CHANNEL}")
         async with _producer(self._settings) as producer:
             while True:
+                # The time of reading is the records' time, and the topics refuse old ones: a process that was
+                # frozen after this line, and whose lock another one has by now, gets nothing old in.
+                sender = _Sender(producer, self._settings.partitions, self._clock())
                 rows = await outbox.waiting(connection, max_records=MAX_RECORDS, max_bytes=MAX_BYTES)
                 if rows:
-                    await to_its_end(self._carry(connection, producer, rows), STOP_S)
+                    await to_its_end(_carry(connection, sender, rows), STOP_S)
+                    if time.monotonic() > self._measured_at + MEASURE_S:
+                        await self._measure(connection)
                     continue
-                await _measure(connection)
+                await self._measure(connection)
                 metrics.succeeded(self.name)
                 await self._idle(connection)
                 if has_died(producer.client):
@@ -110,84 +120,103 @@ class Relay:
             woken_by = "notification"
         metrics.RELAY_WAKEUPS.labels(woken_by).inc()
 
-    async def _carry(
-        self, connection: psycopg.AsyncConnection[Any], producer: AIOKafkaProducer, rows: Sequence[OutboxRow]
-    ) -> None:
-        outcomes, failure = await self._send(producer, rows)
-        if gone := removable(rows, outcomes):
-            await outbox.remove(connection, gone)
-        for row in rows:
-            if outcomes.get(row.outbox_id, Outcome.FAILED) is not Outcome.FAILED:
-                metrics.RELAYED.labels(row.record.topic).inc()
-        if failure is not None:
-            # A new producer: what this one still holds must not land behind what is sent next.
-            raise failure
+    async def _measure(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        lag = await outbox.lag(connection)
+        self._measured_at = time.monotonic()
+        metrics.OUTBOX_ROWS.set(lag.rows)
+        metrics.OUTBOX_OLDEST.set(lag.oldest_s)
 
-    async def _send(
-        self, producer: AIOKafkaProducer, rows: Sequence[OutboxRow]
-    ) -> tuple[dict[int, Outcome], BaseException | None]:
-        """Send all rows in order; what became of them, and the first failure that may pass."""
-        sent: dict[int, asyncio.Future[Any]] = {}
-        failure: BaseException | None = None
-        try:
-            async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
-                for row in rows:
-                    sent[row.outbox_id] = await self._enqueue(producer, row.record)
-                await asyncio.wait(sent.values())
-        except (KafkaError, TimeoutError) as problem:
-            failure = problem
-        outcomes: dict[int, Outcome] = {}
-        too_large: list[OutboxRow] = []
-        for row in rows:
-            match _answer(sent.get(row.outbox_id)):
-                case Acknowledged():
-                    outcomes[row.outbox_id] = Outcome.ACKNOWLEDGED
-                case MessageSizeTooLargeError():
-                    too_large.append(row)
-                case BaseException() as error:
-                    failure = failure or error
-        if failure is None:
-            for row in too_large:
-                outcomes[row.outbox_id] = await self._send_alone(producer, row)
-        return outcomes, failure
 
-    async def _send_alone(self, producer: AIOKafkaProducer, row: OutboxRow) -> Outcome:
-        """A record that was refused with its batch, once more alone; a dead letter if it is to blame."""
-        async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
-            try:
-                await (await self._enqueue(producer, row.record))
-            except MessageSizeTooLargeError as error:
-                await self._to_dead_letters(producer, row, error)
-                return Outcome.DEAD_LETTER
-        return Outcome.LATE
+class _Sender:
+    """Sends records of one reading of the outbox, to the partition of their key, with the reading's time."""
 
-    async def _to_dead_letters(
-        self, producer: AIOKafkaProducer, row: OutboxRow, error: MessageSizeTooLargeError
-    ) -> None:
-        record = row.record
-        letter = OutboxRecord(
-            DEAD_LETTERS.name,
-            record.key,
-            record.value,
-            [*record.headers, *_reason(row, self._home(record), error)],
-        )
-        await (await self._enqueue(producer, letter))
-        metrics.RELAY_REFUSED.labels(record.topic).inc()
-        log.error("relay.refused", topic=record.topic, key=record.key, bytes=len(record.value or b""))
+    def __init__(self, producer: AIOKafkaProducer, partitions: int, read_at: float) -> None:
+        self._producer = producer
+        self._partitions = partitions
+        self._timestamp_ms = int(read_at * 1000)
 
-    def _home(self, record: OutboxRecord) -> int:
-        return partition_of(record.key.encode(), self._settings.partitions)
+    def home(self, record: OutboxRecord) -> int:
+        """The partition of the record's key."""
+        return partition_of(record.key.encode(), self._partitions)
 
-    async def _enqueue(self, producer: AIOKafkaProducer, record: OutboxRecord) -> "asyncio.Future[Any]":
+    async def enqueue(self, record: OutboxRecord) -> "asyncio.Future[Any]":
         """The acknowledgement to come; also of a record that the client itself finds too large."""
         try:
-            future: asyncio.Future[Any] = await producer.send(
-                record.topic, record.value, record.key.encode(), self._home(record), headers=record.headers
+            future: asyncio.Future[Any] = await self._producer.send(
+                record.topic,
+                record.value,
+                record.key.encode(),
+                self.home(record),
+                timestamp_ms=self._timestamp_ms,
+                headers=record.headers,
             )
         except MessageSizeTooLargeError as error:
             future = asyncio.get_running_loop().create_future()
             future.set_exception(error)
         return future
+
+
+async def _carry(
+    connection: psycopg.AsyncConnection[Any], sender: _Sender, rows: Sequence[OutboxRow]
+) -> None:
+    outcomes, failure = await _send(sender, rows)
+    if gone := removable(rows, outcomes):
+        await outbox.remove(connection, gone)
+    for row in rows:
+        if outcomes.get(row.outbox_id, Outcome.FAILED) is not Outcome.FAILED:
+            metrics.RELAYED.labels(row.record.topic).inc()
+    if failure is not None:
+        # A new producer: what this one still holds must not land behind what is sent next.
+        raise failure
+
+
+async def _send(
+    sender: _Sender, rows: Sequence[OutboxRow]
+) -> tuple[dict[int, Outcome], BaseException | None]:
+    """Send all rows in order; what became of them, and the first failure that may pass."""
+    sent: dict[int, asyncio.Future[Any]] = {}
+    failure: BaseException | None = None
+    try:
+        async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+            for row in rows:
+                sent[row.outbox_id] = await sender.enqueue(row.record)
+            await asyncio.wait(sent.values())
+    except (KafkaError, TimeoutError) as problem:
+        failure = problem
+    outcomes: dict[int, Outcome] = {}
+    too_large: list[OutboxRow] = []
+    for row in rows:
+        match _answer(sent.get(row.outbox_id)):
+            case Acknowledged():
+                outcomes[row.outbox_id] = Outcome.ACKNOWLEDGED
+            case MessageSizeTooLargeError():
+                too_large.append(row)
+            case BaseException() as error:
+                failure = failure or error
+    if failure is None:
+        for row in too_large:
+            outcomes[row.outbox_id] = await _send_alone(sender, row)
+    return outcomes, failure
+
+
+async def _send_alone(sender: _Sender, row: OutboxRow) -> Outcome:
+    """A record that was refused with its batch, once more alone; a dead letter if it is to blame."""
+    async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+        try:
+            await (await sender.enqueue(row.record))
+        except MessageSizeTooLargeError as error:
+            await _to_dead_letters(sender, row, error)
+            return Outcome.DEAD_LETTER
+    return Outcome.LATE
+
+
+async def _to_dead_letters(sender: _Sender, row: OutboxRow, error: MessageSizeTooLargeError) -> None:
+    record = row.record
+    headers = [*record.headers, *_reason(row, sender.home(record), error)]
+    letter = OutboxRecord(DEAD_LETTERS.name, record.key, record.value, headers)
+    await (await sender.enqueue(letter))
+    metrics.RELAY_REFUSED.labels(record.topic).inc()
+    log.error("relay.refused", topic=record.topic, key=record.key, bytes=len(record.value or b""))
 
 
 def _answer(sent: "asyncio.Future[Any] | None") -> Acknowledged | BaseException | None:
@@ -218,12 +247,6 @@ async def _producer(settings: UpkeepSettings) -> AsyncIterator[AIOKafkaProducer]
                 await producer.stop()
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("relay.producer_stopped_uncleanly", error=repr(error))
-
-
-async def _measure(connection: psycopg.AsyncConnection[Any]) -> None:
-    lag = await outbox.lag(connection)
-    metrics.OUTBOX_ROWS.set(lag.rows)
-    metrics.OUTBOX_OLDEST.set(lag.oldest_s)
 
 
 def _reason(row: OutboxRow, partition: int, error: MessageSizeTooLargeError) -> Headers:

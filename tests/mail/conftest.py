@@ -12,6 +12,7 @@ from psycopg import sql
 from cli.stack.settings import POSTGRES
 from sinks.postgres.migrate import migrate
 from tests.conftest import Servers
+from tests.mail.kill_loop import agent_for
 from tests.mail.post_office import PostOffice, open_post_office
 from tests.sinks.running import SinkProcess
 from topics.apply import apply
@@ -71,17 +72,6 @@ async def agent(
     kafka: KafkaSettings, database: str, office: PostOffice, tmp_path: Path
 ) -> AsyncIterator[SinkProcess]:
     """The agent's process, not started yet, impatient for the tests' sake; killed at the end."""
-    process = SinkProcess(
-        "mail",
-        {
-            "CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap,
-            "CARTSTREAM_POSTGRES_URL": database,
-            "CARTSTREAM_SMTP_PORT": str(office.port),
-            "CARTSTREAM_SMTP_TIMEOUT_S": "5",
-            "CARTSTREAM_MAIL_RETRY_S": "6",
-            "CARTSTREAM_MAIL_FROM": "Cup & Co <orders@shop.example>",
-        },
-        tmp_path,
-    )
+    process = agent_for(kafka.kafka_bootstrap, database, office, tmp_path)
     yield process
     process.kill()

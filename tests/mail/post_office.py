@@ -29,6 +29,8 @@ class PostOffice:
         self.silent = False
         """Whether mails are kept and not answered, until `answer_now` is called."""
         self._may_answer = asyncio.Event()
+        self.answers_after_s = 0.0
+        """How long the server thinks about a mail that it has."""
         self._server: asyncio.Server | None = None
 
     def answer_now(self) -> None:
@@ -72,6 +74,7 @@ class PostOffice:
             self.mails.append(email.message_from_bytes(content, policy=email.policy.default))
         if self.silent:
             await self._may_answer.wait()
+        await asyncio.sleep(self.answers_after_s)
         return answer
 
 

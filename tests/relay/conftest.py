@@ -1,6 +1,7 @@
 """Fixtures of the relay: a database with an outbox, the topics, a reader; nothing relays yet."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from uuid import uuid4
@@ -61,12 +62,12 @@ def relaying(kafka: KafkaSettings, database: str) -> Relaying:
     """A process that attends to the relay while the context lasts."""
 
     @asynccontextmanager
-    async def relay(sweep_s: float = 1.0) -> AsyncIterator[None]:
+    async def relay(sweep_s: float = 1.0, clock: Callable[[], float] = time.time) -> AsyncIterator[None]:
         settings = UpkeepSettings(
             kafka_bootstrap=kafka.kafka_bootstrap, postgres_url=SecretStr(database), relay_sweep_s=sweep_s
         )
         leads = asyncio.Event()
-        task = asyncio.create_task(attend(Relay(settings), database, leads.set))
+        task = asyncio.create_task(attend(Relay(settings, clock), database, leads.set))
         await leads.wait()
         try:
             yield

@@ -1,6 +1,7 @@
 """The relay on real servers: what is committed reaches Kafka, in order, whoever is away in between."""
 
 import asyncio
+import time
 
 import psycopg
 import pytest
@@ -117,6 +118,21 @@ async def test_a_record_that_could_never_be_sent_is_refused_to_its_writer(databa
         with pytest.raises(RecordTooLarge, match=r"orders takes"):
             await outbox.write(connection, [record(new_key()), OutboxRecord("orders", "k", TOO_LARGE, [])])
     assert await rows(database) == 0
+
+
+async def test_what_was_read_before_a_long_freeze_gets_in_no_more(
+    database: str, reader: Reader, relaying: Relaying
+) -> None:
+    """The successor may have sent what is newer; the row waits for whoever reads it anew."""
+    key = new_key()
+    failures = metric("cartstream_upkeep_failures_total", duty="relay")
+    await write(database, record(key))
+    async with relaying(clock=lambda: time.time() - 40):
+        await until(lambda: _grew("cartstream_upkeep_failures_total", failures, duty="relay"), "a refusal")
+    assert await rows(database) == 1
+    async with relaying():
+        await reader.until_seen([key])
+    assert len(reader.records(key)) == 1
 
 
 async def test_while_kafka_is_away_rows_wait_and_are_counted_and_then_go_in_order(

@@ -20,9 +20,8 @@ from gateway.hydration import Hydration
 from gateway.metrics import Metrics
 from gateway.orders.service import OrderService
 from gateway.outbox_bound import OutboxBound
-from gateway.pricing.hook import PricingHook
 from gateway.pricing.prices import CataloguePrices, Prices, StatedPrices
-from gateway.pricing.pricing import Pricing
+from gateway.pricing.pricing import Hook, Pricing
 from gateway.pricing.reading import PricedReader
 from gateway.products.external import ExternalProducts
 from gateway.products.internal import InternalProducts
@@ -140,7 +139,10 @@ def _catalogue(
             return Catalogue(cache, ExternalProducts(publisher, cache, settings.partitions))
 
 
-def _hook(settings: GatewaySettings, metrics: Metrics) -> PricingHook | None:
+def _hook(settings: GatewaySettings, metrics: Metrics) -> Hook | None:
     if settings.pricing_url is None:
         return None
+    # Its client library takes long to import, and most shops have no hook.
+    from gateway.pricing.hook import PricingHook  # noqa: PLC0415
+
     return PricingHook(settings.pricing_url, settings.pricing_timeout_s, metrics)

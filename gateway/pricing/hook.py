@@ -1,15 +1,16 @@
 """The pricing hook: a shop's own rules over HTTP, bounded in time, and free of charge while it is dead."""
 
-from typing import Annotated, Final
+from typing import Final
 
 import aiohttp
 import msgspec
 import structlog
 
 from carts.limits import MAX_SAFE_INTEGER
-from carts.view import Adjustment, CartView, CartWarning
+from carts.view import CartView
 from gateway.breaker import Breaker
 from gateway.metrics import Metrics
+from gateway.pricing.pricing import Answer
 
 log = structlog.get_logger(__name__)
 
@@ -17,13 +18,6 @@ _ANSWER_BYTES: Final = 64 * 1024
 _FAILURES_TO_OPEN: Final = 3
 """One failure may be a connection that had been closed while idle."""
 _CONNECTIONS: Final = 100
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What the hook says about a cart."""
-
-    adjustments: Annotated[list[Adjustment], msgspec.Meta(max_length=100)] = []
-    warnings: Annotated[list[CartWarning], msgspec.Meta(max_length=100)] = []
 
 
 class _BadAnswer(Exception):

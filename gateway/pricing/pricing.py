@@ -2,18 +2,37 @@
 
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Final
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
 from carts.availability import warnings
 from carts.view import Adjustment, CartView, CartWarning, Totals, totals_of
-from gateway.pricing.hook import PricingHook
 from store import StoreError
 from store.catalogue import CacheNotReady, ProductCache
 
 _ENCODER: Final = msgspec.json.Encoder()
 _SUFFIX_BYTES: Final = 6
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a pricing hook says about a cart."""
+
+    adjustments: Annotated[list[Adjustment], msgspec.Meta(max_length=100)] = []
+    warnings: Annotated[list[CartWarning], msgspec.Meta(max_length=100)] = []
+
+
+class Hook(Protocol):
+    """Asks somebody what a cart costs."""
+
+    async def open(self) -> None:
+        """Get ready, in the loop that asks."""
+
+    async def close(self) -> None:
+        """Let go."""
+
+    async def ask(self, cart: CartView) -> Answer | None:
+        """The answer; None when there is none in time."""
 
 
 class Unknown(StrEnum):
@@ -48,7 +67,7 @@ class Priced(msgspec.Struct, frozen=True):
 class Pricing:
     """Prices carts. Without catalogue and hook there is nothing to add to a cart."""
 
-    def __init__(self, catalogue: ProductCache | None, hook: PricingHook | None) -> None:
+    def __init__(self, catalogue: ProductCache | None, hook: Hook | None) -> None:
         self._catalogue: Final = catalogue
         self._hook: Final = hook
 

@@ -1,10 +1,14 @@
-"""The lines of a body that comes in pieces of any size."""
+"""Imports without a server: lines of a body that comes in pieces of any size, and what is told meanwhile."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from gateway.products.importing import Line, lines_of
+from gateway.problems import DATABASE_UNAVAILABLE, Problem
+from gateway.products import importing
+from gateway.products.importing import Import, Line, Progress, Stopped, Summary, lines_of
+from gateway.products.requests import PatchProduct, Sent
+from gateway.products.writing import IfMatch, Taken, Written
 
 
 async def read(body: bytes, piece: int, bound: int = 8) -> list[Line]:
@@ -30,3 +34,54 @@ async def test_lines_do_not_depend_on_how_the_body_is_cut(piece: int) -> None:
 @pytest.mark.parametrize("piece", [1, 5, 100])
 async def test_a_last_line_that_is_too_long_is_one(piece: int) -> None:
     assert await read(b"one\n123456789", piece) == [Line(1, b"one"), Line(2, None)]
+
+
+class Writer:
+    """Takes every batch, until it is told to fail."""
+
+    gives_versions = True
+
+    def __init__(self, batches: int = 1000) -> None:
+        self.left = batches
+        self.largest = 0
+
+    async def put(self, sent: Sent, if_match: IfMatch) -> Written:
+        """No import asks for it."""
+        raise NotImplementedError
+
+    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> Written:
+        """No import asks for it."""
+        raise NotImplementedError
+
+    async def take(self, batch: Sequence[Sent]) -> Taken:
+        """Take it."""
+        if not self.left:
+            raise Problem(DATABASE_UNAVAILABLE, "The database did not answer.")
+        self.left -= 1
+        self.largest = max(self.largest, len(batch))
+        return Taken(len(batch))
+
+
+async def body(lines: int) -> AsyncIterator[bytes]:
+    for number in range(lines):
+        yield b'{"product_id":"sku-%d","name":"Cup","unit_price":1,"currency":"EUR"}\n' % number
+
+
+async def test_progress_is_told_while_lines_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "PROGRESS_S", -1.0)
+    writer = Writer()
+    *told, summary = [report async for report in Import(writer).run(body(1200))]
+    assert told == [Progress(500, 500, 0), Progress(1000, 1000, 0)]
+    assert isinstance(summary, Summary)
+    assert (summary.lines, summary.imported, summary.changed, summary.errors) == (1200, 1200, 1200, 0)
+    assert writer.largest == 500
+
+
+async def test_an_import_that_cannot_go_on_says_what_is_kept() -> None:
+    *_, last = [report async for report in Import(Writer(batches=2)).run(body(1200))]
+    assert last == Stopped(1000, 1000, "The database did not answer.")
+
+
+async def test_an_import_that_cannot_begin_is_a_problem() -> None:
+    with pytest.raises(Problem, match="did not answer"):
+        [report async for report in Import(Writer(batches=0)).run(body(1200))]

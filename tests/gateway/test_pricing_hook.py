@@ -16,7 +16,8 @@ from carts.state import State
 from carts.view import Adjustment, view
 from cli.stack.ports import free_ports
 from gateway.metrics import Metrics
-from gateway.pricing.hook import Answer, PricingHook
+from gateway.pricing.hook import PricingHook
+from gateway.pricing.pricing import Answer
 from tests.gateway.conftest import client_of
 from tests.gateway.running import ROOT, WITHIN_SECONDS, Carts, GatewayProcess, Urls, until
 

@@ -14,12 +14,14 @@ from carts.ordering import lines_to_order, subtraction
 from carts.products import facts_of
 from carts.state import State
 from carts.view import CartView, view
+from gateway import problems
 from gateway.carts.waiting import Deadline
 from gateway.checkout import refusals
 from gateway.checkout.requests import PlaceOrder, fingerprint
 from gateway.checkout.steps import Basis, Steps
 from gateway.database import Connection, Database
 from gateway.pricing.pricing import Priced, Pricing
+from gateway.problems import Problem
 from gateway.settings import GatewaySettings
 from store import CartStore, StoreError
 from store.catalogue import owner
@@ -32,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 _FENCE_MARGIN_S: Final = 10.0
 """What follows the deadline of a checkout, its subtraction above all, is over by then."""
+_MAYBE_OURS: Final = {problems.CART_EMPTY, problems.CART_OUTDATED}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -81,19 +84,23 @@ class OrderPlacer:
 
     async def _place(self, asked: Asked, deadline: Deadline) -> Placed:
         while True:
-            basis = await deadline.bound(self._steps.basis(asked.cart_id, deadline))
-            state = refusals.check_may_order(basis.state)
             try:
+                basis = await deadline.bound(self._steps.basis(asked.cart_id, deadline))
+                state = refusals.check_may_order(basis.state)
                 order = await deadline.bound(self._write(asked, state, basis))
-            except UniqueViolation:
-                # The same key on another way, or another order has taken the number: look again.
+            except (Problem, UniqueViolation) as error:
+                if isinstance(error, Problem) and error.kind not in _MAYBE_OURS:
+                    raise
+                # The same key may have come twice: the other one has taken the number, or the last piece.
                 known = await self._known(asked)
                 if known is not None:
                     return await self._again(known)
-                continue
-            await self._steps.between("placed")
-            await self._steps.finish(order, state)
-            return Placed(order.record, replayed=False)
+                if isinstance(error, Problem):
+                    raise
+            else:
+                await self._steps.between("placed")
+                await self._steps.finish(order, state)
+                return Placed(order.record, replayed=False)
 
     async def _known(self, asked: Asked) -> PlacedOrder | None:
         known = await self._database.transact(

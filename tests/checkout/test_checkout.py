@@ -107,6 +107,16 @@ async def test_a_double_submit_and_five_retries_are_one_order(shop: Shop) -> Non
     assert len(await shop.orders(cart)) == 1
 
 
+async def test_one_key_sent_five_times_at_once_buys_the_last_pieces_once(shop: Shop) -> None:
+    for number in range(8):
+        cart, product = shop.cart(number), await shop.product(f"last-{number}", 2)
+        await shop.add(cart, product, 2)
+        replies = await asyncio.gather(*(shop.check_out(cart, "same") for _ in range(5)))
+        assert {reply.status_code for reply in replies} == {201}, [reply.text for reply in replies]
+        assert len({reply.json()["order_id"] for reply in replies}) == 1
+        assert await shop.stock(product) == 0
+
+
 async def test_two_devices_get_one_order_between_them(shop: Shop) -> None:
     product = await shop.product("a", 100)
     for number in range(5):

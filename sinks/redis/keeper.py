@@ -107,6 +107,7 @@ class Keeper:
         """Follow from `position` until Redis is found to stand elsewhere."""
         log.info("follow.begun", partition=self.partition, position=position)
         self._consumer.seek(self._source, position)
+        self.uncovered.clear()
         self.position = position
         while not self._look_again:
             found = await self._consumer.getmany(self._source, timeout_ms=POLL_MS, max_records=BATCH)

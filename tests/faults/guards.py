@@ -210,9 +210,10 @@ GUARDS: Final = (
     Guard("pieces are reserved", "pieces_are_sold_and_not_taken", GATEWAYS, bought_and_cancelled),
     Guard("pieces are given back", "cancelled_pieces_are_gone", GATEWAYS, bought_and_cancelled),
     Guard("the outbox is sent", "the_relay_forgets_some", ("upkeep",), bought_and_cancelled),
-    Guard("products are followed", "some_products_are_not_followed", ("sink-redis",), bought_and_cancelled),
     Guard("orders are mailed", "cancellations_are_not_mailed", ("sink-mail",), bought_and_cancelled),
     Guard("every record is sunk", "some_rows_are_not_written", ("sink-postgres",), crowd),
+    # The last one: what it leaves in the cache stays wrong.
+    Guard("products are followed", "some_products_are_not_followed", ("sink-redis",), bought_and_cancelled),
 )
 
 

@@ -14,6 +14,8 @@ from typing import Any, Final
 Replacement = Callable[[Any], Any]
 
 SABOTAGES: Final[dict[str, Callable[[], None]]] = {}
+TARGETS: Final[dict[str, tuple[str, str]]] = {}
+"""By sabotage, the module and what in it is replaced."""
 
 
 def replaces(module: str, path: str) -> Callable[[Replacement], Replacement]:
@@ -28,6 +30,7 @@ def replaces(module: str, path: str) -> Callable[[Replacement], Replacement]:
             setattr(owner, name, make(getattr(owner, name)))
 
         SABOTAGES[make.__name__] = carry_out
+        TARGETS[make.__name__] = module, path
         return make
 
     return register

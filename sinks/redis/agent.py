@@ -49,6 +49,7 @@ class RestoreAgent:
         self._assigned = False
         self._anti_entropy = AntiEntropy(
             settings,
+            self._store,
             Unfolded(client, self._layout),
             self._layout,
             lambda: {partition: keeper for partition, (keeper, _) in self._keepers.items()},

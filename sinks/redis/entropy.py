@@ -26,7 +26,7 @@ from sinks.errors import SinkError
 from sinks.redis.keeper import Keeper
 from sinks.redis.reading import Readers, StretchReader
 from sinks.redis.republish import Republished, Republisher, Why
-from store import Layout, StoreError, Unfolded
+from store import CartStore, Layout, StoreError, Unfolded
 from topics.publishing import Publisher
 from topics.registry import CART_CHANGED, CARTS
 from topics.settings import KafkaSettings
@@ -50,6 +50,7 @@ class AntiEntropy:
     def __init__(
         self,
         kafka: KafkaSettings,
+        store: CartStore,
         unfolded: Unfolded,
         layout: Layout,
         keepers: Callable[[], Mapping[int, Keeper]],
@@ -58,6 +59,7 @@ class AntiEntropy:
     ) -> None:
         """`keepers` are the agent's by partition; a change becomes a suspect after `after_s` seconds."""
         self._kafka = kafka
+        self._store = store
         self._unfolded = unfolded
         self._layout = layout
         self._keepers = keepers
@@ -125,9 +127,21 @@ class AntiEntropy:
             try:
                 async with asyncio.timeout(CATCH_UP_SECONDS):
                     await _compacted(reader, changed, first, end)
-                    return await _followed(keeper, reader)
+                    return await self._followed(keeper, reader)
             except TimeoutError:
                 return False
+
+    async def _followed(self, keeper: Keeper, reader: StretchReader) -> bool:
+        """Returns once Redis has followed `carts` to its present end; False if the keeper stops following.
+
+        Redis says how far it is: one that was just put back to an older copy has to follow again.
+        """
+        _, end = await reader.bounds(TopicPartition(CARTS.name, keeper.partition))
+        while keeper.position is not None:
+            if (await self._store.followed(keeper.partition) or 0) >= end:
+                return True
+            await asyncio.sleep(POLL_SECONDS)
+        return False
 
     async def _heal(self, keeper: Keeper, lost: dict[str, list[Operation]]) -> None:
         fresh = {
@@ -187,13 +201,3 @@ async def _compacted(reader: StretchReader, changed: TopicPartition, first: int,
         if (first if committed is None else committed) >= end:
             return
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def _followed(keeper: Keeper, reader: StretchReader) -> bool:
-    """Returns once Redis has followed `carts` to its present end; False if the keeper stops following."""
-    _, end = await reader.bounds(TopicPartition(CARTS.name, keeper.partition))
-    while (position := keeper.position) is not None:
-        if position >= end:
-            return True
-        await asyncio.sleep(POLL_SECONDS)
-    return False

@@ -95,13 +95,15 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
     births = [op for op in state.ops if op.op_id == change.op_id]
     if not births and change.op_id in state.orders:
         return Outcome(state, Verdict.KNOWN)
+    orders = _orders(state, change)
     ops = [*state.ops, *_voids(state, change)]
     if not any(op.v == change.v for op in births):
-        first = next((op for op in births if op.delta != DUPLICATE), None) or _first_birth(state, change)
+        first = next((op for op in births if op.delta != DUPLICATE), None)
+        if first is None:
+            first = change.operation() if orders is state.orders else _order(state, change)
         ops.append(msgspec.structs.replace(first, v=change.v))
     elif len(ops) == len(state.ops):
         return Outcome(state, Verdict.KNOWN)
-    orders = _orders(state, change)
     folded = msgspec.structs.replace(
         state,
         ops=overrule(ordered(ops)) if orders else ordered(ops),
@@ -111,14 +113,10 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
     return Outcome(trim(folded, timing), Verdict.CHANGED)
 
 
-def _first_birth(state: State, change: Change) -> Operation:
-    """The entry of a change; an order that was subtracted on an older cart is brought up to this one."""
+def _order(state: State, change: Change) -> Operation:
+    """The entry of an order: what was decided on an older cart is brought up to this one."""
     delta = renewed(change.delta, state, change.v, state.floor)
-    return (
-        change.operation()
-        if delta == change.delta
-        else Operation(change.v, change.op_id, change.fingerprint, delta)
-    )
+    return msgspec.structs.replace(change.operation(), delta=delta)
 
 
 def _orders(state: State, change: Change) -> dict[str, int]:

@@ -89,10 +89,10 @@ class GatewayProcess:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self) -> int:
+    def wait(self, within_s: float | None = WITHIN_SECONDS) -> int:
         """Its exit code, once it has ended."""
         assert self._process is not None
-        return self._process.wait(WITHIN_SECONDS)
+        return self._process.wait(within_s)
 
     def kill(self) -> None:
         """Kill -9, and wait for the end."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from carts.limits import MAX_SAFE_INTEGER
 from carts.operations import Metadata
 from carts.products import InvalidProduct, Product, ProductContent, check_product
 from gateway.problems import FieldError
@@ -108,6 +109,8 @@ def check_version(version: int | None, *, required: bool) -> None:
         raise invalid(
             "/version", "is required, for another system owns the products; send its own counting, such as 1"
         )
+    if version is not None and required and not 1 <= version <= MAX_SAFE_INTEGER:
+        raise invalid("/version", f"is {version}; send a number from 1 to {MAX_SAFE_INTEGER}")
     if not required and version is not None:
         raise invalid("/version", "is given here, where products are owned; leave it out")
 

@@ -19,7 +19,7 @@ from gateway.products.importing import Import
 from gateway.products.replies import document, tag_of, written
 from gateway.products.requests import PATCH_PRODUCT, PUT_PRODUCT, check_version, sent
 from gateway.products.writing import ProductWriter, not_found
-from gateway.requests import bad_parameter, body_of
+from gateway.requests import bad_parameter, body_of, number_in
 from store.catalogue import CacheNotReady, ProductCache
 
 NDJSON: Final = "application/x-ndjson"
@@ -150,14 +150,12 @@ def _parameters(request: Request) -> tuple[str | None, int, str | None, str | No
     for name in arguments:
         if name not in _PARAMETERS:
             raise bad_parameter(name[:40], f"is not known; use {', '.join(sorted(_PARAMETERS))}")
-    text = str(arguments.get("limit", DEFAULT_LIMIT))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_LIMIT:
-        raise bad_parameter("limit", f"is {text[:40]!r}; send a number from 1 to {MAX_LIMIT}")
+    limit = number_in(request, "limit", DEFAULT_LIMIT, MAX_LIMIT) or DEFAULT_LIMIT
     query, category = arguments.get("q") or None, arguments.get("category") or None
     for name, value in (("q", query), ("category", category)):
         if value is not None and len(value) > _QUERY_CHARACTERS:
             raise bad_parameter(name, f"has {len(value)} characters; send at most {_QUERY_CHARACTERS}")
-    return arguments.get("cursor") or None, int(text), query, category
+    return arguments.get("cursor") or None, limit, query, category
 
 
 def _product_id(value: str) -> str:

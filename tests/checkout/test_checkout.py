@@ -240,6 +240,8 @@ async def test_kafka_hears_of_an_order_and_of_its_cancellation(shop: Shop) -> No
         ({}, {}, 400, "idempotency-key-missing"),
         ({"idempotency-key": "!x"}, {}, 400, "invalid-header"),
         ({"idempotency-key": "k"}, {"email": "nobody"}, 422, "invalid-body"),
+        ({"idempotency-key": "k"}, {"email": "a@example.org\n"}, 422, "invalid-body"),
+        ({"idempotency-key": "k"}, {"email": "a\x01@example.org"}, 422, "invalid-body"),
         ({"idempotency-key": "k"}, {"expected_total": -1}, 422, "invalid-body"),
         ({"idempotency-key": "k"}, {"other": 1}, 422, "invalid-body"),
         ({"idempotency-key": "k"}, {"metadata": {"a": "x" * 20_000}}, 422, "invalid-body"),
@@ -264,8 +266,13 @@ async def test_what_is_not_there_is_not_found(shop: Shop) -> None:
         reply = await shop.http.request(method, path)
         assert (reply.status_code, reply.json()["type"]) == (404, f"/problems/{kind}")
     assert await shop.orders(shop.cart()) == []
-    bad = await shop.http.get(f"/v1/carts/{shop.cart()}/orders", params={"cursor": "x"})
-    assert (bad.status_code, bad.json()["type"]) == (400, "/problems/invalid-parameter")
+
+
+@pytest.mark.parametrize("number", ["x", "", "0", "-1", "2147483648", "0" * 12 + "9" * 20, "9" * 5000])
+async def test_what_is_no_number_of_an_order_is_no_cursor(shop: Shop, number: str) -> None:
+    for name in ("cursor", "limit"):
+        bad = await shop.http.get(f"/v1/carts/{shop.cart()}/orders", params={name: number})
+        assert (bad.status_code, bad.json()["type"]) == (400, "/problems/invalid-parameter")
 
 
 async def test_a_cart_that_redis_lacks_is_ordered_from_its_row(shop: Shop) -> None:

@@ -73,6 +73,7 @@ async def test_products_are_found_by_words_and_by_category(shop: Shop) -> None:
         ("limit=0", "limit"),
         ("limit=x", "limit"),
         ("limit=101", "limit"),
+        ("limit=000000001" + "9" * 5000, "limit"),
         ("cursor=%00", "cursor"),
         ("page=2", "page"),
     ],

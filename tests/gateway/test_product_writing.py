@@ -246,6 +246,19 @@ async def test_another_system_must_send_versions_that_rise(external: Shop, name:
     assert (await external.http.put(path, json={**CUP, "version": 7})).status_code == 200
 
 
+@pytest.mark.parametrize("version", [0, -1, 2**53, 2**70])
+async def test_a_version_that_no_reader_takes_is_refused(external: Shop, name: str, version: int) -> None:
+    sent = {**CUP, "version": version}
+    for method, body in (("PUT", sent), ("PATCH", {"stock": 1, "version": version})):
+        refused = await external.http.request(method, f"/v1/products/{name}", json=body)
+        assert (problem(refused), refused.json()["errors"][0]["pointer"]) == (
+            (422, "invalid-body"),
+            "/version",
+        )
+    error, summary = await import_(external, lines({"product_id": name, **sent}))
+    assert (error["pointer"], summary["imported"]) == ("/version", 0)
+
+
 async def test_a_patch_of_another_systems_product_starts_from_what_is_known(
     external: Shop, name: str
 ) -> None:

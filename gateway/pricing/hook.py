@@ -18,6 +18,7 @@ _ANSWER_BYTES: Final = 64 * 1024
 _FAILURES_TO_OPEN: Final = 3
 """One failure may be a connection that had been closed while idle."""
 _CONNECTIONS: Final = 100
+_NUL_ESCAPE: Final = b"\\u0000"
 
 
 class _BadAnswer(Exception):
@@ -65,6 +66,7 @@ class PricingHook:
             TimeoutError,
             msgspec.DecodeError,
             UnicodeDecodeError,
+            RecursionError,
             _BadAnswer,
         ) as error:
             self._failed(error)
@@ -85,8 +87,11 @@ class PricingHook:
                 if len(body) > _ANSWER_BYTES:
                     raise _BadAnswer(f"more than {_ANSWER_BYTES} bytes")
         answer = _DECODER.decode(body)
-        if any(abs(adjustment.amount) > MAX_SAFE_INTEGER for adjustment in answer.adjustments):
-            raise _BadAnswer("an amount beyond 2^53")
+        if sum(abs(adjustment.amount) for adjustment in answer.adjustments) > MAX_SAFE_INTEGER:
+            raise _BadAnswer("amounts beyond 2^53")
+        # An order keeps it, and Postgres keeps no such character.
+        if _NUL_ESCAPE in _ENCODER.encode(answer):
+            raise _BadAnswer("the character U+0000")
         return answer
 
     def _failed(self, error: Exception) -> None:

@@ -22,6 +22,7 @@ from tests.gateway.conftest import client_of
 from tests.gateway.running import ROOT, WITHIN_SECONDS, Carts, GatewayProcess, Urls, until
 
 CART = view("user:1", State())
+FEE = b'{"code": "fee", "amount": 1}'
 
 
 class HookProcess:
@@ -213,6 +214,9 @@ def http(status: str, body: bytes) -> bytes:
         http("200 OK", b'{"adjustments": [{"code": "x", "amount": 9007199254740993}]}'),
         http("200 OK", b'{"warnings": [' + b'{"code": "x"},' * 100 + b'{"code": "x"}]}'),
         http("200 OK", b"[" + b" " * 70_000 + b"]"),
+        http("200 OK", b'{"x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}"),
+        http("200 OK", b'{"adjustments": [{"code": "fee\\u0000", "amount": 1}]}'),
+        http("200 OK", b'{"adjustments": [{"code": "fee", "amount": 9007199254740991}, ' + FEE + b"]}"),
         b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{}",
         b"no http",
         b"",

@@ -17,6 +17,8 @@ from typing import Final
 from topics.records import OrderLine, OrderRecord, OrderStatus
 
 _DOT_ATOM: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9._-]+|\[[A-Za-z0-9.:]+\]")
+"""A name, or an address literal: all else would be read as more than one address in the header."""
 _NO_MINOR_UNITS: Final = re.compile(
     "BIF|CLP|DJF|GNF|ISK|JPY|KMF|KRW|PYG|RWF|UGX|UYI|VND|VUV|XAF|XOF|XPF",
 )
@@ -63,7 +65,10 @@ def recipient(order: OrderRecord) -> Address:
     try:
         if not (username and domain and text.isprintable() and " " not in text):
             raise BadAddress(f"{text[:80]!r} is no e-mail address")
-        return Address("", username, domain.encode("idna").decode())
+        ascii_domain = domain.encode("idna").decode()
+        if not _DOMAIN.fullmatch(ascii_domain):
+            raise BadAddress(f"{text[:80]!r} is no e-mail address")
+        return Address("", username, ascii_domain)
     except (ValueError, UnicodeError) as error:
         raise BadAddress(f"{text[:80]!r} is no e-mail address") from error
 

@@ -57,7 +57,7 @@ class Letters:
         newest: dict[str, Summary] = {}
         for name in self._names():
             mail = self._parse(self._file(name).read_bytes())
-            key = str(mail["Message-ID"] or name)
+            key = _shown(mail, "Message-ID") or name
             if (known := newest.get(key)) is not None:
                 newest[key] = msgspec.structs.replace(known, copies=known.copies + 1)
             elif len(newest) < limit:
@@ -99,7 +99,11 @@ def _received(name: str) -> datetime:
 
 
 def _shown(mail: EmailMessage, header: str) -> str:
-    return str(mail[header] or "")
+    try:
+        return str(mail[header] or "")
+    except Exception:  # noqa: BLE001  the standard library's parser stumbles over malformed ones in many ways
+        raw = next(value for name, value in mail.raw_items() if name.lower() == header.lower())
+        return str(raw).encode(errors="replace").decode()
 
 
 def _part(mail: EmailMessage, kind: str) -> str:

@@ -50,9 +50,9 @@ class _Pages(BaseHTTPRequestHandler):
 
     def _answer(self) -> tuple[HTTPStatus, str, bytes]:
         # A name that somebody's page has pointed at this machine may not read mails.
-        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in _OWN_NAMES:
+        if _name_in(self.headers.get("Host", "")) not in _OWN_NAMES:
             return _page(HTTPStatus.FORBIDDEN, "Forbidden", "Ask by the name localhost or 127.0.0.1.")
-        path = urlsplit(self.path).path
+        path = self.path.partition("?")[0]
         if path == "/":
             return HTTPStatus.OK, _HTML, list_page(self._letters.list(SHOWN)).encode()
         if path == "/health":
@@ -64,6 +64,13 @@ class _Pages(BaseHTTPRequestHandler):
         if name.endswith(".eml"):
             return HTTPStatus.OK, _TEXT, letter.raw
         return HTTPStatus.OK, _HTML, mail_page(letter).encode()
+
+
+def _name_in(host: str) -> str | None:
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def _page(status: HTTPStatus, title: str, text: str) -> tuple[HTTPStatus, str, bytes]:

@@ -85,6 +85,14 @@ def test_copies_of_a_mail_are_one_line_that_counts_them(stack: EmbeddedStack, le
     assert "(3 copies)" in get(stack).text
 
 
+@pytest.mark.parametrize("header", ["To: <", 'From: "', "Message-ID: <[.", "Subject: \xff", "Cc: a@["])
+def test_a_broken_header_hides_no_mail(stack: EmbeddedStack, letters: Letters, header: str) -> None:
+    send(stack, mail())
+    name = letters.keep(f"{header}\r\n\r\nhello".encode("latin-1"))
+    assert "Your order" in get(stack).text
+    assert "hello" in get(stack, f"/mails/{name}").text
+
+
 @pytest.mark.parametrize(
     "path", ["/mails/", "/mails/nothing", "/mails/..%2f..%2fstatus.json", "/mails/../x", "/x"]
 )
@@ -93,7 +101,8 @@ def test_what_is_no_mail_is_not_found(stack: EmbeddedStack, path: str) -> None:
 
 
 def test_pages_are_for_this_machine_and_for_reading(stack: EmbeddedStack) -> None:
-    assert get(stack, Host="mails.attacker.example").status_code == 403
+    for name in ("mails.attacker.example", "["):
+        assert get(stack, Host=name).status_code == 403
     assert httpx.delete(f"{stack.urls.mailbox}/", timeout=30).status_code == 501
     assert httpx.head(f"{stack.urls.mailbox}/", timeout=30).status_code == 200
 

@@ -265,9 +265,20 @@ def judge_put(world: World, copy: StoredCart | None, state: State | Deleted, ver
     hidden = [op_id for v, op_id in copy.window if not contains(state, v, op_id)]
     if hidden and not world.traits.skips:
         world.problem(f"put hides {hidden[0]} from Redis")
-    fell = verdict is Put.SET and protocol.rank(state.version) < protocol.rank(copy.version)
+    v, n = protocol.rank(copy.version)
+    fell = verdict is Put.SET and protocol.rank(state.version) < (v, n - _lower_births(state, copy))
     if fell and not world.traits.skips and copy.version.v >= 2 * (world.redis_time - STALE):
         world.falls.append(f"{copy.version.tag()} -> {state.version.tag()}")
+
+
+def _lower_births(state: State, copy: StoredCart) -> int:
+    """How many of a copy's operations are lower births of some that the state has: they add to n alone.
+
+    A restore may have folded one that came after the higher one, and follow then puts the record before it.
+    """
+    highest = {op.op_id: op.v for op in state.ops}
+    exact = {(op.v, op.op_id) for op in state.ops}
+    return sum((v, op_id) not in exact and v < highest.get(op_id, 0) for v, op_id in copy.window)
 
 
 def contains(state: State, v: int, op_id: str) -> bool:

@@ -26,6 +26,8 @@ SELECT outcome, record, attempts, detail FROM post_checkout_tasks
 WHERE order_id = %s AND task = %s AND done_at IS NOT NULL
 """
 
+HOLD = "SELECT FROM post_checkout_tasks WHERE order_id = %s FOR UPDATE"
+
 
 def address(order: OrderRecord) -> str:
     assert order.email is not None
@@ -91,6 +93,26 @@ async def test_a_kill_between_the_servers_word_and_the_note_of_it_repeats_the_sa
     assert ids(office.to(address(order))) == [confirmation_id(order)] * 2
 
 
+async def test_a_kill_after_the_servers_250_repeats_the_same_mail_only_if_the_note_was_lost_too(
+    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+) -> None:
+    order = new_order()
+    office.silent = True
+    await agent.start()
+    await publish(producer, order)
+    await until(lambda: _have_mail(office, order), "a mail that the server has")
+    async with await psycopg.AsyncConnection.connect(database) as holder:
+        await holder.execute(HOLD, (order.order_id,))
+        office.silent = False
+        office.answer_now()
+        await until(lambda: _is_writing(database), "a note that waits")
+        agent.kill()
+        await until(lambda: _nobody_is_writing(database), "a note that the database has given up")
+    await agent.start()
+    await _settled(database, order)
+    assert ids(office.to(address(order))) == [confirmation_id(order)] * 2
+
+
 async def test_a_kill_after_the_note_repeats_nothing(
     agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
 ) -> None:
@@ -115,9 +137,7 @@ async def test_a_table_that_cannot_be_written_for_a_moment_repeats_nothing(
     await publish(producer, order)
     await until(lambda: _have_mail(office, order), "a mail that the server has")
     async with await psycopg.AsyncConnection.connect(database) as holder:
-        await holder.execute(
-            "SELECT FROM post_checkout_tasks WHERE order_id = %s FOR UPDATE", (order.order_id,)
-        )
+        await holder.execute(HOLD, (order.order_id,))
         office.silent = False
         office.answer_now()
         await until(lambda: _is_writing(database), "a note that waits")
@@ -288,6 +308,10 @@ async def _is_writing(url: str) -> bool:
             "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         return await cursor.fetchone() is not None
+
+
+async def _nobody_is_writing(url: str) -> bool:
+    return not await _is_writing(url)
 
 
 async def _letter(consumer: AIOKafkaConsumer, order: OrderRecord) -> ConsumerRecord:

@@ -9,6 +9,7 @@ import msgspec
 from carts.errors import CartError, InvalidIdentifier
 from carts.ids import check_product_id
 from carts.limits import LIMITS, MAX_SAFE_INTEGER
+from carts.numbers import ADVICE, keeps_its_size
 from carts.operations import Metadata
 
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
@@ -153,6 +154,8 @@ def _check_between(field: str, number: int, least: int, most: int) -> None:
 def _check_attributes(attributes: Metadata, limits: ProductLimits) -> None:
     if _deeper_than(attributes, limits.attributes_depth):
         raise InvalidProduct("attributes", f"nest too deep: use at most {limits.attributes_depth} levels")
+    if not keeps_its_size(attributes):
+        raise InvalidProduct("attributes", f"contain a number that no store keeps as it is: use {ADVICE}")
     size = len(msgspec.json.encode(attributes))
     if size > limits.attributes_bytes:
         raise InvalidProduct(

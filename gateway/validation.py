@@ -5,6 +5,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from carts.numbers import ADVICE, keeps_its_size
 from gateway.problems import INVALID_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, FieldError, Problem
 
 T = TypeVar("T")
@@ -65,10 +66,12 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
 
 
 def check_metadata(value: Any, pointer: str, bound: int) -> None:
-    """Refuse metadata that is too deep or larger than `bound` bytes of JSON."""
+    """Refuse metadata that is too deep, larger than `bound` bytes of JSON, or would grow in a store."""
     if _deeper_than(value, MAX_DEPTH):
         detail = f"must not nest deeper than {MAX_DEPTH} levels; flatten it"
         raise Problem(INVALID_BODY, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
+    if not keeps_its_size(value):
+        raise invalid(pointer, f"contains a number that no store keeps as it is; send {ADVICE}")
     size = len(msgspec.json.encode(value))
     if size > bound:
         detail = f"takes {size} bytes of JSON, at most {bound} are possible; keep large values elsewhere"

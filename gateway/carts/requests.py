@@ -9,6 +9,7 @@ import msgspec
 from carts.errors import InvalidIdentifier
 from carts.ids import check_line_id, check_product_id, derive_line_id
 from carts.limits import LIMITS, Limits
+from carts.numbers import ADVICE
 from carts.operations import Clear, Item, Metadata, Remove, SetMetadata
 from gateway.validation import check_metadata, invalid
 from store import RequestStep, SetQuantity
@@ -43,7 +44,8 @@ Options = Annotated[
     ),
 ]
 FreeForm = Annotated[
-    dict[str, Any], msgspec.Meta(description="Any JSON object of up to 16 KiB, carried unread.")
+    dict[str, Any],
+    msgspec.Meta(description=f"Any JSON object of up to 16 KiB, carried unread. Send {ADVICE}."),
 ]
 
 

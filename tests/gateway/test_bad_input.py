@@ -64,6 +64,9 @@ BAD = {
     "metadata too deep": add(
         422, "invalid-body", "/metadata", metadata={"x": json.loads("[" * 40 + "]" * 40)}
     ),
+    "metadata that Postgres makes 309 digits of": add(
+        422, "invalid-body", "/metadata", metadata={"x": [1e308]}
+    ),
     "NUL in a value": add(422, "invalid-body", "/metadata/note", metadata={"note": "a\0b"}),
     "NUL in a name": add(422, "invalid-body", None, metadata={"a\0b": 1}),
     "NUL in an option": add(422, "invalid-body", "/options/size", options={"size": "\0"}),

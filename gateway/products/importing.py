@@ -1,6 +1,7 @@
 """Import products from a stream of lines, and answer with a stream of lines, in bounded memory."""
 
 import time
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -12,8 +13,8 @@ from gateway.products.writing import ProductWriter
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
-LINE_BYTES: Final = 64 * 1024
-"""A product within its bounds takes less."""
+LINE_BYTES: Final = 256 * 1024
+"""A product within its bounds takes less, also where every character is escaped."""
 PROGRESS_S: Final = 1.0
 ERRORS_LISTED: Final = 1000
 """More are only counted: a client that sends all before it reads must not block on what it does not read."""
@@ -122,8 +123,12 @@ class Import:
     def _add(self, line: Line) -> LineError | None:
         if line.text is None:
             return self._wrong(line.number, FieldError("", f"is longer than {LINE_BYTES} bytes; shorten it"))
+        # Some systems begin their files with one, and a reader may ignore it (RFC 8259, 8.1).
+        text = line.text.removeprefix(BOM_UTF8) if line.number == 1 else line.text
+        if not text.strip():
+            return None
         try:
-            sent = sent_line(line.text)
+            sent = sent_line(text)
             check_version(sent.version, required=not self._writer.gives_versions)
         except Problem as problem:
             return self._wrong(line.number, errors_of(problem))

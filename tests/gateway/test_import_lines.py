@@ -1,13 +1,17 @@
 """Imports without a server: lines of a body that comes in pieces of any size, and what is told meanwhile."""
 
+import json
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 import pytest
 
+from carts.products import PRODUCT_LIMITS
 from gateway.problems import DATABASE_UNAVAILABLE, Problem
 from gateway.products import importing
-from gateway.products.importing import Import, Line, Progress, Stopped, Summary, lines_of
-from gateway.products.requests import PatchProduct, Sent
+from gateway.products.importing import LINE_BYTES, Import, Line, Progress, Stopped, Summary, lines_of
+from gateway.products.requests import PatchProduct, Sent, sent_line
 from gateway.products.writing import IfMatch, Taken, Written
 
 
@@ -75,6 +79,36 @@ async def test_progress_is_told_while_lines_come(monkeypatch: pytest.MonkeyPatch
     assert isinstance(summary, Summary)
     assert (summary.lines, summary.imported, summary.changed, summary.errors) == (1200, 1200, 1200, 0)
     assert writer.largest == 500
+
+
+async def test_a_mark_of_utf_8_at_the_beginning_is_no_part_of_the_first_line() -> None:
+    async def marked() -> AsyncIterator[bytes]:
+        yield BOM_UTF8
+        async for piece in body(2):
+            yield piece
+
+    (summary,) = [report async for report in Import(Writer()).run(marked())]
+    assert isinstance(summary, Summary)
+    assert (summary.imported, summary.errors) == (2, 0)
+
+
+@pytest.mark.parametrize("letter", ["\x01", "茶", "\U0001f375"])
+def test_the_largest_product_is_a_line_however_it_is_written(letter: str) -> None:
+    limits = PRODUCT_LIMITS
+    bytes_each = len(msgspec.json.encode(letter)) - 2
+    attributes = {"a": letter * ((limits.attributes_bytes - 8) // bytes_each)}
+    product = {
+        "product_id": "p" * 64,
+        "name": "茶" * limits.name,
+        "description": letter * limits.description,
+        "unit_price": 1,
+        "currency": "EUR",
+        "image_url": "/" + "x" * (limits.image_url - 1),
+        "attributes": attributes,
+    }
+    line = json.dumps(product).encode()
+    assert sent_line(line).content.attributes == attributes
+    assert len(line) <= LINE_BYTES
 
 
 async def test_an_import_that_cannot_go_on_says_what_is_kept() -> None:

@@ -170,7 +170,7 @@ async def test_an_import_keeps_what_is_right_and_names_each_line_that_is_not(sho
             b"{not json",
             {"product_id": f"{name}-5", **CUP, "stock": -1},
             {"product_id": f"{name}-6", **CUP},
-            b"x" * 70_000,
+            b"x" * 270_000,
         ),
     )
     *errors, summary = found

@@ -107,6 +107,20 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
             raise ValueError("must start with postgresql://")
         return value
 
+    @field_validator("pricing_url")
+    @classmethod
+    def _is_a_web_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            is_address = bool(parts.hostname) and parts.port != 0 and value.isprintable() and " " not in value
+        except ValueError:
+            is_address = False
+        if not is_address:
+            raise ValueError("is no address: it needs a host, and a port from 1 to 65535 or none")
+        return value
+
     @model_validator(mode="after")
     def _waits_fit_the_deadline(self) -> Self:
         waits = self.redis_timeout_s + self.publish_wait_s
@@ -128,6 +142,7 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
         values = self.model_dump(mode="json")
         values["redis_url"] = _masked(self.redis_url)
         values["postgres_url"] = _masked(self.postgres_url.get_secret_value())
+        values["pricing_url"] = self.pricing_url and _masked(self.pricing_url)
         return values
 
 

@@ -100,4 +100,4 @@ class PricingHook:
         if self._failures >= _FAILURES_TO_OPEN:
             self._breaker.failed()
         if self._failures <= _FAILURES_TO_OPEN:
-            log.warning("pricing.failed", url=self._url, error=repr(error))
+            log.warning("pricing.failed", error=repr(error))

@@ -54,7 +54,8 @@ class MailSinkSettings(DeliverySettings, PostgresSettings):
         if self.mail_retry_s <= self.smtp_timeout_s:
             raise ValueError(
                 f"CARTSTREAM_MAIL_RETRY_S: {self.mail_retry_s:g} is not above CARTSTREAM_SMTP_TIMEOUT_S: a "
-                f"mail could be sent while it is being sent. A right value: {self.smtp_timeout_s + 30:g}"
+                "mail could be sent while it is being sent. "
+                f"A right value: CARTSTREAM_MAIL_RETRY_S={self.smtp_timeout_s + 30:g}"
             )
         return self
 
@@ -68,7 +69,7 @@ class MailSinkSettings(DeliverySettings, PostgresSettings):
         if self.smtp_user and self.smtp_tls == "none" and self.smtp_host not in _LOOPBACK:
             raise ValueError(
                 "CARTSTREAM_SMTP_TLS: with none the password would be sent in the clear. "
-                "A right value: starttls"
+                "A right value: CARTSTREAM_SMTP_TLS=starttls"
             )
         return self
 

@@ -22,6 +22,10 @@ from topics.settings import SettingsError, load
         ("CARTSTREAM_KAFKA_BOOTSTRAP", "kafka"),
         ("CARTSTREAM_PRODUCTS_OWNER", "monolith"),
         ("CARTSTREAM_ORDERS_OWNER", "internal"),
+        ("CARTSTREAM_PRICING_URL", "shop/price"),
+        ("CARTSTREAM_PRICING_URL", "http://[::1"),
+        ("CARTSTREAM_PRICING_URL", "http://shop:99999/"),
+        ("CARTSTREAM_PRICING_URL", "http:// /price"),
     ],
 )
 def test_a_wrong_setting_is_named_with_a_right_value(
@@ -37,9 +41,11 @@ def test_a_wrong_setting_is_named_with_a_right_value(
 def test_settings_are_shown_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARTSTREAM_POSTGRES_URL", "postgresql://shop:s3cret@db/carts")
     monkeypatch.setenv("CARTSTREAM_REDIS_URL", "redis://:s3cret@redis:6379/0")
+    monkeypatch.setenv("CARTSTREAM_PRICING_URL", "https://shop:s3cret@rules:8100/price")
     shown = str(load(GatewaySettings).shown())
     assert "s3cret" not in shown
     assert "postgresql://shop:***@db/carts" in shown
+    assert "https://shop:***@rules:8100/price" in shown
 
 
 def test_the_process_ends_with_2_and_the_variable_on_stderr() -> None:

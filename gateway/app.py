@@ -14,6 +14,8 @@ from gateway.problems import ProblemHandler
 from gateway.products.routes import ProductRoutes
 
 NAME: Final = "cartstream-gateway"
+_REFUSED_UNREAD: Final = 8
+"""How many times the largest body."""
 
 
 def create_app(parts: Parts) -> Sanic[Any, Any]:
@@ -25,12 +27,15 @@ def create_app(parts: Parts) -> Sanic[Any, Any]:
     app.config.update(
         {
             "ACCESS_LOG": settings.access_log,
-            "REQUEST_MAX_SIZE": settings.body_bytes,
+            # Somewhat larger bodies are read before they are refused: whose connection is closed over one
+            # still unread is reset, and may never see why.
+            "REQUEST_MAX_SIZE": _REFUSED_UNREAD * settings.body_bytes,
             # The last resort: every wait of a request ends at its deadline, with a better answer.
             "RESPONSE_TIMEOUT": settings.longest_request_s + 1,
         }
     )
     app.ctx.metrics = parts.metrics
+    app.ctx.body_bytes = settings.body_bytes
     CartRoutes(parts.reader, parts.changer, parts.prices).register(app)
     ProductRoutes(parts.catalogue, settings.products_max_age_s).register(app)
     CheckoutRoutes(parts.checkouts, parts.metrics).register(app)

@@ -183,12 +183,17 @@ def _not_found(request: Request, _: NotFound) -> Problem:
     return Problem(NOT_FOUND, f"No route leads to {request.path[:200]}; /openapi.json lists all of them.")
 
 
-def _too_large(request: Request, _: PayloadTooLarge) -> Problem:
-    bound = request.app.config.REQUEST_MAX_SIZE
+def body_too_large(request: Request) -> Problem:
+    """The problem of a body or of headers beyond the bounds."""
     return Problem(
         BODY_TOO_LARGE,
-        f"Send at most {bound} bytes of body and 8 KiB of headers; split a large change into several.",
+        f"Send at most {request.app.ctx.body_bytes} bytes of body and 8 KiB of headers; "
+        "split a large change into several.",
     )
+
+
+def _too_large(request: Request, _: PayloadTooLarge) -> Problem:
+    return body_too_large(request)
 
 
 def _slow(_: Request, __: RequestTimeout) -> Problem:

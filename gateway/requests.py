@@ -9,7 +9,7 @@ from sanic import Request
 from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id
 from gateway import problems
-from gateway.problems import FieldError, Problem
+from gateway.problems import FieldError, Problem, body_too_large
 from gateway.validation import check_media_type, decode
 
 T = TypeVar("T")
@@ -28,6 +28,8 @@ def cart_id_in(segment: str) -> str:
 def body_of(request: Request, decoder: "msgspec.json.Decoder[T]") -> T:
     """The Struct in the body. Raises Problem."""
     check_media_type(request.headers.get("content-type"))
+    if len(request.body) > request.app.ctx.body_bytes:
+        raise body_too_large(request)
     return decode(decoder, request.body)
 
 

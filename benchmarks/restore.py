@@ -17,6 +17,7 @@ from benchmarks.produce import produce, states
 from carts.lifetime import Lifetime
 from cli.stack.embedded import EmbeddedStack
 from cli.stack.settings import KAFKA, REDIS
+from delivery.garbage import collect_seldom
 from sinks.redis.restore import Restorer
 from sinks.redis.turns import Turns
 from sinks.settings import RedisSinkSettings
@@ -43,6 +44,7 @@ class RecordingClient(PipelinedClient):
 def run(folder: Path, console: Console) -> dict[str, Any]:
     """Restore 200,000 carts of 3 lines; one recording round, then paired rounds with redis-cli."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    collect_seldom()  # as the agent's own process does
     with EmbeddedStack(folder, only=(KAFKA, REDIS, "topics")) as stack:
         produce(stack.urls.kafka_bootstrap, states(CARTS))
         settings = RedisSinkSettings(

@@ -13,6 +13,7 @@ import uvloop
 from prometheus_client import start_http_server
 
 from delivery.errors import fail_stop
+from delivery.garbage import collect_seldom
 from delivery.settings import ProcessSettings
 from topics.logs import configure_logging
 
@@ -40,6 +41,7 @@ async def _run(name: str, settings: ProcessSettings, work: Work, shown: Mapping[
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log.info("process.starting", app=name, settings=shown)
+    collect_seldom()
     working = asyncio.ensure_future(work(lambda: _set_ready(settings.ready_file, there=True)))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)

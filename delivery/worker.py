@@ -12,6 +12,7 @@ from prometheus_client import start_http_server
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
 from delivery.errors import fail_stop
+from delivery.garbage import collect_seldom
 from delivery.liveness import Liveness, stop_when_frozen
 from delivery.settings import DeliverySettings
 from topics.logs import configure_logging
@@ -43,6 +44,7 @@ async def _run(app: DeliveryApp) -> None:
     # Only delivery's own part: a process prints what it adds, it knows what is a secret.
     shown = settings.model_dump(mode="json", include=set(DeliverySettings.model_fields))
     log.info("worker.starting", app=app.conf.id, settings=shown)
+    collect_seldom()
     stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
     started = asyncio.create_task(app.start(), name="start")
     endless = {

@@ -1,11 +1,11 @@
 """Everything that happens when a gateway process starts and stops, in order."""
 
-import gc
 from typing import Any, Final
 
 import structlog
 from sanic import Sanic
 
+from delivery.garbage import collect_seldom
 from gateway.parts import Parts
 from store import StoreError
 
@@ -34,9 +34,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         parts.sweeper.start()
 
     async def settle(_: Sanic[Any, Any]) -> None:
-        # What lives now lives for good, and what a request makes goes with its last reference: look seldom.
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
+        collect_seldom()
 
     async def disconnect(_: Sanic[Any, Any]) -> None:
         # After the last request: what they published is still acknowledged and taken out of the outboxes.

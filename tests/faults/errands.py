@@ -11,7 +11,8 @@ from tests.faults.order_records import Asked, Cancel, CheckOut, Errand, Look, Or
 class Trip(msgspec.Struct, frozen=True, kw_only=True):
     """All that the history says of one errand.
 
-    `invoked_at` is the time of its first attempt, `answered_at` when an order was first the answer.
+    `invoked_at` is the time of its first attempt, `answered_at` when an order was first the answer, `reasons`
+    are those of its refusals; that nobody was there to be asked is one, too.
     """
 
     op: int
@@ -23,6 +24,7 @@ class Trip(msgspec.Struct, frozen=True, kw_only=True):
     answered_at: int | None
     outcome: Outcome
     replies: tuple[Ordered, ...]
+    reasons: frozenset[str]
 
 
 def trips(records: Iterable[Record]) -> list[Trip]:
@@ -75,4 +77,5 @@ def _trip(attempts: Sequence[Asked], replies: Sequence[Record]) -> Trip:
         answered_at=min((order.at for order in orders), default=None),
         outcome=outcome,
         replies=orders,
+        reasons=frozenset(reply.reason for reply in replies if isinstance(reply, Fail)),
     )

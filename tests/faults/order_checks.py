@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from gateway.problems import ORDER_NOT_FOUND
 from tests.faults.catalogue import price
 from tests.faults.errands import Trip, cancels, checkouts, looks
 from tests.faults.history import Add, Began, Forgets, Record, writes
@@ -188,7 +189,7 @@ def orders_are_read_as_they_are(history: Sequence[Record], _stores: Stores) -> l
         others = asked.get(order_id, [])
         since = min((each.answered_at for each in others if each.answered_at is not None), default=None)
         begun = min((each.invoked_at for each in others), default=None)
-        if trip.outcome is Outcome.REFUSED:
+        if ORDER_NOT_FOUND.slug in trip.reasons:
             found.append(_about(LOST, trip, f"{order_id} was not found"))
         for reply in trip.replies:
             is_cancelled = reply.status == OrderStatus.CANCELLED

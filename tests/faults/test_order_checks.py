@@ -15,6 +15,7 @@ from carts.products import Product
 from carts.state import State
 from carts.view import Totals
 from tests.faults import checks, order_checks
+from tests.faults.caller import NOT_CONNECTED
 from tests.faults.catalogue import price
 from tests.faults.checks import violations
 from tests.faults.history import Add, Began, Ended, Fail, Forgets, Invoke, Ok, Record, Unknown
@@ -342,6 +343,11 @@ BROKEN = {
 def test_the_check_sees_that(broken: Broken) -> None:
     found = broken.check(broken.history, broken.stores)
     assert {violation.what for violation in found} == {broken.says}
+
+
+def test_an_order_that_nobody_could_be_asked_for_is_not_missing() -> None:
+    history = _without(7, Fail(at=14, op=7, attempt=1, reason=NOT_CONNECTED))
+    assert order_checks.orders_are_read_as_they_are(history, SOUND) == []
 
 
 def test_every_check_of_orders_has_been_seen_to_fail() -> None:

@@ -7,15 +7,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
 import redis.asyncio
 
 from cli.stack.embedded import EmbeddedStack
 from cli.stack.settings import KAFKA, POSTGRES, REDIS
-from sinks.postgres.migrate import migrate
 from store import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.conftest import Servers
+from tests.databases import migrated_database
 from tests.gateway.running import Carts, GatewayProcess, Topic, Urls, set_ready
 from tests.gateway.shelves import INTERNAL, Shelves, Shop
 from topics.apply import apply
@@ -28,15 +27,8 @@ def prepared(kafka_bootstrap: str, redis_url: str, postgres: str) -> Iterator[Ur
     asyncio.run(
         apply(KafkaSettings(kafka_bootstrap=kafka_bootstrap), partitions=PARTITIONS, allow_single=True)
     )
-    name = f"gateway_{uuid4().hex}"
-    url = postgres.rsplit("/", 1)[0] + f"/{name}"
-    with psycopg.connect(postgres, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-    migrate(url)
-    yield Urls(kafka_bootstrap, redis_url, url)
-    # A connection of its own: the server may have been stopped and started meanwhile.
-    with psycopg.connect(postgres, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with migrated_database(postgres, "gateway") as url:
+        yield Urls(kafka_bootstrap, redis_url, url)
 
 
 @asynccontextmanager

@@ -2,16 +2,13 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from psycopg import sql
 
 from cli.stack.settings import POSTGRES
-from sinks.postgres.migrate import migrate
 from tests.conftest import Servers
+from tests.databases import migrated_database
 from tests.mail.kill_loop import agent_for
 from tests.mail.post_office import PostOffice, open_post_office
 from tests.sinks.running import SinkProcess
@@ -56,15 +53,8 @@ async def letters(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
 @pytest.fixture
 def database(servers: Servers) -> Iterator[str]:
     """A database of the test's own with this version's schema. Postgres may be killed meanwhile."""
-    server = servers.url(POSTGRES)
-    name = f"mail_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = f"{server.rsplit('/', 1)[0]}/{name}"
-    migrate(url)
-    yield url
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with migrated_database(servers.url(POSTGRES), "mail") as url:
+        yield url
 
 
 @pytest.fixture

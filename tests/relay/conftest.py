@@ -4,20 +4,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from uuid import uuid4
 
-import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer
-from psycopg import sql
 from pydantic import SecretStr
 
 from cli.stack.settings import POSTGRES
-from sinks.postgres.migrate import migrate
 from streams.upkeep.leadership import attend
 from streams.upkeep.relay import Relay
 from streams.upkeep.settings import UpkeepSettings
 from tests.conftest import Servers
+from tests.databases import migrated_database
 from tests.relay.outbox_side import Reader
 from topics.apply import apply
 from topics.registry import PARTITIONS
@@ -37,15 +34,8 @@ async def kafka(kafka_bootstrap: str) -> KafkaSettings:
 @pytest.fixture
 def database(servers: Servers) -> Iterator[str]:
     """A database of the test's own with this version's schema. Postgres may be killed meanwhile."""
-    server = servers.url(POSTGRES)
-    name = f"relay_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = f"{server.rsplit('/', 1)[0]}/{name}"
-    migrate(url)
-    yield url
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with migrated_database(servers.url(POSTGRES), "relay") as url:
+        yield url
 
 
 @pytest.fixture

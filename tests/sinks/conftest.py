@@ -2,18 +2,15 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
-from psycopg import sql
 
 from cli.stack.settings import POSTGRES
-from sinks.postgres.migrate import migrate
 from sinks.redis.agent import RestoreAgent
 from store import PipelinedClient
 from tests.conftest import Servers
+from tests.databases import migrated_database
 from tests.sinks.making import Topics
 from tests.sinks.redis_side import Redis, Shop, running_agent, settings_for
 from tests.sinks.running import SinkProcess
@@ -40,15 +37,8 @@ async def topics(kafka: KafkaSettings) -> AsyncIterator[Topics]:
 @pytest.fixture
 def database(servers: Servers) -> Iterator[str]:
     """A database of the test's own with this version's schema. Postgres may be killed meanwhile."""
-    server = servers.url(POSTGRES)
-    name = f"sinks_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = f"{server.rsplit('/', 1)[0]}/{name}"
-    migrate(url)
-    yield url
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with migrated_database(servers.url(POSTGRES), "sinks") as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,0 +1,24 @@
+"""Databases with the product's schema, for tests that may stop or kill Postgres meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from sinks.postgres.migrate import migrate
+
+
+@contextmanager
+def migrated_database(server: str, prefix: str) -> Iterator[str]:
+    """The URL of a new database on the server with this version's schema; it goes away afterwards."""
+    name = f"{prefix}_{uuid4().hex}"
+    url = f"{server.rsplit('/', 1)[0]}/{name}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    migrate(url)
+    yield url
+    # A connection of its own: the server may have been stopped and started meanwhile.
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

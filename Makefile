@@ -19,7 +19,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || { echo 'making .venv ...'; $(PYTHON) -m venv .venv; }
 	@echo 'installing the pinned dependencies, servers included (a few minutes the first time) ...'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
 run: setup ## Start everything here: Redis, Postgres, Kafka, gateway, agents, sinks, mailbox (Ctrl-C stops)
@@ -37,7 +37,7 @@ soak: setup ## Break everything under load for many seeds and hold the history a
 check: setup ## Lint, types, layers, published schemas, links in the docs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy carts cli delivery gateway sinks store streams topics tests benchmarks examples docs
+	@$(BIN)/mypy carts cli delivery devstack gateway jobs ops runtime sinks store streams topics tests benchmarks examples docs
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m topics.compatibility
 	@$(BIN)/python docs/check_links.py

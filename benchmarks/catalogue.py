@@ -16,14 +16,14 @@ from rich.table import Table
 
 from benchmarks.goods import goods
 from benchmarks.servers import rss_bytes
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.ports import free_ports
-from cli.stack.settings import KAFKA, PORTS, POSTGRES, REDIS, StackSettings
-from topics.owners import OrdersOwner, ProductsOwner
-from topics.settings import load
+from devstack.embedded import EmbeddedStack
+from devstack.ports import free_ports
+from devstack.settings import KAFKA, PORTS, POSTGRES, REDIS, StackSettings
+from runtime.owners import OrdersOwner, ProductsOwner
+from runtime.settings import load
 
 PRODUCTS = 100_000
-PROCESSES = ("gateway", "upkeep", "sink-redis")
+PROCESSES = ("gateway", "jobs", "sink-redis")
 COMPONENTS = (REDIS, POSTGRES, KAFKA, "topics", "migrate", *PROCESSES)
 WITHIN_S = 600.0
 SEARCHES = ("shirt", "red linen shirt", "blue ce", "present", "nothing of the kind")

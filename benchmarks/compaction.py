@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 
 from benchmarks.produce import changes, produce
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA
 from topics.groups import COMPACTION
 from topics.registry import CART_CHANGED, PARTITIONS
 

@@ -15,13 +15,13 @@ from rich.console import Console
 
 from benchmarks.produce import produce, states
 from carts.lifetime import Lifetime
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, REDIS
-from delivery.garbage import collect_seldom
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, REDIS
+from runtime.garbage import collect_seldom
 from sinks.redis.restore import Restorer
-from sinks.redis.turns import Turns
+from sinks.redis.restore_slots import Turns
 from sinks.settings import RedisSinkSettings
-from store import CartStore, Layout, PipelinedClient
+from store.redis import CartStore, Layout, PipelinedClient
 
 CARTS = 200_000
 ROUNDS = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from cli.stack.embedded import EmbeddedStack
+from devstack.embedded import EmbeddedStack
 
 
 @contextmanager

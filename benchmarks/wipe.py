@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.produce import produce, states
-from cli.stack.embedded import EmbeddedStack
-from store import CartStore, Layout, PipelinedClient, RedisSettings
+from devstack.embedded import EmbeddedStack
+from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from topics.registry import PARTITIONS
 
 CARTS = 200_000

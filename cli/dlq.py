@@ -7,10 +7,10 @@ from typing import Any, Final
 import click
 import msgspec
 
-from cli.ops.dead_letters import Result, drop, fetch, find, replay
-from cli.ops.letters import LetterId, Listed, Wanted, page
-from cli.ops.progress import bars
-from cli.ops.running import Failed, print_json, run, settings
+from ops.dead_letter_topic import LetterId, Listed, Wanted, page
+from ops.dead_letters import Result, drop, fetch, find, replay
+from ops.progress import bars
+from ops.running import Failed, print_json, run, settings
 
 HEADINGS: Final = ("letter", "code", "source", "key", "bytes", "time", "handled")
 PAGE: Final = 50

@@ -8,9 +8,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from cli.mailbox.letters import Letters
-from cli.stack.settings import StackSettings
-from topics.settings import load
+from devstack.mailbox.messages import Letters
+from devstack.settings import StackSettings
+from runtime.settings import load
 
 _FOLDER = click.option("--data-dir", type=click.Path(path_type=Path), help="As for `cartstream up`.")
 

@@ -6,8 +6,8 @@ from importlib import import_module
 import click
 import structlog
 
-from cli.stack.errors import StackError
-from topics.settings import SettingsError
+from devstack.errors import StackError
+from runtime.settings import SettingsError
 
 # Name: where it is, and what `cartstream --help` says of it without importing it.
 COMMANDS = {
@@ -17,8 +17,12 @@ COMMANDS = {
     "demo": ("cli.demo:command", "Tell the whole story once, on servers of its own."),
     "gateway": ("cli.gateway:command", "Run the HTTP gateway."),
     "streams": ("cli.streams:command", "Run a stream agent."),
+    "jobs": ("cli.jobs:command", "Run what one process at a time has to do."),
     "sinks": ("cli.sinks:command", "Run a sink."),
-    "mailbox": ("cli.mailbox.command:command", "Run the mailbox of the stack here: it keeps every mail."),
+    "mailbox": (
+        "devstack.mailbox.command:command",
+        "Run the mailbox of the stack here: it keeps every mail.",
+    ),
     "mail": ("cli.mail:command", "List and show the mails that the mailbox has taken."),
     "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
     "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),

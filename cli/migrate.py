@@ -2,10 +2,10 @@
 
 import click
 
-from sinks.errors import MigrationFailed
-from sinks.postgres.migrate import Migration, migrate
-from store import PostgresSettings
-from topics.settings import load
+from runtime.settings import load
+from store.postgres.errors import MigrationFailed
+from store.postgres.migrate import Migration, migrate
+from store.postgres.settings import PostgresSettings
 
 
 @click.command("migrate")

@@ -9,13 +9,13 @@ import click
 import msgspec
 import psycopg
 
-from cli.ops.progress import Advance, Bars, bars
-from cli.sample import sample_products
-from cli.stack.settings import StackSettings
-from store import PostgresSettings
-from store.catalogue.owner import put_all, record_again
-from topics.owners import OwnerSettings, ProductsOwner
-from topics.settings import load
+from devstack.settings import StackSettings
+from ops.progress import Advance, Bars, bars
+from ops.sample import sample_products
+from runtime.owners import OwnerSettings, ProductsOwner
+from runtime.settings import load
+from store.postgres.products import put_all, record_again
+from store.postgres.settings import PostgresSettings
 
 PIECE_BYTES: Final = 64 * 1024
 PUBLISHED_AT_ONCE: Final = 1000
@@ -69,7 +69,7 @@ def publish() -> None:
             count = asyncio.run(_publish(load(PostgresSettings).postgres_url.get_secret_value(), bar))
     except psycopg.OperationalError as error:
         raise click.ClickException(f"Postgres did not take it: {error} Try again.") from error
-    click.echo(f"{count} products are on their way (`cartstream streams upkeep` carries them)")
+    click.echo(f"{count} products are on their way (`cartstream jobs` carries them)")
 
 
 async def _publish(postgres_url: str, bar: Bars) -> int:

@@ -8,13 +8,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cli.ops.progress import bars
-from cli.ops.running import chosen, run
-from cli.ops.running import settings as ops_settings
-from cli.ops.seeding import Plan, restore_from_postgres
+from ops.progress import bars
+from ops.running import chosen, run
+from ops.running import settings as ops_settings
+from ops.seeding import Plan, restore_from_postgres
+from runtime.settings import SettingsError, load
 from sinks.redis.progress import Report, read
-from store import CartStore, Layout, PipelinedClient, RedisSettings, StoreError
-from topics.settings import SettingsError, load
+from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoreError
 
 WHAT_BECAME = {
     Plan.SEED: "rows to seed into cart-changed",

@@ -4,9 +4,9 @@ from typing import Final
 
 import click
 
-from cli.ops.progress import bars
-from cli.ops.rebuild import rebuild
-from cli.ops.running import chosen, run, settings
+from ops.progress import bars
+from ops.rebuild import rebuild
+from ops.running import chosen, run, settings
 
 EXAMPLES: Final = 10
 

@@ -9,9 +9,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from cli.stack.settings import StackSettings
-from cli.stack.status import StackStatus, read_status
-from topics.settings import load
+from devstack.settings import StackSettings
+from devstack.status import StackStatus, read_status
+from runtime.settings import load
 
 NOT_READY = 1
 NOTHING_RUNS = 3

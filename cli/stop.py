@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from cli.stack.settings import StackSettings
-from cli.stack.status import is_alive, read_status
 from cli.status import NOTHING_RUNS
-from topics.settings import load
+from devstack.settings import StackSettings
+from devstack.status import is_alive, read_status
+from runtime.settings import load
 
 STOP_SECONDS = 60.0
 

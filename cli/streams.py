@@ -2,7 +2,7 @@
 
 import click
 
-from streams.main import run_compaction, run_upkeep
+from streams.main import run_compaction
 
 
 @click.group("streams")
@@ -14,9 +14,3 @@ def command() -> None:
 def compaction() -> None:
     """Fold `cart-changed` into the compacted topic `carts`."""
     run_compaction()
-
-
-@command.command("upkeep")
-def upkeep() -> None:
-    """Do what one process at a time has to do; run two, and the other one takes over."""
-    run_upkeep()

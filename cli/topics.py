@@ -11,11 +11,11 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from runtime.settings import KafkaSettings, load
 from topics.apply import Applied, apply, check, errors_in
 from topics.errors import TopicsDifferError, TopicsError
 from topics.plan import Difference
 from topics.registry import PARTITIONS, TOPICS, TopicSpec
-from topics.settings import KafkaSettings, load
 
 T = TypeVar("T")
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from cli.stack.console import ConsoleReporter
-from cli.stack.errors import StackError
-from cli.stack.settings import StackSettings
-from cli.stack.spec import RestartPolicy
-from cli.stack.supervisor import Supervisor
-from cli.stack.table import COMPONENTS
-from topics.settings import load
+from devstack.console import ConsoleReporter
+from devstack.errors import StackError
+from devstack.settings import StackSettings
+from devstack.spec import RestartPolicy
+from devstack.supervisor import Supervisor
+from devstack.table import COMPONENTS
+from runtime.settings import load
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

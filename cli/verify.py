@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import click
 
-from cli.ops.comparison import MEANING, Difference, Kind
-from cli.ops.copies import RedisCopies, rows
-from cli.ops.progress import bars
-from cli.ops.reading import reading
-from cli.ops.repair import Repair, Repaired
-from cli.ops.running import chosen, print_json, run, settings
-from cli.ops.settings import OpsSettings
-from cli.ops.verification import Verification, Verified
+from ops.comparison import MEANING, Difference, Kind
+from ops.copies import RedisCopies, rows
+from ops.progress import bars
+from ops.reading import reading
+from ops.repair import Repair, Repaired
+from ops.running import chosen, print_json, run, settings
+from ops.settings import OpsSettings
+from ops.verification import Verification, Verified
 from sinks.postgres.table import CartsTable
-from store import CartStore, Layout, PipelinedClient
+from store.redis import CartStore, Layout, PipelinedClient
 from topics.publishing import Publisher
 
 DIFFERENT: Final = 1

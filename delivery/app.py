@@ -11,10 +11,11 @@ from faust.types.transports import TransportT
 
 from delivery.consumer import AccountingTransport
 from delivery.dead_letters import DeadLetters
-from delivery.errors import TopicTaken, fail_stop
+from delivery.errors import TopicTaken
 from delivery.recovery import ReplayTableManager
 from delivery.settings import DeliverySettings
 from delivery.table import ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
+from runtime.failstop import fail_stop
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP, EventT
 
 from delivery.contiguity import Verdict, holes
-from delivery.errors import fail_stop
 from delivery.ledger import Ledger
+from runtime.failstop import fail_stop
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer

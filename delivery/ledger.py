@@ -17,7 +17,7 @@ from faust.types import TP, Message
 
 from delivery import metrics
 from delivery.contiguity import Contiguity, Verdict
-from delivery.errors import fail_stop
+from runtime.failstop import fail_stop
 
 
 class Send(NamedTuple):

@@ -13,7 +13,7 @@ from faust.types import TP
 from delivery import metrics
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
-from delivery.errors import fail_stop
+from runtime.failstop import fail_stop
 
 log = structlog.get_logger(__name__)
 

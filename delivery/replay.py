@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from topics.settings import KafkaSettings
+from runtime.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 

@@ -7,18 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from topics.settings import KafkaSettings
-
-
-class ProcessSettings(KafkaSettings):
-    """What every process without a port of its own is told, from `CARTSTREAM_*`."""
-
-    stop_timeout_s: float = Field(default=20.0, gt=0.0)
-    """How long a graceful stop may take; a Faust process that takes longer ends with exit 75."""
-    ready_file: Path | None = Field(default=None, examples=["/run/cartstream/streams.ready"])
-    """Touched once the process does its work (a Faust one: has partitions and tables), removed on stop."""
-    metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Prometheus port on all interfaces; 0 is off."""
+from runtime.settings import ProcessSettings
 
 
 class DeliverySettings(ProcessSettings):

@@ -11,11 +11,11 @@ from prometheus_client import start_http_server
 
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
-from delivery.errors import fail_stop
-from delivery.garbage import collect_seldom
 from delivery.liveness import Liveness, stop_when_frozen
 from delivery.settings import DeliverySettings
-from topics.logs import configure_logging
+from runtime.failstop import fail_stop
+from runtime.garbage import collect_seldom
+from runtime.logs import configure_logging
 
 log = structlog.get_logger(__name__)
 

@@ -5,12 +5,12 @@ from typing import Any, Final
 from sanic import Sanic
 
 from gateway import lifecycle
+from gateway.bootstrap import Parts
 from gateway.carts.routes import CartRoutes
 from gateway.checkout.routes import CheckoutRoutes
-from gateway.operation import OperationRoutes
+from gateway.health.routes import OperationRoutes
+from gateway.http.problems import ProblemHandler
 from gateway.orders.routes import OrderRoutes
-from gateway.parts import Parts
-from gateway.problems import ProblemHandler
 from gateway.products.routes import ProductRoutes
 
 NAME: Final = "cartstream-gateway"

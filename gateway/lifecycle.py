@@ -5,9 +5,9 @@ from typing import Any, Final
 import structlog
 from sanic import Sanic
 
-from delivery.garbage import collect_seldom
-from gateway.parts import Parts
-from store import StoreError
+from gateway.bootstrap import Parts
+from runtime.garbage import collect_seldom
+from store.redis import StoreError
 
 log = structlog.get_logger(__name__)
 

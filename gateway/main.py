@@ -10,10 +10,10 @@ import structlog
 import uvloop
 from sanic.server.socket import bind_socket
 
-from gateway.parent import run_parent
+from gateway.server.supervisor import run_parent
 from gateway.settings import GatewaySettings
-from topics.logs import configure_logging
-from topics.settings import SettingsError, load
+from runtime.logs import configure_logging
+from runtime.settings import SettingsError, load
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +55,8 @@ def _listen(settings: GatewaySettings) -> socket.socket:
 async def _serve(settings: GatewaySettings, listener: socket.socket) -> None:
     # The parent of several workers needs none of it.
     from gateway.app import create_app  # noqa: PLC0415
-    from gateway.parts import Parts  # noqa: PLC0415
-    from gateway.serving import Server  # noqa: PLC0415
+    from gateway.bootstrap import Parts  # noqa: PLC0415
+    from gateway.server.serving import Server  # noqa: PLC0415
 
     parts = Parts.make(settings)
     server = Server(create_app(parts), settings, parts.health)

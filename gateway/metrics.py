@@ -103,7 +103,7 @@ class Metrics:
         )
         self.subtractions_waiting = Counter(
             "cartstream_gateway_subtractions_waiting_total",
-            "Orders that were placed and that upkeep has to take out of their carts",
+            "Orders that were placed and that the settlement job has to take out of their carts",
             registry=self.registry,
         )
 

@@ -7,8 +7,8 @@ import msgspec
 from carts.view import CartView
 from gateway.carts.requests import AddItem, MintedCart, PatchCart, PatchItem, PutItem
 from gateway.checkout import openapi as checkout
-from gateway.describing import ProblemDocument, errors, header, json_body, plain, problem_types, reply
-from gateway.health import Readiness
+from gateway.health.checks import Readiness
+from gateway.http.openapi import ProblemDocument, errors, header, json_body, plain, problem_types, reply
 from gateway.orders import openapi as orders
 from gateway.products import openapi as products
 

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from store import RedisSettings
-from topics.owners import OwnerSettings
-from topics.settings import KafkaSettings
+from runtime.owners import OwnerSettings
+from runtime.settings import KafkaSettings
+from store.redis import RedisSettings
 
 _AFTER_CHECKOUT_S: Final = 10.0
 

@@ -5,17 +5,6 @@ class SinkError(Exception):
     """A sink cannot do its work."""
 
 
-class MigrationFailed(SinkError):
-    """The database could not be brought to this version's schema; nothing of the failed step was kept."""
-
-
-class SchemaOutdated(SinkError):
-    """The database lacks a table or column of this version: run `cartstream migrate`. The sink waits."""
-
-    def __init__(self) -> None:
-        super().__init__(self.__doc__)
-
-
 class RestoreStartsOver(SinkError):
     """Redis was lost or rolled back while a partition was being restored: what was put may be gone."""
 

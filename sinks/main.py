@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from runtime.settings import SettingsError, load
 from sinks.settings import PostgresSinkSettings, RedisSinkSettings
-from topics.settings import SettingsError, load
 
 SINKS: Final = ("postgres", "redis", "mail")
 
@@ -26,7 +26,7 @@ def run(name: str) -> None:
 
 
 def _postgres() -> None:
-    from delivery import run_worker  # noqa: PLC0415
+    from delivery.worker import run_worker  # noqa: PLC0415
     from sinks.postgres.app import create_postgres_app  # noqa: PLC0415
 
     run_worker(create_postgres_app(load(PostgresSinkSettings)))
@@ -39,7 +39,7 @@ def _redis() -> None:
 
 
 def _mail() -> None:
-    from delivery import run_worker  # noqa: PLC0415
+    from delivery.worker import run_worker  # noqa: PLC0415
     from sinks.mail.app import create_mail_app  # noqa: PLC0415
     from sinks.mail.settings import MailSinkSettings  # noqa: PLC0415
 

@@ -2,8 +2,9 @@
 
 from pydantic import Field
 
-from delivery import DeliverySettings
-from store import PostgresSettings, RedisSettings
+from delivery.settings import DeliverySettings
+from store.postgres.settings import PostgresSettings
+from store.redis import RedisSettings
 from topics.registry import CARTS, PARTITIONS
 
 

@@ -6,7 +6,8 @@ from typing import Any, Final, cast
 import faust
 
 from carts.fold import Verdict
-from delivery import DeliveryApp, create_app, events
+from delivery.app import DeliveryApp, create_app
+from delivery.consumption import events
 from streams import metrics
 from streams.decisions import Rules, Source, decide
 from streams.recovery import Recovery

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from carts.protocol import Alive, Deleted, Recorded, emit_again, keep_recovered
 from carts.state import Version
-from delivery import Headers
+from delivery.table import Headers
 from topics.codec import decode_purge_floor, decode_version
 from topics.errors import RecordError
 from topics.headers import cart_headers, purge_floor_headers, tombstone_headers, version_header

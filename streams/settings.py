@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from delivery import DeliverySettings
+from delivery.settings import DeliverySettings
 from topics.registry import CARTS, PARTITIONS
 from topics.retention import RetentionSettings
 

@@ -19,8 +19,8 @@ import pytest
 import redis.asyncio
 from psycopg import sql
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, POSTGRES, REDIS
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, POSTGRES, REDIS
 
 # No catalogue in what tests start: who adds to a cart states the price. Tests of the catalogue say otherwise.
 os.environ |= {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}

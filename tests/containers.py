@@ -6,7 +6,7 @@ from testcontainers.community.kafka import KafkaContainer
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.community.redis import RedisContainer
 
-from cli.stack.settings import KAFKA, POSTGRES, REDIS
+from devstack.settings import KAFKA, POSTGRES, REDIS
 
 
 def container_url(name: str, cleanup: ExitStack) -> str:

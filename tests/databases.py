@@ -7,7 +7,7 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from sinks.postgres.migrate import migrate
+from store.postgres.migrate import migrate
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from runtime.settings import KafkaSettings
 from topics.cluster import cluster
 from topics.errors import TopicsDifferError
 from topics.plan import (
@@ -19,7 +20,6 @@ from topics.plan import (
     unsafe,
 )
 from topics.registry import PARTITIONS, TOPICS, TopicSpec
-from topics.settings import KafkaSettings
 
 _LEADERS_WITHIN_SECONDS: Final = 30.0
 

@@ -11,10 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from runtime.settings import KafkaSettings
 from topics.errors import ClusterUnreachableError, TopicsRefusedError
 from topics.plan import Observed, ObservedTopic
 from topics.registry import TopicSpec
-from topics.settings import KafkaSettings
 
 _REQUEST_TIMEOUT_MS: Final = 10_000
 _TOPIC_OVERRIDE: Final = 1  # ConfigSource.DYNAMIC_TOPIC_CONFIG of the protocol

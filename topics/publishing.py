@@ -11,11 +11,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from carts.operations import Change
+from runtime.settings import KafkaSettings
 from topics.codec import encode_change
 from topics.headers import Headers, change_headers
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, DEAD_LETTERS
-from topics.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 

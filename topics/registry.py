@@ -178,7 +178,7 @@ CART_ABANDONED: Final = TopicSpec(
     name="cart-abandoned",
     key="cart id",
     cleanup=Cleanup.DELETE,
-    written_by="ageing agent",
+    written_by="expiry job",
     purpose="carts left behind, and those taken up again",
     retention_ms=30 * _DAY_MS,
 )

@@ -4,8 +4,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from carts.limits import TIMING
+from runtime.settings import PREFIX
 from topics.registry import CART_CHANGED
-from topics.settings import PREFIX
 
 _DAY_S = 24 * 60 * 60
 

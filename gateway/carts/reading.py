@@ -6,14 +6,14 @@ import msgspec
 
 from carts.state import State, Version
 from carts.view import view
-from gateway import problems
-from gateway.carts.refusals import restoring
-from gateway.carts.waiting import Deadline, ask_until
-from gateway.hydration import DatabaseUnavailable, Hydration
+from gateway.carts.problems import restoring
+from gateway.http import problems
+from gateway.http.problems import Problem, retry_after
 from gateway.metrics import Metrics
-from gateway.problems import Problem, retry_after
+from gateway.postgres.hydration import DatabaseUnavailable, Hydration
+from gateway.resilience.deadline import Deadline, ask_until
 from gateway.settings import GatewaySettings
-from store import CartStore, Layout, Missing, Restoring, StoredCart, StoreError
+from store.redis import CartStore, Layout, Missing, Restoring, StoredCart, StoreError
 
 EMPTY_VERSION: Final = Version().tag()
 

@@ -11,8 +11,8 @@ from carts.ids import check_line_id, check_product_id, derive_line_id
 from carts.limits import LIMITS, Limits
 from carts.numbers import ADVICE
 from carts.operations import Clear, Item, Metadata, Remove, SetMetadata
-from gateway.validation import check_metadata, invalid
-from store import RequestStep, SetQuantity
+from gateway.http.validation import check_metadata, invalid
+from store.redis import RequestStep, SetQuantity
 
 ProductId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=64, description="1 to 64 of A-Z a-z 0-9 . _ -")

@@ -14,8 +14,6 @@ from sanic.response import HTTPResponse
 from carts.errors import InvalidIdentifier
 from carts.ids import check_line_id
 from carts.operations import Clear, Remove
-from gateway import problems
-from gateway.carts.changing import CartChanger, Changed, Wanted
 from gateway.carts.reading import EMPTY_VERSION, Reader
 from gateway.carts.requests import (
     ADD_ITEM,
@@ -30,7 +28,9 @@ from gateway.carts.requests import (
     patch_item,
     put_item,
 )
-from gateway.conditions import (
+from gateway.carts.service import CartChanger, Changed, Wanted
+from gateway.http import problems
+from gateway.http.conditions import (
     DEFAULT_PREFERENCES,
     Preferences,
     first_attempt_us,
@@ -39,11 +39,11 @@ from gateway.conditions import (
     parse_if_match,
     parse_prefer,
 )
+from gateway.http.problems import Problem
+from gateway.http.requests import body_of, cart_id_in
+from gateway.http.responses import cart_response, durability_headers, not_modified
 from gateway.pricing.prices import Prices
-from gateway.problems import Problem
-from gateway.replies import cart_response, durability_headers, not_modified
-from gateway.requests import body_of, cart_id_in
-from store import ChangeRequest
+from store.redis import ChangeRequest
 from topics.headers import TRACEPARENT, Headers
 
 NEVER: Final = "-"

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from gateway.checkout.refusals import Difference
+from gateway.checkout.problems import Difference
 from gateway.checkout.requests import CheckoutDocument, CompleteCheckout, PlaceOrder
-from gateway.describing import errors, header, json_body, reply
+from gateway.http.openapi import errors, header, json_body, reply
 
 STRUCTS: Final = (PlaceOrder, CompleteCheckout, CheckoutDocument, Difference)
 

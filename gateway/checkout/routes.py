@@ -7,10 +7,9 @@ from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 
 from carts.ids import is_order_id
-from gateway import problems
-from gateway.checkout.handing import Handover
-from gateway.checkout.placing import Asked, OrderPlacer
-from gateway.checkout.refusals import checkout_not_found
+from gateway.checkout.external import Handover
+from gateway.checkout.internal import Asked, OrderPlacer
+from gateway.checkout.problems import checkout_not_found
 from gateway.checkout.requests import (
     COMPLETE_CHECKOUT,
     PLACE_ORDER,
@@ -19,11 +18,12 @@ from gateway.checkout.requests import (
     check,
     document,
 )
-from gateway.conditions import parse_idempotency_key
+from gateway.http import problems
+from gateway.http.conditions import parse_idempotency_key
+from gateway.http.problems import Problem
+from gateway.http.requests import cart_id_in, optional_body
 from gateway.metrics import Metrics
-from gateway.problems import Problem
-from gateway.requests import cart_id_in, optional_body
-from store.orders.records import Checkout
+from store.postgres.order_records import Checkout
 
 _encoder: Final = msgspec.json.Encoder()
 

@@ -7,15 +7,15 @@ from typing import Final
 import structlog
 
 from carts.state import State, uncovered
-from gateway import problems
-from gateway.carts.refusals import restoring
-from gateway.carts.waiting import Deadline, ask_until
-from gateway.hydration import DatabaseUnavailable, Hydration
-from gateway.problems import Problem, retry_after
-from gateway.publisher import Publisher, Record
+from gateway.carts.problems import restoring
+from gateway.http import problems
+from gateway.http.problems import Problem, retry_after
+from gateway.outbox.publisher import Publisher, Record
+from gateway.outbox.sweeper import Sweeper
+from gateway.postgres.hydration import DatabaseUnavailable, Hydration
+from gateway.resilience.deadline import Deadline, ask_until
 from gateway.settings import GatewaySettings
-from gateway.sweeper import Sweeper
-from store import Applied, CartStore, Layout, OutboxEntry, OutboxRef, Replayed, Restoring, WindowEntry
+from store.redis import Applied, CartStore, Layout, OutboxEntry, OutboxRef, Replayed, Restoring, WindowEntry
 from topics.headers import change_headers
 
 log = structlog.get_logger(__name__)

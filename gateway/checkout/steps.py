@@ -7,14 +7,14 @@ import structlog
 
 from carts.ordering import may_follow
 from carts.state import State
-from gateway.carts.waiting import Deadline
 from gateway.checkout.snapshots import Snapshots, not_delivered
-from gateway.database import Database
+from gateway.http.problems import Problem
 from gateway.metrics import Metrics
-from gateway.problems import Problem
-from store import CartStore, Refused, StoreError
-from store.orders import orders
-from store.orders.records import PlacedOrder
+from gateway.postgres.database import Database
+from gateway.resilience.deadline import Deadline
+from store.postgres import orders
+from store.postgres.order_records import PlacedOrder
+from store.redis import CartStore, Refused, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ class Steps:
     """The steps that placing an order here and completing one elsewhere have in common.
 
     Nothing has to be undone when a process dies between two of them: without an order nothing has happened,
-    and an order that its cart does not know is found by whoever orders next, and by the duty `settlement`.
+    and an order that its cart does not know is found by whoever orders next, and by the job `settlement`.
     """
 
     def __init__(self, store: CartStore, snapshots: Snapshots, database: Database, metrics: Metrics) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from gateway.describing import errors, reply
+from gateway.http.openapi import errors, reply
 from gateway.orders.routes import DEFAULT_LIMIT, MAX_LIMIT
 from gateway.orders.service import OrderPage
 from topics.records import OrderRecord

@@ -6,8 +6,8 @@ import msgspec
 from sanic import Request, Sanic
 from sanic.response import HTTPResponse
 
+from gateway.http.requests import cart_id_in, number_in
 from gateway.orders.service import OrderService
-from gateway.requests import cart_id_in, number_in
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100

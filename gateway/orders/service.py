@@ -5,12 +5,12 @@ from functools import partial
 
 import msgspec
 
-from gateway import problems
-from gateway.database import Connection, Database
-from gateway.problems import Problem
-from store.catalogue import owner
-from store.orders import orders
-from topics.owners import OrdersOwner
+from gateway.http import problems
+from gateway.http.problems import Problem
+from gateway.postgres.database import Connection, Database
+from runtime.owners import OrdersOwner
+from store.postgres import orders
+from store.postgres import products as owner
 from topics.records import OrderRecord, OrderStatus
 
 

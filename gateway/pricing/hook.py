@@ -8,9 +8,9 @@ import structlog
 
 from carts.limits import MAX_SAFE_INTEGER
 from carts.view import CartView
-from gateway.breaker import Breaker
 from gateway.metrics import Metrics
 from gateway.pricing.pricing import Answer
+from gateway.resilience.breaker import Breaker
 
 log = structlog.get_logger(__name__)
 

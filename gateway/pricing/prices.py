@@ -8,13 +8,13 @@ import msgspec
 from carts.availability import Code, Wish, obstacle
 from carts.operations import Add, Clear, Remove
 from carts.products import Facts
-from gateway import problems
 from gateway.carts.requests import AddWish, Asked, AskedStep, Steps
-from gateway.problems import FieldError, Problem, retry_after
-from gateway.validation import invalid
-from store import RequestStep, SetQuantity
-from store.catalogue import CacheNotReady, ProductCache
-from store.quantities import LineQuantities
+from gateway.http import problems
+from gateway.http.problems import FieldError, Problem, retry_after
+from gateway.http.validation import invalid
+from store.redis import RequestStep, SetQuantity
+from store.redis.catalogue import CacheNotReady, ProductCache
+from store.redis.quantities import LineQuantities
 
 
 class Prices(Protocol):

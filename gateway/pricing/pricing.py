@@ -8,8 +8,8 @@ import msgspec
 
 from carts.availability import warnings
 from carts.view import Adjustment, CartView, CartWarning, Totals, totals_of
-from store import StoreError
-from store.catalogue import CacheNotReady, ProductCache
+from store.redis import StoreError
+from store.redis.catalogue import CacheNotReady, ProductCache
 
 _ENCODER: Final = msgspec.json.Encoder()
 _SUFFIX_BYTES: Final = 6

@@ -10,13 +10,13 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from carts.products import Product, ProductContent, with_version
-from gateway import problems
+from gateway.http import problems
+from gateway.http.problems import FieldError, Problem, retry_after
+from gateway.outbox.publisher import Publisher
 from gateway.pricing.prices import catalogue_restoring
-from gateway.problems import FieldError, Problem, retry_after
 from gateway.products.requests import PatchProduct, Sent, patched
 from gateway.products.writing import IfMatch, Taken, Written, not_found, require
-from gateway.publisher import Publisher
-from store.catalogue import CacheNotReady, ProductCache
+from store.redis.catalogue import CacheNotReady, ProductCache
 from topics.headers import product_headers
 from topics.partitioner import partition_of
 from topics.registry import PRODUCTS

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.problems import FieldError, Problem
+from gateway.http.problems import FieldError, Problem
 from gateway.products.requests import Sent, check_version, errors_of, sent_line
 from gateway.products.writing import ProductWriter
 

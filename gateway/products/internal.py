@@ -5,10 +5,10 @@ from functools import partial
 from typing import Final
 
 from carts.products import Product, ProductContent
-from gateway.database import Connection, Database
+from gateway.postgres.database import Connection, Database
 from gateway.products.requests import PatchProduct, Sent, patched
 from gateway.products.writing import IfMatch, Taken, Written, not_found, require
-from store.catalogue.owner import lock, put_all
+from store.postgres.products import lock, put_all
 
 
 class InternalProducts:

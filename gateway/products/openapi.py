@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from carts.products import Product
-from gateway.describing import errors, header, json_body, reply
+from gateway.http.openapi import errors, header, json_body, reply
 from gateway.products.importing import LineError, Progress, Stopped, Summary
 from gateway.products.requests import ImportProduct, PatchProduct, PutProduct
 from gateway.products.routes import DEFAULT_LIMIT, MAX_LIMIT, NDJSON, ProductPage

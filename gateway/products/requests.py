@@ -8,8 +8,8 @@ from msgspec import UNSET, UnsetType
 from carts.limits import MAX_SAFE_INTEGER
 from carts.operations import Metadata
 from carts.products import InvalidProduct, Product, ProductContent, check_product
-from gateway.problems import FieldError
-from gateway.validation import decode, invalid
+from gateway.http.problems import FieldError
+from gateway.http.validation import decode, invalid
 
 Version = Annotated[
     int | None,

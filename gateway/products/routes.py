@@ -11,16 +11,16 @@ from sanic.response import HTTPResponse
 from carts.errors import InvalidIdentifier
 from carts.ids import check_product_id
 from carts.products import Product
-from gateway import problems
-from gateway.conditions import parse_if_match
+from gateway.http import problems
+from gateway.http.conditions import parse_if_match
+from gateway.http.problems import Problem
+from gateway.http.requests import bad_parameter, body_of, number_in
 from gateway.pricing.prices import catalogue_restoring
-from gateway.problems import Problem
 from gateway.products.importing import Import
-from gateway.products.replies import document, tag_of, written
 from gateway.products.requests import PATCH_PRODUCT, PUT_PRODUCT, check_version, sent
+from gateway.products.responses import document, tag_of, written
 from gateway.products.writing import ProductWriter, not_found
-from gateway.requests import bad_parameter, body_of, number_in
-from store.catalogue import CacheNotReady, ProductCache
+from store.redis.catalogue import CacheNotReady, ProductCache
 
 NDJSON: Final = "application/x-ndjson"
 

@@ -6,9 +6,9 @@ from typing import Protocol
 import msgspec
 
 from carts.products import Product
-from gateway import problems
-from gateway.conditions import ANY
-from gateway.problems import FieldError, Problem
+from gateway.http import problems
+from gateway.http.conditions import ANY
+from gateway.http.problems import FieldError, Problem
 from gateway.products.requests import PatchProduct, Sent
 
 IfMatch = tuple[str, ...] | None

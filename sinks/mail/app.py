@@ -11,9 +11,10 @@ from typing import Any
 import structlog
 from faust.types import EventT, StreamT
 
-from delivery import DeliveryApp, create_app, run_batches
+from delivery.app import DeliveryApp, create_app
+from delivery.consumption import run_batches
+from sinks.mail.dispatcher import Post
 from sinks.mail.message import kind_of
-from sinks.mail.sending import Post
 from sinks.mail.settings import MailSinkSettings
 from sinks.mail.tasks import MailTasks, NewMail
 from sinks.postgres.table import is_bad_data

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from delivery import DeliverySettings
-from store import PostgresSettings
+from delivery.settings import DeliverySettings
+from store.postgres.settings import PostgresSettings
 from topics.registry import ORDERS, PARTITIONS
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -7,15 +7,15 @@ from typing import Any, Final
 import msgspec
 import psycopg
 
-from sinks.errors import SchemaOutdated
 from sinks.mail.message import MailKind
-from store.queries import queries_of
+from store.postgres.errors import SchemaOutdated
+from store.postgres.queries import queries_of
 
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 15
 LONGEST_RETRY_SECONDS: Final = 3600.0
 
-query: Final = queries_of("sinks.mail")
+query: Final = queries_of("mail_tasks")
 
 _KINDS: Final = [kind.value for kind in MailKind]
 

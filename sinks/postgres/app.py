@@ -7,7 +7,8 @@ from typing import Any
 import structlog
 from faust.types import EventT, StreamT
 
-from delivery import DeliveryApp, create_app, run_batches
+from delivery.app import DeliveryApp, create_app
+from delivery.consumption import run_batches
 from sinks import metrics
 from sinks.postgres.batch import interpret, newest
 from sinks.postgres.table import CartsTable, is_bad_data

@@ -6,9 +6,11 @@ from typing import Final, Self
 
 import psycopg
 
-from sinks.errors import SchemaOutdated
 from sinks.postgres.batch import Batch, Deletion, Row
-from sinks.postgres.queries import query
+from store.postgres.errors import SchemaOutdated
+from store.postgres.queries import queries_of
+
+query: Final = queries_of("carts")
 
 CONNECT_SECONDS: Final = 5
 WRITE_SECONDS: Final = 30

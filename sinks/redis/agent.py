@@ -13,16 +13,16 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from runtime.kafka.clients import has_died
 from sinks import metrics
 from sinks.errors import ClientDied, KeeperFailed
-from sinks.redis.entropy import AntiEntropy
-from sinks.redis.keeper import Keeper
+from sinks.redis.anti_entropy import AntiEntropy
+from sinks.redis.follower import Keeper
 from sinks.redis.progress import publish
 from sinks.redis.restore import Restorer
-from sinks.redis.turns import Turns
+from sinks.redis.restore_slots import Turns
 from sinks.settings import RedisSinkSettings
-from store import CartStore, Layout, PipelinedClient, StoreError, Unfolded
-from topics.clients import has_died
+from store.redis import CartStore, Layout, PipelinedClient, StoreError, Unfolded
 from topics.groups import REDIS_SINK
 from topics.registry import CARTS
 

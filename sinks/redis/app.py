@@ -8,11 +8,11 @@ from typing import Final
 import stamina
 from aiokafka.errors import KafkaConnectionError
 
-from delivery import run_process
+from runtime.process import run_process
 from sinks.redis.agent import RestoreAgent
 from sinks.redis.products import CatalogueFollower
 from sinks.settings import RedisSinkSettings
-from store import PipelinedClient, StoreUnavailable
+from store.redis import PipelinedClient, StoreUnavailable
 from topics.groups import REDIS_SINK
 
 PATIENCE_SECONDS: Final = 15.0

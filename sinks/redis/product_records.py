@@ -5,7 +5,7 @@ from carts.ids import check_product_id
 from carts.limits import MAX_SAFE_INTEGER
 from carts.products import Product
 from sinks.redis.reading import Record
-from store.catalogue import ProductDeletion
+from store.redis.catalogue import ProductDeletion
 from topics.codec import decode_product
 from topics.errors import RecordError, RecordErrorCode
 from topics.headers import product_version_header

@@ -18,14 +18,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from carts.products import Product
+from runtime.kafka.clients import has_died
 from sinks import metrics
 from sinks.errors import CatalogueStalled, ClientDied
 from sinks.redis.product_records import understand_product
 from sinks.redis.reading import Record, Tail
 from sinks.settings import RedisSinkSettings
-from store import PipelinedClient, StoreError
-from store.catalogue import Following, ProductCache, ProductDeletion, Put, Regressed
-from topics.clients import has_died
+from store.redis import PipelinedClient, StoreError
+from store.redis.catalogue import Following, ProductCache, ProductDeletion, Put, Regressed
 from topics.codec import encode_product
 from topics.errors import RecordError
 from topics.groups import CATALOGUE_SINK

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from sinks import metrics
-from store import Layout, PipelinedClient
+from store.redis import Layout, PipelinedClient
 
 EXPIRES_SECONDS: Final = 10
 """A report that nobody renews is of an agent that is gone."""

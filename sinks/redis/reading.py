@@ -8,14 +8,14 @@ from typing import Final, TypeAlias
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from runtime.settings import KafkaSettings
 from sinks import metrics
 from sinks.errors import ReadStalled
 from sinks.redis.copies import Found, recorded
-from store import Layout
+from store.redis import Layout
 from topics.errors import RecordError
 from topics.groups import COMPACTION
 from topics.records import PURGE_FLOOR_PREFIX
-from topics.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 

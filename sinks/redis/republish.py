@@ -8,7 +8,7 @@ import msgspec
 from carts.ids import SYSTEM_OP_PREFIX
 from carts.operations import DUPLICATE, Change, Operation
 from carts.protocol import may_republish, publish_allowed
-from store import Layout, Unfolded
+from store.redis import Layout, Unfolded
 from topics.publishing import Publisher
 
 

@@ -23,16 +23,16 @@ from aiokafka import TopicPartition
 
 from carts.lifetime import Lifetime
 from carts.state import State
+from runtime.settings import KafkaSettings
 from sinks import metrics
 from sinks.errors import RestoreStartsOver
 from sinks.redis.copies import Found, copies, keep, refold
 from sinks.redis.progress import Progress
 from sinks.redis.reading import Readers, Record, cart_id_of, understand
-from store import CartStore, Layout, PutOutcome, PutResult, RestoreLost
+from store.redis import CartStore, Layout, PutOutcome, PutResult, RestoreLost
 from topics.codec import decode_purge_floor
 from topics.records import PURGE_FLOOR_PREFIX
 from topics.registry import CART_CHANGED, CARTS
-from topics.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""A shop for each module: gateways, compaction, Postgres sink and upkeep, the product's own processes."""
+"""A shop for each module: gateways, compaction, Postgres sink and jobs, the product's own processes."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
@@ -7,8 +7,8 @@ import httpx
 import pytest
 import redis
 
-from cli.stack.settings import KAFKA, POSTGRES, REDIS
-from store import CartStore, Layout, PipelinedClient, RedisSettings
+from devstack.settings import KAFKA, POSTGRES, REDIS
+from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.checkout.shop import ELSEWHERE, INTERNAL, Agent, Shop
 from tests.conftest import Servers
 from tests.gateway.conftest import prepared
@@ -27,7 +27,7 @@ def urls(servers: Servers) -> Iterator[Urls]:
 
 @pytest.fixture(scope="module")
 def agents(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Agent]]:
-    """Compaction, Postgres sink and upkeep, at work."""
+    """Compaction, Postgres sink and jobs, at work."""
     folder = tmp_path_factory.mktemp("agents")
     settings = {
         **urls.environment(),
@@ -36,8 +36,11 @@ def agents(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
         "CARTSTREAM_SETTLEMENT_GRACE_S": "1",
         "CARTSTREAM_CHECKOUT_SWEEP_S": "0.3",
     }
-    commands = {"compaction": ("streams", "compaction"), "sink": ("sinks", "postgres")}
-    commands["upkeep"] = ("streams", "upkeep")
+    commands: dict[str, tuple[str, ...]] = {
+        "compaction": ("streams", "compaction"),
+        "sink": ("sinks", "postgres"),
+        "jobs": ("jobs",),
+    }
     found = {
         name: Agent(
             command, {**settings, "CARTSTREAM_GROUP_INSTANCE_ID": f"{'-'.join(command)}-checkout"}, folder

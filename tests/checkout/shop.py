@@ -14,15 +14,15 @@ import psycopg
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from cli.stack.ports import free_ports
-from delivery import EXIT_RESTART
-from store import CartStore, Layout
+from devstack.ports import free_ports
+from runtime.failstop import EXIT_RESTART
+from runtime.settings import KafkaSettings
+from store.redis import CartStore, Layout
 from tests.gateway.running import ROOT, Urls, until
 from topics.codec import decode_order
 from topics.partitioner import partition_of
 from topics.records import OrderRecord
 from topics.registry import ORDERS, PARTITIONS
-from topics.settings import KafkaSettings
 
 WITHIN_SECONDS = 180.0
 

@@ -29,7 +29,7 @@ async def status(shop: Shop, token: str) -> str:
 
 
 async def run_out(shop: Shop, token: str) -> None:
-    """Let its time be over, and wait until upkeep has ended it."""
+    """Let its time be over, and wait until jobs has ended it."""
     await shop.execute("UPDATE checkouts SET expires_at = now() WHERE token = %s", (token,))
 
     async def expired() -> bool:
@@ -107,19 +107,19 @@ async def test_a_checkout_that_nobody_completes_in_time_makes_room_for_another(e
     assert (await begin(elsewhere, cart))["token"] != token
 
 
-async def test_an_overdue_checkout_makes_room_even_while_upkeep_is_away(
+async def test_an_overdue_checkout_makes_room_even_while_jobs_is_away(
     elsewhere: Shop, agents: dict[str, Agent]
 ) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
     token = (await begin(elsewhere, cart))["token"]
-    await asyncio.to_thread(agents["upkeep"].kill)
+    await asyncio.to_thread(agents["jobs"].kill)
     await elsewhere.execute("UPDATE checkouts SET expires_at = now() WHERE token = %s", (token,))
     assert await status(elsewhere, token) == "open"
     assert (await begin(elsewhere, cart))["token"] != token
     assert await status(elsewhere, token) == "expired"
-    agents["upkeep"].start()
-    await asyncio.to_thread(agents["upkeep"].wait)
+    agents["jobs"].start()
+    await asyncio.to_thread(agents["jobs"].wait)
 
 
 async def test_a_late_complete_still_takes_what_was_sold_out_of_the_cart(elsewhere: Shop) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway import problems
-from gateway.checkout.placing import Asked, OrderPlacer
+from gateway.bootstrap import Parts
+from gateway.checkout.internal import Asked, OrderPlacer
 from gateway.checkout.requests import PlaceOrder
 from gateway.checkout.steps import Steps
-from gateway.parts import Parts
-from gateway.problems import Problem
+from gateway.http import problems
+from gateway.http.problems import Problem
 from gateway.settings import GatewaySettings
-from store import CartStore
+from runtime.owners import OrdersOwner, ProductsOwner
+from store.redis import CartStore
 from tests.checkout.shop import INTERNAL, Shop
 from tests.gateway.running import GatewayProcess, Urls
-from topics.owners import OrdersOwner, ProductsOwner
 
 STEPS = ("fenced", "delivered", "priced", "reserved", "written", "placed", "subtracted", "published")
 NO_ORDER = {problems.CART_OUTDATED, problems.CART_EMPTY, problems.CHECKOUT_IN_PROGRESS}

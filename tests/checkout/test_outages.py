@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, POSTGRES, REDIS
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, POSTGRES, REDIS
 from tests.checkout.conftest import shop_of
 from tests.checkout.shop import ELSEWHERE, INTERNAL, Agent, Shop
 from tests.gateway.conftest import prepared

@@ -15,11 +15,11 @@ from carts.operations import Add, Change, Expire, Item
 from carts.ordering import lines_to_order, subtraction
 from carts.state import State
 from carts.view import Totals
-from store import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
-from store.orders import orders
-from store.orders.records import NewOrder
-from streams.upkeep.settings import UpkeepSettings
-from streams.upkeep.settlement import Settlement, Standing, clock_us
+from jobs.settings import JobsSettings
+from jobs.settlement import Settlement, Standing, clock_us
+from store.postgres import orders
+from store.postgres.order_records import NewOrder
+from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
 from tests.gateway.rows import born, insert
 from tests.gateway.running import Urls, set_ready
 from topics.codec import decode_change
@@ -28,14 +28,14 @@ from topics.registry import PARTITIONS
 
 
 class Books:
-    """The tables, Redis and the duty, without the processes that would change them meanwhile."""
+    """The tables, Redis and the job, without the processes that would change them meanwhile."""
 
     def __init__(self, urls: Urls, connection: psycopg.AsyncConnection[Any], store: CartStore) -> None:
         self.urls = urls
         self.connection = connection
         self.store = store
         self.now_us = clock_us()
-        settings = UpkeepSettings(settlement_grace_s=0)
+        settings = JobsSettings(settlement_grace_s=0)
         self._settlement = Settlement(settings, lambda: self.now_us)
 
     async def place(self, cart_id: str, snapshot: State) -> str:
@@ -68,7 +68,7 @@ class Books:
             await insert(self.urls.postgres, cart_id, state)
 
     async def round(self) -> dict[Standing, int]:
-        """One round of the duty."""
+        """One round of the job."""
         return dict(await self._settlement.round(self.connection, self.store))
 
     async def settled(self, order_id: str) -> bool:
@@ -191,7 +191,7 @@ async def test_an_order_of_a_cart_without_a_row_waits_until_that_can_only_be_a_d
 ) -> None:
     order_id = await books.place(cart_id, born(cart_id, lately()))
     assert (await books.round())[Standing.WAITS] == 1
-    books.now_us += UpkeepSettings().lifetime.retention_s * 1_000_000 + 60_000_000
+    books.now_us += JobsSettings().lifetime.retention_s * 1_000_000 + 60_000_000
     assert (await books.round())[Standing.SETTLED] == 1
     assert await books.settled(order_id)
 
@@ -212,5 +212,5 @@ async def test_a_young_order_is_left_to_its_checkout(books: Books, cart_id: str)
     state = born(cart_id, lately())
     await books.row(cart_id, state)
     await books.place(cart_id, state)
-    patient = Settlement(UpkeepSettings(settlement_grace_s=60))
+    patient = Settlement(JobsSettings(settlement_grace_s=60))
     assert await patient.round(books.connection, books.store) == {}

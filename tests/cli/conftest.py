@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.stack import watchdog
-from cli.stack.ports import free_ports
-from cli.stack.settings import PORTS, StackSettings
-from cli.stack.status import ComponentStatus, read_status, status_path
+from devstack import watchdog
+from devstack.ports import free_ports
+from devstack.settings import PORTS, StackSettings
+from devstack.status import ComponentStatus, read_status, status_path
 
 
 def eventually(what: Callable[[], Any], seconds: float = 120.0) -> Any:

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 import redis
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.errors import ComponentFailedError
-from cli.stack.spec import RestartPolicy, State
+from devstack.embedded import EmbeddedStack
+from devstack.errors import ComponentFailedError
+from devstack.spec import RestartPolicy, State
 
 
 def test_a_killed_component_stays_dead_until_it_is_started_and_has_its_data(tmp_path: Path) -> None:

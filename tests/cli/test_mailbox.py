@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.mailbox.letters import Letters
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import MAILBOX
+from devstack.embedded import EmbeddedStack
+from devstack.mailbox.messages import Letters
+from devstack.settings import MAILBOX
 from tests.cli.conftest import Command
 
 SCRIPT = "<script>alert('x')</script>"

@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cli.sample import sample_products
-from cli.stack.ports import free_ports
-from cli.stack.settings import KAFKA, REDIS
-from sinks.postgres.migrate import migrate
+from devstack.ports import free_ports
+from devstack.settings import KAFKA, REDIS
+from ops.sample import sample_products
+from store.postgres.migrate import migrate
 from tests.conftest import Servers
 from tests.gateway.running import GatewayProcess
 from tests.gateway.shelves import INTERNAL

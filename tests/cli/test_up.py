@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from cli.main import COMMANDS
-from cli.stack.settings import HOST
+from devstack.settings import HOST
 from tests.cli.conftest import Command, eventually
 
 # Whole starts, and on a busy machine each takes its time.

@@ -14,8 +14,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.structs import ConsumerRecord
 
-from delivery import DeliveryApp, DeliverySettings
+from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
+from delivery.settings import DeliverySettings
 from tests.delivery.kill_loop import administration
 from topics.partitioner import partition_of
 

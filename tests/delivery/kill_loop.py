@@ -31,7 +31,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from delivery import EXIT_RESTART
+from runtime.failstop import EXIT_RESTART
 from tests.delivery.workers import PARTITIONS, decode
 from topics.partitioner import partition_of
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from delivery import DeliveryApp, DeliverySettings, create_app, events, run_batches
+from delivery.app import DeliveryApp, create_app
 from delivery.consumer import consumer_of
+from delivery.consumption import events, run_batches
 from delivery.liveness import Liveness
+from delivery.settings import DeliverySettings
 from tests.delivery.conftest import PARTITIONS, Broker, Running, eventually
 from topics.partitioner import partition_of
 

@@ -6,8 +6,9 @@ import faust
 import pytest
 from pydantic import ValidationError
 
-from delivery import DeliverySettings, create_app
-from topics.settings import KafkaSettings
+from delivery.app import create_app
+from delivery.settings import DeliverySettings
+from runtime.settings import KafkaSettings
 
 
 @pytest.mark.parametrize(

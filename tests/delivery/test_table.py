@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from delivery import ChangelogTable, DeliveryApp, DeliverySettings, Headers, create_app, events
+from delivery.app import DeliveryApp, create_app
+from delivery.consumption import events
 from delivery.errors import OutsideOfStream, RecordTooLarge, TopicTaken
 from delivery.liveness import Liveness
+from delivery.settings import DeliverySettings
+from delivery.table import ChangelogTable, Headers
 from tests.delivery.conftest import PARTITIONS, Broker, Running, eventually
 from topics.partitioner import partition_of
 

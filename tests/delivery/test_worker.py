@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from delivery import EXIT_RESTART
+from runtime.failstop import EXIT_RESTART
 from tests.delivery.conftest import eventually
 from tests.delivery.kill_loop import Load, Worker, administration, drained, lost_in_changelog, make_topics
 from tests.delivery.workers import right_partition

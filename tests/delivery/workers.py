@@ -22,20 +22,16 @@ from typing import Any
 import msgspec
 from faust.transport.drivers.aiokafka import Consumer, Producer
 
-from delivery import (
-    DeliveryApp,
-    DeliverySettings,
-    Headers,
-    create_app,
-    events,
-    metrics,
-    run_batches,
-    run_worker,
-)
+from delivery import metrics
+from delivery.app import DeliveryApp, create_app
 from delivery.consumer import AccountingConsumer
+from delivery.consumption import events, run_batches
 from delivery.contiguity import Contiguity, Verdict
 from delivery.ledger import Partition
+from delivery.settings import DeliverySettings
 from delivery.stores import RocksStore
+from delivery.table import Headers
+from delivery.worker import run_worker
 from topics.partitioner import partition_of
 
 PARTITIONS = 8

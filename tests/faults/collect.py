@@ -14,10 +14,10 @@ from psycopg.rows import TupleRow
 
 from carts.products import Product
 from carts.state import State, Version
-from cli.stack.settings import Urls
+from devstack.settings import Urls
 from sinks.mail.message import MailKind
-from store import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
-from store.catalogue import ProductCache
+from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
+from store.redis.catalogue import ProductCache
 from tests.faults.sales import Kept, Sales
 from tests.faults.stores import Copy, Published, Stores
 from tests.mail.post_office import PostOffice

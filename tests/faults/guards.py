@@ -193,7 +193,7 @@ GUARDS: Final = (
     Guard(
         "settlement",
         "checkouts_end_with_the_order,nobody_settles",
-        (*GATEWAYS, "upkeep"),
+        (*GATEWAYS, "jobs"),
         bought_and_cancelled,
     ),
     Guard(
@@ -209,7 +209,7 @@ GUARDS: Final = (
     Guard("one order for each key", "keys_of_checkouts_are_ignored", GATEWAYS, ordered_again_with_its_key),
     Guard("pieces are reserved", "pieces_are_sold_and_not_taken", GATEWAYS, bought_and_cancelled),
     Guard("pieces are given back", "cancelled_pieces_are_gone", GATEWAYS, bought_and_cancelled),
-    Guard("the outbox is sent", "the_relay_forgets_some", ("upkeep",), bought_and_cancelled),
+    Guard("the outbox is sent", "the_relay_forgets_some", ("jobs",), bought_and_cancelled),
     Guard("orders are mailed", "cancellations_are_not_mailed", ("sink-mail",), bought_and_cancelled),
     Guard("every record is sunk", "some_rows_are_not_written", ("sink-postgres",), crowd),
     # The last one: what it leaves in the cache stays wrong.

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from gateway.problems import ORDER_NOT_FOUND
+from gateway.http.problems import ORDER_NOT_FOUND
 from tests.faults.catalogue import price
 from tests.faults.errands import Trip, cancels, checkouts, looks
 from tests.faults.history import Add, Began, Forgets, Record, writes

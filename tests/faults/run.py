@@ -11,7 +11,7 @@ import aiokafka.errors
 import psycopg
 import structlog
 
-from store import StoreError
+from store.redis import StoreError
 from tests.faults import order_records
 from tests.faults.buyers import Pick
 from tests.faults.catalogue import stock

@@ -18,26 +18,26 @@ from uuid import uuid4
 
 import redis.asyncio
 
-from cli.stack.component import Component
-from cli.stack.embedded import EmbeddedComponent, EmbeddedStack
-from cli.stack.ports import free_ports
-from cli.stack.settings import HOST, StackSettings, Urls
-from cli.stack.spec import Preparing, RestartPolicy, State
+from devstack.component import Component
+from devstack.embedded import EmbeddedComponent, EmbeddedStack
+from devstack.ports import free_ports
+from devstack.settings import HOST, StackSettings, Urls
+from devstack.spec import Preparing, RestartPolicy, State
+from runtime.owners import OrdersOwner, ProductsOwner
+from runtime.settings import load
 from tests.faults.catalogue import NAMED, OWN, offer
 from tests.faults.proxy import Proxy, Weather
 from tests.mail.post_office import PostOffice
-from topics.owners import OrdersOwner, ProductsOwner
-from topics.settings import load
 
 GATEWAYS: Final = ("gateway", "gateway-2")
-AGENTS: Final = ("compaction", "sink-postgres", "sink-redis", "upkeep", "sink-mail")
+AGENTS: Final = ("compaction", "sink-postgres", "sink-redis", "jobs", "sink-mail")
 PRODUCT: Final = ("topics", "migrate", "gateway", *AGENTS)
 SERVERS: Final = ("redis", "kafka", "postgres")
 PROCESSES: Final = (*GATEWAYS, *AGENTS)
 READY_SECONDS: Final = 90.0
 SABOTAGE: Final = Path(__file__).with_name("sabotage")
 HASTE: Final = {
-    "upkeep": {"CARTSTREAM_SETTLEMENT_PAUSE_S": "0.5", "CARTSTREAM_SETTLEMENT_GRACE_S": "1"},
+    "jobs": {"CARTSTREAM_SETTLEMENT_PAUSE_S": "0.5", "CARTSTREAM_SETTLEMENT_GRACE_S": "1"},
     # Longer than a freeze, for a mail that waits is no mail that is lost; the retry is the wait after a kill.
     "sink-mail": {"CARTSTREAM_SMTP_TIMEOUT_S": "15", "CARTSTREAM_MAIL_RETRY_S": "16"},
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cli.stack.ports import free_ports
+from devstack.ports import free_ports
 from tests.faults.proxy import Proxy, Weather
 
 

@@ -10,16 +10,16 @@ import httpx
 import pytest
 import redis.asyncio
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, POSTGRES, REDIS
-from store import CartStore, Layout, PipelinedClient, RedisSettings
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, POSTGRES, REDIS
+from runtime.settings import KafkaSettings
+from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.conftest import Servers
 from tests.databases import migrated_database
 from tests.gateway.running import Carts, GatewayProcess, Topic, Urls, set_ready
 from tests.gateway.shelves import INTERNAL, Shelves, Shop
 from topics.apply import apply
 from topics.registry import PARTITIONS
-from topics.settings import KafkaSettings
 
 
 def prepared(kafka_bootstrap: str, redis_url: str, postgres: str) -> Iterator[Urls]:

@@ -14,11 +14,11 @@ import httpx
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from cli.stack.ports import free_ports
-from store import CartStore, Layout
+from devstack.ports import free_ports
+from runtime.settings import KafkaSettings
+from store.redis import CartStore, Layout
 from topics.headers import RecordHeaders, read_headers
 from topics.registry import CART_CHANGED, PARTITIONS
-from topics.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[2]
 WITHIN_SECONDS = 60.0

@@ -7,8 +7,8 @@ import msgspec
 import redis.asyncio
 
 from carts.products import Product
-from store import PipelinedClient
-from store.catalogue import ProductCache, Put
+from store.redis import PipelinedClient
+from store.redis.catalogue import ProductCache, Put
 from tests.gateway.running import Carts
 
 INTERNAL: Final = {"CARTSTREAM_PRODUCTS_OWNER": "internal", "CARTSTREAM_ORDERS_OWNER": "internal"}

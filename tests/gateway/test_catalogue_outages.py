@@ -8,8 +8,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, POSTGRES, REDIS
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, POSTGRES, REDIS
 from tests.gateway.conftest import shop_of
 from tests.gateway.running import GatewayProcess, Urls, until
 from tests.gateway.shelves import EXTERNAL, INTERNAL, Shop, product

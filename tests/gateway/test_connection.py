@@ -2,10 +2,10 @@
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from gateway.breaker import Breaker
-from gateway.connection import ProducerConnection
+from gateway.outbox.producer import ProducerConnection
+from gateway.resilience.breaker import Breaker
+from runtime.settings import KafkaSettings
 from tests.gateway.running import until
-from topics.settings import KafkaSettings
 
 
 async def test_the_breaker_closes_without_traffic_once_kafka_answers(kafka_bootstrap: str) -> None:

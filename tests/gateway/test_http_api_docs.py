@@ -8,13 +8,13 @@ import pytest
 from pydantic import SecretStr
 
 from carts.limits import TIMING
-from gateway import problems
 from gateway.app import create_app
-from gateway.health import Check, Health, judge
-from gateway.parts import Parts
-from gateway.problems import ProblemType
+from gateway.bootstrap import Parts
+from gateway.health.checks import Check, Health, judge
+from gateway.http import problems
+from gateway.http.problems import ProblemType
 from gateway.settings import GatewaySettings
-from topics.settings import PREFIX
+from runtime.settings import PREFIX
 
 PAGE = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
 

@@ -7,7 +7,7 @@ import redis.asyncio
 
 from carts.fold import fold
 from carts.operations import Change, Expire
-from store import Missing, StoredCart
+from store.redis import Missing, StoredCart
 from tests.gateway.rows import born, insert, state_of
 from tests.gateway.running import Carts, until
 from topics.codec import decode_change

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from carts.products import PRODUCT_LIMITS
-from gateway.problems import DATABASE_UNAVAILABLE, Problem
+from gateway.http.problems import DATABASE_UNAVAILABLE, Problem
 from gateway.products import importing
 from gateway.products.importing import LINE_BYTES, Import, Line, Progress, Stopped, Summary, lines_of
 from gateway.products.requests import PatchProduct, Sent, sent_line

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from carts.limits import TIMING
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, POSTGRES, REDIS
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, POSTGRES, REDIS
 from tests.gateway.conftest import client_of
 from tests.gateway.rows import born, insert
 from tests.gateway.running import Carts, GatewayProcess, Urls, item, until

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.conditions import (
+from gateway.health.checks import Check, Health, judge, judge_redis
+from gateway.http.conditions import (
     Durability,
     Preferences,
     first_attempt_us,
@@ -12,12 +13,11 @@ from gateway.conditions import (
     parse_if_match,
     parse_prefer,
 )
-from gateway.describing import problem_types
-from gateway.health import Check, Health, judge, judge_redis
+from gateway.http.openapi import problem_types
+from gateway.http.problems import Problem
+from gateway.http.validation import explain
 from gateway.openapi import document
-from gateway.problems import Problem
-from gateway.validation import explain
-from store import ServerFacts
+from store.redis import ServerFacts
 
 
 @pytest.mark.parametrize(

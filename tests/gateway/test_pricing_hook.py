@@ -14,7 +14,7 @@ import pytest
 
 from carts.state import State
 from carts.view import Adjustment, view
-from cli.stack.ports import free_ports
+from devstack.ports import free_ports
 from gateway.metrics import Metrics
 from gateway.pricing.hook import PricingHook
 from gateway.pricing.pricing import Answer

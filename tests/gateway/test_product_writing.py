@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from runtime.settings import KafkaSettings
 from tests.gateway.conftest import shop_of
 from tests.gateway.running import WITHIN_SECONDS, GatewayProcess, Urls
 from tests.gateway.shelves import EXTERNAL, Shop, product
 from topics.partitioner import partition_of
 from topics.registry import PARTITIONS, PRODUCTS
-from topics.settings import KafkaSettings
 
 NDJSON = {"content-type": "application/x-ndjson"}
 CUP: dict[str, Any] = {"name": "Cup", "unit_price": 1450, "currency": "EUR", "stock": 5}

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.metrics import Metrics
-from gateway.publisher import Publisher, Record
+from gateway.outbox.publisher import Publisher, Record
+from runtime.settings import KafkaSettings
 from tests.gateway.running import Urls
 from topics.registry import PARTITIONS
-from topics.settings import KafkaSettings
 
 PARTITION = 3
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import redis.asyncio
 
 from carts.state import State
-from store import CartStore, Layout
+from store.redis import CartStore, Layout
 from tests.gateway.rows import born, insert, state_of
 from tests.gateway.running import Carts, Published, set_ready, until
 from tests.gateway.test_hydration import some_time_ago

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from gateway.settings import GatewaySettings
+from runtime.settings import SettingsError, load
 from tests.gateway.running import ROOT
-from topics.settings import SettingsError, load
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import pytest
 
 from carts.operations import Add, Item
 from gateway.metrics import Metrics
-from gateway.publisher import Publisher, Record
-from store import Applied, ChangeRequest
+from gateway.outbox.publisher import Publisher, Record
+from runtime.settings import KafkaSettings
+from store.redis import Applied, ChangeRequest
 from tests.gateway.running import Carts, Topic, Urls, until
 from topics.codec import decode_change
 from topics.headers import change_headers
 from topics.registry import PARTITIONS
-from topics.settings import KafkaSettings
 
 MINUTE_MS = 60_000
 

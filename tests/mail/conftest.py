@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from cli.stack.settings import POSTGRES
+from devstack.settings import POSTGRES
+from runtime.settings import KafkaSettings
 from tests.conftest import Servers
 from tests.databases import migrated_database
 from tests.mail.kill_loop import agent_for
@@ -14,7 +15,6 @@ from tests.mail.post_office import PostOffice, open_post_office
 from tests.sinks.running import SinkProcess
 from topics.apply import apply
 from topics.registry import DEAD_LETTERS, PARTITIONS
-from topics.settings import KafkaSettings
 
 
 @pytest.fixture

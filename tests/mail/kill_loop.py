@@ -21,16 +21,16 @@ import msgspec
 import psycopg
 from aiokafka import AIOKafkaProducer
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, POSTGRES
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, POSTGRES
+from runtime.settings import KafkaSettings
 from sinks.mail.message import MailKind, message_id
-from sinks.postgres.migrate import migrate
+from store.postgres.migrate import migrate
 from tests.mail.orders import new_order, publish
 from tests.mail.post_office import PostOffice, open_post_office
 from tests.sinks.running import SinkProcess, until
 from topics.apply import apply
 from topics.registry import PARTITIONS
-from topics.settings import KafkaSettings
 
 DOMAIN = "shop.example"
 ANSWER_SECONDS = 0.02

@@ -8,8 +8,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 from msgspec.structs import replace
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import POSTGRES
+from devstack.embedded import EmbeddedStack
+from devstack.settings import POSTGRES
+from runtime.settings import KafkaSettings
 from sinks.mail.message import MailKind, message_id
 from tests.mail.kill_loop import kill_loop
 from tests.mail.orders import cancelled, new_order, publish
@@ -19,7 +20,6 @@ from tests.sinks.running import SinkProcess, until
 from topics.partitioner import partition_of
 from topics.records import OrderRecord
 from topics.registry import ORDERS, PARTITIONS
-from topics.settings import KafkaSettings
 
 TASK = """
 SELECT outcome, record, attempts, detail FROM post_checkout_tasks

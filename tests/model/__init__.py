@@ -22,7 +22,7 @@ number that says which of several (which request, how old a copy). `schedules.py
 | `world.py` | clock, the two topics, the Postgres row, what clients asked and were told |
 | `redis_mirror.py` | the partition's keys in Redis and the scripts, as pure functions |
 | `gateway.py` | requests, retries, publishing, acknowledgements, the outbox sweeper |
-| `streams.py` | compaction with its table, changelog and zombies; ageing |
+| `streams.py` | compaction with its table, changelog and zombies; expiry |
 | `sinks.py` | Postgres sink, restore, follow, anti-entropy |
 | `checkout.py` | orders and their subtraction |
 | `faults.py` | what happens to Redis, to the topics and to the clock |

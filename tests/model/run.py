@@ -13,7 +13,7 @@ from tests.model.faults import Faults
 from tests.model.gateway import MOST_OPERATIONS, Gateway
 from tests.model.schedules import KINDS, Schedule, schedule_of
 from tests.model.sinks import AntiEntropy, Follow, PostgresSink, Restore
-from tests.model.streams import Ageing, Compaction
+from tests.model.streams import Compaction, ExpiryJob
 from tests.model.world import World
 
 _ROUNDS = 60
@@ -51,7 +51,7 @@ class History:
         self.world = World(KINDS[kind].traits)
         self.gateway = Gateway(self.world)
         self.compaction = Compaction(self.world)
-        self.ageing = Ageing(self.world, self.compaction)
+        self.expiry = ExpiryJob(self.world, self.compaction)
         self.sink = PostgresSink(self.world)
         self.restore = Restore(self.world, self.compaction)
         self.follow = Follow(self.world)
@@ -83,8 +83,8 @@ class History:
             "zombie_folds": self.compaction.zombie_folds,
             "zombie_flushes": self.compaction.zombie_flushes,
             "lose_offsets": self.compaction.offsets_lost,
-            "expire": self.ageing.expire,
-            "purge": self.ageing.purge,
+            "expire": self.expiry.expire,
+            "purge": self.expiry.purge,
             "sink": self.sink.step,
             "kill_sink": self.sink.killed,
             "restore": self.restore.steps,

@@ -1,4 +1,4 @@
-"""Compaction with its table, its changelog and its zombies; and ageing, which expires and purges.
+"""Compaction with its table, its changelog and its zombies; and expiry, which expires and purges.
 
 The table lives in memory and is rebuilt from `carts` by every new owner. A change of the table waits in
 `pending` for the acknowledgement of its changelog record: a crash between the two is an ordinary step here.
@@ -272,7 +272,7 @@ def recovered(world: World) -> tuple[State | Deleted | None, int]:
     return kept, floor
 
 
-class Ageing:
+class ExpiryJob:
     """The job that publishes expiries and, long after, purges."""
 
     def __init__(self, world: World, compaction: Compaction) -> None:

@@ -9,15 +9,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA
+from runtime.settings import KafkaSettings
 from tests.ops.operator import Operator, Worker, environment
 from tests.ops.states import Changes
 from tests.sinks.conftest import database, redis, topics
 from tests.sinks.running import until
 from topics.apply import apply
 from topics.registry import PARTITIONS, TOPICS
-from topics.settings import KafkaSettings
 
 __all__ = ["database", "redis", "topics"]
 

@@ -5,12 +5,12 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from carts.state import State
-from cli.ops.ledger import Ledger
-from cli.ops.progress import silent
-from cli.ops.reading import reading
+from ops.carts_topic import Ledger
+from ops.progress import silent
+from ops.reading import reading
+from runtime.settings import KafkaSettings
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, PARTITIONS
-from topics.settings import KafkaSettings
 
 
 async def state_in_carts(kafka: KafkaSettings, cart_id: str) -> State | None:

@@ -8,17 +8,8 @@ import pytest
 from carts.protocol import Deleted
 from carts.state import State, Version
 from carts.view import view
-from cli.ops.comparison import (
-    MEANING,
-    Copies,
-    Difference,
-    Kind,
-    RedisCopy,
-    RowCopy,
-    Suspects,
-    differences,
-)
-from cli.ops.shown import fingerprint, shown
+from ops.comparison import MEANING, Copies, Difference, Kind, RedisCopy, RowCopy, Suspects, differences
+from ops.shown import fingerprint, shown
 from tests.sinks.making import expire, grow
 
 CART = "user:1"

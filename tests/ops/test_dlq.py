@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runtime.settings import KafkaSettings
 from tests.ops.operator import Operator
 from tests.ops.states import Changes, state_in_carts
 from tests.sinks.making import Topics, add, new_cart_id
@@ -14,7 +15,6 @@ from tests.sinks.running import until
 from topics.codec import encode_change
 from topics.partitioner import partition_of
 from topics.registry import PARTITIONS
-from topics.settings import KafkaSettings
 
 
 async def letters(operator: Operator, cart_id: str, *options: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import pytest
 
 from carts.fold import fold
 from carts.state import State
-from cli.ops.letters import (
+from ops.dead_letter_topic import (
     Action,
     Handled,
     Letter,

@@ -8,7 +8,8 @@ import pytest
 from carts.fold import fold
 from carts.protocol import Deleted
 from carts.state import State, trim, union
-from cli.ops.seeding import Plan, plan, seed
+from ops.seeding import Plan, plan, seed
+from runtime.settings import KafkaSettings
 from sinks.postgres.batch import newest
 from sinks.postgres.table import CartsTable
 from tests.ops.operator import Operator
@@ -17,7 +18,6 @@ from tests.sinks.making import START, Topics, add, expire, grow, new_cart_id
 from tests.sinks.running import until
 from tests.sinks.test_batch import row
 from topics.codec import decode_change, encode_change
-from topics.settings import KafkaSettings
 
 CART = "user:1"
 HOUR = 2 * 3600 * 1_000_000

@@ -9,13 +9,13 @@ import pytest
 
 import cli.verify
 from carts.state import State
-from cli.ops.progress import Advance, Bars
+from ops.progress import Advance, Bars
+from runtime.settings import KafkaSettings
 from tests.ops.operator import Operator
 from tests.ops.states import changes_published
 from tests.sinks.making import Topics, expire, grow, new_cart_id
 from tests.sinks.redis_side import LAYOUT, Redis, Shop
 from tests.sinks.running import until
-from topics.settings import KafkaSettings
 
 SETTLE = ("--settle", "0.1")
 

@@ -9,16 +9,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from pydantic import SecretStr
 
-from cli.stack.settings import POSTGRES
-from streams.upkeep.leadership import attend
-from streams.upkeep.relay import Relay
-from streams.upkeep.settings import UpkeepSettings
+from devstack.settings import POSTGRES
+from jobs.leadership import run_as_leader
+from jobs.outbox_relay import OutboxRelay
+from jobs.settings import JobsSettings
+from runtime.settings import KafkaSettings
 from tests.conftest import Servers
 from tests.databases import migrated_database
 from tests.relay.outbox_side import Reader
 from topics.apply import apply
 from topics.registry import PARTITIONS
-from topics.settings import KafkaSettings
 
 Relaying = Callable[..., AbstractAsyncContextManager[None]]
 
@@ -53,11 +53,11 @@ def relaying(kafka: KafkaSettings, database: str) -> Relaying:
 
     @asynccontextmanager
     async def relay(sweep_s: float = 1.0, clock: Callable[[], float] = time.time) -> AsyncIterator[None]:
-        settings = UpkeepSettings(
+        settings = JobsSettings(
             kafka_bootstrap=kafka.kafka_bootstrap, postgres_url=SecretStr(database), relay_sweep_s=sweep_s
         )
         leads = asyncio.Event()
-        task = asyncio.create_task(attend(Relay(settings, clock), database, leads.set))
+        task = asyncio.create_task(run_as_leader(OutboxRelay(settings, clock), database, leads.set))
         await leads.wait()
         try:
             yield

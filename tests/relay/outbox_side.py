@@ -10,8 +10,8 @@ import psycopg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from store import outbox
-from store.outbox import OutboxRecord
+from store.postgres import outbox
+from store.postgres.outbox import OutboxRecord
 from topics.registry import DEAD_LETTERS, ORDERS, PARTITIONS
 
 PATIENCE_S: Final = 90.0

@@ -12,10 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from store import outbox
+from runtime.settings import KafkaSettings
+from store.postgres import outbox
 from tests.relay.conftest import Relaying
 from tests.relay.outbox_side import Reader, new_key, record, rows, until
-from topics.settings import KafkaSettings
 
 KEYS = 12
 KILLS = 6
@@ -23,19 +23,19 @@ BETWEEN_KILLS = 600
 """Records relayed before the next kill."""
 
 
-class Upkeep:
-    """A `cartstream streams upkeep` process."""
+class JobsProcess:
+    """A `cartstream jobs` process."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment = environment
-        self._log = folder / "upkeep.log"
+        self._log = folder / "jobs.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, without waiting for anything."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "streams", "upkeep"],
+                [sys.executable, "-m", "cli", "jobs"],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
@@ -87,9 +87,9 @@ class Writer:
 
 
 @pytest.fixture
-async def new_upkeep(
+async def new_process(
     kafka: KafkaSettings, database: str, redis_url: str, tmp_path: Path
-) -> AsyncIterator[Callable[[], Upkeep]]:
+) -> AsyncIterator[Callable[[], JobsProcess]]:
     """Makes processes; whatever still runs at the end is killed."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("CARTSTREAM_")},
@@ -97,10 +97,10 @@ async def new_upkeep(
         "CARTSTREAM_POSTGRES_URL": database,
         "CARTSTREAM_REDIS_URL": redis_url,
     }
-    made: list[Upkeep] = []
+    made: list[JobsProcess] = []
 
-    def make() -> Upkeep:
-        made.append(Upkeep(environment, tmp_path))
+    def make() -> JobsProcess:
+        made.append(JobsProcess(environment, tmp_path))
         return made[-1]
 
     yield make
@@ -109,27 +109,27 @@ async def new_upkeep(
 
 
 async def test_across_kills_no_record_is_lost_and_every_key_keeps_its_order(
-    database: str, reader: Reader, new_upkeep: Callable[[], Upkeep]
+    database: str, reader: Reader, new_process: Callable[[], JobsProcess]
 ) -> None:
     writer = Writer(database)
     writing = asyncio.create_task(writer.write_on())
     killed_with_rows_waiting = 0
     try:
         for kill in range(1, KILLS + 1):
-            upkeep = new_upkeep()
-            upkeep.start()
+            jobs_process = new_process()
+            jobs_process.start()
             await reader.until(lambda kill=kill: _seen(reader, writer) >= kill * BETWEEN_KILLS, "records")  # type: ignore[misc]
-            await upkeep.kill()
+            await jobs_process.kill()
             killed_with_rows_waiting += await rows(database) > 0
     finally:
         writing.cancel()
         with suppress(asyncio.CancelledError):
             await writing
-    upkeep = new_upkeep()
-    upkeep.start()
+    jobs_process = new_process()
+    jobs_process.start()
     await until(lambda: _is_empty(database), "an empty outbox")
     await reader.until(lambda: _has_all(reader, writer), "every record")
-    assert await upkeep.stop() == 0
+    assert await jobs_process.stop() == 0
     assert killed_with_rows_waiting, "no kill met the relay at work"
     for key, last in writer.written.items():
         numbers = [int(value or b"") for value in reader.values(key)]
@@ -138,17 +138,17 @@ async def test_across_kills_no_record_is_lost_and_every_key_keeps_its_order(
 
 
 async def test_two_processes_send_nothing_twice_and_the_second_takes_over_from_a_killed_one(
-    database: str, reader: Reader, relaying: Relaying, new_upkeep: Callable[[], Upkeep]
+    database: str, reader: Reader, relaying: Relaying, new_process: Callable[[], JobsProcess]
 ) -> None:
     first, second = new_key(), new_key()
-    upkeep = new_upkeep()
-    upkeep.start()
+    jobs_process = new_process()
+    jobs_process.start()
     async with await psycopg.AsyncConnection.connect(database) as connection:
         await outbox.write(connection, [record(first)])
         await connection.commit()
         await reader.until_seen([first])
         async with relaying():
-            await upkeep.kill()
+            await jobs_process.kill()
             await outbox.write(connection, [record(second)])
             await connection.commit()
             await reader.until_seen([second])

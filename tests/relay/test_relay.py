@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, POSTGRES
-from store import outbox
-from store.outbox import OutboxRecord, RecordTooLarge
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, POSTGRES
+from store.postgres import outbox
+from store.postgres.outbox import OutboxRecord, RecordTooLarge
 from tests.relay.conftest import Relaying
 from tests.relay.outbox_side import Reader, new_key, record, rows, until, write
 from topics.partitioner import partition_of
@@ -66,13 +66,13 @@ async def test_a_commit_wakes_the_relay_long_before_it_would_look(
     database: str, reader: Reader, relaying: Relaying
 ) -> None:
     first, second = new_key(), new_key()
-    before = metric("cartstream_upkeep_relay_wakeups_total", by="notification")
+    before = metric("cartstream_jobs_relay_wakeups_total", by="notification")
     async with relaying(sweep_s=20.0):
         await write(database, record(first))
         await reader.until_seen([first])
         await write(database, record(second))
         await reader.until_seen([second])
-    assert metric("cartstream_upkeep_relay_wakeups_total", by="notification") > before
+    assert metric("cartstream_jobs_relay_wakeups_total", by="notification") > before
 
 
 async def test_a_record_of_which_no_notification_came_is_found_by_the_sweep(
@@ -81,9 +81,9 @@ async def test_a_record_of_which_no_notification_came_is_found_by_the_sweep(
     async with await psycopg.AsyncConnection.connect(database) as connection:
         await connection.execute("ALTER TABLE outbox DISABLE TRIGGER outbox_written")
     key = new_key()
-    before = metric("cartstream_upkeep_relay_wakeups_total", by="sweep")
+    before = metric("cartstream_jobs_relay_wakeups_total", by="sweep")
     async with relaying(sweep_s=0.2):
-        await until(lambda: _grew("cartstream_upkeep_relay_wakeups_total", before, by="sweep"), "a sweep")
+        await until(lambda: _grew("cartstream_jobs_relay_wakeups_total", before, by="sweep"), "a sweep")
         await write(database, record(key))
         await reader.until_seen([key])
 
@@ -125,10 +125,10 @@ async def test_what_was_read_before_a_long_freeze_gets_in_no_more(
 ) -> None:
     """The successor may have sent what is newer; the row waits for whoever reads it anew."""
     key = new_key()
-    failures = metric("cartstream_upkeep_failures_total", duty="relay")
+    failures = metric("cartstream_jobs_failures_total", job="relay")
     await write(database, record(key))
     async with relaying(clock=lambda: time.time() - 40):
-        await until(lambda: _grew("cartstream_upkeep_failures_total", failures, duty="relay"), "a refusal")
+        await until(lambda: _grew("cartstream_jobs_failures_total", failures, job="relay"), "a refusal")
     assert await rows(database) == 1
     async with relaying():
         await reader.until_seen([key])
@@ -142,20 +142,18 @@ async def test_while_kafka_is_away_rows_wait_and_are_counted_and_then_go_in_orde
     values = [b'{"n":%d}' % number for number in range(20)]
     kafka = stack.component(KAFKA)
     async with relaying():
-        failures = metric("cartstream_upkeep_failures_total", duty="relay")
+        failures = metric("cartstream_jobs_failures_total", job="relay")
         await asyncio.to_thread(kafka.kill)
         try:
             await write(database, *[record(key, value) for value in values[:10]])
-            await until(
-                lambda: _grew("cartstream_upkeep_failures_total", failures, duty="relay"), "a failure"
-            )
+            await until(lambda: _grew("cartstream_jobs_failures_total", failures, job="relay"), "a failure")
             await write(database, *[record(key, value) for value in values[10:]])
-            await until(lambda: _is("cartstream_upkeep_outbox_rows", 20), "a measured lag")
-            assert metric("cartstream_upkeep_outbox_oldest_seconds") > 0
+            await until(lambda: _is("cartstream_jobs_outbox_rows", 20), "a measured lag")
+            assert metric("cartstream_jobs_outbox_oldest_seconds") > 0
         finally:
             await asyncio.to_thread(kafka.start)
         await reader.until(lambda: reader.values(key)[-1:] == [values[-1]], "the last record")
-        await until(lambda: _is("cartstream_upkeep_outbox_rows", 0), "no lag")
+        await until(lambda: _is("cartstream_jobs_outbox_rows", 0), "no lag")
     assert list(dict.fromkeys(reader.values(key))) == values
 
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.outbox import OutboxRecord, OutboxRow
-from streams.upkeep.relay import Outcome, removable
+from jobs.outbox_relay import Outcome, removable
+from store.postgres.outbox import OutboxRecord, OutboxRow
 
 OUTCOMES = st.sampled_from([None, *Outcome])
 

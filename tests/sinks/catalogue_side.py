@@ -10,16 +10,16 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from carts.products import Product
+from runtime.settings import KafkaSettings
 from sinks.redis.products import CatalogueFollower
 from sinks.settings import RedisSinkSettings
-from store import PipelinedClient
-from store.catalogue import CacheNotReady, ProductCache, ProductDeletion
+from store.redis import PipelinedClient
+from store.redis.catalogue import CacheNotReady, ProductCache, ProductDeletion
 from tests.sinks.running import until
 from topics.codec import encode_product
 from topics.headers import Headers, product_headers, product_tombstone_headers
 from topics.partitioner import partition_of
 from topics.registry import PARTITIONS, PRODUCTS
-from topics.settings import KafkaSettings
 
 AT = datetime(2025, 11, 25, 9, 0, tzinfo=UTC)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from cli.stack.settings import POSTGRES
+from devstack.settings import POSTGRES
+from runtime.settings import KafkaSettings
 from sinks.redis.agent import RestoreAgent
-from store import PipelinedClient
+from store.redis import PipelinedClient
 from tests.conftest import Servers
 from tests.databases import migrated_database
 from tests.sinks.making import Topics
@@ -16,7 +17,6 @@ from tests.sinks.redis_side import Redis, Shop, running_agent, settings_for
 from tests.sinks.running import SinkProcess
 from topics.apply import apply
 from topics.registry import PARTITIONS
-from topics.settings import KafkaSettings
 
 
 @pytest.fixture

@@ -25,13 +25,13 @@ import psycopg
 from aiokafka import AIOKafkaProducer
 
 from carts.state import State
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import KAFKA, POSTGRES
-from sinks.postgres.migrate import migrate
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA, POSTGRES
+from runtime.settings import KafkaSettings
+from store.postgres.migrate import migrate
 from tests.sinks.making import Topics, grow
 from tests.sinks.running import SinkProcess, until
 from topics.apply import apply
-from topics.settings import KafkaSettings
 
 HOT_CARTS = 20
 HOT_FOR = 2000

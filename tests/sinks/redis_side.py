@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from carts.fold import fold
 from carts.operations import Add, Change, Item
 from carts.state import State
+from runtime.settings import KafkaSettings
 from sinks.redis.agent import RestoreAgent
 from sinks.settings import RedisSinkSettings
-from store import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, Reason, Refused
+from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, Reason, Refused
 from tests.sinks.making import Topics
 from tests.sinks.running import until
 from topics.codec import decode_change
 from topics.registry import PARTITIONS
-from topics.settings import KafkaSettings
 
 LAYOUT = Layout(PARTITIONS)
 EVERY_PARTITION = set(range(PARTITIONS))

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import httpx
 
-from cli.stack.embedded import EmbeddedComponent
-from cli.stack.ports import free_ports
+from devstack.embedded import EmbeddedComponent
+from devstack.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 WITHIN_SECONDS = 90.0

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from store import PipelinedClient
-from store.catalogue import CacheNotReady, ProductDeletion
+from runtime.settings import KafkaSettings
+from store.redis import PipelinedClient
+from store.redis.catalogue import CacheNotReady, ProductDeletion
 from tests.sinks.catalogue_side import Owner, Shelf, last_records, new_product, running_follower
 from tests.sinks.redis_side import Redis, settings_for
 from tests.sinks.running import SinkProcess, until
@@ -16,7 +17,6 @@ from topics.codec import decode_product, encode_product
 from topics.headers import product_headers, product_version_header
 from topics.partitioner import partition_of
 from topics.registry import DEAD_LETTERS, PARTITIONS, PRODUCTS
-from topics.settings import KafkaSettings
 
 
 @pytest.fixture

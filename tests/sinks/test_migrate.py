@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from sinks.errors import MigrationFailed
-from sinks.postgres import migrate as module
 from sinks.postgres.batch import newest
-from sinks.postgres.migrate import Migration, migrate, migrations
 from sinks.postgres.table import CartsTable
+from store.postgres import migrate as module
+from store.postgres.errors import MigrationFailed
+from store.postgres.migrate import Migration, migrate, migrations
 from tests.sinks.making import grow, new_cart_id
 from tests.sinks.test_batch import row
 

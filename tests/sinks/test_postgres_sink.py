@@ -10,15 +10,15 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from carts.state import State
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import POSTGRES
+from devstack.embedded import EmbeddedStack
+from devstack.settings import POSTGRES
+from runtime.settings import KafkaSettings
 from tests.sinks.kill_loop import kill_loop
 from tests.sinks.making import Topics, expire, grow, new_cart_id
 from tests.sinks.running import SinkProcess, frozen, until
 from topics.codec import encode_cart
 from topics.records import cart_record
 from topics.registry import DEAD_LETTERS, PARTITIONS
-from topics.settings import KafkaSettings
 
 
 async def versions(url: str, carts: list[str]) -> dict[str, tuple[int, int]]:

@@ -6,12 +6,12 @@ import msgspec
 import psycopg
 import pytest
 
-from cli.stack.embedded import EmbeddedStack
-from cli.stack.settings import POSTGRES
-from sinks.errors import SchemaOutdated
+from devstack.embedded import EmbeddedStack
+from devstack.settings import POSTGRES
 from sinks.postgres import table as module
 from sinks.postgres.batch import Batch, Deletion, newest
 from sinks.postgres.table import CartsTable, is_bad_data
+from store.postgres.errors import SchemaOutdated
 from tests.sinks.making import expire, grow, new_cart_id
 from tests.sinks.running import frozen
 from tests.sinks.test_batch import row

@@ -9,7 +9,7 @@ import pytest
 from carts.lifetime import Lifetime
 from sinks.errors import RestoreStartsOver
 from sinks.redis.restore import Restorer
-from store import CartStore
+from store.redis import CartStore
 from tests.sinks.making import Topics, add, cart_in, expire, grow, new_cart_id
 from tests.sinks.redis_side import LAYOUT, Redis, Shop
 from tests.sinks.running import until

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sinks.redis.turns import Turns
+from sinks.redis.restore_slots import Turns
 
 
 async def order_of(turns: Turns, partitions: list[int]) -> list[int]:

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from carts.limits import LIMITS, TIMING, Limits, Timing
-from cli.stack.settings import REDIS
-from store import CartStore, Layout, PipelinedClient, RedisSettings
+from devstack.settings import REDIS
+from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.conftest import Servers
 
 PARTITIONS = 16

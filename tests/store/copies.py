@@ -6,8 +6,8 @@ from carts.content import subtotal
 from carts.operations import Operation
 from carts.state import State
 from carts.view import view
-from store import StoredCart
-from store.packing import pack_line
+from store.redis import StoredCart
+from store.redis.packing import pack_line
 from tests.store.conftest import Bench
 
 

@@ -11,8 +11,8 @@ from carts.ids import derive_line_id
 from carts.limits import MAX_SAFE_INTEGER, Limits
 from carts.operations import Add, Clear, Delta, Item, Operation, Remove, Set, SetMetadata, Step
 from carts.state import State
-from store import Reason, RequestStep, SetQuantity
-from store.packing import pack_line
+from store.redis import Reason, RequestStep, SetQuantity
+from store.redis.packing import pack_line
 
 ITEMS = [
     Item("shoe", {"size": "42", "colour": 'r"ød'}),

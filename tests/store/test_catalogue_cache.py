@@ -8,8 +8,8 @@ import pytest
 
 from carts.errors import InvalidIdentifier
 from carts.products import Facts, Product
-from store import PipelinedClient, PositionMoved, RedisSettings
-from store.catalogue import (
+from store.redis import PipelinedClient, PositionMoved, RedisSettings
+from store.redis.catalogue import (
     CacheLost,
     CacheNotReady,
     Following,

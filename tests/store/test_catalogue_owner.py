@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from carts.products import Product, ProductContent
-from sinks.postgres.migrate import migrate
-from store.catalogue.owner import Reserved, Shortage, give_back, lock, put_all, record_again, reserve
+from store.postgres.migrate import migrate
+from store.postgres.products import Reserved, Shortage, give_back, lock, put_all, record_again, reserve
 from topics.codec import decode_product, encode_product
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]

@@ -12,7 +12,7 @@ from carts.fold import fold
 from carts.limits import Limits, Timing
 from carts.operations import Change
 from carts.state import State
-from store import Applied, ChangeRequest, Reason, Refused, Replayed, RequestStep
+from store.redis import Applied, ChangeRequest, Reason, Refused, Replayed, RequestStep
 from tests.store.conftest import Bench
 from tests.store.copies import assert_redis_holds
 from tests.store.histories import deltas, fingerprint, refusal

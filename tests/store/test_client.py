@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from store import (
+from store.redis import (
     Applied,
     CartStore,
     Layout,
@@ -17,7 +17,7 @@ from store import (
     StoreUnavailable,
     UnknownOutcome,
 )
-from store.errors import NotPrimary, ScriptMissing, StoreBroken, StoreFull, error_of
+from store.redis.errors import NotPrimary, ScriptMissing, StoreBroken, StoreFull, error_of
 from tests.store.conftest import Bench, Server, free_port
 from tests.store.test_requests import CART, request
 

@@ -3,8 +3,8 @@
 import pytest
 from redis.crc import key_slot
 
-from store import Layout
-from store.layout import SLOTS, slot_of, tags
+from store.redis import Layout
+from store.redis.layout import SLOTS, slot_of, tags
 
 
 def test_slots_are_those_of_redis_cluster() -> None:

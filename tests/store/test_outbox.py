@@ -1,6 +1,6 @@
 """The outbox: what is read, removed, counted, and who may sweep."""
 
-from store import Applied
+from store.redis import Applied
 from tests.store.conftest import Bench
 from tests.store.test_requests import CART, applied
 

@@ -13,7 +13,7 @@ from carts.limits import Timing
 from carts.operations import Add, Birth, Change, Expire, Item, OrderedLine, Subtract
 from carts.protocol import Put, put_verdict
 from carts.state import ClaimState, State, uncovered, union
-from store import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
+from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
 from tests.store.conftest import Bench
 from tests.store.copies import assert_redis_holds, window_of
 from tests.store.histories import adds, fingerprint, quantities

@@ -11,7 +11,7 @@ from carts.lifetime import MARGIN_S, Lifetime
 from carts.limits import Timing
 from carts.operations import Add, Change, Clear, Item, Remove, Set, SetMetadata
 from carts.state import State
-from store import (
+from store.redis import (
     Applied,
     ChangeRequest,
     Missing,

@@ -5,7 +5,7 @@ import pytest
 from carts.fold import fold
 from carts.operations import Change, Expire
 from carts.state import State
-from store import Missing, PositionMoved, PutOutcome, RestoreLost, StoredCart
+from store.redis import Missing, PositionMoved, PutOutcome, RestoreLost, StoredCart
 from tests.store.conftest import Bench
 from tests.store.test_requests import CART, SOCKS, applied
 

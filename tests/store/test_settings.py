@@ -2,8 +2,8 @@
 
 import pytest
 
-from store import RedisSettings
-from topics.settings import SettingsError, load
+from runtime.settings import SettingsError, load
+from store.redis import RedisSettings
 
 
 @pytest.mark.parametrize(

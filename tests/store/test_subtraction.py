@@ -13,7 +13,7 @@ from carts.fold import fold
 from carts.limits import Limits, Timing
 from carts.operations import Add, Birth, Change, Delta, Item, Set, Subtract
 from carts.state import State, union
-from store import Applied, ChangeRequest, Reason, Refused, Replayed
+from store.redis import Applied, ChangeRequest, Reason, Refused, Replayed
 from tests.model import redis_mirror
 from tests.store.conftest import Bench
 from tests.store.copies import assert_redis_holds

@@ -5,7 +5,7 @@ import msgspec
 from carts.fold import fold
 from carts.operations import Add, Change, Item
 from carts.state import State
-from store import Applied, Unfolded
+from store.redis import Applied, Unfolded
 from tests.store.conftest import Bench
 from tests.store.test_requests import applied
 

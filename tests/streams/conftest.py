@@ -19,14 +19,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from carts.operations import Add, Change, Item, Step
-from delivery import EXIT_RESTART
+from runtime.failstop import EXIT_RESTART
+from runtime.settings import KafkaSettings
 from topics.apply import apply
 from topics.codec import decode_cart, encode_change
 from topics.headers import change_headers
 from topics.partitioner import partition_of
 from topics.records import CartRecord
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, PARTITIONS
-from topics.settings import KafkaSettings
 
 PATIENCE_S = 90.0
 SESSION_TIMEOUT_S = "6"

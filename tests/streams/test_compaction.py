@@ -272,5 +272,5 @@ async def test_a_purged_cart_that_a_worker_writes_again_while_nobody_owns_it_is_
 
 
 def command(shopper: Shopper, step: Expire | Purge) -> Change:
-    """What the ageing duty publishes."""
+    """What the expiry job publishes."""
     return Change(cart_id=shopper.cart_id, v=2 * step.at, op_id=f"!{step.at}", delta=(step,))

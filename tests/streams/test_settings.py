@@ -6,8 +6,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from cli.stack.ports import free_ports
-from delivery import EXIT_RESTART
+from devstack.ports import free_ports
+from runtime.failstop import EXIT_RESTART
 from streams.settings import StreamsSettings
 from topics.registry import CARTS
 

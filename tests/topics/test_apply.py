@@ -14,13 +14,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
 from click.testing import CliRunner
 
-from cli.stack.ports import free_ports
 from cli.topics import topics as command
+from devstack.ports import free_ports
+from runtime.settings import KafkaSettings
 from topics.apply import apply, check, errors_in, require
 from topics.errors import ClusterUnreachableError, TopicsDifferError, TopicsRefusedError
 from topics.plan import Severity
 from topics.registry import CART_CHANGED, CARTS, TopicSpec
-from topics.settings import KafkaSettings
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer
 
-from topics.clients import has_died
+from runtime.kafka.clients import has_died
 
 
 async def test_a_client_whose_metadata_task_has_ended_has_died(kafka_bootstrap: str) -> None:

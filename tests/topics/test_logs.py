@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from topics.logs import configure_logging, mask_guests
+from runtime.logs import configure_logging, mask_guests
 
 
 @pytest.mark.parametrize(

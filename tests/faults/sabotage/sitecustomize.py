@@ -36,7 +36,7 @@ def replaces(module: str, path: str) -> Callable[[Replacement], Replacement]:
     return register
 
 
-@replaces("gateway.sweeper", "Sweeper._sweep")
+@replaces("gateway.outbox.sweeper", "Sweeper._sweep")
 def no_sweeper(_: Any) -> Any:
     """What stayed in the outboxes stays there."""
 
@@ -46,7 +46,7 @@ def no_sweeper(_: Any) -> Any:
     return nothing
 
 
-@replaces("gateway.publisher", "Publisher.publish")
+@replaces("gateway.outbox.publisher", "Publisher.publish")
 def removal_before_the_ack(publish: Any) -> Any:
     """An outbox entry goes as soon as its record is handed over for publishing."""
 
@@ -69,10 +69,10 @@ def conditions_are_ignored(_: Any) -> Any:
     return lambda _: None
 
 
-@replaces("gateway.carts.changing", "CartChanger.change")
+@replaces("gateway.carts.service", "CartChanger.change")
 def refused_after_the_fact(change: Any) -> Any:
     """Some requests are refused although they were carried out."""
-    problems = importlib.import_module("gateway.problems")
+    problems = importlib.import_module("gateway.http.problems")
 
     async def fickle(self: Any, wanted: Any) -> Any:
         changed = await change(self, wanted)
@@ -83,7 +83,7 @@ def refused_after_the_fact(change: Any) -> Any:
     return fickle
 
 
-@replaces("gateway.carts.changing", "CartChanger._secure")
+@replaces("gateway.carts.service", "CartChanger._secure")
 def receipts_are_off_by_one(secure: Any) -> Any:
     """A receipt names the offset after the record's."""
 
@@ -94,20 +94,20 @@ def receipts_are_off_by_one(secure: Any) -> Any:
     return off
 
 
-@replaces("store.scripts", "CHANGE")
+@replaces("store.redis.scripts", "CHANGE")
 def the_clock_has_seconds_only(script: Any) -> Any:
     """The script makes versions of whole seconds and forgets to rise above the last."""
     rises = "2 * math.max(math.floor(prev / 2) + 1, now)"
     return _edited(script, rises, "2000000 * math.floor(now / 1000000)")
 
 
-@replaces("store.scripts", "PUT")
+@replaces("store.redis.scripts", "PUT")
 def anything_covers(script: Any) -> Any:
     """A put replaces Redis's copy whatever it knows that the state does not."""
     return _edited(script, "if #missing > 0 then return missing end", "")
 
 
-@replaces("sinks.redis.keeper", "Keeper._position")
+@replaces("sinks.redis.follower", "Keeper._position")
 def following_goes_on_at_the_end(position: Any) -> Any:
     """The agent goes on at the end of `carts`, wherever Redis has been put back to."""
 
@@ -189,7 +189,7 @@ def the_purge_floor_goes_astray(_: Any) -> Any:
     return lambda partition: b"!purge-floor/%d" % (partition + 4096)
 
 
-@replaces("sinks.redis.entropy", "AntiEntropy._look")
+@replaces("sinks.redis.anti_entropy", "AntiEntropy._look")
 def nobody_looks_for_what_was_lost(_: Any) -> Any:
     """Anti-entropy never looks."""
 
@@ -199,7 +199,7 @@ def nobody_looks_for_what_was_lost(_: Any) -> Any:
     return nothing
 
 
-@replaces("sinks.redis.entropy", "AntiEntropy._caught_up")
+@replaces("sinks.redis.anti_entropy", "AntiEntropy._caught_up")
 def what_is_late_counts_as_lost(_: Any) -> Any:
     """Anti-entropy does not ask how far compaction is."""
 
@@ -209,7 +209,7 @@ def what_is_late_counts_as_lost(_: Any) -> Any:
     return at_once
 
 
-@replaces("store.scripts", "PUT")
+@replaces("store.redis.scripts", "PUT")
 def puts_keep_no_account(script: Any) -> Any:
     """A put that does not cover the copy takes the cart off the account of what is not folded."""
     return _edited(
@@ -265,7 +265,7 @@ def checkouts_end_with_the_order(_: Any) -> Any:
     return nothing
 
 
-@replaces("streams.upkeep.settlement", "Settlement.round")
+@replaces("jobs.settlement", "Settlement.round")
 def nobody_settles(_: Any) -> Any:
     """What checkouts have left behind stays so."""
 
@@ -306,10 +306,10 @@ def keys_of_checkouts_are_ignored(_: Any) -> Any:
     return lambda _: os.urandom(16).hex()
 
 
-@replaces("store.catalogue.owner", "reserve")
+@replaces("store.postgres.products", "reserve")
 def pieces_are_sold_and_not_taken(_: Any) -> Any:
     """Orders leave the stock as it is."""
-    owner = importlib.import_module("store.catalogue.owner")
+    owner = importlib.import_module("store.postgres.products")
 
     async def generous(connection: Any, quantities: Any) -> Any:
         return owner.Reserved(await owner.lock(connection, list(quantities)), frozenset(quantities))
@@ -317,7 +317,7 @@ def pieces_are_sold_and_not_taken(_: Any) -> Any:
     return generous
 
 
-@replaces("store.catalogue.owner", "give_back")
+@replaces("store.postgres.products", "give_back")
 def cancelled_pieces_are_gone(_: Any) -> Any:
     """The pieces of a cancelled order are nowhere."""
 
@@ -327,10 +327,10 @@ def cancelled_pieces_are_gone(_: Any) -> Any:
     return nothing
 
 
-@replaces("streams.upkeep.relay", "_send")
+@replaces("jobs.outbox_relay", "_send")
 def the_relay_forgets_some(send: Any) -> Any:
     """Every third record of an order is taken for sent."""
-    outcome = importlib.import_module("streams.upkeep.relay").Outcome
+    outcome = importlib.import_module("jobs.outbox_relay").Outcome
 
     async def careless(sender: Any, rows: Any) -> Any:
         lost = [row for row in rows if row.record.topic == "orders" and row.outbox_id % 3 == 0]
@@ -341,7 +341,7 @@ def the_relay_forgets_some(send: Any) -> Any:
     return careless
 
 
-@replaces("store.catalogue.cache", "ProductCache.put")
+@replaces("store.redis.catalogue.cache", "ProductCache.put")
 def some_products_are_not_followed(put: Any) -> Any:
     """The cache overlooks products of which an odd number is left."""
 

@@ -1,0 +1,235 @@
+"""Keeps one component of the stack as somebody wants it: started, ready, restarted when it dies, stopped."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from devstack.command import Preparation
+from devstack.errors import ComponentFailedError
+from devstack.process import LogFile, RunningProcess, Watchdog
+from devstack.spec import ComponentSpec, Kind, NotReadyError, RestartPolicy, State
+
+EX_TEMPFAIL = os.EX_TEMPFAIL
+"""Exit code 75: the process asks to be started again at once."""
+
+POLL_SECONDS = 0.1
+FIRST_DELAY_SECONDS = 0.25
+LONGEST_DELAY_SECONDS = 30.0
+HEALTHY_SECONDS = 30.0
+BRIEF_SECONDS = 1.0
+ATTEMPTS_TO_BE_READY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """When to start again what has ended, and how many failures in a row that makes."""
+
+    delay: float
+    failures: int
+
+
+def restart_after(exit_code: int, lived_seconds: float, failures: int) -> Restart:
+    """The wait doubles with each failure in a row, up to 30 s; a healthy life of 30 s counts as a new start.
+
+    Exit code 75 asks for a restart at once and is no failure, unless the life was too brief for any work.
+    """
+    if exit_code == EX_TEMPFAIL and lived_seconds >= BRIEF_SECONDS:
+        return Restart(delay=0.0, failures=0)
+    before = 0 if lived_seconds >= HEALTHY_SECONDS else failures
+    return Restart(delay=min(FIRST_DELAY_SECONDS * 2**before, LONGEST_DELAY_SECONDS), failures=before + 1)
+
+
+class Component:
+    """A component and the process it has at the moment."""
+
+    def __init__(
+        self,
+        spec: ComponentSpec,
+        policy: RestartPolicy,
+        guard: Watchdog,
+        log: LogFile,
+        changed: Callable[["Component"], None],
+        note: Callable[["Component", str], None],
+    ) -> None:
+        self.spec = spec
+        self.state = State.WAITING
+        self.since = time.time()
+        self.restarts = 0
+        self.start_seconds: float | None = None
+        self.process: RunningProcess | None = None
+        self.failure: Exception | None = None
+        self._policy = policy
+        self._guard = guard
+        self._log = log
+        self._report_change = changed
+        self._report_note = note
+        self._moved = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = False
+        self._unwanted = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the process there is now."""
+        return self.process.pid if self.process else None
+
+    async def start(self) -> None:
+        """Starts what is not running; returns when it is ready. Raises what made it fail."""
+        if not self._task_is_done() and (self._task is None or self._task.done()):
+            self._wanted = True
+            self._unwanted.clear()
+            self.failure = None
+            await self._move(State.STARTING)
+            self._task = asyncio.create_task(self._keep_running())
+        await self.wait_ready()
+
+    async def wait_ready(self) -> None:
+        """Returns once the component is ready. Raises when it has failed or was stopped instead."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.state in {State.READY, State.FAILED, State.STOPPED})
+        if self.failure:
+            raise self.failure
+        if self.state is not State.READY:
+            raise ComponentFailedError(f"{self.spec.name} was stopped before it was ready")
+
+    async def stop(self) -> None:
+        """Ends the process, gently first; it is not started again."""
+        self._wanted = False
+        self._unwanted.set()
+        if self.process:
+            await self.process.stop(self.spec.stop_signal, self.spec.stop_seconds)
+        if self._task:
+            await self._task
+        if self.state is State.READY:
+            await self._move(State.STOPPED)
+
+    async def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the whole process group; after SIGKILL, returns when the end has been noticed."""
+        victim = self.process
+        if victim is None:
+            raise ComponentFailedError(f"{self.spec.name} is not running: there is nothing to signal")
+        victim.signal(number)
+        if number is signal.SIGKILL:
+            async with self._moved:
+                await self._moved.wait_for(lambda: self.process is not victim)
+
+    async def _keep_running(self) -> None:
+        try:
+            await self._live_while_wanted()
+        except Exception as error:  # noqa: BLE001  whoever waits for readiness must hear of it
+            self.failure = error
+            await self._move(State.FAILED)
+        else:
+            if not self._task_is_done():
+                await self._move(State.STOPPED)
+
+    async def _live_while_wanted(self) -> None:
+        failures = 0
+        ever_ready = False
+        while self._wanted:
+            began = time.monotonic()
+            code, was_ready = await self._one_life(began)
+            ever_ready = ever_ready or was_ready
+            if not self._wanted or self._task_is_done():
+                return
+            if self._policy is RestartPolicy.NEVER and ever_ready:
+                return
+            restart = restart_after(code, time.monotonic() - began, failures)
+            failures = restart.failures
+            if not ever_ready and failures >= ATTEMPTS_TO_BE_READY:
+                raise ComponentFailedError(self._obituary(code))
+            self.restarts += 1
+            self._report_note(self, f"ended with {_named(code)}, starting again in {restart.delay:g} s")
+            await self._move(State.RESTARTING)
+            await self._pause(restart.delay)
+
+    def _task_is_done(self) -> bool:
+        return self.spec.kind is Kind.TASK and self.state is State.READY
+
+    async def _one_life(self, began: float) -> tuple[int, bool]:
+        """From a start to the end that follows: the exit code, and whether it was ever ready."""
+        spec = self.spec
+        if not await self._is_prepared():
+            return 0, False
+        env = dict(spec.env)
+        if spec.ready_file:
+            spec.ready_file.parent.mkdir(parents=True, exist_ok=True)
+            spec.ready_file.unlink(missing_ok=True)
+            env["CARTSTREAM_READY_FILE"] = str(spec.ready_file)
+        process = self.process = await RunningProcess.launch(spec.argv, env, self._guard, self._log)
+        self._report_change(self)
+        ending = asyncio.create_task(process.wait())
+        ready = await self._becomes_ready(ending)
+        if ready:
+            self.start_seconds = time.monotonic() - began
+            await self._move(State.READY)
+        elif not ending.done():
+            self._report_note(self, f"not ready after {spec.ready_seconds:g} s, ending it")
+            await process.stop(spec.stop_signal, spec.stop_seconds)
+        code = await ending
+        self.process = None
+        if spec.kind is Kind.TASK and code == 0:
+            self.start_seconds = time.monotonic() - began
+            await self._move(State.READY)
+            return code, True
+        async with self._moved:
+            self._moved.notify_all()
+        return code, ready
+
+    async def _is_prepared(self) -> bool:
+        """Prepares; False when nobody wants the component any more, also in the middle of it."""
+        if self.spec.prepare is None:
+            return self._wanted
+        work = Preparation(self._guard, lambda text: self._report_note(self, text))
+        preparing = asyncio.ensure_future(self.spec.prepare(work))
+        unwanted = asyncio.create_task(self._unwanted.wait())
+        await asyncio.wait([preparing, unwanted], return_when=asyncio.FIRST_COMPLETED)
+        unwanted.cancel()
+        if not preparing.done():
+            preparing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await preparing
+            return False
+        await preparing
+        return self._wanted
+
+    async def _becomes_ready(self, ending: asyncio.Task[int]) -> bool:
+        if self.spec.kind is Kind.TASK:
+            await asyncio.wait([ending], timeout=self.spec.ready_seconds)
+            return False
+        deadline = time.monotonic() + self.spec.ready_seconds
+        while not ending.done() and time.monotonic() < deadline:
+            try:
+                await self.spec.ready()
+            except NotReadyError:
+                await asyncio.wait([ending], timeout=POLL_SECONDS)
+            else:
+                return not ending.done()
+        return False
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._unwanted.wait(), timeout=seconds)
+
+    async def _move(self, state: State) -> None:
+        self.state = state
+        self.since = time.time()
+        async with self._moved:
+            self._moved.notify_all()
+        self._report_change(self)
+
+    def _obituary(self, code: int) -> str:
+        tail = "\n".join(f"  {line}" for line in self._log.tail) or "  (it printed nothing)"
+        return (
+            f"{self.spec.name} does not become ready; it ended with {_named(code)}. Its last lines:\n{tail}"
+        )
+
+
+def _named(code: int) -> str:
+    if code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"

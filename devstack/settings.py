@@ -1,0 +1,87 @@
+"""Settings of the embedded stack: the data folder and the ports, and the addresses that follow from them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from runtime.owners import OwnerSettings
+
+HOST = "127.0.0.1"
+KAFKA, REDIS, POSTGRES, MAILBOX = "kafka", "redis", "postgres", "mailbox"
+
+PORTS = (
+    "gateway_port",
+    "kafka_port",
+    "kafka_controller_port",
+    "redis_port",
+    "postgres_port",
+    "mailbox_smtp_port",
+    "mailbox_port",
+)
+"""The settings that are ports, in the order in which they are given together."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where the servers of a stack answer."""
+
+    kafka_bootstrap: str
+    redis: str
+    postgres: str
+    gateway: str
+    mailbox: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which the product's processes find the servers."""
+        return {
+            "CARTSTREAM_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
+            "CARTSTREAM_REDIS_URL": self.redis,
+            "CARTSTREAM_POSTGRES_URL": self.postgres,
+        }
+
+
+class StackSettings(OwnerSettings):
+    """The embedded stack's settings, each from `CARTSTREAM_<NAME>`."""
+
+    data_dir: Path = Field(Path(".local"), examples=[".local"], description="data, logs and status; kept")
+    cache_dir: Path = Field(
+        Path("~/.cache/cartstream"),
+        examples=["~/.cache/cartstream"],
+        description="fetched jars; shared by clones",
+    )
+    gateway_port: Port = Field(8000, examples=[8000])
+    kafka_port: Port = Field(9092, examples=[9092])
+    kafka_controller_port: Port = Field(9093, examples=[9093])
+    redis_port: Port = Field(6379, examples=[6379])
+    postgres_port: Port = Field(5432, examples=[5432])
+    mailbox_smtp_port: Port = Field(1025, examples=[1025])
+    mailbox_port: Port = Field(8025, examples=[8025])
+    mailbox_host: str = Field(HOST, examples=[HOST], description="address that the mailbox listens on")
+
+    def with_port_base(self, base: int) -> Self:
+        """These settings with all ports in a row from `base`, in the order of PORTS."""
+        return self.with_ports(*range(base, base + len(PORTS)))
+
+    def with_ports(self, *ports: int) -> Self:
+        """These settings with other ports, in the order of PORTS; those not given stay."""
+        return self.model_copy(update=dict(zip(PORTS, ports, strict=False)))
+
+    @property
+    def mail_folder(self) -> Path:
+        """Where the mailbox keeps its mails."""
+        return self.data_dir / "mail"
+
+    @property
+    def urls(self) -> Urls:
+        """The addresses that these ports make."""
+        return Urls(
+            kafka_bootstrap=f"{HOST}:{self.kafka_port}",
+            redis=f"redis://{HOST}:{self.redis_port}/0",
+            postgres=f"postgresql://cartstream@{HOST}:{self.postgres_port}/cartstream",
+            gateway=f"http://{HOST}:{self.gateway_port}",
+            mailbox=f"http://{HOST}:{self.mailbox_port}",
+        )

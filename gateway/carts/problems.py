@@ -1,0 +1,158 @@
+"""What the store's refusals mean to the caller: one problem each."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from gateway.http import problems
+from gateway.http.problems import FieldError, Problem, ProblemType, retry_after
+from store.redis import Reason, Refused
+
+_LIMITS: Final = {
+    "lines": "shows at most {bound} lines; remove some first",
+    "tracked_lines": "has seen {bound} different lines; clear it to start over",
+    "quantity": "holds at most {bound} pieces of a line; send a smaller quantity",
+    "metadata_bytes": "takes at most {bound} bytes of metadata; keep large values elsewhere",
+    "content_bytes": "takes at most {bound} bytes of lines and metadata; remove some first",
+    "subtotal": "sums up to at most {bound} minor units; send a smaller quantity",
+}
+
+
+def problem_of(refused: Refused, steps: int) -> Problem:
+    """The problem that tells why a change of `steps` steps was refused, and what to do about it.
+
+    RESTORING and UNKNOWN_CART are for the service to solve; here they mean that it could not in time.
+    """
+    return _PROBLEMS[refused.reason](refused, steps)
+
+
+def restoring() -> Problem:
+    """The answer while the cart's partition is not authoritative."""
+    return Problem(
+        problems.RESTORING,
+        "The carts of this partition are being restored; nothing was changed. "
+        "Send the request again, with the same Idempotency-Key if it changes the cart.",
+        headers=retry_after(1),
+    )
+
+
+def _restoring(_: Refused, __: int) -> Problem:
+    return restoring()
+
+
+def _too_old(_: Refused, __: int) -> Problem:
+    return Problem(
+        problems.TOO_OLD,
+        "The first attempt is so long ago that a retry could apply twice; read the cart, "
+        "then send the change with a new Idempotency-Key if it is still wanted.",
+    )
+
+
+def _key_reused(_: Refused, __: int) -> Problem:
+    return Problem(
+        problems.KEY_REUSED,
+        "This Idempotency-Key has been used on this cart with another change; "
+        "use a new key for each new change.",
+    )
+
+
+def _precondition_failed(refused: Refused, _: int) -> Problem:
+    return Problem(
+        problems.PRECONDITION_FAILED,
+        "The cart is not at a version named in If-Match; read it, decide again, and send its ETag.",
+        headers={"etag": f'"{refused.tag}"'},
+        extra={"current": refused.tag},
+    )
+
+
+def _claimed(refused: Refused, _: int) -> Problem:
+    return Problem(
+        problems.CLAIMED,
+        "The cart is being merged into the one named; wait a moment, then change that one.",
+        headers=retry_after(1),
+        extra={"into": refused.into},
+    )
+
+
+def _merged(refused: Refused, _: int) -> Problem:
+    return Problem(
+        problems.MERGED,
+        "The cart has been merged; change the one named instead.",
+        extra={"into": refused.into},
+    )
+
+
+def _limit(refused: Refused, steps: int) -> Problem:
+    text = _LIMITS.get(refused.limit or "", f"keeps {refused.limit} to at most {{bound}}; send less")
+    return _at(
+        problems.LIMIT_EXCEEDED,
+        refused,
+        steps,
+        "the cart " + text.format(bound=refused.bound),
+        extra={"limit": refused.limit, "bound": refused.bound},
+    )
+
+
+def _line_not_found(refused: Refused, steps: int) -> Problem:
+    detail = "the cart has no such line; read it for its lines, or add the product"
+    return _at(problems.LINE_NOT_FOUND, refused, steps, detail)
+
+
+def _currency(refused: Refused, steps: int) -> Problem:
+    detail = f"the cart is in {refused.currency}; send that currency, or clear the cart first"
+    return _at(problems.CURRENCY_MISMATCH, refused, steps, detail)
+
+
+def _window_full(refused: Refused, _: int) -> Problem:
+    return Problem(
+        problems.TOO_MANY_CHANGES,
+        "The cart has had too many changes in the last minutes; put several into one PATCH, "
+        "and wait as Retry-After says.",
+        headers=retry_after((refused.retry_after_us or 1_000_000) / 1_000_000),
+    )
+
+
+def _outbox_full(_: Refused, __: int) -> Problem:
+    return Problem(
+        problems.OUTBOX_FULL,
+        "Kafka is away for so long that no more changes can be kept; carts can still be read. "
+        "Send the request again later.",
+        headers=retry_after(5),
+    )
+
+
+def _storage_full(_: Refused, __: int) -> Problem:
+    return Problem(
+        problems.STORE_UNAVAILABLE,
+        "The live store is full; carts can still be read. Send the request again later.",
+        headers=retry_after(5),
+    )
+
+
+def _at(
+    kind: ProblemType,
+    refused: Refused,
+    steps: int,
+    detail: str,
+    *,
+    extra: Mapping[str, object] | None = None,
+) -> Problem:
+    pointer = f"/operations/{refused.step}" if refused.step is not None and steps > 1 else ""
+    sentence = f"{pointer}: {detail}." if pointer else f"{detail[0].upper()}{detail[1:]}."
+    return Problem(kind, sentence, errors=[FieldError(pointer, detail)], extra=extra)
+
+
+_PROBLEMS: Final[Mapping[Reason, Callable[[Refused, int], Problem]]] = {
+    Reason.RESTORING: _restoring,
+    Reason.UNKNOWN_CART: _restoring,
+    Reason.TOO_OLD: _too_old,
+    Reason.KEY_REUSED: _key_reused,
+    Reason.PRECONDITION_FAILED: _precondition_failed,
+    Reason.CLAIMED: _claimed,
+    Reason.MERGED: _merged,
+    Reason.LIMIT: _limit,
+    Reason.LINE_NOT_FOUND: _line_not_found,
+    Reason.CURRENCY: _currency,
+    Reason.WINDOW_FULL: _window_full,
+    Reason.OUTBOX_FULL: _outbox_full,
+    Reason.STORAGE_FULL: _storage_full,
+}

@@ -1,0 +1,118 @@
+"""Liveness and readiness: what the gateway needs to be useful, and what it can do without."""
+
+import asyncio
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from gateway.outbox.publisher import Publisher
+from gateway.postgres.hydration import Hydration
+from store.redis import CartStore, ServerFacts, StoreError
+
+_CHECK_S: Final = 2.0
+_CLOCK_SKEW_US: Final = 5_000_000
+"""Half of the publish deadline: with a Redis clock further off, the broker may refuse changes."""
+
+
+class Health(StrEnum):
+    """Of one dependency, and of the whole."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+
+
+class Check(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One dependency; `detail` says what is wrong and what that means."""
+
+    status: Health
+    detail: str | None = None
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """`ready` answers 200, `degraded` too (all gateways share the dependency), `not_ready` 503."""
+
+    status: str
+    checks: dict[str, Check]
+
+    @property
+    def ready(self) -> bool:
+        """Whether traffic should come here."""
+        return self.status != "not_ready"
+
+
+def judge(checks: dict[str, Check]) -> Readiness:
+    """A failed check makes the gateway not ready, a degraded one keeps it ready."""
+    statuses = {check.status for check in checks.values()}
+    if Health.FAILED in statuses:
+        return Readiness("not_ready", checks)
+    return Readiness("degraded" if Health.DEGRADED in statuses else "ready", checks)
+
+
+def judge_redis(facts: ServerFacts, now_us: int) -> Check:
+    """Whether this server keeps what it is given, from INFO (managed servers refuse CONFIG)."""
+    if facts.role != "master":
+        return Check(Health.FAILED, f"it is a {facts.role}; CARTSTREAM_REDIS_URL must lead to the master")
+    if facts.loading:
+        return Check(Health.FAILED, "it is loading its data")
+    if facts.maxmemory_policy != "noeviction":
+        return Check(
+            Health.FAILED,
+            f"maxmemory-policy is {facts.maxmemory_policy}; set noeviction, or carts will vanish",
+        )
+    behind_us = now_us - facts.time_us
+    if abs(behind_us) > _CLOCK_SKEW_US:
+        return Check(
+            Health.FAILED,
+            f"its clock is {behind_us / 1e6:.1f} s behind; Kafka would refuse its changes: set the clocks",
+        )
+    if not facts.aof_enabled:
+        return Check(
+            Health.DEGRADED,
+            "no append-only file: a crash loses what Kafka lacks; set appendonly yes",
+        )
+    return Check(Health.OK)
+
+
+class HealthChecks:
+    """Asks the dependencies. `draining` makes the gateway not ready while it still serves."""
+
+    def __init__(self, store: CartStore, publisher: Publisher, hydration: Hydration) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._hydration = hydration
+        self.draining = False
+
+    async def readiness(self, now_us: int) -> Readiness:
+        """The state of all dependencies; `now_us` is the gateway's clock."""
+        redis, postgres = await asyncio.gather(self._redis(now_us), self._postgres())
+        checks = {"redis": redis, "kafka": self._kafka(), "postgres": postgres}
+        if self.draining:
+            checks["gateway"] = Check(Health.FAILED, "it is stopping")
+        return judge(checks)
+
+    async def _redis(self, now_us: int) -> Check:
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                return judge_redis(await self._store.facts(), now_us)
+        except (StoreError, TimeoutError) as error:
+            return Check(
+                Health.FAILED, f"no answer ({type(error).__name__}); carts can be neither read nor changed"
+            )
+
+    def _kafka(self) -> Check:
+        if self._publisher.connected:
+            return Check(Health.OK)
+        return Check(
+            Health.DEGRADED, "no acknowledgement; changes have durability redis and wait in the outbox"
+        )
+
+    async def _postgres(self) -> Check:
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                if await self._hydration.answers():
+                    return Check(Health.OK)
+        except TimeoutError:
+            pass
+        return Check(Health.DEGRADED, "no answer; carts that are not in Redis cannot be reached")

@@ -1,0 +1,1 @@
+"""HTTP itself: headers, bodies, problems, responses."""

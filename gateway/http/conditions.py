@@ -1,0 +1,135 @@
+"""Headers that set conditions and wishes: If-Match, If-None-Match, Prefer, Idempotency-Key. Pure parsing."""
+
+import re
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from carts.errors import InvalidIdentifier
+from carts.ids import check_op_id
+from gateway.http.problems import INVALID_HEADER, Problem
+
+_ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_SEPARATOR: Final = re.compile(r"[ \t]*,[ \t,]*")
+_UUID7: Final = re.compile(
+    r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
+)
+_QUOTED: Final = re.compile(r'"([^"]*)"')
+_CHARACTER: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_PREFERENCE: Final = re.compile(
+    rf"""[ \t]*({_CHARACTER}+)[ \t]*(?:=[ \t]*(?:"((?:[^"\\]|\\.)*)"|({_CHARACTER}*)))?[^,]*(?:,|$)"""
+)
+
+ANY: Final = "*"
+
+
+class Durability(StrEnum):
+    """How far a change has got when the reply leaves; each includes the ones before."""
+
+    REDIS = "redis"
+    KAFKA = "kafka"
+    POSTGRES = "postgres"
+
+
+class Preferences(msgspec.Struct, frozen=True):
+    """What `Prefer` (RFC 7240) asks for."""
+
+    durability: Durability = Durability.KAFKA
+    strict: bool = False
+    minimal: bool = False
+
+
+DEFAULT_PREFERENCES: Final = Preferences()
+
+
+class EntityTags(msgspec.Struct, frozen=True):
+    """The parsed value of If-Match or If-None-Match: opaque tags; `*` stands among the strong ones."""
+
+    strong: tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
+
+
+def parse_entity_tags(name: str, value: str) -> EntityTags:
+    """Parse a list of entity tags or `*` (RFC 9110, 13.1). Raises Problem on anything else."""
+    text = value.strip(" \t,")
+    if text == ANY:
+        return EntityTags((ANY,))
+    strong: list[str] = []
+    weak: list[str] = []
+    position = 0
+    while (found := _ENTITY_TAG.match(text, position)) is not None:
+        (weak if found[1] else strong).append(found[2])
+        position = found.end()
+        separator = _SEPARATOR.match(text, position)
+        if separator is None:
+            break
+        position = separator.end()
+    if not text or position != len(text):
+        raise Problem(
+            INVALID_HEADER,
+            f'{name} must be "*" or a list of quoted entity tags; '
+            "send back the ETag of the cart as it came, with its quotes.",
+        )
+    return EntityTags(tuple(strong), tuple(weak))
+
+
+def is_not_modified(value: str, tag: str, never_written: str) -> bool:
+    """Whether If-None-Match asks for 304: compared weakly; `*` is any cart written (RFC 9110, 13.1.2)."""
+    tags = parse_entity_tags("If-None-Match", value)
+    if ANY in tags.strong:
+        return tag != never_written
+    return tag in tags.strong or tag in tags.weak
+
+
+def parse_if_match(value: str | None) -> tuple[str, ...] | None:
+    """The versions that satisfy If-Match, possibly `*`; None without the header.
+
+    Strong comparison: weak tags never satisfy it, and a list of them is an empty tuple (RFC 9110, 13.1.1).
+    A tag's suffix, after a dot, tells how a version was priced: to whoever writes, the version alone counts.
+    """
+    if value is None:
+        return None
+    return tuple(tag.partition(".")[0] for tag in parse_entity_tags("If-Match", value).strong)
+
+
+def parse_prefer(value: str | None) -> Preferences:
+    """What `Prefer` asks for. Unknown preferences are ignored, the first of a name counts (RFC 7240)."""
+    if not value:
+        return DEFAULT_PREFERENCES
+    wishes: dict[str, str] = {}
+    # `;` begins parameters in RFC 7240, but `durability=kafka; handling=strict` is what people write.
+    for found in _PREFERENCE.finditer(value.replace(";", ",")):
+        quoted, token = found[2], found[3]
+        wishes.setdefault(found[1].lower(), (quoted if quoted is not None else token or "").lower())
+    wanted = wishes.get("durability", Durability.KAFKA)
+    if wanted not in set(Durability):
+        raise Problem(
+            INVALID_HEADER, f"Prefer: durability={wanted[:40]} is not known; use redis, kafka or postgres."
+        )
+    return Preferences(
+        durability=Durability(wanted),
+        strict=wishes.get("handling") == "strict",
+        minimal=wishes.get("return") == "minimal",
+    )
+
+
+def parse_idempotency_key(value: str) -> str:
+    """The operation id that the client chose. Raises Problem if it is not one.
+
+    The header is a quoted string in the IETF draft and a bare token in most of the world: both mean the same.
+    """
+    key = value.strip()
+    quoted = _QUOTED.fullmatch(key)
+    if quoted is not None:
+        key = quoted[1]
+    try:
+        return check_op_id(key)
+    except InvalidIdentifier as error:
+        raise Problem(INVALID_HEADER, f"Idempotency-Key is not valid: {error.advice}.") from error
+
+
+def first_attempt_us(op_id: str) -> int | None:
+    """Microseconds of the first attempt if the key is a UUIDv7: it starts with them (RFC 9562)."""
+    found = _UUID7.fullmatch(op_id)
+    return int(found[1] + found[2], 16) * 1000 if found else None

@@ -1,0 +1,151 @@
+"""Strict decoding of JSON bodies: what breaks the schema becomes a problem that points at the place."""
+
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from carts.numbers import ADVICE, keeps_its_size
+from gateway.http.problems import INVALID_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, FieldError, Problem
+
+T = TypeVar("T")
+
+MAX_DEPTH: Final = 32
+"""Levels of nesting of metadata: far below what any reader of the records refuses."""
+
+_PLACE: Final = re.compile(r" - at `(?:key(?: in)? )?(\$[^`]*)`$")
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
+_MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `([^`]+)`")
+_EXPECTED: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+# Postgres refuses U+0000 in jsonb, long after the change was acknowledged.
+_NUL_ESCAPE: Final = b"\\u0000"
+
+
+def check_media_type(value: str | None) -> None:
+    """Accept `application/json` and `application/*+json`, any parameters; raise Problem otherwise."""
+    if value == "application/json":
+        return
+    essence = (value or "").partition(";")[0].strip().lower()
+    if essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json")):
+        return
+    raise Problem(
+        UNSUPPORTED_MEDIA_TYPE,
+        f"The body came as {essence[:80] or 'no media type at all'}; send JSON as application/json.",
+        headers={"accept": "application/json"},
+    )
+
+
+def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+    """The Struct in `body`. Raises Problem: malformed-json (400) or invalid-body (422) with pointers."""
+    try:
+        value = decoder.decode(body)
+    except msgspec.ValidationError as error:
+        pointer, detail = explain(str(error))
+        raise Problem(
+            INVALID_BODY, f"{pointer or 'the body'}: {detail}", errors=[FieldError(pointer, detail)]
+        ) from error
+    except RecursionError as error:
+        raise Problem(
+            INVALID_BODY,
+            f"The body nests deeper than {MAX_DEPTH} levels; flatten it.",
+            errors=[FieldError("", "too deep")],
+        ) from error
+    except UnicodeDecodeError as error:
+        raise Problem(MALFORMED_JSON, "The body is not UTF-8; encode it as UTF-8 (RFC 8259, 8.1).") from error
+    except ValueError as error:
+        reason = str(error).removeprefix("JSON is malformed: ")
+        if not body:
+            raise Problem(
+                MALFORMED_JSON, "The body is empty; send a JSON object, see /openapi.json."
+            ) from error
+        raise Problem(MALFORMED_JSON, f"The body is not valid JSON: {reason}; send a JSON object.") from error
+    if _NUL_ESCAPE in body:
+        _refuse_nul(msgspec.to_builtins(value), "")
+    return value
+
+
+def check_metadata(value: Any, pointer: str, bound: int) -> None:
+    """Refuse metadata that is too deep, larger than `bound` bytes of JSON, or would grow in a store."""
+    if _deeper_than(value, MAX_DEPTH):
+        detail = f"must not nest deeper than {MAX_DEPTH} levels; flatten it"
+        raise Problem(INVALID_BODY, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
+    if not keeps_its_size(value):
+        raise invalid(pointer, f"contains a number that no store keeps as it is; send {ADVICE}")
+    size = len(msgspec.json.encode(value))
+    if size > bound:
+        detail = f"takes {size} bytes of JSON, at most {bound} are possible; keep large values elsewhere"
+        raise Problem(INVALID_BODY, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
+
+
+def invalid(pointer: str, detail: str) -> Problem:
+    """The problem of one field that the schema cannot express."""
+    return Problem(INVALID_BODY, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
+
+
+def explain(message: str) -> tuple[str, str]:
+    """Turn a msgspec message into a JSON Pointer and a sentence that says what to do.
+
+    >>> explain("Expected `int`, got `str` - at `$.operations[3].quantity`")
+    ('/operations/3/quantity', 'expected an integer, got a string; send an integer')
+    """
+    place = _PLACE.search(message)
+    reason = message[: place.start()] if place else message
+    pointer = (
+        "".join(f"/{_escape(name or index)}" for name, index in _STEP.findall(place[1]) if name or index)
+        if place
+        else ""
+    )
+    if found := _MISSING.search(reason):
+        return f"{pointer}/{_escape(found[1])}", "is required; add it"
+    if found := _UNKNOWN.search(reason):
+        return (
+            f"{pointer}/{_escape(found[1])}",
+            "is not a known field; remove it, /openapi.json lists the known ones",
+        )
+    if found := _EXPECTED.fullmatch(reason):
+        wanted = " or ".join(_NAMES.get(name.strip(), name.strip()) for name in found[1].split("|"))
+        return pointer, f"expected {wanted}, got {_NAMES.get(found[2], found[2])}; send {wanted}"
+    return (
+        pointer,
+        f"{reason[:1].lower()}{reason[1:].replace('`', '')}; change it, /openapi.json has the bounds",
+    )
+
+
+_NAMES: Final = {
+    "int": "an integer",
+    "float": "a fraction",
+    "str": "a string",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _refuse_nul(value: Any, pointer: str) -> None:
+    match value:
+        case str():
+            if "\0" in value:
+                raise invalid(pointer, "contains the character U+0000, which cannot be stored; remove it")
+        case dict():
+            for key, member in value.items():
+                _refuse_nul(key, f"{pointer}/{_escape(key)}")
+                _refuse_nul(member, f"{pointer}/{_escape(key)}")
+        case list():
+            for index, member in enumerate(value):
+                _refuse_nul(member, f"{pointer}/{index}")
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    if levels == 0:
+        return True
+    return any(
+        _deeper_than(member, levels - 1) for member in (value.values() if isinstance(value, dict) else value)
+    )

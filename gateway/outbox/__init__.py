@@ -1,0 +1,1 @@
+"""From the Redis outbox to Kafka: publisher, sweeper, trimming, bounds."""

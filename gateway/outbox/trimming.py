@@ -1,0 +1,54 @@
+"""Take published entries out of the outboxes, in batches behind the replies."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from gateway.metrics import Metrics
+from store.redis import CartStore, StoreError
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_S: Final = 0.05
+"""Long enough to gather a batch, short against the age at which the sweeper publishes an entry again."""
+
+
+class Removals:
+    """Collects what Kafka has acknowledged. What gets lost here is published again: a mere duplicate."""
+
+    def __init__(self, store: CartStore, partitions: int, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._entries: list[list[tuple[str, str]]] = [[] for _ in range(partitions)]
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, partition: int, outbox_id: str, op_id: str) -> None:
+        """Remove this entry soon."""
+        self._entries[partition].append((outbox_id, op_id))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._remove_soon())
+
+    async def flush(self) -> None:
+        """Remove everything collected so far."""
+        if self._task is not None:
+            await self._task
+        await self._remove()
+
+    async def _remove_soon(self) -> None:
+        await asyncio.sleep(_PAUSE_S)
+        self._task = None
+        await self._remove()
+
+    async def _remove(self) -> None:
+        batches = [(partition, entries) for partition, entries in enumerate(self._entries) if entries]
+        for partition, _ in batches:
+            self._entries[partition] = []
+        await asyncio.gather(*(self._remove_batch(partition, entries) for partition, entries in batches))
+
+    async def _remove_batch(self, partition: int, entries: list[tuple[str, str]]) -> None:
+        try:
+            await self._store.outbox_remove(partition, entries)
+        except StoreError as error:
+            self._metrics.removal_failures.inc()
+            log.warning("removals.failed", partition=partition, entries=len(entries), error=repr(error))

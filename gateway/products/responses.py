@@ -1,0 +1,35 @@
+"""Responses of the catalogue: public, cacheable, with strong tags."""
+
+from hashlib import blake2b
+from typing import Final
+
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from gateway.http.conditions import is_not_modified
+
+_NEVER: Final = ""
+
+
+def document(request: Request, body: bytes, tag: str, max_age_s: int) -> HTTPResponse:
+    """200 with the JSON, or 304 where the caller has it already; both may be kept for `max_age_s`."""
+    headers = {"etag": f'"{tag}"', "cache-control": f"public, max-age={max_age_s}"}
+    condition = request.headers.get("if-none-match")
+    if condition is not None and is_not_modified(condition, tag, _NEVER):
+        return HTTPResponse(b"", status=304, headers=headers)
+    return HTTPResponse(body, content_type="application/json", headers=headers)
+
+
+def written(body: bytes, version: int, *, created: bool) -> HTTPResponse:
+    """201 or 200 with the product as it is now."""
+    return HTTPResponse(
+        body,
+        status=201 if created else 200,
+        content_type="application/json",
+        headers={"etag": f'"{version}"', "cache-control": "no-store"},
+    )
+
+
+def tag_of(body: bytes) -> str:
+    """A tag for what has no version: the same bytes have the same."""
+    return blake2b(body, digest_size=8).hexdigest()

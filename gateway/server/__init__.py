@@ -1,0 +1,1 @@
+"""The server: the supervisor, its workers, how one serves and drains."""

@@ -1,0 +1,51 @@
+"""One of several gateway processes that share a listening socket; its parent talks to it through stdin.
+
+`python -m gateway.server.worker FD` is what gateway.server.supervisor starts.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+import uvloop
+
+from gateway.app import create_app
+from gateway.bootstrap import Parts
+from gateway.server.serving import Server
+from gateway.server.supervisor import READY, Command
+from gateway.settings import GatewaySettings
+from runtime.logs import configure_logging
+from runtime.settings import load
+
+
+def run(descriptor: int) -> None:
+    """Serve on the inherited socket until the parent says otherwise, or dies."""
+    configure_logging()
+    uvloop.run(_work(socket.socket(fileno=descriptor), socket.socket(fileno=os.dup(sys.stdin.fileno()))))
+
+
+async def _work(listener: socket.socket, parent: socket.socket) -> None:
+    parts = Parts.make(load(GatewaySettings))
+    server = Server(create_app(parts), parts.settings, parts.health)
+    loop = asyncio.get_running_loop()
+    # Both may have gone to the whole process group: the parent says what they mean.
+    loop.add_signal_handler(signal.SIGINT, server.drain)
+    loop.add_signal_handler(signal.SIGTERM, server.drain)
+    commands, answers = await asyncio.open_connection(sock=parent)
+    obeying = loop.create_task(_obey(commands, server))
+    await server.run(listener, lambda: answers.write(READY))
+    obeying.cancel()
+
+
+async def _obey(commands: asyncio.StreamReader, server: Server) -> None:
+    actions = {Command.DRAIN: server.drain, Command.RETIRE: server.retire, Command.STOP: server.stop}
+    while command := await commands.read(1):
+        actions[Command(command)]()
+    # The parent is dead: leave the port to its successor.
+    server.retire()
+
+
+if __name__ == "__main__":
+    run(int(sys.argv[1]))

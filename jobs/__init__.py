@@ -1,0 +1,1 @@
+"""Singleton jobs: what has to be done by one process at a time, whichever that is."""

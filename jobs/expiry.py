@@ -1,0 +1,140 @@
+"""The job that lets carts age: it expires those that idle, and purges those that were expired for long.
+
+It finds them among the sink's rows, which may be behind `carts`, and only proposes: the fold takes an expiry
+or a purge of just the version that the row had, else it changes nothing.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import psycopg
+import structlog
+
+from carts.lifetime import Due, Lifetime, due
+from carts.operations import Change, Expire, Purge
+from carts.state import State, Status
+from jobs import metrics
+from jobs.settings import JobsSettings
+from topics.publishing import Publisher
+
+log = structlog.get_logger(__name__)
+
+SOURCE: Final = "/cartstream/agents/ageing"
+CAUSE: Final = "agents/ageing"
+PAGE: Final = 1000
+REPORT_SECONDS: Final = 30.0
+
+# By the primary key, for an index on v would cost every update of a row its HOT path. Of a merged cart only
+# the state tells whether it has expired, too.
+_PAGE_AFTER: Final = """
+SELECT cart_id, v, n, status, CASE WHEN status = 'merged' THEN state::text END
+FROM carts WHERE cart_id > %s ORDER BY cart_id LIMIT %s
+"""
+_ABOUT: Final = """
+SELECT greatest(reltuples, 0)::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+FROM pg_class WHERE oid = 'carts'::regclass
+"""
+
+_STATE: Final = msgspec.json.Decoder(State)
+
+
+class Row(NamedTuple):
+    """What the query returns."""
+
+    cart_id: str
+    v: int
+    n: int
+    status: str
+    state: str | None
+
+
+def command(row: Row, now_us: int, lifetime: Lifetime) -> Change | None:
+    """The change that a row has coming by the clock, if any."""
+    status = Status(row.status)
+    expired = status is Status.EXPIRED or (row.state is not None and _STATE.decode(row.state).expired)
+    what = due(row.cart_id, row.v, status, now_us, lifetime, expired=expired)
+    if what is None:
+        return None
+    step = Expire if what is Due.EXPIRE else Purge
+    return Change(
+        cart_id=row.cart_id,
+        v=2 * now_us,
+        op_id=f"!{what}/{row.v}-{row.n}",
+        delta=(step(row.v, row.n, now_us),),
+        cause=CAUSE,
+    )
+
+
+def clock_us() -> int:
+    """This machine's clock, in microseconds."""
+    return time.time_ns() // 1000
+
+
+class ExpiryJob:
+    """Goes through the rows again and again, at a pace that the database and the topic hardly notice."""
+
+    name = "expiry"
+
+    def __init__(self, settings: JobsSettings, clock: Callable[[], int] = clock_us) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._after = ""
+        """Where the round stands: one that failed goes on from there."""
+
+    async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Age until cancelled. Raises psycopg.Error, KafkaError, TimeoutError."""
+        async with Publisher(self._settings) as publisher:
+            while True:
+                await self.round(connection, publisher)
+                metrics.succeeded(self.name)
+                await asyncio.sleep(self._settings.ageing_pause_s)
+
+    async def round(self, connection: psycopg.AsyncConnection[Any], publisher: Publisher) -> None:
+        """Look at every row once."""
+        began = reported = time.monotonic()
+        done: Counter[str] = Counter()
+        about, servers_us = await _about(connection)
+        # One clock that has gone ahead must not age anything: both have to say so.
+        now_us = min(self._clock(), servers_us)
+        while True:
+            page_began = time.monotonic()
+            rows = await _page(connection, self._after)
+            if not rows:
+                break
+            commands = [change for row in rows if (change := command(row, now_us, self._settings.lifetime))]
+            await publisher.publish_changes(commands, self._settings.partitions, source=SOURCE)
+            self._after = rows[-1].cart_id
+            done["rows"] += len(rows)
+            metrics.EXPIRY_ROWS.inc(len(rows))
+            for change in commands:
+                kind = type(change.delta[0]).__name__.lower()
+                done[kind] += 1
+                metrics.EXPIRY_COMMANDS.labels(kind).inc()
+            metrics.EXPIRY_PROGRESS.set(min(1.0, done["rows"] / about) if about else 1.0)
+            if time.monotonic() - reported > REPORT_SECONDS:
+                reported = time.monotonic()
+                log.info("expiry.progress", about=about, **done)
+            await asyncio.sleep(
+                max(
+                    len(rows) / self._settings.ageing_rows_per_s,
+                    len(commands) / self._settings.ageing_commands_per_s,
+                )
+                - (time.monotonic() - page_began)
+            )
+        self._after = ""
+        log.info("expiry.round", seconds=round(time.monotonic() - began, 3), **done)
+
+
+async def _page(connection: psycopg.AsyncConnection[Any], after: str) -> list[Row]:
+    cursor = await connection.execute(_PAGE_AFTER, (after, PAGE))
+    return [Row._make(found) for found in await cursor.fetchall()]
+
+
+async def _about(connection: psycopg.AsyncConnection[Any]) -> tuple[int, int]:
+    """How many rows there are, as far as the planner knows, and the server's clock in microseconds."""
+    found = await (await connection.execute(_ABOUT)).fetchone()
+    return (int(found[0]), int(found[1])) if found else (0, clock_us())

@@ -1,0 +1,16 @@
+"""Starts the singleton jobs: settings, a look at the topics, the process."""
+
+from jobs import app
+from jobs.settings import JobsSettings
+from runtime.settings import load
+from topics.startup import require_topics
+
+
+def run_jobs() -> None:
+    """Run the jobs until SIGTERM.
+
+    Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
+    """
+    settings = load(JobsSettings)
+    require_topics("jobs", settings, settings.partitions, app.TOPICS)
+    app.run_jobs(settings)

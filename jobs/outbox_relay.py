@@ -1,0 +1,256 @@
+"""The job that carries records from the Postgres outbox to Kafka: in order, at least once.
+
+A row leaves the outbox only after Kafka has acknowledged its record and every earlier one of its key:
+whatever dies in between, the last record of a key in the topic is the newest one. While Kafka is away the
+rows wait.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from typing import Any, Final
+
+import psycopg
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from jobs import metrics
+from jobs.settings import JobsSettings
+from runtime.cancellation import to_its_end
+from runtime.kafka.clients import has_died
+from store.postgres import outbox
+from store.postgres.outbox import OutboxRecord, OutboxRow
+from topics.headers import Headers, dead_letter_headers
+from topics.partitioner import partition_of
+from topics.registry import DEAD_LETTERS
+
+log = structlog.get_logger(__name__)
+
+MAX_RECORDS: Final = 1000
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Of values in one round; a single larger one goes alone."""
+BATCH_BYTES: Final = 256 * 1024
+REQUEST_BYTES: Final = DEAD_LETTERS.max_message_bytes + 64 * 1024
+REQUEST_TIMEOUT_MS: Final = 10_000
+ACKNOWLEDGED_WITHIN_S: Final = 25.0
+MEASURE_S: Final = 5.0
+STOP_S: Final = 5.0
+"""How long a round in flight may take to end when the process stops."""
+
+
+class Outcome(Enum):
+    """What became of a row's record."""
+
+    ACKNOWLEDGED = auto()
+    LATE = auto()
+    """Acknowledged, but maybe after later records of its key: these have to be sent again."""
+    DEAD_LETTER = auto()
+    FAILED = auto()
+
+
+class ProducerDied(Exception):
+    """The Kafka client has ended without a word: the job starts with a new one."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class Acknowledged:
+    """Kafka has a record."""
+
+
+def removable(rows: Sequence[OutboxRow], outcomes: Mapping[int, Outcome]) -> list[int]:
+    """The numbers of the rows that may go: all of a key up to the first one whose place is not certain.
+
+    `rows` are in their order, `outcomes` by row number; a row without one has failed.
+    """
+    stopped: set[tuple[str, str]] = set()
+    gone = []
+    for row in rows:
+        key = row.record.topic, row.record.key
+        outcome = outcomes.get(row.outbox_id, Outcome.FAILED)
+        if key in stopped or outcome is Outcome.FAILED:
+            stopped.add(key)
+            continue
+        gone.append(row.outbox_id)
+        if outcome is Outcome.LATE:
+            stopped.add(key)
+    return gone
+
+
+class OutboxRelay:
+    """Carries the outbox to Kafka; woken by the commit that wrote a row, and by a look once in a while."""
+
+    name = "relay"
+
+    def __init__(self, settings: JobsSettings, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._measured_at = -math.inf
+
+    async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Carry until cancelled. Raises psycopg.Error, KafkaError, TimeoutError, ProducerDied."""
+        # Measured before Kafka is asked for anything: while it is away the numbers matter most.
+        await self._measure(connection)
+        await connection.execute(f"LISTEN {outbox.CHANNEL}")
+        async with _producer(self._settings) as producer:
+            while True:
+                # The time of reading is the records' time, and the topics refuse old ones: a process that was
+                # frozen after this line, and whose lock another one has by now, gets nothing old in.
+                sender = _Sender(producer, self._settings.partitions, self._clock())
+                rows = await outbox.waiting(connection, max_records=MAX_RECORDS, max_bytes=MAX_BYTES)
+                if rows:
+                    await to_its_end(_carry(connection, sender, rows), STOP_S)
+                    if time.monotonic() > self._measured_at + MEASURE_S:
+                        await self._measure(connection)
+                    continue
+                await self._measure(connection)
+                metrics.succeeded(self.name)
+                await self._idle(connection)
+                if has_died(producer.client):
+                    raise ProducerDied
+
+    async def _idle(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        woken_by = "sweep"
+        async for _ in connection.notifies(timeout=self._settings.relay_sweep_s, stop_after=1):
+            woken_by = "notification"
+        metrics.RELAY_WAKEUPS.labels(woken_by).inc()
+
+    async def _measure(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        lag = await outbox.lag(connection)
+        self._measured_at = time.monotonic()
+        metrics.OUTBOX_ROWS.set(lag.rows)
+        metrics.OUTBOX_OLDEST.set(lag.oldest_s)
+
+
+class _Sender:
+    """Sends records of one reading of the outbox, to the partition of their key, with the reading's time."""
+
+    def __init__(self, producer: AIOKafkaProducer, partitions: int, read_at: float) -> None:
+        self._producer = producer
+        self._partitions = partitions
+        self._timestamp_ms = int(read_at * 1000)
+
+    def home(self, record: OutboxRecord) -> int:
+        """The partition of the record's key."""
+        return partition_of(record.key.encode(), self._partitions)
+
+    async def enqueue(self, record: OutboxRecord) -> "asyncio.Future[Any]":
+        """The acknowledgement to come; also of a record that the client itself finds too large."""
+        try:
+            future: asyncio.Future[Any] = await self._producer.send(
+                record.topic,
+                record.value,
+                record.key.encode(),
+                self.home(record),
+                timestamp_ms=self._timestamp_ms,
+                headers=record.headers,
+            )
+        except MessageSizeTooLargeError as error:
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(error)
+        return future
+
+
+async def _carry(
+    connection: psycopg.AsyncConnection[Any], sender: _Sender, rows: Sequence[OutboxRow]
+) -> None:
+    outcomes, failure = await _send(sender, rows)
+    if gone := removable(rows, outcomes):
+        await outbox.remove(connection, gone)
+    for row in rows:
+        if outcomes.get(row.outbox_id, Outcome.FAILED) is not Outcome.FAILED:
+            metrics.RELAYED.labels(row.record.topic).inc()
+    if failure is not None:
+        # A new producer: what this one still holds must not land behind what is sent next.
+        raise failure
+
+
+async def _send(
+    sender: _Sender, rows: Sequence[OutboxRow]
+) -> tuple[dict[int, Outcome], BaseException | None]:
+    """Send all rows in order; what became of them, and the first failure that may pass."""
+    sent: dict[int, asyncio.Future[Any]] = {}
+    failure: BaseException | None = None
+    try:
+        async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+            for row in rows:
+                sent[row.outbox_id] = await sender.enqueue(row.record)
+            await asyncio.wait(sent.values())
+    except (KafkaError, TimeoutError) as problem:
+        failure = problem
+    outcomes: dict[int, Outcome] = {}
+    too_large: list[OutboxRow] = []
+    for row in rows:
+        match _answer(sent.get(row.outbox_id)):
+            case Acknowledged():
+                outcomes[row.outbox_id] = Outcome.ACKNOWLEDGED
+            case MessageSizeTooLargeError():
+                too_large.append(row)
+            case BaseException() as error:
+                failure = failure or error
+    if failure is None:
+        for row in too_large:
+            outcomes[row.outbox_id] = await _send_alone(sender, row)
+    return outcomes, failure
+
+
+async def _send_alone(sender: _Sender, row: OutboxRow) -> Outcome:
+    """A record that was refused with its batch, once more alone; a dead letter if it is to blame."""
+    async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+        try:
+            await (await sender.enqueue(row.record))
+        except MessageSizeTooLargeError as error:
+            await _to_dead_letters(sender, row, error)
+            return Outcome.DEAD_LETTER
+    return Outcome.LATE
+
+
+async def _to_dead_letters(sender: _Sender, row: OutboxRow, error: MessageSizeTooLargeError) -> None:
+    record = row.record
+    headers = [*record.headers, *_reason(row, sender.home(record), error)]
+    letter = OutboxRecord(DEAD_LETTERS.name, record.key, record.value, headers)
+    await (await sender.enqueue(letter))
+    metrics.RELAY_REFUSED.labels(record.topic).inc()
+    log.error("relay.refused", topic=record.topic, key=record.key, bytes=len(record.value or b""))
+
+
+def _answer(sent: "asyncio.Future[Any] | None") -> Acknowledged | BaseException | None:
+    """What Kafka has said of a record; None if nothing yet."""
+    if sent is None or not sent.done() or sent.cancelled():
+        return None
+    return sent.exception() or Acknowledged()
+
+
+@asynccontextmanager
+async def _producer(settings: JobsSettings) -> AsyncIterator[AIOKafkaProducer]:
+    # Not the idempotent one: it hangs in outages. With one request in flight a partition keeps its order.
+    producer = AIOKafkaProducer(
+        **settings.client_options(),
+        acks="all",
+        max_batch_size=BATCH_BYTES,
+        # The broker's limit for each topic decides, not the client's.
+        max_request_size=REQUEST_BYTES,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+    )
+    try:
+        async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
+            await producer.start()
+        yield producer
+    finally:
+        try:
+            async with asyncio.timeout(STOP_S):
+                await producer.stop()
+        except (KafkaError, TimeoutError, OSError) as error:
+            log.warning("relay.producer_stopped_uncleanly", error=repr(error))
+
+
+def _reason(row: OutboxRow, partition: int, error: MessageSizeTooLargeError) -> Headers:
+    """The headers of the dead letter; the offset is the outbox's."""
+    detail = f"{row.record.topic} does not take {len(row.record.value or b'')} bytes: {error}"
+    source = row.record.topic, partition, f"outbox/{row.outbox_id}"
+    return dead_letter_headers("too_large", detail, source, "cartstream-relay")

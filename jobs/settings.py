@@ -1,0 +1,33 @@
+"""Settings of the process `jobs`, all from `CARTSTREAM_*`."""
+
+from pydantic import Field
+
+from runtime.settings import ProcessSettings
+from store.postgres.settings import PostgresSettings
+from store.redis import RedisSettings
+
+
+class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings):
+    """The jobs' stores, and how they are paced."""
+
+    ageing_pause_s: float = Field(
+        300.0, gt=0, le=86_400, examples=[300], description="between two rounds over the rows of carts"
+    )
+    ageing_rows_per_s: int = Field(20_000, ge=1, examples=[20_000], description="rows looked at, at most")
+    ageing_commands_per_s: int = Field(
+        500, ge=1, examples=[500], description="expiries and purges published, at most"
+    )
+
+    relay_sweep_s: float = Field(
+        1.0, gt=0, le=20, examples=[1], description="pause between looks at the outbox that nobody asked for"
+    )
+
+    settlement_pause_s: float = Field(
+        2.0, gt=0, le=3600, examples=[2], description="between two rounds over the unsettled orders"
+    )
+    settlement_grace_s: float = Field(
+        5.0, ge=0, le=3600, examples=[5], description="a younger order is its own checkout's to finish"
+    )
+    checkout_sweep_s: float = Field(
+        5.0, gt=0, le=3600, examples=[5], description="between two looks for overdue checkouts"
+    )

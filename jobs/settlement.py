@@ -1,0 +1,116 @@
+"""The job that finishes checkouts which died half-way: it takes orders out of carts that still have them.
+
+An order is settled once the folded cart has its subtraction, or never needs it. A cart that is expired or
+gone makes its orders wait: a late write may revive it, and only its deletion ends that.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Any, Final
+
+import psycopg
+import structlog
+
+from carts.lifetime import Lifetime
+from carts.ordering import knows_order
+from carts.protocol import too_stale
+from jobs import metrics
+from jobs.settings import JobsSettings
+from store.postgres import orders
+from store.postgres.order_records import Position, UnsettledOrder
+from store.redis import CartStore, Layout, PipelinedClient, Refused, StoreError
+
+log = structlog.get_logger(__name__)
+
+PAGE: Final = 100
+
+
+class Standing(Enum):
+    """What an order has to do with its cart."""
+
+    SETTLED = auto()
+    WAITS = auto()
+    DUE = auto()
+
+
+def standing(order: UnsettledOrder, now_us: int, lifetime: Lifetime) -> Standing:
+    """Whether the order has to be taken out of its cart now."""
+    if order.state is None:
+        # There was a row when the order was placed. Carts are deleted when they were expired for that long.
+        is_deleted = bool(lifetime.retention_s) and too_stale(
+            order.snapshot_v, now_us, lifetime.retention_s * 1_000_000
+        )
+        return Standing.SETTLED if is_deleted else Standing.WAITS
+    if knows_order(order.state, order.order_id, order.snapshot_v):
+        return Standing.SETTLED
+    return Standing.WAITS if order.state.expired else Standing.DUE
+
+
+def clock_us() -> int:
+    """This machine's clock, in microseconds."""
+    return time.time_ns() // 1000
+
+
+class Settlement:
+    """Goes through the unsettled orders again and again; in peace there are none but the newest."""
+
+    name = "settlement"
+
+    def __init__(self, settings: JobsSettings, clock: Callable[[], int] = clock_us) -> None:
+        self._settings = settings
+        self._clock = clock
+
+    async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Settle until cancelled. Raises psycopg.Error, StoreError."""
+        settings = self._settings
+        async with PipelinedClient(settings, name="cartstream-settlement") as client:
+            store = CartStore(
+                client,
+                Layout(settings.partitions),
+                lifetime=settings.lifetime,
+                outbox_max_bytes=settings.outbox_max_bytes,
+            )
+            while True:
+                await self.round(connection, store)
+                metrics.succeeded(self.name)
+                await asyncio.sleep(settings.settlement_pause_s)
+
+    async def round(self, connection: psycopg.AsyncConnection[Any], store: CartStore) -> Counter[Standing]:
+        """Look at every unsettled order once; how they stood. Raises psycopg.Error, StoreError."""
+        after, found = Position(), Counter[Standing]()
+        grace = timedelta(seconds=self._settings.settlement_grace_s)
+        while page := await orders.unsettled(connection, after, grace, PAGE):
+            after = page[-1].position
+            by_standing: dict[Standing, list[UnsettledOrder]] = {each: [] for each in Standing}
+            for order in page:
+                by_standing[standing(order, self._clock(), self._settings.lifetime)].append(order)
+            for order in by_standing[Standing.DUE]:
+                await _subtract(store, order)
+            if settled := by_standing[Standing.SETTLED]:
+                await orders.settle(connection, [order.order_id for order in settled])
+                metrics.ORDERS_SETTLED.inc(len(settled))
+            found.update({each: len(some) for each, some in by_standing.items()})
+        for each in (Standing.WAITS, Standing.DUE):
+            metrics.ORDERS_UNSETTLED.labels(each.name.lower()).set(found[each])
+        return found
+
+
+async def _subtract(store: CartStore, order: UnsettledOrder) -> None:
+    """Take the order out of Redis's copy, and leave the outbox to the gateways. Raises StoreError."""
+    try:
+        answer = await store.subtract(order.cart_id, order.order_id, order.subtraction, order.state)
+    except StoreError as error:
+        if error.retriable:
+            raise
+        # A broken copy of one cart must not keep the others waiting.
+        log.error("settlement.store_failed", order_id=order.order_id, error=repr(error))  # noqa: TRY400
+        return
+    if isinstance(answer, Refused):
+        log.info("settlement.refused", order_id=order.order_id, reason=answer.reason)
+        return
+    metrics.SUBTRACTIONS.inc()
+    log.info("settlement.subtracted", order_id=order.order_id, v=answer.v)

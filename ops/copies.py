@@ -1,0 +1,149 @@
+"""Reads what Redis and Postgres have of carts, in batches."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple
+
+import msgspec
+import psycopg
+
+from carts.operations import Metadata
+from carts.state import State, Version
+from carts.view import CartLine, view
+from ops.comparison import RedisCopy, RowCopy
+from ops.shown import Shown, fingerprint, shown
+from store.redis import Layout, PipelinedClient, StoredCart
+
+CONNECT_SECONDS: Final = 5
+_SCAN_COUNT: Final = 2000
+_PAGE: Final = 5000
+
+_ROWS: Final = """
+SELECT cart_id, v, n, digest, status, currency, subtotal, lines::text, metadata::text, state::text
+FROM carts WHERE cart_id = ANY(%s)
+"""
+_STATES: Final = "SELECT cart_id, state::text FROM carts WHERE cart_id = ANY(%s)"
+_IDS: Final = "SELECT cart_id FROM carts WHERE cart_id > %s ORDER BY cart_id LIMIT %s"
+
+_STATE: Final = msgspec.json.Decoder(State)
+_METADATA: Final = msgspec.json.Decoder(Metadata)
+_LINES: Final = msgspec.json.Decoder(list[CartLine])
+
+
+class _Row(NamedTuple):
+    """What the query returns; JSON as text."""
+
+    cart_id: str
+    v: int
+    n: int
+    digest: int
+    status: str
+    currency: str | None
+    subtotal: int
+    lines: str
+    metadata: str
+    state: str
+
+
+class RedisCopies:
+    """The carts in Redis."""
+
+    def __init__(self, client: PipelinedClient, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+
+    async def ids(self) -> AsyncIterator[list[str]]:
+        """The ids of all carts, in batches; one that comes or goes meanwhile may or may not be among them."""
+        cursor = b"0"
+        while True:
+            cursor, keys = await self._client.execute(
+                "SCAN", cursor, "MATCH", "{*}:cart:*", "COUNT", _SCAN_COUNT
+            )
+            yield [key.decode().partition("}:cart:")[2] for key in keys]
+            if cursor == b"0":
+                return
+
+    async def read(self, carts: Sequence[str]) -> dict[str, RedisCopy]:
+        """The copies of those carts that are there. Raises StoreError."""
+        commands: list[tuple[bytes | str | int, ...]] = []
+        for cart_id in carts:
+            keys = self._layout.of_cart(cart_id)
+            commands += (("HGETALL", keys.cart), ("ZRANGE", keys.win, 0, -1, "WITHSCORES"))
+        replies = await self._client.execute_all(commands)
+        return {
+            cart_id: _redis_copy(cart_id, fields, window)
+            for cart_id, fields, window in zip(carts, replies[::2], replies[1::2], strict=True)
+            if fields
+        }
+
+
+class Rows:
+    """The carts in Postgres; made by `rows`."""
+
+    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+        self._connection = connection
+
+    async def count(self) -> int:
+        """How many rows there are. Raises psycopg.Error."""
+        cursor = await self._connection.execute("SELECT count(*) FROM carts")
+        found = await cursor.fetchone()
+        return int(found[0]) if found else 0
+
+    async def ids(self) -> AsyncIterator[list[str]]:
+        """The ids of all rows, in batches. Raises psycopg.Error."""
+        after = ""
+        while found := await (await self._connection.execute(_IDS, (after, _PAGE))).fetchall():
+            yield [cart_id for (cart_id,) in found]
+            after = found[-1][0]
+
+    async def states(self, carts: Sequence[str]) -> list[tuple[str, str]]:
+        """Id and recovery state (JSON) of those carts that have a row. Raises psycopg.Error."""
+        cursor = await self._connection.execute(_STATES, (list(carts),))
+        return [(cart_id, state) for cart_id, state in await cursor.fetchall()]
+
+    async def read(self, carts: Sequence[str]) -> dict[str, RowCopy]:
+        """The rows of those carts that have one. Raises psycopg.Error."""
+        cursor = await self._connection.execute(_ROWS, (list(carts),))
+        return {found[0]: _row_copy(_Row._make(found)) for found in await cursor.fetchall()}
+
+
+@asynccontextmanager
+async def rows(url: str) -> AsyncIterator[Rows]:
+    """The rows, over a connection of their own."""
+    connection = await psycopg.AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="cartstream-verify"
+    )
+    async with connection:
+        yield Rows(connection)
+
+
+def _redis_copy(cart_id: str, fields: Sequence[bytes], window: Sequence[bytes]) -> RedisCopy:
+    operations = tuple(
+        (int(v), member.partition(b"\n")[0].decode())
+        for member, v in zip(window[::2], window[1::2], strict=True)
+    )
+    cart = StoredCart(cart_id, fields)
+    try:
+        return RedisCopy(cart.version, fingerprint(shown(cart.view())), operations)
+    except (KeyError, ValueError, msgspec.MsgspecError):
+        # Whoever has written this by hand, it is no cart: it differs from every one.
+        return RedisCopy(Version(), b"", operations)
+
+
+def _row_copy(row: _Row) -> RowCopy:
+    version = Version(row.v, row.n, row.digest)
+    try:
+        recovered = _STATE.decode(row.state)
+        columns = Shown(
+            status=row.status,
+            currency=row.currency,
+            subtotal=row.subtotal,
+            lines=_LINES.decode(row.lines),
+            metadata=_METADATA.decode(row.metadata),
+            merged_into=recovered.merged_into,
+        )
+        seen = fingerprint(columns)
+        intact = recovered.version == version and seen == fingerprint(shown(view(row.cart_id, recovered)))
+    except msgspec.MsgspecError:
+        return RowCopy(version, b"")
+    return RowCopy(version, seen if intact else b"")

@@ -1,0 +1,96 @@
+"""Writes `carts` into Postgres again from the beginning, with the sink's own guarded statements."""
+
+from typing import Final
+
+import msgspec
+import psycopg
+from aiokafka import TopicPartition
+
+from ops.progress import Bars
+from ops.reading import Record, pieces, reading
+from runtime.settings import KafkaSettings
+from sinks.postgres.batch import Batch, Deletion, Row, interpret, newest
+from sinks.postgres.table import CartsTable, is_bad_data
+from topics.errors import RecordError
+from topics.partitioner import partition_in_carts
+from topics.records import PURGE_FLOOR_PREFIX
+from topics.registry import CARTS
+
+BATCH: Final = 2000
+
+
+class Rebuilt(msgspec.Struct):
+    """Records read, rows written or deleted (those as new already are neither), and records left out."""
+
+    records: int = 0
+    written: int = 0
+    left_out: list[str] = msgspec.field(default_factory=list)
+
+
+async def rebuild(
+    kafka: KafkaSettings, postgres_url: str, partitions: list[int], count: int, bars: Bars
+) -> Rebuilt:
+    """Write all of `carts`' partitions given, of `count`; the sink may run meanwhile, doing it again is safe.
+
+    Raises SchemaOutdated, psycopg.Error, TimeoutError, KafkaError, ReadStalled: what was written stays.
+    """
+    rebuilt = Rebuilt()
+    async with reading(kafka) as reader, CartsTable(postgres_url) as table:
+        for partition in partitions:
+            place = TopicPartition(CARTS.name, partition)
+            first, end = await reader.bounds(place)
+            advance = bars(f"carts/{partition}", end - first)
+            waiting: list[Record] = []
+            at = first
+            async for records in reader.read(place, first, end):
+                waiting += records
+                if len(waiting) >= BATCH:
+                    await _write(table, waiting, count, rebuilt)
+                    waiting = []
+                advance(records[-1].offset + 1 - at)
+                at = records[-1].offset + 1
+            await _write(table, waiting, count, rebuilt)
+            advance(end - at)
+    return rebuilt
+
+
+async def _write(table: CartsTable, records: list[Record], count: int, rebuilt: Rebuilt) -> None:
+    rebuilt.records += len(records)
+    understood = [change for record in records if (change := _understood(record, count, rebuilt)) is not None]
+    rebuilt.written += await _halving(table, newest(understood), rebuilt)
+
+
+async def _halving(table: CartsTable, batch: Batch, rebuilt: Rebuilt) -> int:
+    """Write the batch; where rows are to blame halve it until they are alone, and leave them out."""
+    try:
+        return await table.write(batch)
+    except psycopg.Error as error:
+        if not is_bad_data(error):
+            raise
+        if len(batch.rows) == 1 and not batch.deletions:
+            rebuilt.left_out.append(f"{batch.rows[0].cart_id}: {error}")
+            return 0
+    halves = [
+        *(Batch(list(part), []) for part in pieces(batch.rows, max(1, len(batch.rows) // 2))),
+        Batch([], batch.deletions),
+    ]
+    return sum([await _halving(table, half, rebuilt) for half in halves])
+
+
+def _understood(record: Record, count: int, rebuilt: Rebuilt) -> Row | Deletion | None:
+    key: bytes | None = record.key
+    try:
+        if key is not None and not key.startswith(PURGE_FLOOR_PREFIX):
+            right = partition_in_carts(key, count)
+            if right != record.partition:
+                rebuilt.left_out.append(f"{_place(record)}: its key belongs to partition {right}")
+                return None
+        return interpret(key, record.value, record.headers)
+    except RecordError as error:
+        # The sink has sent it to the dead letters when it came by.
+        rebuilt.left_out.append(f"{_place(record)}: {error}")
+        return None
+
+
+def _place(record: Record) -> str:
+    return f"{CARTS.name}/{record.partition}/{record.offset}"

@@ -1,0 +1,188 @@
+"""Compares Redis, `carts` and Postgres cart by cart, and looks again at what differs until it has settled."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from carts.limits import TIMING
+from carts.protocol import Deleted
+from carts.state import State
+from ops.carts_topic import Ledger
+from ops.comparison import Copies, Difference, Kind, Suspects, differences
+from ops.copies import RedisCopies, Rows
+from ops.progress import Bars, silent
+from ops.reading import pieces
+from sinks.redis.reading import StretchReader
+from store.redis import CartStore, Layout
+from topics.errors import RecordError
+from topics.registry import CARTS
+
+BATCH: Final = 500
+LOOKS: Final = 6
+"""Times that a difference is looked at again before a cart is called one that moves all the time."""
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found. `moving` carts differ but get on; `unready` partitions of Redis are being restored."""
+
+    carts: int
+    in_redis: int
+    in_postgres: int
+    moving: int
+    differences: list[Difference]
+    unready: list[int]
+
+
+class Verification:
+    """One look at the partitions chosen; what it has read of `carts` stays for a repair."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        reader: StretchReader,
+        store: CartStore,
+        redis: RedisCopies,
+        rows: Rows,
+        partitions: Sequence[int],
+    ) -> None:
+        """All of them connected, and the caller's."""
+        self._layout = layout
+        self._reader = reader
+        self._store = store
+        self._redis = redis
+        self._rows = rows
+        self.ledgers = {partition: Ledger(partition, layout.partitions) for partition in partitions}
+        self._in_redis = 0
+        self._in_postgres = 0
+
+    async def run(self, bars: Bars, settle_s: float) -> Verified:
+        """Compare everything, then what differs again and again, `settle_s` seconds apart.
+
+        Raises StoreError, psycopg.Error, KafkaError, ReadStalled: nothing is known then.
+        """
+        unready = sorted(self.ledgers.keys() - await self._store.ready_partitions())
+        carts = 0
+        known = await self._ids()
+        suspects = Suspects()
+        found: list[Difference] = []
+        unreadable: list[Difference] = []
+        for partition, ledger in self.ledgers.items():
+            await ledger.read(
+                self._reader, bars(f"reading carts/{partition}", await ledger.left(self._reader))
+            )
+            ids = sorted(known.pop(partition, set()) | ledger.entries.keys())
+            carts += len(ids)
+            advance = bars(f"comparing partition {partition}", len(ids))
+            differing: list[Difference] = []
+            for batch in pieces(ids, BATCH):
+                differing += await self._compare(ledger, batch)
+                advance(len(batch))
+            ledger.forget_all_but({difference.cart_id for difference in differing})
+            found += differing
+            unreadable += _unreadable(ledger)
+        suspects.look(found)
+        await self._look_again(suspects, settle_s, bars)
+        return Verified(
+            carts=carts,
+            in_redis=self._in_redis,
+            in_postgres=self._in_postgres,
+            moving=suspects.moving(),
+            differences=[*suspects.confirmed(), *unreadable, *await self._outboxes()],
+            unready=unready,
+        )
+
+    async def _look_again(self, suspects: Suspects, settle_s: float, bars: Bars) -> None:
+        for look in range(LOOKS):
+            if suspects.settled:
+                return
+            advance = bars(f"looking again at {len(suspects.carts)} carts ({look + 1})", len(suspects.carts))
+            await asyncio.sleep(settle_s)
+            again: list[Difference] = []
+            for ledger, carts in self._by_ledger(suspects.carts):
+                await ledger.read(self._reader, silent("", 0), only=carts)
+                for batch in pieces(sorted(carts), BATCH):
+                    again += await self._compare(ledger, batch)
+                    advance(len(batch))
+            suspects.look(again)
+
+    async def _compare(self, ledger: Ledger, carts: Sequence[str]) -> list[Difference]:
+        copies = await self._redis.read(carts)
+        rows = await self._rows.read(carts)
+        found: list[Difference] = []
+        for cart_id in carts:
+            entry = ledger.entries.get(cart_id)
+            recorded: State | Deleted | None = None
+            if entry is not None:
+                try:
+                    recorded = entry.found()
+                except RecordError as error:
+                    found.append(
+                        Difference(
+                            Kind.UNREADABLE, ledger.partition, cart_id, frozenset({str(error)}), str(error)
+                        )
+                    )
+                    continue
+            found += differences(
+                Copies(
+                    partition=ledger.partition,
+                    cart_id=cart_id,
+                    recorded=recorded,
+                    purge_floor=ledger.purge_floor,
+                    redis=copies.get(cart_id),
+                    row=rows.get(cart_id),
+                )
+            )
+        return found
+
+    async def _ids(self) -> dict[int, set[str]]:
+        """The carts of the chosen partitions that Redis or Postgres know, by partition."""
+        known: defaultdict[int, set[str]] = defaultdict(set)
+        self._in_redis = await self._sort(self._redis.ids(), known)
+        self._in_postgres = await self._sort(self._rows.ids(), known)
+        return known
+
+    async def _sort(self, ids: AsyncIterator[list[str]], known: dict[int, set[str]]) -> int:
+        count = 0
+        async for some in ids:
+            for cart_id in some:
+                partition = self._layout.partition(cart_id)
+                if partition in self.ledgers:
+                    known[partition].add(cart_id)
+                    count += 1
+        return count
+
+    def _by_ledger(self, carts: Iterable[str]) -> list[tuple[Ledger, set[str]]]:
+        sorted_out: defaultdict[int, set[str]] = defaultdict(set)
+        for cart_id in carts:
+            sorted_out[self._layout.partition(cart_id)].add(cart_id)
+        return [(self.ledgers[partition], some) for partition, some in sorted(sorted_out.items())]
+
+    async def _outboxes(self) -> list[Difference]:
+        deadline_us = TIMING.publish_deadline_us
+        return [
+            Difference(
+                Kind.OUTBOX_WAITS,
+                depth.partition,
+                "",
+                frozenset(),
+                f"{depth.entries} changes, the oldest for {depth.oldest_us // 1_000_000} s",
+            )
+            for depth in await self._store.outbox_depths()
+            if depth.partition in self.ledgers and depth.oldest_us > deadline_us
+        ]
+
+
+def _unreadable(ledger: Ledger) -> list[Difference]:
+    return [
+        Difference(
+            Kind.UNREADABLE,
+            ledger.partition,
+            "",
+            frozenset({str(offset)}),
+            f"{CARTS.name}/{ledger.partition}/{offset}",
+        )
+        for offset in ledger.unreadable
+    ]

@@ -1,0 +1,1 @@
+"""What every Kafka client of this project needs to know about aiokafka."""

@@ -1,0 +1,134 @@
+"""Sends the mails that are due, over and over: claim one, hand it over, settle it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import psycopg
+import stamina
+import structlog
+
+from delivery.dead_letters import Source
+from runtime.cancellation import to_its_end
+from sinks import metrics
+from sinks.mail.message import BadAddress, MailKind, compose, recipient
+from sinks.mail.settings import MailSinkSettings
+from sinks.mail.smtp import Courier, MailPutOff, MailRefused, MailServerAway
+from sinks.mail.tasks import ClaimedMail, MailTasks
+from store.postgres.errors import SchemaOutdated
+from topics.codec import decode_order
+from topics.registry import ORDERS
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 2.0
+"""Retries come due, and other processes leave mails behind, without anybody telling."""
+MEASURE_SECONDS: Final = 10.0
+LONGEST_BACKOFF_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 10.0
+"""For a mail in flight when the process stops: cut off, it would be sent again."""
+_HOUR_SECONDS: Final = 3600.0
+_MAY_PASS: Final = (psycopg.Error, SchemaOutdated, TimeoutError, MailServerAway)
+
+Refuse = Callable[[Source, str, str], Awaitable[None]]
+"""Keeps a record as a dead letter, with a code and a sentence."""
+
+
+class Post:
+    """Sends what the tasks hold, with several couriers at once; `refuse` keeps what nobody takes."""
+
+    def __init__(self, settings: MailSinkSettings, tasks: MailTasks, refuse: Refuse) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._refuse = refuse
+        self._wake = asyncio.Event()
+        self._taken: set[tuple[str, MailKind]] = set()
+        """What the server has taken and the table does not say yet: not to be sent again meanwhile."""
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send until cancelled. What may pass is waited for, without a mail being given up."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._settings.mail_connections):
+                group.create_task(self._retrying(partial(self._send_all_due, Courier(self._settings))))
+            group.create_task(self._retrying(self._measure))
+
+    async def _retrying(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            async for attempt in stamina.retry_context(
+                on=_counted, attempts=None, timeout=None, wait_max=LONGEST_BACKOFF_SECONDS
+            ):
+                with attempt:
+                    await step()
+
+    async def _measure(self) -> None:
+        backlog = await self._tasks.measure()
+        metrics.MAILS_WAITING.set(backlog.mails)
+        metrics.MAIL_OLDEST.set(backlog.oldest_s)
+        await asyncio.sleep(MEASURE_SECONDS)
+
+    async def _send_all_due(self, courier: Courier) -> None:
+        try:
+            # Connected before anything is claimed: while the server is away no mail uses up its attempts.
+            while await self._tasks.is_any_due():
+                await courier.connect()
+                mail = await self._tasks.claim()
+                if mail is None:
+                    break
+                await to_its_end(self._attempt(courier, mail), STOP_SECONDS)
+        finally:
+            await courier.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _attempt(self, courier: Courier, mail: ClaimedMail) -> None:
+        key = mail.order_id, mail.kind
+        if key not in self._taken:
+            order = decode_order(mail.record)
+            try:
+                message = compose(order, mail.kind, self._settings.shop_name, self._settings.sender)
+                await courier.send(message, recipient(order))
+            except (BadAddress, MailRefused) as error:
+                await self._give_up(mail, "mail_refused", str(error))
+                return
+            except MailPutOff as error:
+                await self._put_off(mail, str(error))
+                return
+            self._taken.add(key)
+        # The server has it: from here to the row in the table is the time in which a kill sends it twice.
+        async for attempt in stamina.retry_context(on=_MAY_PASS, attempts=None, timeout=None, wait_max=1.0):
+            with attempt:
+                await self._tasks.settle(mail, "sent", "")
+        self._taken.discard(key)
+        metrics.MAILS.labels(mail.kind, "sent").inc()
+        log.info("mail.sent", order=mail.order_id, kind=mail.kind, attempts=mail.attempts)
+
+    async def _put_off(self, mail: ClaimedMail, reason: str) -> None:
+        if mail.age_s > self._settings.mail_give_up_hours * _HOUR_SECONDS:
+            await self._give_up(mail, "mail_undeliverable", reason)
+            return
+        await self._tasks.note_failure(mail, reason)
+        metrics.MAILS.labels(mail.kind, "put_off").inc()
+        log.info("mail.put_off", order=mail.order_id, kind=mail.kind, attempts=mail.attempts, reason=reason)
+
+    async def _give_up(self, mail: ClaimedMail, code: str, reason: str) -> None:
+        source = Source(
+            ORDERS.name, mail.source_partition, mail.source_offset, mail.order_id.encode(), mail.record
+        )
+        await self._refuse(source, code, f"{mail.kind}: {reason}")
+        await self._tasks.settle(mail, "refused", reason)
+        metrics.MAILS.labels(mail.kind, "refused").inc()
+
+
+def _counted(error: Exception) -> bool:
+    if not isinstance(error, _MAY_PASS):
+        return False
+    metrics.MAIL_FAILURES.labels(type(error).__name__).inc()
+    return True

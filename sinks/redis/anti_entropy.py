@@ -1,0 +1,203 @@
+"""Anti-entropy: finds acknowledged changes that stand in Redis and were lost further down, and heals that.
+
+Nothing loses changes downstream; this is for the bug that does. The store keeps account of the carts whose
+copy holds changes that no state put here has covered (store.redis.pending_compaction), so that nothing has to
+be scanned and nothing is overlooked: a change enters with the script that makes it, and leaves with the put
+that covers it. Whatever is still there after a minute is a suspect. It is lost, and not only late, if
+
+1. it does not wait in the outbox: so it has been published, or it never will be;
+2. compaction has committed past the end that `cart-changed` had then: so what was published is folded;
+3. Redis has followed `carts` to the end that it had after that: so what was folded is put;
+4. and still no put has covered it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from carts.operations import Operation
+from carts.protocol import publish_allowed
+from runtime.settings import KafkaSettings
+from sinks import metrics
+from sinks.errors import SinkError
+from sinks.redis.follower import Keeper
+from sinks.redis.reading import Readers, StretchReader
+from sinks.redis.republish import Republished, Republisher, Why
+from store.redis import CartStore, Layout, StoreError, Unfolded
+from topics.publishing import Publisher
+from topics.registry import CART_CHANGED, CARTS
+
+log = structlog.get_logger(__name__)
+
+SOURCE: Final = "/cartstream/sinks/redis"
+CAUSE: Final = "anti-entropy"
+LOOKS: Final = 4
+"""Looks within the age of a suspect."""
+SUSPECTS: Final = 200
+"""Carts of a partition judged at one look: should everything be lost, the healing is paced."""
+CATCH_UP_SECONDS: Final = 10.0
+POLL_SECONDS: Final = 0.25
+REMEMBERED: Final = 100_000
+
+
+class AntiEntropy:
+    """Looks at the partitions that an agent follows. `run` it until cancelled."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        store: CartStore,
+        unfolded: Unfolded,
+        layout: Layout,
+        keepers: Callable[[], Mapping[int, Keeper]],
+        *,
+        after_s: float,
+    ) -> None:
+        """`keepers` are the agent's by partition; a change becomes a suspect after `after_s` seconds."""
+        self._kafka = kafka
+        self._store = store
+        self._unfolded = unfolded
+        self._layout = layout
+        self._keepers = keepers
+        self._after_s = after_s
+        self._readers = Readers(kafka)
+        self._published: dict[tuple[str, int, str], None] = {}
+        """What was published again: once is enough, or something else is wrong with it."""
+
+    async def run(self) -> None:
+        """Look until cancelled. Failures of Redis and Kafka are waited out."""
+        while True:
+            await asyncio.sleep(self._after_s / LOOKS)
+            try:
+                await self._look()
+            except (StoreError, KafkaError, SinkError, OSError, TimeoutError) as error:
+                # What was found is found again.
+                log.warning("anti_entropy.waits", error=repr(error))
+            except Exception:
+                # An entry that nobody can read, say: it must not end the agent, who restores and follows.
+                log.exception("anti_entropy.failed")
+
+    async def _look(self) -> None:
+        following = {p: keeper for p, keeper in self._keepers().items() if keeper.position is not None}
+        if not following:
+            return
+        before = 2 * (await self._unfolded.time_us() - int(self._after_s * 1_000_000))
+        backlogs = await self._unfolded.backlog_us(following)
+        judging = []
+        for partition, keeper in following.items():
+            suspects = await self._unfolded.before(partition, before, SUSPECTS)
+            metrics.UNFOLDED.labels(partition).set(len(suspects))
+            if suspects and publish_allowed(0, backlogs[partition]):
+                judging.append(self._judge(keeper, suspects, before))
+        failures = [each for each in await asyncio.gather(*judging, return_exceptions=True) if each]
+        for failure in failures:
+            raise failure
+
+    async def _judge(self, keeper: Keeper, suspects: dict[str, int], before: int) -> None:
+        waiting = await self._unfolded.in_outbox(keeper.partition)
+        windows = await self._unfolded.windows(list(suspects))
+        for cart_id in (cart_id for cart_id, window in windows.items() if not window):
+            await self._unfolded.pass_over(cart_id, before)
+        if not await self._caught_up(keeper):
+            log.info("anti_entropy.behind", partition=keeper.partition, carts=len(suspects))
+            return
+        still = await self._unfolded.before(keeper.partition, before, SUSPECTS)
+        lost: dict[str, list[Operation]] = {}
+        for cart_id in windows.keys() & still.keys():
+            settled = [op for op in windows[cart_id] if still[cart_id] <= op.v < before]
+            # Where no put has said what it lacked, the later ones may be known: again does no harm.
+            lacking = keeper.uncovered.get(cart_id)
+            lost[cart_id] = [
+                op
+                for op in settled
+                if (op.v, op.op_id) not in waiting and (lacking is None or (op.v, op.op_id) in lacking)
+            ]
+        if any(lost.values()):
+            await self._heal(keeper, lost)
+
+    async def _caught_up(self, keeper: Keeper) -> bool:
+        """Whether everything that is in `cart-changed` now has been folded, and the fold put into Redis."""
+        changed = TopicPartition(CART_CHANGED.name, keeper.partition)
+        async with self._readers.borrow() as reader:
+            first, end = await reader.bounds(changed)
+            try:
+                async with asyncio.timeout(CATCH_UP_SECONDS):
+                    await _compacted(reader, changed, first, end)
+                    return await self._followed(keeper, reader)
+            except TimeoutError:
+                return False
+
+    async def _followed(self, keeper: Keeper, reader: StretchReader) -> bool:
+        """Returns once Redis has followed `carts` to its present end; False if the keeper stops following.
+
+        Redis says how far it is: one that was just put back to an older copy has to follow again.
+        """
+        _, end = await reader.bounds(TopicPartition(CARTS.name, keeper.partition))
+        while keeper.position is not None:
+            if (await self._store.followed(keeper.partition) or 0) >= end:
+                return True
+            await asyncio.sleep(POLL_SECONDS)
+        return False
+
+    async def _heal(self, keeper: Keeper, lost: dict[str, list[Operation]]) -> None:
+        fresh = {
+            cart_id: new
+            for cart_id, some in lost.items()
+            if (new := [op for op in some if (cart_id, op.v, op.op_id) not in self._published])
+        }
+        again = sum(map(len, lost.values())) - sum(map(len, fresh.values()))
+        async with Publisher(self._kafka) as publisher:
+            republisher = Republisher(self._unfolded, publisher, self._layout, cause=CAUSE, source=SOURCE)
+            republished = await republisher.republish(keeper.partition, fresh)
+        self._note(keeper.partition, republished, again)
+        for cart_id, some in republished.done.items():
+            self._published |= {(cart_id, op.v, op.op_id): None for op in some}
+        while len(self._published) > REMEMBERED:
+            del self._published[next(iter(self._published))]
+        for cart_id, some in lost.items():
+            hopeless = [each for each in republished.left if each.why in {Why.TOO_OLD, Why.NO_CHANGE}]
+            given_up = {each.operation.v for each in hopeless if each.cart_id == cart_id}
+            given_up |= {op.v for op in some if (cart_id, op.v, op.op_id) in self._published} - {
+                op.v for op in republished.done.get(cart_id, ())
+            }
+            if given_up:
+                await self._unfolded.pass_over(cart_id, max(given_up))
+                keeper.uncovered.pop(cart_id, None)
+
+    @staticmethod
+    def _note(partition: int, republished: Republished, again: int) -> None:
+        for cart_id, some in republished.done.items():
+            metrics.REPUBLISHED.inc(len(some))
+            log.error(
+                "anti_entropy.published_again",
+                partition=partition,
+                cart=cart_id,
+                ops=[op.op_id for op in some],
+            )
+        for left in republished.left:
+            metrics.NOT_REPUBLISHED.labels(left.why).inc()
+            if left.why in {Why.TOO_OLD, Why.NO_CHANGE}:
+                log.error(
+                    "anti_entropy.cannot_heal",
+                    partition=partition,
+                    cart=left.cart_id,
+                    op=left.operation.op_id,
+                    v=left.operation.v,
+                    why=left.why,
+                )
+        if again:
+            metrics.NOT_REPUBLISHED.labels("in_vain").inc(again)
+            log.error("anti_entropy.in_vain", partition=partition, ops=again)
+
+
+async def _compacted(reader: StretchReader, changed: TopicPartition, first: int, end: int) -> None:
+    """Returns once compaction has committed `end`; of a topic that it has never read, `first` counts."""
+    while True:
+        committed = await reader.compacted_up_to(changed)
+        if (first if committed is None else committed) >= end:
+            return
+        await asyncio.sleep(POLL_SECONDS)

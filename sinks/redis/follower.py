@@ -1,0 +1,158 @@
+"""Keeps a partition of Redis complete and current: restores it when its marker is gone, else follows `carts`.
+
+The position to follow from is in Redis, moved by the script that puts the states. A Redis that falls back to
+an older copy takes its position back with it, and what it has forgotten is read again.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from carts.state import State
+from sinks import metrics
+from sinks.errors import SinkError
+from sinks.redis.copies import Found, copies, keep
+from sinks.redis.reading import Record, understand
+from sinks.redis.restore import Restorer
+from sinks.redis.restore_slots import Turns
+from store.redis import CartStore, Layout, PositionMoved, PutOutcome, PutResult, StoreError
+from topics.registry import CARTS
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 200
+REMEMBERED: Final = 50_000
+POLL_MS: Final = 250
+PAUSE_SECONDS: Final = 0.5
+
+
+class Keeper:
+    """The keeper of one partition. `run` it as a task; cancel it when the partition is somebody else's."""
+
+    def __init__(
+        self,
+        partition: int,
+        store: CartStore,
+        layout: Layout,
+        consumer: AIOKafkaConsumer,
+        restorer: Restorer,
+        turns: Turns,
+    ) -> None:
+        """`consumer` has the partition of `carts` assigned; only the keeper reads it."""
+        self.partition = partition
+        self.position: int | None = None
+        """Where it follows; none while it does not."""
+        self.moved_at = time.monotonic()
+        """When it last got on, was at the end, or tried something other than reading."""
+        self.uncovered: dict[str, tuple[tuple[int, str], ...]] = {}
+        """By cart the (v, op_id) of Redis's copy that the last state put here lacked; not of every cart."""
+        self._source = TopicPartition(CARTS.name, partition)
+        self._store = store
+        self._layout = layout
+        self._consumer = consumer
+        self._restorer = restorer
+        self._turns = turns
+        self._look_again = False
+
+    async def run(self) -> None:
+        """Restore and follow until cancelled. Failures of Redis and Kafka are waited out."""
+        while True:
+            try:
+                await self._keep()
+            except (StoreError, KafkaError, SinkError, OSError) as error:
+                # Whatever was under way is read again from the position in Redis: trying on loses nothing.
+                log.warning("keeper.waits", partition=self.partition, error=repr(error))
+                self._got_on()
+                await asyncio.sleep(PAUSE_SECONDS)
+            finally:
+                self.position = None
+
+    def look(self, position: int | None, *, ready: bool, followed: int | None) -> None:
+        """Tell it what Redis showed while it stood at `position`: whether it was ready, and its position."""
+        if position is None:
+            return
+        if not ready or followed is None:
+            self._look_again = True
+        elif followed < position:
+            metrics.REWINDS.inc()
+            self._look_again = True
+
+    async def _keep(self) -> None:
+        self._look_again = False
+        position = await self._position()
+        if position is None:
+            async with self._turns.turn(self.partition):
+                await self._restorer.restore(self.partition)
+            self._got_on()
+            return
+        await self._follow(position)
+
+    async def _position(self) -> int | None:
+        """Where Redis stands; None if it has to be restored."""
+        if self.partition not in await self._store.ready_partitions():
+            return None
+        position = await self._store.followed(self.partition)
+        end = (await self._consumer.end_offsets([self._source]))[self._source]
+        if position is not None and position > end:
+            # The topic is another one than Redis has followed.
+            log.error("follow.position_beyond_log", partition=self.partition, position=position, end=end)
+            return None
+        return position
+
+    async def _follow(self, position: int) -> None:
+        """Follow from `position` until Redis is found to stand elsewhere."""
+        log.info("follow.begun", partition=self.partition, position=position)
+        self._consumer.seek(self._source, position)
+        self.uncovered.clear()
+        self.position = position
+        while not self._look_again:
+            found = await self._consumer.getmany(self._source, timeout_ms=POLL_MS, max_records=BATCH)
+            records = found.get(self._source)
+            if not records:
+                continue
+            after = records[-1].offset + 1
+            results = await self._store.follow_put(
+                self.partition, position, after, _states(records, self._layout)
+            )
+            if isinstance(results, PositionMoved):
+                log.warning(
+                    "follow.position_moved",
+                    partition=self.partition,
+                    expected=position,
+                    found=results.position,
+                )
+                return
+            self.position = position = after
+            self._got_on()
+            self._note(results)
+
+    def _got_on(self) -> None:
+        self.moved_at = time.monotonic()
+
+    def _note(self, results: list[PutResult]) -> None:
+        metrics.FOLLOW_POSITION.labels(self.partition).set(self.position or 0)
+        for result in results:
+            metrics.FOLLOWED.labels(result.outcome).inc()
+            self.uncovered.pop(result.cart_id, None)
+            if result.outcome is PutOutcome.UNCOVERED:
+                # They are in the outbox, or published and not folded yet: a later record covers them, or
+                # else anti-entropy asks for them.
+                self.uncovered[result.cart_id] = result.uncovered
+                log.debug(
+                    "follow.uncovered", partition=self.partition, cart=result.cart_id, ops=result.uncovered
+                )
+        while len(self.uncovered) > REMEMBERED:
+            del self.uncovered[next(iter(self.uncovered))]
+
+
+def _states(records: list[Record], layout: Layout) -> list[tuple[str, State]]:
+    """The newest state of each cart in the records."""
+    kept: dict[str, Found] = {}
+    for record in records:
+        if understood := understand(record, layout):
+            keep(kept, *understood)
+    return copies(kept)

@@ -1,1 +1,0 @@
-"""Orders and checkouts in Postgres."""

@@ -1,0 +1,1 @@
+"""Postgres: the schema, and one module for each table that processes share."""

@@ -1,0 +1,62 @@
+"""The cart's home in Redis: key layout, Lua scripts, one pipelined client."""
+
+from store.redis.cart_store import CartStore
+from store.redis.client import PipelinedClient
+from store.redis.errors import StoreBroken, StoreBusy, StoreError, StoreFull, StoreUnavailable, UnknownOutcome
+from store.redis.layout import Layout
+from store.redis.pending_compaction import Unfolded
+from store.redis.requests import ChangeRequest, RequestStep, SetQuantity
+from store.redis.results import (
+    Applied,
+    Fence,
+    Missing,
+    OutboxDepth,
+    OutboxEntry,
+    OutboxRef,
+    PositionMoved,
+    PutOutcome,
+    PutResult,
+    Reason,
+    Refused,
+    Replayed,
+    RestoreLost,
+    Restoring,
+    ServerFacts,
+    WindowEntry,
+)
+from store.redis.settings import RedisSettings
+from store.redis.stored import StoredCart
+
+__all__ = [
+    "Applied",
+    "CartStore",
+    "ChangeRequest",
+    "Fence",
+    "Layout",
+    "Missing",
+    "OutboxDepth",
+    "OutboxEntry",
+    "OutboxRef",
+    "PipelinedClient",
+    "PositionMoved",
+    "PutOutcome",
+    "PutResult",
+    "Reason",
+    "RedisSettings",
+    "Refused",
+    "Replayed",
+    "RequestStep",
+    "RestoreLost",
+    "Restoring",
+    "ServerFacts",
+    "SetQuantity",
+    "StoreBroken",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+    "StoredCart",
+    "Unfolded",
+    "UnknownOutcome",
+    "WindowEntry",
+]

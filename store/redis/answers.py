@@ -1,0 +1,119 @@
+"""Redis's replies as what the store answers."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from store.redis.packing import unpack_extras
+from store.redis.results import (
+    Applied,
+    OutboxDepth,
+    OutboxEntry,
+    OutboxRef,
+    PutOutcome,
+    PutResult,
+    Reason,
+    Refused,
+    Replayed,
+)
+from store.redis.stored import StoredCart, version_of
+
+
+class _EventVersion(msgspec.Struct):
+    v: int
+
+
+_EVENT_VERSION: Final = msgspec.json.Decoder(_EventVersion)
+
+
+def changed(cart_id: str, partition: int, reply: list[Any]) -> Applied | Replayed | Refused:
+    """The answer of the change script."""
+    if reply[0] == b"refused":
+        return refused(reply)
+    kind, v, event, outbox_id, oldest, head, fields = reply
+    cart = StoredCart(cart_id, fields) if fields is not None else None
+    if kind == b"applied":
+        return Applied(
+            partition=partition,
+            v=int(v),
+            version=version_of(head),
+            event=event,
+            outbox_id=outbox_id.decode(),
+            oldest_outbox_us=oldest,
+            cart=cart,
+        )
+    return Replayed(
+        partition=partition,
+        v=int(v),
+        version=version_of(head),
+        outbox=OutboxRef(outbox_id.decode(), event) if outbox_id else None,
+        oldest_outbox_us=oldest,
+        cart=cart,
+    )
+
+
+def refused(reply: Sequence[Any]) -> Refused:
+    """Why the change script refused."""
+    reason = Reason(reply[1].decode())
+    details = reply[2:]
+    refusal = Refused(reason=reason)
+    match reason:
+        case Reason.PRECONDITION_FAILED:
+            refusal = Refused(reason=reason, tag=details[0].decode())
+        case Reason.CLAIMED | Reason.MERGED:
+            extras = unpack_extras(details[0])
+            merge_id, into = (extras.claim.merge_id, extras.claim.into) if extras.claim else (None, None)
+            refusal = Refused(reason=reason, merge_id=merge_id, into=extras.merged_into or into)
+        case Reason.LIMIT:
+            refusal = Refused(
+                reason=reason, limit=details[0].decode(), step=details[1], bound=int(details[2])
+            )
+        case Reason.LINE_NOT_FOUND:
+            refusal = Refused(reason=reason, step=details[0])
+        case Reason.CURRENCY:
+            refusal = Refused(reason=reason, step=details[0], currency=details[1].decode())
+        case Reason.WINDOW_FULL:
+            refusal = Refused(reason=reason, retry_after_us=details[0])
+    return refusal
+
+
+def put_result(cart_id: str, result: Any) -> PutResult:
+    """What the put script did to one cart."""
+    if isinstance(result, list):
+        pairs = zip(result[::2], result[1::2], strict=True)
+        missing = tuple((int(v), op_id.decode()) for v, op_id in pairs)
+        return PutResult(cart_id, PutOutcome.UNCOVERED, missing)
+    return PutResult(cart_id, PutOutcome(result.decode()))
+
+
+def outbox_entry(reply: Sequence[Any]) -> OutboxEntry:
+    """An entry of the outbox's stream."""
+    entry_id, fields = reply
+    _, op_id, _, cart_id, _, event = fields
+    return OutboxEntry(
+        entry_id.decode(), op_id.decode(), cart_id.decode(), event, _EVENT_VERSION.decode(event).v
+    )
+
+
+def outbox_depth(partition: int, entries: int, backlog: bytes | None, now_us: int) -> OutboxDepth:
+    """The depth of an outbox out of `backlog`: its bytes, and the milliseconds of its oldest entry."""
+    if backlog is None:
+        return OutboxDepth(partition, entries, 0, 0)
+    size, oldest = backlog.split(b" ")
+    return OutboxDepth(partition, entries, int(size), max(0, now_us - int(oldest) * 1000))
+
+
+def entry_time_us(entry_id: bytes) -> int:
+    """When a stream entry was made, by Redis's clock, in microseconds; exact to a millisecond."""
+    return int(entry_id.partition(b"-")[0]) * 1000
+
+
+def microseconds(time: Sequence[bytes]) -> int:
+    """The reply to TIME in microseconds."""
+    return int(time[0]) * 1_000_000 + int(time[1])
+
+
+def info(text: bytes) -> dict[str, str]:
+    """The fields of INFO."""
+    return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)

@@ -1,0 +1,359 @@
+"""The cart's home in Redis: changes, reads, puts, outbox, restoration."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from carts.lifetime import Lifetime
+from carts.limits import LIMITS, MAX_SAFE_INTEGER, TIMING, Limits, Timing
+from carts.operations import Delta
+from carts.state import State, Status
+from store.redis import answers, scripts
+from store.redis.client import PipelinedClient
+from store.redis.errors import StoreError, StoreFull
+from store.redis.layout import Layout
+from store.redis.packing import pack_copy, step_arguments
+from store.redis.requests import ChangeRequest
+from store.redis.results import (
+    Applied,
+    Fence,
+    Missing,
+    OutboxDepth,
+    OutboxEntry,
+    PositionMoved,
+    PutResult,
+    Reason,
+    Refused,
+    Replayed,
+    RestoreLost,
+    Restoring,
+    ServerFacts,
+    WindowEntry,
+)
+from store.redis.stored import StoredCart
+from store.redis.subtraction import Subtractor
+from store.redis.wire import Argument
+
+ENDLESS: Final = Lifetime()
+
+_JSON: Final = msgspec.json.Encoder()
+_WISH_S: Final = 60
+_NOTHING: Final = (b"nothing", b"", b"")
+
+
+class CartStore:
+    """Everything the product does in Redis. Each method raises store.errors.StoreError when Redis fails."""
+
+    def __init__(
+        self,
+        client: PipelinedClient,
+        layout: Layout,
+        limits: Limits = LIMITS,
+        timing: Timing = TIMING,
+        *,
+        lifetime: Lifetime = ENDLESS,
+        outbox_max_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        """`outbox_max_bytes` is for each partition. By default no copy is too old to count."""
+        self._client: Final = client
+        self._layout: Final = layout
+        self._lifetime: Final = lifetime
+        self._retry_horizon: Final = timing.retry_horizon_us
+        self._window: Final = str(2 * timing.window_us).encode()
+        self.bound_outbox(outbox_max_bytes)
+        self._subtractor: Final = Subtractor(client, layout, limits, timing, lifetime)
+        self._limits: Final = _numbers(
+            limits.lines,
+            limits.tracked_lines,
+            limits.quantity,
+            limits.content_bytes,
+            limits.window_entries,
+            limits.window_bytes,
+            MAX_SAFE_INTEGER,
+        )
+
+    def bound_outbox(self, max_bytes: int) -> None:
+        """From now on refuse what would make a partition's outbox larger than this."""
+        self._outbox_max_bytes = str(max_bytes).encode()
+
+    # Carts
+
+    async def change(self, request: ChangeRequest) -> Applied | Replayed | Refused:
+        """Apply one operation atomically, all checks before the first write."""
+        keys = self._layout.of_cart(request.cart_id)
+        shared = self._layout.of_partition(keys.partition)
+        arguments: list[Argument] = [
+            request.op_id,
+            request.cart_id,
+            _operation_head(request),
+            _event_tail(request),
+            request.first_seen_us,
+            self._retry_horizon,
+            "" if request.if_match is None else "*" if request.if_match == "*" else f" {request.if_match} ",
+            request.forgotten_v if request.absent_ok else b"",
+            b"0" if request.minimal else b"1",
+            self._window,
+            *self._times(request.cart_id),
+            self._outbox_max_bytes,
+            *self._limits,
+        ]
+        for step in request.steps:
+            arguments += step_arguments(step)
+        names = (
+            keys.cart,
+            keys.ops,
+            keys.win,
+            shared.outbox,
+            shared.backlog,
+            shared.ready,
+            shared.events,
+            shared.unfolded,
+        )
+        try:
+            reply = await self._client.run(scripts.CHANGE, names, arguments)
+        except StoreFull:
+            return Refused(reason=Reason.STORAGE_FULL)
+        return answers.changed(request.cart_id, keys.partition, reply)
+
+    async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
+        """The cart as it is now, in one round trip.
+
+        The marker names the restoration that made the partition ready. The same before and after the
+        cart, it says that nothing was lost meanwhile. (A transaction would say so too, but a full Redis
+        7.0 refuses it.)
+        """
+        keys = self._layout.of_cart(cart_id)
+        earlier: list[Any] = []
+        marker_after = await self._client.submit(keys.read, earlier, 2)
+        for reply in earlier:
+            if isinstance(reply, StoreError):
+                raise reply
+        marker_before, fields = earlier
+        if marker_before is None or marker_before != marker_after:
+            return Restoring()
+        if not fields:
+            return Missing()
+        cart = StoredCart(cart_id, fields)
+        v, now_us = cart.version.v, time.time_ns() // 1000
+        # Asked as if it had expired first, which forgets sooner: the status costs more than the rest.
+        if self._lifetime.forgotten(cart_id, v, now_us, expired=True) and self._lifetime.forgotten(
+            cart_id, v, now_us, expired=cart.status is Status.EXPIRED
+        ):
+            return Missing()
+        return cart
+
+    async def hydrate(self, cart_id: str, state: State) -> bool:
+        """Bring in a cart found elsewhere, even an expired one, if it is absent and ready; whether it was."""
+        keys = self._layout.of_cart(cart_id)
+        shared = self._layout.of_partition(keys.partition)
+        arguments = (*self._times(cart_id), pack_copy(cart_id, state))
+        names = (keys.cart, keys.ops, keys.win, shared.ready, shared.events)
+        return bool(await self._client.run(scripts.HYDRATE, names, arguments))
+
+    async def put(self, partition: int, states: Sequence[tuple[str, State]]) -> list[PutResult]:
+        """Replace each cart by its state if it covers Redis's copy and differs. At most some hundred."""
+        reply = await self._put(partition, _NOTHING, states)
+        return self._put_results(states, reply)
+
+    async def _put(
+        self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, State]]
+    ) -> list[Any]:
+        shared = self._layout.of_partition(partition)
+        names = [shared.restore, shared.followed, shared.events, shared.unfolded]
+        copies: list[Argument] = []
+        for cart_id, state in states:
+            keys = self._layout.of_cart(cart_id)
+            if keys.partition != partition:
+                raise ValueError(f"{cart_id} belongs to partition {keys.partition}, not to {partition}")
+            names += (keys.cart, keys.ops, keys.win)
+            copies += (self._lifetime.idle_limit_s(cart_id), pack_copy(cart_id, state))
+        reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, *copies))
+        return reply
+
+    def _times(self, cart_id: str) -> tuple[int, int]:
+        return self._lifetime.idle_limit_s(cart_id), self._lifetime.horizon_us(cart_id)
+
+    @staticmethod
+    def _put_results(states: Sequence[tuple[str, State]], reply: list[Any]) -> list[PutResult]:
+        return [
+            answers.put_result(cart_id, result)
+            for (cart_id, _), result in zip(states, reply[1:], strict=True)
+        ]
+
+    # Checkout
+
+    async def window(self, cart_id: str) -> list[WindowEntry] | Restoring:
+        """The operations of the cart's window, oldest first; none where Redis has no such cart."""
+        return await self._subtractor.window(cart_id)
+
+    async def subtract(
+        self, cart_id: str, order_id: str, delta: Delta, folded: State | None
+    ) -> Applied | Replayed | Refused:
+        """Take what an order bought out of the cart: at once here, and everywhere by the event in the outbox.
+
+        `delta` is carts.ordering.subtraction's, `folded` the newest record of the cart in `carts` (or in
+        Postgres) that is known. Asking again does no harm. Refused: RESTORING, NO_RECORD, MOVED,
+        OUTBOX_FULL, STORAGE_FULL, WINDOW_FULL; ask again later with the newest record.
+        """
+        return await self._subtractor.subtract(cart_id, order_id, delta, folded, int(self._outbox_max_bytes))
+
+    async def fence(self, cart_id: str, token: str, ttl_ms: int) -> Fence:
+        """Set up a fence around the cart's checkout; the one that stands then, ours or another's.
+
+        A courtesy: it keeps two checkouts apart while Redis remembers it. Safety does not rest on it.
+        """
+        key = self._layout.of_cart(cart_id).fence
+        holder, ttl = await self._client.run(scripts.FENCE, (key,), (token, ttl_ms))
+        return Fence(holder.decode(), ttl)
+
+    async def unfence(self, cart_id: str, token: str) -> bool:
+        """Take down the fence if it is this one; whether it was."""
+        key = self._layout.of_cart(cart_id).fence
+        return bool(await self._client.run(scripts.UNFENCE, (key,), (token,)))
+
+    async def fenced(self, cart_id: str) -> Fence | None:
+        """The fence that stands."""
+        key = self._layout.of_cart(cart_id).fence
+        holder, ttl = await self._client.execute_all(((b"GET", key), (b"PTTL", key)))
+        return None if holder is None else Fence(holder.decode(), max(0, ttl))
+
+    # Outbox
+
+    async def outbox_read(
+        self, partition: int, after_id: str = "0-0", count: int = 100, min_age_us: int = 0
+    ) -> list[OutboxEntry]:
+        """Entries after `after_id`, oldest first, that are at least `min_age_us` old by Redis's clock."""
+        outbox = self._layout.of_partition(partition).outbox
+        now, entries = await self._client.execute_all(
+            ((b"TIME",), (b"XRANGE", outbox, f"({after_id}", b"+", b"COUNT", count))
+        )
+        youngest = answers.microseconds(now) - min_age_us
+        return [
+            answers.outbox_entry(entry) for entry in entries if answers.entry_time_us(entry[0]) <= youngest
+        ]
+
+    async def outbox_remove(self, partition: int, entries: Sequence[tuple[str, str]]) -> int:
+        """Remove entries by (id, op_id); one whose op_id differs stays. Returns how many were removed."""
+        if not entries:
+            return 0
+        shared = self._layout.of_partition(partition)
+        arguments = [part for entry in sorted(entries) for part in entry]
+        return int(await self._client.run(scripts.OUTBOX_REMOVE, (shared.outbox, shared.backlog), arguments))
+
+    async def outbox_depths(self) -> list[OutboxDepth]:
+        """The depth of every partition's outbox."""
+        commands: list[tuple[Argument, ...]] = [(b"TIME",)]
+        for partition in range(self._layout.partitions):
+            shared = self._layout.of_partition(partition)
+            commands += ((b"XLEN", shared.outbox), (b"GET", shared.backlog))
+        replies = await self._client.execute_all(commands)
+        now = answers.microseconds(replies[0])
+        return [
+            answers.outbox_depth(partition, entries, backlog, now)
+            for partition, (entries, backlog) in enumerate(zip(replies[1::2], replies[2::2], strict=True))
+        ]
+
+    async def acquire_sweeper(self, partition: int, owner: str, ttl_ms: int) -> bool:
+        """Take or prolong the lease of the partition's outbox sweeper; whether `owner` holds it now."""
+        lease = self._layout.of_partition(partition).sweeper
+        return bool(await self._client.run(scripts.LEASE, (lease,), (owner, ttl_ms)))
+
+    # Restore and follow
+
+    async def ready_partitions(self) -> set[int]:
+        """The partitions whose marker is there."""
+        return await self._partitions_with("ready")
+
+    async def wish(self, partition: int) -> None:
+        """Ask for this partition to be restored first (forgotten after a minute)."""
+        await self._client.execute(b"SET", self._layout.of_partition(partition).wish, b"1", b"EX", _WISH_S)
+
+    async def wished(self) -> set[int]:
+        """The partitions somebody waits for."""
+        return await self._partitions_with("wish")
+
+    async def _partitions_with(self, key: str) -> set[int]:
+        partitions = range(self._layout.partitions)
+        found = await self._client.execute_all(
+            (b"EXISTS", getattr(self._layout.of_partition(partition), key)) for partition in partitions
+        )
+        return {partition for partition in partitions if found[partition]}
+
+    async def restore_begin(self, partition: int) -> str:
+        """Begin a restoration, ending any other; returns its token. The first sequence is 0."""
+        token = secrets.token_hex(16)
+        restore = self._layout.of_partition(partition).restore
+        await self._client.execute(b"HSET", restore, b"token", token, b"sequence", 0)
+        return token
+
+    async def restore_put(
+        self, partition: int, token: str, sequence: int, states: Sequence[tuple[str, State]]
+    ) -> list[PutResult] | RestoreLost:
+        """Put as in `put`, if token and sequence are the restoration's; the next sequence is one higher."""
+        reply = await self._put(partition, (b"restoration", token, sequence), states)
+        return RestoreLost() if reply[0] == b"lost" else self._put_results(states, reply)
+
+    async def restore_finish(
+        self, partition: int, token: str, sequence: int, followed_offset: int
+    ) -> RestoreLost | None:
+        """Set marker and follow position, if the restoration is still this one. Asking again does no harm."""
+        shared = self._layout.of_partition(partition)
+        names = (shared.restore, shared.ready, shared.followed, shared.wish)
+        finished = await self._client.run(scripts.RESTORE_FINISH, names, (token, sequence, followed_offset))
+        return None if finished else RestoreLost()
+
+    async def followed(self, partition: int) -> int | None:
+        """The follow position: the next offset of `carts` to follow."""
+        position = await self._client.execute(b"GET", self._layout.of_partition(partition).followed)
+        return None if position is None else int(position)
+
+    async def follow_put(
+        self,
+        partition: int,
+        expected_position: int | None,
+        new_position: int,
+        states: Sequence[tuple[str, State]],
+    ) -> list[PutResult] | PositionMoved:
+        """Put as in `put` and move the follow position, if it is the expected one."""
+        expected = b"" if expected_position is None else expected_position
+        reply = await self._put(partition, (b"position", expected, new_position), states)
+        if reply[0] == b"moved":
+            return PositionMoved(None if reply[1] is None else int(reply[1]))
+        return self._put_results(states, reply)
+
+    # Server
+
+    async def facts(self) -> ServerFacts:
+        """What the server says about itself."""
+        text, now = await self._client.execute_all(((b"INFO",), (b"TIME",)))
+        fields = answers.info(text)
+        return ServerFacts(
+            version=fields.get("valkey_version") or fields["redis_version"],
+            role=fields["role"],
+            loading=fields["loading"] == "1",
+            maxmemory_policy=fields["maxmemory_policy"],
+            maxmemory=int(fields["maxmemory"]),
+            used_memory=int(fields["used_memory"]),
+            aof_enabled=fields["aof_enabled"] == "1",
+            time_us=answers.microseconds(now),
+        )
+
+
+def _numbers(*numbers: int) -> tuple[bytes, ...]:
+    return tuple(str(number).encode() for number in numbers)
+
+
+def _operation_head(request: ChangeRequest) -> bytes:
+    op_id = _JSON.encode(request.op_id)
+    if not request.fingerprint:
+        return b',"op_id":%b,"delta":' % op_id
+    return b',"op_id":%b,"fingerprint":"%b","delta":' % (op_id, request.fingerprint.encode())
+
+
+def _event_tail(request: ChangeRequest) -> bytes:
+    actor = b"" if request.actor is None else b',"actor":' + _JSON.encode(request.actor)
+    cause = b"" if request.cause is None else b',"cause":' + _JSON.encode(request.cause)
+    return actor + cause + b"}"

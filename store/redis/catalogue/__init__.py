@@ -1,0 +1,23 @@
+"""The catalogue: products in Redis for reading; `owner` is for Postgres, where this system owns them."""
+
+from store.redis.catalogue.cache import ProductCache
+from store.redis.catalogue.results import (
+    CacheLost,
+    CacheNotReady,
+    Following,
+    Page,
+    ProductDeletion,
+    Put,
+    Regressed,
+)
+
+__all__ = [
+    "CacheLost",
+    "CacheNotReady",
+    "Following",
+    "Page",
+    "ProductCache",
+    "ProductDeletion",
+    "Put",
+    "Regressed",
+]

@@ -1,0 +1,217 @@
+"""One connection for all: the requests of one event-loop tick share a pipeline.
+
+A pool lends each request a connection and pays system calls for each; here a tick's commands are
+written at once and their replies read in order. The connection is made again by itself. Requests that
+had been sent when it broke say that their outcome is unknown; others wait for the next connection until
+their time is up.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Self
+
+import stamina
+import structlog
+
+from store.redis import scripts
+from store.redis.connection import Address, Batch, Connection, Taker, open_connection
+from store.redis.errors import ScriptMissing, StoreBusy, StoreError, StoreUnavailable
+from store.redis.scripts import Script
+from store.redis.settings import RedisSettings
+from store.redis.wire import Argument, pack
+
+log = structlog.get_logger(__name__)
+
+
+class PipelinedClient:
+    """A connection to one Redis server. Belongs to one event loop."""
+
+    def __init__(
+        self, settings: RedisSettings, *, name: str = "cartstream", patience_s: float | None = None
+    ) -> None:
+        """`name` is shown by CLIENT LIST.
+
+        A connection may be lost for `patience_s` before requests are refused at once; without it they
+        wait as long as for a reply.
+        """
+        self._address: Final = Address.of(settings.redis_url)
+        self._connect_timeout: Final = settings.redis_connect_timeout_s
+        self._timeout: Final = settings.redis_timeout_s
+        self._patience: Final = patience_s
+        self._max_requests: Final = settings.redis_max_requests
+        self._name: Final = name
+        self._loop: asyncio.AbstractEventLoop
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._packed: list[bytes] = []
+        self._takers: list[Taker] = []
+        self._unsent: Final[deque[tuple[float, Batch]]] = deque()
+        self._unsent_replies = 0
+        self._flushing = False
+        self._closed = False
+        self._lost_at: float | None = None
+        self._why = "not connected yet"
+
+    async def connect(self) -> None:
+        """Connect and load the scripts. Raises StoreError if that does not work at once."""
+        self._loop = asyncio.get_running_loop()
+        await self._open()
+
+    def keep_connecting(self) -> None:
+        """After `connect` has failed: go on trying in the background. Requests fail meanwhile."""
+        self._lost_at = self._loop.time()
+        self._connecting = self._loop.create_task(self._reconnect())
+
+    async def close(self) -> None:
+        """Close; requests under way fail with UnknownOutcome, later ones with StoreUnavailable."""
+        self._closed = True
+        self._why = "the client is closed"
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._connecting
+        if self._connection is not None:
+            self._connection.close()
+        self._fail_unsent(self._loop.time() + self._timeout)
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection is not None
+
+    async def execute(self, *command: Argument) -> Any:
+        """The reply to one command: bytes, int, list or None. Raises StoreError."""
+        return await self.submit(pack(command))
+
+    async def execute_all(self, commands: Iterable[Sequence[Argument]]) -> list[Any]:
+        """The replies to commands of one pipeline. Raises the first StoreError among them."""
+        futures = [self.submit(pack(command)) for command in commands]
+        return list(await asyncio.gather(*futures))
+
+    async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
+        """What a script returns. One that the server has forgotten is loaded first."""
+        packed = pack((b"EVALSHA", script.sha, len(keys), *keys, *arguments))
+        try:
+            return await self.submit(packed)
+        except ScriptMissing:
+            await self.submit(pack((b"SCRIPT", b"LOAD", script.source)))
+            return await self.submit(packed)
+
+    def submit(
+        self, packed: bytes, companions: list[Any] | None = None, companion_count: int = 0
+    ) -> asyncio.Future[Any]:
+        """Send packed commands with this tick's others; the last reply.
+
+        The `companion_count` replies before it, error replies included, are in `companions` by then.
+        """
+        if self._closed:
+            raise StoreUnavailable(self._why)
+        if self._lost_at is not None and self._given_up_at() <= self._loop.time():
+            raise StoreUnavailable(self._no_connection())
+        if self._under_way() >= self._max_requests:
+            raise StoreBusy(
+                f"{self._max_requests} requests to Redis are under way (CARTSTREAM_REDIS_MAX_REQUESTS)"
+            )
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._packed.append(packed)
+        if companions is not None:
+            self._takers += [companions] * companion_count
+        self._takers.append(future)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def _under_way(self) -> int:
+        sent = self._unsent_replies if self._connection is None else len(self._connection)
+        return sent + len(self._takers)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        batch = Batch(self._packed, self._takers, self._loop.time() + self._timeout)
+        self._packed, self._takers = [], []
+        if self._connection is not None:
+            self._connection.send(batch)
+            return
+        until = min(batch.deadline, self._given_up_at())
+        self._unsent.append((until, batch))
+        self._unsent_replies += len(batch.takers)
+        self._loop.call_at(until, self._fail_unsent, until)
+
+    def _given_up_at(self) -> float:
+        """From when on nobody waits for the connection any more."""
+        if self._lost_at is None or self._patience is None:
+            return math.inf
+        return self._lost_at + self._patience
+
+    def _fail_unsent(self, until: float) -> None:
+        while self._unsent and self._unsent[0][0] <= until:
+            _, batch = self._unsent.popleft()
+            self._unsent_replies -= len(batch.takers)
+            batch.fail(StoreUnavailable(self._no_connection()))
+
+    def _no_connection(self) -> str:
+        return f"no connection to Redis at {self._address}: {self._why}"
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await open_connection(self._address, self._on_lost)
+                await self._greet(connection)
+        except TimeoutError as error:
+            self._why = f"no answer within {self._connect_timeout} s"
+            raise StoreUnavailable(self._no_connection()) from error
+        except (OSError, StoreError) as error:
+            self._why = str(error)
+            if isinstance(error, StoreError) and not error.retriable:
+                raise
+            raise StoreUnavailable(self._no_connection()) from error
+        self._connection = connection
+        self._lost_at = None
+        while self._unsent:
+            _, batch = self._unsent.popleft()
+            self._unsent_replies -= len(batch.takers)
+            connection.send(batch)
+
+    async def _greet(self, connection: Connection) -> None:
+        commands: list[tuple[Argument, ...]] = [
+            *self._address.greeting(self._name),
+            *((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL),
+        ]
+        futures = [self._loop.create_future() for _ in commands]
+        deadline = self._loop.time() + self._connect_timeout
+        connection.send(Batch([pack(command) for command in commands], [*futures], deadline))
+        try:
+            await asyncio.gather(*futures)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _on_lost(self, connection: Connection, error: StoreError) -> None:
+        if connection is not self._connection:
+            return  # one that never got through its greeting
+        self._connection = None
+        if self._closed:
+            return
+        self._why = str(error)
+        self._lost_at = self._loop.time()
+        log.warning("redis.connection_lost", address=str(self._address), error=self._why)
+        self._connecting = self._loop.create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        async for attempt in stamina.retry_context(
+            on=StoreError, attempts=None, timeout=None, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
+        ):
+            with attempt:
+                await self._open()
+        log.info("redis.connected", address=str(self._address))

@@ -1,0 +1,200 @@
+"""A connection to a Redis server: commands out in one write, replies back in order."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Self, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import hiredis
+import msgspec
+
+from store.redis.errors import NotPrimary, StoreError, UnknownOutcome, error_of
+
+Taker = asyncio.Future[Any] | list[Any]
+"""What takes a reply: the future that waits for it, or the list of a later one's companions."""
+
+
+class Batch(msgspec.Struct):
+    """What one tick sends: packed commands, the taker of each reply, and until when they wait (loop time)."""
+
+    packed: list[bytes]
+    takers: list[Taker]
+    deadline: float
+
+    def fail(self, error: StoreError) -> None:
+        """Tell everybody who waits."""
+        _fail(self.takers, error)
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the server is and what to say first."""
+
+    host: str
+    port: int
+    path: str
+    tls: bool
+    ca_file: str | None
+    username: str
+    password: str
+    database: str
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """`redis://[user:password@]host[:port][/db]`, `rediss://…[?ssl_ca_certs=file]`, `unix://[…@]/path[?db=n]`."""
+        parts = urlsplit(url)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        local = parts.scheme == "unix"
+        return cls(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or 6379,
+            path=unquote(parts.path) if local else "",
+            tls=parts.scheme == "rediss",
+            ca_file=query.get("ssl_ca_certs"),
+            username=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            database=query.get("db", "0") if local else parts.path.strip("/") or "0",
+        )
+
+    def __str__(self) -> str:
+        return self.path or f"{self.host}:{self.port}"
+
+    def greeting(self, name: str) -> list[tuple[str, ...]]:
+        """The commands that a new connection begins with."""
+        commands: list[tuple[str, ...]] = []
+        if self.password:
+            commands.append(("AUTH", self.username or "default", self.password))
+        if self.database != "0":
+            commands.append(("SELECT", self.database))
+        commands.append(("CLIENT", "SETNAME", name))
+        return commands
+
+
+class Connection(asyncio.Protocol):
+    """One connection. Replies come in the order of the commands, so a queue of futures is all it takes.
+
+    `lost` is called once, when the connection is of no more use; whoever still waited has got an error then.
+    """
+
+    def __init__(self, lost: Callable[["Connection", StoreError], None]) -> None:
+        self._lost: Final = lost
+        self._loop: Final = asyncio.get_running_loop()
+        self._reader: Final = hiredis.Reader(replyError=error_of)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: Final[deque[Taker]] = deque()
+        self._sent = 0
+        self._received = 0
+        self._deadlines: Final[deque[tuple[int, float]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """How many replies are due."""
+        return len(self._waiting)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is up (asyncio.Protocol)."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+
+    def send(self, batch: Batch) -> None:
+        """Send a batch; its futures get the replies, or UnknownOutcome after its deadline."""
+        if self._transport is None:
+            batch.fail(UnknownOutcome("the connection to Redis broke: unknown outcome"))
+            return
+        self._waiting.extend(batch.takers)
+        self._sent += len(batch.takers)
+        self._deadlines.append((self._sent, batch.deadline))
+        if self._timer is None:
+            self._timer = self._loop.call_at(batch.deadline, self._check_deadlines)
+        self._transport.write(b"".join(batch.packed))
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the replies to those who wait (asyncio.Protocol)."""
+        waiting = self._waiting
+        due = len(waiting)
+        demoted: NotPrimary | None = None
+        try:
+            for reply in self._replies(data):
+                taker = waiting.popleft()
+                if isinstance(taker, list):
+                    taker.append(reply)
+                elif taker.done():
+                    continue  # who waited has given up
+                elif isinstance(reply, StoreError):
+                    taker.set_exception(reply)
+                    demoted = reply if isinstance(reply, NotPrimary) else demoted
+                else:
+                    taker.set_result(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.abort(UnknownOutcome(f"Redis sent what is not its protocol ({error}): unknown outcome"))
+            return
+        self._received += due - len(waiting)
+        if demoted is not None:
+            self.abort(UnknownOutcome("the server became a replica: unknown outcome"))
+
+    def _replies(self, data: bytes) -> Iterator[Any]:
+        reader = self._reader
+        reader.feed(data)
+        while (reply := reader.gets()) is not False:  # RESP2 has no booleans: False means incomplete
+            yield reply
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone (asyncio.Protocol)."""
+        self._end(
+            UnknownOutcome(
+                f"the connection to Redis broke ({error or 'closed by the server'}): unknown outcome"
+            )
+        )
+
+    def abort(self, error: StoreError) -> None:
+        """Drop the connection; everybody who waits gets `error`."""
+        transport = self._transport
+        self._end(error)
+        if transport is not None:
+            transport.abort()
+
+    def close(self) -> None:
+        """Close; everybody who waits gets UnknownOutcome."""
+        self.abort(UnknownOutcome("the client was closed: unknown outcome"))
+
+    def _end(self, error: StoreError) -> None:
+        if self._transport is None:
+            return
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        _fail(self._waiting, error)
+        self._waiting.clear()
+        self._lost(self, error)
+
+    def _check_deadlines(self) -> None:
+        self._timer = None
+        while self._deadlines and self._deadlines[0][0] <= self._received:
+            self._deadlines.popleft()
+        if not self._deadlines:
+            return
+        deadline = self._deadlines[0][1]
+        if self._loop.time() < deadline:
+            self._timer = self._loop.call_at(deadline, self._check_deadlines)
+        else:
+            # Replies come in order: behind a late one all others are late too.
+            self.abort(UnknownOutcome("Redis did not answer in time: unknown outcome"))
+
+
+async def open_connection(address: Address, lost: Callable[[Connection, StoreError], None]) -> Connection:
+    """Connect. Raises OSError or ssl.SSLError."""
+    loop = asyncio.get_running_loop()
+    if address.path:
+        _, connection = await loop.create_unix_connection(lambda: Connection(lost), address.path)
+    else:
+        context = ssl.create_default_context(cafile=address.ca_file) if address.tls else None
+        _, connection = await loop.create_connection(
+            lambda: Connection(lost), address.host, address.port, ssl=context
+        )
+    return connection
+
+
+def _fail(takers: Iterable[Taker], error: StoreError) -> None:
+    for taker in takers:
+        if not isinstance(taker, list) and not taker.done():
+            taker.set_exception(error)

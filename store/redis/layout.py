@@ -1,0 +1,110 @@
+r"""Where everything of a partition and of a cart stands in Redis.
+
+All keys of a partition share one hash tag, so that one script can touch a cart, the partition's outbox
+and its marker atomically, in Redis Cluster too. The tag's slot is the middle of the partition's share
+of the 16,384 slots: any number of nodes up to half the partitions gets them evenly.
+
+    {t}:cart:<id>    hash: `m` the head, `metadata` and `x` if any, one `l:<line_id>` per line (`packing`)
+    {t}:ops:<id>     hash: op_id -> the window's entry; a further birth of an operation under `op_id\n<v>`
+    {t}:win:<id>     zset: the fields of ops by v
+    {t}:fence:<id>   a checkout is under way: its token, with a time to live
+    {t}:outbox       stream: changes not yet known to be in Kafka; fields op, cart, e
+    {t}:backlog      string: bytes of those changes, milliseconds of the oldest
+    {t}:ready        the partition is complete; its value names the restoration that made it so
+    {t}:restore      hash: token and sequence of the restoration under way
+    {t}:followed     offset in `carts` up to which this copy of the partition has followed
+    {t}:wish         somebody waits for this partition to be restored
+    {t}:events       shard channel: `<cart_id> <version tag>` of each change
+    {t}:sweeper      the lease of the outbox sweeper
+    {t}:unfolded     zset: carts with changes that no state put here has covered yet, by the v of the oldest
+"""
+
+from binascii import crc_hqx
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from store.redis.wire import pack
+from topics.partitioner import partition_of
+
+SLOTS: Final = 16_384
+
+
+def slot_of(tag: str) -> int:
+    """The slot of a hash tag: CRC-16/XMODEM modulo 16,384 (Redis Cluster specification)."""
+    return crc_hqx(tag.encode(), 0) % SLOTS
+
+
+@lru_cache
+def tags(partitions: int) -> tuple[str, ...]:
+    """One tag per partition, its slot the middle of the partition's share: the first numbers that fit."""
+    wanted = {(2 * p + 1) * SLOTS // (2 * partitions): p for p in range(partitions)}
+    if len(wanted) < partitions:
+        raise ValueError(
+            f"{partitions} partitions do not fit into {SLOTS} slots one by one; use at most {SLOTS}"
+        )
+    found: dict[int, str] = {}
+    number = 0
+    while len(found) < partitions:
+        tag = str(number)
+        p = wanted.get(slot_of(tag))
+        if p is not None:
+            found.setdefault(p, tag)
+        number += 1
+    return tuple(found[p] for p in range(partitions))
+
+
+class CartKeys(NamedTuple):
+    """A cart's partition and keys."""
+
+    partition: int
+    cart: bytes
+    ops: bytes
+    win: bytes
+    fence: bytes
+    read: bytes
+    """The packed commands that read marker, cart, and marker again."""
+
+
+class PartitionKeys(NamedTuple):
+    """The keys of a partition that belong to no single cart."""
+
+    outbox: bytes
+    backlog: bytes
+    ready: bytes
+    restore: bytes
+    followed: bytes
+    wish: bytes
+    events: bytes
+    sweeper: bytes
+    unfolded: bytes
+
+
+class Layout:
+    """The keys of a store with `partitions` partitions. Raises ValueError on more partitions than slots."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions: Final = partitions
+        self.tags: Final = tags(partitions)
+        self._partition_keys: Final = tuple(
+            PartitionKeys(*(f"{{{tag}}}:{name}".encode() for name in PartitionKeys._fields))
+            for tag in self.tags
+        )
+        self.of_cart: Final = lru_cache(maxsize=65_536)(self._of_cart)
+
+    def partition(self, cart_id: str) -> int:
+        """The partition of a cart."""
+        return self.of_cart(cart_id).partition
+
+    def of_partition(self, partition: int) -> PartitionKeys:
+        """The keys of `partition` that belong to no single cart."""
+        return self._partition_keys[partition]
+
+    def _of_cart(self, cart_id: str) -> CartKeys:
+        name = cart_id.encode()
+        p = partition_of(name, self.partitions)
+        tag = self.tags[p]
+        kinds = ("cart", "ops", "win", "fence")
+        cart, ops, win, fence = (f"{{{tag}}}:{kind}:{cart_id}".encode() for kind in kinds)
+        marker = (b"GET", self._partition_keys[p].ready)
+        commands = (marker, (b"HGETALL", cart), marker)
+        return CartKeys(p, cart, ops, win, fence, b"".join(pack(command) for command in commands))

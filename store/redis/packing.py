@@ -1,0 +1,217 @@
+"""How a cart is written in Redis: the head, the packed lines, and the copy of a state that a put carries.
+
+The head, field `m`, is one string so that a script reads and writes it at once:
+`v n digest floor born lines tracked bytes subtotal clr entries window_bytes oldest status currency`
+with the digest in decimal, `lines` shown, `tracked` lines in all, `bytes` of lines and metadata, `entries`,
+`window_bytes` and `oldest` v of the window, `-` for no currency.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import msgspec
+
+from carts.content import Line, subtotal
+from carts.operations import DUPLICATE, Add, Clear, Delta, Item, Metadata, Operation, Remove, Set, SetMetadata
+from carts.state import State, Status
+from store.redis.requests import RequestStep, SetQuantity
+
+_JSON: Final = msgspec.json.Encoder()
+_MSGPACK: Final = msgspec.msgpack.Encoder()
+_ITEM: Final = msgspec.json.Decoder(Item)
+_METADATA: Final = msgspec.json.Decoder(Metadata)
+
+METADATA_FIELD: Final = b"metadata"
+EXTRAS_FIELD: Final = b"x"
+HEAD_FIELD: Final = b"m"
+LINE_PREFIX: Final = b"l:"
+
+
+class Head(NamedTuple):
+    """The head, parsed."""
+
+    v: int
+    n: int
+    digest: int
+    floor: int
+    born: int
+    lines: int
+    tracked: int
+    bytes: int
+    subtotal: int
+    clr: int
+    entries: int
+    window_bytes: int
+    oldest: int
+    status: Status
+    currency: str | None
+
+
+_NONE_WAITS: Final[Mapping[tuple[int, str], str]] = MappingProxyType({})
+
+
+class _Entry(msgspec.Struct):
+    """An operation as a script has written it: one without an Idempotency-Key has no fingerprint."""
+
+    v: int
+    op_id: str
+    delta: Delta
+    fingerprint: str = ""
+
+
+_ENTRY: Final = msgspec.json.Decoder(_Entry)
+NO_EXTRAS: Final = State()
+_EXTRAS: Final = msgspec.json.Decoder(State)
+
+
+def pack_line(line: Line) -> bytes:
+    r"""`<quantity> <dv> <av> <unit_price> <item JSON>\n<metadata JSON>`."""
+    item = _JSON.encode(Item(line.product_id, line.options))
+    numbers = b"%d %d %d %d " % (line.quantity, line.dv, line.av, line.unit_price)
+    return numbers + item + b"\n" + _JSON.encode(line.metadata)
+
+
+def unpack_line(packed: bytes) -> Line:
+    """The line that `pack_line` packed."""
+    quantity, dv, av, unit_price, rest = packed.split(b" ", 4)
+    item_json, _, metadata = rest.partition(b"\n")
+    item = _ITEM.decode(item_json)
+    return Line(
+        item.product_id,
+        int(quantity),
+        int(unit_price),
+        item.options,
+        _METADATA.decode(metadata),
+        int(dv),
+        int(av),
+    )
+
+
+def unpack_head(packed: bytes) -> Head:
+    """The head out of field `m`."""
+    parts = packed.decode().split(" ")
+    status, currency = parts[-2:]
+    numbers = [int(part) for part in parts[:-2]]
+    return Head._make((*numbers, Status(status), None if currency == "-" else currency))
+
+
+def unpack_extras(packed: bytes | None) -> State:
+    """What few carts have, out of field `x`: a state with its start, orders, claim, finishes, merged_into."""
+    return _EXTRAS.decode(packed) if packed else NO_EXTRAS
+
+
+def unpack_metadata(packed: bytes | None) -> Metadata:
+    """The cart's metadata out of its field."""
+    return _METADATA.decode(packed) if packed else {}
+
+
+def unpack_entry(packed: bytes) -> tuple[Operation, str]:
+    """An entry of ops: the operation, and its outbox id (empty: it was not put there by this copy)."""
+    json, _, outbox_id = packed.partition(b"\n")
+    entry = _ENTRY.decode(json)
+    return Operation(entry.v, entry.op_id, entry.fingerprint, entry.delta), outbox_id.decode()
+
+
+def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
+    """The eight arguments that a step is to the change script."""
+    json = _JSON.encode(step)
+    match step:
+        case Add() | Set():
+            kind = "add" if type(step) is Add else "set"
+            metadata = b"" if step.metadata is None else _JSON.encode(step.metadata)
+            item = _JSON.encode(step.item)
+            return kind, step.line_id, step.quantity, step.unit_price, step.currency, item, metadata, json
+        case SetQuantity():
+            json = b'{"kind":"set","line_id":%b,"quantity":%d' % (_JSON.encode(step.line_id), step.quantity)
+            metadata = b"" if step.metadata is None else _JSON.encode(step.metadata)
+            price = "" if step.unit_price is None else step.unit_price
+            return (
+                "set_quantity",
+                step.line_id,
+                step.quantity,
+                price,
+                step.currency or "",
+                b"",
+                metadata,
+                json,
+            )
+        case Remove():
+            item = _JSON.encode(Item(step.line_id.partition("~")[0]))
+            return "remove", step.line_id, "", "", "", item, b"", json
+        case Clear():
+            return "clear", "", "", "", "", b"", b"", json
+        case SetMetadata():
+            return "metadata", step.line_id or "", "", "", "", b"", _JSON.encode(step.metadata), json
+
+
+def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], str] = _NONE_WAITS) -> bytes:
+    """A state as the put scripts take it, MessagePack; strings only: cmsgpack knows no binary type.
+
+    `outbox_ids`: where the entries (v, op_id) stand that wait in the outbox.
+
+    [cart id, version tag, floor, fields and values of the cart's hash, scores and members of the window,
+    fields and values of ops, order ids, whether it is expired]
+    """
+    content, version = state.content(), state.version
+    window, entries, window_bytes = _pack_window(state.ops, outbox_ids)
+    fields: list[str] = []
+    size = 0
+    for line_id, line in content.lines.items():
+        packed = pack_line(line)
+        fields += (f"l:{line_id}", packed.decode())
+        size += len(LINE_PREFIX) + len(line_id.encode()) + len(packed)
+    if content.metadata:
+        metadata = _JSON.encode(content.metadata)
+        fields += (METADATA_FIELD.decode(), metadata.decode())
+        size += len(metadata)
+    extras = _extras(state)
+    if extras != NO_EXTRAS:
+        fields += (EXTRAS_FIELD.decode(), _JSON.encode(extras).decode())
+    lines = sum(1 for line in content.lines.values() if line.quantity > 0)
+    oldest = state.ops[0].v if state.ops else 0
+    head = (
+        *(version.v, version.n, version.digest, state.floor, state.born, lines, len(content.lines), size),
+        *(subtotal(content), content.clr, len(state.ops), window_bytes, oldest),
+        *(state.status, content.currency or "-"),
+    )
+    fields += (HEAD_FIELD.decode(), " ".join(map(str, head)))
+    orders = list(state.orders)
+    return _MSGPACK.encode(
+        (cart_id, version.tag(), str(state.floor), fields, window, entries, orders, state.expired)
+    )
+
+
+def _extras(state: State) -> State:
+    return State(
+        start=state.start,
+        orders=state.orders,
+        claim=state.claim,
+        finishes=state.finishes,
+        merged_into=state.merged_into,
+    )
+
+
+def _pack_window(
+    ops: tuple[Operation, ...], outbox_ids: Mapping[tuple[int, str], str]
+) -> tuple[list[str], list[str], int]:
+    r"""Scores and members, fields and entries (`<JSON>`, or `<JSON>\n<outbox id>`), bytes of the JSON.
+
+    The newest birth that counts stands under its op_id, where a retry looks for it; others under
+    `op_id\n<v>`.
+    """
+    newest: dict[str, int] = {}
+    for op in ops:
+        if op.delta != DUPLICATE or op.op_id not in newest:
+            newest[op.op_id] = op.v
+    window: list[str] = []
+    entries: list[str] = []
+    size = 0
+    for op in ops:
+        member = op.op_id if newest[op.op_id] == op.v else f"{op.op_id}\n{op.v}"
+        entry = _JSON.encode(op)
+        window += (str(op.v), member)
+        outbox_id = outbox_ids.get((op.v, op.op_id))
+        entries += (member, entry.decode() + (f"\n{outbox_id}" if outbox_id else ""))
+        size += len(entry)
+    return window, entries, size

@@ -1,0 +1,77 @@
+"""Carts with changes that no state put into Redis has covered yet: where to look for what was lost later.
+
+The change script enters a cart, with the v of its oldest such change; the put script takes it out, or moves
+it on to the oldest one that the state still lacks. Both do it in the very step that makes it true, so nothing
+written is ever missing from it: normally it holds what is in flight, for some hundred milliseconds.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from carts.operations import Operation
+from store.redis import answers, scripts
+from store.redis.client import PipelinedClient
+from store.redis.layout import Layout
+from store.redis.packing import unpack_entry
+from store.redis.wire import Argument
+
+_PAGE: Final = 1000
+
+
+class Unfolded:
+    """The carts of each partition. Each method raises store.errors.StoreError when Redis fails."""
+
+    def __init__(self, client: PipelinedClient, layout: Layout) -> None:
+        self._client: Final = client
+        self._layout: Final = layout
+
+    async def before(self, partition: int, v: int, count: int) -> dict[str, int]:
+        """Cart ids with the v of their oldest change that is not covered, where that is below `v`."""
+        key = self._layout.of_partition(partition).unfolded
+        found = await self._client.execute(
+            b"ZRANGEBYSCORE", key, b"-inf", f"({v}", b"WITHSCORES", b"LIMIT", 0, count
+        )
+        return {member.decode(): int(score) for member, score in zip(found[::2], found[1::2], strict=True)}
+
+    async def pass_over(self, cart_id: str, v: int) -> None:
+        """Look no more at changes of the cart up to `v`: only at those of its window that are above."""
+        keys = self._layout.of_cart(cart_id)
+        names = (self._layout.of_partition(keys.partition).unfolded, keys.win)
+        await self._client.run(scripts.PASS_OVER, names, (cart_id, v))
+
+    async def windows(self, cart_ids: Sequence[str]) -> dict[str, list[Operation]]:
+        """The entries of the carts' windows in order; none for a cart that is not there."""
+        commands = [(b"HGETALL", self._layout.of_cart(cart_id).ops) for cart_id in cart_ids]
+        replies = await self._client.execute_all(commands)
+        return {
+            cart_id: sorted(
+                (unpack_entry(entry)[0] for entry in fields[1::2]), key=lambda op: (op.v, op.op_id)
+            )
+            for cart_id, fields in zip(cart_ids, replies, strict=True)
+        }
+
+    async def in_outbox(self, partition: int) -> set[tuple[int, str]]:
+        """The (v, op_id) of everything that waits in the partition's outbox."""
+        outbox = self._layout.of_partition(partition).outbox
+        waiting: set[tuple[int, str]] = set()
+        after: Argument = b"-"
+        while page := await self._client.execute(b"XRANGE", outbox, after, b"+", b"COUNT", _PAGE):
+            waiting |= {(entry.v, entry.op_id) for entry in map(answers.outbox_entry, page)}
+            after = b"(" + page[-1][0]
+        return waiting
+
+    async def backlog_us(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The age of the oldest outbox entry of each of these partitions."""
+        wanted = list(partitions)
+        commands: list[tuple[Argument, ...]] = [(b"TIME",)]
+        commands += [(b"GET", self._layout.of_partition(partition).backlog) for partition in wanted]
+        now, *backlogs = await self._client.execute_all(commands)
+        now_us = answers.microseconds(now)
+        return {
+            partition: answers.outbox_depth(partition, 0, backlog, now_us).oldest_us
+            for partition, backlog in zip(wanted, backlogs, strict=True)
+        }
+
+    async def time_us(self) -> int:
+        """Redis's clock."""
+        return answers.microseconds(await self._client.execute(b"TIME"))

@@ -1,0 +1,176 @@
+"""What the store answers."""
+
+from enum import StrEnum
+
+import msgspec
+
+from carts.state import Version
+from store.redis.stored import StoredCart
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """Redis is authoritative for the partition and has no such cart."""
+
+
+class Restoring(msgspec.Struct, frozen=True):
+    """The partition's marker is gone: nothing in it is authoritative until it is restored."""
+
+
+class OutboxRef(msgspec.Struct, frozen=True):
+    """An entry of the outbox: its id and the `cart-changed` value in it."""
+
+    outbox_id: str
+    event: bytes
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """The operation was applied now, under `v`.
+
+    `event` is the `cart-changed` value exactly as it stands in the outbox under `outbox_id`.
+    `oldest_outbox_us` is the age of the partition's oldest outbox entry, exact to a millisecond. `cart`
+    is none for a minimal request.
+    """
+
+    partition: int
+    v: int
+    version: Version
+    event: bytes
+    outbox_id: str
+    oldest_outbox_us: int
+    cart: StoredCart | None
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """The operation had been applied before, under `v`; `version` and `cart` are of now.
+
+    `outbox` is its outbox entry while there is one: it is not yet known to be in Kafka.
+    """
+
+    partition: int
+    v: int
+    version: Version
+    outbox: OutboxRef | None
+    oldest_outbox_us: int
+    cart: StoredCart | None
+
+
+class Reason(StrEnum):
+    """Why a change was refused."""
+
+    RESTORING = "restoring"
+    TOO_OLD = "too_old"
+    UNKNOWN_CART = "unknown_cart"
+    KEY_REUSED = "key_reused"
+    PRECONDITION_FAILED = "precondition_failed"
+    CLAIMED = "claimed"
+    MERGED = "merged"
+    LIMIT = "limit"
+    LINE_NOT_FOUND = "line_not_found"
+    CURRENCY = "currency"
+    WINDOW_FULL = "window_full"
+    OUTBOX_FULL = "outbox_full"
+    STORAGE_FULL = "storage_full"
+    NO_RECORD = "no_record"
+    """Of a subtraction only: the folded cart is absent, expired, too old or behind. The order waits."""
+    MOVED = "moved"
+    """Of a subtraction only: the cart was written to each time between reading and subtracting."""
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing was changed, and why.
+
+    tag: the cart's version tag now (PRECONDITION_FAILED). merge_id, into: the merge and its target
+    (CLAIMED; into for MERGED too). limit, step, bound: the name as in carts.limits.Limits or
+    `subtotal`, the step's index, the bound (LIMIT); step for LINE_NOT_FOUND and CURRENCY too, where
+    `currency` is the cart's. retry_after_us: when the window has room again (WINDOW_FULL).
+    """
+
+    reason: Reason
+    tag: str | None = None
+    merge_id: str | None = None
+    into: str | None = None
+    limit: str | None = None
+    step: int | None = None
+    bound: int | None = None
+    currency: str | None = None
+    retry_after_us: int | None = None
+
+
+class Fence(msgspec.Struct, frozen=True):
+    """A checkout under way: its token, and the milliseconds until it is forgotten."""
+
+    token: str
+    ttl_ms: int
+
+
+class WindowEntry(msgspec.Struct, frozen=True):
+    """An operation of a copy's window, and where in the outbox this copy has put it (none: not known)."""
+
+    v: int
+    op_id: str
+    outbox_id: str | None
+
+
+class OutboxEntry(msgspec.Struct, frozen=True):
+    """A change that is not yet known to be in Kafka."""
+
+    id: str
+    op_id: str
+    cart_id: str
+    event: bytes
+    v: int
+
+
+class OutboxDepth(msgspec.Struct, frozen=True):
+    """How much a partition's outbox holds; `oldest_us` is the age of its oldest entry, 0 when empty."""
+
+    partition: int
+    entries: int
+    bytes: int
+    oldest_us: int
+
+
+class PutOutcome(StrEnum):
+    """What a put did."""
+
+    STORED = "stored"
+    """Redis had no such cart."""
+    REPLACED = "replaced"
+    """The state covers Redis's copy and differs."""
+    UNCHANGED = "unchanged"
+    """Redis has this state."""
+    REMOVED = "removed"
+    """The state is expired and covers Redis's copy: expired carts are absent."""
+    UNCOVERED = "uncovered"
+    """Redis's copy has operations that the state lacks: it stays."""
+
+
+class PutResult(msgspec.Struct, frozen=True):
+    """What a put did to one cart, and the (v, op_id) of Redis's copy that the state does not cover."""
+
+    cart_id: str
+    outcome: PutOutcome
+    uncovered: tuple[tuple[int, str], ...] = ()
+
+
+class RestoreLost(msgspec.Struct, frozen=True):
+    """Another restoration has begun, or Redis was lost or rolled back during this one: begin again."""
+
+
+class PositionMoved(msgspec.Struct, frozen=True):
+    """The follow position in Redis is not the expected one (none: never followed); go on from `position`."""
+
+    position: int | None
+
+
+class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What INFO says about the server; readiness is decided from it."""
+
+    version: str
+    role: str
+    loading: bool
+    maxmemory_policy: str
+    maxmemory: int
+    used_memory: int
+    aof_enabled: bool
+    time_us: int

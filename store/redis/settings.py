@@ -1,0 +1,59 @@
+"""Settings of the connection to Redis and of what is kept there, each `CARTSTREAM_<NAME>`."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from carts.lifetime import Lifetime
+from runtime.settings import PREFIX
+from topics.retention import RetentionSettings
+
+
+class RedisSettings(RetentionSettings):
+    """How the store reaches Redis and what it keeps there."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        pattern=r"^(redis|rediss|unix)://.+",
+        examples=["redis://127.0.0.1:6379/0"],
+        description="redis://, rediss:// (TLS) or unix://, with user, password and database as needed",
+    )
+    redis_timeout_s: float = Field(
+        2.0,
+        gt=0,
+        le=60,
+        examples=[2.0],
+        description="a request without a reply by then has an unknown outcome",
+    )
+    redis_connect_timeout_s: float = Field(2.0, gt=0, le=60, examples=[2.0])
+    redis_max_requests: int = Field(
+        20_000, ge=1, examples=[20_000], description="requests under way at once; more are refused at once"
+    )
+    partitions: int = Field(
+        16, ge=1, le=1024, examples=[16], description="partitions of a generation of topics"
+    )
+    cart_idle_limit_s: int = Field(
+        7 * 86_400,
+        ge=60,
+        examples=[604_800],
+        description="a cart expires, and leaves Redis, when nobody has changed it for this long",
+    )
+    guest_idle_limit_s: int | None = Field(
+        None, ge=60, examples=[86_400], description="the same for guest carts, if theirs is another one"
+    )
+    outbox_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        examples=[67_108_864],
+        description="unpublished changes of one partition; over it, writes are refused",
+    )
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """How long carts live: the same in all processes, or they disagree on what is there."""
+        return Lifetime(
+            idle_s=self.cart_idle_limit_s,
+            guest_idle_s=self.guest_idle_limit_s or self.cart_idle_limit_s,
+            retention_s=self.retention_us // 1_000_000,
+        )

@@ -1,0 +1,150 @@
+"""A cart as Redis has it, read back: its version at once, its lines when somebody asks."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from carts.content import Content, shown
+from carts.state import Status, Version
+from carts.view import CartLine, CartView, Totals, time_of
+from store.redis.packing import (
+    EXTRAS_FIELD,
+    HEAD_FIELD,
+    LINE_PREFIX,
+    METADATA_FIELD,
+    Head,
+    unpack_extras,
+    unpack_head,
+    unpack_line,
+    unpack_metadata,
+)
+
+_JSON: Final = msgspec.json.Encoder()
+_LINE_JSON: Final = b'{"line_id":"%b",%b,"quantity":%b,"unit_price":%b,"options":%b,"metadata":%b}'
+_VIEW_JSON: Final = (
+    b'{"cart_id":"%b","status":"%b","version":"%d-%d-%012x","currency":%b,"lines":[%b],'
+    b'"totals":{"subtotal":%b,"discount":0,"tax":0,"total":%b},"metadata":%b,"adjustments":[],"warnings":[],'
+    b'"merged_into":%b,"created_at":%b,"updated_at":%b}'
+)
+
+
+class StoredCart:
+    """The fields of a cart's hash. Parsing is put off: most requests want the version and the JSON only."""
+
+    __slots__ = ("_fields", "cart_id")
+
+    def __init__(self, cart_id: str, reply: Sequence[bytes]) -> None:
+        """`reply`: fields and values in turn, as HGETALL returns them."""
+        self.cart_id: Final = cart_id
+        pairs = iter(reply)
+        self._fields: Final = dict(zip(pairs, pairs, strict=True))
+
+    @property
+    def head(self) -> Head:
+        """The numbers that a script keeps of the cart."""
+        return unpack_head(self._fields[HEAD_FIELD])
+
+    @property
+    def version(self) -> Version:
+        """The version; `.tag()` of it is the opaque part of the ETag."""
+        return version_of(self._fields[HEAD_FIELD])
+
+    @property
+    def status(self) -> Status:
+        """What a caller may do with the cart."""
+        return self.head.status
+
+    def content(self) -> Content:
+        """Lines with all that is remembered of them, removed ones included."""
+        head = self.head
+        lines = {
+            field[len(LINE_PREFIX) :].decode(): unpack_line(packed)
+            for field, packed in self._fields.items()
+            if field.startswith(LINE_PREFIX)
+        }
+        return Content(lines, head.clr, head.currency, unpack_metadata(self._fields.get(METADATA_FIELD)))
+
+    def view(self) -> CartView:
+        """The reader's view."""
+        head, content = self.head, self.content()
+        lines = [
+            CartLine(line_id, line.product_id, line.quantity, line.unit_price, line.options, line.metadata)
+            for line_id, line in shown(content)
+        ]
+        return CartView(
+            cart_id=self.cart_id,
+            status=head.status,
+            version=self.version.tag(),
+            currency=content.currency,
+            lines=lines,
+            totals=Totals(head.subtotal, 0, 0, head.subtotal),
+            metadata=content.metadata,
+            merged_into=unpack_extras(self._fields.get(EXTRAS_FIELD)).merged_into,
+            created_at=time_of(head.born),
+            updated_at=time_of(head.v),
+        )
+
+    def json(self) -> bytes:
+        """Exactly `msgspec.json.encode(self.view())`, without making the Structs.
+
+        By their grammar line ids, product ids and currencies need no escaping; items and metadata are JSON.
+        """
+        fields = self._fields
+        v, n, digest, _, born, _, _, _, subtotal, _, _, _, _, status, currency = fields[HEAD_FIELD].split(
+            b" "
+        )
+        extras = fields.get(EXTRAS_FIELD)
+        merged_into = unpack_extras(extras).merged_into if extras else None
+        return _VIEW_JSON % (
+            self.cart_id.encode(),
+            status,
+            int(v),
+            int(n),
+            int(digest),
+            b"null" if currency == b"-" else b'"%b"' % currency,
+            b",".join(self._lines_json()),
+            subtotal,
+            subtotal,
+            fields.get(METADATA_FIELD, b"{}"),
+            _JSON.encode(merged_into),
+            _time_json(int(born)),
+            _time_json(int(v)),
+        )
+
+    def _lines_json(self) -> list[bytes]:
+        lines = []
+        for field, packed in self._fields.items():
+            if not field.startswith(LINE_PREFIX):
+                continue
+            quantity, _, av, unit_price, rest = packed.split(b" ", 4)
+            if quantity[0] in b"-0":
+                continue  # removed
+            item, _, metadata = rest.partition(b"\n")
+            product, _, options = item[1:-1].partition(b',"options":')
+            line_id = field[len(LINE_PREFIX) :]
+            json = _LINE_JSON % (line_id, product, quantity, unit_price, options or b"{}", metadata)
+            lines.append((int(av), line_id, json))
+        lines.sort()
+        return [json for _, _, json in lines]
+
+
+def _time_json(v: int) -> bytes:
+    """JSON of `carts.view.time_of(v)`, whose timedelta takes longer than all the lines of a cart."""
+    if not v:
+        return b"null"
+    second, microsecond = divmod(v // 2, 1_000_000)
+    return b'"%b.%06dZ"' % (_second(second), microsecond) if microsecond else b'"%bZ"' % _second(second)
+
+
+@lru_cache(maxsize=4096)
+def _second(second: int) -> bytes:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat().encode()
+
+
+def version_of(packed_head: bytes) -> Version:
+    """The version out of field `m`."""
+    v, n, digest, _ = packed_head.split(b" ", 3)
+    return Version(int(v), int(n), int(digest))

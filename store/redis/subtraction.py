@@ -1,0 +1,202 @@
+"""The subtraction of an order in Redis: read the cart's window, decide here, swap if nothing has moved."""
+
+from typing import Final
+
+import msgspec
+
+from carts import ordering, protocol
+from carts.lifetime import Lifetime
+from carts.limits import Limits, Timing
+from carts.operations import Change, Delta, Operation
+from carts.state import State
+from store.redis import answers, scripts
+from store.redis.client import PipelinedClient
+from store.redis.errors import StoreFull
+from store.redis.layout import CartKeys, Layout
+from store.redis.packing import pack_copy, unpack_entry, unpack_extras, unpack_head
+from store.redis.results import Applied, OutboxRef, Reason, Refused, Replayed, Restoring, WindowEntry
+from store.redis.stored import StoredCart
+
+_JSON: Final = msgspec.json.Encoder()
+_ATTEMPTS: Final = 8
+"""How often the cart may move under a subtraction before it gives up."""
+_FRESH_US: Final = 1_000_000
+"""How old a reading may be: the v that is taken from it must not lie far behind the clock."""
+_PAGE: Final = 200
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A cart with its window as Redis had it at `now_us`: the packed head, the state without its base.
+
+    `outbox_ids` are those of the entries that this copy has put into the outbox.
+    """
+
+    now_us: int
+    head: bytes
+    copy: State | None
+    outbox_ids: dict[tuple[int, str], str]
+
+
+class Subtractor:
+    """Takes orders out of carts."""
+
+    def __init__(
+        self,
+        client: PipelinedClient,
+        layout: Layout,
+        limits: Limits,
+        timing: Timing,
+        lifetime: Lifetime,
+    ) -> None:
+        self._client: Final = client
+        self._layout: Final = layout
+        self._limits: Final = limits
+        self._timing: Final = timing
+        self._lifetime: Final = lifetime
+
+    async def subtract(
+        self, cart_id: str, order_id: str, delta: Delta, folded: State | None, outbox_max_bytes: int
+    ) -> Applied | Replayed | Refused:
+        """See store.redis.cart_store.CartStore.subtract."""
+        keys = self._layout.of_cart(cart_id)
+        for _ in range(_ATTEMPTS):
+            window = await self._read(cart_id, keys)
+            if isinstance(window, Refused):
+                return window
+            if (
+                folded is None
+                or not ordering.may_subtract(folded, delta)
+                or self._forgotten(cart_id, folded, window.now_us)
+            ):
+                return Refused(reason=Reason.NO_RECORD)
+            answer = await self._try(cart_id, order_id, delta, folded, window, outbox_max_bytes)
+            if answer != Refused(reason=Reason.MOVED):
+                return answer
+        return Refused(reason=Reason.MOVED)
+
+    async def window(self, cart_id: str) -> list[WindowEntry] | Restoring:
+        """See store.redis.cart_store.CartStore.window."""
+        window = await self._read(cart_id, self._layout.of_cart(cart_id))
+        if isinstance(window, Refused):
+            return Restoring()
+        ids = window.outbox_ids
+        ops = () if window.copy is None else window.copy.ops
+        return [WindowEntry(op.v, op.op_id, ids.get((op.v, op.op_id))) for op in ops]
+
+    async def _read(self, cart_id: str, keys: CartKeys) -> Window | Refused:
+        shared = self._layout.of_partition(keys.partition)
+        reply = await self._client.run(scripts.WINDOW, (keys.cart, keys.ops, shared.ready), ())
+        if reply[0] == b"restoring":
+            return Refused(reason=Reason.RESTORING)
+        _, time, head, extras, entries = reply
+        now_us = answers.microseconds(time)
+        if head is None:
+            return Window(now_us, b"", None, {})
+        ops = [unpack_entry(entry) for entry in entries[1::2]]
+        known = unpack_extras(extras)
+        copy = msgspec.structs.replace(
+            known,
+            ops=tuple(sorted((op for op, _ in ops), key=lambda op: (op.v, op.op_id))),
+            born=unpack_head(head).born,
+        )
+        waiting = {(op.v, op.op_id): outbox_id for op, outbox_id in ops if outbox_id}
+        stale = self._forgotten(cart_id, copy, now_us)
+        return Window(now_us, head, None if stale else copy, {} if stale else waiting)
+
+    def _forgotten(self, cart_id: str, state: State, now_us: int) -> bool:
+        return self._lifetime.forgotten(cart_id, state.v, now_us, expired=state.expired)
+
+    async def _try(
+        self,
+        cart_id: str,
+        order_id: str,
+        delta: Delta,
+        folded: State,
+        window: Window,
+        outbox_max_bytes: int,
+    ) -> Applied | Replayed | Refused:
+        base = ordering.subtraction_base(folded, window.copy)
+        if order_id in base.orders:
+            return await self._replayed(cart_id, order_id, folded, base, window)
+        v = protocol.next_version(base.v, window.now_us)
+        delta = ordering.renewed(delta, base, v, ordering.leaving(base, v, self._timing))
+        operation = Operation(v, order_id, "", delta)
+        state = ordering.subtracted(base, operation, self._timing)
+        if self._size(state) > self._limits.window_bytes + self._limits.subtraction_bytes:
+            room_at = state.ops[0].v // 2 + self._timing.window_us
+            return Refused(reason=Reason.WINDOW_FULL, retry_after_us=max(0, room_at - window.now_us))
+        change = Change(
+            cart_id=cart_id, v=operation.v, op_id=order_id, delta=delta, prev=base.v, born=state.born
+        )
+        return await self._swap(change, state, window, outbox_max_bytes)
+
+    async def _swap(
+        self, change: Change, state: State, window: Window, outbox_max_bytes: int
+    ) -> Applied | Refused:
+        keys = self._layout.of_cart(change.cart_id)
+        shared = self._layout.of_partition(keys.partition)
+        names = (
+            *(keys.cart, keys.ops, keys.win, shared.outbox, shared.backlog, shared.ready),
+            *(shared.events, shared.unfolded),
+        )
+        event = _JSON.encode(change)
+        arguments = (
+            change.op_id,
+            change.cart_id,
+            window.head,
+            window.now_us + _FRESH_US,
+            pack_copy(change.cart_id, state, window.outbox_ids),
+            event,
+            outbox_max_bytes,
+            self._lifetime.idle_limit_s(change.cart_id),
+        )
+        try:
+            reply = await self._client.run(scripts.SUBTRACT, names, arguments)
+        except StoreFull:
+            return Refused(reason=Reason.STORAGE_FULL)
+        if reply[0] == b"refused":
+            return answers.refused(reply)
+        _, outbox_id, oldest, fields = reply
+        return Applied(
+            partition=keys.partition,
+            v=change.v,
+            version=state.version,
+            event=event,
+            outbox_id=outbox_id.decode(),
+            oldest_outbox_us=oldest,
+            cart=StoredCart(change.cart_id, fields),
+        )
+
+    async def _replayed(
+        self, cart_id: str, order_id: str, folded: State, base: State, window: Window
+    ) -> Replayed:
+        keys = self._layout.of_cart(cart_id)
+        shared = self._layout.of_partition(keys.partition)
+        outbox = None
+        if order_id not in folded.orders:
+            outbox = await self._waiting(shared.outbox, cart_id, order_id)
+        backlog, fields = await self._client.execute_all(((b"GET", shared.backlog), (b"HGETALL", keys.cart)))
+        cart = StoredCart(cart_id, fields) if fields else None
+        return Replayed(
+            partition=keys.partition,
+            v=base.orders[order_id],
+            version=base.version if cart is None else cart.version,
+            outbox=outbox,
+            oldest_outbox_us=answers.outbox_depth(keys.partition, 0, backlog, window.now_us).oldest_us,
+            cart=cart,
+        )
+
+    async def _waiting(self, outbox: bytes, cart_id: str, order_id: str) -> OutboxRef | None:
+        """The order's entry in the outbox. Its id may be lost with the window; then it is looked for."""
+        after = b"-"
+        while page := await self._client.execute(b"XRANGE", outbox, after, b"+", b"COUNT", _PAGE):
+            for reply in page:
+                entry = answers.outbox_entry(reply)
+                if (entry.op_id, entry.cart_id) == (order_id, cart_id):
+                    return OutboxRef(entry.id, entry.event)
+            after = b"(" + page[-1][0]
+        return None
+
+    @staticmethod
+    def _size(state: State) -> int:
+        return sum(len(_JSON.encode(op)) for op in state.ops)

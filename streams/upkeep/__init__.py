@@ -1,1 +1,0 @@
-"""Upkeep: what has to be done by one process at a time, whichever that is."""

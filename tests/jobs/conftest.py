@@ -1,0 +1,204 @@
+"""The whole product on servers of its own, with expiry in the test's hands."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+import redis.asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from carts.operations import Add, Change, Item
+from devstack.embedded import EmbeddedStack
+from devstack.ports import free_ports
+from devstack.settings import StackSettings
+from devstack.spec import RestartPolicy
+from jobs.expiry import ExpiryJob, clock_us
+from jobs.settings import JobsSettings
+from runtime.owners import OrdersOwner, ProductsOwner
+from runtime.settings import KafkaSettings, load
+from store.redis import Layout
+from topics.partitioner import partition_of
+from topics.publishing import Publisher
+from topics.registry import DEAD_LETTERS, PARTITIONS
+
+T = TypeVar("T")
+
+PATIENCE_S = float(os.environ.get("CARTSTREAM_TEST_PATIENCE_S", "90"))
+SABOTAGE = Path(__file__).parents[1] / "faults" / "sabotage"
+SABOTAGED = ("CARTSTREAM_TEST_SABOTAGE", "PYTHONPATH")
+DAY_US = 86_400 * 1_000_000
+COMPONENTS = (
+    *("redis", "kafka", "postgres", "topics", "migrate"),
+    *("gateway", "compaction", "sink-postgres", "sink-redis"),
+)
+
+
+class Row(NamedTuple):
+    """What Postgres says of a cart."""
+
+    v: int
+    n: int
+    status: str
+
+
+async def until(condition: Callable[[], Awaitable[T]], what: str) -> T:
+    """What the condition returns once that is true."""
+    end = time.monotonic() + PATIENCE_S
+    while not (result := await condition()):
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE_S} s"
+        await asyncio.sleep(0.05)
+    return result
+
+
+class Shop:
+    """A running product, and everything a test wants to see of a cart in it."""
+
+    def __init__(self, stack: EmbeddedStack) -> None:
+        self.stack = stack
+        self.urls = stack.urls
+        self.kafka = KafkaSettings(kafka_bootstrap=stack.urls.kafka_bootstrap)
+        self.settings = JobsSettings(
+            kafka_bootstrap=stack.urls.kafka_bootstrap,
+            redis_url=stack.urls.redis,
+            postgres_url=stack.urls.postgres,
+        )
+
+    async def age(self, days_ago: float = 0) -> None:
+        """One round of the job, as of some days ago."""
+        expiry = ExpiryJob(self.settings, clock=lambda: clock_us() - int(days_ago * DAY_US))
+        async with await self.database() as connection, Publisher(self.kafka) as publisher:
+            await expiry.round(connection, publisher)
+
+    async def old_cart(self, days: float, kind: str = "user") -> str:
+        """A cart with one line whose only change is this old, known everywhere."""
+        cart_id = f"{kind}:{uuid4().hex}"
+        await self.publish(self.change(cart_id, days))
+        await until(lambda: self.row(cart_id), "row")
+        return cart_id
+
+    def change(self, cart_id: str, days: float, product: str = "old") -> Change:
+        """An add of that age."""
+        v = 2 * (clock_us() - int(days * DAY_US))
+        step = Add(product, 2, 500, "EUR", Item(product))
+        return Change(cart_id=cart_id, v=v, op_id=f"op-{uuid4().hex}", delta=(step,), prev=0, born=v)
+
+    async def publish(self, *changes: Change) -> None:
+        """Into `cart-changed`, as any process that acts on a cart does."""
+        async with Publisher(self.kafka) as publisher:
+            await publisher.publish_changes(changes, PARTITIONS, source="/cartstream/tests")
+
+    async def read(self, cart_id: str) -> dict[str, Any]:
+        """What the gateway shows."""
+        async with httpx.AsyncClient(base_url=self.urls.gateway, timeout=30) as client:
+            answer = await client.get(f"/v1/carts/{cart_id}")
+        assert answer.status_code == 200, answer.text
+        cart: dict[str, Any] = answer.json()
+        return cart
+
+    async def lines(self, cart_id: str) -> dict[str, int]:
+        """Pieces by line, as the gateway shows them."""
+        return {line["line_id"]: line["quantity"] for line in (await self.read(cart_id))["lines"]}
+
+    async def add(self, cart_id: str, product: str = "new", key: str | None = None) -> dict[str, Any]:
+        """A piece more, acknowledged by Kafka; the cart."""
+        body = {"product_id": product, "quantity": 1, "unit_price": 300, "currency": "EUR"}
+        async with httpx.AsyncClient(base_url=self.urls.gateway, timeout=30) as client:
+            headers = {} if key is None else {"idempotency-key": key}
+            answer = await client.post(f"/v1/carts/{cart_id}/items", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["preference-applied"].startswith("durability=kafka")
+        cart: dict[str, Any] = answer.json()
+        return cart
+
+    async def database(self) -> psycopg.AsyncConnection[Any]:
+        """A connection like a job's."""
+        return await psycopg.AsyncConnection.connect(self.urls.postgres, autocommit=True)
+
+    async def row(self, cart_id: str) -> Row | None:
+        """The cart's row."""
+        async with await self.database() as connection:
+            cursor = await connection.execute("SELECT v, n, status FROM carts WHERE cart_id = %s", (cart_id,))
+            found = await cursor.fetchone()
+        return Row._make(found) if found else None
+
+    async def has_status(self, cart_id: str, status: str) -> Row:
+        """The row, once it has this status."""
+
+        async def there() -> Row | None:
+            row = await self.row(cart_id)
+            return row if row is not None and row.status == status else None
+
+        found = await until(there, f"{cart_id} {status}")
+        assert found is not None
+        return found
+
+    async def records(self, topic: str, cart_id: str) -> list[ConsumerRecord]:
+        """All records of the cart's partition, or of all partitions of the dead letters."""
+        own = partition_of(cart_id.encode(), PARTITIONS)
+        partitions = range(PARTITIONS) if topic == DEAD_LETTERS.name else [own]
+        places = [TopicPartition(topic, partition) for partition in partitions]
+        found: list[ConsumerRecord] = []
+        async with AIOKafkaConsumer(bootstrap_servers=self.urls.kafka_bootstrap) as consumer:
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            ends = await consumer.end_offsets(places)
+            while any([await consumer.position(place) < ends[place] for place in places]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += records
+        return found
+
+    async def in_redis(self, cart_id: str) -> bool:
+        """Whether anything of the cart stands in Redis."""
+        keys = Layout(PARTITIONS).of_cart(cart_id)
+        async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
+            return bool(await client.exists(keys.cart, keys.ops, keys.win))
+
+    def sabotage(self, name: str, how: str | None) -> None:
+        """Start a component again with one of its functions replaced, or whole."""
+        component = self.stack.component(name)._component  # noqa: SLF001  nobody else breaks it so
+        env = {key: value for key, value in component.spec.env.items() if key not in SABOTAGED}
+        if how is not None:
+            path = os.pathsep.join((str(SABOTAGE), str(Path.cwd())))
+            env |= dict(zip(SABOTAGED, (how, path), strict=True))
+        component.spec = replace(component.spec, env=env)
+        self.stack.restart(name)
+
+    def log_of(self, component: str) -> str:
+        """What a process has said."""
+        return (self.stack.settings.data_dir / "logs" / f"{component}.log").read_text()
+
+    async def dead_letters(self, cart_id: str) -> list[ConsumerRecord]:
+        """Those of the cart."""
+        records = await self.records(DEAD_LETTERS.name, cart_id)
+        return [record for record in records if record.key == cart_id.encode()]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    """Servers, gateway, compaction and both sinks; no jobs."""
+    folder: Path = tmp_path_factory.mktemp("jobs")
+    os.environ["CARTSTREAM_ANTI_ENTROPY_AFTER_S"] = "1"
+    settings = load(StackSettings).model_copy(
+        update={"products_owner": ProductsOwner.CALLER, "orders_owner": OrdersOwner.EXTERNAL}
+    )
+    embedded = EmbeddedStack(folder, settings.with_ports(*free_ports(5)), COMPONENTS, RestartPolicy.ALWAYS)
+    try:
+        with embedded:
+            yield embedded
+    finally:
+        del os.environ["CARTSTREAM_ANTI_ENTROPY_AFTER_S"]
+
+
+@pytest.fixture
+async def shop(stack: EmbeddedStack) -> Shop:
+    """The running product."""
+    return Shop(stack)

@@ -1,0 +1,164 @@
+"""What a bug downstream has lost is found in Redis and brought back, once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from carts.fold import fold
+from carts.limits import TIMING
+from carts.operations import Add, Change, Item
+from jobs.expiry import clock_us
+from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, RedisSettings, Unfolded
+from tests.jobs.conftest import Shop, until
+from topics.codec import decode_change
+from topics.registry import CART_CHANGED, PARTITIONS
+
+LAYOUT = Layout(PARTITIONS)
+SOCK = Add("sock", 1, 500, "EUR", Item("sock"))
+
+
+@asynccontextmanager
+async def redis_of(shop: Shop) -> AsyncIterator[PipelinedClient]:
+    """Redis, for what the gateway would never do."""
+    async with PipelinedClient(RedisSettings(redis_url=shop.urls.redis)) as client:
+        yield client
+
+
+async def change(store: CartStore, cart_id: str) -> Applied:
+    """A piece more in Redis; nothing is published."""
+    answer = await store.change(
+        ChangeRequest(
+            cart_id=cart_id,
+            op_id=uuid4().hex,
+            fingerprint="f",
+            steps=(SOCK,),
+            first_seen_us=clock_us(),
+            absent_ok=True,
+        )
+    )
+    assert isinstance(answer, Applied)
+    return answer
+
+
+async def changes_of(shop: Shop, cart_id: str) -> list[Change]:
+    """What stands in `cart-changed` of the cart."""
+    records = await shop.records(CART_CHANGED.name, cart_id)
+    return [decode_change(record.value) for record in records if record.key == cart_id.encode()]
+
+
+async def is_folded(shop: Shop, cart_id: str, n: int) -> None:
+    """Wait until the row has n operations."""
+
+    async def there() -> bool:
+        row = await shop.row(cart_id)
+        return row is not None and row.n == n
+
+    await until(there, f"{n} operations in Postgres")
+
+
+async def is_off_the_account(shop: Shop, cart_id: str) -> None:
+    """Wait until nothing of the cart is looked for any more."""
+    async with redis_of(shop) as client:
+        account = Unfolded(client, LAYOUT)
+
+        async def gone() -> bool:
+            return cart_id not in await account.before(LAYOUT.partition(cart_id), 2**53, 1000)
+
+        await until(gone, "off the account")
+
+
+async def test_a_change_that_left_the_outbox_unpublished_is_healed(shop: Shop) -> None:
+    cart_id = f"user:{uuid4().hex}"
+    async with redis_of(shop) as client:
+        store = CartStore(client, LAYOUT)
+        first = await change(store, cart_id)
+        assert (
+            await store.outbox_remove(first.partition, [(first.outbox_id, decode_change(first.event).op_id)])
+            == 1
+        )
+    await is_folded(shop, cart_id, 1)
+    await is_off_the_account(shop, cart_id)
+    (healed,) = await changes_of(shop, cart_id)
+    assert (healed.v, healed.delta, healed.cause) == (first.v, (SOCK,), "anti-entropy")
+    assert await shop.lines(cart_id) == {"sock": 1}
+
+
+async def test_a_change_that_compaction_has_overlooked_is_healed(shop: Shop) -> None:
+    cart_id = f"user:{uuid4().hex}"
+    await asyncio.to_thread(shop.sabotage, "compaction", "the_fold_overlooks_some_once")
+    try:
+        await shop.add(cart_id)
+        await shop.add(cart_id, key=f"{uuid4().hex}7")
+        await shop.add(cart_id)
+        await is_folded(shop, cart_id, 3)
+        await is_off_the_account(shop, cart_id)
+    finally:
+        await asyncio.to_thread(shop.sabotage, "compaction", None)
+    first, overlooked, last, healed = await changes_of(shop, cart_id)
+    assert (healed.v, healed.op_id, healed.delta) == (overlooked.v, overlooked.op_id, overlooked.delta)
+    assert first.v < overlooked.v < last.v
+    assert await shop.lines(cart_id) == {"new": 3}
+
+
+async def test_a_change_that_is_overlooked_every_time_is_published_again_only_once(shop: Shop) -> None:
+    cart_id = f"user:{uuid4().hex}"
+    await asyncio.to_thread(shop.sabotage, "compaction", "the_fold_forgets_some")
+    try:
+        await shop.add(cart_id)
+        await shop.add(cart_id, key=f"{uuid4().hex}7")
+        await is_off_the_account(shop, cart_id)
+        assert len(await changes_of(shop, cart_id)) == 3
+        assert "anti_entropy.in_vain" in shop.log_of("sink-redis")
+    finally:
+        await asyncio.to_thread(shop.sabotage, "compaction", None)
+
+
+async def test_what_is_only_late_is_not_published_again(shop: Shop) -> None:
+    cart_id = f"user:{uuid4().hex}"
+    compaction = shop.stack.component("compaction")
+    await asyncio.to_thread(compaction.stop)
+    try:
+        for _ in range(3):
+            await shop.add(cart_id)
+        async with redis_of(shop) as client:
+            account = Unfolded(client, LAYOUT)
+
+            async def is_a_suspect() -> bool:
+                before = 2 * (await account.time_us() - 4_000_000)
+                return cart_id in await account.before(LAYOUT.partition(cart_id), before, 1000)
+
+            await until(is_a_suspect, "suspected for several looks")
+    finally:
+        await asyncio.to_thread(compaction.start)
+    await is_folded(shop, cart_id, 3)
+    await is_off_the_account(shop, cart_id)
+    assert len(await changes_of(shop, cart_id)) == 3
+    assert await shop.lines(cart_id) == {"new": 3}
+
+
+async def test_a_lost_change_that_is_too_old_is_told_and_left_alone(shop: Shop) -> None:
+    cart_id = f"user:{uuid4().hex}"
+    v = 2 * (clock_us() - TIMING.window_us + TIMING.retry_horizon_us)
+    old = Change(cart_id=cart_id, v=v, op_id="old", delta=(SOCK,), born=v)
+    state = fold(None, old).state
+    assert state is not None
+    async with redis_of(shop) as client:
+        partition = LAYOUT.partition(cart_id)
+        await CartStore(client, LAYOUT).put(partition, [(cart_id, state)])
+        await client.execute("ZADD", LAYOUT.of_partition(partition).unfolded, v, cart_id)
+    await is_off_the_account(shop, cart_id)
+    assert await changes_of(shop, cart_id) == []
+    log = shop.log_of("sink-redis")
+    assert "anti_entropy.cannot_heal" in log
+    assert "too_old" in log
+
+
+async def test_a_cart_written_all_the_time_is_never_published_again(shop: Shop) -> None:
+    cart_id = f"user:{uuid4().hex}"
+    writes = 200
+    for _ in range(writes):
+        await shop.add(cart_id)
+    await is_folded(shop, cart_id, writes)
+    await is_off_the_account(shop, cart_id)
+    assert len(await changes_of(shop, cart_id)) == writes

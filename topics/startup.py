@@ -1,0 +1,26 @@
+"""The look at the topics with which a process starts."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from runtime.failstop import EXIT_RESTART
+from runtime.settings import KafkaSettings
+from topics.apply import require
+from topics.errors import ClusterUnreachableError, TopicsDifferError
+from topics.registry import TopicSpec
+
+
+def require_topics(command: str, kafka: KafkaSettings, partitions: int, topics: Sequence[TopicSpec]) -> None:
+    """Return if the topics are as the settings say; `command` names the process in what stderr is told.
+
+    Exits with 1 when they differ, with 75 when the cluster does not answer and a restart may help.
+    """
+    try:
+        asyncio.run(require(kafka, partitions=partitions, specs=topics))
+    except TopicsDifferError as error:
+        sys.exit(f"cartstream {command}: {error}")
+    except ClusterUnreachableError as error:
+        # Logging starts with the worker.
+        sys.stderr.write(f"cartstream {command}: {error}\n")
+        sys.exit(EXIT_RESTART)

@@ -1,4 +1,4 @@
-"""docs/http-api.md says of routes, problems, readiness and settings what the code does."""
+"""docs/reference/http-api.md says of routes, problems, readiness and settings what the code does."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from gateway.http.problems import ProblemType
 from gateway.settings import GatewaySettings
 from runtime.settings import PREFIX
 
-PAGE = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_text()
 
 
 def rows(heading: str) -> list[list[str]]:

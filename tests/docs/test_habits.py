@@ -1,0 +1,80 @@
+"""The habits hold together: hooks equal `make check`, links lead somewhere, the licence is there."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_hooks_before_a_commit_are_those_of_make_check() -> None:
+    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    commands = [
+        line.strip().removeprefix("@").replace("$(BIN)", ".venv/bin") for line in recipe[1].splitlines()
+    ]
+    hooks = re.findall(r"^ +entry: (.+)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    assert hooks == commands
+
+
+def test_the_licence_is_the_one_that_the_package_names() -> None:
+    assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text()
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
+
+
+@pytest.fixture(scope="module")
+def check_links() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_links", ROOT / "docs" / "check_links.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one page, its index, and a folder of code."""
+    (tmp_path / "docs" / "how-to").mkdir(parents=True)
+    (tmp_path / "carts").mkdir()
+    (tmp_path / "carts" / "fold.py").touch()
+    (tmp_path / "docs" / "README.md").write_text("# Docs\n\n[a page](how-to/page.md)\n")
+    (tmp_path / "docs" / "how-to" / "page.md").write_text("# A `page`\n\n# A page\n")
+    return tmp_path
+
+
+def test_a_page_with_good_links_and_paths_is_fine(check_links: ModuleType, project: Path) -> None:
+    (project / "README.md").write_text(
+        "[x](docs/how-to/page.md#a-page-1) `carts/fold.py` `carts/*` `cart-changed/5/0` "
+        "`[not a link](nowhere)` [away](https://example.org/x) python -m carts.fold python -m http.server\n"
+    )
+    assert check_links.complaints(project) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[x](docs/none.md)", "README.md: docs/none.md: no such file"),
+        ("[x](docs/how-to/page.md#b)", "README.md: docs/how-to/page.md#b: no such heading"),
+        ("`carts/none.py`", "README.md: `carts/none.py`: no such file or folder"),
+        ("```sh\npython -m carts.none\n```", "README.md: python -m carts.none: no such module"),
+    ],
+)
+def test_what_leads_nowhere_is_told(
+    check_links: ModuleType, project: Path, text: str, complaint: str
+) -> None:
+    (project / "README.md").write_text(text)
+    assert check_links.complaints(project) == [complaint]
+
+
+def test_pages_in_every_folder_are_checked(check_links: ModuleType, project: Path) -> None:
+    (project / "carts" / "README.md").write_text("[x](none.md)")
+    assert check_links.complaints(project) == ["carts/README.md: none.md: no such file"]
+
+
+def test_a_page_that_the_index_does_not_list_is_told(check_links: ModuleType, project: Path) -> None:
+    (project / "docs" / "how-to" / "other.md").write_text("# Other\n")
+    assert check_links.complaints(project) == ["docs/how-to/other.md: not in docs/README.md"]

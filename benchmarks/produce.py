@@ -37,11 +37,11 @@ def changes(count: int, carts: int) -> Iterator[Produced]:
         cart_id, v = f"user:bench-{i % carts}", first + 2 * i
         change = Change(
             cart_id=cart_id,
-            v=v,
+            version=v,
             op_id=f"0190c0de-7000-7000-8000-{i:012x}",
             fingerprint="0123456789abcdef",
             delta=(_add(f"sku-{i % 20}", 1),),
-            prev=max(0, v - 2 * carts),
+            previous_version=max(0, v - 2 * carts),
             born=first + 2 * (i % carts),
             cause="items",
         )
@@ -63,11 +63,11 @@ def states(count: int) -> Iterator[Produced]:
             op_id = hashlib.sha1(f"{i}:{k}".encode(), usedforsecurity=False).hexdigest()[:36]
             change = Change(
                 cart_id=cart_id,
-                v=born + 2_000_000 * k,
+                version=born + 2_000_000 * k,
                 op_id=op_id,
                 fingerprint="0123456789abcdef",
                 delta=(_add(f"sku-{(i * 7 + k) % 5000}", 1 + k),),
-                prev=0,
+                previous_version=0,
                 born=born,
             )
             state = fold(state, change).state

@@ -18,12 +18,17 @@ from carts.operations import (
 )
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+class Line(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"decided_version": "dv", "added_version": "av"},
+):
     """A product in a cart. The quantity is signed here and clamped when shown.
 
-    `dv` is the version of the set or remove that last decided the line (0: none), `av` the version that
-    made it appear. A removed line stays with quantity 0 and its `dv`, so that a later subtraction knows who
-    decided.
+    `decided_version` is the version of the set or remove that last decided the line (0: none),
+    `added_version` the version that made it appear. A removed line stays with quantity 0 and its
+    `decided_version`, so that a later subtraction knows what decided it.
     """
 
     product_id: str
@@ -31,15 +36,15 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     unit_price: int
     options: dict[str, str] = {}
     metadata: Metadata = {}
-    dv: int = 0
-    av: int = 0
+    decided_version: int = 0
+    added_version: int = 0
 
 
-class Content(msgspec.Struct, frozen=True, omit_defaults=True):
+class Content(msgspec.Struct, frozen=True, omit_defaults=True, rename={"cleared_version": "clr"}):
     """Lines by line id, the version of the last clear, the currency and the cart's metadata."""
 
     lines: dict[str, Line] = {}
-    clr: int = 0
+    cleared_version: int = 0
     currency: str | None = None
     metadata: Metadata = {}
 
@@ -51,14 +56,14 @@ def apply(content: Content, operations: Iterable[Operation], start: int = 0) -> 
     """Apply effective operations in the order given; `start` is the state's (see carts.state.State)."""
     draft = _Draft(content)
     for operation in operations:
-        draft.apply(operation.v, operation.delta, start)
+        draft.apply(operation.version, operation.delta, start)
     return draft.finish()
 
 
 def shown(content: Content) -> list[tuple[str, Line]]:
     """The lines a reader sees: positive quantities, oldest line first."""
     present = [(line_id, line) for line_id, line in content.lines.items() if line.quantity > 0]
-    present.sort(key=lambda entry: (entry[1].av, entry[0]))
+    present.sort(key=lambda entry: (entry[1].added_version, entry[0]))
     return present
 
 
@@ -72,12 +77,12 @@ class _Draft:
 
     def __init__(self, content: Content) -> None:
         self._lines = dict(content.lines)
-        self._clr = content.clr
+        self._cleared_version = content.cleared_version
         self._currency = content.currency
         self._metadata = content.metadata
 
     def finish(self) -> Content:
-        return Content(self._lines, self._clr, self._currency, self._metadata)
+        return Content(self._lines, self._cleared_version, self._currency, self._metadata)
 
     def apply(self, v: int, delta: Delta, start: int) -> None:
         for step in delta:
@@ -90,7 +95,7 @@ class _Draft:
                     self._remove(v, step.line_id)
                 case Clear() | Expire():
                     self._lines.clear()
-                    self._clr = v
+                    self._cleared_version = v
                     self._currency = None
                 case SetMetadata():
                     self._set_metadata(step)
@@ -101,14 +106,14 @@ class _Draft:
 
     def _add(self, v: int, step: Add) -> None:
         old = self._lines.get(step.line_id)
-        quantity, dv = (old.quantity, old.dv) if old else (0, self._clr)
+        quantity, dv = (old.quantity, old.decided_version) if old else (0, self._cleared_version)
         self._write(v, step, old, quantity + step.quantity, dv)
 
     def _set(self, v: int, step: Set) -> None:
         self._write(v, step, self._lines.get(step.line_id), step.quantity, v)
 
     def _write(self, v: int, step: Add | Set, old: Line | None, quantity: int, dv: int) -> None:
-        appeared = old.av if old and old.quantity > 0 else v
+        appeared = old.added_version if old and old.quantity > 0 else v
         metadata = step.metadata if step.metadata is not None else old.metadata if old else {}
         self._lines[step.line_id] = Line(
             step.item.product_id, quantity, step.unit_price, step.item.options, metadata, dv, appeared
@@ -128,15 +133,15 @@ class _Draft:
             self._lines[step.line_id] = msgspec.structs.replace(old, metadata=step.metadata)
 
     def _subtract(self, step: Subtract, start: int) -> None:
-        if step.sv < start:
+        if step.snapshot_version < start:
             return
         for ordered in step.lines:
             old = self._lines.get(ordered.line_id)
-            decided = old.dv if old else self._clr
-            if decided > ordered.dv:
+            decided = old.decided_version if old else self._cleared_version
+            if decided > ordered.decided_version:
                 continue  # a set or remove that the order did not know has decided this line since
             if old is None:
-                old = Line(ordered.line_id.partition("~")[0], 0, 0, dv=decided)
+                old = Line(ordered.line_id.partition("~")[0], 0, 0, decided_version=decided)
             quantity = old.quantity - ordered.quantity
             if quantity or decided:
                 self._lines[ordered.line_id] = msgspec.structs.replace(old, quantity=quantity)

@@ -77,7 +77,7 @@ def fold(
     if not _foldable(change):
         return Outcome(state, Verdict.UNSUPPORTED)
     if state is None:
-        if change.v <= purge_floor:
+        if change.version <= purge_floor:
             return Outcome(None, Verdict.REFUSED)
         state = State(floor=purge_floor, start=purge_floor)
     return _write(state, change, timing)
@@ -90,24 +90,24 @@ def _foldable(change: Change) -> bool:
 
 
 def _write(state: State, change: Change, timing: Timing) -> Outcome:
-    if change.v <= state.floor:
+    if change.version <= state.floor:
         return Outcome(state, Verdict.BELOW_FLOOR)
-    births = [op for op in state.ops if op.op_id == change.op_id]
-    if not births and change.op_id in state.orders:
+    attempts = [op for op in state.ops if op.op_id == change.op_id]
+    if not attempts and change.op_id in state.orders:
         return Outcome(state, Verdict.KNOWN)
     orders = _orders(state, change)
     ops = [*state.ops, *_voids(state, change)]
-    if not any(op.v == change.v for op in births):
-        first = next((op for op in births if op.delta != DUPLICATE), None)
+    if not any(op.version == change.version for op in attempts):
+        first = next((op for op in attempts if op.delta != DUPLICATE), None)
         if first is None:
             first = change.operation() if orders is state.orders else _order(state, change)
-        ops.append(msgspec.structs.replace(first, v=change.v))
+        ops.append(msgspec.structs.replace(first, version=change.version))
     elif len(ops) == len(state.ops):
         return Outcome(state, Verdict.KNOWN)
     folded = msgspec.structs.replace(
         state,
         ops=overrule(ordered(ops)) if orders else ordered(ops),
-        born=min(state.born, change.v) if state.born else change.v,
+        born=min(state.born, change.version) if state.born else change.version,
         orders=orders,
     )
     return Outcome(trim(folded, timing), Verdict.CHANGED)
@@ -115,20 +115,20 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
 
 def _order(state: State, change: Change) -> Operation:
     """The entry of an order: what was decided on an older cart is brought up to this one."""
-    delta = renewed(change.delta, state, change.v, state.floor)
+    delta = renewed(change.delta, state, change.version, state.floor)
     return msgspec.structs.replace(change.operation(), delta=delta)
 
 
 def _orders(state: State, change: Change) -> dict[str, int]:
     for step in change.delta:
         if isinstance(step, Subtract):
-            return united_orders(state.orders, {change.op_id: change.v})
+            return united_orders(state.orders, {change.op_id: change.version})
     return state.orders
 
 
 def _voids(state: State, change: Change) -> list[Operation]:
     """The voids of expiries that this write did not know of and that did not know of it."""
-    if change.prev is None:
+    if change.previous_version is None:
         return []
     expiries = [op for op in state.ops if op.op_id.startswith(EXPIRY_PREFIX)]
     if not expiries:
@@ -140,25 +140,26 @@ def _voids(state: State, change: Change) -> list[Operation]:
             continue
         expiry = op.delta[0]
         if isinstance(expiry, Expire) and (
-            change.prev == expiry.seen or (change.v > expiry.seen and change.prev < op.v)
+            change.previous_version == expiry.seen
+            or (change.version > expiry.seen and change.previous_version < op.version)
         ):
-            voids.append(Operation(op.v, VOID_PREFIX + op.op_id[len(EXPIRY_PREFIX) :], "", VOID))
+            voids.append(Operation(op.version, VOID_PREFIX + op.op_id[len(EXPIRY_PREFIX) :], "", VOID))
     return voids
 
 
 def _expire(state: State | None, step: Expire) -> Outcome:
-    if state is None or state.expired or _seen(state) != (step.seen, step.seen_n):
+    if state is None or state.expired or _seen(state) != (step.seen, step.seen_operation_count):
         return Outcome(state, Verdict.KNOWN)
-    highest = state.v
+    highest = state.version_number
     v = max(highest + 1 + highest % 2, 2 * step.at + 1)
-    entry = Operation(v, f"{EXPIRY_PREFIX}{step.seen}-{step.seen_n}", "", (step,))
+    entry = Operation(v, f"{EXPIRY_PREFIX}{step.seen}-{step.seen_operation_count}", "", (step,))
     return Outcome(msgspec.structs.replace(state, ops=ordered([*state.ops, entry])), Verdict.CHANGED)
 
 
 def _purge(state: State | None, step: Purge, retention_us: int) -> Outcome:
-    if state is None or not state.expired or _seen(state) != (step.seen, step.seen_n):
+    if state is None or not state.expired or _seen(state) != (step.seen, step.seen_operation_count):
         return Outcome(state, Verdict.KNOWN)
-    if 2 * step.at - state.v < 2 * retention_us:
+    if 2 * step.at - state.version_number < 2 * retention_us:
         return Outcome(state, Verdict.KNOWN)
     return Outcome(None, Verdict.DELETED)
 
@@ -168,11 +169,11 @@ def _seed(state: State | None, step: Seed, purge_floor: int, timing: Timing) -> 
         seed = msgspec.convert(step.state, State)
     except msgspec.ValidationError:
         return Outcome(state, Verdict.UNSUPPORTED)
-    if state is None and seed.v <= purge_floor:
+    if state is None and seed.version_number <= purge_floor:
         return Outcome(None, Verdict.REFUSED)
     united = trim(union(state or seed, seed), timing)
     return Outcome(united, Verdict.KNOWN if united == state else Verdict.CHANGED)
 
 
 def _seen(state: State) -> tuple[int, int]:
-    return state.v, state.n
+    return state.version_number, state.operation_count

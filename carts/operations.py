@@ -57,28 +57,37 @@ class SetMetadata(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
     line_id: str | None = None
 
 
-class OrderedLine(msgspec.Struct, frozen=True):
+class OrderedLine(msgspec.Struct, frozen=True, rename={"decided_version": "dv"}):
     """A line of an order: the quantity ordered and the version that had decided the line in the snapshot."""
 
     line_id: str
     quantity: int
-    dv: int
+    decided_version: int
 
 
-class Birth(msgspec.Struct, frozen=True):
-    """The version under which the snapshot of an order counted an operation."""
+class Attempt(msgspec.Struct, frozen=True, rename={"version": "v"}):
+    """The version under which the snapshot of an order counted an operation.
+
+    A retry on a stale copy is a further attempt of the same operation, under a version of its own.
+    """
 
     op_id: str
-    v: int
+    version: int
 
 
-class Subtract(msgspec.Struct, frozen=True, tag_field="kind", tag="subtract"):
-    """Take what an order bought out of the cart; `sv` is the version of the snapshot that was ordered."""
+class Subtract(
+    msgspec.Struct,
+    frozen=True,
+    tag_field="kind",
+    tag="subtract",
+    rename={"attempts": "births", "snapshot_version": "sv"},
+):
+    """Take what an order bought out of the cart, as it was in the snapshot of that version."""
 
     order_id: str
     lines: tuple[OrderedLine, ...]
-    births: tuple[Birth, ...]
-    sv: int
+    attempts: tuple[Attempt, ...]
+    snapshot_version: int
 
 
 class Claim(msgspec.Struct, frozen=True, tag_field="kind", tag="claim"):
@@ -110,11 +119,16 @@ class Merged(msgspec.Struct, frozen=True, tag_field="kind", tag="merged"):
     into: str
 
 
-class Expire(msgspec.Struct, frozen=True, tag_field="kind", tag="expire"):
-    """The cart idles since version (`seen`, `seen_n`): clear it unless a write did not know. `at` in µs."""
+class Expire(
+    msgspec.Struct, frozen=True, tag_field="kind", tag="expire", rename={"seen_operation_count": "seen_n"}
+):
+    """The cart idles since version (`seen`, `seen_operation_count`): clear it unless a write did not know.
+
+    `at` in microseconds.
+    """
 
     seen: int
-    seen_n: int
+    seen_operation_count: int
     at: int
 
 
@@ -123,14 +137,16 @@ class Void(msgspec.Struct, frozen=True, tag_field="kind", tag="void"):
 
 
 class Duplicate(msgspec.Struct, frozen=True, tag_field="kind", tag="duplicate"):
-    """A second birth of an operation that an order has already counted: known, never effective."""
+    """A second attempt of an operation that an order has already counted: known, never effective."""
 
 
-class Purge(msgspec.Struct, frozen=True, tag_field="kind", tag="purge"):
+class Purge(
+    msgspec.Struct, frozen=True, tag_field="kind", tag="purge", rename={"seen_operation_count": "seen_n"}
+):
     """Delete a cart that has been expired for the whole retention time. `at` in microseconds."""
 
     seen: int
-    seen_n: int
+    seen_operation_count: int
     at: int
 
 
@@ -162,36 +178,42 @@ DUPLICATE: Final[Delta] = (Duplicate(),)
 VOID: Final[Delta] = (Void(),)
 
 
-class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
+class Operation(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
     """One entry of a cart's window.
 
-    `v` is 2 x the microseconds of the Redis script that made it (even; expiries are odd; below 2^53) and
-    rises within a cart. `fingerprint` tells a retry from a reused key.
+    `version` is 2 x the microseconds of the Redis script that made it (even; expiries are odd; below 2^53)
+    and rises within a cart. `fingerprint` tells a retry from a reused key.
     """
 
-    v: int
+    version: int
     op_id: str
     fingerprint: str
     delta: Delta
 
 
-class Change(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Change(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    kw_only=True,
+    rename={"version": "v", "previous_version": "prev"},
+):
     """An operation on its way: the value of a `cart-changed` record.
 
-    `prev` is the version the cart had in Redis before (none for republished operations), `born` the version
-    of the cart's first operation, `actor` who asked, `cause` why (a route, an agent).
+    `previous_version` is the version the cart had in Redis before (none for republished operations), `born`
+    the version of the cart's first operation, `actor` who asked, `cause` why (a route, an agent).
     """
 
     cart_id: str
-    v: int
+    version: int
     op_id: str
     fingerprint: str = ""
     delta: Delta
-    prev: int | None = None
+    previous_version: int | None = None
     born: int = 0
     actor: str | None = None
     cause: str | None = None
 
     def operation(self) -> Operation:
         """The entry that this change adds to the cart's window."""
-        return Operation(self.v, self.op_id, self.fingerprint, self.delta)
+        return Operation(self.version, self.op_id, self.fingerprint, self.delta)

@@ -11,7 +11,7 @@ import msgspec
 
 from carts.content import EMPTY, Content, apply, shown
 from carts.limits import TIMING, Timing
-from carts.operations import Birth, Delta, Operation, OrderedLine, Subtract
+from carts.operations import Attempt, Delta, Operation, OrderedLine, Subtract
 from carts.state import State, effective, ordered, overrule, trim, union, united_orders
 
 
@@ -19,7 +19,8 @@ def lines_to_order(state: State) -> tuple[OrderedLine, ...]:
     """Every line shown, oldest first, with the version that decided it."""
     content = state.content()
     return tuple(
-        OrderedLine(line_id, line.quantity, max(line.dv, content.clr)) for line_id, line in shown(content)
+        OrderedLine(line_id, line.quantity, max(line.decided_version, content.cleared_version))
+        for line_id, line in shown(content)
     )
 
 
@@ -34,7 +35,7 @@ def rebase(lines: Iterable[OrderedLine], snapshot: State) -> tuple[OrderedLine, 
     kept = []
     for asked in lines:
         line = content.lines.get(asked.line_id)
-        if line is None or _decided(content, asked.line_id) > asked.dv:
+        if line is None or _decided(content, asked.line_id) > asked.decided_version:
             continue
         quantity = min(asked.quantity, line.quantity)
         if quantity > 0:
@@ -44,8 +45,10 @@ def rebase(lines: Iterable[OrderedLine], snapshot: State) -> tuple[OrderedLine, 
 
 def subtraction(order_id: str, lines: Iterable[OrderedLine], snapshot: State) -> Delta:
     """The change that takes an order's lines, bought from `snapshot`, out of the cart."""
-    births = tuple(Birth(op.op_id, op.v) for op in effective(snapshot.ops) if not op.op_id.startswith("!"))
-    return (Subtract(order_id, tuple(lines), births, snapshot.v),)
+    attempts = tuple(
+        Attempt(op.op_id, op.version) for op in effective(snapshot.ops) if not op.op_id.startswith("!")
+    )
+    return (Subtract(order_id, tuple(lines), attempts, snapshot.version_number),)
 
 
 def knows_order(state: State, order_id: str, sv: int) -> bool:
@@ -69,7 +72,7 @@ def may_subtract(folded: State | None, delta: Delta) -> bool:
     """
     if folded is None or folded.expired:
         return False
-    return all(folded.v >= step.sv for step in delta if isinstance(step, Subtract))
+    return all(folded.version_number >= step.snapshot_version for step in delta if isinstance(step, Subtract))
 
 
 def subtraction_base(folded: State, copy: State | None) -> State:
@@ -90,7 +93,7 @@ def subtraction_base(folded: State, copy: State | None) -> State:
 
 
 def leaving(base: State, v: int, timing: Timing = TIMING) -> int:
-    """The version up to which births may have left the window wherever a subtraction at `v` is folded.
+    """The version up to which attempts may have left the window wherever a subtraction at `v` is folded.
 
     A write later than the subtraction may be folded before it, but only by the publish deadline.
     """
@@ -100,27 +103,30 @@ def leaving(base: State, v: int, timing: Timing = TIMING) -> int:
 def renewed(delta: Delta, base: State, v: int, left: int) -> Delta:
     """An order's subtraction as it is right for `base` at `v`, perhaps long after the order was placed.
 
-    A birth that the snapshot counted has left the window if it is at or below `left`. If its operation was
-    born again, it has left for nothing, for the newest birth counts: so the subtraction names that one, and
+    An attempt that the snapshot counted has left the window if it is at or below `left`. If its operation was
+    born again, it has left for nothing, for the newest attempt counts: so the subtraction names that one, and
     takes out what it put in. Of a line that somebody else has decided since it takes out only what the new
-    birth has put on top.
+    attempt has put on top.
     """
     return tuple(_renewed(step, base, v, left) if isinstance(step, Subtract) else step for step in delta)
 
 
 def _renewed(step: Subtract, base: State, v: int, left: int) -> Subtract:
-    gone = {birth.op_id: birth.v for birth in step.births if birth.v <= left}
-    counted = [op for op in effective(base.ops) if op.v < v]
-    again = {op.op_id: op.v for op in counted if op.v > gone.get(op.op_id, op.v)}
+    gone = {attempt.op_id: attempt.version for attempt in step.attempts if attempt.version <= left}
+    counted = [op for op in effective(base.ops) if op.version < v]
+    again = {op.op_id: op.version for op in counted if op.version > gone.get(op.op_id, op.version)}
     if not again:
         return step
-    births = tuple(msgspec.structs.replace(birth, v=again.get(birth.op_id, birth.v)) for birth in step.births)
+    attempts = tuple(
+        msgspec.structs.replace(attempt, version=again.get(attempt.op_id, attempt.version))
+        for attempt in step.attempts
+    )
     lines = _renewed_lines(
         step.lines,
         apply(base.base, counted, base.start),
         apply(base.base, [op for op in counted if op.op_id not in again], base.start),
     )
-    return msgspec.structs.replace(step, lines=lines, births=births)
+    return msgspec.structs.replace(step, lines=lines, attempts=attempts)
 
 
 def _renewed_lines(
@@ -136,7 +142,7 @@ def _renewed_line(line: OrderedLine, content: Content, without: Content) -> Orde
     decided, decided_before = _decided(content, line.line_id), _decided(without, line.line_id)
     if (now, decided) == (before, decided_before):
         return line
-    most = now - before if decided_before > line.dv else now
+    most = now - before if decided_before > line.decided_version else now
     return OrderedLine(line.line_id, max(0, min(line.quantity, most)), decided)
 
 
@@ -145,8 +151,8 @@ def subtracted(base: State, operation: Operation, timing: Timing = TIMING) -> St
     after = msgspec.structs.replace(
         base,
         ops=overrule(ordered((*base.ops, operation))),
-        born=base.born or operation.v,
-        orders=united_orders(base.orders, {operation.op_id: operation.v}),
+        born=base.born or operation.version,
+        orders=united_orders(base.orders, {operation.op_id: operation.version}),
     )
     return trim(after, timing)
 
@@ -159,4 +165,4 @@ def _quantity(content: Content, line_id: str) -> int:
 def _decided(content: Content, line_id: str) -> int:
     """The version of the last set, remove or clear that has decided a line."""
     line = content.lines.get(line_id)
-    return max(line.dv, content.clr) if line is not None else content.clr
+    return max(line.decided_version, content.cleared_version) if line is not None else content.cleared_version

@@ -38,9 +38,9 @@ Recorded = State | Alive | Deleted
 """What a `carts` record says of a cart."""
 
 
-def next_version(previous_v: int, time_us: int) -> int:
-    """The v of a write onto a copy at `previous_v`: even, above it, and not behind the clock."""
-    return 2 * max(previous_v // 2 + 1, time_us)
+def next_version(previous_version: int, time_us: int) -> int:
+    """The v of a write onto a copy at `previous_version`: even, above it, and not behind the clock."""
+    return 2 * max(previous_version // 2 + 1, time_us)
 
 
 # Gateway
@@ -109,7 +109,7 @@ def put_verdict(state: State, version: Version | None, window: Iterable[tuple[in
 
 def deletion_clears(deleted: Deleted, version: Version, window: Iterable[tuple[int, str]]) -> bool:
     """Whether a null in `carts` clears a copy: only one that knows nothing newer than what was deleted."""
-    return rank(version) <= rank(deleted.version) and all(v <= deleted.version.v for v, _ in window)
+    return rank(version) <= rank(deleted.version) and all(v <= deleted.version.number for v, _ in window)
 
 
 def too_stale(v: int, now_us: int, horizon_us: int) -> bool:
@@ -144,7 +144,7 @@ def follow_continues(expected: int, found: int) -> bool:
 
 def rank(version: Version) -> tuple[int, int]:
     """What versions of one cart are compared by in guards."""
-    return version.v, version.n
+    return version.number, version.operation_count
 
 
 def keep_recovered(kept: Recorded | None, read: Recorded) -> Recorded:
@@ -160,7 +160,7 @@ def keep_recovered(kept: Recorded | None, read: Recorded) -> Recorded:
 def emit_again(own: State | Alive | None, read: Recorded, purge_floor: int) -> bool:
     """Whether the owner of a table answers a foreign record, read after its own, with its state or null."""
     if own is None:
-        return not isinstance(read, Deleted) and read.version.v <= purge_floor
+        return not isinstance(read, Deleted) and read.version.number <= purge_floor
     return rank(read.version) < rank(own.version)
 
 

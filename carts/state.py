@@ -1,7 +1,7 @@
 """The state of a cart: a base and its recent operations. Merging two copies of it is a set union.
 
 Entries are ordered by (v, op_id). Per op_id only the highest v counts (a retry on a stale copy may give
-birth to an operation twice). Entries older than W before the newest leave the window into the base; `floor`
+attempt to an operation twice). Entries older than W before the newest leave the window into the base; `floor`
 is the highest version that can have left.
 """
 
@@ -23,7 +23,7 @@ from carts.operations import DUPLICATE, Operation, Subtract
 EXPIRY_PREFIX: Final = "!x:"
 VOID_PREFIX: Final = "!y:"
 _DIGEST_MODULUS: Final = 2**48
-_POSITION: Final = attrgetter("v", "op_id")
+_POSITION: Final = attrgetter("version", "op_id")
 _CLIENT_IDS: Final = chr(ord(SYSTEM_OP_PREFIX) + 1)
 """No id of a client's operation sorts below it, every id that the fold makes does."""
 
@@ -37,20 +37,20 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-class Version(msgspec.Struct, frozen=True, order=True):
+class Version(msgspec.Struct, frozen=True, order=True, rename={"number": "v", "operation_count": "n"}):
     """The version of a state: a pure function of the set of its operations.
 
-    `v` is the highest version of an operation, `n` the number of operations ever, `digest` the sum of
-    `entry_digest` over them, modulo 2^48 (two forks can tie in v and n).
+    `number` is the highest version of an operation, `operation_count` the number of operations ever,
+    `digest` the sum of `entry_digest` over them, modulo 2^48 (two forks can tie in the other two).
     """
 
-    v: int = 0
-    n: int = 0
+    number: int = 0
+    operation_count: int = 0
     digest: int = 0
 
     def tag(self) -> str:
         """`v-n-digest`, the opaque part of the strong ETag (RFC 9110); digest in 12 hex digits."""
-        return f"{self.v}-{self.n}-{self.digest:012x}"
+        return f"{self.number}-{self.operation_count}-{self.digest:012x}"
 
     @staticmethod
     def parse(tag: str) -> "Version | None":
@@ -90,12 +90,12 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     merged_into: str | None = None
 
     @property
-    def v(self) -> int:
+    def version_number(self) -> int:
         """The highest version of an operation."""
-        return self.ops[-1].v if self.ops else self.floor
+        return self.ops[-1].version if self.ops else self.floor
 
     @property
-    def n(self) -> int:
+    def operation_count(self) -> int:
         """How many operations there ever were."""
         return self.trimmed + len(self.ops)
 
@@ -103,9 +103,10 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def version(self) -> Version:
         """The version as of the set of operations."""
         return Version(
-            self.v,
-            self.n,
-            (self.trimmed_digest + sum(entry_digest(op.v, op.op_id) for op in self.ops)) % _DIGEST_MODULUS,
+            self.version_number,
+            self.operation_count,
+            (self.trimmed_digest + sum(entry_digest(op.version, op.op_id) for op in self.ops))
+            % _DIGEST_MODULUS,
         )
 
     @property
@@ -146,14 +147,14 @@ def ordered(ops: Iterable[Operation]) -> tuple[Operation, ...]:
 
 
 def effective(ops: Sequence[Operation]) -> list[Operation]:
-    """The entries of ordered `ops` that count: per op_id its newest birth, no duplicate, no voided expiry."""
-    newest = {op.op_id: op.v for op in ops if op.delta != DUPLICATE}
+    """Which entries of ordered `ops` count: per op_id the newest attempt; no duplicates or void expiries."""
+    newest = {op.op_id: op.version for op in ops if op.delta != DUPLICATE}
     if len(newest) == len(ops) and min(newest, default=_CLIENT_IDS) >= _CLIENT_IDS:
         return list(ops)  # almost always, and several times an event
     return [
         op
         for op in ops
-        if newest.get(op.op_id) == op.v
+        if newest.get(op.op_id) == op.version
         and op.delta != DUPLICATE
         and not op.op_id.startswith(VOID_PREFIX)
         and not (
@@ -164,21 +165,23 @@ def effective(ops: Sequence[Operation]) -> list[Operation]:
 
 def newest_write(ops: Sequence[Operation]) -> int:
     """Of ordered `ops` the highest v that is no expiry's or void's (else 0): ages count from it."""
-    return next((op.v for op in reversed(ops) if not op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))), 0)
+    return next(
+        (op.version for op in reversed(ops) if not op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))), 0
+    )
 
 
 def overrule(ops: Sequence[Operation]) -> tuple[Operation, ...]:
-    """Turn births that a subtraction's snapshot has overruled into duplicates: known, never effective."""
+    """Turn attempts that a subtraction's snapshot has overruled into duplicates: known, never effective."""
     counted: dict[str, int] = {}
     for op in ops:
         for step in op.delta:
             if isinstance(step, Subtract):
-                for birth in step.births:
-                    counted[birth.op_id] = min(birth.v, counted.get(birth.op_id, birth.v))
+                for attempt in step.attempts:
+                    counted[attempt.op_id] = min(attempt.version, counted.get(attempt.op_id, attempt.version))
     if not counted:
         return tuple(ops)
     return tuple(
-        msgspec.structs.replace(op, delta=DUPLICATE) if op.v > counted.get(op.op_id, op.v) else op
+        msgspec.structs.replace(op, delta=DUPLICATE) if op.version > counted.get(op.op_id, op.version) else op
         for op in ops
     )
 
@@ -188,11 +191,11 @@ def trim(state: State, timing: Timing = TIMING) -> State:
     newest = newest_write(state.ops)
     cut = newest - 2 * timing.window_us
     floor = max(state.floor, cut - 1)
-    old = next((position for position, op in enumerate(state.ops) if op.v >= cut), len(state.ops))
+    old = next((position for position, op in enumerate(state.ops) if op.version >= cut), len(state.ops))
     if not newest or (old == 0 and floor == state.floor):
         return state
-    counted = [op for op in effective(state.ops) if op.v < cut] if old else []
-    digest = sum(entry_digest(op.v, op.op_id) for op in state.ops[:old])
+    counted = [op for op in effective(state.ops) if op.version < cut] if old else []
+    digest = sum(entry_digest(op.version, op.op_id) for op in state.ops[:old])
     return msgspec.structs.replace(
         state,
         base=apply(state.base, counted, state.start) if counted else state.base,
@@ -204,7 +207,7 @@ def trim(state: State, timing: Timing = TIMING) -> State:
 
 
 def united_orders(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
-    """Both sides' orders, each with the newest birth of its subtraction."""
+    """Both sides' orders, each with the newest attempt of its subtraction."""
     if not a or not b:
         return a or b
     return {order_id: max(a.get(order_id, 0), b.get(order_id, 0)) for order_id in (*a, *b)}
@@ -217,14 +220,14 @@ def union(a: State, b: State) -> State:
     )
     entries: dict[tuple[int, str], Operation] = {}
     for op in (*high.ops, *low.ops):
-        key = (op.v, op.op_id)
-        if op.v > high.floor and (key not in entries or op.delta == DUPLICATE):
+        key = (op.version, op.op_id)
+        if op.version > high.floor and (key not in entries or op.delta == DUPLICATE):
             entries[key] = op
-    births = [born for born in (a.born, b.born) if born]
+    first_versions = [born for born in (a.born, b.born) if born]
     return msgspec.structs.replace(
         high,
         ops=overrule(ordered(entries.values())),
-        born=min(births, default=0),
+        born=min(first_versions, default=0),
         orders=united_orders(low.orders, high.orders),
         claim=high.claim or low.claim,
         finishes={**low.finishes, **high.finishes},
@@ -239,7 +242,7 @@ def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int
     """
     known: dict[str, int] = {}
     for op in state.ops:
-        known[op.op_id] = max(op.v, known.get(op.op_id, 0))
+        known[op.op_id] = max(op.version, known.get(op.op_id, 0))
     return [
         (v, op_id)
         for v, op_id in window

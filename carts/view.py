@@ -106,5 +106,5 @@ def view(cart_id: str, state: State, version: Version | None = None) -> CartView
         metadata=content.metadata,
         merged_into=state.merged_into,
         created_at=time_of(state.born),
-        updated_at=time_of(state.v),
+        updated_at=time_of(state.version_number),
     )

@@ -62,7 +62,7 @@ def command(row: Row, now_us: int, lifetime: Lifetime) -> Change | None:
     step = Expire if what is Due.EXPIRE else Purge
     return Change(
         cart_id=row.cart_id,
-        v=2 * now_us,
+        version=2 * now_us,
         op_id=f"!{what}/{row.v}-{row.n}",
         delta=(step(row.v, row.n, now_us),),
         cause=CAUSE,

@@ -42,10 +42,10 @@ def standing(order: UnsettledOrder, now_us: int, lifetime: Lifetime) -> Standing
     if order.state is None:
         # There was a row when the order was placed. Carts are deleted when they were expired for that long.
         is_deleted = bool(lifetime.retention_s) and too_stale(
-            order.snapshot_v, now_us, lifetime.retention_s * 1_000_000
+            order.snapshot_version, now_us, lifetime.retention_s * 1_000_000
         )
         return Standing.SETTLED if is_deleted else Standing.WAITS
-    if knows_order(order.state, order.order_id, order.snapshot_v):
+    if knows_order(order.state, order.order_id, order.snapshot_version):
         return Standing.SETTLED
     return Standing.WAITS if order.state.expired else Standing.DUE
 
@@ -113,4 +113,4 @@ async def _subtract(store: CartStore, order: UnsettledOrder) -> None:
         log.info("settlement.refused", order_id=order.order_id, reason=answer.reason)
         return
     metrics.SUBTRACTIONS.inc()
-    log.info("settlement.subtracted", order_id=order.order_id, v=answer.v)
+    log.info("settlement.subtracted", order_id=order.order_id, v=answer.operation_version)

@@ -138,9 +138,9 @@ def _of_redis(copies: Copies) -> Iterable[Difference]:
             if deletion_clears(recorded, redis.version, redis.window):
                 yield _difference(copies, Kind.REDIS_DELETED, tag, f"{tag} was deleted")
             else:
-                newer = [(v, op_id) for v, op_id in redis.window if v > recorded.version.v]
+                newer = [(v, op_id) for v, op_id in redis.window if v > recorded.version.number]
                 yield _uncovered(copies, newer or redis.window)
-        case None if redis.version.v <= copies.purge_floor:
+        case None if redis.version.number <= copies.purge_floor:
             yield _difference(copies, Kind.REDIS_DELETED, tag, f"{tag} is not above the purge floor")
         case None:
             yield _uncovered(copies, redis.window)
@@ -168,7 +168,7 @@ def _of_row(copies: Copies) -> Iterable[Difference]:
                 yield _difference(copies, Kind.ROW_DIFFERS, tag, detail)
         case Deleted() if rank(row.version) <= rank(recorded.version):
             yield _difference(copies, Kind.ROW_DELETED, tag, f"{recorded.version.tag()} was deleted")
-        case None if row.version.v <= copies.purge_floor:
+        case None if row.version.number <= copies.purge_floor:
             yield _difference(copies, Kind.ROW_DELETED, tag, f"{tag} is not above the purge floor")
         case _:
             yield _difference(copies, Kind.ROW_UNRECORDED, tag, f"Postgres has {tag}")

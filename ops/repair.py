@@ -146,11 +146,11 @@ class Repair:
         """Publish again, as anti-entropy would, operations that no outbox has and that are young enough."""
         cart_id = difference.cart_id
         window = (await self._unfolded.windows([cart_id]))[cart_id]
-        found = [entry for entry in window if f"{entry.v}:{entry.op_id}" in difference.evidence]
+        found = [entry for entry in window if f"{entry.version}:{entry.op_id}" in difference.evidence]
         republished = await self._republisher.republish(difference.partition, {cart_id: found})
         self._done[difference.kind] += sum(map(len, republished.done.values()))
         self._left += [
-            f"{each.cart_id}: operation {each.operation.op_id} at {each.operation.v} {LEFT[each.why]}"
+            f"{each.cart_id}: operation {each.operation.op_id} at {each.operation.version} {LEFT[each.why]}"
             for each in republished.left
         ]
 
@@ -158,7 +158,7 @@ class Repair:
 def _deletions(differences: Iterable[Difference]) -> list[Deletion]:
     """Of just the versions that were found."""
     return [
-        Deletion(difference.cart_id, _version(difference).v, _version(difference).n)
+        Deletion(difference.cart_id, _version(difference).number, _version(difference).operation_count)
         for difference in sorted(differences, key=lambda each: each.cart_id)
     ]
 

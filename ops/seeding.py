@@ -63,7 +63,7 @@ def plan(row: State, recorded: State | Deleted | None, purge_floor: int) -> Plan
         if united == recorded:
             return Plan.THERE
         return Plan.SEED if unite_harmlessly(recorded, row) else Plan.CONFLICT
-    if row.v <= purge_floor:
+    if row.version_number <= purge_floor:
         return Plan.DELETED
     if recorded is not None and rank(row.version) <= rank(recorded.version):
         return Plan.DELETED
@@ -78,14 +78,14 @@ def unite_harmlessly(a: State, b: State) -> bool:
     """
     key_a, key_b = ((state.floor, state.trimmed, state.trimmed_digest) for state in (a, b))
     high, low = (a, b) if key_a >= key_b else (b, a)
-    return low.trimmed + sum(op.v <= high.floor for op in low.ops) <= high.trimmed
+    return low.trimmed + sum(op.version <= high.floor for op in low.ops) <= high.trimmed
 
 
 def seed(cart_id: str, row: State, tree: dict[str, Any]) -> Change:
     """The change that carries a row's state (`tree`: as JSON has it); the same row gives the same change."""
     return Change(
         cart_id=cart_id,
-        v=row.v,
+        version=row.version_number,
         op_id=OP_PREFIX + row.version.tag(),
         delta=(Seed(tree),),
         born=row.born,
@@ -152,7 +152,7 @@ class _Seeding:
         except (msgspec.MsgspecError, RecordError) as error:
             self._note(Plan.UNREADABLE, f"{cart_id}: {error}")
             return None
-        decided = plan(row, found, self._ledger.purge_floor) if row.v else Plan.THERE
+        decided = plan(row, found, self._ledger.purge_floor) if row.version_number else Plan.THERE
         if decided is not Plan.SEED:
             self._note(decided, cart_id)
             return None
@@ -177,7 +177,7 @@ class _Seeding:
                 (
                     change.cart_id.encode(),
                     value,
-                    change_headers(change.cart_id, change.v, change.op_id, source=SOURCE),
+                    change_headers(change.cart_id, change.version, change.op_id, source=SOURCE),
                 )
                 for change, value in changes
             ],

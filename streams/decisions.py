@@ -102,13 +102,16 @@ def _follow(
         case Verdict.KNOWN if state is None and (purge := _due_purge(change, rules.retention_us)) is not None:
             # Delivered again after a crash: whether its null was acknowledged is not known.
             return Decision(
-                Verdict.DELETED, _deletion(source, Version(purge.seen, purge.seen_n), purge_floor)
+                Verdict.DELETED,
+                _deletion(source, Version(purge.seen, purge.seen_operation_count), purge_floor),
             )
         case Verdict.UNSUPPORTED:
             detail = f"no fold for {', '.join(_kinds(change))}: replay the record once this app has one"
             return _refuse(RefusalCode.UNSUPPORTED, detail, outcome.verdict)
         case Verdict.REFUSED:
-            detail = f"v {change.v} is not above {purge_floor}, below which the partition has deleted carts"
+            detail = (
+                f"v {change.version} is not above {purge_floor}, below which the partition has deleted carts"
+            )
             return _refuse(RefusalCode.BELOW_PURGE_FLOOR, detail)
         case _:
             return Decision(outcome.verdict)
@@ -134,12 +137,12 @@ def _deletion(source: Source, version: Version, purge_floor: int) -> tuple[Emiss
     """The floor goes first: a null without it would let a late event bring the cart back."""
     origin = (source.partition, source.offset)
     null = Emission(source.key, None, tombstone_headers(source.key.decode(), version, origin))
-    if version.v <= purge_floor:
+    if version.number <= purge_floor:
         return (null,)
     floor = Emission(
         purge_floor_key(source.partition),
-        encode_purge_floor(PurgeFloor(version.v)),
-        purge_floor_headers(source.partition, version.v, origin),
+        encode_purge_floor(PurgeFloor(version.number)),
+        purge_floor_headers(source.partition, version.number, origin),
     )
     return (floor, null)
 

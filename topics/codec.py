@@ -64,8 +64,10 @@ def encode_change(change: Change) -> bytes:
 def decode_change(value: bytes | None) -> Change:
     """The change in a `cart-changed` value; RecordError if it is none, or one that no cart may take."""
     change = _decode(_change_decoder, value)
-    if not 0 < change.v <= MAX_SAFE_INTEGER:
-        raise RecordError(RecordErrorCode.BAD_VERSION, f"v is {change.v}, it must be 1 to {MAX_SAFE_INTEGER}")
+    if not 0 < change.version <= MAX_SAFE_INTEGER:
+        raise RecordError(
+            RecordErrorCode.BAD_VERSION, f"v is {change.version}, it must be 1 to {MAX_SAFE_INTEGER}"
+        )
     if not 1 <= len(change.delta) <= LIMITS.steps:
         raise RecordError(
             RecordErrorCode.BAD_STEPS,

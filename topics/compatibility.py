@@ -165,15 +165,26 @@ def _in_one_line(schema: Any) -> Any:
     return [_in_one_line(item) for item in schema] if isinstance(schema, list) else schema
 
 
-def _rules(schema: Any) -> Any:
-    """The schema without its descriptions: words may get better, rules stay."""
-    if isinstance(schema, dict):
-        return {key: _rules(value) for key, value in schema.items() if not _describes(key, value)}
-    return [_rules(item) for item in schema] if isinstance(schema, list) else schema
+def _rules(schema: dict[str, Any]) -> Any:
+    """The schema without descriptions, titles and names of definitions: words may get better, rules stay."""
+    definitions = schema.get("$defs", {})
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict):
+            if isinstance(reference := part.get("$ref"), str):
+                return plain(definitions[reference.rpartition("/")[2]])
+            return {key: plain(value) for key, value in part.items() if not _names(key, value)}
+        return [plain(item) for item in part] if isinstance(part, list) else part
+
+    return plain({key: value for key, value in schema.items() if key != "$defs"})
 
 
 def _describes(key: str, value: Any) -> bool:
     return key == "description" and isinstance(value, str)
+
+
+def _names(key: str, value: Any) -> bool:
+    return _describes(key, value) or (key == "title" and isinstance(value, str))
 
 
 def main(arguments: Sequence[str]) -> int:

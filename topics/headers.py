@@ -195,7 +195,7 @@ def _state_headers(
     headers = [
         *constant,
         ("ce_id", f"{cart_id}/{tag}".encode()),
-        ("ce_time", _time(version.v)),
+        ("ce_time", _time(version.number)),
         (CART_VERSION, tag.encode()),
     ]
     return _with_source(headers, source)

@@ -85,7 +85,7 @@ class Publisher:
         records: defaultdict[int, list[tuple[bytes, bytes, Headers]]] = defaultdict(list)
         for change in changes:
             key = change.cart_id.encode()
-            headers = change_headers(change.cart_id, change.v, change.op_id, source=source)
+            headers = change_headers(change.cart_id, change.version, change.op_id, source=source)
             records[partition_of(key, partitions)].append((key, encode_change(change), headers))
         await asyncio.gather(
             *(

@@ -116,9 +116,9 @@ class CartChanger:
         if isinstance(found, State):
             await self._store.hydrate(request.cart_id, found)
             return await self._store.change(request)
-        forgotten_v = 0 if found is None else found.v
+        forgotten_version = 0 if found is None else found.version_number
         return await self._store.change(
-            msgspec.structs.replace(request, absent_ok=True, forgotten_v=forgotten_v)
+            msgspec.structs.replace(request, absent_ok=True, forgotten_version=forgotten_version)
         )
 
     async def _secure(
@@ -135,7 +135,7 @@ class CartChanger:
         if (
             wanted.wishes.durability is Durability.POSTGRES
             and reached is Durability.KAFKA
-            and await self._in_postgres(wanted.request, applied.v, deadline)
+            and await self._in_postgres(wanted.request, applied.operation_version, deadline)
         ):
             reached = Durability.POSTGRES
         return reached, offset
@@ -156,8 +156,9 @@ class CartChanger:
                 key=request.cart_id.encode(),
                 value=entry.event,
                 # The script's time, not now: the broker shall refuse a publisher that was frozen since.
-                timestamp=applied.v // 2000,
-                headers=change_headers(request.cart_id, applied.v, request.op_id) + wanted.trace,
+                timestamp=applied.operation_version // 2000,
+                headers=change_headers(request.cart_id, applied.operation_version, request.op_id)
+                + wanted.trace,
                 outbox_id=entry.outbox_id,
                 op_id=request.op_id,
             ),

@@ -141,7 +141,7 @@ class Handover:
             key=None,
             fingerprint=None,
             subtraction=subtraction(record.order_id, rebase(checkout.snapshot.ordered, state), state),
-            snapshot_v=state.v,
+            snapshot_version=state.version_number,
         )
 
         async def work(connection: Connection) -> Checkout | None:
@@ -154,7 +154,10 @@ class Handover:
         if completed is None:
             return None
         return completed, PlacedOrder(
-            record=record, fingerprint=None, subtraction=order.subtraction, snapshot_v=order.snapshot_v
+            record=record,
+            fingerprint=None,
+            subtraction=order.subtraction,
+            snapshot_version=order.snapshot_version,
         )
 
 

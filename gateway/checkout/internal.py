@@ -147,7 +147,7 @@ class OrderPlacer:
                 key=asked.key,
                 fingerprint=fingerprint(asked.body),
                 subtraction=subtraction(record.order_id, lines_to_order(state), state),
-                snapshot_v=state.v,
+                snapshot_version=state.version_number,
                 reserved=reserved.counted,
             )
             await orders.insert(connection, order)
@@ -157,7 +157,7 @@ class OrderPlacer:
                 record=record,
                 fingerprint=order.fingerprint,
                 subtraction=order.subtraction,
-                snapshot_v=order.snapshot_v,
+                snapshot_version=order.snapshot_version,
             )
 
         return await self._database.transact(work)

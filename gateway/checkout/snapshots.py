@@ -84,7 +84,10 @@ class Snapshots:
             return True
         if self._sweeper.is_backlog(applied.oldest_outbox_us):
             return False
-        return await self._publish(applied.partition, _record(cart_id, op_id, applied.v, entry)) is not None
+        return (
+            await self._publish(applied.partition, _record(cart_id, op_id, applied.operation_version, entry))
+            is not None
+        )
 
     async def _window(self, cart_id: str) -> Sequence[WindowEntry]:
         window = await self._store.window(cart_id)
@@ -111,7 +114,7 @@ class Snapshots:
         entries = await self._entries(partition, waiting)
         await asyncio.gather(
             *(
-                self._publish(partition, _record(entry.cart_id, entry.op_id, entry.v, entry))
+                self._publish(partition, _record(entry.cart_id, entry.op_id, entry.version, entry))
                 for entry in entries
             )
         )
@@ -142,8 +145,8 @@ def not_delivered(reason: str) -> Problem:
 
 
 def _missing(row: State | None, window: Sequence[WindowEntry]) -> list[WindowEntry]:
-    lacking = set(uncovered(row or State(), ((entry.v, entry.op_id) for entry in window)))
-    return [entry for entry in window if (entry.v, entry.op_id) in lacking]
+    lacking = set(uncovered(row or State(), ((entry.version, entry.op_id) for entry in window)))
+    return [entry for entry in window if (entry.version, entry.op_id) in lacking]
 
 
 def _record(cart_id: str, op_id: str, v: int, entry: Applied | OutboxRef | OutboxEntry) -> Record:

@@ -56,7 +56,7 @@ class Steps:
             following = latest.record.seq + 1
             if state is None or state.expired:
                 return Basis(state, following)
-            if may_follow(state, latest.record.order_id, latest.snapshot_v):
+            if may_follow(state, latest.record.order_id, latest.snapshot_version):
                 return Basis(state, following)
             await self._catch_up(latest, state)
             await self.between("caught up")

@@ -128,7 +128,7 @@ def _record(entry: OutboxEntry, timestamp: int) -> Record:
         key=entry.cart_id.encode(),
         value=entry.event,
         timestamp=timestamp,
-        headers=change_headers(entry.cart_id, entry.v, entry.op_id),
+        headers=change_headers(entry.cart_id, entry.version, entry.op_id),
         outbox_id=entry.id,
         op_id=entry.op_id,
     )

@@ -24,9 +24,9 @@ _decoder: Final = msgspec.json.Decoder(State)
 
 
 class Forgotten(msgspec.Struct, frozen=True):
-    """A row at `v`, so old that its cart may have been deleted: it counts as none (carts.lifetime)."""
+    """A row so old that its cart may have been deleted: it counts as none (carts.lifetime)."""
 
-    v: int
+    version_number: int
 
 
 class DatabaseUnavailable(Exception):
@@ -105,7 +105,7 @@ class Hydration:
         """Whether the row has the operation, in its window or below its floor. Raises DatabaseUnavailable."""
         state = await self._read(cart_id)
         return state is not None and (
-            v <= state.floor or any(op.op_id == op_id and op.v >= v for op in state.ops)
+            v <= state.floor or any(op.op_id == op_id and op.version >= v for op in state.ops)
         )
 
     async def answers(self) -> bool:
@@ -121,8 +121,8 @@ class Hydration:
         if state is None:
             return None
         now_us = time.time_ns() // 1000
-        if self._lifetime.forgotten(cart_id, state.v, now_us, expired=state.expired):
-            return Forgotten(state.v)
+        if self._lifetime.forgotten(cart_id, state.version_number, now_us, expired=state.expired):
+            return Forgotten(state.version_number)
         return state
 
     async def _read(self, cart_id: str) -> State | None:

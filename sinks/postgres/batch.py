@@ -79,7 +79,7 @@ def interpret(
         return None
     if value is None:
         version = version_header(headers)
-        return None if version is None else Deletion(_text(key), version.v, version.n)
+        return None if version is None else Deletion(_text(key), version.number, version.operation_count)
     # Read as a whole first: a row that the gateway cannot make a cart of would be worse than no row.
     decode_cart(value)
     record = _columns.decode(value)
@@ -90,8 +90,8 @@ def interpret(
         raise RecordError(RecordErrorCode.BAD_CART_ID, f"key {_text(key)!r}, cart {record.cart_id!r}")
     return Row(
         record.cart_id,
-        version.v,
-        version.n,
+        version.number,
+        version.operation_count,
         version.digest,
         record.status,
         record.currency,

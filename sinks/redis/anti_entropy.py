@@ -108,13 +108,14 @@ class AntiEntropy:
         still = await self._unfolded.before(keeper.partition, before, SUSPECTS)
         lost: dict[str, list[Operation]] = {}
         for cart_id in windows.keys() & still.keys():
-            settled = [op for op in windows[cart_id] if still[cart_id] <= op.v < before]
+            settled = [op for op in windows[cart_id] if still[cart_id] <= op.version < before]
             # Where no put has said what it lacked, the later ones may be known: again does no harm.
             lacking = keeper.uncovered.get(cart_id)
             lost[cart_id] = [
                 op
                 for op in settled
-                if (op.v, op.op_id) not in waiting and (lacking is None or (op.v, op.op_id) in lacking)
+                if (op.version, op.op_id) not in waiting
+                and (lacking is None or (op.version, op.op_id) in lacking)
             ]
         if any(lost.values()):
             await self._heal(keeper, lost)
@@ -147,7 +148,7 @@ class AntiEntropy:
         fresh = {
             cart_id: new
             for cart_id, some in lost.items()
-            if (new := [op for op in some if (cart_id, op.v, op.op_id) not in self._published])
+            if (new := [op for op in some if (cart_id, op.version, op.op_id) not in self._published])
         }
         again = sum(map(len, lost.values())) - sum(map(len, fresh.values()))
         async with Publisher(self._kafka) as publisher:
@@ -155,14 +156,14 @@ class AntiEntropy:
             republished = await republisher.republish(keeper.partition, fresh)
         self._note(keeper.partition, republished, again)
         for cart_id, some in republished.done.items():
-            self._published |= {(cart_id, op.v, op.op_id): None for op in some}
+            self._published |= {(cart_id, op.version, op.op_id): None for op in some}
         while len(self._published) > REMEMBERED:
             del self._published[next(iter(self._published))]
         for cart_id, some in lost.items():
             hopeless = [each for each in republished.left if each.why in {Why.TOO_OLD, Why.NO_CHANGE}]
-            given_up = {each.operation.v for each in hopeless if each.cart_id == cart_id}
-            given_up |= {op.v for op in some if (cart_id, op.v, op.op_id) in self._published} - {
-                op.v for op in republished.done.get(cart_id, ())
+            given_up = {each.operation.version for each in hopeless if each.cart_id == cart_id}
+            given_up |= {op.version for op in some if (cart_id, op.version, op.op_id) in self._published} - {
+                op.version for op in republished.done.get(cart_id, ())
             }
             if given_up:
                 await self._unfolded.pass_over(cart_id, max(given_up))
@@ -186,7 +187,7 @@ class AntiEntropy:
                     partition=partition,
                     cart=left.cart_id,
                     op=left.operation.op_id,
-                    v=left.operation.v,
+                    v=left.operation.version,
                     why=left.why,
                 )
         if again:

@@ -51,7 +51,7 @@ def refold(
     """
     state = found if isinstance(found, State) else None
     if isinstance(found, Deleted):
-        purge_floor = max(purge_floor, found.version.v)
+        purge_floor = max(purge_floor, found.version.number)
     for value in changes:
         try:
             change = decode_change(value)
@@ -63,8 +63,11 @@ def refold(
 
 
 def _gone(deleted: Deleted) -> State:
-    v = deleted.version.v
+    v = deleted.version.number
     expiry = Operation(
-        v + 1, f"{EXPIRY_PREFIX}{v}-{deleted.version.n}", "", (Expire(v, deleted.version.n, v // 2),)
+        v + 1,
+        f"{EXPIRY_PREFIX}{v}-{deleted.version.operation_count}",
+        "",
+        (Expire(v, deleted.version.operation_count, v // 2),),
     )
     return State(floor=v, ops=(expiry,))

@@ -65,12 +65,12 @@ class Republisher:
         left: list[Left] = []
         for cart_id, some in operations.items():
             for operation in some:
-                in_outbox = (operation.v, operation.op_id) in waiting
+                in_outbox = (operation.version, operation.op_id) in waiting
                 if operation.op_id.startswith(SYSTEM_OP_PREFIX) or operation.delta == DUPLICATE:
                     left.append(Left(cart_id, operation, Why.NO_CHANGE))
                 elif in_outbox:
                     left.append(Left(cart_id, operation, Why.WAITS))
-                elif not may_republish(operation.v, now_us, in_outbox=in_outbox):
+                elif not may_republish(operation.version, now_us, in_outbox=in_outbox):
                     left.append(Left(cart_id, operation, Why.TOO_OLD))
                 elif not publish_allowed(0, backlog_us):
                     left.append(Left(cart_id, operation, Why.BACKLOG))
@@ -92,7 +92,7 @@ def change_again(cart_id: str, operation: Operation, cause: str) -> Change:
     """The record of an operation once more. It says nothing of what it knew: it overrules no expiry."""
     return Change(
         cart_id=cart_id,
-        v=operation.v,
+        version=operation.version,
         op_id=operation.op_id,
         fingerprint=operation.fingerprint,
         delta=operation.delta,

@@ -136,7 +136,10 @@ class Scan:
                 cart_id, found = understood
                 if cart_id in self._unfolded:
                     keep(self._bases, cart_id, found)
-                elif not (isinstance(found, State) and self._lifetime.idle(cart_id, found.v, self._now_us)):
+                elif not (
+                    isinstance(found, State)
+                    and self._lifetime.idle(cart_id, found.version_number, self._now_us)
+                ):
                     keep(kept, cart_id, found)
         return copies(kept)
 

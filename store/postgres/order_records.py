@@ -17,14 +17,14 @@ class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     `key` is the client's Idempotency-Key and `fingerprint` tells what it was sent with; both are none where
     the order is known by its checkout's token. `subtraction` takes the order out of the cart, bought from the
-    snapshot at `snapshot_v`. `reserved` has the products whose pieces came out of a counted stock.
+    snapshot at `snapshot_version`. `reserved` has the products whose pieces came out of a counted stock.
     """
 
     record: OrderRecord
     key: str | None
     fingerprint: str | None
     subtraction: Delta
-    snapshot_v: int
+    snapshot_version: int
     reserved: frozenset[str] = frozenset()
 
 
@@ -34,7 +34,7 @@ class PlacedOrder(msgspec.Struct, frozen=True, kw_only=True):
     record: OrderRecord
     fingerprint: str | None
     subtraction: Delta
-    snapshot_v: int
+    snapshot_version: int
     settled: bool = False
 
 
@@ -52,7 +52,7 @@ class UnsettledOrder(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str
     cart_id: str
     subtraction: Delta
-    snapshot_v: int
+    snapshot_version: int
     state: State | None
 
 

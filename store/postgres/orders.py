@@ -73,7 +73,7 @@ async def insert(connection: Connection, order: NewOrder) -> None:
             "status": record.status.value,
             "document": _encoder.encode(record).decode(),
             "subtraction": _encoder.encode(order.subtraction).decode(),
-            "snapshot_v": order.snapshot_v,
+            "snapshot_v": order.snapshot_version,
             "placed_at": record.placed_at,
         },
     )
@@ -140,10 +140,10 @@ async def unsettled(
             order_id=order_id,
             cart_id=cart_id,
             subtraction=_delta.decode(delta),
-            snapshot_v=snapshot_v,
+            snapshot_version=snapshot_version,
             state=None if state is None else _state.decode(state),
         )
-        for order_id, cart_id, placed_at, delta, snapshot_v, state in await cursor.fetchall()
+        for order_id, cart_id, placed_at, delta, snapshot_version, state in await cursor.fetchall()
     ]
 
 
@@ -161,11 +161,11 @@ async def _one(connection: Connection, name: str, **parameters: object) -> tuple
 def _placed(row: tuple[Any, ...] | None) -> PlacedOrder | None:
     if row is None:
         return None
-    document, fingerprint, delta, snapshot_v, settled = row
+    document, fingerprint, delta, snapshot_version, settled = row
     return PlacedOrder(
         record=_record.decode(document),
         fingerprint=fingerprint,
         subtraction=_delta.decode(delta),
-        snapshot_v=snapshot_v,
+        snapshot_version=snapshot_version,
         settled=settled,
     )

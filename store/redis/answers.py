@@ -20,8 +20,8 @@ from store.redis.results import (
 from store.redis.stored import StoredCart, version_of
 
 
-class _EventVersion(msgspec.Struct):
-    v: int
+class _EventVersion(msgspec.Struct, rename={"version": "v"}):
+    version: int
 
 
 _EVENT_VERSION: Final = msgspec.json.Decoder(_EventVersion)
@@ -36,7 +36,7 @@ def changed(cart_id: str, partition: int, reply: list[Any]) -> Applied | Replaye
     if kind == b"applied":
         return Applied(
             partition=partition,
-            v=int(v),
+            operation_version=int(v),
             version=version_of(head),
             event=event,
             outbox_id=outbox_id.decode(),
@@ -45,7 +45,7 @@ def changed(cart_id: str, partition: int, reply: list[Any]) -> Applied | Replaye
         )
     return Replayed(
         partition=partition,
-        v=int(v),
+        operation_version=int(v),
         version=version_of(head),
         outbox=OutboxRef(outbox_id.decode(), event) if outbox_id else None,
         oldest_outbox_us=oldest,
@@ -92,7 +92,7 @@ def outbox_entry(reply: Sequence[Any]) -> OutboxEntry:
     entry_id, fields = reply
     _, op_id, _, cart_id, _, event = fields
     return OutboxEntry(
-        entry_id.decode(), op_id.decode(), cart_id.decode(), event, _EVENT_VERSION.decode(event).v
+        entry_id.decode(), op_id.decode(), cart_id.decode(), event, _EVENT_VERSION.decode(event).version
     )
 
 

@@ -93,7 +93,7 @@ class CartStore:
             request.first_seen_us,
             self._retry_horizon,
             "" if request.if_match is None else "*" if request.if_match == "*" else f" {request.if_match} ",
-            request.forgotten_v if request.absent_ok else b"",
+            request.forgotten_version if request.absent_ok else b"",
             b"0" if request.minimal else b"1",
             self._window,
             *self._times(request.cart_id),
@@ -137,7 +137,7 @@ class CartStore:
         if not fields:
             return Missing()
         cart = StoredCart(cart_id, fields)
-        v, now_us = cart.version.v, time.time_ns() // 1000
+        v, now_us = cart.version.number, time.time_ns() // 1000
         # Asked as if it had expired first, which forgets sooner: the status costs more than the rest.
         if self._lifetime.forgotten(cart_id, v, now_us, expired=True) and self._lifetime.forgotten(
             cart_id, v, now_us, expired=cart.status is Status.EXPIRED

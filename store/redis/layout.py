@@ -5,7 +5,7 @@ and its marker atomically, in Redis Cluster too. The tag's slot is the middle of
 of the 16,384 slots: any number of nodes up to half the partitions gets them evenly.
 
     {t}:cart:<id>    hash: `m` the head, `metadata` and `x` if any, one `l:<line_id>` per line (`packing`)
-    {t}:ops:<id>     hash: op_id -> the window's entry; a further birth of an operation under `op_id\n<v>`
+    {t}:ops:<id>     hash: op_id -> the window's entry; a further attempt of an operation under `op_id\n<v>`
     {t}:win:<id>     zset: the fields of ops by v
     {t}:fence:<id>   a checkout is under way: its token, with a time to live
     {t}:outbox       stream: changes not yet known to be in Kafka; fields op, cart, e

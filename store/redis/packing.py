@@ -31,8 +31,8 @@ LINE_PREFIX: Final = b"l:"
 class Head(NamedTuple):
     """The head, parsed."""
 
-    v: int
-    n: int
+    version_number: int
+    operation_count: int
     digest: int
     floor: int
     born: int
@@ -40,7 +40,7 @@ class Head(NamedTuple):
     tracked: int
     bytes: int
     subtotal: int
-    clr: int
+    cleared_version: int
     entries: int
     window_bytes: int
     oldest: int
@@ -51,10 +51,10 @@ class Head(NamedTuple):
 _NONE_WAITS: Final[Mapping[tuple[int, str], str]] = MappingProxyType({})
 
 
-class _Entry(msgspec.Struct):
+class _Entry(msgspec.Struct, rename={"version": "v"}):
     """An operation as a script has written it: one without an Idempotency-Key has no fingerprint."""
 
-    v: int
+    version: int
     op_id: str
     delta: Delta
     fingerprint: str = ""
@@ -68,7 +68,7 @@ _EXTRAS: Final = msgspec.json.Decoder(State)
 def pack_line(line: Line) -> bytes:
     r"""`<quantity> <dv> <av> <unit_price> <item JSON>\n<metadata JSON>`."""
     item = _JSON.encode(Item(line.product_id, line.options))
-    numbers = b"%d %d %d %d " % (line.quantity, line.dv, line.av, line.unit_price)
+    numbers = b"%d %d %d %d " % (line.quantity, line.decided_version, line.added_version, line.unit_price)
     return numbers + item + b"\n" + _JSON.encode(line.metadata)
 
 
@@ -110,7 +110,7 @@ def unpack_entry(packed: bytes) -> tuple[Operation, str]:
     """An entry of ops: the operation, and its outbox id (empty: it was not put there by this copy)."""
     json, _, outbox_id = packed.partition(b"\n")
     entry = _ENTRY.decode(json)
-    return Operation(entry.v, entry.op_id, entry.fingerprint, entry.delta), outbox_id.decode()
+    return Operation(entry.version, entry.op_id, entry.fingerprint, entry.delta), outbox_id.decode()
 
 
 def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
@@ -169,10 +169,19 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
     if extras != NO_EXTRAS:
         fields += (EXTRAS_FIELD.decode(), _JSON.encode(extras).decode())
     lines = sum(1 for line in content.lines.values() if line.quantity > 0)
-    oldest = state.ops[0].v if state.ops else 0
+    oldest = state.ops[0].version if state.ops else 0
     head = (
-        *(version.v, version.n, version.digest, state.floor, state.born, lines, len(content.lines), size),
-        *(subtotal(content), content.clr, len(state.ops), window_bytes, oldest),
+        *(
+            version.number,
+            version.operation_count,
+            version.digest,
+            state.floor,
+            state.born,
+            lines,
+            len(content.lines),
+            size,
+        ),
+        *(subtotal(content), content.cleared_version, len(state.ops), window_bytes, oldest),
         *(state.status, content.currency or "-"),
     )
     fields += (HEAD_FIELD.decode(), " ".join(map(str, head)))
@@ -197,21 +206,21 @@ def _pack_window(
 ) -> tuple[list[str], list[str], int]:
     r"""Scores and members, fields and entries (`<JSON>`, or `<JSON>\n<outbox id>`), bytes of the JSON.
 
-    The newest birth that counts stands under its op_id, where a retry looks for it; others under
+    The newest attempt that counts stands under its op_id, where a retry looks for it; others under
     `op_id\n<v>`.
     """
     newest: dict[str, int] = {}
     for op in ops:
         if op.delta != DUPLICATE or op.op_id not in newest:
-            newest[op.op_id] = op.v
+            newest[op.op_id] = op.version
     window: list[str] = []
     entries: list[str] = []
     size = 0
     for op in ops:
-        member = op.op_id if newest[op.op_id] == op.v else f"{op.op_id}\n{op.v}"
+        member = op.op_id if newest[op.op_id] == op.version else f"{op.op_id}\n{op.version}"
         entry = _JSON.encode(op)
-        window += (str(op.v), member)
-        outbox_id = outbox_ids.get((op.v, op.op_id))
+        window += (str(op.version), member)
+        outbox_id = outbox_ids.get((op.version, op.op_id))
         entries += (member, entry.decode() + (f"\n{outbox_id}" if outbox_id else ""))
         size += len(entry)
     return window, entries, size

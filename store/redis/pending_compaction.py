@@ -45,7 +45,7 @@ class Unfolded:
         replies = await self._client.execute_all(commands)
         return {
             cart_id: sorted(
-                (unpack_entry(entry)[0] for entry in fields[1::2]), key=lambda op: (op.v, op.op_id)
+                (unpack_entry(entry)[0] for entry in fields[1::2]), key=lambda op: (op.version, op.op_id)
             )
             for cart_id, fields in zip(cart_ids, replies, strict=True)
         }
@@ -56,7 +56,7 @@ class Unfolded:
         waiting: set[tuple[int, str]] = set()
         after: Argument = b"-"
         while page := await self._client.execute(b"XRANGE", outbox, after, b"+", b"COUNT", _PAGE):
-            waiting |= {(entry.v, entry.op_id) for entry in map(answers.outbox_entry, page)}
+            waiting |= {(entry.version, entry.op_id) for entry in map(answers.outbox_entry, page)}
             after = b"(" + page[-1][0]
         return waiting
 

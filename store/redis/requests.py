@@ -29,8 +29,9 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     depends on the cart. `fingerprint` is made of characters that JSON needs not escape. `if_match` is
     the opaque part of a strong ETag, several separated by spaces, or `*`. `first_seen_us`: when the
     client first tried, as far as known. `absent_ok`: the caller has looked elsewhere, an absent cart
-    may be born. `forgotten_v`: the v of the copy found there, if it is too old to count (carts.lifetime): an
-    expiry that it knew of stands, one that it did not know of is void. `minimal`: do not return the cart.
+    may be born. `forgotten_version`: the version number of the copy found there, if it is too old to count
+    (carts.lifetime): an expiry that it knew of stands, one that it did not know of is void. `minimal`: do not
+    return the cart.
     """
 
     cart_id: str
@@ -40,7 +41,7 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     first_seen_us: int
     if_match: str | None = None
     absent_ok: bool = False
-    forgotten_v: int = 0
+    forgotten_version: int = 0
     minimal: bool = False
     actor: str | None = None
     cause: str | None = None

@@ -24,7 +24,7 @@ class OutboxRef(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """The operation was applied now, under `v`.
+    """The operation was applied now, under `operation_version`.
 
     `event` is the `cart-changed` value exactly as it stands in the outbox under `outbox_id`.
     `oldest_outbox_us` is the age of the partition's oldest outbox entry, exact to a millisecond. `cart`
@@ -32,7 +32,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     partition: int
-    v: int
+    operation_version: int
     version: Version
     event: bytes
     outbox_id: str
@@ -41,13 +41,13 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """The operation had been applied before, under `v`; `version` and `cart` are of now.
+    """The operation had been applied before, under `operation_version`; `version` and `cart` are of now.
 
     `outbox` is its outbox entry while there is one: it is not yet known to be in Kafka.
     """
 
     partition: int
-    v: int
+    operation_version: int
     version: Version
     outbox: OutboxRef | None
     oldest_outbox_us: int
@@ -106,7 +106,7 @@ class Fence(msgspec.Struct, frozen=True):
 class WindowEntry(msgspec.Struct, frozen=True):
     """An operation of a copy's window, and where in the outbox this copy has put it (none: not known)."""
 
-    v: int
+    version: int
     op_id: str
     outbox_id: str | None
 
@@ -118,7 +118,7 @@ class OutboxEntry(msgspec.Struct, frozen=True):
     op_id: str
     cart_id: str
     event: bytes
-    v: int
+    version: int
 
 
 class OutboxDepth(msgspec.Struct, frozen=True):

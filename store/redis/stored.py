@@ -65,7 +65,9 @@ class StoredCart:
             for field, packed in self._fields.items()
             if field.startswith(LINE_PREFIX)
         }
-        return Content(lines, head.clr, head.currency, unpack_metadata(self._fields.get(METADATA_FIELD)))
+        return Content(
+            lines, head.cleared_version, head.currency, unpack_metadata(self._fields.get(METADATA_FIELD))
+        )
 
     def view(self) -> CartView:
         """The reader's view."""
@@ -84,7 +86,7 @@ class StoredCart:
             metadata=content.metadata,
             merged_into=unpack_extras(self._fields.get(EXTRAS_FIELD)).merged_into,
             created_at=time_of(head.born),
-            updated_at=time_of(head.v),
+            updated_at=time_of(head.version_number),
         )
 
     def json(self) -> bytes:

@@ -81,7 +81,7 @@ class Subtractor:
             return Restoring()
         ids = window.outbox_ids
         ops = () if window.copy is None else window.copy.ops
-        return [WindowEntry(op.v, op.op_id, ids.get((op.v, op.op_id))) for op in ops]
+        return [WindowEntry(op.version, op.op_id, ids.get((op.version, op.op_id))) for op in ops]
 
     async def _read(self, cart_id: str, keys: CartKeys) -> Window | Refused:
         shared = self._layout.of_partition(keys.partition)
@@ -96,15 +96,15 @@ class Subtractor:
         known = unpack_extras(extras)
         copy = msgspec.structs.replace(
             known,
-            ops=tuple(sorted((op for op, _ in ops), key=lambda op: (op.v, op.op_id))),
+            ops=tuple(sorted((op for op, _ in ops), key=lambda op: (op.version, op.op_id))),
             born=unpack_head(head).born,
         )
-        waiting = {(op.v, op.op_id): outbox_id for op, outbox_id in ops if outbox_id}
+        waiting = {(op.version, op.op_id): outbox_id for op, outbox_id in ops if outbox_id}
         stale = self._forgotten(cart_id, copy, now_us)
         return Window(now_us, head, None if stale else copy, {} if stale else waiting)
 
     def _forgotten(self, cart_id: str, state: State, now_us: int) -> bool:
-        return self._lifetime.forgotten(cart_id, state.v, now_us, expired=state.expired)
+        return self._lifetime.forgotten(cart_id, state.version_number, now_us, expired=state.expired)
 
     async def _try(
         self,
@@ -118,15 +118,20 @@ class Subtractor:
         base = ordering.subtraction_base(folded, window.copy)
         if order_id in base.orders:
             return await self._replayed(cart_id, order_id, folded, base, window)
-        v = protocol.next_version(base.v, window.now_us)
+        v = protocol.next_version(base.version_number, window.now_us)
         delta = ordering.renewed(delta, base, v, ordering.leaving(base, v, self._timing))
         operation = Operation(v, order_id, "", delta)
         state = ordering.subtracted(base, operation, self._timing)
         if self._size(state) > self._limits.window_bytes + self._limits.subtraction_bytes:
-            room_at = state.ops[0].v // 2 + self._timing.window_us
+            room_at = state.ops[0].version // 2 + self._timing.window_us
             return Refused(reason=Reason.WINDOW_FULL, retry_after_us=max(0, room_at - window.now_us))
         change = Change(
-            cart_id=cart_id, v=operation.v, op_id=order_id, delta=delta, prev=base.v, born=state.born
+            cart_id=cart_id,
+            version=operation.version,
+            op_id=order_id,
+            delta=delta,
+            previous_version=base.version_number,
+            born=state.born,
         )
         return await self._swap(change, state, window, outbox_max_bytes)
 
@@ -159,7 +164,7 @@ class Subtractor:
         _, outbox_id, oldest, fields = reply
         return Applied(
             partition=keys.partition,
-            v=change.v,
+            operation_version=change.version,
             version=state.version,
             event=event,
             outbox_id=outbox_id.decode(),
@@ -179,7 +184,7 @@ class Subtractor:
         cart = StoredCart(cart_id, fields) if fields else None
         return Replayed(
             partition=keys.partition,
-            v=base.orders[order_id],
+            operation_version=base.orders[order_id],
             version=base.version if cart is None else cart.version,
             outbox=outbox,
             oldest_outbox_us=answers.outbox_depth(keys.partition, 0, backlog, window.now_us).oldest_us,

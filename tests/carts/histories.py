@@ -46,7 +46,7 @@ def put(line_id: str, quantity: int, unit_price: int = 100) -> Set:
 
 def change(v: int, op_id: str, *delta: object, prev: int | None = None) -> Change:
     """A change of the cart."""
-    return Change(cart_id=CART, v=v, op_id=op_id, delta=delta, prev=prev)  # type: ignore[arg-type]
+    return Change(cart_id=CART, version=v, op_id=op_id, delta=delta, previous_version=prev)  # type: ignore[arg-type]
 
 
 def subtract(v: int, order_id: str, snapshot: State, *, prev: int | None = None) -> Change:
@@ -56,12 +56,12 @@ def subtract(v: int, order_id: str, snapshot: State, *, prev: int | None = None)
 
 @st.composite
 def changes(draw: st.DrawFn, most: int = 9) -> list[Change]:
-    """A cart's changes in version order; some are second births of an earlier one, less than W after it."""
+    """A cart's changes in version order; some are second attempts of an earlier one, less than W after it."""
     made: list[Change] = []
     v = 20
     for number in range(draw(st.integers(1, most))):
         v += draw(_GAPS)
-        young = [earlier for earlier in made if v - earlier.v < 40]
+        young = [earlier for earlier in made if v - earlier.version < 40]
         what = draw(st.sampled_from(["new"] * 6 + ["again", "order"]))
         if what == "again" and young:
             first = draw(st.sampled_from(young))
@@ -71,8 +71,8 @@ def changes(draw: st.DrawFn, most: int = 9) -> list[Change]:
             op_id, delta = f"s{number}", subtract(v, f"s{number}", snapshot).delta
         else:
             op_id, delta = f"o{number}", draw(DELTAS)
-        prev = made[-1].v if made else 0
-        made.append(Change(cart_id=CART, v=v, op_id=op_id, delta=delta, prev=prev))
+        prev = made[-1].version if made else 0
+        made.append(Change(cart_id=CART, version=v, op_id=op_id, delta=delta, previous_version=prev))
     return made
 
 
@@ -96,15 +96,17 @@ def loses_nothing(made: Sequence[Change]) -> bool:
     taken: set[tuple[int, str]] = set()
     for each in made:
         outcome = fold(state, each, timing=TIMING)
-        if outcome.verdict is Verdict.BELOW_FLOOR and (each.v, each.op_id) not in taken:
+        if outcome.verdict is Verdict.BELOW_FLOOR and (each.version, each.op_id) not in taken:
             return False
         if (
             state is not None
             and any(op == each.op_id for _, op in taken)
             and not any(op.op_id == each.op_id for op in state.ops)
         ):
-            return False  # a second birth after the first has left the window: the retry horizon excludes it
-        taken.add((each.v, each.op_id))
+            return (
+                False  # a second attempt after the first has left the window: the retry horizon excludes it
+            )
+        taken.add((each.version, each.op_id))
         state = outcome.state
     return True
 

@@ -33,41 +33,41 @@ def test_adds_sum_and_the_newest_price_counts() -> None:
 def test_a_set_decides_the_quantity_and_its_version() -> None:
     content = after(add("x", 2), put("x", 7))
     assert quantity(content) == 7
-    assert content.lines["x"].dv == 4
+    assert content.lines["x"].decided_version == 4
 
 
 def test_an_add_leaves_the_decision_with_the_set_before_it() -> None:
     content = after(put("x", 7), add("x", 1))
     assert quantity(content) == 8
-    assert content.lines["x"].dv == 2
+    assert content.lines["x"].decided_version == 2
 
 
 def test_a_removed_line_stays_as_a_zero_line_with_the_version_that_decided_it() -> None:
     content = after(add("x", 2), Remove("x"))
     assert quantity(content) == 0
-    assert content.lines["x"].dv == 4
+    assert content.lines["x"].decided_version == 4
     assert shown(content) == []
 
 
 def test_removing_what_is_not_there_is_remembered_too() -> None:
-    assert after(Remove("x")).lines["x"].dv == 2
+    assert after(Remove("x")).lines["x"].decided_version == 2
 
 
 def test_a_clear_drops_lines_and_zero_lines_and_remembers_itself() -> None:
     content = after(add("x", 2), Remove("y"), Clear())
     assert content.lines == {}
-    assert content.clr == 6
+    assert content.cleared_version == 6
     assert content.currency is None
 
 
 def test_a_line_added_after_a_clear_was_decided_by_it() -> None:
-    assert after(Clear(), add("x", 1)).lines["x"].dv == 2
+    assert after(Clear(), add("x", 1)).lines["x"].decided_version == 2
 
 
 def test_an_expiry_clears() -> None:
     content = after(add("x", 2), Expire(2, 1, 50))
     assert content.lines == {}
-    assert content.clr == 4
+    assert content.cleared_version == 4
 
 
 def test_a_clear_keeps_the_metadata_of_the_cart() -> None:
@@ -104,7 +104,7 @@ def test_a_subtraction_of_everything_leaves_no_trace() -> None:
 def test_a_subtraction_keeps_the_zero_line_of_a_decided_line() -> None:
     content = after(put("x", 5), order(5, dv=2))
     assert quantity(content) == 0
-    assert content.lines["x"].dv == 2
+    assert content.lines["x"].decided_version == 2
 
 
 @pytest.mark.parametrize("decision", [put("x", 9), Remove("x"), Clear()])

@@ -1,4 +1,4 @@
-"""The rules of fold one by one: windows, births, expiries, orders, deletion, seeds."""
+"""The rules of fold one by one: windows, attempts, expiries, orders, deletion, seeds."""
 
 import msgspec
 import pytest
@@ -28,12 +28,12 @@ def fold_once(state: State | None, made: Change, purge_floor: int = 0, retention
 
 def expire(state: State, at: int) -> Change:
     """The expiry of `state`, decided at this time."""
-    return change(state.v, "!e", Expire(state.v, state.n, at))
+    return change(state.version_number, "!e", Expire(state.version_number, state.operation_count, at))
 
 
 def purge(state: State, at: int) -> Change:
     """The purge of `state`, decided at this time."""
-    return change(state.v, "!p", Purge(state.v, state.n, at))
+    return change(state.version_number, "!p", Purge(state.version_number, state.operation_count, at))
 
 
 def expired(state: State, at: int = 100) -> State:
@@ -49,7 +49,7 @@ def expired(state: State, at: int = 100) -> State:
 
 def test_the_first_change_makes_the_cart() -> None:
     state = state_of(change(20, "a", add("x", 1)))
-    assert (state.v, state.n, state.born, state.floor) == (20, 1, 20, 0)
+    assert (state.version_number, state.operation_count, state.born, state.floor) == (20, 1, 20, 0)
 
 
 def test_entries_older_than_the_window_go_into_the_base_and_still_count() -> None:
@@ -58,7 +58,7 @@ def test_entries_older_than_the_window_go_into_the_base_and_still_count() -> Non
     )
     assert [op.op_id for op in state.ops] == ["c"]
     assert state.trimmed == 2
-    assert state.n == 3
+    assert state.operation_count == 3
     assert quantities(state) == {"x": 7}
 
 
@@ -101,22 +101,22 @@ def test_the_product_window_is_longer_than_retry_horizon_and_deadlines() -> None
     )
 
 
-# Births
+# Attempts
 
 
 def test_an_operation_born_twice_counts_once_at_its_higher_version() -> None:
     state = state_of(change(20, "a", put("x", 1)), change(30, "b", put("x", 2)), change(40, "a", put("x", 1)))
     assert quantities(state) == {"x": 1}
-    assert state.n == 3
+    assert state.operation_count == 3
 
 
-def test_a_second_birth_keeps_the_payload_of_the_first() -> None:
+def test_a_second_attempt_keeps_the_payload_of_the_first() -> None:
     state = state_of(change(20, "a", put("x", 1, unit_price=5)), change(40, "a", put("x", 1, unit_price=6)))
     assert state.ops[0].delta == state.ops[1].delta
     assert state.content().lines["x"].unit_price == 5
 
 
-def test_a_birth_is_covered_only_by_itself_or_a_higher_one() -> None:
+def test_an_attempt_is_covered_only_by_itself_or_a_higher_one() -> None:
     state = state_of(change(20, "a", add("x", 1)))
     assert uncovered(state, [(20, "a"), (10, "a")]) == []
     assert uncovered(state, [(40, "a")]) == [(40, "a")]
@@ -132,7 +132,7 @@ def test_what_lies_at_or_below_the_floor_is_covered() -> None:
 
 def test_an_expiry_clears_the_cart_with_an_odd_version_from_the_clock() -> None:
     state = expired(state_of(change(20, "a", add("x", 1))), at=100)
-    assert state.ops[-1].v == 201
+    assert state.ops[-1].version == 201
     assert quantities(state) == {}
     assert state.status is Status.EXPIRED
 
@@ -140,8 +140,8 @@ def test_an_expiry_clears_the_cart_with_an_odd_version_from_the_clock() -> None:
 @pytest.mark.parametrize("highest", [20, 21])
 def test_an_expiry_comes_after_everything_even_if_its_clock_is_behind(highest: int) -> None:
     state = expired(state_of(change(highest, "a", add("x", 1))), at=1)
-    assert state.v > highest
-    assert state.v % 2 == 1
+    assert state.version_number > highest
+    assert state.version_number % 2 == 1
 
 
 def test_an_expiry_of_a_state_that_has_changed_since_does_nothing() -> None:
@@ -182,7 +182,7 @@ def test_a_write_on_an_unknown_fork_revives_the_cart_too() -> None:
 
 def test_a_write_that_knew_of_the_expiry_begins_an_empty_cart() -> None:
     state = expired(state_of(change(20, "a", add("x", 1))))
-    after = fold_once(state, change(300, "b", add("x", 2), prev=state.v)).state
+    after = fold_once(state, change(300, "b", add("x", 2), prev=state.version_number)).state
     assert after is not None
     assert not after.expired
     assert quantities(after) == {"x": 2}
@@ -216,7 +216,7 @@ def test_a_known_write_still_voids_an_expiry_it_did_not_know() -> None:
 
 def test_an_expiry_that_has_left_the_window_stays_effective() -> None:
     state = expired(state_of(change(20, "a", add("x", 1))))
-    after = fold_once(state, change(900, "b", add("x", 2), prev=state.v)).state
+    after = fold_once(state, change(900, "b", add("x", 2), prev=state.version_number)).state
     assert after is not None
     assert after.trimmed == 2
     assert quantities(after) == {"x": 2}
@@ -239,7 +239,7 @@ def test_a_retried_add_that_was_ordered_does_not_come_back() -> None:
     assert state.ops[-1].delta == DUPLICATE
 
 
-def test_the_second_birth_of_an_ordered_add_may_come_before_its_order() -> None:
+def test_the_second_attempt_of_an_ordered_add_may_come_before_its_order() -> None:
     snapshot = state_of(change(20, "a", add("x", 2)))
     state = state_of(change(20, "a", add("x", 2)), change(30, "a", add("x", 2)), subtract(24, "s", snapshot))
     assert quantities(state) == {}
@@ -283,8 +283,8 @@ def test_an_order_born_twice_counts_once_whatever_comes_first() -> None:
     assert one.orders == {"s": 30}
 
 
-def test_a_second_birth_of_an_order_is_covered_by_itself_while_the_first_is_in_the_window() -> None:
-    """Else the version of a copy that has the second birth would fall back to the first."""
+def test_a_second_attempt_of_an_order_is_covered_by_itself_while_the_first_is_in_the_window() -> None:
+    """Else the version of a copy that has the second attempt would fall back to the first."""
     snapshot = state_of(change(20, "a", add("x", 5)))
     state = state_of(change(20, "a", add("x", 5)), subtract(24, "s", snapshot))
     assert uncovered(state, [(30, "s")]) == [(30, "s")]
@@ -310,7 +310,7 @@ def test_nothing_at_or_below_the_purge_floor_comes_back() -> None:
 def test_a_cart_born_after_a_deletion_starts_at_the_purge_floor() -> None:
     state = fold_once(None, change(202, "a", add("x", 1)), purge_floor=200).state
     assert state is not None
-    assert (state.floor, state.start, state.n) == (200, 200, 1)
+    assert (state.floor, state.start, state.operation_count) == (200, 200, 1)
 
 
 def test_an_order_from_before_the_deletion_takes_nothing_from_the_cart_after_it() -> None:

@@ -31,8 +31,10 @@ def copies(draw: st.DrawFn) -> tuple[list[Change], list[tuple[State, list[Change
         assume(loses_nothing(known))
         state = folded(known)
         assert state is not None
-        assume(all(each.v > state.floor or each in known for each in made))
-        halves = {e.op_id for e in made if e.v <= state.floor} & {e.op_id for e in made if e.v > state.floor}
+        assume(all(each.version > state.floor or each in known for each in made))
+        halves = {e.op_id for e in made if e.version <= state.floor} & {
+            e.op_id for e in made if e.version > state.floor
+        }
         assume(not halves)
         drawn.append((state, known))
     return made, drawn
@@ -70,7 +72,10 @@ def test_a_changed_state_has_a_higher_version(made: list[Change]) -> None:
     for each in made:
         outcome = fold(state, each, timing=TIMING)
         if state is not None and outcome.state is not None and outcome.state != state:
-            assert (outcome.state.v, outcome.state.n) > (state.v, state.n)
+            assert (outcome.state.version_number, outcome.state.operation_count) > (
+                state.version_number,
+                state.operation_count,
+            )
         state = outcome.state
 
 
@@ -78,9 +83,9 @@ def test_a_changed_state_has_a_higher_version(made: list[Change]) -> None:
 def test_the_version_is_a_pure_function_of_the_set_of_operations(made: list[Change]) -> None:
     state = folded(made)
     assert state is not None
-    births = {(each.v, each.op_id) for each in made}
-    digest = sum(entry_digest(v, op_id) for v, op_id in births) % 2**48
-    assert state.version == Version(max(v for v, _ in births), len(births), digest)
+    attempts = {(each.version, each.op_id) for each in made}
+    digest = sum(entry_digest(v, op_id) for v, op_id in attempts) % 2**48
+    assert state.version == Version(max(v for v, _ in attempts), len(attempts), digest)
 
 
 @given(changes())
@@ -90,7 +95,7 @@ def test_trimming_changes_neither_content_nor_version(made: list[Change]) -> Non
     assert cut.content() == whole.content()
     assert cut.version == whole.version
     assert trim(cut, TIMING) == cut
-    assert all(op.v > cut.floor for op in cut.ops)
+    assert all(op.version > cut.floor for op in cut.ops)
 
 
 @given(changes())
@@ -137,18 +142,18 @@ def test_union_shows_the_fold_of_the_union_of_the_changes(
 def test_a_union_covers_both_sides(drawn: tuple[list[Change], list[tuple[State, object]]]) -> None:
     (a, _), (b, _), _ = drawn[1]
     for side in (a, b):
-        assert uncovered(union(a, b), [(op.v, op.op_id) for op in side.ops]) == []
+        assert uncovered(union(a, b), [(op.version, op.op_id) for op in side.ops]) == []
 
 
 @given(copies())
 def test_coverage_is_containment(drawn: tuple[list[Change], list[tuple[State, list[Change]]]]) -> None:
     _, [(a, known_a), (b, _), _] = drawn
-    missing = uncovered(a, [(op.v, op.op_id) for op in b.ops])
-    highest = {each.op_id: max(e.v for e in known_a if e.op_id == each.op_id) for each in known_a}
+    missing = uncovered(a, [(op.version, op.op_id) for op in b.ops])
+    highest = {each.op_id: max(e.version for e in known_a if e.op_id == each.op_id) for each in known_a}
     assert missing == [
-        (op.v, op.op_id)
+        (op.version, op.op_id)
         for op in b.ops
-        if op.v > a.floor and highest.get(op.op_id, -1) < op.v and not _left(a, op.op_id)
+        if op.version > a.floor and highest.get(op.op_id, -1) < op.version and not _left(a, op.op_id)
     ]
 
 
@@ -162,7 +167,7 @@ def test_each_operation_counts_once_at_its_highest_version(made: list[Change]) -
     counted = effective(ordered(each.operation() for each in made))
     assert len({op.op_id for op in counted}) == len(counted)
     for op in counted:
-        assert op.v == max(each.v for each in made if each.op_id == op.op_id)
+        assert op.version == max(each.version for each in made if each.op_id == op.op_id)
 
 
 @given(changes(most=5), changes(most=5), st.integers(0, 400))
@@ -172,14 +177,19 @@ def test_a_write_that_did_not_know_of_an_expiry_is_never_wiped_by_it(
     """Whatever is written on a copy that has not seen the expiry counts, and so does what was there."""
     state = folded(before)
     assert state is not None
-    expire = Change(cart_id=CART, v=0, op_id="!e", delta=(Expire(state.v, state.n, at),))
+    expire = Change(
+        cart_id=CART, version=0, op_id="!e", delta=(Expire(state.version_number, state.operation_count, at),)
+    )
     expired = fold(state, expire, timing=TIMING).state
     assert expired is not None
     assert expired.expired
     assert quantities(expired) == {}
     late = [
         msgspec.structs.replace(
-            each, op_id=f"late-{each.op_id}", v=each.v + state.v, prev=state.v + (each.prev or 0)
+            each,
+            op_id=f"late-{each.op_id}",
+            version=each.version + state.version_number,
+            previous_version=state.version_number + (each.previous_version or 0),
         )
         for each in after
     ]

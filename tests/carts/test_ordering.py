@@ -36,7 +36,7 @@ WINDOW = 2 * TIMING.window_us
 
 def in_redis(base: State, order: Change) -> State:
     """What Redis holds after an order has been subtracted from `base`, as late as the order's v says."""
-    delta = renewed(order.delta, base, order.v, leaving(base, order.v, TIMING))
+    delta = renewed(order.delta, base, order.version, leaving(base, order.version, TIMING))
     return subtracted(base, msgspec.structs.replace(order, delta=delta).operation(), TIMING)
 
 
@@ -59,7 +59,7 @@ def has_order(made: list[Change]) -> bool:
 def test_an_order_takes_out_everything_its_snapshot_shows(made: list[Change]) -> None:
     snapshot = state_of(*made)
     bought = {line.line_id for line in lines_to_order(snapshot)}
-    left = quantities(state_of(*made, subtract(snapshot.v + 2, "s", snapshot)))
+    left = quantities(state_of(*made, subtract(snapshot.version_number + 2, "s", snapshot)))
     assert not bought & set(left)
 
 
@@ -67,23 +67,23 @@ def test_an_order_takes_out_everything_its_snapshot_shows(made: list[Change]) ->
 def test_what_is_added_after_the_snapshot_stays(made: list[Change], pieces: int) -> None:
     snapshot = state_of(*made)
     assume(all(quantity > 0 for quantity in quantities(snapshot).values()))
-    later = change(snapshot.v + 2, "later", add("x", pieces))
-    after = state_of(*made, later, subtract(snapshot.v + 4, "s", snapshot))
+    later = change(snapshot.version_number + 2, "later", add("x", pieces))
+    after = state_of(*made, later, subtract(snapshot.version_number + 4, "s", snapshot))
     assert quantities(after) == {"x": pieces}
 
 
 @given(changes(), st.integers(1, 9))
 def test_a_line_that_is_decided_after_the_snapshot_is_left_alone(made: list[Change], pieces: int) -> None:
     snapshot = state_of(*made)
-    later = change(snapshot.v + 2, "later", put("x", pieces))
-    after = state_of(*made, later, subtract(snapshot.v + 4, "s", snapshot))
+    later = change(snapshot.version_number + 2, "later", put("x", pieces))
+    after = state_of(*made, later, subtract(snapshot.version_number + 4, "s", snapshot))
     assert quantities(after)["x"] == pieces
 
 
 @given(changes())
 def test_redis_and_the_fold_subtract_the_same(made: list[Change]) -> None:
     snapshot = state_of(*made)
-    order = subtract(snapshot.v + 2, "s", snapshot)
+    order = subtract(snapshot.version_number + 2, "s", snapshot)
     assert in_redis(snapshot, order) == state_of(*made, order)
 
 
@@ -95,8 +95,8 @@ def test_lines_are_ordered_with_the_version_that_decided_them() -> None:
 def test_a_snapshot_follows_an_order_that_it_knows() -> None:
     snapshot = state_of(change(20, "a", add("x", 2)))
     ordered = state_of(change(20, "a", add("x", 2)), subtract(24, "s", snapshot))
-    assert not may_follow(snapshot, "s", snapshot.v)
-    assert may_follow(ordered, "s", snapshot.v)
+    assert not may_follow(snapshot, "s", snapshot.version_number)
+    assert may_follow(ordered, "s", snapshot.version_number)
 
 
 def test_a_cart_born_after_the_order_need_not_know_it() -> None:
@@ -110,7 +110,7 @@ def test_an_order_is_subtracted_only_from_a_living_record_that_is_not_behind_it(
     first, second = change(20, "a", add("x", 2)), change(24, "b", add("x", 1))
     snapshot = state_of(first, second)
     delta = subtraction("s", lines_to_order(snapshot), snapshot)
-    expired = state_of(first, second, Change(cart_id=CART, v=0, op_id="!", delta=(Expire(24, 2, 90),)))
+    expired = state_of(first, second, Change(cart_id=CART, version=0, op_id="!", delta=(Expire(24, 2, 90),)))
     assert may_subtract(snapshot, delta)
     assert not may_subtract(None, delta)
     assert not may_subtract(expired, delta)
@@ -131,7 +131,7 @@ def test_an_order_known_by_its_id_is_not_taken_from_redis_once_more() -> None:
     behind = state_of(first, order, later)
     assert "s" in behind.orders
     assert [op.op_id for op in behind.ops] == ["b"]
-    once_more = state_of(first, later, subtract(later.v + 2, "s", state_of(first)))
+    once_more = state_of(first, later, subtract(later.version + 2, "s", state_of(first)))
     assert quantities(subtraction_base(behind, once_more)) == {"x": 5}
 
 
@@ -144,7 +144,7 @@ def test_nothing_is_renewed_as_long_as_nothing_was_born_again(
 ) -> None:
     assume(len({each.op_id for each in made}) == len(made))
     snapshot, base = state_of(*made[: bought + 1]), state_of(*made)
-    v = base.v + 2 + 2 * later
+    v = base.version_number + 2 + 2 * later
     delta = subtract(v, "s", snapshot).delta
     assert renewed(delta, base, v, leaving(base, v, TIMING)) == delta
 
@@ -155,19 +155,21 @@ def test_a_renewed_order_takes_no_more_than_was_ordered_and_leaves_no_line_negat
 ) -> None:
     assume(not has_order(made))
     snapshot, base = state_of(*made[: bought + 1]), state_of(*made)
-    order = subtract(base.v + 2 + 2 * later, "s", snapshot)
+    order = subtract(base.version_number + 2 + 2 * later, "s", snapshot)
     asked = {line.line_id: line.quantity for line in step_of(order).lines}
     after = in_redis(base, order)
     (step,) = (
         step for op in after.ops for step in op.delta if isinstance(step, Subtract) and step.order_id == "s"
     )
     assert all(0 < line.quantity <= asked[line.line_id] for line in step.lines)
-    assert {birth.op_id for birth in step.births} == {birth.op_id for birth in step_of(order).births}
+    assert {attempt.op_id for attempt in step.attempts} == {
+        attempt.op_id for attempt in step_of(order).attempts
+    }
     assert all(quantity > 0 for quantity in quantities(after).values())
 
 
 def reborn(*steps: object) -> tuple[State, State, list[Change]]:
-    """A snapshot; its cart after operation b was born again and the first birth has left; all changes."""
+    """A snapshot; its cart after operation b was born again and the first attempt has left; all changes."""
     first, second = change(20, "a", add("x", 1)), change(30, "b", *steps)
     again, later = change(60, "b", *steps), change(30 + WINDOW + 2, "c", add("y", 7))
     made = [first, second, again, later]
@@ -176,18 +178,18 @@ def reborn(*steps: object) -> tuple[State, State, list[Change]]:
     return state_of(first, second), state, made
 
 
-def test_an_order_names_the_birth_that_counts_now() -> None:
+def test_an_order_names_the_attempt_that_counts_now() -> None:
     snapshot, state, made = reborn(add("x", 4))
-    order = subtract(state.v + 2, "s", snapshot)
+    order = subtract(state.version_number + 2, "s", snapshot)
     after = state_of(*made, order)
     assert quantities(after) == {"y": 7}
-    assert {op.op_id: op.v for op in effective(after.ops)}["b"] == 60
+    assert {op.op_id: op.version for op in effective(after.ops)}["b"] == 60
     assert in_redis(state, order) == after
 
 
 def test_a_line_that_was_set_again_is_still_taken_out() -> None:
     snapshot, state, made = reborn(put("x", 4))
-    order = subtract(state.v + 2, "s", snapshot)
+    order = subtract(state.version_number + 2, "s", snapshot)
     assert quantities(state_of(*made, order)) == {"y": 7}
 
 
@@ -196,12 +198,12 @@ def test_of_a_line_decided_between_only_what_was_put_on_top_again_is_taken_out()
     between, again = change(50, "m", put("x", 9)), change(60, "b", add("x", 4))
     made = [first, second, between, again, change(30 + WINDOW + 2, "c", add("y", 7))]
     state = state_of(*made)
-    order = subtract(state.v + 2, "s", state_of(first, second))
+    order = subtract(state.version_number + 2, "s", state_of(first, second))
     assert quantities(state) == {"x": 13, "y": 7}
     assert quantities(state_of(*made, order)) == {"x": 9, "y": 7}
 
 
-def test_a_birth_after_the_subtraction_counts_for_nothing() -> None:
+def test_an_attempt_after_the_subtraction_counts_for_nothing() -> None:
     first = change(20, "a", add("x", 4))
     order = subtract(24, "s", state_of(first))
     assert quantities(state_of(first, order, change(40, "a", add("x", 4)))) == {}
@@ -243,7 +245,9 @@ def test_no_number_of_late_completes_takes_out_what_is_not_there(
             if min(opened + late, len(made) - 1) == position and state is not None:
                 lines = rebase(tokens[number], state)
                 before = quantities(state)
-                order = change(state.v + 1, f"s{number}", *subtraction(f"s{number}", lines, state))
+                order = change(
+                    state.version_number + 1, f"s{number}", *subtraction(f"s{number}", lines, state)
+                )
                 state = fold(state, order, timing=TIMING).state
                 assert state is not None
                 after = quantities(state)

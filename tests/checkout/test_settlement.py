@@ -56,7 +56,13 @@ class Books:
         delta = subtraction(order_id, lines_to_order(snapshot), snapshot)
         await orders.insert(
             self.connection,
-            NewOrder(record=record, key=None, fingerprint=None, subtraction=delta, snapshot_v=snapshot.v),
+            NewOrder(
+                record=record,
+                key=None,
+                fingerprint=None,
+                subtraction=delta,
+                snapshot_version=snapshot.version_number,
+            ),
         )
         return order_id
 
@@ -120,8 +126,14 @@ def lately() -> int:
 
 def expired(cart_id: str, state: State) -> State:
     """The state after its cart has idled for too long."""
-    expiry = Expire(seen=state.v, seen_n=state.n, at=state.v // 2 + 1_000_000)
-    found = fold(state, Change(cart_id=cart_id, v=state.v + 2, op_id="!age", delta=(expiry,))).state
+    expiry = Expire(
+        seen=state.version_number,
+        seen_operation_count=state.operation_count,
+        at=state.version_number // 2 + 1_000_000,
+    )
+    found = fold(
+        state, Change(cart_id=cart_id, version=state.version_number + 2, op_id="!age", delta=(expiry,))
+    ).state
     assert found is not None
     assert found.expired
     return found
@@ -149,7 +161,10 @@ async def test_an_order_that_its_cart_does_not_know_is_taken_out_of_it_and_settl
 async def test_what_was_added_since_stays_when_redis_had_lost_the_cart(books: Books, cart_id: str) -> None:
     snapshot = born(cart_id, lately(), quantity=3)
     more = Change(
-        cart_id=cart_id, v=snapshot.v + 2, op_id="more", delta=(Add("sku-1", 2, 1999, "EUR", Item("sku-1")),)
+        cart_id=cart_id,
+        version=snapshot.version_number + 2,
+        op_id="more",
+        delta=(Add("sku-1", 2, 1999, "EUR", Item("sku-1")),),
     )
     newest = fold(snapshot, more).state
     assert newest is not None
@@ -170,10 +185,10 @@ async def test_an_order_waits_while_its_cart_is_expired_and_goes_on_when_it_is_r
 
     late = Change(
         cart_id=cart_id,
-        v=state.v + 1_000,
+        version=state.version_number + 1_000,
         op_id="late",
         delta=(Add("sku-2", 1, 5, "EUR", Item("sku-2")),),
-        prev=state.v,
+        previous_version=state.version_number,
     )
     revived = fold(gone, late).state
     assert revived is not None
@@ -200,8 +215,8 @@ async def test_a_cart_born_after_the_deletion_owes_the_order_nothing(books: Book
     snapshot = born(cart_id, lately())
     order_id = await books.place(cart_id, snapshot)
     step = Add("sku-1", 4, 1999, "EUR", Item("sku-1"))
-    change = Change(cart_id=cart_id, v=snapshot.v + 4, op_id="again", delta=(step,))
-    reborn = fold(None, change, purge_floor=snapshot.v).state
+    change = Change(cart_id=cart_id, version=snapshot.version_number + 4, op_id="again", delta=(step,))
+    reborn = fold(None, change, purge_floor=snapshot.version_number).state
     assert reborn is not None
     await books.row(cart_id, reborn)
     assert (await books.round())[Standing.SETTLED] == 1

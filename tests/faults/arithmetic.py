@@ -67,25 +67,25 @@ class _Cart:
 def deeds(history: Sequence[Record], stores: Stores) -> dict[str, list[tuple[int, Deed]]]:
     """By cart what was done to it, in version order, as `cart-changed` tells it.
 
-    Of an operation's births the last one counts, up to the one that an order has counted.
+    Of an operation's attempts the last one counts, up to the one that an order has counted.
     """
     known: dict[tuple[str, str | None], Deed] = {
         (operation.cart_id, operation.key): operation.wishes for operation in writes(history)
     }
     bought = {(order.cart_id, order.order_id): order.lines() for order in stores.sales.orders}
-    births: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    attempts: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     counted: dict[str, dict[str, int]] = defaultdict(dict)
     for record in stores.published:
         change = record.change
-        births[change.cart_id][change.op_id].add(change.v)
+        attempts[change.cart_id][change.op_id].add(change.version)
         pieces = bought.get((change.cart_id, change.op_id))
         for step in _subtractions(change):
-            for birth in step.births:
+            for attempt in step.attempts:
                 named = counted[change.cart_id]
-                named[birth.op_id] = min(birth.v, named.get(birth.op_id, birth.v))
+                named[attempt.op_id] = min(attempt.version, named.get(attempt.op_id, attempt.version))
             if pieces is not None:
-                taken = Taken(pieces, {line.line_id: line.dv for line in step.lines})
-                # A second birth has the first one's say.
+                taken = Taken(pieces, {line.line_id: line.decided_version for line in step.lines})
+                # A second attempt has the first one's say.
                 known.setdefault((change.cart_id, change.op_id), taken)
     return {
         cart_id: sorted(
@@ -96,7 +96,7 @@ def deeds(history: Sequence[Record], stores: Stores) -> dict[str, list[tuple[int
             ),
             key=lambda done: done[0],
         )
-        for cart_id, born in births.items()
+        for cart_id, born in attempts.items()
     }
 
 

@@ -187,7 +187,7 @@ GUARDS: Final = (
         wiped_while_compaction_is_frozen,
     ),
     Guard("every change is folded", "the_fold_forgets_some", ("compaction",), crowd),
-    Guard("of two births one counts", "every_birth_counts", ("compaction",), retried_on_a_stale_replica),
+    Guard("of two attempts one counts", "every_attempt_counts", ("compaction",), retried_on_a_stale_replica),
     Guard("removes remove", "removed_lines_stay", ("compaction",), crowd),
     Guard("carts never falls back", "old_states_are_written_again", ("compaction",), crowd),
     Guard(

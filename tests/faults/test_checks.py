@@ -64,7 +64,12 @@ def _step(wish: Wish) -> Step:
 
 def _change(cart_id: str, v: int, key: str, *wishes: Wish, prev: int = 0) -> Change:
     return Change(
-        cart_id=cart_id, v=v, op_id=key, delta=tuple(_step(wish) for wish in wishes), prev=prev, born=2
+        cart_id=cart_id,
+        version=v,
+        op_id=key,
+        delta=tuple(_step(wish) for wish in wishes),
+        previous_version=prev,
+        born=2,
     )
 
 

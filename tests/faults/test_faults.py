@@ -97,7 +97,7 @@ async def test_an_add_in_flight_during_a_wipe_is_added_once_with_its_retry(shop:
     await shop.stand.freeze("kafka")
     asking = asyncio.create_task(shop.send(add))
     await shop.until_in_outbox()
-    # Its record is on its way to the broker, its place in Redis is gone: the retry gives birth to it again.
+    # Its record is on its way to the broker, its place in Redis is gone: the retry gives attempt to it again.
     await shop.wipe()
     await shop.stand.thaw("kafka")
     await asking

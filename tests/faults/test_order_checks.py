@@ -10,7 +10,7 @@ import pytest
 
 from carts.fold import fold
 from carts.operations import Add as AddStep
-from carts.operations import Birth, Change, Item, OrderedLine, Subtract
+from carts.operations import Attempt, Change, Item, OrderedLine, Subtract
 from carts.products import Product
 from carts.state import State
 from carts.view import Totals
@@ -32,13 +32,13 @@ EMAIL = "a@shop.example"
 
 def _add(v: int, key: str, pieces: int) -> Change:
     step = AddStep(RARE, pieces, price(RARE), "EUR", Item(RARE))
-    return Change(cart_id=CART, v=v, op_id=key, delta=(step,), prev=v - 10, born=2)
+    return Change(cart_id=CART, version=v, op_id=key, delta=(step,), previous_version=v - 10, born=2)
 
 
-def _subtract(v: int, order_id: str, pieces: int, births: Mapping[str, int], sv: int) -> Change:
-    named = tuple(Birth(key, at) for key, at in births.items())
+def _subtract(v: int, order_id: str, pieces: int, attempts: Mapping[str, int], sv: int) -> Change:
+    named = tuple(Attempt(key, at) for key, at in attempts.items())
     step = Subtract(order_id, (OrderedLine(RARE, pieces, 0),), named, sv)
-    return Change(cart_id=CART, v=v, op_id=order_id, delta=(step,), prev=v - 10, born=2)
+    return Change(cart_id=CART, version=v, op_id=order_id, delta=(step,), previous_version=v - 10, born=2)
 
 
 def _order(order_id: str, seq: int, pieces: int) -> OrderRecord:
@@ -389,6 +389,6 @@ def test_an_order_has_what_was_in_the_cart_whatever_else_breaks(at: int, forgets
     assert order_checks.orders_have_what_was_in_the_cart(_forgetting(at, forgets), LACKING) != []
 
 
-def test_a_second_birth_behind_an_order_that_has_counted_the_first_puts_nothing_back() -> None:
+def test_a_second_attempt_behind_an_order_that_has_counted_the_first_puts_nothing_back() -> None:
     again = (*CHANGES, _add(60, "k1", 3))
     assert violations(HISTORY, _stores(again)) == []

@@ -28,23 +28,25 @@ def versions_are_unique(_history: Sequence[Record], stores: Stores) -> list[Viol
     found = []
     for record in stores.published:
         change = record.change
-        first = owner.setdefault((change.cart_id, change.v), change.op_id)
+        first = owner.setdefault((change.cart_id, change.version), change.op_id)
         if first != change.op_id:
             found.append(
-                Violation("version twice", change.cart_id, f"{change.v} is of {first} and of {change.op_id}")
+                Violation(
+                    "version twice", change.cart_id, f"{change.version} is of {first} and of {change.op_id}"
+                )
             )
     return found
 
 
 def versions_rise(history: Sequence[Record], stores: Stores) -> list[Violation]:
-    """An operation asked for after another was in Kafka has a higher version, in every birth.
+    """An operation asked for after another was in Kafka has a higher version, in every attempt.
 
     What only Redis had acknowledged may have been forgotten, and born again by a retry under a later version.
     """
     first: dict[tuple[str, str | None], int] = {}
     for record in stores.published:
         key = (record.change.cart_id, record.change.op_id)
-        first[key] = min(record.change.v, first.get(key, record.change.v))
+        first[key] = min(record.change.version, first.get(key, record.change.version))
     by_cart: dict[str, list[Operation]] = defaultdict(list)
     for operation in writes(history):
         if (operation.cart_id, operation.key) in first:
@@ -83,11 +85,11 @@ def receipts_are_readable(history: Sequence[Record], stores: Stores) -> list[Vio
 
 
 def conditions_held(history: Sequence[Record], stores: Stores) -> list[Violation]:
-    """An operation with If-Match was made on exactly the version it named, in one of its births."""
+    """An operation with If-Match was made on exactly the version it named, in one of its attempts."""
     before: dict[tuple[str, str | None], set[int | None]] = defaultdict(set)
     for record in stores.published:
         change = record.change
-        before[change.cart_id, change.op_id].add(change.prev)
+        before[change.cart_id, change.op_id].add(change.previous_version)
     found = []
     for operation in writes(history):
         stood_on = before.get((operation.cart_id, operation.key))

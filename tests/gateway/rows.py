@@ -32,7 +32,7 @@ def state_of(values: Iterable[bytes]) -> State:
 def born(cart_id: str, v: int, product_id: str = "sku-1", quantity: int = 1) -> State:
     """The state of a cart with one add, at version `v`."""
     step = Add(product_id, quantity, 1999, "EUR", Item(product_id))
-    state = fold(None, Change(cart_id=cart_id, v=v, op_id=f"born-{v}", delta=(step,), born=v)).state
+    state = fold(None, Change(cart_id=cart_id, version=v, op_id=f"born-{v}", delta=(step,), born=v)).state
     assert state is not None
     return state
 
@@ -45,8 +45,8 @@ async def insert(postgres_url: str, cart_id: str, state: State) -> None:
             _INSERT,
             (
                 cart_id,
-                version.v,
-                version.n,
+                version.number,
+                version.operation_count,
                 version.digest,
                 seen.status.value,
                 seen.currency,

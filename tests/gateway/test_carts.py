@@ -35,8 +35,8 @@ async def test_an_add_answers_the_whole_cart_with_its_receipt(carts: Carts, cart
     assert reply.headers["cache-control"] == "private, no-store"
     record = await carts.topic.at(reply.headers["cart-receipt"])
     change = decode_change(record.value)
-    assert (record.key, change.cart_id, f"{change.v}-1-") == (cart_id, cart_id, cart["version"][:-12])
-    assert record.timestamp == change.v // 2000
+    assert (record.key, change.cart_id, f"{change.version}-1-") == (cart_id, cart_id, cart["version"][:-12])
+    assert record.timestamp == change.version // 2000
     assert record.headers.traceparent == TRACE
     assert record.raw_headers["request_id"] == b"r-1"
 

@@ -63,8 +63,14 @@ async def test_a_retry_is_recognised_after_the_copy_in_redis_timed_out(carts: Ca
 
 async def test_an_expired_cart_reads_as_empty_and_lives_on_with_a_write(carts: Carts, cart_id: str) -> None:
     alive = born(cart_id, some_time_ago())
-    expiry = Expire(seen=alive.v, seen_n=alive.n, at=alive.v // 2 + 60_000_000)
-    state = fold(alive, Change(cart_id=cart_id, v=alive.v + 2, op_id="!age", delta=(expiry,))).state
+    expiry = Expire(
+        seen=alive.version_number,
+        seen_operation_count=alive.operation_count,
+        at=alive.version_number // 2 + 60_000_000,
+    )
+    state = fold(
+        alive, Change(cart_id=cart_id, version=alive.version_number + 2, op_id="!age", delta=(expiry,))
+    ).state
     assert state is not None
     assert state.expired
     await insert(carts.urls.postgres, cart_id, state)
@@ -73,7 +79,7 @@ async def test_an_expired_cart_reads_as_empty_and_lives_on_with_a_write(carts: C
     reply = await carts.add(cart_id, "sku-2")
     assert reply.status_code == 200, reply.text
     assert await carts.quantities(cart_id) == {"sku-2": 1}
-    assert reply.json()["version"].split("-")[1] == str(state.n + 1)
+    assert reply.json()["version"].split("-")[1] == str(state.operation_count + 1)
 
 
 async def test_many_unknown_carts_at_once_are_all_found(carts: Carts, cart_id: str) -> None:
@@ -98,7 +104,7 @@ async def test_durability_postgres_waits_for_the_row(carts: Carts, cart_id: str)
     reply = await adding
     assert reply.status_code == 200, reply.text
     assert reply.headers["preference-applied"] == "durability=postgres, handling=strict"
-    assert f"{decode_change(value).v}-1-" in reply.json()["version"]
+    assert f"{decode_change(value).version}-1-" in reply.json()["version"]
 
 
 async def test_durability_postgres_without_a_sink_is_answered_honestly(carts: Carts, cart_id: str) -> None:

@@ -99,8 +99,8 @@ async def test_the_sweeper_publishes_in_order_what_nobody_else_has(carts: Carts,
             )
         )
         assert isinstance(applied, Applied)
-        versions.append(applied.v)
+        versions.append(applied.operation_version)
     await until(carts.outbox_is_empty, "outbox empty")
     found = [seen for seen in await carts.topic.since(ends) if seen.key == cart_id]
-    assert [decode_change(seen.value).v for seen in found] == versions
+    assert [decode_change(seen.value).version for seen in found] == versions
     assert all(seen.timestamp > versions[-1] // 2000 for seen in found), "stamped when read, not when made"

@@ -89,7 +89,9 @@ class Shop:
         """An add of that age."""
         v = 2 * (clock_us() - int(days * DAY_US))
         step = Add(product, 2, 500, "EUR", Item(product))
-        return Change(cart_id=cart_id, v=v, op_id=f"op-{uuid4().hex}", delta=(step,), prev=0, born=v)
+        return Change(
+            cart_id=cart_id, version=v, op_id=f"op-{uuid4().hex}", delta=(step,), previous_version=0, born=v
+        )
 
     async def publish(self, *changes: Change) -> None:
         """Into `cart-changed`, as any process that acts on a cart does."""

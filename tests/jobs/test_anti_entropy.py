@@ -80,7 +80,7 @@ async def test_a_change_that_left_the_outbox_unpublished_is_healed(shop: Shop) -
     await is_folded(shop, cart_id, 1)
     await is_off_the_account(shop, cart_id)
     (healed,) = await changes_of(shop, cart_id)
-    assert (healed.v, healed.delta, healed.cause) == (first.v, (SOCK,), "anti-entropy")
+    assert (healed.version, healed.delta, healed.cause) == (first.operation_version, (SOCK,), "anti-entropy")
     assert await shop.lines(cart_id) == {"sock": 1}
 
 
@@ -96,8 +96,12 @@ async def test_a_change_that_compaction_has_overlooked_is_healed(shop: Shop) -> 
     finally:
         await asyncio.to_thread(shop.sabotage, "compaction", None)
     first, overlooked, last, healed = await changes_of(shop, cart_id)
-    assert (healed.v, healed.op_id, healed.delta) == (overlooked.v, overlooked.op_id, overlooked.delta)
-    assert first.v < overlooked.v < last.v
+    assert (healed.version, healed.op_id, healed.delta) == (
+        overlooked.version,
+        overlooked.op_id,
+        overlooked.delta,
+    )
+    assert first.version < overlooked.version < last.version
     assert await shop.lines(cart_id) == {"new": 3}
 
 
@@ -140,7 +144,7 @@ async def test_what_is_only_late_is_not_published_again(shop: Shop) -> None:
 async def test_a_lost_change_that_is_too_old_is_told_and_left_alone(shop: Shop) -> None:
     cart_id = f"user:{uuid4().hex}"
     v = 2 * (clock_us() - TIMING.window_us + TIMING.retry_horizon_us)
-    old = Change(cart_id=cart_id, v=v, op_id="old", delta=(SOCK,), born=v)
+    old = Change(cart_id=cart_id, version=v, op_id="old", delta=(SOCK,), born=v)
     state = fold(None, old).state
     assert state is not None
     async with redis_of(shop) as client:

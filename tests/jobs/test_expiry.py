@@ -105,7 +105,7 @@ async def test_a_cart_expired_for_long_is_purged_everywhere_and_stays_so(shop: S
     (null,) = [record for record in records if record.key == cart_id.encode() and record.value is None]
     version = version_header(null.headers)
     assert version is not None
-    assert (version.v, version.n) == (expired.v, expired.n)
+    assert (version.number, version.operation_count) == (expired.v, expired.n)
     floors = [record for record in records if record.key == purge_floor_key(partition)]
     assert floors[-1].offset < null.offset
     assert decode_purge_floor(floors[-1].value).purge_floor >= expired.v

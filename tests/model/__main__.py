@@ -100,8 +100,8 @@ def _watch(action: str, pick: int, history: History) -> None:
         f"{world.now:5} {action:16} {pick:2}"
         f" | redis {copy.window if copy else '-'}{'' if world.redis.ready else ' restoring'}"
         f" outbox {[entry.change.op_id for entry in world.redis.outbox]}"
-        f" | log {[(change.v, change.op_id) for change in world.log]}"
-        f" | table {[(op.v, op.op_id) for op in table.ops] if table else '-'}"
+        f" | log {[(change.version, change.op_id) for change in world.log]}"
+        f" | table {[(op.version, op.op_id) for op in table.ops] if table else '-'}"
         f" floor {table.floor if table else '-'}"
         f" | acknowledged {sorted(world.acknowledged)}"
     )

@@ -77,9 +77,9 @@ ABLATIONS = (
         0,
     ),
     Ablation(
-        "second births",
+        "second attempts",
         "an operation born twice is kept twice, the higher counts",
-        {"carts.fold._write": without.first_birth_only},
+        {"carts.fold._write": without.first_attempt_only},
         "failover",
         "Redis (",
         80,
@@ -93,7 +93,7 @@ ABLATIONS = (
         0,
     ),
     Ablation(
-        "covering births",
+        "covering attempts",
         "it contains them at their version or a higher one",
         {"carts.protocol.uncovered": without.uncovered_by_id},
         "mixed",
@@ -349,8 +349,8 @@ ABLATIONS = (
         40,
     ),
     Ablation(
-        "births of an order",
-        "a birth above the one that an order has counted is a duplicate",
+        "attempts of an order",
+        "an attempt above the one that an order has counted is a duplicate",
         {
             "carts.fold.overrule": tuple,
             "carts.state.overrule": tuple,
@@ -402,7 +402,7 @@ ABLATIONS = (
     ),
     Ablation(
         "overdue orders",
-        "the fold has an order name the births of now, not those that have left the window for nothing",
+        "the fold has an order name the attempts of now, not those that have left the window for nothing",
         {"carts.fold.renewed": without.as_ordered},
         "order_behind_adds",
         "o1 is applied",
@@ -417,7 +417,7 @@ ABLATIONS = (
         60,
     ),
     Ablation(
-        "births that leave",
+        "attempts that leave",
         "and does so a little before they leave: later writes may be folded before it",
         {"carts.ordering.leaving": without.left_already},
         "order_overdue",

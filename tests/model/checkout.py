@@ -152,7 +152,9 @@ class Checkout:
 
     def _order(self, attempt: Attempt, state: State, pick: int) -> None:
         latest = self.orders[-1] if self.orders else None
-        if latest is not None and not ordering.may_follow(state, latest.order_id, latest.snapshot.v):
+        if latest is not None and not ordering.may_follow(
+            state, latest.order_id, latest.snapshot.version_number
+        ):
             self.world.exercised["orders waiting for an earlier one"] += 1
             self.subtract(latest, pick)
             attempt.snapshot = None
@@ -170,7 +172,7 @@ class Checkout:
         """Subtract an order in Redis, unless the folded cart knows it."""
         world = self.world
         state = self.record(pick)
-        if state is not None and ordering.knows_order(state, order.order_id, order.snapshot.v):
+        if state is not None and ordering.knows_order(state, order.order_id, order.snapshot.version_number):
             return
         request = Request(order.order_id, order.delta, world.now)
         redis, reply = redis_mirror.subtract(
@@ -198,7 +200,7 @@ class Checkout:
             order
             for order in self.orders
             if order.order_id not in waiting
-            and not ordering.knows_order(state, order.order_id, order.snapshot.v)
+            and not ordering.knows_order(state, order.order_id, order.snapshot.version_number)
         ]
         for order in missing:
             self.subtract(order, pick)

@@ -10,7 +10,7 @@ from carts import content as contents
 from carts import fold as folding
 from carts.content import EMPTY
 from carts.fold import Verdict
-from carts.operations import Add, Birth, Change, Expire, Operation, Purge, Step, Subtract
+from carts.operations import Add, Attempt, Change, Expire, Operation, Purge, Step, Subtract
 from carts.state import State
 from tests.model.sinks import folded, seen_copy
 from tests.model.world import RETENTION, STALE, TIMING, Shown, World, lines_of, quantities, seen
@@ -130,7 +130,7 @@ def _lost_to_a_known_limit(history: History, truth: Truth, op_id: str) -> bool:
     if not world.traits.skips:
         return False
     skipped = any(world.log[position].op_id == op_id for position in history.compaction.skipped)
-    born = min((change.v for change in world.log if change.op_id == op_id), default=0)
+    born = min((change.version for change in world.log if change.op_id == op_id), default=0)
     late = 2 * world.now - born > 2 * (republishable_for() - 20)
     dropped = op_id in {dropped_id for _, dropped_id in truth.dropped}
     return (dropped or skipped) and (world.outbox_was_lost or world.cart_was_evicted or late)
@@ -148,7 +148,7 @@ def _stores_agree(history: History, table: State | None) -> None:
     if not world.redis.ready:
         raise Broken("Redis is not ready")
     copy = seen_copy(world.redis.cart)
-    if (world.redis.cart is not None and world.redis.cart.version.v < 2 * (world.now - STALE)) or (
+    if (world.redis.cart is not None and world.redis.cart.version.number < 2 * (world.now - STALE)) or (
         world.redis.cart is None and world.traits.evicts
     ):
         copy = seen(world.row)
@@ -162,7 +162,7 @@ def _skipped_too_long_ago(history: History) -> bool:
     """A skipped record too old for anti-entropy is left to an alarm: Redis may keep it."""
     world = history.world
     return any(
-        2 * world.now - world.log[position].v > 2 * (republishable_for() - 4)
+        2 * world.now - world.log[position].version > 2 * (republishable_for() - 4)
         for position in history.compaction.skipped
     )
 
@@ -185,32 +185,35 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
         match change.delta:
             case (Purge(),):
                 if outcome.verdict is Verdict.DELETED and state is not None:
-                    floor = start = max(floor, state.v)
+                    floor = start = max(floor, state.version_number)
                     deleted |= set(writes)
                     writes, expiries, voided = {}, {}, set()
             case (Expire() as step,):
                 if outcome.verdict is Verdict.CHANGED and outcome.state is not None:
                     expiries[step.seen] = next(op for op in outcome.state.ops if op.delta == change.delta)
             case _:
-                taken.add((change.v, change.op_id))
-                births = writes.setdefault(change.op_id, [])
-                births.append(
-                    births[0]
-                    if births
+                taken.add((change.version, change.op_id))
+                attempts = writes.setdefault(change.op_id, [])
+                attempts.append(
+                    attempts[0]
+                    if attempts
                     else _that_counts(change, writes, state.floor if state else 0, outcome.state)
                 )
-                births[-1] = msgspec.structs.replace(births[-1], v=change.v)
-                window = {op.v for op in state.ops} if state is not None else set()
+                attempts[-1] = msgspec.structs.replace(attempts[-1], version=change.version)
+                window = {op.version for op in state.ops} if state is not None else set()
                 voided |= {
-                    expiry.v
+                    expiry.version
                     for expiry in expiries.values()
-                    if expiry.v in window and unknown_to_each_other(change, expiry)
+                    if expiry.version in window and unknown_to_each_other(change, expiry)
                 }
         state = outcome.state
-    counted = [*_births_that_count(writes), *(each for each in expiries.values() if each.v not in voided)]
-    counted.sort(key=lambda operation: (operation.v, operation.op_id))
+    counted = [
+        *_attempts_that_count(writes),
+        *(each for each in expiries.values() if each.version not in voided),
+    ]
+    counted.sort(key=lambda operation: (operation.version, operation.op_id))
     lines = quantities(contents.apply(EMPTY, counted, start))
-    sent = {(change.v, change.op_id) for change in world.log if not change.op_id.startswith("!")}
+    sent = {(change.version, change.op_id) for change in world.log if not change.op_id.startswith("!")}
     return Truth(lines, set(writes), deleted, sent - taken)
 
 
@@ -222,7 +225,9 @@ def _that_counts(
     if not any(isinstance(step, Subtract) for step in change.delta):
         return operation
     window = folded_to.ops if folded_to is not None else ()
-    operation = next((op for op in window if (op.v, op.op_id) == (change.v, change.op_id)), operation)
+    operation = next(
+        (op for op in window if (op.version, op.op_id) == (change.version, change.op_id)), operation
+    )
     return msgspec.structs.replace(
         operation, delta=tuple(_late(step, writes, floor) for step in operation.delta)
     )
@@ -231,24 +236,28 @@ def _that_counts(
 def _late(step: Step, writes: dict[str, list[Operation]], floor: int) -> Step:
     if not isinstance(step, Subtract):
         return step
-    left = {op_id: [op.v for op in births if op.v <= floor] for op_id, births in writes.items()}
-    births = tuple(Birth(each.op_id, max([each.v, *left.get(each.op_id, ())])) for each in step.births)
-    return msgspec.structs.replace(step, births=births)
+    left = {
+        op_id: [op.version for op in attempts if op.version <= floor] for op_id, attempts in writes.items()
+    }
+    attempts = tuple(
+        Attempt(each.op_id, max([each.version, *left.get(each.op_id, ())])) for each in step.attempts
+    )
+    return msgspec.structs.replace(step, attempts=attempts)
 
 
-def _births_that_count(writes: dict[str, list[Operation]]) -> list[Operation]:
-    """Of each operation the highest birth, but none above the one that an order has counted."""
+def _attempts_that_count(writes: dict[str, list[Operation]]) -> list[Operation]:
+    """Of each operation the highest attempt, but none above the one that an order has counted."""
     ordered: dict[str, int] = {}
-    for births in writes.values():
-        for step in births[0].delta:
+    for attempts in writes.values():
+        for step in attempts[0].delta:
             if isinstance(step, Subtract):
-                for birth in step.births:
-                    ordered[birth.op_id] = min(birth.v, ordered.get(birth.op_id, birth.v))
+                for attempt in step.attempts:
+                    ordered[attempt.op_id] = min(attempt.version, ordered.get(attempt.op_id, attempt.version))
     counted = []
-    for op_id, births in writes.items():
-        counting = [birth for birth in births if birth.v <= ordered.get(op_id, birth.v)]
+    for op_id, attempts in writes.items():
+        counting = [attempt for attempt in attempts if attempt.version <= ordered.get(op_id, attempt.version)]
         if counting:
-            counted.append(max(counting, key=lambda birth: birth.v))
+            counted.append(max(counting, key=lambda attempt: attempt.version))
     return counted
 
 
@@ -256,4 +265,8 @@ def unknown_to_each_other(change: Change, expiry: Operation) -> bool:
     """Whether the write did not know of the expiry, nor the expiry of the write: by the clocks of both."""
     (step,) = expiry.delta
     assert isinstance(step, Expire)
-    return change.prev is not None and change.v > step.seen and change.prev < max(expiry.v, 2 * step.at)
+    return (
+        change.previous_version is not None
+        and change.version > step.seen
+        and change.previous_version < max(expiry.version, 2 * step.at)
+    )

@@ -110,9 +110,9 @@ class Gateway:
         redis, reply = redis_mirror.change(world.redis, request, CART, world.redis_time, TIMING, STALE)
         if reply == Refused("unknown_cart"):
             row = world.hydration_row()
-            forgotten_v = world.row.v if world.row is not None and row is None else 0
+            forgotten_version = world.row.version_number if world.row is not None and row is None else 0
             self.lookups.append(
-                msgspec.structs.replace(request, looked_up=True, row=row, forgotten_v=forgotten_v)
+                msgspec.structs.replace(request, looked_up=True, row=row, forgotten_version=forgotten_version)
             )
         if isinstance(reply, Applied):
             world.commit(redis)
@@ -181,7 +181,7 @@ class Gateway:
     def finish(self, flight: Flight) -> None:
         """Reply `kafka` and let the outbox entry go."""
         self.flights.remove(flight)
-        self.world.acknowledge(flight.op_id, flight.entry.change.v)
+        self.world.acknowledge(flight.op_id, flight.entry.change.version)
         self.removals.append((flight.entry.entry_id, flight.op_id))
 
     def row_seen(self, pick: int) -> None:
@@ -189,7 +189,7 @@ class Gateway:
         published = [flight for flight in self.flights if flight.published and flight.wants_row]
         if published:
             flight = published[pick % len(published)]
-            if protocol.reached_postgres(self.world.row, flight.op_id, flight.entry.change.v):
+            if protocol.reached_postgres(self.world.row, flight.op_id, flight.entry.change.version):
                 self.world.exercised["replied postgres"] += 1
                 self.flights.remove(flight)
                 self.world.acknowledge(flight.op_id, None)

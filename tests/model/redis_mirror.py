@@ -30,7 +30,7 @@ class StoredCart(msgspec.Struct, frozen=True):
     @property
     def window(self) -> list[tuple[int, str]]:
         """The (v, op_id) of its operations."""
-        return [(op.v, op.op_id) for op in self.known.ops]
+        return [(op.version, op.op_id) for op in self.known.ops]
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Redis(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True):
     """A change as the gateway hands it to the script; `row` is what Postgres had, once it has been asked.
 
-    `forgotten_v` is the v of a row that was too old to count.
+    `forgotten_version` is the v of a row that was too old to count.
     """
 
     op_id: str
@@ -63,7 +63,7 @@ class Request(msgspec.Struct, frozen=True):
     first_seen_us: int
     looked_up: bool = False
     row: State | None = None
-    forgotten_v: int = 0
+    forgotten_version: int = 0
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -103,14 +103,14 @@ def change(
     if not protocol.request_in_time(now_us, request.first_seen_us, timing):
         return redis, Refused("too_old")
     copy = present(redis, now_us, horizon_us)
-    known_of = redis.cart.version.v if redis.cart is not None else request.forgotten_v
+    known_of = redis.cart.version.number if redis.cart is not None else request.forgotten_version
     if copy is None:
         if not request.looked_up:
             return redis, Refused("unknown_cart")
         copy = StoredCart()
         if request.row is not None:
             copy = stored(request.row)
-            known_of = copy.version.v
+            known_of = copy.version.number
     if knows(copy, request.op_id):
         return redis, replayed(redis, request.op_id, now_us)
     return append(redis, copy, request, cart_id, known_of, now_us, timing)
@@ -119,7 +119,7 @@ def change(
 def present(redis: Redis, now_us: int, horizon_us: int) -> StoredCart | None:
     """Redis's copy, unless it is so old that its cart may have been deleted elsewhere."""
     copy = redis.cart
-    if copy is not None and protocol.too_stale(copy.version.v, now_us, horizon_us):
+    if copy is not None and protocol.too_stale(copy.version.number, now_us, horizon_us):
         return None
     return copy
 
@@ -137,7 +137,7 @@ def replayed(redis: Redis, op_id: str, now_us: int) -> Replayed:
 
 def backlog_us(redis: Redis, now_us: int) -> int:
     """The age of the oldest outbox entry."""
-    return now_us - redis.outbox[0].change.v // 2 if redis.outbox else 0
+    return now_us - redis.outbox[0].change.version // 2 if redis.outbox else 0
 
 
 def append(
@@ -148,16 +148,23 @@ def append(
     `known_of` is the v of the copy that the writer knew of, which may have been too old to count.
     """
     op_id, delta = request.op_id, request.delta
-    operation = Operation(protocol.next_version(copy.version.v, now_us), op_id, "", delta)
-    subtracted = {op_id: operation.v} if any(isinstance(step, Subtract) for step in delta) else {}
+    operation = Operation(protocol.next_version(copy.version.number, now_us), op_id, "", delta)
+    subtracted = {op_id: operation.version} if any(isinstance(step, Subtract) for step in delta) else {}
     known = msgspec.structs.replace(
         copy.known,
         ops=(*copy.known.ops, operation),
-        born=copy.known.born or operation.v,
+        born=copy.known.born or operation.version,
         orders=states.united_orders(copy.known.orders, subtracted),
     )
     known = msgspec.structs.replace(states.trim(known, timing), base=EMPTY)
-    written = Change(cart_id=cart_id, v=operation.v, op_id=op_id, delta=delta, prev=known_of, born=known.born)
+    written = Change(
+        cart_id=cart_id,
+        version=operation.version,
+        op_id=op_id,
+        delta=delta,
+        previous_version=known_of,
+        born=known.born,
+    )
     after = StoredCart(contents.apply(copy.content, [operation], known.start), known)
     return appended(redis, after, written, now_us)
 
@@ -171,7 +178,7 @@ def appended(redis: Redis, copy: StoredCart, written: Change, now_us: int) -> tu
         outbox=(*redis.outbox, entry),
         last_entry_id=entry.entry_id,
     )
-    return after, Applied(entry, backlog_us(after, max(now_us, written.v // 2)))
+    return after, Applied(entry, backlog_us(after, max(now_us, written.version // 2)))
 
 
 def subtract(
@@ -188,16 +195,23 @@ def subtract(
         return redis, Refused("restoring")
     if folded is None or not ordering.may_subtract(folded, request.delta):
         return redis, Refused("no_record")
-    if protocol.too_stale(folded.v, now_us, horizon_us):
+    if protocol.too_stale(folded.version_number, now_us, horizon_us):
         return redis, Refused("no_record")
     copy = present(redis, now_us, horizon_us)
     base = ordering.subtraction_base(folded, copy.known if copy is not None else None)
     if request.op_id in base.orders:
         return redis, replayed(redis, request.op_id, now_us)
-    v = protocol.next_version(base.v, now_us)
+    v = protocol.next_version(base.version_number, now_us)
     delta = ordering.renewed(request.delta, base, v, ordering.leaving(base, v, timing))
     state = ordering.subtracted(base, Operation(v, request.op_id, "", delta), timing)
-    written = Change(cart_id=cart_id, v=v, op_id=request.op_id, delta=delta, prev=base.v, born=state.born)
+    written = Change(
+        cart_id=cart_id,
+        version=v,
+        op_id=request.op_id,
+        delta=delta,
+        previous_version=base.version_number,
+        born=state.born,
+    )
     return appended(redis, stored(state), written, now_us)
 
 

@@ -66,7 +66,7 @@ _BEHIND = (
     "publish fold:2 changelog_ack changelog_ack failover:0 wait ~1 write publish fold:2 changelog_ack "
     "recover_orders:1 ~2 publish fold:2 changelog_ack ~3 recover_orders:1"
 )
-"""The same where neither the row nor Redis knows of the second birth any more, only the topics do."""
+"""The same where neither the row nor Redis knows of the second attempt any more, only the topics do."""
 
 _OLD_ROW_ACTIONS = (
     "write publish fold changelog_ack sink follow retry look_up acknowledge remove checkout checkout "

@@ -40,7 +40,7 @@ class PostgresSink:
                     world.problem(f"the row falls: {row.version.tag()} -> {state.version.tag()}")
                 world.row = state
             case Deleted() as deleted if row is not None and protocol.row_deleted(row.version, deleted):
-                if row.v > deleted.version.v:
+                if row.version_number > deleted.version.number:
                     world.problem(
                         f"the deletion of {deleted.version.tag()} takes the row {row.version.tag()}"
                     )
@@ -145,7 +145,7 @@ class Restore:
             restoring.kept = outcome.state
         elif state is not None:
             restoring.kept = Deleted(state.version)
-            restoring.purge_floor = max(restoring.purge_floor, state.v)
+            restoring.purge_floor = max(restoring.purge_floor, state.version_number)
         return put(self.world, redis, restoring.kept) if restoring.kept is not None else redis
 
     def _finish(self, restoring: Restoring, redis: Redis) -> Redis:
@@ -221,11 +221,11 @@ class AntiEntropy:
         waiting = {entry.change.op_id for entry in world.redis.outbox}
         missing = set(states.uncovered(world.last_state() or State(), copy.window))
         found = [
-            (world.now, Change(cart_id=CART, v=op.v, op_id=op.op_id, delta=op.delta))
+            (world.now, Change(cart_id=CART, version=op.version, op_id=op.op_id, delta=op.delta))
             for op in copy.known.ops
-            if (op.v, op.op_id) in missing
+            if (op.version, op.op_id) in missing
             and not op.op_id.startswith("!")
-            and protocol.may_republish(op.v, world.redis_time, TIMING, in_outbox=op.op_id in waiting)
+            and protocol.may_republish(op.version, world.redis_time, TIMING, in_outbox=op.op_id in waiting)
         ]
         self.found.extend(found)
         return bool(found)
@@ -259,32 +259,32 @@ def judge_put(world: World, copy: StoredCart | None, state: State | Deleted, ver
         world.exercised["puts refused: not covering"] += verdict is Put.UNCOVERED
         return
     if not isinstance(state, State):
-        if any(v > state.version.v for v, _ in copy.window):
+        if any(v > state.version.number for v, _ in copy.window):
             world.problem(f"the deletion of {state.version.tag()} hides {copy.version.tag()} from Redis")
         return
     hidden = [op_id for v, op_id in copy.window if not contains(state, v, op_id)]
     if hidden and not world.traits.skips:
         world.problem(f"put hides {hidden[0]} from Redis")
     v, n = protocol.rank(copy.version)
-    fell = verdict is Put.SET and protocol.rank(state.version) < (v, n - _lower_births(state, copy))
-    if fell and not world.traits.skips and copy.version.v >= 2 * (world.redis_time - STALE):
+    fell = verdict is Put.SET and protocol.rank(state.version) < (v, n - _lower_attempts(state, copy))
+    if fell and not world.traits.skips and copy.version.number >= 2 * (world.redis_time - STALE):
         world.falls.append(f"{copy.version.tag()} -> {state.version.tag()}")
 
 
-def _lower_births(state: State, copy: StoredCart) -> int:
-    """How many of a copy's operations are lower births of some that the state has: they add to n alone.
+def _lower_attempts(state: State, copy: StoredCart) -> int:
+    """How many of a copy's operations are lower attempts of some that the state has: they add to n alone.
 
     A restore may have folded one that came after the higher one, and follow then puts the record before it.
     """
-    highest = {op.op_id: op.v for op in state.ops}
-    exact = {(op.v, op.op_id) for op in state.ops}
+    highest = {op.op_id: op.version for op in state.ops}
+    exact = {(op.version, op.op_id) for op in state.ops}
     return sum((v, op_id) not in exact and v < highest.get(op_id, 0) for v, op_id in copy.window)
 
 
 def contains(state: State, v: int, op_id: str) -> bool:
     """Whether the state has the operation in its window, in its base or among its orders."""
-    births = [op.v for op in state.ops if op.op_id == op_id]
-    return v <= state.floor or (max(births) >= v if births else op_id in state.orders)
+    attempts = [op.version for op in state.ops if op.op_id == op_id]
+    return v <= state.floor or (max(attempts) >= v if attempts else op_id in state.orders)
 
 
 def folded(changes: list[Change]) -> State | None:
@@ -294,7 +294,7 @@ def folded(changes: list[Change]) -> State | None:
     for change in changes:
         outcome = folding.fold(state, change, purge_floor=floor, retention_us=RETENTION, timing=TIMING)
         if outcome.verdict is folding.Verdict.DELETED and state is not None:
-            floor = max(floor, state.v)
+            floor = max(floor, state.version_number)
         state = outcome.state
     return state
 

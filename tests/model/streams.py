@@ -91,7 +91,7 @@ class Compaction:
 
     def _delete(self, worker: Worker, deleted: Deleted) -> None:
         worker.table = None
-        worker.purge_floor = max(worker.purge_floor, deleted.version.v)
+        worker.purge_floor = max(worker.purge_floor, deleted.version.number)
         self._send(worker, PurgeFloor(worker.purge_floor))
         self._send(worker, deleted)
 
@@ -106,12 +106,16 @@ class Compaction:
             if protocol.rank(after.version) <= protocol.rank(before.version):
                 world.problem(f"carts version does not rise: {before.version.tag()} -> {after.version.tag()}")
             world.exercised["floor moved"] += after.floor > before.floor
-            world.exercised["forks and gaps"] += change.prev is not None and change.prev != before.v
+            world.exercised["forks and gaps"] += (
+                change.previous_version is not None and change.previous_version != before.version_number
+            )
             world.exercised["expiries"] += isinstance(change.delta[0], Expire)
-            world.exercised["voided expiries"] += len(after.ops) + after.trimmed > before.n + 1
+            world.exercised["voided expiries"] += len(after.ops) + after.trimmed > before.operation_count + 1
         if after is not None:
             world.names(after.version, lines_of(after))
-            entry = next((op for op in after.ops if op.v == change.v and op.op_id in after.orders), None)
+            entry = next(
+                (op for op in after.ops if op.version == change.version and op.op_id in after.orders), None
+            )
             world.exercised["orders renewed by the fold"] += entry is not None and entry.delta != change.delta
         if outcome.verdict is Verdict.DELETED and before is not None and lines_of(before):
             world.problem("purged a cart with lines")
@@ -189,7 +193,7 @@ class Compaction:
     def _deleted_at(self, floor: int) -> Deleted | None:
         """The deletion that set the purge floor; its null may have been compacted away."""
         deletions = (known for known in self.lineages if isinstance(known, Deleted))
-        return next((deleted for deleted in deletions if deleted.version.v == floor), None)
+        return next((deleted for deleted in deletions if deleted.version.number == floor), None)
 
     def answer(self, _pick: int = 0) -> None:
         """The owner reads its changelog: a record that fell behind its table is answered with the table."""
@@ -283,13 +287,24 @@ class ExpiryJob:
         """The cart has idled for too long, as far as the job knows."""
         state = self.compaction.owner.table
         if state is not None and not state.expired:
-            self._publish("expire", state, (Expire(state.v, state.n, self.world.now),))
+            self._publish(
+                "expire", state, (Expire(state.version_number, state.operation_count, self.world.now),)
+            )
 
     def purge(self, _pick: int) -> None:
         """The cart has been expired for the whole retention time, as far as the job knows."""
         state = self.world.last_state()
-        if state is not None and state.expired and 2 * self.world.now - state.v >= 2 * RETENTION:
-            self._publish("purge", state, (Purge(state.v, state.n, self.world.now),))
+        if state is not None and state.expired and 2 * self.world.now - state.version_number >= 2 * RETENTION:
+            self._publish(
+                "purge", state, (Purge(state.version_number, state.operation_count, self.world.now),)
+            )
 
     def _publish(self, what: str, state: State, delta: tuple[Expire] | tuple[Purge]) -> None:
-        self.world.publish(Change(cart_id=CART, v=state.v, op_id=f"!{what}:{state.v}-{state.n}", delta=delta))
+        self.world.publish(
+            Change(
+                cart_id=CART,
+                version=state.version_number,
+                op_id=f"!{what}:{state.version_number}-{state.operation_count}",
+                delta=delta,
+            )
+        )

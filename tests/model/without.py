@@ -49,7 +49,7 @@ def trim_without_floor(state: State, timing: Timing) -> State:
     return msgspec.structs.replace(_trim(state, timing), floor=0)
 
 
-def first_birth_only(state: State, change: Change, timing: Timing) -> Outcome:
+def first_attempt_only(state: State, change: Change, timing: Timing) -> Outcome:
     known = any(op.op_id == change.op_id for op in state.ops)
     return Outcome(state, Verdict.KNOWN) if known else _write(state, change, timing)
 
@@ -69,7 +69,7 @@ def row_of_lines(world: World) -> State | None:
     if world.row is None:
         return None
     version = world.row.version
-    return State(base=world.row.content(), trimmed=version.n, trimmed_digest=version.digest)
+    return State(base=world.row.content(), trimmed=version.operation_count, trimmed_digest=version.digest)
 
 
 def drop_and_go_on(compaction: Compaction, _pick: int) -> None:
@@ -99,13 +99,19 @@ def skip_some(compaction: Compaction, _fold_next: Replacement = Compaction.fold_
 
 
 def expire_at_once(state: State | None, step: Expire) -> Outcome:
-    current = state is not None and (state.v, state.n) == (step.seen, step.seen_n)
+    current = state is not None and (state.version_number, state.operation_count) == (
+        step.seen,
+        step.seen_operation_count,
+    )
     return Outcome(None, Verdict.DELETED) if current else Outcome(state, Verdict.KNOWN)
 
 
 def void_exact(state: State, change: Change) -> list[Operation]:
     exact = [
-        op for op in state.ops for step in op.delta if isinstance(step, Expire) and step.seen == change.prev
+        op
+        for op in state.ops
+        for step in op.delta
+        if isinstance(step, Expire) and step.seen == change.previous_version
     ]
     return _void(state, change) if exact else []
 
@@ -127,11 +133,13 @@ def subtract_always(draft: _Draft, step: Subtract, start: int) -> None:
 
 
 def _undecided(line: OrderedLine) -> OrderedLine:
-    return msgspec.structs.replace(line, dv=MAX_SAFE_INTEGER)
+    return msgspec.structs.replace(line, decided_version=MAX_SAFE_INTEGER)
 
 
 def lines_decided_by_the_snapshot(state: State) -> tuple[OrderedLine, ...]:
-    return tuple(msgspec.structs.replace(line, dv=state.v) for line in _lines_to_order(state))
+    return tuple(
+        msgspec.structs.replace(line, decided_version=state.version_number) for line in _lines_to_order(state)
+    )
 
 
 def as_ordered(delta: Delta, base: State, v: int, left: int) -> Delta:
@@ -170,12 +178,12 @@ def subtract_on_the_copy(
     copy = redis_mirror.present(redis, now_us, horizon_us)
     if copy is None or redis_mirror.knows(copy, request.op_id):
         return _subtract_script(redis, folded, request, cart_id, now_us, timing, horizon_us)
-    known_of = copy.version.v
+    known_of = copy.version.number
     return redis_mirror.append(redis, copy, request, cart_id, known_of, now_us, timing)
 
 
 def newest_of_all(ops: Iterable[Operation]) -> int:
-    return max((op.v for op in ops), default=0)
+    return max((op.version for op in ops), default=0)
 
 
 def fold_without_purge_floor(

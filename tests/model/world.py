@@ -123,7 +123,7 @@ class World:
     def hydration_row(self) -> State | None:
         """The Postgres row as a gateway takes it: none if it lay untouched for too long."""
         row = self.row
-        return None if row is None or protocol.too_stale(row.v, self.now, STALE) else row
+        return None if row is None or protocol.too_stale(row.version_number, self.now, STALE) else row
 
     def acknowledge(self, op_id: str, v: int | None) -> None:
         """Tell the client that its change is in Kafka; `v` is its version where the reply names one."""

@@ -20,7 +20,7 @@ def seen(state: State) -> bytes:
 
 
 def redis(state: State) -> RedisCopy:
-    return RedisCopy(state.version, seen(state), tuple((op.v, op.op_id) for op in state.ops))
+    return RedisCopy(state.version, seen(state), tuple((op.version, op.op_id) for op in state.ops))
 
 
 def row(state: State) -> RowCopy:
@@ -51,14 +51,17 @@ def test_equal_copies_and_an_absent_redis_are_no_difference() -> None:
         ({"redis": redis(NEW)}, Kind.REDIS_UNCOVERED),
         ({"recorded": Deleted(OLD.version), "redis": redis(NEW)}, Kind.REDIS_UNCOVERED),
         ({"recorded": GONE, "redis": redis(OLD)}, Kind.REDIS_DELETED),
-        ({"purge_floor": NEW.v, "redis": redis(NEW)}, Kind.REDIS_DELETED),
+        ({"purge_floor": NEW.version_number, "redis": redis(NEW)}, Kind.REDIS_DELETED),
         ({"recorded": NEW}, Kind.ROW_MISSING),
         ({"recorded": NEW, "row": row(OLD)}, Kind.ROW_BEHIND),
         ({"recorded": OLD, "row": row(NEW)}, Kind.ROW_AHEAD),
         ({"recorded": NEW, "row": RowCopy(NEW.version, b"")}, Kind.ROW_DIFFERS),
-        ({"recorded": NEW, "row": RowCopy(Version(NEW.v, NEW.n, 1), seen(NEW))}, Kind.ROW_DIFFERS),
+        (
+            {"recorded": NEW, "row": RowCopy(Version(NEW.version_number, NEW.operation_count, 1), seen(NEW))},
+            Kind.ROW_DIFFERS,
+        ),
         ({"recorded": GONE, "row": row(OLD)}, Kind.ROW_DELETED),
-        ({"purge_floor": NEW.v, "row": row(NEW)}, Kind.ROW_DELETED),
+        ({"purge_floor": NEW.version_number, "row": row(NEW)}, Kind.ROW_DELETED),
         ({"row": row(NEW)}, Kind.ROW_UNRECORDED),
         ({"recorded": Deleted(OLD.version), "row": row(NEW)}, Kind.ROW_UNRECORDED),
     ],

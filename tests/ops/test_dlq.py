@@ -81,7 +81,7 @@ async def test_a_letter_replayed_twice_counts_once(
 
     async def folded() -> bool:
         state = await state_in_carts(kafka, cart_id)
-        return state is not None and state.n == 2
+        return state is not None and state.operation_count == 2
 
     await until(folded, "the replayed change in carts")
     again = await operator.run("dlq", "replay", first["letter"])
@@ -90,7 +90,7 @@ async def test_a_letter_replayed_twice_counts_once(
     assert "the cart has this change already" in known.output
     state = await state_in_carts(kafka, cart_id)
     assert state is not None
-    assert state.n == 2
+    assert state.operation_count == 2
     assert await letters(operator, cart_id) == []
 
 

@@ -94,13 +94,13 @@ def test_an_order_goes_back_whatever_compaction_would_say_of_it() -> None:
 
 
 def test_a_change_of_a_deleted_cart_is_refused() -> None:
-    action, detail = judged(letter(CHANGE), None, purge_floor=add(CART, 1).v)
+    action, detail = judged(letter(CHANGE), None, purge_floor=add(CART, 1).version)
     assert action is Action.REFUSE
     assert "below_purge_floor" in detail
 
 
 def test_a_change_below_the_floor_of_its_cart_is_refused() -> None:
-    late = fold(grow(CART, 1), add(CART, 2, first=add(CART, 1).v + 2 * 3600 * 1_000_000)).state
+    late = fold(grow(CART, 1), add(CART, 2, first=add(CART, 1).version + 2 * 3600 * 1_000_000)).state
     action, detail = judged(letter(encode_change(add(CART, 3, first=2_000_000))), late)
     assert action is Action.REFUSE
     assert "through the API" in detail

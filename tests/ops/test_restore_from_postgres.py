@@ -54,14 +54,16 @@ def test_what_carts_has_is_not() -> None:
 def test_what_was_deleted_stays_deleted() -> None:
     state = grow(CART, 2)
     assert plan(state, Deleted(state.version), 0) is Plan.DELETED
-    assert plan(state, None, state.v) is Plan.DELETED
+    assert plan(state, None, state.version_number) is Plan.DELETED
 
 
 def test_a_cart_begun_anew_is_refused_if_the_union_would_lose_its_history() -> None:
     anew = begun_anew(CART)
     assert plan(grow(CART, 2), anew, 0) is Plan.SEED
     for with_history in (grow(CART, 3, first=EARLIER), long_lived(CART)):
-        assert trim(union(anew, with_history)).n < with_history.n, "the history would be lost"
+        assert trim(union(anew, with_history)).operation_count < with_history.operation_count, (
+            "the history would be lost"
+        )
         assert plan(with_history, anew, 0) is Plan.CONFLICT
 
 

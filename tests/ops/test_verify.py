@@ -168,7 +168,7 @@ async def test_what_is_too_old_to_be_told_apart_is_only_reported(
 ) -> None:
     cart_id = new_cart_id()
     an_hour = 2 * 3600 * 1_000_000
-    first = grow(cart_id, 1).v - an_hour
+    first = grow(cart_id, 1).version_number - an_hour
     await topics.state(cart_id, grow(cart_id, 1, first=first))
     await put(ready, cart_id, grow(cart_id, 2, first=first))
     await operator.run("sink", "rebuild")

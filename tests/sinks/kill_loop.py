@@ -137,7 +137,9 @@ async def _missing(database: str, acknowledged: dict[str, State]) -> Counter[str
         cursor = await connection.execute("SELECT cart_id, v, n FROM carts")
         rows = {cart_id: (v, n) async for cart_id, v, n in cursor}
     return Counter(
-        cart_id for cart_id, state in acknowledged.items() if rows.get(cart_id) != (state.v, state.n)
+        cart_id
+        for cart_id, state in acknowledged.items()
+        if rows.get(cart_id) != (state.version_number, state.operation_count)
     )
 
 

@@ -37,14 +37,20 @@ def add(cart_id: str, number: int, *, title: str = "Ümläut & co", first: int =
     step = Add(product, 2, 1999, "EUR", Item(product, {"size": "M"}), {"title": title})
     v = first + 2_000 * number
     return Change(
-        cart_id=cart_id, v=v, op_id=f"op-{number}", fingerprint="f", delta=(step,), prev=v - 2_000, born=first
+        cart_id=cart_id,
+        version=v,
+        op_id=f"op-{number}",
+        fingerprint="f",
+        delta=(step,),
+        previous_version=v - 2_000,
+        born=first,
     )
 
 
 def grow(cart_id: str, operations: int, *, state: State | None = None, first: int = START) -> State:
     """The state after this many operations, on top of `state` if there is one."""
     grown = state
-    done = 0 if state is None else state.n
+    done = 0 if state is None else state.operation_count
     for number in range(done + 1, done + operations + 1):
         grown = fold(grown, add(cart_id, number, first=first)).state
     assert grown is not None
@@ -54,8 +60,10 @@ def grow(cart_id: str, operations: int, *, state: State | None = None, first: in
 def expire(cart_id: str, state: State) -> State:
     """The state once its cart has expired."""
     version = state.version
-    step = Expire(version.v, version.n, time.time_ns() // 1000)
-    expired = fold(state, Change(cart_id=cart_id, v=version.v + 1, op_id="expire", delta=(step,))).state
+    step = Expire(version.number, version.operation_count, time.time_ns() // 1000)
+    expired = fold(
+        state, Change(cart_id=cart_id, version=version.number + 1, op_id="expire", delta=(step,))
+    ).state
     assert expired is not None
     assert expired.expired
     return expired

@@ -25,7 +25,7 @@ def test_a_row_keeps_the_state_byte_for_byte() -> None:
     state = grow(cart_id, 3)
     found = row(cart_id, state)
     assert msgspec.json.decode(found.state, type=State) == state
-    assert (found.v, found.n, found.digest) == (state.v, 3, state.version.digest)
+    assert (found.v, found.n, found.digest) == (state.version_number, 3, state.version.digest)
     assert found.subtotal == 3 * 2 * 1999
 
 
@@ -58,7 +58,7 @@ def test_a_null_deletes_the_version_in_its_header_and_nothing_without_one() -> N
     version = grow(cart_id, 2).version
     assert interpret(cart_id.encode(), None, []) is None
     assert interpret(cart_id.encode(), None, tombstone_headers(cart_id, version, None)) == Deletion(
-        cart_id, version.v, version.n
+        cart_id, version.number, version.operation_count
     )
 
 

@@ -42,7 +42,7 @@ def test_a_deletion_is_put_as_absence_of_just_what_it_covers(operations: int) ->
     [(_, state)] = copies({cart_id: deleted})
     assert state.expired
     for there in (grow(cart_id, operations), expire(cart_id, grow(cart_id, operations))):
-        window = [(op.v, op.op_id) for op in there.ops]
+        window = [(op.version, op.op_id) for op in there.ops]
         assert (not uncovered(state, window)) == deletion_clears(deleted, there.version, window)
 
 
@@ -62,6 +62,6 @@ def test_a_change_below_the_purge_floor_brings_no_cart_back() -> None:
     later = add(cart_id, 9)
     assert refold(None, cart_id, [late], START + 10_000) is None
     assert refold(Deleted(grow(cart_id, 5).version), cart_id, [late], 0) is None
-    floor = grow(cart_id, 5).v
+    floor = grow(cart_id, 5).version_number
     reborn = refold(Deleted(grow(cart_id, 5).version), cart_id, [late, encode_change(later)], 0)
     assert reborn == fold(None, later, purge_floor=floor).state

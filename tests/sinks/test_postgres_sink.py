@@ -29,7 +29,7 @@ async def versions(url: str, carts: list[str]) -> dict[str, tuple[int, int]]:
 
 async def all_written(url: str, states: dict[str, State]) -> None:
     """Wait until the rows are these states."""
-    wanted = {cart_id: (state.v, state.n) for cart_id, state in states.items()}
+    wanted = {cart_id: (state.version_number, state.operation_count) for cart_id, state in states.items()}
 
     async def written() -> bool:
         return await versions(url, list(states)) == wanted

@@ -33,7 +33,7 @@ async def test_the_newest_version_stays_under_duplicates_and_any_order(database:
         while deliveries:
             some = [deliveries.pop() for _ in range(min(len(deliveries), chance.randint(1, 12)))]
             await table.write(newest(some))
-    assert stored(database) == {cart_id: (grow(cart_id, 5).v, 5) for cart_id in carts}
+    assert stored(database) == {cart_id: (grow(cart_id, 5).version_number, 5) for cart_id in carts}
 
 
 async def test_writing_a_batch_again_changes_nothing(database: str) -> None:
@@ -59,10 +59,12 @@ async def test_a_deletion_takes_what_it_has_seen_and_leaves_what_has_gone_on(dat
     version = grow(seen, 2).version
     async with CartsTable(database) as table:
         await table.write(newest([row(seen, grow(seen, 2)), row(gone_on, grow(gone_on, 3))]))
-        await table.write(Batch([], [Deletion(name, version.v, version.n) for name in (seen, gone_on)]))
+        await table.write(
+            Batch([], [Deletion(name, version.number, version.operation_count) for name in (seen, gone_on)])
+        )
         assert stored(database).keys() == {gone_on}
         await table.write(
-            Batch([row(seen, grow(seen, 4))], [Deletion(gone_on, grow(gone_on, 3).v, 3)]),
+            Batch([row(seen, grow(seen, 4))], [Deletion(gone_on, grow(gone_on, 3).version_number, 3)]),
         )
     assert stored(database).keys() == {seen}
 
@@ -99,7 +101,7 @@ async def test_a_connection_cut_by_the_server_is_renewed(database: str) -> None:
             await table.write(newest([row(cart_id, grow(cart_id, 2))]))
         assert not is_bad_data(caught.value)
         await table.write(newest([row(cart_id, grow(cart_id, 2))]))
-    assert stored(database) == {cart_id: (grow(cart_id, 2).v, 2)}
+    assert stored(database) == {cart_id: (grow(cart_id, 2).version_number, 2)}
 
 
 async def test_a_frozen_postgres_is_noticed(
@@ -113,4 +115,4 @@ async def test_a_frozen_postgres_is_noticed(
         with frozen(stack.component(POSTGRES)), pytest.raises(TimeoutError):
             await table.write(newest([row(cart_id, grow(cart_id, 2))]))
         await table.write(newest([row(cart_id, grow(cart_id, 2))]))
-    assert stored(database) == {cart_id: (grow(cart_id, 2).v, 2)}
+    assert stored(database) == {cart_id: (grow(cart_id, 2).version_number, 2)}

@@ -31,7 +31,7 @@ async def test_after_flushall_every_cart_is_there_byte_for_byte(redis: Redis, sh
     await redis.wipe()
     assert {cart_id: await redis.keys_of(cart_id) for cart_id in carts} == before
     for cart_id in carts:
-        assert await redis.n(cart_id) == shop.states[cart_id].n
+        assert await redis.n(cart_id) == shop.states[cart_id].operation_count
 
 
 @pytest.mark.usefixtures("agent")

@@ -24,7 +24,7 @@ async def entries_of(bench: Bench, cart_id: str) -> list[Operation]:
     """The window's entries in Redis, in order."""
     fields = await bench.client.execute("HGETALL", bench.layout.of_cart(cart_id).ops)
     entries = [msgspec.json.decode(value.partition(b"\n")[0], type=Operation) for value in fields[1::2]]
-    return sorted(entries, key=lambda op: (op.v, op.op_id))
+    return sorted(entries, key=lambda op: (op.version, op.op_id))
 
 
 async def assert_redis_holds(bench: Bench, cart_id: str, state: State) -> None:
@@ -34,12 +34,12 @@ async def assert_redis_holds(bench: Bench, cart_id: str, state: State) -> None:
     content, head = state.content(), cart.head
     assert cart.content() == content
     assert cart.version == state.version
-    assert await window_of(bench, cart_id) == [(op.v, op.op_id) for op in state.ops]
+    assert await window_of(bench, cart_id) == [(op.version, op.op_id) for op in state.ops]
     assert await entries_of(bench, cart_id) == list(state.ops)
-    assert (head.floor, head.born, head.clr, head.status) == (
+    assert (head.floor, head.born, head.cleared_version, head.status) == (
         state.floor,
         state.born,
-        content.clr,
+        content.cleared_version,
         state.status,
     )
     assert head.subtotal == subtotal(content)
@@ -49,6 +49,6 @@ async def assert_redis_holds(bench: Bench, cart_id: str, state: State) -> None:
     assert head.bytes == lines + (len(msgspec.json.encode(content.metadata)) if content.metadata else 0)
     assert head.entries == len(state.ops)
     assert head.window_bytes == sum(len(msgspec.json.encode(op)) for op in state.ops)
-    assert head.oldest == (state.ops[0].v if state.ops else 0)
+    assert head.oldest == (state.ops[0].version if state.ops else 0)
     assert cart.view() == view(cart_id, state)
     assert cart.json() == msgspec.json.encode(view(cart_id, state))

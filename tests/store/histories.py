@@ -141,4 +141,4 @@ def _limit_hit(step: Step, content: Content, limits: Limits) -> str | None:
 
 def plain_line(quantity: int = 1) -> Line:
     """A line for states made by hand."""
-    return Line("sock", quantity, 100, dv=0, av=2)
+    return Line("sock", quantity, 100, decided_version=0, added_version=2)

@@ -87,8 +87,8 @@ class History:
             request.fingerprint,
         )
         assert (change.actor, change.cause) == (request.actor, request.cause)
-        assert change.prev == (0 if self.state is None else self.state.v)
-        assert change.v == answer.v > change.prev
+        assert change.previous_version == (0 if self.state is None else self.state.version_number)
+        assert change.version == answer.operation_version > change.previous_version
         assert change.delta == refusal(self.state, request.steps, self.limits)
         assert all(op.op_id != request.op_id for op in (self.state.ops if self.state else ()))
         self.state = fold(self.state, change, timing=self.timing).state
@@ -100,13 +100,13 @@ class History:
         self.events[request.op_id] = answer.event
         (entry,) = await self.store.outbox_read(answer.partition, _before(answer.outbox_id), 1)
         assert (entry.id, entry.op_id, entry.cart_id) == (answer.outbox_id, request.op_id, CART)
-        assert (entry.event, entry.v) == (answer.event, answer.v)
+        assert (entry.event, entry.version) == (answer.event, answer.operation_version)
         await assert_redis_holds(self.bench, CART, self.state)
 
     def _replayed(self, request: ChangeRequest, answer: Replayed) -> None:
         assert self.state is not None
         (known,) = (op for op in self.state.ops if op.op_id == request.op_id)
-        assert (answer.v, known.fingerprint) == (known.v, request.fingerprint)
+        assert (answer.operation_version, known.fingerprint) == (known.version, request.fingerprint)
         assert answer.version == self.state.version
         assert answer.outbox is not None
         assert answer.outbox.event == self.events[request.op_id]

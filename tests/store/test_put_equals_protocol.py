@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from carts.fold import fold
 from carts.limits import Timing
-from carts.operations import Add, Birth, Change, Expire, Item, OrderedLine, Subtract
+from carts.operations import Add, Attempt, Change, Expire, Item, OrderedLine, Subtract
 from carts.protocol import Put, put_verdict
 from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
@@ -52,25 +52,31 @@ def grown(state: State | None, history: list[Any], now_us: int) -> State | None:
         if kind == "write":
             change = Change(
                 cart_id=CART,
-                v=v,
+                version=v,
                 op_id=f"op-{number}",
                 fingerprint=fingerprint((step,)),
                 delta=(step,),
-                prev=state.v if state and number % 2 else 0,
+                previous_version=state.version_number if state and number % 2 else 0,
             )
         elif state is None:
             continue
         elif kind == "expire":
-            at = max(now_us - seconds * 1_000_000, state.v // 2)
-            change = Change(cart_id=CART, v=0, op_id="", delta=(Expire(state.v, state.n, at),))
-        else:
-            births = tuple(Birth(op.op_id, op.v) for op in state.ops)
-            lines = tuple(
-                OrderedLine(line_id, quantity, line.dv) for line_id, line in state.content().lines.items()
+            at = max(now_us - seconds * 1_000_000, state.version_number // 2)
+            change = Change(
+                cart_id=CART,
+                version=0,
+                op_id="",
+                delta=(Expire(state.version_number, state.operation_count, at),),
             )
-            order = Subtract(f"order-{number}", lines, births, state.v)
-            v = max(v, state.v + 2)
-            change = Change(cart_id=CART, v=v, op_id=f"order-{number}", delta=(order,))
+        else:
+            attempts = tuple(Attempt(op.op_id, op.version) for op in state.ops)
+            lines = tuple(
+                OrderedLine(line_id, quantity, line.decided_version)
+                for line_id, line in state.content().lines.items()
+            )
+            order = Subtract(f"order-{number}", lines, attempts, state.version_number)
+            v = max(v, state.version_number + 2)
+            change = Change(cart_id=CART, version=v, op_id=f"order-{number}", delta=(order,))
         state = fold(state, change, timing=timing).state
     return state
 
@@ -95,7 +101,7 @@ async def put(bench: Bench, state: State) -> PutResult:
 async def put_and_check(bench: Bench, state: State, held: State | None) -> State | None:
     """Put a state over what Redis holds; check verdict and copy; what Redis holds then."""
     verdict = put_verdict(
-        state, held.version if held else None, [(op.v, op.op_id) for op in held.ops] if held else []
+        state, held.version if held else None, [(op.version, op.op_id) for op in held.ops] if held else []
     )
     before = await bench.everything()
     result = await put(bench, state)
@@ -149,26 +155,28 @@ def order(v: int, newest: int) -> State:
     """A cart with an order's subtraction at `v` and a write at `newest`: trimmed if they lie far apart."""
     subtract = Subtract("order-1", (), (), 1)
     timing = Timing(window_us=WINDOW_US)
-    state = fold(None, Change(cart_id=CART, v=v, op_id="order-1", delta=(subtract,)), timing=timing).state
+    state = fold(
+        None, Change(cart_id=CART, version=v, op_id="order-1", delta=(subtract,)), timing=timing
+    ).state
     step = Add("sock", 1, 100, "EUR", Item("sock"))
-    state = fold(state, Change(cart_id=CART, v=newest, op_id="op", delta=(step,)), timing=timing).state
+    state = fold(state, Change(cart_id=CART, version=newest, op_id="op", delta=(step,)), timing=timing).state
     assert state is not None
     return state
 
 
 async def test_an_order_that_has_left_the_window_of_the_state_is_covered_by_its_id(bench: Bench) -> None:
     window = 2 * WINDOW_US
-    trimmed, later_birth = order(window, 3 * window), order(3 * window - 2, 3 * window)
+    trimmed, later_attempt = order(window, 3 * window), order(3 * window - 2, 3 * window)
     assert "order-1" not in {op.op_id for op in trimmed.ops}
-    held = await put_and_check(bench, later_birth, None)
+    held = await put_and_check(bench, later_attempt, None)
     assert await put_and_check(bench, trimmed, held) == trimmed
 
 
 async def test_an_order_still_in_the_window_of_the_state_is_covered_by_its_version_only(bench: Bench) -> None:
     window = 2 * WINDOW_US
-    earlier_birth, later_birth = order(3 * window - 4, 3 * window), order(3 * window - 2, 3 * window)
-    held = await put_and_check(bench, later_birth, None)
-    assert await put_and_check(bench, earlier_birth, held) == later_birth
+    earlier_attempt, later_attempt = order(3 * window - 4, 3 * window), order(3 * window - 2, 3 * window)
+    held = await put_and_check(bench, later_attempt, None)
+    assert await put_and_check(bench, earlier_attempt, held) == later_attempt
 
 
 @property_test
@@ -219,8 +227,8 @@ def test_a_retry_of_an_operation_brought_in_is_a_replay(
     state = grown(None, history, time.time_ns() // 1000)
     assume(state is not None)
     assert state is not None
-    births = [op for op in state.ops if op.op_id == f"op-{number}"]
-    assume(births)
+    attempts = [op for op in state.ops if op.op_id == f"op-{number}"]
+    assume(attempts)
 
     async def play(bench: Bench) -> None:
         await put(bench, state)
@@ -229,13 +237,13 @@ def test_a_retry_of_an_operation_brought_in_is_a_replay(
         request = ChangeRequest(
             cart_id=CART,
             op_id=f"op-{number}",
-            fingerprint=births[0].fingerprint,
+            fingerprint=attempts[0].fingerprint,
             steps=(step,),
             first_seen_us=time.time_ns() // 1000,
         )
         answer = await bench.store.change(request)
         assert not isinstance(answer, Applied | Refused)
-        assert answer.v in {op.v for op in births}
+        assert answer.operation_version in {op.version for op in attempts}
         assert answer.outbox is None
         await assert_redis_holds(bench, CART, state)
 

@@ -1,4 +1,4 @@
-"""What the store answers to one request: births, replays, refusals, times."""
+"""What the store answers to one request: attempts, replays, refusals, times."""
 
 import asyncio
 import time
@@ -102,11 +102,19 @@ async def test_a_replay_returns_the_entry_that_still_waits_in_the_outbox(bench: 
     again = await bench.store.change(request(op_id="once", absent_ok=False))
     assert isinstance(again, Replayed)
     assert again.outbox is not None
-    assert (again.v, again.outbox.outbox_id, again.outbox.event) == (first.v, first.outbox_id, first.event)
+    assert (again.operation_version, again.outbox.outbox_id, again.outbox.event) == (
+        first.operation_version,
+        first.outbox_id,
+        first.event,
+    )
     assert await bench.store.outbox_remove(first.partition, [(first.outbox_id, "once")]) == 1
     again = await bench.store.change(request(op_id="once"))
     assert isinstance(again, Replayed)
-    assert (again.v, again.version, again.outbox) == (first.v, first.version, None)
+    assert (again.operation_version, again.version, again.outbox) == (
+        first.operation_version,
+        first.version,
+        None,
+    )
 
 
 async def test_a_reused_key_is_refused_whatever_the_fingerprint_looks_like(bench: Bench) -> None:
@@ -216,8 +224,11 @@ async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(benc
     assert await store.change(request(absent_ok=False)) == Refused(reason=Reason.UNKNOWN_CART)
     born = await store.change(request(op_id="old"))
     assert isinstance(born, Applied)
-    assert (born.version.n, msgspec.json.decode(born.event, type=Change).prev) == (1, first.v)
-    assert born.v > first.v
+    assert (born.version.operation_count, msgspec.json.decode(born.event, type=Change).previous_version) == (
+        1,
+        first.operation_version,
+    )
+    assert born.operation_version > first.operation_version
     cart = await bench.store.read(CART)
     assert isinstance(cart, StoredCart)
     assert (cart.view().lines[0].quantity, cart.view().metadata) == (2, {})
@@ -227,16 +238,16 @@ async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(benc
 
 
 async def test_a_birth_names_the_old_copy_that_its_writer_knew_of(bench: Bench) -> None:
-    born = await applied(bench, forgotten_v=42)
-    again = await applied(bench, forgotten_v=42)
-    assert msgspec.json.decode(born.event, type=Change).prev == 42
-    assert msgspec.json.decode(again.event, type=Change).prev == born.v
+    born = await applied(bench, forgotten_version=42)
+    again = await applied(bench, forgotten_version=42)
+    assert msgspec.json.decode(born.event, type=Change).previous_version == 42
+    assert msgspec.json.decode(again.event, type=Change).previous_version == born.operation_version
 
 
 async def test_what_is_left_of_an_expired_cart_does_not_answer_for_a_new_one(bench: Bench) -> None:
     await applied(bench, op_id="before")
     await bench.client.execute("DEL", bench.layout.of_cart(CART).cart)
-    assert (await applied(bench, op_id="before")).version.n == 1
+    assert (await applied(bench, op_id="before")).version.operation_count == 1
 
 
 async def test_a_key_of_a_wrong_type_is_an_error_that_no_retry_mends(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from tests.store.test_requests import CART, SOCKS, applied
 
 def state_at(v: int) -> State:
     """A cart with one operation."""
-    change = Change(cart_id=CART, v=v, op_id=f"op-{v}", fingerprint="f", delta=(SOCKS,))
+    change = Change(cart_id=CART, version=v, op_id=f"op-{v}", fingerprint="f", delta=(SOCKS,))
     state = fold(None, change).state
     assert state is not None
     return state
@@ -96,7 +96,15 @@ async def test_an_expired_cart_is_put_as_absence_but_not_over_a_write_it_does_no
     bench: Bench, partition: int
 ) -> None:
     state = state_at(1000)
-    expired = fold(state, Change(cart_id=CART, v=0, op_id="", delta=(Expire(state.v, state.n, 501),))).state
+    expired = fold(
+        state,
+        Change(
+            cart_id=CART,
+            version=0,
+            op_id="",
+            delta=(Expire(state.version_number, state.operation_count, 501),),
+        ),
+    ).state
     assert expired is not None
     await bench.store.put(partition, [(CART, state)])
     (result,) = await bench.store.put(partition, [(CART, expired)])
@@ -105,7 +113,10 @@ async def test_an_expired_cart_is_put_as_absence_but_not_over_a_write_it_does_no
     await bench.store.put(partition, [(CART, state)])
     answer = await applied(bench, op_id="meanwhile")
     (result,) = await bench.store.put(partition, [(CART, expired)])
-    assert (result.outcome, result.uncovered) == (PutOutcome.UNCOVERED, ((answer.v, "meanwhile"),))
+    assert (result.outcome, result.uncovered) == (
+        PutOutcome.UNCOVERED,
+        ((answer.operation_version, "meanwhile"),),
+    )
 
 
 async def test_a_cart_of_another_partition_is_not_put(bench: Bench, partition: int) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carts import ordering
 from carts.fold import fold
 from carts.limits import Limits, Timing
-from carts.operations import Add, Birth, Change, Delta, Item, Set, Subtract
+from carts.operations import Add, Attempt, Change, Delta, Item, Set, Subtract
 from carts.state import State, union
 from store.redis import Applied, ChangeRequest, Reason, Refused, Replayed
 from tests.model import redis_mirror
@@ -33,7 +33,7 @@ def cart(*quantities: int) -> State:
     for number, quantity in enumerate(quantities):
         step = Add("sock", quantity, 100, "EUR", Item("sock"))
         v = 2 * (now_us() - 1_000_000 * (len(quantities) - number))
-        state = fold(state, Change(cart_id=CART, v=v, op_id=f"op-{number}", delta=(step,))).state
+        state = fold(state, Change(cart_id=CART, version=v, op_id=f"op-{number}", delta=(step,))).state
     assert state is not None
     return state
 
@@ -84,7 +84,9 @@ def test_redis_then_holds_what_the_model_says(
             cart=redis_mirror.stored(copy) if copy is not None and not copy.expired else None, ready=True
         )
         asked = redis_mirror.Request(ORDER, order_of(root), 0)
-        _, expected = redis_mirror.subtract(mirror, folded, asked, CART, answer.v // 2, TIMING, 2**60)
+        _, expected = redis_mirror.subtract(
+            mirror, folded, asked, CART, answer.operation_version // 2, TIMING, 2**60
+        )
         assert isinstance(expected, redis_mirror.Applied)
         change = msgspec.json.decode(answer.event, type=Change)
         assert change == expected.entry.change
@@ -131,11 +133,11 @@ async def test_the_event_folds_to_what_redis_shows(bench: Bench) -> None:
     await assert_redis_holds(bench, CART, folded)
 
 
-async def test_a_late_order_names_the_births_that_count_now(bench: Bench) -> None:
+async def test_a_late_order_names_the_attempts_that_count_now(bench: Bench) -> None:
     def added(op_id: str, minutes_ago: int, quantity: int) -> Change:
         step = Add("sock", quantity, 100, "EUR", Item("sock"))
         v = 2 * (now_us() - minutes_ago * 60_000_000)
-        return Change(cart_id=CART, v=v, op_id=op_id, delta=(step,))
+        return Change(cart_id=CART, version=v, op_id=op_id, delta=(step,))
 
     snapshot = fold(None, added("bought", 30, 3)).state
     assert snapshot is not None
@@ -146,7 +148,7 @@ async def test_a_late_order_names_the_births_that_count_now(bench: Bench) -> Non
     change = msgspec.json.decode(answer.event, type=Change)
     (step,) = change.delta
     assert isinstance(step, Subtract)
-    assert step.births == (Birth("bought", again.v),)
+    assert step.attempts == (Attempt("bought", again.version),)
     after = fold(folded, change).state
     assert after is not None
     assert {line.quantity for line in after.content().lines.values()} == {1}
@@ -163,7 +165,7 @@ async def test_a_second_subtraction_is_a_replay_with_its_outbox_entry(bench: Ben
     assert isinstance(again, Replayed)
     assert again.outbox is not None
     assert (again.outbox.outbox_id, again.outbox.event) == (first.outbox_id, first.event)
-    assert (again.v, again.version) == (first.v, first.version)
+    assert (again.operation_version, again.version) == (first.operation_version, first.version)
     assert await bench.everything() == before
     await bench.store.outbox_remove(first.partition, [(first.outbox_id, ORDER)])
     in_kafka = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
@@ -181,7 +183,7 @@ async def test_an_order_that_the_folded_cart_knows_is_a_replay_though_redis_fell
     await put(bench, snapshot)
     again = await bench.store.subtract(CART, ORDER, order_of(snapshot), folded)
     assert isinstance(again, Replayed)
-    assert (again.v, again.outbox) == (first.v, None)
+    assert (again.operation_version, again.outbox) == (first.operation_version, None)
     await assert_redis_holds(bench, CART, snapshot)
 
 
@@ -201,7 +203,10 @@ async def test_a_change_that_waits_in_the_outbox_is_still_found_there_by_its_ret
 async def test_an_order_brings_an_absent_cart_back_without_what_it_bought(bench: Bench) -> None:
     snapshot = cart(5)
     later = Change(
-        cart_id=CART, v=snapshot.v + 2, op_id="later", delta=(Add("sock", 1, 100, "EUR", Item("sock")),)
+        cart_id=CART,
+        version=snapshot.version_number + 2,
+        op_id="later",
+        delta=(Add("sock", 1, 100, "EUR", Item("sock")),),
     )
     answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), fold(snapshot, later).state)
     assert isinstance(answer, Applied)

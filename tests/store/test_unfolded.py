@@ -35,16 +35,16 @@ async def put(bench: Bench, state: State) -> None:
 
 async def test_a_change_is_on_the_account_until_a_state_covers_it(bench: Bench) -> None:
     first = await applied(bench)
-    assert await unfolded(bench) == {CART: first.v}
+    assert await unfolded(bench) == {CART: first.operation_version}
     await put(bench, folded(first))
     assert await unfolded(bench) == {}
 
 
 async def test_the_account_names_the_oldest_change_that_is_not_covered(bench: Bench) -> None:
     first, second, third = [await applied(bench) for _ in range(3)]
-    assert await unfolded(bench) == {CART: first.v}
+    assert await unfolded(bench) == {CART: first.operation_version}
     await put(bench, folded(first, third))
-    assert await unfolded(bench) == {CART: second.v}
+    assert await unfolded(bench) == {CART: second.operation_version}
     await put(bench, folded(first, second, third))
     assert await unfolded(bench) == {}
 
@@ -61,12 +61,12 @@ async def test_a_state_that_redis_had_already_clears_the_account_too(bench: Benc
 async def test_what_is_passed_over_gives_way_to_the_next_change_of_the_window(bench: Bench) -> None:
     account = Unfolded(bench.client, bench.layout)
     first, second = await applied(bench), await applied(bench)
-    await account.pass_over(CART, first.v)
-    assert await unfolded(bench) == {CART: second.v}
-    await account.pass_over(CART, second.v)
+    await account.pass_over(CART, first.operation_version)
+    assert await unfolded(bench) == {CART: second.operation_version}
+    await account.pass_over(CART, second.operation_version)
     assert await unfolded(bench) == {}
     third = await applied(bench)
-    assert await unfolded(bench) == {CART: third.v}
+    assert await unfolded(bench) == {CART: third.operation_version}
 
 
 async def test_windows_and_outbox_tell_what_waits_to_be_published(bench: Bench) -> None:
@@ -74,10 +74,16 @@ async def test_windows_and_outbox_tell_what_waits_to_be_published(bench: Bench) 
     first = await applied(bench, Add("sock", 1, 100, "EUR", Item("sock")), op_id="a")
     second = await applied(bench, op_id="b")
     windows = await account.windows([CART, "user:nobody"])
-    assert [(op.v, op.op_id) for op in windows[CART]] == [(first.v, "a"), (second.v, "b")]
+    assert [(op.version, op.op_id) for op in windows[CART]] == [
+        (first.operation_version, "a"),
+        (second.operation_version, "b"),
+    ]
     assert windows["user:nobody"] == []
-    assert await account.in_outbox(first.partition) == {(first.v, "a"), (second.v, "b")}
+    assert await account.in_outbox(first.partition) == {
+        (first.operation_version, "a"),
+        (second.operation_version, "b"),
+    }
     await bench.store.outbox_remove(first.partition, [(first.outbox_id, "a")])
-    assert await account.in_outbox(first.partition) == {(second.v, "b")}
+    assert await account.in_outbox(first.partition) == {(second.operation_version, "b")}
     backlog = await account.backlog_us([first.partition])
     assert backlog[first.partition] >= 0

@@ -105,7 +105,7 @@ class Topics:
                     encode_change(change),
                     key=change.cart_id.encode(),
                     partition=partition_of(change.cart_id.encode(), PARTITIONS),
-                    headers=change_headers(change.cart_id, change.v, change.op_id),
+                    headers=change_headers(change.cart_id, change.version, change.op_id),
                 )
                 for change in changes
             ]
@@ -132,7 +132,7 @@ class Topics:
 
     async def until_counted(self, cart_id: str, n: int) -> CartRecord:
         """Read on until the newest record of the cart has n operations."""
-        await self.until(lambda: (cart := self.cart(cart_id)) is not None and cart.state.n >= n)
+        await self.until(lambda: (cart := self.cart(cart_id)) is not None and cart.state.operation_count >= n)
         cart = self.cart(cart_id)
         assert cart is not None
         return cart
@@ -165,7 +165,12 @@ class Shopper:
         v = self._born + 2 * (number + int(seconds * 1_000_000))
         delta = steps or (Add("sku-1", 1, 500, "EUR", Item("sku-1")),)
         return Change(
-            cart_id=self.cart_id, v=v, op_id=op_id or f"op-{number}", delta=delta, prev=None, born=self._born
+            cart_id=self.cart_id,
+            version=v,
+            op_id=op_id or f"op-{number}",
+            delta=delta,
+            previous_version=None,
+            born=self._born,
         )
 
 

@@ -100,7 +100,7 @@ async def test_what_no_cart_can_take_goes_to_the_dead_letters_and_holds_up_nothi
     cart = await topics.until_counted(shopper.cart_id, 1)
     await topics.until(lambda: len(topics.dead_letters(key)) == len(poison))
 
-    assert cart.state.n == 1
+    assert cart.state.operation_count == 1
     letters = {dict(letter.headers)["dlq_error_code"].decode(): letter for letter in topics.dead_letters(key)}
     assert set(letters) == {code for _, _, code in poison}
     for value, where, code in poison:
@@ -124,7 +124,7 @@ async def test_a_worker_started_again_goes_on_where_it_stopped(
     await topics.change(shopper.change())
     await worker.start(CARTSTREAM_STORE=store)
     cart = await topics.until_counted(shopper.cart_id, 3)
-    assert cart.state.n == 3
+    assert cart.state.operation_count == 3
     assert cart.lines[0].quantity == 3
 
 
@@ -196,7 +196,9 @@ async def test_an_older_state_written_by_a_worker_that_woke_up_is_answered_with_
     await topics.raw(CARTS.name, stale.key, stale.value, stale.partition, stale.headers)
 
     await topics.until(lambda: len(topics.records(shopper.cart_id)) == 4)
-    assert [decode_cart(record.value).state.n for record in topics.records(shopper.cart_id)] == [1, 2, 1, 2]
+    assert [
+        decode_cart(record.value).state.operation_count for record in topics.records(shopper.cart_id)
+    ] == [1, 2, 1, 2]
     assert read_headers(topics.records(shopper.cart_id)[-1].headers).source_offset is None
 
 
@@ -213,18 +215,20 @@ async def test_a_purged_cart_is_gone_for_good_and_a_late_change_cannot_bring_it_
     await topics.change(added)
     alive = (await topics.until_counted(shopper.cart_id, 1)).state
     at = now_us - 80 * DAY_US
-    await topics.change(shopper.change(Expire(alive.v, alive.n, at), op_id="!expire"))
+    await topics.change(
+        shopper.change(Expire(alive.version_number, alive.operation_count, at), op_id="!expire")
+    )
     expired = (await topics.until_counted(shopper.cart_id, 2)).state
     assert expired.expired
 
-    purge = Purge(expired.v, expired.n, now_us - 40 * DAY_US)
+    purge = Purge(expired.version_number, expired.operation_count, now_us - 40 * DAY_US)
     await topics.change(shopper.change(purge, op_id="!purge"))
     await topics.until(lambda: topics.records(shopper.cart_id)[-1].value is None)
 
     null = topics.records(shopper.cart_id)[-1]
     assert version_header(null.headers) == expired.version
     floors = [record for record in topics.seen[CARTS.name] if record.key == purge_floor_key(where)]
-    assert decode_purge_floor(floors[-1].value).purge_floor >= expired.v
+    assert decode_purge_floor(floors[-1].value).purge_floor >= expired.version_number
     assert (floors[-1].partition, floors[-1].offset < null.offset) == (where, True)
 
     assert await worker.stop() == 0, worker.log
@@ -237,7 +241,7 @@ async def test_a_purged_cart_is_gone_for_good_and_a_late_change_cannot_bring_it_
     await topics.until(lambda: topics.records(shopper.cart_id)[-1].value is not None)
     reborn = topics.cart(shopper.cart_id)
     assert reborn is not None
-    assert (reborn.state.n, reborn.state.start >= expired.v) == (1, True)
+    assert (reborn.state.operation_count, reborn.state.start >= expired.version_number) == (1, True)
 
 
 async def test_a_worker_does_not_start_on_topics_of_another_size(topics: Topics, workers: Workers) -> None:
@@ -255,9 +259,11 @@ async def test_a_purged_cart_that_a_worker_writes_again_while_nobody_owns_it_is_
     await worker.start(CARTSTREAM_STORE=store)
     await topics.change(shopper.change())
     alive = (await topics.until_counted(shopper.cart_id, 1)).state.version
-    await topics.change(command(shopper, Expire(alive.v, alive.n, alive.v // 2)))
+    await topics.change(command(shopper, Expire(alive.number, alive.operation_count, alive.number // 2)))
     expired = (await topics.until_counted(shopper.cart_id, 2)).state.version
-    await topics.change(command(shopper, Purge(expired.v, expired.n, expired.v // 2 + 31 * DAY_US)))
+    await topics.change(
+        command(shopper, Purge(expired.number, expired.operation_count, expired.number // 2 + 31 * DAY_US))
+    )
     await topics.until(lambda: topics.records(shopper.cart_id)[-1].value is None)
     assert await worker.stop() == 0, worker.log
 
@@ -273,4 +279,4 @@ async def test_a_purged_cart_that_a_worker_writes_again_while_nobody_owns_it_is_
 
 def command(shopper: Shopper, step: Expire | Purge) -> Change:
     """What the expiry job publishes."""
-    return Change(cart_id=shopper.cart_id, v=2 * step.at, op_id=f"!{step.at}", delta=(step,))
+    return Change(cart_id=shopper.cart_id, version=2 * step.at, op_id=f"!{step.at}", delta=(step,))

@@ -28,7 +28,9 @@ def change(
     v: int, *steps: Step, op_id: str | None = None, cart_id: str = CART, prev: int | None = None
 ) -> Change:
     delta = steps or (Add("sku-1", 1, 500, "EUR", Item("sku-1")),)
-    return Change(cart_id=cart_id, v=v, op_id=op_id or f"op-{v}", delta=delta, prev=prev, born=v)
+    return Change(
+        cart_id=cart_id, version=v, op_id=op_id or f"op-{v}", delta=delta, previous_version=prev, born=v
+    )
 
 
 def fold_in(held: bytes | None, *changes: Change, purge_floor: int = 0) -> Decision:
@@ -57,14 +59,18 @@ def refuse(source: Source, held: bytes | None = None) -> str:
 
 def expired_cart() -> tuple[bytes, Version]:
     alive = decode_cart(value_after(change(v_at(0)))).state
-    expiry = change(v_at(DAY_US / 1e6), Expire(alive.v, alive.n, NOW_US + DAY_US), op_id="!expire")
+    expiry = change(
+        v_at(DAY_US / 1e6),
+        Expire(alive.version_number, alive.operation_count, NOW_US + DAY_US),
+        op_id="!expire",
+    )
     value = value_after(change(v_at(0)), expiry)
     return value, decode_cart(value).state.version
 
 
 def purge(version: Version, days_later: int) -> Change:
-    at = (version.v + 1) // 2 + days_later * DAY_US
-    return change(2 * at, Purge(version.v, version.n, at), op_id="!purge")
+    at = (version.number + 1) // 2 + days_later * DAY_US
+    return change(2 * at, Purge(version.number, version.operation_count, at), op_id="!purge")
 
 
 def test_a_first_change_makes_a_cart_with_its_version_and_source_in_the_headers() -> None:
@@ -140,14 +146,14 @@ def test_a_purge_writes_the_floor_and_then_the_null_with_the_version_it_deletes(
     floor, null = decision.emissions
     assert decision.verdict is Verdict.DELETED
     assert floor.key == purge_floor_key(7)
-    assert decode_purge_floor(floor.value).purge_floor == version.v
+    assert decode_purge_floor(floor.value).purge_floor == version.number
     assert (null.key, null.value) == (CART.encode(), None)
     assert version_header(null.headers) == version
 
 
 def test_a_purge_does_not_lower_the_floor() -> None:
     held, version = expired_cart()
-    decision = fold_in(held, purge(version, days_later=30), purge_floor=version.v + 2)
+    decision = fold_in(held, purge(version, days_later=30), purge_floor=version.number + 2)
     assert [emission.key for emission in decision.emissions] == [CART.encode()]
 
 
@@ -164,12 +170,12 @@ def test_a_purge_of_a_cart_that_has_changed_since_deletes_nothing() -> None:
 
 def test_a_purge_delivered_again_sends_its_null_again() -> None:
     _, version = expired_cart()
-    decision = fold_in(None, purge(version, days_later=30), purge_floor=version.v)
+    decision = fold_in(None, purge(version, days_later=30), purge_floor=version.number)
     (null,) = decision.emissions
     assert null.value is None
     sent = version_header(null.headers)
     assert sent is not None
-    assert (sent.v, sent.n) == (version.v, version.n)
+    assert (sent.number, sent.operation_count) == (version.number, version.operation_count)
 
 
 def test_a_purge_delivered_again_whose_floor_was_lost_sends_both() -> None:
@@ -188,7 +194,7 @@ def test_a_cart_born_after_a_deletion_starts_at_the_floor() -> None:
     decision = fold_in(None, change(v_at(20)), purge_floor=v_at(10))
     (emission,) = decision.emissions
     state = decode_cart(emission.value).state
-    assert (state.start, state.floor, state.n) == (v_at(10), v_at(10), 1)
+    assert (state.start, state.floor, state.operation_count) == (v_at(10), v_at(10), 1)
 
 
 def test_a_full_window_of_large_steps_stays_below_the_topics_limit() -> None:

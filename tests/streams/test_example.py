@@ -49,15 +49,15 @@ async def test_folding_cart_changed_alone_gives_what_carts_says(
             for _ in range(30)
         ]
         payloads = {change.op_id: change.delta for change in reversed(changes)}
-        births = [
+        attempts = [
             # One payload an operation, however often it is born.
             shopper.change(*payloads[change.op_id], op_id=change.op_id)
             for change in changes
         ]
-        delivered = [*births, *dice.sample(births, 10)]
+        delivered = [*attempts, *dice.sample(attempts, 10)]
         dice.shuffle(delivered)
         await topics.change(*delivered)
-        expected[shopper.cart_id] = len(births)
+        expected[shopper.cart_id] = len(attempts)
     await workers("w").start()
     for cart_id, n in expected.items():
         await topics.until_counted(cart_id, n)

@@ -18,7 +18,7 @@ def grown(times: int) -> Emission:
     """The record of a cart after so many adds, from v 2,000,000 on."""
     held: bytes | None = None
     for n in range(1, times + 1):
-        add = Change(cart_id=CART.decode(), v=2_000_000 * n, op_id=f"op-{n}", delta=(ADD,))
+        add = Change(cart_id=CART.decode(), version=2_000_000 * n, op_id=f"op-{n}", delta=(ADD,))
         decision = decide(
             held, 0, Source(CART, encode_change(add), PARTITION, n), Rules(retention_us=0, max_bytes=4 << 20)
         )
@@ -67,7 +67,7 @@ def test_a_null_without_a_version_deletes_nothing() -> None:
 
 def test_a_deleted_cart_that_a_late_worker_wrote_again_stays_deleted() -> None:
     recovery = Recovery(16)
-    floor = encode_purge_floor(PurgeFloor(NEW_VERSION.v))
+    floor = encode_purge_floor(PurgeFloor(NEW_VERSION.number))
     assert recovery.keep(purge_floor_key(PARTITION), None, floor, []) is floor
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
     assert version_header(recovery.headers_of(CART, None)) == NEW_VERSION
@@ -75,7 +75,7 @@ def test_a_deleted_cart_that_a_late_worker_wrote_again_stays_deleted() -> None:
 
 def test_the_floor_that_a_trusted_local_store_holds_counts_for_what_is_read_after_it() -> None:
     recovery = Recovery(16)
-    held = {purge_floor_key(PARTITION): encode_purge_floor(PurgeFloor(NEW_VERSION.v))}
+    held = {purge_floor_key(PARTITION): encode_purge_floor(PurgeFloor(NEW_VERSION.number))}
     recovery.opened(PARTITION, held.get)
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
 
@@ -83,7 +83,7 @@ def test_the_floor_that_a_trusted_local_store_holds_counts_for_what_is_read_afte
 def test_a_floor_of_another_partition_says_nothing_about_a_cart() -> None:
     recovery = Recovery(16)
     recovery.keep(
-        purge_floor_key((PARTITION + 1) % 16), None, encode_purge_floor(PurgeFloor(NEW_VERSION.v)), []
+        purge_floor_key((PARTITION + 1) % 16), None, encode_purge_floor(PurgeFloor(NEW_VERSION.number)), []
     )
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is NEW.value
 

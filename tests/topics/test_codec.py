@@ -28,7 +28,13 @@ from topics.records import cart_record
 
 ADD = Add("sku-1", 2, 1999, "EUR", Item("sku-1", {"size": "M"}), {"note": "für Zoë"})
 CHANGE = Change(
-    cart_id="user:42", v=2_000_000, op_id="op-1", fingerprint="f", delta=(ADD,), prev=0, born=2_000_000
+    cart_id="user:42",
+    version=2_000_000,
+    op_id="op-1",
+    fingerprint="f",
+    delta=(ADD,),
+    previous_version=0,
+    born=2_000_000,
 )
 GOOD = msgspec.to_builtins(CHANGE)
 
@@ -115,7 +121,9 @@ def test_a_version_survives_its_tag() -> None:
 
 def test_a_seed_carries_a_whole_state() -> None:
     state = State(ops=(Operation(2_000_000, "op-1", "f", (ADD,)),), born=2_000_000)
-    seed = Change(cart_id="user:42", v=4_000_000, op_id="!seed", delta=(Seed(msgspec.to_builtins(state)),))
+    seed = Change(
+        cart_id="user:42", version=4_000_000, op_id="!seed", delta=(Seed(msgspec.to_builtins(state)),)
+    )
     (step,) = decode_change(encode_change(seed)).delta
     assert isinstance(step, Seed)
     assert msgspec.convert(step.state, State) == state

@@ -172,7 +172,12 @@ def an_expiry_sees_what_it_likes(expire: Any) -> Any:
     replace = importlib.import_module("msgspec").structs.replace
 
     def careless(state: Any, step: Any) -> Any:
-        return expire(state, step if state is None else replace(step, seen=state.v, seen_n=state.n))
+        return expire(
+            state,
+            step
+            if state is None
+            else replace(step, seen=state.version_number, seen_operation_count=state.operation_count),
+        )
 
     return careless
 
@@ -220,7 +225,7 @@ def puts_keep_no_account(script: Any) -> Any:
 
 
 @replaces("carts.state", "effective")
-def every_birth_counts(_: Any) -> Any:
+def every_attempt_counts(_: Any) -> Any:
     """An operation that was born twice is applied twice."""
     return list
 

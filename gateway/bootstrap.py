@@ -9,11 +9,11 @@ import msgspec
 
 from gateway.carts.reading import CartReader, Reader
 from gateway.carts.service import CartChanger
+from gateway.checkout.delivery import Snapshots
 from gateway.checkout.external import Handover
 from gateway.checkout.internal import OrderPlacer
 from gateway.checkout.routes import Checkouts
-from gateway.checkout.snapshots import Snapshots
-from gateway.checkout.steps import Steps
+from gateway.checkout.service import Steps
 from gateway.health.checks import HealthChecks
 from gateway.metrics import Metrics
 from gateway.orders.service import OrderService

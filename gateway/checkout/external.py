@@ -10,7 +10,7 @@ from carts.state import State
 from carts.view import view
 from gateway.checkout import problems as checkout_problems
 from gateway.checkout.internal import new_order_id
-from gateway.checkout.steps import Basis, Steps
+from gateway.checkout.service import Basis, Steps
 from gateway.postgres.database import Connection, Database
 from gateway.pricing.pricing import Pricing
 from gateway.resilience.deadline import Deadline

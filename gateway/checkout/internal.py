@@ -16,7 +16,7 @@ from carts.state import State
 from carts.view import CartView, view
 from gateway.checkout import problems as checkout_problems
 from gateway.checkout.requests import PlaceOrder, fingerprint
-from gateway.checkout.steps import Basis, Steps
+from gateway.checkout.service import Basis, Steps
 from gateway.http import problems
 from gateway.http.problems import Problem
 from gateway.postgres.database import Connection, Database

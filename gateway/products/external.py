@@ -15,7 +15,7 @@ from gateway.http.problems import FieldError, Problem, retry_after
 from gateway.outbox.publisher import Publisher
 from gateway.pricing.prices import catalogue_restoring
 from gateway.products.requests import PatchProduct, Sent, patched
-from gateway.products.writing import IfMatch, Taken, Written, not_found, require
+from gateway.products.service import IfMatch, Taken, Written, not_found, require
 from store.redis.catalogue import CacheNotReady, ProductCache
 from topics.headers import product_headers
 from topics.partitioner import partition_of

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.http.problems import FieldError, Problem
 from gateway.products.requests import Sent, check_version, errors_of, sent_line
-from gateway.products.writing import ProductWriter
+from gateway.products.service import ProductWriter
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 1024 * 1024

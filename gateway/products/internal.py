@@ -7,7 +7,7 @@ from typing import Final
 from carts.products import Product, ProductContent
 from gateway.postgres.database import Connection, Database
 from gateway.products.requests import PatchProduct, Sent, patched
-from gateway.products.writing import IfMatch, Taken, Written, not_found, require
+from gateway.products.service import IfMatch, Taken, Written, not_found, require
 from store.postgres.products import lock, put_all
 
 

@@ -19,7 +19,7 @@ from gateway.pricing.prices import catalogue_restoring
 from gateway.products.importing import Import
 from gateway.products.requests import PATCH_PRODUCT, PUT_PRODUCT, check_version, sent
 from gateway.products.responses import document, tag_of, written
-from gateway.products.writing import ProductWriter, not_found
+from gateway.products.service import ProductWriter, not_found
 from store.redis.catalogue import CacheNotReady, ProductCache
 
 NDJSON: Final = "application/x-ndjson"

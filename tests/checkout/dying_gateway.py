@@ -7,7 +7,7 @@ import os
 import random
 import signal
 
-from gateway.checkout.steps import Steps
+from gateway.checkout.service import Steps
 from gateway.main import run
 
 

@@ -14,7 +14,7 @@ import pytest
 from gateway.bootstrap import Parts
 from gateway.checkout.internal import Asked, OrderPlacer
 from gateway.checkout.requests import PlaceOrder
-from gateway.checkout.steps import Steps
+from gateway.checkout.service import Steps
 from gateway.http import problems
 from gateway.http.problems import Problem
 from gateway.settings import GatewaySettings

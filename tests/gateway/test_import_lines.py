@@ -12,7 +12,7 @@ from gateway.http.problems import DATABASE_UNAVAILABLE, Problem
 from gateway.products import importing
 from gateway.products.importing import LINE_BYTES, Import, Line, Progress, Stopped, Summary, lines_of
 from gateway.products.requests import PatchProduct, Sent, sent_line
-from gateway.products.writing import IfMatch, Taken, Written
+from gateway.products.service import IfMatch, Taken, Written
 
 
 async def read(body: bytes, piece: int, bound: int = 8) -> list[Line]:

@@ -260,7 +260,7 @@ def some_rows_are_not_written(newest: Any) -> Any:
     return careless
 
 
-@replaces("gateway.checkout.steps", "Steps.finish")
+@replaces("gateway.checkout.service", "Steps.finish")
 def checkouts_end_with_the_order(_: Any) -> Any:
     """Every checkout dies as soon as its order stands."""
 
@@ -280,13 +280,13 @@ def nobody_settles(_: Any) -> Any:
     return nothing
 
 
-@replaces("gateway.checkout.steps", "may_follow")
+@replaces("gateway.checkout.service", "may_follow")
 def any_cart_may_be_ordered(_: Any) -> Any:
     """A cart may be ordered that does not know its last order yet."""
     return lambda *_: True
 
 
-@replaces("gateway.checkout.steps", "Steps._subtract")
+@replaces("gateway.checkout.service", "Steps._subtract")
 def orders_are_taken_out_twice(subtract: Any) -> Any:
     """An order leaves its cart under two names."""
 
@@ -299,7 +299,7 @@ def orders_are_taken_out_twice(subtract: Any) -> Any:
     return twice
 
 
-@replaces("gateway.checkout.snapshots", "_missing")
+@replaces("gateway.checkout.delivery", "_missing")
 def any_row_is_a_snapshot(_: Any) -> Any:
     """A cart is ordered as its row is, whatever Redis has beyond it."""
     return lambda *_: []

@@ -7,7 +7,7 @@ import structlog
 
 from carts.ordering import may_follow
 from carts.state import State
-from gateway.checkout.snapshots import Snapshots, not_delivered
+from gateway.checkout.delivery import Snapshots, not_delivered
 from gateway.http.problems import Problem
 from gateway.metrics import Metrics
 from gateway.postgres.database import Database

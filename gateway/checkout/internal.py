@@ -117,13 +117,13 @@ class OrderPlacer:
 
     async def _fence(self, asked: Asked) -> None:
         ttl_ms = int((self._settings.checkout_deadline_s + _FENCE_MARGIN_S) * 1000)
-        fence = await self._store.fence(asked.cart_id, asked.key, ttl_ms)
+        fence = await self._store.lock_checkout(asked.cart_id, asked.key, ttl_ms)
         if fence.token != asked.key:
             raise checkout_problems.in_progress(fence.ttl_ms)
 
     async def _unfence(self, asked: Asked) -> None:
         try:
-            await self._store.unfence(asked.cart_id, asked.key)
+            await self._store.unlock_checkout(asked.cart_id, asked.key)
         except StoreError as error:
             log.warning("checkout.fence_stays", error=repr(error))
 

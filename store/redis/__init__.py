@@ -8,7 +8,7 @@ from store.redis.pending_compaction import Unfolded
 from store.redis.requests import ChangeRequest, RequestStep, SetQuantity
 from store.redis.results import (
     Applied,
-    Fence,
+    CheckoutLock,
     Missing,
     OutboxDepth,
     OutboxEntry,
@@ -31,7 +31,7 @@ __all__ = [
     "Applied",
     "CartStore",
     "ChangeRequest",
-    "Fence",
+    "CheckoutLock",
     "Layout",
     "Missing",
     "OutboxDepth",

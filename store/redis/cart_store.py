@@ -19,7 +19,7 @@ from store.redis.packing import pack_copy, step_arguments
 from store.redis.requests import ChangeRequest
 from store.redis.results import (
     Applied,
-    Fence,
+    CheckoutLock,
     Missing,
     OutboxDepth,
     OutboxEntry,
@@ -200,25 +200,25 @@ class CartStore:
         """
         return await self._subtractor.subtract(cart_id, order_id, delta, folded, int(self._outbox_max_bytes))
 
-    async def fence(self, cart_id: str, token: str, ttl_ms: int) -> Fence:
-        """Set up a fence around the cart's checkout; the one that stands then, ours or another's.
+    async def lock_checkout(self, cart_id: str, token: str, ttl_ms: int) -> CheckoutLock:
+        """Lock the cart's checkout for `token` if it is free; the lock as it is then, ours or another's.
 
         A courtesy: it keeps two checkouts apart while Redis remembers it. Safety does not rest on it.
         """
-        key = self._layout.of_cart(cart_id).fence
-        holder, ttl = await self._client.run(scripts.FENCE, (key,), (token, ttl_ms))
-        return Fence(holder.decode(), ttl)
+        key = self._layout.of_cart(cart_id).checkout_lock
+        holder, ttl = await self._client.run(scripts.CHECKOUT_LOCK, (key,), (token, ttl_ms))
+        return CheckoutLock(holder.decode(), ttl)
 
-    async def unfence(self, cart_id: str, token: str) -> bool:
-        """Take down the fence if it is this one; whether it was."""
-        key = self._layout.of_cart(cart_id).fence
-        return bool(await self._client.run(scripts.UNFENCE, (key,), (token,)))
+    async def unlock_checkout(self, cart_id: str, token: str) -> bool:
+        """Release the lock if `token` holds it; whether it did."""
+        key = self._layout.of_cart(cart_id).checkout_lock
+        return bool(await self._client.run(scripts.CHECKOUT_UNLOCK, (key,), (token,)))
 
-    async def fenced(self, cart_id: str) -> Fence | None:
-        """The fence that stands."""
-        key = self._layout.of_cart(cart_id).fence
+    async def checkout_lock(self, cart_id: str) -> CheckoutLock | None:
+        """The lock on the cart's checkout; None if it is free."""
+        key = self._layout.of_cart(cart_id).checkout_lock
         holder, ttl = await self._client.execute_all(((b"GET", key), (b"PTTL", key)))
-        return None if holder is None else Fence(holder.decode(), max(0, ttl))
+        return None if holder is None else CheckoutLock(holder.decode(), max(0, ttl))
 
     # Outbox
 

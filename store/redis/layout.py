@@ -7,7 +7,7 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     {t}:cart:<id>    hash: `m` the head, `metadata` and `x` if any, one `l:<line_id>` per line (`packing`)
     {t}:ops:<id>     hash: op_id -> the window's entry; a further attempt of an operation under `op_id\n<v>`
     {t}:win:<id>     zset: the fields of ops by v
-    {t}:fence:<id>   a checkout is under way: its token, with a time to live
+    {t}:fence:<id>   the lock on the cart's checkout: the holder's token, with a time to live
     {t}:outbox       stream: changes not yet known to be in Kafka; fields op, cart, e
     {t}:backlog      string: bytes of those changes, milliseconds of the oldest
     {t}:ready        the partition is complete; its value names the restoration that made it so
@@ -60,7 +60,7 @@ class CartKeys(NamedTuple):
     cart: bytes
     ops: bytes
     win: bytes
-    fence: bytes
+    checkout_lock: bytes
     read: bytes
     """The packed commands that read marker, cart, and marker again."""
 
@@ -104,7 +104,7 @@ class Layout:
         p = partition_of(name, self.partitions)
         tag = self.tags[p]
         kinds = ("cart", "ops", "win", "fence")
-        cart, ops, win, fence = (f"{{{tag}}}:{kind}:{cart_id}".encode() for kind in kinds)
+        cart, ops, win, checkout_lock = (f"{{{tag}}}:{kind}:{cart_id}".encode() for kind in kinds)
         marker = (b"GET", self._partition_keys[p].ready)
         commands = (marker, (b"HGETALL", cart), marker)
-        return CartKeys(p, cart, ops, win, fence, b"".join(pack(command) for command in commands))
+        return CartKeys(p, cart, ops, win, checkout_lock, b"".join(pack(command) for command in commands))

@@ -96,8 +96,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_us: int | None = None
 
 
-class Fence(msgspec.Struct, frozen=True):
-    """A checkout under way: its token, and the milliseconds until it is forgotten."""
+class CheckoutLock(msgspec.Struct, frozen=True):
+    """The lock on a cart's checkout: the token of its holder, and the milliseconds until it expires."""
 
     token: str
     ttl_ms: int

@@ -63,7 +63,7 @@ async def placer(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[O
         orders_owner=OrdersOwner.INTERNAL,
     )
     parts = Parts.make(settings)
-    unfence = CartStore.unfence
+    unfence = CartStore.unlock_checkout
 
     async def between(_: Steps, step: str) -> None:
         CURRENT.get().after(step)
@@ -72,7 +72,7 @@ async def placer(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[O
         return CURRENT.get().died_after is None and await unfence(store, cart_id, token)
 
     monkeypatch.setattr(Steps, "between", between)
-    monkeypatch.setattr(CartStore, "unfence", unfence_unless_dead)
+    monkeypatch.setattr(CartStore, "unlock_checkout", unfence_unless_dead)
     await parts.client.connect()
     await parts.hydration.open()
     await parts.database.open()

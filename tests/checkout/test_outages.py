@@ -83,7 +83,7 @@ async def test_without_a_dependency_there_is_no_order_and_later_there_is_one(
     await shop.add(cart, product, 1)
     assert await refusal(shop, cart, "next") == (503, "/problems/cart-not-delivered")
     assert len(await shop.orders(cart)) == 1
-    assert await shop.store.fenced(cart) is None
+    assert await shop.store.checkout_lock(cart) is None
 
 
 async def is_empty(shop: Shop, cart_id: str) -> bool:

@@ -284,24 +284,24 @@ async def test_a_cart_that_never_rests_is_left_for_later(bench: Bench) -> None:
     assert read.view().lines[0].quantity == 1 + number  # type: ignore[union-attr]
 
 
-async def test_of_many_fences_one_stands(bench: Bench) -> None:
-    fences = [await bench.store.fence(CART, f"token-{number}", 60_000) for number in range(20)]
-    assert {fence.token for fence in fences} == {"token-0"}
-    assert all(0 < fence.ttl_ms <= 60_000 for fence in fences)
-    fenced = await bench.store.fenced(CART)
-    assert fenced is not None
-    assert fenced.token == "token-0"
+async def test_of_many_checkout_locks_one_is_held(bench: Bench) -> None:
+    locks = [await bench.store.lock_checkout(CART, f"token-{number}", 60_000) for number in range(20)]
+    assert {lock.token for lock in locks} == {"token-0"}
+    assert all(0 < lock.ttl_ms <= 60_000 for lock in locks)
+    held = await bench.store.checkout_lock(CART)
+    assert held is not None
+    assert held.token == "token-0"
 
 
-async def test_only_its_owner_takes_a_fence_down(bench: Bench) -> None:
-    await bench.store.fence(CART, "mine", 60_000)
-    assert not await bench.store.unfence(CART, "another's")
-    assert await bench.store.unfence(CART, "mine")
-    assert await bench.store.fenced(CART) is None
-    assert not await bench.store.unfence(CART, "mine")
+async def test_only_its_holder_releases_a_checkout_lock(bench: Bench) -> None:
+    await bench.store.lock_checkout(CART, "mine", 60_000)
+    assert not await bench.store.unlock_checkout(CART, "another's")
+    assert await bench.store.unlock_checkout(CART, "mine")
+    assert await bench.store.checkout_lock(CART) is None
+    assert not await bench.store.unlock_checkout(CART, "mine")
 
 
-async def test_writes_pass_a_fence(bench: Bench) -> None:
-    await bench.store.fence(CART, "mine", 60_000)
+async def test_a_checkout_lock_does_not_stop_writes(bench: Bench) -> None:
+    await bench.store.lock_checkout(CART, "mine", 60_000)
     answer = await bench.store.change(request("write", Add("sock", 1, 100, "EUR", Item("sock"))))
     assert isinstance(answer, Applied)

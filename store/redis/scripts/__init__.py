@@ -37,8 +37,8 @@ LEASE: Final = _read("lease")
 PASS_OVER: Final = _read("pass_over")
 WINDOW: Final = _read("window")
 SUBTRACT: Final = _read("subtract")
-FENCE: Final = _read("checkout_lock")
-UNFENCE: Final = _read("checkout_unlock")
+CHECKOUT_LOCK: Final = _read("checkout_lock")
+CHECKOUT_UNLOCK: Final = _read("checkout_unlock")
 CATALOGUE_FOLLOW: Final = _read("catalogue_follow")
 CATALOGUE_PUT: Final = _read("catalogue_put")
 
@@ -52,8 +52,8 @@ ALL: Final = (
     PASS_OVER,
     WINDOW,
     SUBTRACT,
-    FENCE,
-    UNFENCE,
+    CHECKOUT_LOCK,
+    CHECKOUT_UNLOCK,
     CATALOGUE_FOLLOW,
     CATALOGUE_PUT,
 )

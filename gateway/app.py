@@ -8,8 +8,10 @@ from gateway import lifecycle
 from gateway.bootstrap import Parts
 from gateway.carts.routes import CartRoutes
 from gateway.checkout.routes import CheckoutRoutes
-from gateway.health.routes import OperationRoutes
+from gateway.health.routes import HealthRoutes
 from gateway.http.problems import ProblemHandler
+from gateway.http.routing import add_routes
+from gateway.openapi import document
 from gateway.orders.routes import OrderRoutes
 from gateway.products.routes import ProductRoutes
 
@@ -36,10 +38,10 @@ def create_app(parts: Parts) -> Sanic[Any, Any]:
     )
     app.ctx.metrics = parts.metrics
     app.ctx.body_bytes = settings.body_bytes
-    CartRoutes(parts.reader, parts.changer, parts.prices).register(app)
-    ProductRoutes(parts.catalogue, settings.products_max_age_s).register(app)
-    CheckoutRoutes(parts.checkouts, parts.metrics).register(app)
-    OrderRoutes(parts.orders).register(app)
-    OperationRoutes(parts.health, parts.metrics).register(app)
+    add_routes(app, CartRoutes(parts.reader, parts.changer, parts.prices))
+    add_routes(app, ProductRoutes(parts.catalogue, settings.products_max_age_s))
+    add_routes(app, CheckoutRoutes(parts.checkouts, parts.metrics))
+    add_routes(app, OrderRoutes(parts.orders))
+    add_routes(app, HealthRoutes(parts.health, parts.metrics, document()))
     lifecycle.register(app, parts)
     return app

@@ -8,20 +8,25 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
-from sanic import Request, Sanic
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from carts.errors import InvalidIdentifier
 from carts.ids import check_line_id
 from carts.operations import Clear, Remove
+from gateway.carts import openapi
 from gateway.carts.reading import EMPTY_VERSION, Reader
 from gateway.carts.requests import (
     ADD_ITEM,
     PATCH_CART,
     PATCH_ITEM,
     PUT_ITEM,
+    AddItem,
     Asked,
     MintedCart,
+    PatchCart,
+    PatchItem,
+    PutItem,
     Steps,
     add_item,
     patch_cart,
@@ -42,6 +47,7 @@ from gateway.http.conditions import (
 from gateway.http.problems import Problem
 from gateway.http.requests import body_of, cart_id_in
 from gateway.http.responses import cart_response, durability_headers, not_modified
+from gateway.http.routing import route
 from gateway.pricing.prices import Prices
 from store.redis import ChangeRequest
 from topics.headers import TRACEPARENT, Headers
@@ -56,25 +62,14 @@ _REPLAYED: Final = (b"idempotency-replayed", b"true")
 
 
 class CartRoutes:
-    """Handlers of one app; `register` puts them into its router."""
+    """Handlers of one app."""
 
     def __init__(self, reader: Reader, changer: CartChanger, prices: Prices) -> None:
         self._reader = reader
         self._changer = changer
         self._prices = prices
 
-    def register(self, app: Sanic[Any, Any]) -> None:
-        """Add all routes of carts to `app`."""
-        app.add_route(self.mint, "/v1/carts", methods=["POST"], name="carts.mint")
-        app.add_route(self.read, "/v1/carts/<cart_id:str>", methods=["GET", "HEAD"], name="carts.read")
-        app.add_route(self.clear, "/v1/carts/<cart_id:str>", methods=["DELETE"], name="carts.clear")
-        app.add_route(self.patch, "/v1/carts/<cart_id:str>", methods=["PATCH"], name="carts.patch")
-        app.add_route(self.add, "/v1/carts/<cart_id:str>/items", methods=["POST"], name="items.add")
-        line = "/v1/carts/<cart_id:str>/items/<line_id:str>"
-        app.add_route(self.put_item, line, methods=["PUT"], name="items.put")
-        app.add_route(self.patch_item, line, methods=["PATCH"], name="items.patch")
-        app.add_route(self.remove_item, line, methods=["DELETE"], name="items.remove")
-
+    @route("POST", "/v1/carts", openapi.MINT)
     async def mint(self, _: Request) -> HTTPResponse:
         """A new guest cart id and its token. Nothing is stored: an empty cart needs no place."""
         token = secrets.token_urlsafe(24)
@@ -90,6 +85,7 @@ class CartRoutes:
             },
         )
 
+    @route("GET, HEAD", "/v1/carts/{cart_id}", openapi.READ)
     async def read(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart; one never written is empty, with version 0-0-000000000000."""
         found = await self._reader.read(cart_id_in(cart_id))
@@ -98,28 +94,52 @@ class CartRoutes:
             return not_modified(found.tag)
         return cart_response(found.body, found.tag, [_STALE] if found.stale else [])
 
+    @route("POST", "/v1/carts/{cart_id}/items", openapi.change("addItem", "Add pieces of a product", AddItem))
     async def add(self, request: Request, cart_id: str) -> HTTPResponse:
         """Add pieces of a product."""
         return await self._change(request, cart_id, add_item(body_of(request, ADD_ITEM)), "items.add")
 
+    @route(
+        "PUT",
+        "/v1/carts/{cart_id}/items/{line_id}",
+        openapi.change("putItem", "Replace quantity and metadata of a line; 0 removes it", PutItem),
+    )
     async def put_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Replace quantity and metadata of a line; 0 removes it."""
         asked = put_item(_line_id(line_id), body_of(request, PUT_ITEM))
         return await self._change(request, cart_id, asked, "items.put")
 
+    @route(
+        "PATCH",
+        "/v1/carts/{cart_id}/items/{line_id}",
+        openapi.change("patchItem", "Change quantity, metadata or both; 0 removes the line", PatchItem),
+    )
     async def patch_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Change quantity, metadata or both of a line; quantity 0 removes it."""
         asked = patch_item(_line_id(line_id), body_of(request, PATCH_ITEM))
         return await self._change(request, cart_id, asked, "items.patch")
 
+    @route(
+        "DELETE",
+        "/v1/carts/{cart_id}/items/{line_id}",
+        openapi.change("removeItem", "Remove a line; one that is not there is no error"),
+    )
     async def remove_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Remove a line; one that is not there is no error."""
         return await self._change(request, cart_id, Asked((Remove(_line_id(line_id)),)), "items.remove")
 
+    @route(
+        "PATCH",
+        "/v1/carts/{cart_id}",
+        openapi.change("patchCart", "Up to 100 operations: all or none, one version, one event", PatchCart),
+    )
     async def patch(self, request: Request, cart_id: str) -> HTTPResponse:
         """Up to 100 operations, all or none."""
         return await self._change(request, cart_id, patch_cart(body_of(request, PATCH_CART)), "carts.patch")
 
+    @route(
+        "DELETE", "/v1/carts/{cart_id}", openapi.change("clearCart", "Remove all lines; the metadata stays")
+    )
     async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
         """Remove all lines; the metadata stays."""
         return await self._change(request, cart_id, Asked((Clear(),)), "carts.clear")

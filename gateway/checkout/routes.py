@@ -1,12 +1,13 @@
 """The HTTP routes of checkouts: parse, hand to whoever turns carts into orders, answer."""
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from sanic import Request, Sanic
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from carts.ids import is_order_id
+from gateway.checkout import openapi
 from gateway.checkout.external import Handover
 from gateway.checkout.internal import Asked, OrderPlacer
 from gateway.checkout.problems import checkout_not_found
@@ -22,6 +23,7 @@ from gateway.http import problems
 from gateway.http.conditions import parse_idempotency_key
 from gateway.http.problems import Problem
 from gateway.http.requests import cart_id_in, optional_body
+from gateway.http.routing import route
 from gateway.metrics import Metrics
 from store.postgres.order_records import Checkout
 
@@ -32,22 +34,14 @@ Checkouts = OrderPlacer | Handover
 
 
 class CheckoutRoutes:
-    """Handlers of one app; `register` puts them into its router."""
+    """Handlers of one app."""
 
     def __init__(self, checkouts: Checkouts, metrics: Metrics) -> None:
         self._checkouts = checkouts
         self._outcomes = metrics.checkouts
         self._seconds = metrics.checkout_seconds
 
-    def register(self, app: Sanic[Any, Any]) -> None:
-        """Add all routes of checkouts to `app`."""
-        checkout = "/v1/carts/<cart_id:str>/checkout"
-        app.add_route(self.check_out, checkout, methods=["POST"], name="checkout.begin")
-        for name, handler in (("complete", self.complete), ("cancel", self.cancel)):
-            app.add_route(
-                handler, f"{checkout}/<token:str>/{name}", methods=["POST"], name=f"checkout.{name}"
-            )
-
+    @route("POST", "/v1/carts/{cart_id}/checkout", openapi.CHECK_OUT)
     async def check_out(self, request: Request, cart_id: str) -> HTTPResponse:
         """Place an order; where orders are kept elsewhere, hand out a token and the lines."""
         name = cart_id_in(cart_id)
@@ -67,6 +61,7 @@ class CheckoutRoutes:
             headers["idempotency-replayed"] = "true"
         return _json(_encoder.encode(placed.record), 201, headers)
 
+    @route("POST", "/v1/carts/{cart_id}/checkout/{token}/complete", openapi.COMPLETE)
     async def complete(self, request: Request, cart_id: str, token: str) -> HTTPResponse:
         """The owner of orders has sold what was handed out."""
         body = optional_body(request, COMPLETE_CHECKOUT, CompleteCheckout())
@@ -75,6 +70,7 @@ class CheckoutRoutes:
         self._outcomes.labels("completed").inc()
         return _checkout(completed, 200)
 
+    @route("POST", "/v1/carts/{cart_id}/checkout/{token}/cancel", openapi.CANCEL)
     async def cancel(self, _: Request, cart_id: str, token: str) -> HTTPResponse:
         """The checkout came to nothing."""
         name = cart_id_in(cart_id)

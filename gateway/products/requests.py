@@ -11,6 +11,12 @@ from carts.products import InvalidProduct, Product, ProductContent, check_produc
 from gateway.http.problems import FieldError
 from gateway.http.validation import decode, invalid
 
+NDJSON: Final = "application/x-ndjson"
+
+DEFAULT_LIMIT: Final = 24
+MAX_LIMIT: Final = 100
+"""Of products on a page."""
+
 Version = Annotated[
     int | None,
     msgspec.Meta(

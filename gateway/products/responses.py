@@ -3,12 +3,21 @@
 from hashlib import blake2b
 from typing import Final
 
+import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from carts.products import Product
 from gateway.http.conditions import is_not_modified
 
 _NEVER: Final = ""
+
+
+class ProductPage(msgspec.Struct, frozen=True):
+    """Products by id, and where the next page begins; no `next_cursor`: this was the last."""
+
+    products: list[Product]
+    next_cursor: str | None
 
 
 def document(request: Request, body: bytes, tag: str, max_age_s: int) -> HTTPResponse:

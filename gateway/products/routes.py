@@ -5,37 +5,35 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
-from sanic import Request, Sanic
+from sanic import Request
 from sanic.response import HTTPResponse
 
 from carts.errors import InvalidIdentifier
 from carts.ids import check_product_id
-from carts.products import Product
 from gateway.http import problems
 from gateway.http.conditions import parse_if_match
 from gateway.http.problems import Problem
 from gateway.http.requests import bad_parameter, body_of, number_in
+from gateway.http.routing import route
 from gateway.pricing.prices import catalogue_restoring
+from gateway.products import openapi
 from gateway.products.importing import Import
-from gateway.products.requests import PATCH_PRODUCT, PUT_PRODUCT, check_version, sent
-from gateway.products.responses import document, tag_of, written
+from gateway.products.requests import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    NDJSON,
+    PATCH_PRODUCT,
+    PUT_PRODUCT,
+    check_version,
+    sent,
+)
+from gateway.products.responses import ProductPage, document, tag_of, written
 from gateway.products.service import ProductWriter, not_found
 from store.redis.catalogue import CacheNotReady, ProductCache
 
-NDJSON: Final = "application/x-ndjson"
-
-DEFAULT_LIMIT: Final = 24
-MAX_LIMIT: Final = 100
 _QUERY_CHARACTERS: Final = 200
 _PARAMETERS: Final = {"cursor", "limit", "q", "category"}
 _ENCODER: Final = msgspec.json.Encoder()
-
-
-class ProductPage(msgspec.Struct, frozen=True):
-    """Products by id, and where the next page begins; no `next_cursor`: this was the last."""
-
-    products: list[Product]
-    next_cursor: str | None
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -46,28 +44,13 @@ class Catalogue(msgspec.Struct, frozen=True):
 
 
 class ProductRoutes:
-    """Handlers of one app; `register` puts them into its router. Without a catalogue each says so."""
+    """Handlers of one app. Without a catalogue each says so."""
 
     def __init__(self, catalogue: Catalogue | None, max_age_s: int) -> None:
         self._given = catalogue
         self._max_age_s = max_age_s
 
-    def register(self, app: Sanic[Any, Any]) -> None:
-        """Add all routes of the catalogue to `app`."""
-
-        # A function, for Sanic marks the handler of a stream and cannot mark a method.
-        async def import_products(request: Request) -> None:
-            await self.import_products(request)
-
-        product = "/v1/products/<product_id:str>"
-        app.add_route(self.page, "/v1/products", methods=["GET", "HEAD"], name="products.page")
-        app.add_route(
-            import_products, "/v1/products/import", methods=["POST"], name="products.import", stream=True
-        )
-        app.add_route(self.read, product, methods=["GET", "HEAD"], name="products.read")
-        app.add_route(self.put, product, methods=["PUT"], name="products.put")
-        app.add_route(self.patch, product, methods=["PATCH"], name="products.patch")
-
+    @route("GET, HEAD", "/v1/products", openapi.LIST)
     async def page(self, request: Request) -> HTTPResponse:
         """Active products by id, those with all words of `q`, of `category`."""
         cache = self._catalogue().cache
@@ -81,6 +64,7 @@ class ProductRoutes:
         body = _ENCODER.encode(ProductPage(found.products, found.next_cursor))
         return document(request, body, tag_of(body), self._max_age_s)
 
+    @route("GET, HEAD", "/v1/products/{product_id}", openapi.READ)
     async def read(self, request: Request, product_id: str) -> HTTPResponse:
         """A product, an inactive one too."""
         name = _product_id(product_id)
@@ -91,6 +75,7 @@ class ProductRoutes:
             raise not_found(name)
         return document(request, _ENCODER.encode(found), str(found.version), self._max_age_s)
 
+    @route("PUT", "/v1/products/{product_id}", openapi.PUT)
     async def put(self, request: Request, product_id: str) -> HTTPResponse:
         """Make the product what the body says."""
         writer = self._catalogue().writer
@@ -99,6 +84,7 @@ class ProductRoutes:
         done = await writer.put(product, parse_if_match(request.headers.get("if-match")))
         return written(_ENCODER.encode(done.product), done.product.version, created=done.created)
 
+    @route("PATCH", "/v1/products/{product_id}", openapi.PATCH)
     async def patch(self, request: Request, product_id: str) -> HTTPResponse:
         """Change the fields that the body names."""
         writer = self._catalogue().writer
@@ -107,6 +93,7 @@ class ProductRoutes:
         done = await writer.patch(name, body, parse_if_match(request.headers.get("if-match")))
         return written(_ENCODER.encode(done.product), done.product.version, created=False)
 
+    @route("POST", "/v1/products/import", openapi.IMPORT, stream=True)
     async def import_products(self, request: Request) -> None:
         """Take a product a line, as long as lines come; answer in lines what is wrong and how far it is."""
         writer = self._catalogue().writer

@@ -13,6 +13,7 @@ from gateway.bootstrap import Parts
 from gateway.health.checks import Check, Health, judge
 from gateway.http import problems
 from gateway.http.problems import ProblemType
+from gateway.openapi import document
 from gateway.settings import GatewaySettings
 from runtime.settings import PREFIX
 
@@ -48,14 +49,41 @@ def shown(default: Any) -> str:
     return "" if default is None else str(default)
 
 
-async def test_every_route_is_there() -> None:
-    app = create_app(Parts.make(GatewaySettings()))
-    served = set()
-    for route in app.router.routes:
+def served() -> set[tuple[str, str]]:
+    """Method and path of everything that the app's router knows."""
+    found = set()
+    for route in create_app(Parts.make(GatewaySettings())).router.routes:
         path = "/" + re.sub(r"<(\w+):\w+>", r"{\1}", route.path).lstrip("/")
-        served |= {(method, path) for method in route.methods if method != "OPTIONS"}
+        found |= {(method, path) for method in route.methods if method != "OPTIONS"}
+    return found
+
+
+async def test_every_route_is_there() -> None:
     documented = {(method, row[1]) for row in rows("Routes") for method in row[0].split(", ")}
-    assert documented == served
+    assert documented == served()
+
+
+async def test_every_route_has_an_openapi_operation() -> None:
+    described = {
+        (method.upper(), path)
+        for path, item in document()["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+    itself = {("GET", "/openapi.json"), ("GET", "/docs")}
+    assert described | itself == {(method, path) for method, path in served() if method != "HEAD"}
+
+
+def test_every_feature_describes_the_parameters_of_its_paths_and_no_operation_twice() -> None:
+    operations = [
+        (path, operation)
+        for path, item in document()["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    ]
+    assert len({operation["operationId"] for _, operation in operations}) == len(operations)
+    for path, item in document()["paths"].items():
+        assert [one["name"] for one in item.get("parameters", [])] == re.findall(r"{(\w+)}", path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""Carts in the OpenAPI description."""
+
+from typing import Any, Final
+
+import msgspec
+
+from carts.view import CartView
+from gateway.carts.requests import MintedCart
+from gateway.http.openapi import errors, header, json_body, operation, reply, reply_header
+
+PARAMETERS: Final = {
+    "cart_id": {
+        "name": "cart_id",
+        "in": "path",
+        "required": True,
+        "description": "user:<id> or guest:<token>",
+        "schema": {"type": "string", "pattern": "^(user|guest):[A-Za-z0-9._~-]{1,128}$"},
+    },
+    "line_id": {
+        "name": "line_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}(~[0-9a-f]{12})?$"},
+    },
+}
+
+_CHANGE_HEADERS: Final = [
+    header(
+        "Idempotency-Key",
+        "1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice",
+    ),
+    header("If-Match", "ETag of the cart: change it only if it is still at this version"),
+    header("Prefer", "durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)"),
+    header("traceparent", "W3C Trace Context, carried into the Kafka record"),
+    header("X-Request-ID", "carried into the Kafka record as request_id"),
+]
+_READ_REPLY_HEADERS: Final = {
+    "ETag": reply_header("version of the cart; a suffix after a dot where warnings or adjustments are shown"),
+    "Cart-Freshness": reply_header("stale: Postgres's copy, Redis may know better"),
+}
+_CHANGE_REPLY_HEADERS: Final = {
+    "ETag": reply_header("version of the cart: v-n-digest, strong"),
+    "Preference-Applied": reply_header("the durability reached"),
+    "Cart-Receipt": reply_header("cart-changed/<partition>/<offset> of the record"),
+    "Idempotency-Replayed": reply_header("true when the change had been made before"),
+}
+
+MINT: Final = operation(
+    "mintCart",
+    "A new guest cart id and its token; nothing is stored",
+    {"201": reply("The id and token", MintedCart), **errors(405)},
+)
+READ: Final = operation(
+    "readCart",
+    "The cart; one never written is empty",
+    {
+        "200": reply("The cart", CartView, headers=_READ_REPLY_HEADERS),
+        "304": {"description": "It is still at the version in If-None-Match"},
+        **errors(400, 503),
+    },
+    parameters=[header("If-None-Match", "ETag of the cart: 304 if it is still at this version")],
+)
+
+
+def change(operation_id: str, summary: str, body: type[msgspec.Struct] | None = None) -> dict[str, Any]:
+    """An operation that changes a cart."""
+    return operation(
+        operation_id,
+        summary,
+        {
+            "200": reply("The cart after the change", CartView, headers=_CHANGE_REPLY_HEADERS),
+            "204": {"description": "Changed; return=minimal was asked for", "headers": _CHANGE_REPLY_HEADERS},
+            **errors(400, 404, 409, 412, 413, 415, 422, 429, 503),
+        },
+        parameters=_CHANGE_HEADERS,
+        body=None if body is None else json_body(body),
+    )

@@ -49,6 +49,7 @@ def shown(default: Any) -> str:
     return "" if default is None else str(default)
 
 
+@pytest.fixture(scope="module")
 def served() -> set[tuple[str, str]]:
     """Method and path of everything that the app's router knows."""
     found = set()
@@ -58,12 +59,12 @@ def served() -> set[tuple[str, str]]:
     return found
 
 
-async def test_every_route_is_there() -> None:
+def test_every_route_is_there(served: set[tuple[str, str]]) -> None:
     documented = {(method, row[1]) for row in rows("Routes") for method in row[0].split(", ")}
-    assert documented == served()
+    assert documented == served
 
 
-async def test_every_route_has_an_openapi_operation() -> None:
+def test_every_route_has_an_openapi_operation(served: set[tuple[str, str]]) -> None:
     described = {
         (method.upper(), path)
         for path, item in document()["paths"].items()
@@ -71,7 +72,7 @@ async def test_every_route_has_an_openapi_operation() -> None:
         if method != "parameters"
     }
     itself = {("GET", "/openapi.json"), ("GET", "/docs")}
-    assert described | itself == {(method, path) for method, path in served() if method != "HEAD"}
+    assert described | itself == {(method, path) for method, path in served if method != "HEAD"}
 
 
 def test_every_feature_describes_the_parameters_of_its_paths_and_no_operation_twice() -> None:

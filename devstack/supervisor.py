@@ -17,7 +17,7 @@ from typing import IO, Protocol
 import psutil
 
 from devstack.component import POLL_SECONDS, Component
-from devstack.errors import AlreadyRunningError
+from devstack.errors import AlreadyRunningError, data_folder_error
 from devstack.ports import require_free
 from devstack.process import LogFile, Watchdog
 from devstack.settings import StackSettings
@@ -60,9 +60,16 @@ class Supervisor:
     async def open(self) -> None:
         """Takes the data folder; starts nothing.
 
-        Raises AlreadyRunningError when another supervisor has it, PortTakenError when a port is in use.
+        Raises AlreadyRunningError when another supervisor has it, PortTakenError when a port is in use,
+        DataFolderError when it cannot be written.
         """
         data = self.settings.data_dir.resolve()
+        try:
+            await self._take(data)
+        except OSError as error:
+            raise data_folder_error(error, data) from error
+
+    async def _take(self, data: Path) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self._lock = await _lock(data / "stack.lock")
         for spec in self._specs:
@@ -75,6 +82,7 @@ class Supervisor:
             self.components[spec.name] = Component(
                 spec, self._policy, self._guard, log, self._changed, self._reporter.note
             )
+        write_status(self._status_path, self.components.values())
 
     async def start(self, names: Iterable[str] | None = None) -> None:
         """Starts components (all, unless named), each after those it depends on; returns when all are ready.
@@ -121,7 +129,10 @@ class Supervisor:
         await component.start()
 
     def _changed(self, component: Component) -> None:
-        write_status(self._status_path, self.components.values())
+        try:
+            write_status(self._status_path, self.components.values())
+        except OSError as error:
+            self._reporter.note(component, f"{self._status_path} cannot be written: {error.strerror}")
         self._reporter.changed(component)
 
     def _listener(self, spec: ComponentSpec) -> Callable[[str], None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from carts.operations import Change, Subtract
-from tests.faults.history import Add, Clear, Note, Record, Remove, Set, Wish, writes
+from tests.faults.history import Add, Clear, Command, Note, Record, Remove, Set, writes
 from tests.faults.stores import Stores
 
 
@@ -17,7 +17,7 @@ class Taken(msgspec.Struct, frozen=True):
     decided: Mapping[str, int]
 
 
-Deed = Sequence[Wish] | Taken
+Deed = Sequence[Command] | Taken
 """What was done to a cart at once."""
 
 
@@ -31,8 +31,8 @@ def expected_lines(done: Iterable[tuple[int, Deed]]) -> dict[str, int]:
         if isinstance(deed, Taken):
             cart.take(deed)
         else:
-            for wish in deed:
-                cart.grant(version, wish)
+            for command in deed:
+                cart.apply(version, command)
     return cart.lines
 
 
@@ -47,16 +47,16 @@ class _Cart:
             if max(self._decided.get(line_id, 0), self._cleared) <= order.decided.get(line_id, 0):
                 self.lines[line_id] = self.lines.get(line_id, 0) - pieces
 
-    def grant(self, version: int, wish: Wish) -> None:
-        match wish:
+    def apply(self, version: int, command: Command) -> None:
+        match command:
             case Add():
-                self.lines[wish.line_id] = self.lines.get(wish.line_id, 0) + wish.quantity
+                self.lines[command.line_id] = self.lines.get(command.line_id, 0) + command.quantity
             case Set():
-                self.lines[wish.line_id] = wish.quantity
-                self._decided[wish.line_id] = version
+                self.lines[command.line_id] = command.quantity
+                self._decided[command.line_id] = version
             case Remove():
-                self.lines.pop(wish.line_id, None)
-                self._decided[wish.line_id] = version
+                self.lines.pop(command.line_id, None)
+                self._decided[command.line_id] = version
             case Clear():
                 self.lines.clear()
                 self._cleared = version
@@ -70,7 +70,7 @@ def deeds(history: Sequence[Record], stores: Stores) -> dict[str, list[tuple[int
     Of an operation's attempts the last one counts, up to the one that an order has counted.
     """
     known: dict[tuple[str, str | None], Deed] = {
-        (operation.cart_id, operation.key): operation.wishes for operation in writes(history)
+        (operation.cart_id, operation.key): operation.commands for operation in writes(history)
     }
     bought = {(order.cart_id, order.order_id): order.lines() for order in stores.sales.orders}
     attempts: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))

@@ -10,7 +10,7 @@ import msgspec
 
 from tests.faults.caller import NOT_CONNECTED, REFUSALS, Caller, uuid7
 from tests.faults.history import Fail, Ok, Unknown
-from tests.faults.order_records import Asked, Cancel, CheckOut, Errand, Look, Ordered
+from tests.faults.order_records import Cancel, CheckOut, Look, OrderAttempt, Ordered, OrderRequest
 from tests.faults.shopper import Cart
 
 RETRY_SECONDS: Final = 60.0
@@ -41,7 +41,7 @@ async def until_sure(attempt: Callable[[int], Awaitable[Result]], randomness: ra
 
 
 class Buyer:
-    """One client's errands, one after the other; in ten checkouts one is sent twice at once."""
+    """One client's order requests, one after the other; in ten checkouts one is sent twice at once."""
 
     def __init__(self, number: int, randomness: random.Random, caller: Caller, pick: Pick) -> None:
         self._number = number
@@ -57,8 +57,8 @@ class Buyer:
             await self._check_out(cart, later)
             return
         cart_id, order_id = self._randomness.choice(self._mine)
-        errand = Cancel(order_id) if chance < 0.85 else Look(order_id)
-        await self._until_sure(Cart(cart_id), self._new(cart_id, errand))
+        order_request = Cancel(order_id) if chance < 0.85 else Look(order_id)
+        await self._until_sure(Cart(cart_id), self._new(cart_id, order_request))
 
     async def _check_out(self, cart: Cart, later: asyncio.TaskGroup) -> None:
         # Some want no mail.
@@ -76,20 +76,22 @@ class Buyer:
         if 0.1 < chance < 0.2:
             later.create_task(self._duplicate(cart, asked))
 
-    def _new(self, cart_id: str, errand: Errand, key: str | None = None) -> Asked:
+    def _new(self, cart_id: str, order_request: OrderRequest, key: str | None = None) -> OrderAttempt:
         op = self._caller.history.next_op()
-        return Asked(at=0, op=op, attempt=1, client=self._number, cart_id=cart_id, errand=errand, key=key)
+        return OrderAttempt(
+            at=0, op=op, attempt=1, client=self._number, cart_id=cart_id, order_request=order_request, key=key
+        )
 
-    async def _until_sure(self, cart: Cart, asked: Asked) -> Ordered | Fail | Unknown:
+    async def _until_sure(self, cart: Cart, asked: OrderAttempt) -> Ordered | Fail | Unknown:
         async def attempt(number: int) -> Ordered | Fail | Unknown:
             return await self._attempt(cart, msgspec.structs.replace(asked, attempt=number))
 
         return await until_sure(attempt, self._randomness)
 
-    async def _duplicate(self, cart: Cart, asked: Asked) -> None:
+    async def _duplicate(self, cart: Cart, asked: OrderAttempt) -> None:
         """The same checkout once more, at once or after what may have broken meanwhile."""
         await asyncio.sleep(self._randomness.choice((0.0, 0.3, 5.0)))
         await self._attempt(cart, msgspec.structs.replace(asked, attempt=99))
 
-    async def _attempt(self, cart: Cart, asked: Asked) -> Ordered | Fail | Unknown:
-        return await self._caller.errand(cart, asked, self._pick(self._randomness))
+    async def _attempt(self, cart: Cart, asked: OrderAttempt) -> Ordered | Fail | Unknown:
+        return await self._caller.attempt_order(cart, asked, self._pick(self._randomness))

@@ -13,6 +13,7 @@ from tests.faults.catalogue import CURRENCY
 from tests.faults.history import (
     Add,
     Clear,
+    Command,
     Fail,
     History,
     Invoke,
@@ -21,15 +22,14 @@ from tests.faults.history import (
     Remove,
     Set,
     Unknown,
-    Wish,
     now_us,
 )
-from tests.faults.order_records import Asked, Cancel, CheckOut, Look, Ordered
+from tests.faults.order_records import Cancel, CheckOut, Look, OrderAttempt, Ordered
 from tests.faults.shopper import Cart
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=8.0)
 """Longer than the gateway's own deadline: who waits longer has a frozen gateway before him."""
-ERRAND_TIMEOUT: Final = aiohttp.ClientTimeout(total=25.0)
+ORDER_TIMEOUT: Final = aiohttp.ClientTimeout(total=25.0)
 """A checkout may wait for the cart to get into Postgres."""
 REFUSALS: Final = frozenset({"restoring", "outbox-full", "catalogue-restoring", "cart-not-delivered"})
 """The 503s that are decided before anything is changed."""
@@ -55,10 +55,10 @@ def uuid7(randomness: random.Random) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-def request_for(cart_id: str, wishes: Sequence[Wish], headers: dict[str, str]) -> Request:
+def request_for(cart_id: str, commands: Sequence[Command], headers: dict[str, str]) -> Request:
     """The request that asks for this: the route made for it, or a PATCH of several operations."""
     path = f"/v1/carts/{cart_id}"
-    match list(wishes):
+    match list(commands):
         case [Add() as add]:
             return Request("POST", f"{path}/items", _added(add), headers)
         case [Set(line_id, quantity)]:
@@ -67,7 +67,7 @@ def request_for(cart_id: str, wishes: Sequence[Wish], headers: dict[str, str]) -
             return Request("DELETE", f"{path}/items/{line_id}", None, headers)
         case [Clear()]:
             return Request("DELETE", path, None, headers)
-    return Request("PATCH", path, {"operations": [_operation(wish) for wish in wishes]}, headers)
+    return Request("PATCH", path, {"operations": [_operation(command) for command in commands]}, headers)
 
 
 def _added(add: Add) -> dict[str, Any]:
@@ -79,10 +79,10 @@ def _added(add: Add) -> dict[str, Any]:
     }
 
 
-def _operation(wish: Wish) -> dict[str, Any]:
-    match wish:
+def _operation(command: Command) -> dict[str, Any]:
+    match command:
         case Add():
-            return {"op": "add", **_added(wish)}
+            return {"op": "add", **_added(command)}
         case Set(line_id, quantity):
             return {"op": "set", "line_id": line_id, "quantity": quantity}
         case Remove(line_id):
@@ -135,8 +135,8 @@ def _slug(reply: Reply) -> str:
         return f"status {reply.status}"
 
 
-def errand_verdict(reply: Reply, asked: Asked) -> Ordered | Fail | Unknown:
-    """What a reply tells about the attempt at an errand."""
+def order_verdict(reply: Reply, asked: OrderAttempt) -> Ordered | Fail | Unknown:
+    """What a reply tells about the attempt at an order request."""
     op, attempt = asked.op, asked.attempt
     if 200 <= reply.status < 300:
         order = msgspec.json.decode(reply.body)
@@ -156,9 +156,9 @@ def errand_verdict(reply: Reply, asked: Asked) -> Ordered | Fail | Unknown:
     return Unknown(at=now_us(), op=op, attempt=attempt, reason=slug)
 
 
-def errand_request(asked: Asked) -> Request:
-    """The request of an errand."""
-    match asked.errand:
+def http_request_for(asked: OrderAttempt) -> Request:
+    """The HTTP request that carries it."""
+    match asked.order_request:
         case CheckOut(email):
             body = {} if email is None else {"email": email}
             path = f"/v1/carts/{asked.cart_id}/checkout"
@@ -190,18 +190,18 @@ class Caller:
         self.history.write(result)
         return result
 
-    async def errand(self, cart: Cart, asked: Asked, gateway: int) -> Ordered | Fail | Unknown:
-        """One attempt at an errand; `cart` then knows which of its lines cannot be ordered as they are."""
+    async def attempt_order(self, cart: Cart, asked: OrderAttempt, gateway: int) -> Ordered | Fail | Unknown:
+        """One attempt at an order request; `cart` then knows its lines that cannot be ordered as they are."""
         self.history.write(msgspec.structs.replace(asked, at=now_us(), gateway=gateway))
-        reply = await self._send(asked, errand_request(asked), gateway, ERRAND_TIMEOUT)
-        result = errand_verdict(reply, asked) if isinstance(reply, Reply) else reply
+        reply = await self._send(asked, http_request_for(asked), gateway, ORDER_TIMEOUT)
+        result = order_verdict(reply, asked) if isinstance(reply, Reply) else reply
         if isinstance(reply, Reply) and isinstance(result, Fail) and result.reason == OUTDATED:
             cart.outdated = [each["line_id"] for each in msgspec.json.decode(reply.body)["differences"]]
         self.history.write(result)
         return result
 
     async def _send(
-        self, what: Invoke | Asked, request: Request, gateway: int, timeout: aiohttp.ClientTimeout
+        self, what: Invoke | OrderAttempt, request: Request, gateway: int, timeout: aiohttp.ClientTimeout
     ) -> Reply | Fail | Unknown:
         try:
             async with self._session.request(

@@ -1,4 +1,4 @@
-"""What there is to buy at a stand, and how it gets there: products that nobody counts, and counted ones."""
+"""What there is to buy at a testbed, and how it gets there: products that nobody counts, and counted ones."""
 
 import asyncio
 from collections.abc import Mapping

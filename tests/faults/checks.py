@@ -28,13 +28,13 @@ from tests.faults.history import (
     Add,
     Began,
     Clear,
+    Command,
     Forgets,
     Note,
     Outcome,
     Record,
     Remove,
     Set,
-    Wish,
     writes,
 )
 from tests.faults.order_checks import ORDER_CHECKS, ORDERS_CONVERGING
@@ -64,11 +64,13 @@ def acknowledged_operations_are_there(history: Sequence[Record], stores: Stores)
     for operation in writes(history):
         deltas = entries.get((operation.cart_id, operation.key), [])
         if operation.outcome in promised and not deltas:
-            found.append(about(LOST, operation, f"{operation.outcome}, not in the cart: {operation.wishes}"))
+            found.append(
+                about(LOST, operation, f"{operation.outcome}, not in the cart: {operation.commands}")
+            )
         found += [
-            about("garbled", operation, f"asked for {operation.wishes}, the cart has {delta}")
+            about("garbled", operation, f"asked for {operation.commands}, the cart has {delta}")
             for delta in deltas
-            if not _says(delta, operation.wishes)
+            if not _says(delta, operation.commands)
         ]
     return found
 
@@ -77,7 +79,7 @@ def refused_operations_are_not_there(history: Sequence[Record], stores: Stores) 
     """No operation whose every attempt was refused is an entry of its cart."""
     entries = _entries(stores)
     return [
-        about("done though refused", operation, f"{operation.wishes}")
+        about("done though refused", operation, f"{operation.commands}")
         for operation in writes(history)
         if operation.outcome is Outcome.REFUSED and (operation.cart_id, operation.key) in entries
     ]
@@ -104,13 +106,13 @@ def quantities_add_up(history: Sequence[Record], stores: Stores) -> list[Violati
     most: dict[str, Counter[str]] = defaultdict(Counter)
     mixed: set[str] = set()
     for operation in writes(history):
-        for wish in operation.wishes:
-            if not isinstance(wish, Add):
+        for command in operation.commands:
+            if not isinstance(command, Add):
                 mixed.add(operation.cart_id)
             elif operation.outcome is not Outcome.REFUSED:
-                most[operation.cart_id][wish.line_id] += wish.quantity
+                most[operation.cart_id][command.line_id] += command.quantity
                 if operation.outcome in promised:
-                    least[operation.cart_id][wish.line_id] += wish.quantity
+                    least[operation.cart_id][command.line_id] += command.quantity
     sold: dict[str, Counter[str]] = defaultdict(Counter)
     for order in stores.sales.orders:
         sold[order.cart_id].update(order.lines())
@@ -261,23 +263,23 @@ def _copies(stores: Stores, cart_id: str) -> Iterator[tuple[str, Copy]]:
         yield "postgres", stores.rows[cart_id]
 
 
-def _says(delta: Delta, wishes: Sequence[Wish]) -> bool:
-    return len(delta) == len(wishes) and all(
-        _does(step, wish) for step, wish in zip(delta, wishes, strict=True)
+def _says(delta: Delta, commands: Sequence[Command]) -> bool:
+    return len(delta) == len(commands) and all(
+        _does(step, command) for step, command in zip(delta, commands, strict=True)
     )
 
 
-def _does(step: Step, wish: Wish) -> bool:
-    match step, wish:
+def _does(step: Step, command: Command) -> bool:
+    match step, command:
         case AddStep(), Add():
-            asked = (wish.line_id, wish.quantity, wish.unit_price)
+            asked = (command.line_id, command.quantity, command.unit_price)
             return (step.line_id, step.quantity, step.unit_price) == asked
         case SetStep(), Set():
-            return (step.line_id, step.quantity) == (wish.line_id, wish.quantity)
+            return (step.line_id, step.quantity) == (command.line_id, command.quantity)
         case RemoveStep(), Remove():
-            return step.line_id == wish.line_id
+            return step.line_id == command.line_id
         case ClearStep(), Clear():
             return True
         case MetadataStep(), Note():
-            return step.line_id is None and step.metadata == {"note": wish.text}
+            return step.line_id is None and step.metadata == {"note": command.text}
     return False

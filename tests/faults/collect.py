@@ -20,7 +20,7 @@ from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, Store
 from store.redis.catalogue import ProductCache
 from tests.faults.sales import Kept, Sales
 from tests.faults.stores import Copy, Published, Stores
-from tests.mail.post_office import PostOffice
+from tests.mail.smtp_server import SmtpServer
 from topics.codec import decode_change, decode_order, decode_state
 from topics.records import PURGE_FLOOR_PREFIX, OrderRecord
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, PARTITIONS
@@ -42,7 +42,7 @@ _WAITING: Final = "SELECT count(*) FROM outbox"
 class Collector:
     """Accumulates the topics from where they ended when it was entered; reads the rest anew each time."""
 
-    def __init__(self, urls: Urls, post: PostOffice) -> None:
+    def __init__(self, urls: Urls, post: SmtpServer) -> None:
         self._urls = urls
         self._post = post
         self._consumer = AIOKafkaConsumer(

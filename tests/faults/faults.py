@@ -1,4 +1,4 @@
-"""Breaks the stand as a schedule says, mends it, and writes both into the history."""
+"""Breaks the testbed as a schedule says, mends it, and writes both into the history."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 
 from tests.faults.history import Began, Ended, Forgets, History, now_us
-from tests.faults.proxy import Weather
+from tests.faults.proxy import NetworkCondition
 from tests.faults.schedule import Fault, Kind
-from tests.faults.stand import Stand
+from tests.faults.testbed import Testbed
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +21,11 @@ FORGETS: Final = {
     Kind.STALE_WRITTEN: Forgets.NEWEST,
     Kind.OLD_BACKUP: Forgets.NEWEST,
 }
-_WEATHER: Final = {Kind.CUT: Weather.CUT, Kind.SLOW: Weather.SLOW, Kind.HALF_OPEN: Weather.HALF_OPEN}
+_NETWORK_CONDITIONS: Final = {
+    Kind.CUT: NetworkCondition.CUT,
+    Kind.SLOW: NetworkCondition.SLOW,
+    Kind.HALF_OPEN: NetworkCondition.HALF_OPEN,
+}
 QUIET_SECONDS: Final = 3.0
 """How long nobody writes after a quiet failover: the follow position in Redis must bring back the rest."""
 
@@ -38,8 +42,8 @@ def recorded(history: History, kind: Kind, target: str) -> Iterator[None]:
 class Breaker:
     """Carries out faults. `writing` is cleared while nobody shall write."""
 
-    def __init__(self, stand: Stand, history: History, writing: asyncio.Event) -> None:
-        self._stand = stand
+    def __init__(self, testbed: Testbed, history: History, writing: asyncio.Event) -> None:
+        self._testbed = testbed
         self._history = history
         self._writing = writing
         self._backup: Path | None = None
@@ -51,30 +55,30 @@ class Breaker:
             await asyncio.sleep(began + fault.at - asyncio.get_running_loop().time())
             if self._backup is None:
                 # Of the time of the first fault: by the time it is put back it is old.
-                self._backup = await self._stand.backup_of_redis()
+                self._backup = await self._testbed.backup_of_redis()
             await self._play_one(fault)
 
     async def _play_one(self, fault: Fault) -> None:
-        """Breaks and mends now. Raises StandBroken if something does not come back."""
+        """Breaks and mends now. Raises TestbedBroken if something does not come back."""
         copy = await self._older_copy(fault)
         log.info("fault.began", fault=fault.kind.value, target=fault.target, seconds=fault.seconds)
         with recorded(self._history, fault.kind, fault.target):
             match fault.kind:
                 case Kind.KILL:
-                    await self._stand.kill(fault.target)
-                    await self._stand.wait_ready(fault.target)
+                    await self._testbed.kill(fault.target)
+                    await self._testbed.wait_ready(fault.target)
                 case Kind.RESTART:
-                    await self._stand.restart(fault.target)
+                    await self._testbed.restart(fault.target)
                 case Kind.FREEZE | Kind.LONG_FREEZE:
-                    await self._stand.freeze(fault.target)
+                    await self._testbed.freeze(fault.target)
                     await asyncio.sleep(fault.seconds)
-                    await self._stand.thaw(fault.target)
+                    await self._testbed.thaw(fault.target)
                 case Kind.CUT | Kind.SLOW | Kind.HALF_OPEN:
-                    self._stand.proxy.weather = _WEATHER[fault.kind]
+                    self._testbed.proxy.condition = _NETWORK_CONDITIONS[fault.kind]
                     await asyncio.sleep(fault.seconds)
-                    self._stand.proxy.weather = Weather.FAIR
+                    self._testbed.proxy.condition = NetworkCondition.NORMAL
                 case Kind.FLUSH:
-                    await self._stand.flush_redis()
+                    await self._testbed.flush_redis()
                 case Kind.STALE_WRITTEN | Kind.OLD_BACKUP:
                     await self._roll_back(copy or self._backup)
                 case Kind.STALE_QUIET:
@@ -88,10 +92,10 @@ class Breaker:
         """The replica of a failover stops receiving its `seconds` before the failover."""
         if fault.kind not in {Kind.STALE_QUIET, Kind.STALE_WRITTEN}:
             return None
-        copy = await self._stand.copy_of_redis()
+        copy = await self._testbed.copy_of_redis()
         await asyncio.sleep(fault.seconds)
         return copy
 
     async def _roll_back(self, copy: Path | None) -> None:
         assert copy is not None
-        await self._stand.roll_back_redis(copy)
+        await self._testbed.roll_back_redis(copy)

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 import msgspec
 
-from tests.faults.order_records import Asked, Ordered, Stocked
+from tests.faults.order_records import OrderAttempt, Ordered, Stocked
 
 
 class Add(msgspec.Struct, frozen=True, tag_field="do", tag="add"):
@@ -44,11 +44,11 @@ class Note(msgspec.Struct, frozen=True, tag_field="do", tag="note"):
     text: str
 
 
-Wish = Add | Set | Remove | Clear | Note
+Command = Add | Set | Remove | Clear | Note
 
 
 class Invoke(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="invoke"):
-    """An attempt at an operation leaves; a read has no key and no wishes.
+    """An attempt at an operation leaves; a read has no key and no commands.
 
     `at`, here and below, is in microseconds of the monotonic clock.
     """
@@ -59,7 +59,7 @@ class Invoke(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="i
     client: int
     cart_id: str
     key: str | None = None
-    wishes: tuple[Wish, ...] = ()
+    commands: tuple[Command, ...] = ()
     if_match: str | None = None
     gateway: int = 0
 
@@ -119,7 +119,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fa
     target: str
 
 
-Record = Invoke | Ok | Fail | Unknown | Began | Ended | Asked | Ordered | Stocked
+Record = Invoke | Ok | Fail | Unknown | Began | Ended | OrderAttempt | Ordered | Stocked
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Record)
@@ -187,7 +187,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     client: int
     cart_id: str
     key: str | None
-    wishes: tuple[Wish, ...]
+    commands: tuple[Command, ...]
     if_match: str | None
     invoked_at: int
     durable_at: int | None
@@ -233,7 +233,7 @@ def _operation(attempts: Sequence[Invoke], replies: Sequence[Ok | Fail | Unknown
         client=first.client,
         cart_id=first.cart_id,
         key=first.key,
-        wishes=first.wishes,
+        commands=first.commands,
         if_match=first.if_match,
         invoked_at=first.at,
         durable_at=min((ok.at for ok in oks if ok.durability in DURABLE), default=None),

@@ -13,11 +13,11 @@ import msgspec
 from tests.faults.buyers import Buyer, Pick, until_sure
 from tests.faults.caller import TIMEOUT, Caller, Request, request_for, uuid7
 from tests.faults.catalogue import Counted
-from tests.faults.history import Fail, History, Invoke, Ok, Unknown, Wish
+from tests.faults.history import Command, Fail, History, Invoke, Ok, Unknown
 from tests.faults.shopper import Cart, Shopper
 
 READS: Final = 0.15
-ERRANDS: Final = 0.06
+ORDER_REQUESTS: Final = 0.06
 """The shares of reads, and of checkouts and what follows them."""
 
 
@@ -35,7 +35,7 @@ def anyone(randomness: random.Random) -> int:
     return randomness.randrange(2)
 
 
-class Crowd:
+class LoadGenerator:
     """All clients of a run."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Crowd:
         writing: asyncio.Event,
         pick: Pick,
     ) -> None:
-        # Fresh carts for a seed that is played again at the same stand.
+        # Fresh carts for a seed that is played again at the same testbed.
         run = uuid4().hex[:8]
         self.cart_ids: Final = [f"guest:{run}-s{seed}-{index}" for index in range(load.carts)]
         self.spare_ids: Final = [f"guest:{run}-spare-{index}" for index in range(len(gateways))]
@@ -102,13 +102,13 @@ class Client:
         if chance < READS:
             await self._attempt(cart, Request("GET", f"/v1/carts/{cart.cart_id}", None, {}), self._new(cart))
             return
-        if chance < READS + ERRANDS:
+        if chance < READS + ORDER_REQUESTS:
             await self._buyer.go(cart, later)
             return
-        wishes = self._shopper.wish(cart)
+        commands = self._shopper.next_commands(cart)
         if_match = cart.tag if self.randomness.random() < 0.08 else None
-        invoke = self._new(cart, uuid7(self.randomness), wishes, if_match)
-        request = request_for(cart.cart_id, wishes, self._headers(invoke))
+        invoke = self._new(cart, uuid7(self.randomness), commands, if_match)
+        request = request_for(cart.cart_id, commands, self._headers(invoke))
         chance = self.randomness.random()
         if chance < 0.04:
             await asyncio.gather(
@@ -124,7 +124,7 @@ class Client:
         self,
         cart: Cart,
         key: str | None = None,
-        wishes: tuple[Wish, ...] = (),
+        commands: tuple[Command, ...] = (),
         if_match: str | None = None,
     ) -> Invoke:
         return Invoke(
@@ -134,7 +134,7 @@ class Client:
             client=self._number,
             cart_id=cart.cart_id,
             key=key,
-            wishes=wishes,
+            commands=commands,
             if_match=if_match,
         )
 

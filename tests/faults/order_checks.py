@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from gateway.http.problems import ORDER_NOT_FOUND
 from tests.faults.catalogue import price
-from tests.faults.errands import Trip, cancels, checkouts, looks
 from tests.faults.history import Add, Began, Forgets, Record, writes
 from tests.faults.order_records import CheckOut, Outcome, Stocked
+from tests.faults.request_history import RequestHistory, cancels, checkouts, looks
 from tests.faults.sales import Kept
 from tests.faults.schedule import Kind
 from tests.faults.stores import Check, Stores, Violation, copy_of
@@ -32,29 +32,29 @@ def acknowledged_orders_are_kept(history: Sequence[Record], stores: Stores) -> l
     """Each acknowledged checkout is one order, the same in every reply and in the table."""
     kept = {order.order_id: order for order in stores.sales.orders}
     found = []
-    for trip in checkouts(history):
-        told = {(reply.order_id, reply.seq) for reply in trip.replies}
+    for request in checkouts(history):
+        told = {(reply.order_id, reply.seq) for reply in request.replies}
         if len(told) > 1:
-            found.append(_about(DOUBLED, trip, f"one checkout, {len(told)} orders: {sorted(told)}"))
-        for reply in trip.replies:
+            found.append(_about(DOUBLED, request, f"one checkout, {len(told)} orders: {sorted(told)}"))
+        for reply in request.replies:
             order = kept.get(reply.order_id)
-            if order is None or (order.cart_id, order.key) != (trip.cart_id, trip.key):
-                found.append(_about(LOST, trip, f"{reply.order_id} was acknowledged; kept is {order}"))
+            if order is None or (order.cart_id, order.key) != (request.cart_id, request.key):
+                found.append(_about(LOST, request, f"{reply.order_id} was acknowledged; kept is {order}"))
             elif (order.record.seq, order.lines()) != (reply.seq, reply.lines):
-                found.append(_about("garbled", trip, f"told {reply.lines}, kept {order.lines()}"))
+                found.append(_about("garbled", request, f"told {reply.lines}, kept {order.lines()}"))
     return found
 
 
 def every_order_was_asked_for(history: Sequence[Record], stores: Stores) -> list[Violation]:
     """Each order is that of a checkout that was not refused, alone; a cart's orders are numbered from 1."""
-    asked = {(trip.cart_id, trip.key): trip for trip in checkouts(history)}
+    asked = {(request.cart_id, request.key): request for request in checkouts(history)}
     found = []
     for (cart_id, key), count in Counter((order.cart_id, order.key) for order in stores.sales.orders).items():
-        trip = asked.get((cart_id, key))
-        if trip is None:
+        request = asked.get((cart_id, key))
+        if request is None:
             found.append(Violation("stranger", cart_id, f"an order with key {key}, and nobody asked for it"))
-        elif trip.outcome is Outcome.REFUSED:
-            found.append(_about("done though refused", trip, "there is an order"))
+        elif request.outcome is Outcome.REFUSED:
+            found.append(_about("done though refused", request, "there is an order"))
         if count > 1:
             found.append(Violation(DOUBLED, cart_id, f"{count} orders with key {key}"))
     for cart_id, orders in _by_cart(stores.sales.orders).items():
@@ -78,15 +78,17 @@ def orders_have_what_was_in_the_cart(history: Sequence[Record], stores: Stores) 
     adds = _adds(history)
     rollbacks = borders(history, {Forgets.NEWEST})
     found = []
-    for trip in checkouts(history):
-        if not trip.replies:
+    for request in checkouts(history):
+        if not request.replies:
             continue
         least: Counter[str] = Counter()
-        for add in adds.get(trip.cart_id, ()):
-            if add.durable_at < trip.invoked_at and _calm(rollbacks, add.invoked_at, trip.replies[0].at):
+        for add in adds.get(request.cart_id, ()):
+            if add.durable_at < request.invoked_at and _calm(
+                rollbacks, add.invoked_at, request.replies[0].at
+            ):
                 least.update(add.pieces)
-        if missing := least - sold.get(trip.replies[0].order_id, Counter()):
-            found.append(_about(LOST, trip, f"was in the cart and not ordered: {dict(missing)}"))
+        if missing := least - sold.get(request.replies[0].order_id, Counter()):
+            found.append(_about(LOST, request, f"was in the cart and not ordered: {dict(missing)}"))
     return found
 
 
@@ -103,9 +105,9 @@ def _adds(history: Sequence[Record]) -> dict[str, list[_Adds]]:
     mixed: set[str] = set()
     for operation in writes(history):
         pieces: Counter[str] = Counter()
-        for wish in operation.wishes:
-            if isinstance(wish, Add):
-                pieces[wish.line_id] += wish.quantity
+        for command in operation.commands:
+            if isinstance(command, Add):
+                pieces[command.line_id] += command.quantity
             else:
                 mixed.add(operation.cart_id)
         begun, durable_at = operation.invoked_at, operation.durable_at
@@ -170,7 +172,7 @@ def orders_stand_as_their_cancels_say(history: Sequence[Record], stores: Stores)
     asked = cancels(history)
     found = []
     for order in stores.sales.orders:
-        outcomes = {trip.outcome for trip in asked.get(order.order_id, [])}
+        outcomes = {request.outcome for request in asked.get(order.order_id, [])}
         is_cancelled = order.record.status is OrderStatus.CANCELLED
         if is_cancelled and not outcomes - {Outcome.REFUSED}:
             found.append(Violation("done though refused", order.cart_id, f"{order.order_id} is cancelled"))
@@ -182,23 +184,23 @@ def orders_stand_as_their_cancels_say(history: Sequence[Record], stores: Stores)
 def orders_are_read_as_they_are(history: Sequence[Record], _stores: Stores) -> list[Violation]:
     """An order that was acknowledged is found, cancelled once it was, not before somebody asked for it."""
     asked = cancels(history)
-    placed = {reply.order_id: reply.lines for trip in checkouts(history) for reply in trip.replies}
+    placed = {reply.order_id: reply.lines for request in checkouts(history) for reply in request.replies}
     found = []
-    for trip in looks(history):
-        order_id = trip.errand.order_id if not isinstance(trip.errand, CheckOut) else ""
+    for request in looks(history):
+        order_id = request.order_request.order_id if not isinstance(request.order_request, CheckOut) else ""
         others = asked.get(order_id, [])
         since = min((each.answered_at for each in others if each.answered_at is not None), default=None)
         begun = min((each.invoked_at for each in others), default=None)
-        if ORDER_NOT_FOUND.slug in trip.reasons:
-            found.append(_about(LOST, trip, f"{order_id} was not found"))
-        for reply in trip.replies:
+        if ORDER_NOT_FOUND.slug in request.reasons:
+            found.append(_about(LOST, request, f"{order_id} was not found"))
+        for reply in request.replies:
             is_cancelled = reply.status == OrderStatus.CANCELLED
-            if not is_cancelled and since is not None and since < trip.invoked_at:
-                found.append(_about("read went back", trip, f"{order_id} is shown as {reply.status}"))
+            if not is_cancelled and since is not None and since < request.invoked_at:
+                found.append(_about("read went back", request, f"{order_id} is shown as {reply.status}"))
             if is_cancelled and (begun is None or begun > reply.at):
-                found.append(_about("done though refused", trip, f"{order_id} is shown as cancelled"))
+                found.append(_about("done though refused", request, f"{order_id} is shown as cancelled"))
             if reply.lines != placed.get(order_id, reply.lines):
-                found.append(_about("garbled", trip, f"{order_id} is shown with {reply.lines}"))
+                found.append(_about("garbled", request, f"{order_id} is shown with {reply.lines}"))
     return found
 
 
@@ -307,8 +309,8 @@ def _by_cart(orders: Iterable[Kept]) -> dict[str, list[Kept]]:
     return found
 
 
-def _about(what: str, trip: Trip, detail: str) -> Violation:
-    return Violation(what, trip.cart_id, f"errand {trip.op} ({trip.key}): {detail}")
+def _about(what: str, request: RequestHistory, detail: str) -> Violation:
+    return Violation(what, request.cart_id, f"request {request.op} ({request.key}): {detail}")
 
 
 ORDER_CHECKS: Final[tuple[Check, ...]] = (

@@ -23,18 +23,18 @@ class Look(msgspec.Struct, frozen=True, tag_field="do", tag="look"):
     order_id: str
 
 
-Errand = CheckOut | Cancel | Look
+OrderRequest = CheckOut | Cancel | Look
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="asked"):
-    """An attempt at an errand leaves; only a checkout has a key. `at` is a history's time."""
+class OrderAttempt(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="order-attempt"):
+    """An attempt at an order request leaves; only a checkout has a key. `at` is a history's time."""
 
     at: int
     op: int
     attempt: int
     client: int
     cart_id: str
-    errand: Errand
+    order_request: OrderRequest
     key: str | None = None
     gateway: int = 0
 
@@ -61,7 +61,7 @@ class Stocked(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
 
 
 class Outcome(StrEnum):
-    """What the client may rely on, over all attempts at an errand."""
+    """What the client may rely on, over all attempts at an order request."""
 
     ACKNOWLEDGED = "acknowledged"
     UNKNOWN = "unknown"

@@ -11,10 +11,10 @@ SLOW_SECONDS: Final = 0.15
 """What a slow network adds to each chunk, in each direction."""
 
 
-class Weather(StrEnum):
+class NetworkCondition(StrEnum):
     """How the network is."""
 
-    FAIR = "fair"
+    NORMAL = "normal"
     CUT = "cut"
     """Connections are reset, new ones too."""
     SLOW = "slow"
@@ -28,24 +28,24 @@ class Proxy:
     def __init__(self, port: int, upstream: int) -> None:
         self.port: Final = port
         self._upstream = upstream
-        self._weather = Weather.FAIR
+        self._condition = NetworkCondition.NORMAL
         self._changed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @property
-    def weather(self) -> Weather:
+    def condition(self) -> NetworkCondition:
         """How the network is now."""
-        return self._weather
+        return self._condition
 
-    @weather.setter
-    def weather(self, weather: Weather) -> None:
+    @condition.setter
+    def condition(self, condition: NetworkCondition) -> None:
         """Changes it for connections that stand, too; those that were cut stay cut."""
-        self._weather = weather
+        self._condition = condition
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-        if weather is Weather.CUT:
+        if condition is NetworkCondition.CUT:
             for writer in self._writers:
                 writer.transport.abort()
 
@@ -70,7 +70,7 @@ class Proxy:
         self._writers.add(writer)
         # A broken connection is what this proxy is for, and a cancelled one is its end.
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            if self._weather is not Weather.CUT:
+            if self._condition is not NetworkCondition.CUT:
                 await self._join(reader, writer)
         self._writers.discard(writer)
         writer.transport.abort()
@@ -94,9 +94,9 @@ class Proxy:
 
     async def _flow(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, replies: bool) -> None:
         while data := await source.read(_CHUNK):
-            if self._weather is Weather.SLOW:
+            if self._condition is NetworkCondition.SLOW:
                 await asyncio.sleep(SLOW_SECONDS)
-            while replies and self._weather is Weather.HALF_OPEN:
+            while replies and self._condition is NetworkCondition.HALF_OPEN:
                 await self._changed.wait()
             sink.write(data)
             await sink.drain()

@@ -10,7 +10,7 @@ import aiohttp
 from tests.faults.caller import TIMEOUT, Caller, request_for, uuid7
 from tests.faults.catalogue import price
 from tests.faults.history import DURABLE, Add, History, Invoke, Ok
-from tests.faults.order_records import Asked, CheckOut, Ordered
+from tests.faults.order_records import CheckOut, OrderAttempt, Ordered
 from tests.faults.shopper import Cart
 from tests.faults.stores import Violation
 from topics.partitioner import partition_of
@@ -61,9 +61,9 @@ class _Probe:
                     key = uuid7(self._randomness)
                     op = self._caller.history.next_op()
                     invoke = Invoke(
-                        at=0, op=op, attempt=1, client=-1, cart_id=cart_id, key=key, wishes=(_ADD,)
+                        at=0, op=op, attempt=1, client=-1, cart_id=cart_id, key=key, commands=(_ADD,)
                     )
-                    request = request_for(cart_id, invoke.wishes, {"idempotency-key": key})
+                    request = request_for(cart_id, invoke.commands, {"idempotency-key": key})
                     last = await self._caller.attempt(Cart(cart_id), request, invoke, gateway)
                     if isinstance(last, Ok) and last.durability in DURABLE:
                         return None
@@ -82,10 +82,16 @@ class _Probe:
             async with asyncio.timeout(self._seconds):
                 while not isinstance(last, Ordered):
                     attempt += 1
-                    asked = Asked(
-                        at=0, op=op, attempt=attempt, client=-1, cart_id=cart_id, errand=CheckOut(), key=key
+                    asked = OrderAttempt(
+                        at=0,
+                        op=op,
+                        attempt=attempt,
+                        client=-1,
+                        cart_id=cart_id,
+                        order_request=CheckOut(),
+                        key=key,
                     )
-                    last = await self._caller.errand(Cart(cart_id), asked, gateway)
+                    last = await self._caller.attempt_order(Cart(cart_id), asked, gateway)
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             return self._not_recovered(cart_id, gateway, last)

@@ -1,15 +1,15 @@
-"""What a history says of each errand with orders, over all attempts at it."""
+"""What a history says of each order request, over all attempts at it."""
 
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from tests.faults.history import Fail, Record
-from tests.faults.order_records import Asked, Cancel, CheckOut, Errand, Look, Ordered, Outcome
+from tests.faults.order_records import Cancel, CheckOut, Look, OrderAttempt, Ordered, OrderRequest, Outcome
 
 
-class Trip(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the history says of one errand.
+class RequestHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the history says of one order request.
 
     `invoked_at` is the time of its first attempt, `answered_at` when an order was first the answer, `reasons`
     are those of its refusals; that nobody was there to be asked is one, too.
@@ -19,7 +19,7 @@ class Trip(msgspec.Struct, frozen=True, kw_only=True):
     client: int
     cart_id: str
     key: str | None
-    errand: Errand
+    order_request: OrderRequest
     invoked_at: int
     answered_at: int | None
     outcome: Outcome
@@ -27,38 +27,38 @@ class Trip(msgspec.Struct, frozen=True, kw_only=True):
     reasons: frozenset[str]
 
 
-def trips(records: Iterable[Record]) -> list[Trip]:
-    """The errands of a history, in the order of their first attempts."""
-    asked: dict[int, list[Asked]] = {}
+def request_histories(records: Iterable[Record]) -> list[RequestHistory]:
+    """The order requests of a history, in the order of their first attempts."""
+    asked: dict[int, list[OrderAttempt]] = {}
     replies: dict[int, list[Record]] = {}
     for record in records:
-        if isinstance(record, Asked):
+        if isinstance(record, OrderAttempt):
             asked.setdefault(record.op, []).append(record)
         elif isinstance(record, Ordered | Fail):
             replies.setdefault(record.op, []).append(record)
-    return [_trip(attempts, replies.get(op, [])) for op, attempts in asked.items()]
+    return [_request_history(attempts, replies.get(op, [])) for op, attempts in asked.items()]
 
 
-def checkouts(records: Iterable[Record]) -> list[Trip]:
-    """The errands that asked for an order."""
-    return [trip for trip in trips(records) if isinstance(trip.errand, CheckOut)]
+def checkouts(records: Iterable[Record]) -> list[RequestHistory]:
+    """The requests to place an order."""
+    return [request for request in request_histories(records) if isinstance(request.order_request, CheckOut)]
 
 
-def cancels(records: Iterable[Record]) -> dict[str, list[Trip]]:
-    """By order, the errands that asked for it to be cancelled."""
-    found: dict[str, list[Trip]] = {}
-    for trip in trips(records):
-        if isinstance(trip.errand, Cancel):
-            found.setdefault(trip.errand.order_id, []).append(trip)
+def cancels(records: Iterable[Record]) -> dict[str, list[RequestHistory]]:
+    """By order, the requests to cancel it."""
+    found: dict[str, list[RequestHistory]] = {}
+    for request in request_histories(records):
+        if isinstance(request.order_request, Cancel):
+            found.setdefault(request.order_request.order_id, []).append(request)
     return found
 
 
-def looks(records: Iterable[Record]) -> list[Trip]:
-    """The errands that asked for an order as it is."""
-    return [trip for trip in trips(records) if isinstance(trip.errand, Look)]
+def looks(records: Iterable[Record]) -> list[RequestHistory]:
+    """The requests to show an order."""
+    return [request for request in request_histories(records) if isinstance(request.order_request, Look)]
 
 
-def _trip(attempts: Sequence[Asked], replies: Sequence[Record]) -> Trip:
+def _request_history(attempts: Sequence[OrderAttempt], replies: Sequence[Record]) -> RequestHistory:
     first = attempts[0]
     orders = tuple(reply for reply in replies if isinstance(reply, Ordered))
     if orders:
@@ -67,12 +67,12 @@ def _trip(attempts: Sequence[Asked], replies: Sequence[Record]) -> Trip:
         outcome = Outcome.REFUSED
     else:
         outcome = Outcome.UNKNOWN
-    return Trip(
+    return RequestHistory(
         op=first.op,
         client=first.client,
         cart_id=first.cart_id,
         key=first.key,
-        errand=first.errand,
+        order_request=first.order_request,
         invoked_at=first.at,
         answered_at=min((order.at for order in orders), default=None),
         outcome=outcome,

@@ -16,15 +16,15 @@ from tests.faults import order_records
 from tests.faults.buyers import Pick
 from tests.faults.catalogue import stock
 from tests.faults.checks import CONVERGING, violations
-from tests.faults.clients import Crowd, Load, anyone
 from tests.faults.collect import Collector
-from tests.faults.errands import checkouts
 from tests.faults.faults import Breaker
 from tests.faults.history import History, Outage, Outcome, Record, outages, writes
+from tests.faults.load_generator import Load, LoadGenerator, anyone
 from tests.faults.recovery import not_recovered
+from tests.faults.request_history import checkouts
 from tests.faults.schedule import Fault
-from tests.faults.stand import PROCESSES, Stand
 from tests.faults.stores import Stores, Violation
+from tests.faults.testbed import PROCESSES, Testbed
 from topics.records import OrderStatus
 
 log = structlog.get_logger(__name__)
@@ -90,7 +90,7 @@ class Report:
 
 
 async def run(
-    stand: Stand,
+    testbed: Testbed,
     plan: Plan,
     folder: Path,
     faults: Sequence[Fault],
@@ -98,27 +98,27 @@ async def run(
     quiet_seconds: float = QUIET_SECONDS,
     pick: Pick = anyone,
 ) -> Report:
-    """Carries out the plan; leaves the history in `folder`. Raises StandBroken if something stays broken."""
+    """Carries out the plan; leaves the history in `folder`. Raises TestbedBroken if something stays so."""
     writing = asyncio.Event()
     writing.set()
     path = folder / f"history-{plan.seed}.jsonl"
     with History(path) as history:
-        crowd = Crowd(stand.gateways, history, plan.seed, plan.load, writing, pick)
-        breaker = Breaker(stand, history, writing)
-        async with Collector(stand.urls, stand.post) as collector:
-            await stock(stand.gateways[0], history, crowd.counted.pieces())
-            clients = asyncio.create_task(crowd.run())
+        generator = LoadGenerator(testbed.gateways, history, plan.seed, plan.load, writing, pick)
+        breaker = Breaker(testbed, history, writing)
+        async with Collector(testbed.urls, testbed.smtp) as collector:
+            await stock(testbed.gateways[0], history, generator.counted.pieces())
+            clients = asyncio.create_task(generator.run())
             try:
                 await breaker.play(faults)
                 await _until_enough(history, plan)
             finally:
-                crowd.stop()
+                generator.stop()
                 await clients
             ended = time.monotonic()
             for name in PROCESSES:
-                await stand.wait_ready(name)
-            sick = await not_recovered(stand.gateways, history, crowd.cart_ids, crowd.spare_ids)
-            cart_ids = [*crowd.cart_ids, *crowd.spare_ids]
+                await testbed.wait_ready(name)
+            sick = await not_recovered(testbed.gateways, history, generator.cart_ids, generator.spare_ids)
+            cart_ids = [*generator.cart_ids, *generator.spare_ids]
             stores = await quiet(collector, cart_ids, history, quiet_seconds)
             quiet_after = time.monotonic() - ended
     operations = writes(history.records)

@@ -17,16 +17,16 @@ from carts.state import State
 from tests.faults.caller import NOT_CONNECTED, REFUSALS, TIMEOUT, Caller, Request, request_for, uuid7
 from tests.faults.catalogue import stock
 from tests.faults.checks import violations
-from tests.faults.clients import again
 from tests.faults.collect import Collector
 from tests.faults.faults import recorded
-from tests.faults.history import Fail, History, Invoke, Ok, Unknown, Wish
-from tests.faults.order_records import Asked, Cancel, CheckOut, Errand, Ordered
+from tests.faults.history import Command, Fail, History, Invoke, Ok, Unknown
+from tests.faults.load_generator import again
+from tests.faults.order_records import Cancel, CheckOut, OrderAttempt, Ordered, OrderRequest
 from tests.faults.run import QUIET_SECONDS, quiet
 from tests.faults.schedule import Kind
 from tests.faults.shopper import Cart
-from tests.faults.stand import PROCESSES, Stand
 from tests.faults.stores import Stores
+from tests.faults.testbed import PROCESSES, Testbed
 from topics.codec import encode_cart
 from topics.headers import cart_headers
 from topics.partitioner import partition_of
@@ -37,15 +37,15 @@ PATIENCE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
 
 
-class Shop:
-    """A cart of its own at a stand, changed step by step; `settled` waits for quiet and holds all checks."""
+class Scenario:
+    """A cart of its own on a testbed, changed in steps; `settled` waits for quiet and holds all checks."""
 
-    def __init__(self, stand: Stand, folder: Path) -> None:
+    def __init__(self, testbed: Testbed, folder: Path) -> None:
         self.cart: Final = Cart(f"guest:{uuid4().hex}-0")
-        self.stand: Final = stand
+        self.testbed: Final = testbed
         folder.mkdir(parents=True, exist_ok=True)
         self.history: Final = History(folder / "history.jsonl")
-        self.collector: Final = Collector(stand.urls, stand.post)
+        self.collector: Final = Collector(testbed.urls, testbed.smtp)
         self._randomness = random.Random()
         self._cleanup = AsyncExitStack()
         self._caller: Caller
@@ -54,7 +54,7 @@ class Shop:
         session = await self._cleanup.enter_async_context(aiohttp.ClientSession(timeout=TIMEOUT))
         self._cleanup.enter_context(self.history)
         await self._cleanup.enter_async_context(self.collector)
-        self._caller = Caller(session, self.stand.gateways, self.history)
+        self._caller = Caller(session, self.testbed.gateways, self.history)
         return self
 
     async def __aexit__(
@@ -62,15 +62,15 @@ class Shop:
     ) -> None:
         await self._cleanup.aclose()
 
-    def plan(self, *wishes: Wish) -> Invoke:
+    def plan(self, *commands: Command) -> Invoke:
         """An operation with a key of its own, not sent yet."""
         op = self.history.next_op()
         key = uuid7(self._randomness)
-        return Invoke(at=0, op=op, attempt=1, client=0, cart_id=self.cart.cart_id, key=key, wishes=wishes)
+        return Invoke(at=0, op=op, attempt=1, client=0, cart_id=self.cart.cart_id, key=key, commands=commands)
 
     async def send(self, invoke: Invoke, gateway: int = 0) -> Ok | Fail | Unknown:
         """One attempt at an operation."""
-        request = request_for(invoke.cart_id, invoke.wishes, {"idempotency-key": invoke.key or ""})
+        request = request_for(invoke.cart_id, invoke.commands, {"idempotency-key": invoke.key or ""})
         return await self._caller.attempt(self.cart, request, invoke, gateway)
 
     async def until_ok(self, invoke: Invoke, gateway: int = 0) -> Ok:
@@ -82,34 +82,34 @@ class Shop:
         return result
 
     async def stock(self, **pieces: int) -> dict[str, str]:
-        """Makes counted products of the shop's own; their ids by the names given."""
+        """Makes counted products of the scenario's own; their ids by the names given."""
         names = {name: f"{name}-{uuid4().hex[:8]}" for name in pieces}
         await stock(
-            self.stand.gateways[0], self.history, {names[name]: count for name, count in pieces.items()}
+            self.testbed.gateways[0], self.history, {names[name]: count for name, count in pieces.items()}
         )
         return names
 
-    def plan_checkout(self) -> Asked:
+    def plan_checkout(self) -> OrderAttempt:
         """A checkout with a key of its own, not sent yet."""
         return self._asked(CheckOut("shop@shop.example"), uuid7(self._randomness))
 
-    async def run(self, asked: Asked, gateway: int = 0) -> Ordered | Fail | Unknown:
-        """One attempt at an errand."""
-        return await self._caller.errand(self.cart, asked, gateway)
+    async def run(self, asked: OrderAttempt, gateway: int = 0) -> Ordered | Fail | Unknown:
+        """One attempt at an order request."""
+        return await self._caller.attempt_order(self.cart, asked, gateway)
 
-    async def until_ordered(self, asked: Asked, gateway: int = 0) -> Ordered:
-        """Attempts at an errand, always with its key, until an order is the answer."""
+    async def until_ordered(self, asked: OrderAttempt, gateway: int = 0) -> Ordered:
+        """Attempts at an order request, always with its key, until an order is the answer."""
         result = await self._until_decided(asked, gateway)
         assert isinstance(result, Ordered), result
         return result
 
-    async def until_refused(self, asked: Asked, gateway: int = 0) -> Fail:
-        """Attempts at an errand, always with its key, until it is refused for good."""
+    async def until_refused(self, asked: OrderAttempt, gateway: int = 0) -> Fail:
+        """Attempts at an order request, always with its key, until it is refused for good."""
         result = await self._until_decided(asked, gateway)
         assert isinstance(result, Fail), result
         return result
 
-    async def _until_decided(self, asked: Asked, gateway: int) -> Ordered | Fail:
+    async def _until_decided(self, asked: OrderAttempt, gateway: int) -> Ordered | Fail:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 asked = msgspec.structs.replace(asked, attempt=asked.attempt + 1)
@@ -128,13 +128,15 @@ class Shop:
         """The order, cancelled."""
         return await self.until_ordered(self._asked(Cancel(order_id)))
 
-    def _asked(self, errand: Errand, key: str | None = None) -> Asked:
+    def _asked(self, order_request: OrderRequest, key: str | None = None) -> OrderAttempt:
         op = self.history.next_op()
-        return Asked(at=0, op=op, attempt=1, client=0, cart_id=self.cart.cart_id, errand=errand, key=key)
+        return OrderAttempt(
+            at=0, op=op, attempt=1, client=0, cart_id=self.cart.cart_id, order_request=order_request, key=key
+        )
 
-    async def do(self, *wishes: Wish) -> Ok:
+    async def do(self, *commands: Command) -> Ok:
         """A new operation, until it is acknowledged."""
-        return await self.until_ok(self.plan(*wishes))
+        return await self.until_ok(self.plan(*commands))
 
     async def until_in_outbox(self) -> None:
         """Returns once a change is in Redis and waits for Kafka."""
@@ -152,16 +154,16 @@ class Shop:
     async def wipe(self) -> None:
         """FLUSHALL."""
         with recorded(self.history, Kind.FLUSH, "redis"):
-            await self.stand.flush_redis()
+            await self.testbed.flush_redis()
 
     async def replica(self) -> Path:
         """A replica of Redis that receives nothing from now on."""
-        return await self.stand.copy_of_redis()
+        return await self.testbed.copy_of_redis()
 
     async def fail_over(self, replica: Path) -> None:
         """Redis dies, the replica takes its place."""
         with recorded(self.history, Kind.STALE_WRITTEN, "redis"):
-            await self.stand.roll_back_redis(replica)
+            await self.testbed.roll_back_redis(replica)
 
     async def write_to_carts(self, state: State) -> None:
         """A record in `carts` that the owner of its partition has not written, as a frozen worker's is."""
@@ -169,7 +171,7 @@ class Shop:
         value = encode_cart(cart_record(cart_id, state))
         headers = cart_headers(cart_id, state.version, None)
         partition = partition_of(cart_id.encode(), PARTITIONS)
-        async with AIOKafkaProducer(bootstrap_servers=self.stand.urls.kafka_bootstrap) as producer:
+        async with AIOKafkaProducer(bootstrap_servers=self.testbed.urls.kafka_bootstrap) as producer:
             await producer.send_and_wait(CARTS.name, value, cart_id.encode(), partition, headers=headers)
 
     async def read(self) -> Ok:
@@ -187,7 +189,7 @@ class Shop:
     async def look(self, seconds: float = QUIET_SECONDS) -> Stores:
         """The stores when all has landed, or after `seconds`."""
         for name in PROCESSES:
-            await self.stand.wait_ready(name)
+            await self.testbed.wait_ready(name)
         return await quiet(self.collector, [self.cart.cart_id], self.history, seconds)
 
     async def settled(self) -> Stores:

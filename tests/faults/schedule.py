@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from tests.faults.stand import AGENTS, GATEWAYS, PROCESSES, SERVERS
+from tests.faults.testbed import AGENTS, GATEWAYS, PROCESSES, SERVERS
 
 
 class Kind(StrEnum):

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 from tests.faults.catalogue import OWN, Counted, price
-from tests.faults.history import Add, Clear, Note, Remove, Set, Wish
+from tests.faults.history import Add, Clear, Command, Note, Remove, Set
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Cart:
 
 
 class Shopper:
-    """One client's wishes."""
+    """One client's commands."""
 
     def __init__(self, number: int, randomness: random.Random, counted: Counted) -> None:
         self._number = number
@@ -27,7 +27,7 @@ class Shopper:
         self._counted = counted
         self._notes = 0
 
-    def wish(self, cart: Cart) -> tuple[Wish, ...]:
+    def next_commands(self, cart: Cart) -> tuple[Command, ...]:
         """What to ask for. In every second cart only adds, so that plain sums tell whether all is well.
 
         There only of what never sells out: nobody takes a line out again that cannot be ordered.
@@ -43,7 +43,7 @@ class Shopper:
         if not cart.lines:
             return self._adds(1)
         mine = self._randomness.choice(cart.lines)
-        wishes: list[tuple[Wish, ...]] = [
+        commands: list[tuple[Command, ...]] = [
             self._adds(1),
             (Set(mine, self._randomness.randint(1, 20)),),
             (Remove(mine),),
@@ -51,9 +51,9 @@ class Shopper:
             (self._note(),),
             self._several(mine),
         ]
-        return self._randomness.choices(wishes, (45, 15, 12, 2, 6, 20))[0]
+        return self._randomness.choices(commands, (45, 15, 12, 2, 6, 20))[0]
 
-    def _several(self, mine: str) -> tuple[Wish, ...]:
+    def _several(self, mine: str) -> tuple[Command, ...]:
         """Steps of one request whose order matters."""
         first, second = self._adds(2)
         return self._randomness.choice(

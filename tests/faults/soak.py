@@ -1,6 +1,6 @@
 """The fault suite for as long as one likes: `python -m tests.faults.soak --seeds 20 --ops 50000`.
 
-One stand, one run a seed, one line each; at the end a table of what was done, broken and found. Exit
+One testbed, one run a seed, one line each; at the end a table of what was done, broken and found. Exit
 status 1 when a promise was broken, with the line that does that seed again.
 """
 
@@ -18,12 +18,12 @@ from typing import Final
 import structlog
 
 from tests.faults import order_records
-from tests.faults.clients import Load
 from tests.faults.history import Outcome
+from tests.faults.load_generator import Load
 from tests.faults.order_checks import mails_sent_again
 from tests.faults.run import Plan, Report, run
 from tests.faults.schedule import schedule
-from tests.faults.stand import Stand
+from tests.faults.testbed import Testbed
 
 BEGIN: Final = "<!-- soak: begin -->"
 END: Final = "<!-- soak: end -->"
@@ -68,14 +68,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def soak(plans: Sequence[Plan], folder: Path) -> list[Report]:
-    """Runs all plans on one stand, saying how it goes."""
+    """Runs all plans on one testbed, saying how it goes."""
     reports = []
     began = time.monotonic()
-    async with Stand(folder) as stand:
-        _say(f"the stand is up after {time.monotonic() - began:.0f} s")
+    async with Testbed(folder) as testbed:
+        _say(f"the testbed is up after {time.monotonic() - began:.0f} s")
         for index, plan in enumerate(plans, start=1):
             faults = schedule(plan.seed, plan.seconds)
-            report = await run(stand, plan, folder, faults)
+            report = await run(testbed, plan, folder, faults)
             reports.append(report)
             acknowledged = report.outcomes[Outcome.ACKNOWLEDGED]
             orders = report.checkouts[order_records.Outcome.ACKNOWLEDGED]

@@ -20,6 +20,7 @@ from tests.faults.history import (
     Add,
     Began,
     Clear,
+    Command,
     Ended,
     Fail,
     Forgets,
@@ -31,7 +32,6 @@ from tests.faults.history import (
     Remove,
     Set,
     Unknown,
-    Wish,
     operations,
     outages,
     read_history,
@@ -51,23 +51,25 @@ ADDS = "guest:adds"
 MIXED = "guest:mixed"
 
 
-def _step(wish: Wish) -> Step:
-    match wish:
+def _step(command: Command) -> Step:
+    match command:
         case Add():
-            return AddStep(wish.line_id, wish.quantity, wish.unit_price, "EUR", Item(wish.line_id))
+            return AddStep(
+                command.line_id, command.quantity, command.unit_price, "EUR", Item(command.line_id)
+            )
         case Set():
-            return SetStep(wish.line_id, wish.quantity, 100, "EUR", Item(wish.line_id))
+            return SetStep(command.line_id, command.quantity, 100, "EUR", Item(command.line_id))
         case Remove():
-            return RemoveStep(wish.line_id)
-    raise ValueError(wish)
+            return RemoveStep(command.line_id)
+    raise ValueError(command)
 
 
-def _change(cart_id: str, v: int, key: str, *wishes: Wish, prev: int = 0) -> Change:
+def _change(cart_id: str, v: int, key: str, *commands: Command, prev: int = 0) -> Change:
     return Change(
         cart_id=cart_id,
         version=v,
         op_id=key,
-        delta=tuple(_step(wish) for wish in wishes),
+        delta=tuple(_step(command) for command in commands),
         previous_version=prev,
         born=2,
     )
@@ -90,9 +92,9 @@ def _stores(changes: Sequence[Change]) -> Stores:
     )
 
 
-def _asked(op: int, at: int, cart_id: str, *wishes: Wish, if_match: str | None = None) -> Invoke:
+def _asked(op: int, at: int, cart_id: str, *commands: Command, if_match: str | None = None) -> Invoke:
     return Invoke(
-        at=at, op=op, attempt=1, client=0, cart_id=cart_id, key=f"k{op}", wishes=wishes, if_match=if_match
+        at=at, op=op, attempt=1, client=0, cart_id=cart_id, key=f"k{op}", commands=commands, if_match=if_match
     )
 
 
@@ -317,7 +319,7 @@ def test_what_only_redis_acknowledged_may_go_with_redis() -> None:
 
 
 def test_requests_are_done_in_order_and_a_clear_spares_nothing() -> None:
-    done: list[list[Wish]] = [
+    done: list[list[Command]] = [
         [Add("a", 1, 1), Add("b", 2, 1)],
         [Set("a", 9)],
         [Add("a", 1, 1), Remove("b")],

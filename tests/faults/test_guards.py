@@ -1,4 +1,4 @@
-"""Every sabotage finds what it replaces: one that has gone stale would take no guard away."""
+"""Every mutation finds what it replaces: one that has gone stale would take no guard away."""
 
 import importlib
 import importlib.util
@@ -9,11 +9,11 @@ from types import ModuleType
 import pytest
 
 from tests.faults.guards import GUARDS, Guard
-from tests.faults.stand import SABOTAGE
+from tests.faults.testbed import MUTATIONS
 
 
-def _saboteur() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("saboteur", Path(SABOTAGE, "sitecustomize.py"))
+def _mutations() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("mutations", Path(MUTATIONS, "sitecustomize.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -21,14 +21,14 @@ def _saboteur() -> ModuleType:
     return module
 
 
-SABOTEUR = _saboteur()
+SITECUSTOMIZE = _mutations()
 
 
-@pytest.mark.parametrize(("module", "path"), SABOTEUR.TARGETS.values(), ids=SABOTEUR.TARGETS.keys())
-def test_what_a_sabotage_replaces_is_there(module: str, path: str) -> None:
+@pytest.mark.parametrize(("module", "path"), SITECUSTOMIZE.TARGETS.values(), ids=SITECUSTOMIZE.TARGETS.keys())
+def test_what_a_mutation_replaces_is_there(module: str, path: str) -> None:
     assert attrgetter(path)(importlib.import_module(module)) is not None
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
-def test_a_guard_is_taken_away_by_sabotages_that_exist(guard: Guard) -> None:
-    assert {*guard.sabotage.split(",")} <= SABOTEUR.SABOTAGES.keys()
+def test_a_guard_is_taken_away_by_mutations_that_exist(guard: Guard) -> None:
+    assert {*guard.mutation.split(",")} <= SITECUSTOMIZE.MUTATIONS.keys()

@@ -19,7 +19,7 @@ from tests.faults.caller import NOT_CONNECTED
 from tests.faults.catalogue import price
 from tests.faults.checks import violations
 from tests.faults.history import Add, Began, Ended, Fail, Forgets, Invoke, Ok, Record, Unknown
-from tests.faults.order_records import Asked, Cancel, CheckOut, Errand, Look, Ordered, Stocked
+from tests.faults.order_records import Cancel, CheckOut, Look, OrderAttempt, Ordered, OrderRequest, Stocked
 from tests.faults.sales import Kept, Sales
 from tests.faults.stores import Check, Published, Stores, copy_of
 from topics.records import OrderLine, OrderRecord, OrderStatus
@@ -97,15 +97,15 @@ def _selling(**changes: Any) -> Stores:
 
 
 def _added(op: int, at: int, key: str, pieces: int, v: int) -> list[Record]:
-    wishes = (Add(RARE, pieces, price(RARE)),)
+    commands = (Add(RARE, pieces, price(RARE)),)
     return [
-        Invoke(at=at, op=op, attempt=1, client=0, cart_id=CART, key=key, wishes=wishes),
+        Invoke(at=at, op=op, attempt=1, client=0, cart_id=CART, key=key, commands=commands),
         Ok(at=at + 1, op=op, attempt=1, version=f"{v}-{op}-0", durability="kafka"),
     ]
 
 
-def _asked(op: int, at: int, errand: Errand, key: str | None = None) -> Asked:
-    return Asked(at=at, op=op, attempt=1, client=0, cart_id=CART, errand=errand, key=key)
+def _asked(op: int, at: int, order_request: OrderRequest, key: str | None = None) -> OrderAttempt:
+    return OrderAttempt(at=at, op=op, attempt=1, client=0, cart_id=CART, order_request=order_request, key=key)
 
 
 def _ordered(op: int, at: int, order: OrderRecord) -> Ordered:
@@ -172,10 +172,10 @@ class Broken:
 
 
 def _without(op: int, *instead: Record) -> list[Record]:
-    """The history with other records in the place of an errand's answer."""
-    return [record for record in HISTORY if getattr(record, "op", 0) != op or isinstance(record, Asked)] + [
-        *instead
-    ]
+    """The history with other records in the place of an order request's answer."""
+    return [
+        record for record in HISTORY if getattr(record, "op", 0) != op or isinstance(record, OrderAttempt)
+    ] + [*instead]
 
 
 def _killed(fault: str) -> list[Record]:

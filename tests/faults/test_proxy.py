@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from devstack.ports import free_ports
-from tests.faults.proxy import Proxy, Weather
+from tests.faults.proxy import NetworkCondition, Proxy
 
 
 @dataclass
@@ -38,7 +38,7 @@ async def echo() -> AsyncIterator[Echo]:
         yield Echo(proxy, heard)
 
 
-async def test_fair_weather_forwards_both_ways(echo: Echo) -> None:
+async def test_a_normal_network_forwards_both_ways(echo: Echo) -> None:
     reader, writer = await echo.connect()
     writer.write(b"hello")
     assert await reader.readexactly(5) == b"hello"
@@ -49,7 +49,7 @@ async def test_a_cut_resets_what_stands_and_what_comes(echo: Echo) -> None:
     reader, writer = await echo.connect()
     writer.write(b"hello")
     await reader.readexactly(5)
-    echo.proxy.weather = Weather.CUT
+    echo.proxy.condition = NetworkCondition.CUT
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await reader.readexactly(1)
     reader, writer = await echo.connect()
@@ -60,19 +60,19 @@ async def test_a_cut_resets_what_stands_and_what_comes(echo: Echo) -> None:
 
 async def test_a_half_open_connection_delivers_requests_and_keeps_replies(echo: Echo) -> None:
     reader, writer = await echo.connect()
-    echo.proxy.weather = Weather.HALF_OPEN
+    echo.proxy.condition = NetworkCondition.HALF_OPEN
     writer.write(b"hello")
     await echo.heard.wait()
     reply = asyncio.ensure_future(reader.readexactly(5))
     done, _ = await asyncio.wait([reply], timeout=0.2)
     assert not done
-    echo.proxy.weather = Weather.FAIR
+    echo.proxy.condition = NetworkCondition.NORMAL
     assert await reply == b"hello"
     writer.close()
 
 
-async def test_slow_weather_still_delivers_all_in_order(echo: Echo) -> None:
-    echo.proxy.weather = Weather.SLOW
+async def test_a_slow_network_still_delivers_all_in_order(echo: Echo) -> None:
+    echo.proxy.condition = NetworkCondition.SLOW
     reader, writer = await echo.connect()
     writer.write(b"hello ")
     writer.write(b"world")

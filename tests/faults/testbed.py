@@ -26,8 +26,8 @@ from devstack.spec import Preparing, RestartPolicy, State
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import load
 from tests.faults.catalogue import NAMED, OWN, offer
-from tests.faults.proxy import Proxy, Weather
-from tests.mail.post_office import PostOffice
+from tests.faults.proxy import NetworkCondition, Proxy
+from tests.mail.smtp_server import SmtpServer
 
 GATEWAYS: Final = ("gateway", "gateway-2")
 AGENTS: Final = ("compaction", "sink-postgres", "sink-redis", "jobs", "sink-mail")
@@ -35,14 +35,14 @@ PRODUCT: Final = ("topics", "migrate", "gateway", *AGENTS)
 SERVERS: Final = ("redis", "kafka", "postgres")
 PROCESSES: Final = (*GATEWAYS, *AGENTS)
 READY_SECONDS: Final = 90.0
-SABOTAGE: Final = Path(__file__).with_name("sabotage")
+MUTATIONS: Final = Path(__file__).with_name("mutations")
 HASTE: Final = {
     "jobs": {"CARTSTREAM_SETTLEMENT_PAUSE_S": "0.5", "CARTSTREAM_SETTLEMENT_GRACE_S": "1"},
     # Longer than a freeze, for a mail that waits is no mail that is lost; the retry is the wait after a kill.
     "sink-mail": {"CARTSTREAM_SMTP_TIMEOUT_S": "15", "CARTSTREAM_MAIL_RETRY_S": "16"},
 }
 """What is settled and sent again after a fault, sooner than by default: runs wait for it."""
-_SABOTAGED: Final = ("CARTSTREAM_TEST_SABOTAGE", "PYTHONPATH")
+_MUTATION_VARIABLES: Final = ("CARTSTREAM_TEST_MUTATION", "PYTHONPATH")
 _AOF: Final = "appendonlydir"
 _BASE: Final = "appendonly.aof.1.base.rdb"
 _POLL_SECONDS: Final = 0.05
@@ -51,25 +51,25 @@ _POLL_SECONDS: Final = 0.05
 Prepare = Callable[[Preparing], Awaitable[None]]
 
 
-class StandBroken(Exception):
-    """A component did not come back: its log is in the stand's folder."""
+class TestbedBroken(Exception):
+    """A component did not come back: its log is in the testbed's folder."""
 
 
-class Stand:
+class Testbed:
     """Servers, product and second gateway, each component restarted by its supervisor when it dies.
 
     Everybody reaches Kafka through `proxy`, for that is the address the broker advertises.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.post: Final = PostOffice()
+        self.smtp: Final = SmtpServer()
         broker, proxied, *others = free_ports(7)
         gateway, controller, redis_port, postgres, second = others
         settings = load(StackSettings).model_copy(
             update={
                 "products_owner": ProductsOwner.INTERNAL,
                 "orders_owner": OrdersOwner.INTERNAL,
-                "mailbox_smtp_port": self.post.port,
+                "mailbox_smtp_port": self.smtp.port,
             }
         )
         served = settings.with_ports(gateway, broker, controller, redis_port, postgres)
@@ -94,8 +94,8 @@ class Stand:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as starting:
             await starting.enter_async_context(self.proxy)
-            await self.post.open()
-            starting.push_async_callback(self.post.close)
+            await self.smtp.open()
+            starting.push_async_callback(self.smtp.close)
             await self._start(self._servers, starting)
             await self._start(self._product, starting)
             await self._start(self._second, starting)
@@ -138,36 +138,36 @@ class Stand:
 
     async def mend(self) -> None:
         """Lets everything go on that a scene has left broken."""
-        self.proxy.weather = Weather.FAIR
+        self.proxy.condition = NetworkCondition.NORMAL
         for name in (*SERVERS, *PROCESSES):
             await self.thaw(name)
             await self.wait_ready(name)
 
-    async def sabotage(self, name: str, how: str | None) -> None:
+    async def mutate(self, name: str, how: str | None) -> None:
         """Restarts a component with one of its functions replaced, or whole again."""
         if name == GATEWAYS[1]:
             component = _components(self._second)["gateway"]
         else:
             component = _components(self._product)[name]
-        env = {key: value for key, value in component.spec.env.items() if key not in _SABOTAGED}
+        env = {key: value for key, value in component.spec.env.items() if key not in _MUTATION_VARIABLES}
         if how is not None:
             # The product's own folder too: what is replaced is imported before Python knows where it runs.
-            path = os.pathsep.join((str(SABOTAGE), str(Path.cwd())))
-            env |= dict(zip(_SABOTAGED, (how, path), strict=True))
+            path = os.pathsep.join((str(MUTATIONS), str(Path.cwd())))
+            env |= dict(zip(_MUTATION_VARIABLES, (how, path), strict=True))
         component.spec = replace(component.spec, env=env)
         await self.restart(name)
 
     async def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
-        """Returns when a component does its work. Raises StandBroken if it does not within `seconds`."""
+        """Returns when a component does its work. Raises TestbedBroken if it does not within `seconds`."""
         component = self.component(name)
         try:
             async with asyncio.timeout(seconds):
                 while component.pid is None or component.state is not State.READY:
                     if component.state is State.FAILED:
-                        raise StandBroken(f"{name} has failed; see the logs in {self.folder}")
+                        raise TestbedBroken(f"{name} has failed; see the logs in {self.folder}")
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
-            raise StandBroken(f"{name} is not ready after {seconds:g} s; logs in {self.folder}") from None
+            raise TestbedBroken(f"{name} is not ready after {seconds:g} s; logs in {self.folder}") from None
 
     async def flush_redis(self) -> None:
         """Deletes everything in Redis."""

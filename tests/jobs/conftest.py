@@ -33,8 +33,8 @@ from topics.registry import DEAD_LETTERS, PARTITIONS
 T = TypeVar("T")
 
 PATIENCE_S = float(os.environ.get("CARTSTREAM_TEST_PATIENCE_S", "90"))
-SABOTAGE = Path(__file__).parents[1] / "faults" / "sabotage"
-SABOTAGED = ("CARTSTREAM_TEST_SABOTAGE", "PYTHONPATH")
+MUTATIONS = Path(__file__).parents[1] / "faults" / "mutations"
+MUTATION_VARIABLES = ("CARTSTREAM_TEST_MUTATION", "PYTHONPATH")
 DAY_US = 86_400 * 1_000_000
 COMPONENTS = (
     *("redis", "kafka", "postgres", "topics", "migrate"),
@@ -164,13 +164,13 @@ class Shop:
         async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
             return bool(await client.exists(keys.cart, keys.ops, keys.win))
 
-    def sabotage(self, name: str, how: str | None) -> None:
+    def mutate(self, name: str, how: str | None) -> None:
         """Start a component again with one of its functions replaced, or whole."""
         component = self.stack.component(name)._component  # noqa: SLF001  nobody else breaks it so
-        env = {key: value for key, value in component.spec.env.items() if key not in SABOTAGED}
+        env = {key: value for key, value in component.spec.env.items() if key not in MUTATION_VARIABLES}
         if how is not None:
-            path = os.pathsep.join((str(SABOTAGE), str(Path.cwd())))
-            env |= dict(zip(SABOTAGED, (how, path), strict=True))
+            path = os.pathsep.join((str(MUTATIONS), str(Path.cwd())))
+            env |= dict(zip(MUTATION_VARIABLES, (how, path), strict=True))
         component.spec = replace(component.spec, env=env)
         self.stack.restart(name)
 

@@ -1,6 +1,6 @@
 """Takes the guards of expiry and anti-entropy away, one at a time: `python -m tests.jobs.guards`.
 
-Each row runs the tests below with one function of every process replaced (see `tests/faults/sabotage`). A
+Each row runs the tests below with one function of every process replaced (see `tests/faults/mutations`). A
 guard that no test misses makes the exit status 1.
 """
 
@@ -27,11 +27,11 @@ GUARDS: Final = (
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) \S+::(\w+)", re.MULTILINE)
 
 
-def failing(sabotage: str, tests: str) -> list[str]:
+def failing(mutation: str, tests: str) -> list[str]:
     """The tests that fail with it."""
-    path = os.pathsep.join((str(Path("tests/faults/sabotage").resolve()), str(Path.cwd())))
+    path = os.pathsep.join((str(Path("tests/faults/mutations").resolve()), str(Path.cwd())))
     environment = {
-        "CARTSTREAM_TEST_SABOTAGE": sabotage,
+        "CARTSTREAM_TEST_MUTATION": mutation,
         "CARTSTREAM_TEST_PATIENCE_S": "30",
         "PYTHONPATH": path,
         "COLUMNS": "400",
@@ -49,11 +49,11 @@ def failing(sabotage: str, tests: str) -> list[str]:
 def main() -> None:
     """Print the table."""
     unmissed = 0
-    print("| guard | taken away by | tests that fail |\n|---|---|---|")  # noqa: T201  the result
-    for guard, sabotage, tests in GUARDS:
-        failed = failing(sabotage, tests)
+    print("| guard | mutation | tests that fail |\n|---|---|---|")  # noqa: T201  the result
+    for guard, mutation, tests in GUARDS:
+        failed = failing(mutation, tests)
         unmissed += not failed
-        print(f"| {guard} | `{sabotage}` | {'; '.join(failed) or '**none**'} |", flush=True)  # noqa: T201
+        print(f"| {guard} | `{mutation}` | {'; '.join(failed) or '**none**'} |", flush=True)  # noqa: T201
     sys.exit(min(1, unmissed))
 
 

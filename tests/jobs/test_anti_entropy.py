@@ -86,7 +86,7 @@ async def test_a_change_that_left_the_outbox_unpublished_is_healed(shop: Shop) -
 
 async def test_a_change_that_compaction_has_overlooked_is_healed(shop: Shop) -> None:
     cart_id = f"user:{uuid4().hex}"
-    await asyncio.to_thread(shop.sabotage, "compaction", "the_fold_overlooks_some_once")
+    await asyncio.to_thread(shop.mutate, "compaction", "the_fold_overlooks_some_once")
     try:
         await shop.add(cart_id)
         await shop.add(cart_id, key=f"{uuid4().hex}7")
@@ -94,7 +94,7 @@ async def test_a_change_that_compaction_has_overlooked_is_healed(shop: Shop) -> 
         await is_folded(shop, cart_id, 3)
         await is_off_the_account(shop, cart_id)
     finally:
-        await asyncio.to_thread(shop.sabotage, "compaction", None)
+        await asyncio.to_thread(shop.mutate, "compaction", None)
     first, overlooked, last, healed = await changes_of(shop, cart_id)
     assert (healed.version, healed.op_id, healed.delta) == (
         overlooked.version,
@@ -107,7 +107,7 @@ async def test_a_change_that_compaction_has_overlooked_is_healed(shop: Shop) -> 
 
 async def test_a_change_that_is_overlooked_every_time_is_published_again_only_once(shop: Shop) -> None:
     cart_id = f"user:{uuid4().hex}"
-    await asyncio.to_thread(shop.sabotage, "compaction", "the_fold_forgets_some")
+    await asyncio.to_thread(shop.mutate, "compaction", "the_fold_forgets_some")
     try:
         await shop.add(cart_id)
         await shop.add(cart_id, key=f"{uuid4().hex}7")
@@ -115,7 +115,7 @@ async def test_a_change_that_is_overlooked_every_time_is_published_again_only_on
         assert len(await changes_of(shop, cart_id)) == 3
         assert "anti_entropy.in_vain" in shop.log_of("sink-redis")
     finally:
-        await asyncio.to_thread(shop.sabotage, "compaction", None)
+        await asyncio.to_thread(shop.mutate, "compaction", None)
 
 
 async def test_what_is_only_late_is_not_published_again(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures of the mail agent: a post office, a database, the topics, and the agent's process."""
+"""Fixtures of the mail agent: an SMTP server, a database, the topics, and the agent's process."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,17 +11,17 @@ from runtime.settings import KafkaSettings
 from tests.conftest import Servers
 from tests.databases import migrated_database
 from tests.mail.kill_loop import agent_for
-from tests.mail.post_office import PostOffice, open_post_office
+from tests.mail.smtp_server import SmtpServer, running_smtp_server
 from tests.sinks.running import SinkProcess
 from topics.apply import apply
 from topics.registry import DEAD_LETTERS, PARTITIONS
 
 
 @pytest.fixture
-async def office() -> AsyncIterator[PostOffice]:
+async def smtp() -> AsyncIterator[SmtpServer]:
     """A mail server that takes everything until it is told otherwise."""
-    async with open_post_office() as office:
-        yield office
+    async with running_smtp_server() as smtp:
+        yield smtp
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def database(servers: Servers) -> Iterator[str]:
 
 @pytest.fixture
 async def agent(
-    kafka: KafkaSettings, database: str, office: PostOffice, tmp_path: Path
+    kafka: KafkaSettings, database: str, smtp: SmtpServer, tmp_path: Path
 ) -> AsyncIterator[SinkProcess]:
     """The agent's process, not started yet, impatient for the tests' sake; killed at the end."""
-    process = agent_for(kafka.kafka_bootstrap, database, office, tmp_path)
+    process = agent_for(kafka.kafka_bootstrap, database, smtp, tmp_path)
     yield process
     process.kill()

@@ -27,7 +27,7 @@ from runtime.settings import KafkaSettings
 from sinks.mail.message import MailKind, message_id
 from store.postgres.migrate import migrate
 from tests.mail.orders import new_order, publish
-from tests.mail.post_office import PostOffice, open_post_office
+from tests.mail.smtp_server import SmtpServer, running_smtp_server
 from tests.sinks.running import SinkProcess, until
 from topics.apply import apply
 from topics.registry import PARTITIONS
@@ -51,14 +51,14 @@ class Outcome(msgspec.Struct):
     seconds: float = 0.0
 
 
-def agent_for(bootstrap: str, database: str, office: PostOffice, folder: Path) -> SinkProcess:
+def agent_for(bootstrap: str, database: str, smtp: SmtpServer, folder: Path) -> SinkProcess:
     """The agent's process, impatient for the tests' sake."""
     return SinkProcess(
         "mail",
         {
             "CARTSTREAM_KAFKA_BOOTSTRAP": bootstrap,
             "CARTSTREAM_POSTGRES_URL": database,
-            "CARTSTREAM_SMTP_PORT": str(office.port),
+            "CARTSTREAM_SMTP_PORT": str(smtp.port),
             "CARTSTREAM_MAIL_FROM": f"Cup & Co <orders@{DOMAIN}>",
             **IMPATIENT,
         },
@@ -67,16 +67,16 @@ def agent_for(bootstrap: str, database: str, office: PostOffice, folder: Path) -
 
 
 async def kill_loop(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str, kills: int
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str, kills: int
 ) -> Outcome:
     """Kill the agent this often, each time in the middle of some mails; then let it finish."""
     outcome, began, dice = Outcome(), time.monotonic(), random.Random(3)
-    office.answers_after_s = ANSWER_SECONDS
+    smtp.answers_after_s = ANSWER_SECONDS
     order_ids: list[str] = []
 
     async def order_on() -> None:
         while True:
-            if len(order_ids) < len(office.mails) + BACKLOG:
+            if len(order_ids) < len(smtp.mails) + BACKLOG:
                 batch = [new_order() for _ in range(10)]
                 order_ids.extend(order.order_id for order in batch)
                 await asyncio.shield(publish(producer, *batch))
@@ -86,8 +86,8 @@ async def kill_loop(
     try:
         for _ in range(kills):
             await agent.start()
-            mails = len(office.mails) + dice.randint(3, 40)
-            await until(lambda mails=mails: _has(office, mails), "some mails")  # type: ignore[misc]
+            mails = len(smtp.mails) + dice.randint(3, 40)
+            await until(lambda mails=mails: _has(smtp, mails), "some mails")  # type: ignore[misc]
             agent.kill()
             outcome.kills += 1
     finally:
@@ -96,9 +96,9 @@ async def kill_loop(
             await ordering
     await agent.start()
     await until(lambda: _all_settled(database, order_ids), "every order settled", within_s=300.0)
-    seen = Counter(str(mail["Message-ID"]) for mail in office.mails)
+    seen = Counter(str(mail["Message-ID"]) for mail in smtp.mails)
     expected = {message_id(order_id, MailKind.CONFIRMATION, DOMAIN) for order_id in order_ids}
-    outcome.orders, outcome.mails = len(order_ids), len(office.mails)
+    outcome.orders, outcome.mails = len(order_ids), len(smtp.mails)
     outcome.lost = len(expected - seen.keys())
     outcome.strange = len(seen.keys() - expected)
     outcome.copies = sum(count - 1 for count in seen.values())
@@ -106,8 +106,8 @@ async def kill_loop(
     return outcome
 
 
-async def _has(office: PostOffice, mails: int) -> bool:
-    return len(office.mails) >= mails
+async def _has(smtp: SmtpServer, mails: int) -> bool:
+    return len(smtp.mails) >= mails
 
 
 async def _all_settled(url: str, order_ids: list[str]) -> bool:
@@ -124,12 +124,12 @@ async def _main(stack: EmbeddedStack, folder: Path, kills: int) -> Outcome:
     kafka = KafkaSettings(kafka_bootstrap=stack.urls.kafka_bootstrap)
     await apply(kafka, partitions=PARTITIONS, allow_single=True)
     async with (
-        open_post_office() as office,
+        running_smtp_server() as smtp,
         AIOKafkaProducer(**kafka.client_options(), acks="all") as producer,
     ):
-        agent = agent_for(kafka.kafka_bootstrap, stack.urls.postgres, office, folder)
+        agent = agent_for(kafka.kafka_bootstrap, stack.urls.postgres, smtp, folder)
         try:
-            return await kill_loop(agent, office, producer, stack.urls.postgres, kills)
+            return await kill_loop(agent, smtp, producer, stack.urls.postgres, kills)
         finally:
             agent.kill()
 

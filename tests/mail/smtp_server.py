@@ -16,7 +16,7 @@ from devstack.ports import free_ports
 HOST: Final = "127.0.0.1"
 
 
-class PostOffice:
+class SmtpServer:
     """Takes mails on a port of loopback. One that was opened before opens again on the same port."""
 
     def __init__(self) -> None:
@@ -79,14 +79,14 @@ class PostOffice:
 
 
 @asynccontextmanager
-async def open_post_office() -> AsyncIterator[PostOffice]:
-    """A post office that is open."""
-    office = PostOffice()
-    await office.open()
+async def running_smtp_server() -> AsyncIterator[SmtpServer]:
+    """An SMTP server that is open."""
+    smtp = SmtpServer()
+    await smtp.open()
     try:
-        yield office
+        yield smtp
     finally:
-        await office.close()
+        await smtp.close()
 
 
 def ids(mails: list[EmailMessage]) -> list[str]:

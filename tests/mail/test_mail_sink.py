@@ -14,7 +14,7 @@ from runtime.settings import KafkaSettings
 from sinks.mail.message import MailKind, message_id
 from tests.mail.kill_loop import kill_loop
 from tests.mail.orders import cancelled, new_order, publish
-from tests.mail.post_office import PostOffice, ids
+from tests.mail.smtp_server import SmtpServer, ids
 from tests.ops.operator import Operator, environment
 from tests.sinks.running import SinkProcess, until
 from topics.partitioner import partition_of
@@ -39,82 +39,82 @@ def confirmation_id(order: OrderRecord) -> str:
 
 
 async def test_each_placed_order_gets_one_confirmation(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     orders = [new_order() for _ in range(20)]
     await agent.start()
     await publish(producer, *orders)
-    await until(lambda: _have_mail(office, *orders), "a mail for each")
-    assert all(ids(office.to(address(order))) == [confirmation_id(order)] for order in orders)
+    await until(lambda: _have_mail(smtp, *orders), "a mail for each")
+    assert all(ids(smtp.to(address(order))) == [confirmation_id(order)] for order in orders)
     outcome, record, attempts, _ = await _settled(database, orders[0])
     assert (outcome, record, attempts) == ("sent", None, 1)
 
 
 async def test_an_order_published_again_gets_no_second_mail(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer
 ) -> None:
     order = new_order()
     await agent.start()
     await publish(producer, order, order)
-    await until(lambda: _have_mail(office, order), "a mail")
+    await until(lambda: _have_mail(smtp, order), "a mail")
     partition = partition_of(order.order_id.encode(), PARTITIONS)
     later = new_order(partition=partition)
     await publish(producer, order, later)
-    await until(lambda: _have_mail(office, later), "a mail of what came later")
-    assert len(office.to(address(order))) == 1
+    await until(lambda: _have_mail(smtp, later), "a mail of what came later")
+    assert len(smtp.to(address(order))) == 1
 
 
 async def test_an_order_without_an_address_gets_none_and_a_cancelled_one_a_notice(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer
 ) -> None:
     silent, order = new_order(), new_order()
     await agent.start()
     await publish(producer, _without_address(silent), order, cancelled(order))
-    await until(lambda: _count(office, order, 2), "two mails")
-    confirmation, notice = office.to(address(order))
+    await until(lambda: _count(smtp, order, 2), "two mails")
+    confirmation, notice = smtp.to(address(order))
     assert confirmation["Subject"] == "Your order at Cartstream demo shop"
     assert notice["Subject"] == "Your order at Cartstream demo shop has been cancelled"
-    assert office.to(address(silent)) == []
+    assert smtp.to(address(silent)) == []
 
 
 async def test_a_kill_between_the_servers_word_and_the_note_of_it_repeats_the_same_mail(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     """The one window in which at-least-once shows: the copy has the Message-ID of the first."""
     order = new_order()
-    office.silent = True
+    smtp.silent = True
     await agent.start()
     await publish(producer, order)
-    await until(lambda: _have_mail(office, order), "a mail that the server has")
+    await until(lambda: _have_mail(smtp, order), "a mail that the server has")
     agent.kill()
-    office.silent = False
+    smtp.silent = False
     await agent.start()
     await _settled(database, order)
-    assert ids(office.to(address(order))) == [confirmation_id(order)] * 2
+    assert ids(smtp.to(address(order))) == [confirmation_id(order)] * 2
 
 
 async def test_a_kill_after_the_servers_250_repeats_the_same_mail_only_if_the_note_was_lost_too(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     order = new_order()
-    office.silent = True
+    smtp.silent = True
     await agent.start()
     await publish(producer, order)
-    await until(lambda: _have_mail(office, order), "a mail that the server has")
+    await until(lambda: _have_mail(smtp, order), "a mail that the server has")
     async with await psycopg.AsyncConnection.connect(database) as holder:
         await holder.execute(HOLD, (order.order_id,))
-        office.silent = False
-        office.answer_now()
+        smtp.silent = False
+        smtp.answer_now()
         await until(lambda: _is_writing(database), "a note that waits")
         agent.kill()
         await until(lambda: _nobody_is_writing(database), "a note that the database has given up")
     await agent.start()
     await _settled(database, order)
-    assert ids(office.to(address(order))) == [confirmation_id(order)] * 2
+    assert ids(smtp.to(address(order))) == [confirmation_id(order)] * 2
 
 
 async def test_a_kill_after_the_note_repeats_nothing(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     order = new_order()
     await agent.start()
@@ -124,65 +124,65 @@ async def test_a_kill_after_the_note_repeats_nothing(
     later = new_order(partition=partition_of(order.order_id.encode(), PARTITIONS))
     await agent.start()
     await publish(producer, later)
-    await until(lambda: _have_mail(office, later), "a mail of what came later")
-    assert len(office.to(address(order))) == 1
+    await until(lambda: _have_mail(smtp, later), "a mail of what came later")
+    assert len(smtp.to(address(order))) == 1
 
 
 async def test_a_table_that_cannot_be_written_for_a_moment_repeats_nothing(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     order = new_order()
-    office.silent = True
+    smtp.silent = True
     await agent.start()
     await publish(producer, order)
-    await until(lambda: _have_mail(office, order), "a mail that the server has")
+    await until(lambda: _have_mail(smtp, order), "a mail that the server has")
     async with await psycopg.AsyncConnection.connect(database) as holder:
         await holder.execute(HOLD, (order.order_id,))
-        office.silent = False
-        office.answer_now()
+        smtp.silent = False
+        smtp.answer_now()
         await until(lambda: _is_writing(database), "a note that waits")
     await _settled(database, order)
-    assert len(office.to(address(order))) == 1
+    assert len(smtp.to(address(order))) == 1
 
 
 async def test_across_kills_every_order_is_confirmed_and_copies_are_copies(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
-    outcome = await kill_loop(agent, office, producer, database, kills=4)
+    outcome = await kill_loop(agent, smtp, producer, database, kills=4)
     assert outcome.lost == 0, outcome
     # Four mails at most are on their way when the agent dies.
     assert outcome.copies <= 4 * outcome.kills, outcome
 
 
 async def test_a_graceful_stop_lets_the_mail_in_flight_end(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     order = new_order()
-    office.silent = True
+    smtp.silent = True
     await agent.start()
     await publish(producer, order)
-    await until(lambda: _have_mail(office, order), "a mail that the server has")
+    await until(lambda: _have_mail(smtp, order), "a mail that the server has")
     stopping = asyncio.create_task(agent.stop())
     await until(lambda: _is_not_ready(agent), "a stop that has begun")
-    office.silent = False
-    office.answer_now()
+    smtp.silent = False
+    smtp.answer_now()
     assert await stopping == 0
     assert (await _settled(database, order))[0] == "sent"
 
 
 async def test_a_refused_recipient_becomes_a_dead_letter_and_keeps_nobody_waiting(
     agent: SinkProcess,
-    office: PostOffice,
+    smtp: SmtpServer,
     producer: AIOKafkaProducer,
     database: str,
     letters: AIOKafkaConsumer,
 ) -> None:
     refused = new_order()
     other = new_order(partition=partition_of(refused.order_id.encode(), PARTITIONS))
-    office.to_answer[address(refused)] = ["550 5.1.1 no such mailbox"]
+    smtp.to_answer[address(refused)] = ["550 5.1.1 no such mailbox"]
     await agent.start()
     (sent, _) = await publish(producer, refused, other)
-    await until(lambda: _have_mail(office, other), "a mail for the other")
+    await until(lambda: _have_mail(smtp, other), "a mail for the other")
     outcome, _, _, detail = await _settled(database, refused)
     assert outcome == "refused"
     assert "no such mailbox" in detail
@@ -190,12 +190,12 @@ async def test_a_refused_recipient_becomes_a_dead_letter_and_keeps_nobody_waitin
     assert letter["dlq_error_code"] == b"mail_refused"
     assert letter["dlq_source_topic"] == ORDERS.name.encode()
     assert letter["dlq_source_offset"] == str(sent.offset).encode()
-    assert office.to(address(refused)) == []
+    assert smtp.to(address(refused)) == []
 
 
 async def test_a_refused_mail_is_sent_once_an_operator_replays_its_letter(
     agent: SinkProcess,
-    office: PostOffice,
+    smtp: SmtpServer,
     producer: AIOKafkaProducer,
     letters: AIOKafkaConsumer,
     kafka: KafkaSettings,
@@ -203,7 +203,7 @@ async def test_a_refused_mail_is_sent_once_an_operator_replays_its_letter(
     database: str,
 ) -> None:
     order = new_order()
-    office.to_answer[address(order)] = ["550 5.7.1 relaying denied"]
+    smtp.to_answer[address(order)] = ["550 5.7.1 relaying denied"]
     await agent.start()
     await publish(producer, order)
     letter = await _letter(letters, order)
@@ -212,23 +212,23 @@ async def test_a_refused_mail_is_sent_once_an_operator_replays_its_letter(
     for _ in range(2):
         answer = await operator.run("dlq", "replay", f"{letter.partition}:{letter.offset}")
         assert answer.status == 0, answer.errors
-    await until(lambda: _have_mail(office, order), "a mail after all")
-    assert len(office.to(address(order))) == 1
+    await until(lambda: _have_mail(smtp, order), "a mail after all")
+    assert len(smtp.to(address(order))) == 1
 
 
 async def test_a_mailbox_that_is_full_for_now_is_tried_again_and_keeps_nobody_waiting(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     full = new_order()
     other = new_order(partition=partition_of(full.order_id.encode(), PARTITIONS))
-    office.to_answer_data[address(full)] = ["452 4.2.2 mailbox full"]
+    smtp.to_answer_data[address(full)] = ["452 4.2.2 mailbox full"]
     await agent.start()
     await publish(producer, full, other)
-    await until(lambda: _have_mail(office, other), "a mail for the other")
-    assert office.to(address(full)) == []
+    await until(lambda: _have_mail(smtp, other), "a mail for the other")
+    assert smtp.to(address(full)) == []
     outcome, _, attempts, _ = await _settled(database, full)
     assert (outcome, attempts) == ("sent", 2)
-    assert len(office.to(address(full))) == 1
+    assert len(smtp.to(address(full))) == 1
 
 
 async def test_what_is_no_address_becomes_a_dead_letter(
@@ -242,22 +242,22 @@ async def test_what_is_no_address_becomes_a_dead_letter(
 
 
 async def test_while_the_mail_server_is_away_orders_wait_and_use_up_no_attempts(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, database: str
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     orders = [new_order() for _ in range(5)]
-    await office.close()
+    await smtp.close()
     await agent.start()
     await publish(producer, *orders)
     await until(lambda: _failed(agent), "a failure to connect")
-    await office.open()
-    await until(lambda: _have_mail(office, *orders), "all mails")
+    await smtp.open()
+    await until(lambda: _have_mail(smtp, *orders), "all mails")
     for order in orders:
         _, _, attempts, _ = await _settled(database, order)
         assert attempts == 1
 
 
 async def test_when_postgres_comes_back_every_order_is_confirmed(
-    agent: SinkProcess, office: PostOffice, producer: AIOKafkaProducer, stack: EmbeddedStack
+    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, stack: EmbeddedStack
 ) -> None:
     orders = [new_order() for _ in range(5)]
     await agent.start()
@@ -265,19 +265,19 @@ async def test_when_postgres_comes_back_every_order_is_confirmed(
     await asyncio.to_thread(postgres.kill)
     await publish(producer, *orders)
     await asyncio.to_thread(postgres.start)
-    await until(lambda: _have_mail(office, *orders), "all mails")
+    await until(lambda: _have_mail(smtp, *orders), "all mails")
 
 
 def _without_address(order: OrderRecord) -> OrderRecord:
     return replace(order, email=None)
 
 
-async def _have_mail(office: PostOffice, *orders: OrderRecord) -> bool:
-    return all(office.to(address(order)) for order in orders)
+async def _have_mail(smtp: SmtpServer, *orders: OrderRecord) -> bool:
+    return all(smtp.to(address(order)) for order in orders)
 
 
-async def _count(office: PostOffice, order: OrderRecord, mails: int) -> bool:
-    return len(office.to(address(order))) == mails
+async def _count(smtp: SmtpServer, order: OrderRecord, mails: int) -> bool:
+    return len(smtp.to(address(order))) == mails
 
 
 async def _is_not_ready(agent: SinkProcess) -> bool:

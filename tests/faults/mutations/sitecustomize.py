@@ -1,6 +1,6 @@
 """Breaks the product by replacing one function, in processes that `tests.faults.guards` starts.
 
-Python imports a module of this name before anything else. CARTSTREAM_TEST_SABOTAGE names the functions below,
+Python imports a module of this name before anything else. CARTSTREAM_TEST_MUTATION names the functions below,
 parted by commas, that make the replacements out of the originals; the product knows nothing of it.
 """
 
@@ -13,13 +13,13 @@ from typing import Any, Final
 
 Replacement = Callable[[Any], Any]
 
-SABOTAGES: Final[dict[str, Callable[[], None]]] = {}
+MUTATIONS: Final[dict[str, Callable[[], None]]] = {}
 TARGETS: Final[dict[str, tuple[str, str]]] = {}
-"""By sabotage, the module and what in it is replaced."""
+"""By mutation, the module and what in it is replaced."""
 
 
 def replaces(module: str, path: str) -> Callable[[Replacement], Replacement]:
-    """Registers a function that makes what shall stand at `path` in `module` out of what stands there."""
+    """Registers a function that makes what shall be at `path` in `module` out of what stands there."""
 
     def register(make: Replacement) -> Replacement:
         def carry_out() -> None:
@@ -29,7 +29,7 @@ def replaces(module: str, path: str) -> Callable[[Replacement], Replacement]:
                 owner = getattr(owner, parent)
             setattr(owner, name, make(getattr(owner, name)))
 
-        SABOTAGES[make.__name__] = carry_out
+        MUTATIONS[make.__name__] = carry_out
         TARGETS[make.__name__] = module, path
         return make
 
@@ -116,7 +116,7 @@ def following_goes_on_at_the_end(position: Any) -> Any:
             return None
         last = int((await self._consumer.end_offsets([self._source]))[self._source])
         key = self._layout.of_partition(self.partition).followed
-        await self._store._client.execute("SET", key, last)  # noqa: SLF001  a saboteur asks nobody
+        await self._store._client.execute("SET", key, last)  # noqa: SLF001  a mutation asks nobody
         return last
 
     return end
@@ -367,11 +367,11 @@ def cancellations_are_not_mailed(kind_of: Any) -> Any:
 def _edited(script: Any, old: str, new: str) -> Any:
     source = script.source.replace(old.encode(), new.encode())
     if source == script.source:
-        raise SystemExit(f"the script {script.name} has no {old!r} any more: mend the sabotage")
+        raise SystemExit(f"the script {script.name} has no {old!r} any more: mend the mutation")
     sha = hashlib.sha1(source, usedforsecurity=False).hexdigest().encode()
     return type(script)(script.name, source, sha)
 
 
-if chosen := os.environ.get("CARTSTREAM_TEST_SABOTAGE"):
+if chosen := os.environ.get("CARTSTREAM_TEST_MUTATION"):
     for name in chosen.split(","):
-        SABOTAGES[name]()
+        MUTATIONS[name]()

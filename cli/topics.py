@@ -15,16 +15,15 @@ from runtime.settings import KafkaSettings, load
 from topics.apply import Applied, apply, check, errors_in
 from topics.errors import TopicsDifferError, TopicsError
 from topics.plan import Difference
-from topics.registry import PARTITIONS, TOPICS, TopicSpec
+from topics.registry import TOPICS, TopicSpec
+from topics.settings import TopicSettings
 
 T = TypeVar("T")
 
 
-class TopicsSettings(KafkaSettings):
+class TopicsSettings(KafkaSettings, TopicSettings):
     """Where the cluster is and how its topics are laid out, from `CARTSTREAM_*`."""
 
-    partitions: int = Field(default=PARTITIONS, ge=1, le=4096)
-    """Of every topic; fixed once the topics exist."""
     replication: int | None = Field(default=None, ge=1, le=15)
     """Copies of every record; by default three, or as many as there are brokers."""
 

@@ -10,11 +10,11 @@ import click
 from ops.comparison import MEANING, Difference, Kind
 from ops.copies import RedisCopies, rows
 from ops.progress import bars
-from ops.reading import reading
 from ops.repair import Repair, Repaired
 from ops.running import chosen, print_json, run, settings
 from ops.settings import OpsSettings
 from ops.verification import Verification, Verified
+from runtime.kafka.ranges import RangeReader
 from sinks.postgres.table import CartsTable
 from store.redis import CartStore, Layout, PipelinedClient
 from topics.publishing import Publisher
@@ -68,7 +68,7 @@ async def _verify(
     layout = Layout(environment.partitions)
     url = environment.postgres_url.get_secret_value()
     async with (
-        reading(environment) as reader,
+        RangeReader(environment) as reader,
         PipelinedClient(environment, name="cartstream-verify") as client,
         rows(url) as in_postgres,
     ):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import faust
 import structlog
-from faust.types import AgentT
+from faust.types import AgentT, EventT
 from faust.types.transports import TransportT
 
 from delivery.consumer import AccountingTransport
-from delivery.dead_letters import DeadLetters
+from delivery.dead_letters import send_with_faust, source_of
 from delivery.errors import TopicTaken
 from delivery.recovery import ReplayTableManager
 from delivery.settings import DeliverySettings
 from delivery.table import ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
 from runtime.failstop import fail_stop
+from topics.dead_letters import DeadLetters
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +31,7 @@ class DeliveryApp(faust.App):
     def __init__(self, name: str, settings: DeliverySettings, **options: Any) -> None:
         super().__init__(name, **options)
         self.settings = settings
-        self.dead_letters = DeadLetters(self, settings.dead_letter_topic)
+        self.dead_letters = DeadLetters(name, partial(send_with_faust, self))
         self._sources: set[str] = set()
 
     def source(self, name: str) -> faust.TopicT:
@@ -64,6 +66,14 @@ class DeliveryApp(faust.App):
     def changelog_tables(self) -> list[ChangelogTable]:
         """All tables made by `changelog_table`."""
         return [table for table in self.tables.values() if isinstance(table, ChangelogTable)]
+
+    async def refuse(self, event: EventT[Any], code: str, detail: str) -> None:
+        """Send the event's record to the dead letters and wait for the acknowledgement.
+
+        If the topic refuses it the exception goes through the agent and ends the process: a record is never
+        both unprocessed and not kept.
+        """
+        await self.dead_letters.keep(source_of(event), code, detail)
 
     async def recovered(self) -> None:
         """Wait until partitions are assigned, tables replayed and the first records may come."""

@@ -107,7 +107,7 @@ async def _deliver(
             if not is_data_error(error):
                 raise
             if len(part) == 1:
-                await app.dead_letters.refuse(part[0], "rejected_by_sink", repr(error))
+                await app.refuse(part[0], "rejected_by_sink", repr(error))
             else:
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]
@@ -116,15 +116,15 @@ async def _deliver(
 async def _refuse_misplaced(app: DeliveryApp, event: EventT[Any], partition_of: PartitionOf) -> bool:
     key, partition = event.message.key, event.message.partition
     if key is None:
-        await app.dead_letters.refuse(event, "no_key", "Records need a key, the partition follows from it")
+        await app.refuse(event, "no_key", "Records need a key, the partition follows from it")
         return True
     try:
         right = partition_of(key)
     except ValueError as error:
-        await app.dead_letters.refuse(event, "bad_key", str(error))
+        await app.refuse(event, "bad_key", str(error))
         return True
     if right != partition:
-        await app.dead_letters.refuse(
+        await app.refuse(
             event, "wrong_partition", f"The key belongs to partition {right}: use the murmur2 partitioner"
         )
         return True

@@ -8,6 +8,8 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 
 from delivery.table import ChangelogTable
+from runtime.failstop import fail_stop
+from runtime.kafka.ranges import ReadStalled
 
 
 class ReplayRecovery(Recovery):
@@ -33,7 +35,11 @@ class ReplayRecovery(Recovery):
         """Replay the tables, then let Faust resume the source partitions."""
         for table in self.tables.values():
             if isinstance(table, ChangelogTable):
-                await table.replay({tp.partition for tp in self.actives_for_table[table]})
+                try:
+                    await table.replay({tp.partition for tp in self.actives_for_table[table]})
+                except ReadStalled as error:
+                    # Raised further it would end the recovery for good, and nothing would say so.
+                    fail_stop("table.replay_stalled", table=table.name, error=str(error))
         await super().on_recovery_completed(generation_id)
 
 

@@ -10,18 +10,23 @@ from typing import Any, NoReturn
 
 import faust
 import structlog
-from aiokafka.structs import ConsumerRecord
+from aiokafka import TopicPartition
 from faust.types import TP, EventT
 
 from delivery import metrics
 from delivery.consumer import consumer_of
 from delivery.errors import OutsideOfStream, RecordTooLarge
 from delivery.ledger import stop_if_refused
-from delivery.replay import ChangelogReader
 from delivery.settings import DeliverySettings
 from delivery.stores import MemoryStore, RocksStore, Store
+from runtime.kafka.ranges import OffsetRange, RangeReader, Record
 
 log = structlog.get_logger(__name__)
+
+BATCH = 2000
+FETCH_BYTES = 4 << 20
+"""Of one partition: a worker reads all of its partitions at once."""
+PROGRESS_EVERY_S = 5.0
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -83,7 +88,7 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         )
         self._next: dict[int, int] = {}  # partition -> offset of its next changelog record if all are ours
         self._in_flight: dict[int, int] = {}
-        self._foreign: dict[int, tuple[int, int]] = {}  # partition -> range that somebody else has written
+        self._foreign: dict[int, OffsetRange] = {}  # partition -> range that somebody else has written
         self._lock = asyncio.Lock()
 
     # -- reading and writing, while an event is processed --------------------------------------------
@@ -161,11 +166,12 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         Partitions held already are read on from where they were; others are dropped.
         """
         started = time.monotonic()
-        async with self._lock, ChangelogReader(self._settings, self.changelog_topic_name) as reader:
+        async with self._lock, self._reader() as reader:
             for partition in self._local.partitions() - partitions:
                 self._local.close(partition)
-            ranges: dict[int, tuple[int, int]] = {}
-            for partition, (beginning, end) in (await reader.bounds(partitions)).items():
+            ranges: dict[int, OffsetRange] = {}
+            bounds = await reader.bounds_of(map(self._changelog, partitions))
+            for (_, partition), (beginning, end) in bounds.items():
                 held = partition in self._local.partitions()
                 start = self._seen_up_to(partition) if held else self._local.open(partition)
                 if start is None or not beginning <= start <= end:
@@ -173,7 +179,7 @@ class ChangelogTable(faust.Table[bytes, bytes]):
                     start = beginning
                 else:
                     self._opened(partition, partial(self._local.get, partition))
-                ranges[partition] = (start, end)
+                ranges[partition] = OffsetRange(start, end)
             # Until all is read the old positions are no longer true: a replay cut short must start over.
             self._next.clear()
             self._foreign.clear()
@@ -203,7 +209,7 @@ class ChangelogTable(faust.Table[bytes, bytes]):
                 self._next[tp.partition] = end
         if not self._foreign:
             return
-        async with self._lock, ChangelogReader(self._settings, self.changelog_topic_name) as reader:
+        async with self._lock, self._reader() as reader:
             ranges, self._foreign = self._foreign, {}
             try:
                 count, outdated = await self._absorb(reader, ranges)
@@ -215,12 +221,12 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         log.warning("table.foreign_writes", table=self.name, ranges=ranges, records=count)
 
     async def _absorb(
-        self, reader: ChangelogReader, ranges: dict[int, tuple[int, int]]
+        self, reader: RangeReader, ranges: dict[int, OffsetRange]
     ) -> tuple[int, set[tuple[int, bytes]]]:
         """Read the ranges into the store; returns how many records, and the keys whose last is outdated."""
         outdated: set[tuple[int, bytes]] = set()
 
-        def absorb(record: ConsumerRecord) -> None:
+        def absorb(record: Record) -> None:
             partition, key, read = record.partition, record.key, record.value
             held = self._local.get(partition, key)
             kept = self._keep(key, held, read, record.headers)
@@ -231,9 +237,24 @@ class ChangelogTable(faust.Table[bytes, bytes]):
             else:
                 outdated.add((partition, key))
 
-        count = await reader.read(ranges, absorb)
+        count, of = 0, sum(span.size for span in ranges.values())
+        shown_at = time.monotonic()
+        spans = {self._changelog(partition): span for partition, span in ranges.items()}
+        async for records in reader.read(spans, batch=BATCH):
+            for record in records:
+                absorb(record)
+            count += len(records)
+            if time.monotonic() - shown_at > PROGRESS_EVERY_S:
+                shown_at = time.monotonic()
+                log.info("table.replaying", table=self.name, records=count, of=of)
         metrics.REPLAYED.labels(self.name).inc(count)
         return count, outdated
+
+    def _reader(self) -> RangeReader:
+        return RangeReader(self._settings, fetch_bytes=FETCH_BYTES)
+
+    def _changelog(self, partition: int) -> TopicPartition:
+        return TopicPartition(self.changelog_topic_name, partition)
 
     async def _send_again(self, outdated: set[tuple[int, bytes]]) -> None:
         for partition, key in outdated:
@@ -248,12 +269,14 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         """Every changelog record below this offset is in the store; None if that is not known."""
         expected = self._next.get(partition)
         return (
-            self._foreign[partition][0] if expected is not None and partition in self._foreign else expected
+            self._foreign[partition].start
+            if expected is not None and partition in self._foreign
+            else expected
         )
 
     def _found_foreign(self, partition: int, start: int, end: int) -> None:
-        known = self._foreign.get(partition, (start, end))
-        self._foreign[partition] = (min(known[0], start), max(known[1], end))
+        known = self._foreign.get(partition, OffsetRange(start, end))
+        self._foreign[partition] = OffsetRange(min(known.start, start), max(known.end, end))
 
     def close_cleanly(self) -> None:
         """Last act of a graceful stop, after every changelog record was acknowledged."""

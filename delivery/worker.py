@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 import structlog
 import uvloop
-from prometheus_client import start_http_server
 
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
 from delivery.liveness import Liveness, stop_when_frozen
-from delivery.settings import DeliverySettings
 from runtime.failstop import fail_stop
-from runtime.garbage import collect_seldom
 from runtime.logs import configure_logging
+from runtime.process import begin
+from runtime.ready import ReadyFile
 
 log = structlog.get_logger(__name__)
 
@@ -32,24 +30,13 @@ def run_worker(app: DeliveryApp) -> None:
 
 async def _run(app: DeliveryApp) -> None:
     settings = app.settings
-    if settings.ready_file:
-        settings.ready_file.unlink(missing_ok=True)
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port)
-    asked_to_stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
-
+    ready, asked_to_stop = begin(app.conf.id, settings)
     settings.datadir.mkdir(parents=True, exist_ok=True)
-    # Only delivery's own part: a process prints what it adds, it knows what is a secret.
-    shown = settings.model_dump(mode="json", include=set(DeliverySettings.model_fields))
-    log.info("worker.starting", app=app.conf.id, settings=shown)
-    collect_seldom()
     stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
     started = asyncio.create_task(app.start(), name="start")
     endless = {
         asyncio.create_task(app._crashed.wait(), name="faust"),  # noqa: SLF001  (the only sign mode gives)
-        asyncio.create_task(_work(app), name="work"),
+        asyncio.create_task(_work(app, ready), name="work"),
         asyncio.create_task(stop_when_frozen(settings.session_timeout_s), name="frozen"),
     }
     running = {stop, started, *endless}
@@ -58,29 +45,26 @@ async def _run(app: DeliveryApp) -> None:
         for task in done:
             if task in endless or task.exception():
                 reason = app.crash_reason or task.exception()
-                fail_stop("worker.crashed", part=task.get_name(), reason=repr(reason))
+                fail_stop("process.crashed", part=task.get_name(), reason=repr(reason))
     try:
-        await asyncio.wait_for(_stop(app), settings.stop_timeout_s)
+        await asyncio.wait_for(_stop(app, ready), settings.stop_timeout_s)
     except TimeoutError:
-        fail_stop("worker.stop_timed_out", seconds=settings.stop_timeout_s)
+        fail_stop("process.stop_timed_out", seconds=settings.stop_timeout_s)
     for task in running:
         task.cancel()
 
 
-async def _work(app: DeliveryApp) -> None:
+async def _work(app: DeliveryApp, ready: ReadyFile) -> None:
     """From the end of recovery on: report ready, watch liveness."""
     await app.recovered()
-    if app.settings.ready_file:
-        app.settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
-        app.settings.ready_file.touch()
-    log.info("worker.ready", app=app.conf.id, partitions=len(consumer_of(app).ledger.partitions))
+    ready.set()
+    log.info("process.ready", app=app.conf.id, partitions=len(consumer_of(app).ledger.partitions))
     await Liveness(app).watch()
 
 
-async def _stop(app: DeliveryApp) -> None:
+async def _stop(app: DeliveryApp, ready: ReadyFile) -> None:
     """Finish what is in progress, commit it, mark the stores as clean, then stop Faust."""
-    if app.settings.ready_file:
-        app.settings.ready_file.unlink(missing_ok=True)
+    ready.clear()
     consumer = consumer_of(app)
     if partitions := set(consumer.ledger.partitions):
         await consumer.ledger.settle(partitions)
@@ -88,4 +72,4 @@ async def _stop(app: DeliveryApp) -> None:
         for table in app.changelog_tables():
             table.close_cleanly()
     await app.stop()
-    log.info("worker.stopped", app=app.conf.id)
+    log.info("process.stopped", app=app.conf.id)

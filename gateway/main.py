@@ -13,7 +13,8 @@ from sanic.server.socket import bind_socket
 from gateway.server.supervisor import run_parent
 from gateway.settings import GatewaySettings
 from runtime.logs import configure_logging
-from runtime.settings import SettingsError, load
+from runtime.ready import ReadyFile
+from runtime.settings import SettingsError, load, shown
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,7 @@ def run() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
     configure_logging()
-    log.info("gateway.settings", **settings.shown())
+    log.info("gateway.settings", **shown(settings))
     log.warning("gateway.open", mode="development", meaning="every caller may read and change every cart")
     listener = _listen(settings)
     if settings.gateway_workers > 1:
@@ -61,22 +62,18 @@ async def _serve(settings: GatewaySettings, listener: socket.socket) -> None:
     parts = Parts.make(settings)
     server = Server(create_app(parts), settings, parts.health)
 
+    ready_file = ReadyFile(settings.ready_file)
+
     def leave() -> None:
-        if settings.ready_file is not None:
-            settings.ready_file.unlink(missing_ok=True)
+        ready_file.clear()
         if server.is_leaving:
             server.stop()
         else:
             server.drain()
 
-    def ready() -> None:
-        if settings.ready_file is not None:
-            settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
-            settings.ready_file.touch()
-
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave)
-    await server.run(listener, ready)
+    await server.run(listener, ready_file.set)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The gateway's settings, each from `CARTSTREAM_<NAME>`; a wrong one stops the start with a right one."""
 
 from pathlib import Path
-from typing import Any, Final, Self
-from urllib.parse import urlsplit, urlunsplit
+from typing import Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -136,18 +136,3 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
     def longest_request_s(self) -> float:
         """Every request has been answered by then: a checkout's deadline, then its subtraction."""
         return max(self.request_deadline_s, self.checkout_deadline_s + _AFTER_CHECKOUT_S)
-
-    def shown(self) -> dict[str, Any]:
-        """Every setting as it may stand in a log: passwords masked."""
-        values = self.model_dump(mode="json")
-        values["redis_url"] = _masked(self.redis_url)
-        values["postgres_url"] = _masked(self.postgres_url.get_secret_value())
-        values["pricing_url"] = self.pricing_url and _masked(self.pricing_url)
-        return values
-
-
-def _masked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))

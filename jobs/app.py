@@ -20,8 +20,6 @@ NAME: Final = "cartstream-jobs"
 TOPICS: Final = (CART_CHANGED, PRODUCTS, ORDERS, DEAD_LETTERS)
 """What the jobs write to."""
 
-_SECRET: Final = {"redis_url", "postgres_url", "kafka_sasl_password"}
-
 
 def all_jobs(settings: JobsSettings) -> list[Job]:
     """All of them. Making one connects to nothing."""
@@ -30,8 +28,7 @@ def all_jobs(settings: JobsSettings) -> list[Job]:
 
 def run_jobs(settings: JobsSettings) -> None:
     """Run until SIGTERM or SIGINT. Exits with 75 when only a new start helps."""
-    shown = settings.model_dump(mode="json", exclude=_SECRET)
-    run_process(NAME, settings, partial(run_all, all_jobs(settings), settings), shown=shown)
+    run_process(NAME, settings, partial(run_all, all_jobs(settings), settings))
 
 
 async def run_all(jobs: list[Job], settings: JobsSettings, ready: Callable[[], None]) -> None:

@@ -14,9 +14,6 @@ LAST_SUCCESS = Gauge(
 OUTBOX_ROWS = Gauge("cartstream_jobs_outbox_rows", "Records in the Postgres outbox (counted up to 100,000)")
 OUTBOX_OLDEST = Gauge("cartstream_jobs_outbox_oldest_seconds", "Age of the oldest record in the outbox")
 RELAYED = Counter("cartstream_jobs_relayed_total", "Records carried from the outbox to Kafka", ("topic",))
-RELAY_REFUSED = Counter(
-    "cartstream_jobs_relay_refused_total", "Records that Kafka does not take, now dead letters", ("topic",)
-)
 RELAY_WAKEUPS = Counter(
     "cartstream_jobs_relay_wakeups_total", "What made an idle relay look: notification, sweep", ("by",)
 )

@@ -24,12 +24,14 @@ from runtime.cancellation import to_its_end
 from runtime.kafka.clients import has_died
 from store.postgres import outbox
 from store.postgres.outbox import OutboxRecord, OutboxRow
-from topics.headers import Headers, dead_letter_headers
+from topics.dead_letters import DeadLetterRecord, DeadLetters, SourceRecord
 from topics.partitioner import partition_of
 from topics.registry import DEAD_LETTERS
 
 log = structlog.get_logger(__name__)
 
+AGENT: Final = "cartstream-relay"
+"""Who gives up, in dead letters."""
 MAX_RECORDS: Final = 1000
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Of values in one round; a single larger one goes alone."""
@@ -212,11 +214,22 @@ async def _send_alone(sender: _Sender, row: OutboxRow) -> Outcome:
 
 async def _to_dead_letters(sender: _Sender, row: OutboxRow, error: MessageSizeTooLargeError) -> None:
     record = row.record
-    headers = [*record.headers, *_reason(row, sender.home(record), error)]
-    letter = OutboxRecord(DEAD_LETTERS.name, record.key, record.value, headers)
-    await (await sender.enqueue(letter))
-    metrics.RELAY_REFUSED.labels(record.topic).inc()
-    log.error("relay.refused", topic=record.topic, key=record.key, bytes=len(record.value or b""))
+    detail = f"{record.topic} does not take {len(record.value or b'')} bytes: {error}"
+    source = SourceRecord(
+        record.topic,
+        sender.home(record),
+        f"outbox/{row.outbox_id}",
+        record.key.encode(),
+        record.value,
+        record.headers,
+    )
+
+    async def send(letter: DeadLetterRecord) -> None:
+        await (
+            await sender.enqueue(OutboxRecord(DEAD_LETTERS.name, record.key, letter.value, letter.headers))
+        )
+
+    await DeadLetters(AGENT, send).keep(source, "too_large", detail)
 
 
 def _answer(sent: "asyncio.Future[Any] | None") -> Acknowledged | BaseException | None:
@@ -247,10 +260,3 @@ async def _producer(settings: JobsSettings) -> AsyncIterator[AIOKafkaProducer]:
                 await producer.stop()
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("relay.producer_stopped_uncleanly", error=repr(error))
-
-
-def _reason(row: OutboxRow, partition: int, error: MessageSizeTooLargeError) -> Headers:
-    """The headers of the dead letter; the offset is the outbox's."""
-    detail = f"{row.record.topic} does not take {len(row.record.value or b'')} bytes: {error}"
-    source = row.record.topic, partition, f"outbox/{row.outbox_id}"
-    return dead_letter_headers("too_large", detail, source, "cartstream-relay")

@@ -8,13 +8,11 @@ from aiokafka import TopicPartition
 from carts.protocol import Alive, Deleted, keep_recovered
 from carts.state import State
 from ops.progress import Advance
-from ops.reading import Record
-from sinks.redis.reading import StretchReader
-from topics.codec import decode_purge_floor, decode_state, decode_version
+from runtime.kafka.ranges import OffsetRange, RangeReader, Record
+from topics.cart_records import DeletionRecord, StateRecord, interpret_in_place
+from topics.codec import decode_state
 from topics.errors import RecordError
-from topics.headers import version_header
-from topics.partitioner import partition_of
-from topics.records import PURGE_FLOOR_PREFIX
+from topics.records import PurgeFloor
 from topics.registry import CARTS
 
 
@@ -43,13 +41,13 @@ class Ledger:
         self.position = 0
         self._partitions = partitions
 
-    async def left(self, reader: StretchReader) -> int:
+    async def left(self, reader: RangeReader) -> int:
         """How many offsets there are to read. Raises KafkaError."""
         first, end = await reader.bounds(TopicPartition(CARTS.name, self.partition))
         return max(0, end - max(first, self.position))
 
     async def read(
-        self, reader: StretchReader, advance: Advance, *, only: Collection[str] | None = None
+        self, reader: RangeReader, advance: Advance, *, only: Collection[str] | None = None
     ) -> None:
         """Read on to the present end of the topic; `only` keeps just these carts.
 
@@ -58,7 +56,7 @@ class Ledger:
         place = TopicPartition(CARTS.name, self.partition)
         first, end = await reader.bounds(place)
         self.position = max(first, self.position)
-        async for records in reader.read(place, self.position, end):
+        async for records in reader.read({place: OffsetRange(self.position, end)}):
             for record in records:
                 self.take(record, only)
             advance(records[-1].offset + 1 - self.position)
@@ -69,25 +67,18 @@ class Ledger:
 
     def take(self, record: Record, only: Collection[str] | None = None) -> None:
         """Keep what the record says if it is the highest so far."""
-        key: bytes | None = record.key
         try:
-            if key is not None and key.startswith(PURGE_FLOOR_PREFIX):
-                self.purge_floor = max(self.purge_floor, decode_purge_floor(record.value).purge_floor)
-                return
-            if key is None or partition_of(key, self._partitions) != self.partition:
-                self.unreadable.append(record.offset)
-                return
-            cart_id = key.decode(errors="replace")
-            if only is not None and cart_id not in only:
-                return
-            entry = _entry(record)
+            said = interpret_in_place(record, self._partitions)
+            if isinstance(said, PurgeFloor):
+                self.purge_floor = max(self.purge_floor, said.purge_floor)
+            elif said is not None and (only is None or said.cart_id in only):
+                self._keep(said.cart_id, _entry(said))
         except RecordError:
             self.unreadable.append(record.offset)
-            return
+
+    def _keep(self, cart_id: str, entry: Entry) -> None:
         before = self.entries.get(cart_id)
-        if entry is not None and (
-            before is None or keep_recovered(before.recorded, entry.recorded) is entry.recorded
-        ):
+        if before is None or keep_recovered(before.recorded, entry.recorded) is entry.recorded:
             self.entries[cart_id] = entry
 
     def forget_all_but(self, carts: Collection[str]) -> None:
@@ -95,11 +86,7 @@ class Ledger:
         self.entries = {cart_id: entry for cart_id, entry in self.entries.items() if cart_id in carts}
 
 
-def _entry(record: Record) -> Entry | None:
-    version = version_header(record.headers)
-    if record.value is None:
-        # A null without the version it deletes is somebody's mistake and deletes nothing.
-        return None if version is None else Entry(Deleted(version), None)
-    if version is None:
-        version = decode_version(record.value)
-    return Entry(Alive(version), record.value)
+def _entry(said: StateRecord | DeletionRecord) -> Entry:
+    if isinstance(said, DeletionRecord):
+        return Entry(Deleted(said.version), None)
+    return Entry(Alive(said.version()), said.value)

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from carts.fold import Verdict
-from streams.decisions import RefusalCode, Rules, Source, decide
+from streams.decisions import ChangeSource, RefusalCode, Rules, decide
 from topics.headers import Headers
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, CARTS, ORDERS, PRODUCTS
@@ -211,7 +211,7 @@ def judge(letter: Letter, held: bytes | None, purge_floor: int, partitions: int,
     first = may_be_replayed(letter, partitions)
     if first.partition is None or letter.key is None or letter.topic != CART_CHANGED.name:
         return first
-    decision = decide(held, purge_floor, Source(letter.key, letter.value, first.partition, 0), rules)
+    decision = decide(held, purge_floor, ChangeSource(letter.key, letter.value, first.partition, 0), rules)
     if decision.refusal is not None:
         return _refuse(f"{decision.refusal.code}: {decision.refusal.detail}")
     match decision.verdict:

@@ -25,9 +25,8 @@ from ops.dead_letter_topic import (
     read,
 )
 from ops.progress import Bars, silent
-from ops.reading import Record, one_record, reading
 from ops.settings import OpsSettings
-from sinks.redis.reading import StretchReader
+from runtime.kafka.ranges import OffsetRange, RangeReader, Record
 from store.redis import CartStore, Layout, PipelinedClient
 from topics.publishing import Publisher
 from topics.registry import CART_CHANGED, DEAD_LETTERS
@@ -47,7 +46,7 @@ async def find(settings: OpsSettings, wanted: Wanted, bars: Bars) -> list[Listed
     """The letters that are meant, without their values, with their marks. Raises KafkaError, ReadStalled."""
     found: list[Listed] = []
     asked = {letter.partition for letter in wanted.ids}
-    async with reading(settings) as reader:
+    async with RangeReader(settings) as reader:
         for partition in sorted(asked) or range(settings.partitions):
             found += await _find_in(reader, partition, wanted, bars)
     return found
@@ -56,7 +55,7 @@ async def find(settings: OpsSettings, wanted: Wanted, bars: Bars) -> list[Listed
 async def fetch(settings: OpsSettings, at: LetterId) -> Listed | None:
     """The letter with its value; None if there is none at that place."""
     found = await find(settings, Wanted(ids=frozenset({at})), silent)
-    async with reading(settings) as reader:
+    async with RangeReader(settings) as reader:
         for each in found:
             whole = await _whole(reader, each.letter)
             return None if whole is None else Listed(whole, each.mark)
@@ -74,7 +73,7 @@ async def replay(
     results = [_already(each.letter, each.mark) for each in listed if each.mark is not None]
     letters = [each.letter for each in listed if each.mark is None]
     async with (
-        reading(settings) as reader,
+        RangeReader(settings) as reader,
         PipelinedClient(settings, name="cartstream-dlq") as client,
         Publisher(settings) as publisher,
     ):
@@ -109,15 +108,15 @@ async def drop(settings: OpsSettings, listed: Sequence[Listed], *, dry_run: bool
     return results
 
 
-async def _find_in(reader: StretchReader, partition: int, wanted: Wanted, bars: Bars) -> list[Listed]:
+async def _find_in(reader: RangeReader, partition: int, wanted: Wanted, bars: Bars) -> list[Listed]:
     place = TopicPartition(DEAD_LETTERS.name, partition)
-    first, end = await reader.bounds(place)
-    if first == end:
+    bounds = await reader.bounds(place)
+    if not bounds.size:
         return []
-    advance = bars(f"dead-letters/{partition}", end - first)
+    advance = bars(f"dead-letters/{partition}", bounds.size)
     letters: list[Letter] = []
     marks: dict[LetterId, Mark] = {}
-    async for records in reader.read(place, first, end):
+    async for records in reader.read({place: bounds}):
         for record in records:
             match _understood(record):
                 case Letter() as letter if wanted.wants(letter):
@@ -129,7 +128,7 @@ async def _find_in(reader: StretchReader, partition: int, wanted: Wanted, bars: 
 
 
 async def _ledgers(
-    settings: OpsSettings, reader: StretchReader, letters: Iterable[Letter], bars: Bars
+    settings: OpsSettings, reader: RangeReader, letters: Iterable[Letter], bars: Bars
 ) -> dict[int, Ledger]:
     """What `carts` says of the carts that the letters belong to, by partition."""
     carts: defaultdict[int, set[str]] = defaultdict(set)
@@ -190,10 +189,14 @@ async def _mark(publisher: Publisher, letter: Letter, handled: Handled, detail: 
     await publisher.publish(DEAD_LETTERS.name, letter.id.partition, letter.key, None, mark_headers(mark))
 
 
-async def _whole(reader: StretchReader, letter: Letter) -> Letter | None:
-    record = await one_record(reader, DEAD_LETTERS.name, letter.id.partition, letter.id.offset)
-    understood = None if record is None else _understood(record)
-    return understood if isinstance(understood, Letter) else None
+async def _whole(reader: RangeReader, letter: Letter) -> Letter | None:
+    place, offset = TopicPartition(DEAD_LETTERS.name, letter.id.partition), letter.id.offset
+    first, end = await reader.bounds(place)
+    if first <= offset < end:
+        async for records in reader.read({place: OffsetRange(offset, offset + 1)}):
+            understood = _understood(records[0])
+            return understood if isinstance(understood, Letter) else None
+    return None
 
 
 def _understood(record: Record) -> Letter | Mark | None:

@@ -6,14 +6,14 @@ import msgspec
 import psycopg
 from aiokafka import TopicPartition
 
+from ops.pieces import pieces
 from ops.progress import Bars
-from ops.reading import Record, pieces, reading
+from runtime.kafka.ranges import RangeReader, Record
 from runtime.settings import KafkaSettings
-from sinks.postgres.batch import Batch, Deletion, Row, interpret, newest
+from sinks.postgres.batch import Batch, Deletion, Row, newest, row_change
 from sinks.postgres.table import CartsTable, is_bad_data
+from topics.cart_records import interpret_in_place
 from topics.errors import RecordError
-from topics.partitioner import partition_in_carts
-from topics.records import PURGE_FLOOR_PREFIX
 from topics.registry import CARTS
 
 BATCH: Final = 2000
@@ -35,22 +35,17 @@ async def rebuild(
     Raises SchemaOutdated, psycopg.Error, TimeoutError, KafkaError, ReadStalled: what was written stays.
     """
     rebuilt = Rebuilt()
-    async with reading(kafka) as reader, CartsTable(postgres_url) as table:
+    async with RangeReader(kafka) as reader, CartsTable(postgres_url) as table:
         for partition in partitions:
             place = TopicPartition(CARTS.name, partition)
-            first, end = await reader.bounds(place)
-            advance = bars(f"carts/{partition}", end - first)
-            waiting: list[Record] = []
-            at = first
-            async for records in reader.read(place, first, end):
-                waiting += records
-                if len(waiting) >= BATCH:
-                    await _write(table, waiting, count, rebuilt)
-                    waiting = []
+            bounds = await reader.bounds(place)
+            advance = bars(f"carts/{partition}", bounds.size)
+            at = bounds.start
+            async for records in reader.read({place: bounds}, batch=BATCH):
+                await _write(table, records, count, rebuilt)
                 advance(records[-1].offset + 1 - at)
                 at = records[-1].offset + 1
-            await _write(table, waiting, count, rebuilt)
-            advance(end - at)
+            advance(bounds.end - at)
     return rebuilt
 
 
@@ -78,14 +73,8 @@ async def _halving(table: CartsTable, batch: Batch, rebuilt: Rebuilt) -> int:
 
 
 def _understood(record: Record, count: int, rebuilt: Rebuilt) -> Row | Deletion | None:
-    key: bytes | None = record.key
     try:
-        if key is not None and not key.startswith(PURGE_FLOOR_PREFIX):
-            right = partition_in_carts(key, count)
-            if right != record.partition:
-                rebuilt.left_out.append(f"{_place(record)}: its key belongs to partition {right}")
-                return None
-        return interpret(key, record.value, record.headers)
+        return row_change(interpret_in_place(record, count))
     except RecordError as error:
         # The sink has sent it to the dead letters when it came by.
         rebuilt.left_out.append(f"{_place(record)}: {error}")

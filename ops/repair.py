@@ -10,9 +10,9 @@ from carts.protocol import Deleted
 from carts.state import State, Version
 from ops.carts_topic import Ledger
 from ops.comparison import Difference, Kind
+from ops.pieces import pieces
 from ops.progress import Advance, Bars
-from ops.reading import pieces
-from sinks.postgres.batch import Batch, Deletion, Row, interpret
+from sinks.postgres.batch import Batch, Deletion, Row, row_of
 from sinks.postgres.table import CartsTable
 from sinks.redis.copies import copies
 from sinks.redis.republish import Republisher, Why
@@ -130,9 +130,8 @@ class Repair:
         found = []
         for difference in sorted(differences, key=lambda each: each.cart_id):
             entry = self._ledgers[difference.partition].entries[difference.cart_id]
-            row = interpret(difference.cart_id.encode(), entry.value, ())
-            if isinstance(row, Row):
-                found.append(row)
+            if entry.value is not None:
+                found.append(row_of(difference.cart_id, entry.value))
         return found
 
     def _state(self, difference: Difference) -> State:

@@ -10,6 +10,7 @@ import psycopg
 from aiokafka.errors import KafkaError
 
 from ops.settings import OpsSettings
+from runtime.kafka.ranges import ReadStalled
 from runtime.settings import SettingsError, load
 from sinks.errors import SinkError
 from store.postgres.errors import SchemaError
@@ -56,6 +57,8 @@ def run(environment: OpsSettings, work: Coroutine[Any, Any, T], *, exit_code: in
         raise Failed(
             f"Kafka at {environment.kafka_bootstrap} failed: {error!r}. Doing this again is safe", exit_code
         ) from error
+    except ReadStalled as error:
+        raise Failed(f"{error}. Doing this again is safe", exit_code) from error
     except TimeoutError as error:
         raise Failed("a server did not answer in time. Doing this again is safe", exit_code) from error
 

@@ -17,10 +17,10 @@ from carts.protocol import Deleted, rank
 from carts.state import State, trim, union
 from ops.carts_topic import Ledger
 from ops.copies import Rows, rows
+from ops.pieces import pieces
 from ops.progress import Advance, Bars
-from ops.reading import pieces, reading
 from ops.settings import OpsSettings
-from sinks.redis.reading import StretchReader
+from runtime.kafka.ranges import RangeReader
 from topics.codec import encode_change
 from topics.errors import RecordError
 from topics.headers import change_headers
@@ -109,7 +109,7 @@ async def restore_from_postgres(
     """
     seeded = Seeded()
     async with (
-        reading(settings) as reader,
+        RangeReader(settings) as reader,
         rows(settings.postgres_url.get_secret_value()) as table,
         Publisher(settings) as publisher,
     ):
@@ -131,7 +131,7 @@ class _Seeding:
         self._publisher = publisher
         self._seeded = seeded
 
-    async def run(self, reader: StretchReader, carts: list[str], bars: Bars, *, dry_run: bool) -> None:
+    async def run(self, reader: RangeReader, carts: list[str], bars: Bars, *, dry_run: bool) -> None:
         partition = self._ledger.partition
         left = await self._ledger.left(reader)
         await self._ledger.read(reader, bars(f"reading carts/{partition}", left), only=set(carts))

@@ -13,9 +13,9 @@ from carts.state import State
 from ops.carts_topic import Ledger
 from ops.comparison import Copies, Difference, Kind, Suspects, differences
 from ops.copies import RedisCopies, Rows
+from ops.pieces import pieces
 from ops.progress import Bars, silent
-from ops.reading import pieces
-from sinks.redis.reading import StretchReader
+from runtime.kafka.ranges import RangeReader
 from store.redis import CartStore, Layout
 from topics.errors import RecordError
 from topics.registry import CARTS
@@ -42,7 +42,7 @@ class Verification:
     def __init__(
         self,
         layout: Layout,
-        reader: StretchReader,
+        reader: RangeReader,
         store: CartStore,
         redis: RedisCopies,
         rows: Rows,

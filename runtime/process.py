@@ -1,12 +1,10 @@
-"""Runs plain asyncio work as a process: logs, metrics, readiness, graceful stop, exit code."""
+"""What every process does from its start to its end: logs, metrics, signals, ready file, exit code."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import structlog
 import uvloop
@@ -15,7 +13,8 @@ from prometheus_client import start_http_server
 from runtime.failstop import fail_stop
 from runtime.garbage import collect_seldom
 from runtime.logs import configure_logging
-from runtime.settings import ProcessSettings
+from runtime.ready import ReadyFile
+from runtime.settings import ProcessSettings, shown
 
 log = structlog.get_logger(__name__)
 
@@ -23,41 +22,40 @@ Work = Callable[[Callable[[], None]], Awaitable[None]]
 """Works until cancelled; calls what it is given once it does its work, which makes the process ready."""
 
 
-def run_process(name: str, settings: ProcessSettings, work: Work, *, shown: Mapping[str, Any]) -> None:
+def run_process(name: str, settings: ProcessSettings, work: Work) -> None:
     """Run `work` until SIGTERM or SIGINT, then cancel it and return.
 
-    `shown` are the settings as they may stand in the log. Exits with 75 when the work ends by itself: only a
-    new start helps then.
+    Exits with 75 when the work ends by itself: only a new start helps then.
     """
     configure_logging()
-    uvloop.run(_run(name, settings, work, shown))
+    uvloop.run(_run(name, settings, work))
 
 
-async def _run(name: str, settings: ProcessSettings, work: Work, shown: Mapping[str, Any]) -> None:
-    _set_ready(settings.ready_file, there=False)
+def begin(name: str, settings: ProcessSettings) -> tuple[ReadyFile, asyncio.Event]:
+    """Start what a process has beside its work; call it first, in the running loop.
+
+    Returns its ready file, cleared, and an event that SIGTERM and SIGINT set.
+    """
+    ready = ReadyFile(settings.ready_file)
+    ready.clear()
     if settings.metrics_port:
         start_http_server(settings.metrics_port)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    log.info("process.starting", app=name, settings=shown)
+    log.info("process.starting", app=name, settings=shown(settings))
     collect_seldom()
-    working = asyncio.ensure_future(work(lambda: _set_ready(settings.ready_file, there=True)))
+    return ready, stop
+
+
+async def _run(name: str, settings: ProcessSettings, work: Work) -> None:
+    ready, stop = begin(name, settings)
+    working = asyncio.ensure_future(work(ready.set))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    _set_ready(settings.ready_file, there=False)
+    ready.clear()
     if not stop.is_set():
         fail_stop("process.crashed", app=name, reason=repr(working.exception()))
     working.cancel()
     await asyncio.wait({working}, timeout=settings.stop_timeout_s)
     log.info("process.stopped", app=name)
-
-
-def _set_ready(file: Path | None, *, there: bool) -> None:
-    if file is None:
-        return
-    if there:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    else:
-        file.unlink(missing_ok=True)

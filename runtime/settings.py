@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 
 PREFIX: Final = "CARTSTREAM_"
+
+_PASSWORD: Final = re.compile(r"(\w*password)=[^&]*", re.IGNORECASE)
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -29,6 +33,23 @@ def load(settings: type[S]) -> S:
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise SettingsError("\n".join(_complaint(settings, detail) for detail in details)) from error
+
+
+def shown(settings: BaseSettings) -> dict[str, Any]:
+    """Every setting as it may stand in a log: secrets masked, of URLs just the password."""
+    return settings.model_dump(mode="json") | {
+        name: masked for name, value in settings if (masked := _masked(value)) is not None
+    }
+
+
+def _masked(value: object) -> str | None:
+    """What is shown instead of a value that may hold a secret; None for one that is shown as it is."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str) and "://" in text:
+        parts = urlsplit(text)
+        hidden = parts.netloc.replace(f":{parts.password}@", ":***@") if parts.password else parts.netloc
+        return urlunsplit(parts._replace(netloc=hidden, query=_PASSWORD.sub(r"\1=***", parts.query)))
+    return "***" if isinstance(value, SecretStr) else None
 
 
 def _complaint(settings: type[BaseSettings], detail: Any) -> str:

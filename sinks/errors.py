@@ -9,13 +9,6 @@ class RestoreStartsOver(SinkError):
     """Redis was lost or rolled back while a partition was being restored: what was put may be gone."""
 
 
-class ReadStalled(SinkError):
-    """A partition could not be read to its end: the broker does not answer."""
-
-    def __init__(self, topic: str, partition: int, position: int, end: int) -> None:
-        super().__init__(f"{topic}/{partition} stands at {position}, not {end}: the broker does not answer")
-
-
 class KeeperFailed(SinkError):
     """A partition of Redis is not kept any more, and only a new process can mend it."""
 

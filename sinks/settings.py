@@ -5,16 +5,15 @@ from pydantic import Field
 from delivery.settings import DeliverySettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
-from topics.registry import CARTS, PARTITIONS
+from topics.registry import CARTS
+from topics.settings import TopicSettings
 
 
-class PostgresSinkSettings(DeliverySettings, PostgresSettings):
+class PostgresSinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
     """The process `sinks postgres`."""
 
     max_record_bytes: int = Field(CARTS.max_message_bytes, ge=1 << 16)
     """Largest record value: that of `carts`, for a poisoned one goes to the dead letters as it is."""
-    partitions: int = Field(PARTITIONS, ge=1, le=1024, examples=[PARTITIONS])
-    """Partitions of the topics."""
     sink_batch_records: int = Field(2000, ge=1, le=20_000, examples=[2000])
     """Records written in one transaction at most."""
     sink_batch_seconds: float = Field(0.2, gt=0, le=10, examples=[0.2])

@@ -9,7 +9,7 @@ from carts.fold import Verdict
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import events
 from streams import metrics
-from streams.decisions import Rules, Source, decide
+from streams.decisions import ChangeSource, Rules, decide
 from streams.recovery import Recovery
 from streams.settings import StreamsSettings
 from topics.groups import COMPACTION
@@ -31,29 +31,23 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
     )
     rules = Rules(retention_us=settings.retention_us, max_bytes=settings.max_record_bytes)
     counted = {verdict: metrics.EVENTS.labels(verdict) for verdict in Verdict}
-    right_partition = partial(_partition, partitions=settings.partitions)
+    right_partition = partial(partition_of, partitions=settings.partitions)
 
     async def compact(stream: faust.StreamT[Any]) -> None:
         async for event in events(stream, right_partition):
             message = event.message
             key = cast("bytes", message.key)  # `events` has refused records without one
             floor_key = purge_floor_key(message.partition)
-            decision = decide(
-                carts.lookup(event, key),
-                recovery.note_floor(floor_key, carts.lookup(event, floor_key)),
-                Source(key, message.value, message.partition, message.offset),
-                rules,
-            )
+            # The table's own record of the floor, or one that was read back and is higher.
+            purge_floor = recovery.note_floor(floor_key, carts.lookup(event, floor_key))
+            source = ChangeSource(key, message.value, message.partition, message.offset)
+            decision = decide(carts.lookup(event, key), purge_floor, source, rules)
             counted[decision.verdict].inc()
             if decision.refusal is not None:
-                await app.dead_letters.refuse(event, decision.refusal.code, decision.refusal.detail)
+                await app.refuse(event, decision.refusal.code, decision.refusal.detail)
             for emission in decision.emissions:
                 metrics.RECORD_BYTES.observe(len(emission.value or b""))
                 await carts.emit(event, emission.key, emission.value, emission.headers)
 
     app.agent(app.source(CART_CHANGED.name), name="compaction")(compact)
     return app
-
-
-def _partition(key: bytes, partitions: int) -> int:
-    return partition_of(key, partitions)

@@ -14,7 +14,7 @@ from topics.headers import Headers, cart_headers, purge_floor_headers, tombstone
 from topics.records import PurgeFloor, cart_record, purge_floor_key
 
 
-class Source(msgspec.Struct, frozen=True):
+class ChangeSource(msgspec.Struct, frozen=True):
     """A `cart-changed` record as it came."""
 
     key: bytes
@@ -68,7 +68,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     timing: Timing = TIMING
 
 
-def decide(held: bytes | None, purge_floor: int, source: Source, rules: Rules) -> Decision:
+def decide(held: bytes | None, purge_floor: int, source: ChangeSource, rules: Rules) -> Decision:
     """Fold a record into the table's value `held` of its cart.
 
     `purge_floor` is the highest version ever deleted in the partition. A record that nobody can take is
@@ -92,7 +92,12 @@ def decide(held: bytes | None, purge_floor: int, source: Source, rules: Rules) -
 
 
 def _follow(
-    source: Source, change: Change, state: State | None, outcome: Outcome, purge_floor: int, rules: Rules
+    source: ChangeSource,
+    change: Change,
+    state: State | None,
+    outcome: Outcome,
+    purge_floor: int,
+    rules: Rules,
 ) -> Decision:
     match outcome.verdict:
         case Verdict.CHANGED if outcome.state is not None:
@@ -121,7 +126,7 @@ def _refuse(code: str, detail: str, verdict: Verdict = Verdict.REFUSED) -> Decis
     return Decision(verdict, refusal=Refusal(code, detail))
 
 
-def _emit(cart_id: str, state: State, source: Source, max_bytes: int) -> Decision:
+def _emit(cart_id: str, state: State, source: ChangeSource, max_bytes: int) -> Decision:
     version = state.version
     value = encode_cart(cart_record(cart_id, state, version))
     if len(value) > max_bytes:
@@ -133,7 +138,7 @@ def _emit(cart_id: str, state: State, source: Source, max_bytes: int) -> Decisio
     return Decision(Verdict.CHANGED, (Emission(source.key, value, headers),))
 
 
-def _deletion(source: Source, version: Version, purge_floor: int) -> tuple[Emission, ...]:
+def _deletion(source: ChangeSource, version: Version, purge_floor: int) -> tuple[Emission, ...]:
     """The floor goes first: a null without it would let a late event bring the cart back."""
     origin = (source.partition, source.offset)
     null = Emission(source.key, None, tombstone_headers(source.key.decode(), version, origin))

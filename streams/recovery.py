@@ -6,14 +6,15 @@ up may have written after its successor. Whatever the table keeps against the lo
 
 from collections.abc import Callable
 
-from carts.protocol import Alive, Deleted, Recorded, emit_again, keep_recovered
+from carts.protocol import Alive, Deleted, emit_again, keep_recovered
 from carts.state import Version
 from delivery.table import Headers
+from topics.cart_records import DeletionRecord, interpret
 from topics.codec import decode_purge_floor, decode_version
 from topics.errors import RecordError
-from topics.headers import cart_headers, purge_floor_headers, tombstone_headers, version_header
+from topics.headers import cart_headers, purge_floor_headers, tombstone_headers
 from topics.partitioner import partition_in_carts
-from topics.records import PURGE_FLOOR_PREFIX, purge_floor_key
+from topics.records import PURGE_FLOOR_PREFIX, PurgeFloor, purge_floor_key
 
 
 class Recovery:
@@ -34,11 +35,16 @@ class Recovery:
 
     def keep(self, key: bytes, held: bytes | None, read: bytes | None, headers: Headers) -> bytes | None:
         """What the table holds from now on: its own or the one read; None is absent or deleted."""
-        if key.startswith(PURGE_FLOOR_PREFIX):
-            self.note_floor(key, held)
-            return read if _floor(read) >= self.note_floor(key, read) else held
-        found = _recorded(read, headers)
-        if found is None:
+        try:
+            said = interpret(key, read, headers)
+            if said is None:
+                return held
+            if isinstance(said, PurgeFloor):
+                self.note_floor(key, held)
+                return read if said.purge_floor >= self.note_floor(key, read) else held
+            found = Deleted(said.version) if isinstance(said, DeletionRecord) else Alive(said.version())
+        except RecordError:
+            # What nobody can read is never held: what the table has of the cart is sent again.
             return held
         if held is None:
             if not emit_again(None, found, self._floors.get(self._partition(key), 0)):
@@ -68,14 +74,3 @@ class Recovery:
 
 def _floor(value: bytes | None) -> int:
     return decode_purge_floor(value).purge_floor if value is not None else 0
-
-
-def _recorded(value: bytes | None, headers: Headers) -> Recorded | None:
-    """What a record read says of its cart; None for a null without a version and for what is no cart."""
-    version = version_header(headers)
-    if value is None:
-        return Deleted(version) if version is not None else None
-    try:
-        return Alive(version if version is not None else decode_version(value))
-    except RecordError:
-        return None

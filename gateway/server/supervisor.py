@@ -21,6 +21,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.settings import GatewaySettings
+from runtime.ready import ReadyFile
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +90,7 @@ class Parent:
 
     def __init__(self, settings: GatewaySettings, listener: socket.socket, metrics_folder: str) -> None:
         self._settings = settings
+        self._ready_file = ReadyFile(settings.ready_file)
         self._listener = listener
         self._metrics_folder = metrics_folder
         self._environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": metrics_folder}
@@ -187,17 +189,14 @@ class Parent:
 
     def _say_ready(self) -> None:
         log.info("gateway.ready", workers=len(self._serving), port=self._settings.gateway_port)
-        if self._settings.ready_file is not None:
-            self._settings.ready_file.parent.mkdir(parents=True, exist_ok=True)
-            self._settings.ready_file.touch()
+        self._ready_file.set()
 
     def _tell_all(self, command: Command) -> None:
         for worker in (*self._serving, *self._leaving):
             worker.tell(command)
 
     async def _end(self) -> None:
-        if self._settings.ready_file is not None:
-            self._settings.ready_file.unlink(missing_ok=True)
+        self._ready_file.clear()
         self._tell_all(Command.DRAIN)
         workers = [*self._serving, *self._leaving]
         if workers:

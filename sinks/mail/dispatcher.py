@@ -10,7 +10,6 @@ import psycopg
 import stamina
 import structlog
 
-from delivery.dead_letters import Source
 from runtime.cancellation import to_its_end
 from sinks import metrics
 from sinks.mail.message import BadAddress, MailKind, compose, recipient
@@ -19,6 +18,7 @@ from sinks.mail.smtp import Courier, MailPutOff, MailRefused, MailServerAway
 from sinks.mail.tasks import ClaimedMail, MailTasks
 from store.postgres.errors import SchemaOutdated
 from topics.codec import decode_order
+from topics.dead_letters import SourceRecord
 from topics.registry import ORDERS
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ STOP_SECONDS: Final = 10.0
 _HOUR_SECONDS: Final = 3600.0
 _MAY_PASS: Final = (psycopg.Error, SchemaOutdated, TimeoutError, MailServerAway)
 
-Refuse = Callable[[Source, str, str], Awaitable[None]]
+Refuse = Callable[[SourceRecord, str, str], Awaitable[None]]
 """Keeps a record as a dead letter, with a code and a sentence."""
 
 
@@ -119,7 +119,7 @@ class Post:
         log.info("mail.put_off", order=mail.order_id, kind=mail.kind, attempts=mail.attempts, reason=reason)
 
     async def _give_up(self, mail: ClaimedMail, code: str, reason: str) -> None:
-        source = Source(
+        source = SourceRecord(
             ORDERS.name, mail.source_partition, mail.source_offset, mail.order_id.encode(), mail.record
         )
         await self._refuse(source, code, f"{mail.kind}: {reason}")

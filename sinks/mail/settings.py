@@ -8,17 +8,17 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from delivery.settings import DeliverySettings
 from store.postgres.settings import PostgresSettings
-from topics.registry import ORDERS, PARTITIONS
+from topics.registry import ORDERS
+from topics.settings import TopicSettings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class MailSinkSettings(DeliverySettings, PostgresSettings):
+class MailSinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
     """The mail server, what mails say of the shop, and how patiently they are sent. Times in seconds."""
 
     max_record_bytes: int = Field(ORDERS.max_message_bytes, ge=1 << 16)
     """Largest record value: that of `orders`, for a poisoned one goes to the dead letters as it is."""
-    partitions: int = Field(PARTITIONS, ge=1, le=1024, examples=[PARTITIONS])
 
     smtp_host: str = Field("127.0.0.1", min_length=1, examples=["smtp.example.org"])
     smtp_port: int = Field(1025, ge=1, le=65535, examples=[587])

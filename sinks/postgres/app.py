@@ -9,14 +9,15 @@ from faust.types import EventT, StreamT
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
+from delivery.dead_letters import headers_of
 from sinks import metrics
-from sinks.postgres.batch import interpret, newest
+from sinks.postgres.batch import newest, row_change
 from sinks.postgres.table import CartsTable, is_bad_data
 from sinks.settings import PostgresSinkSettings
+from topics.cart_records import interpret
 from topics.errors import RecordError
 from topics.groups import POSTGRES_SINK
-from topics.partitioner import partition_of
-from topics.records import PURGE_FLOOR_PREFIX
+from topics.partitioner import partition_in_carts
 from topics.registry import CARTS
 
 log = structlog.get_logger(__name__)
@@ -32,7 +33,7 @@ def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
         await run_batches(
             stream,
             partial(write, table),
-            partition_of=partial(home, partitions=settings.partitions),
+            partition_of=partial(partition_in_carts, partitions=settings.partitions),
             is_data_error=is_data_error,
             max_records=settings.sink_batch_records,
             within_s=settings.sink_batch_seconds,
@@ -48,7 +49,7 @@ async def write(table: CartsTable, events: Sequence[EventT[Any]]) -> None:
     or does not answer.
     """
     batch = newest(
-        interpret(event.message.key, event.message.value, _pairs(event.message.headers)) for event in events
+        row_change(interpret(event.message.key, event.message.value, headers_of(event))) for event in events
     )
     with metrics.WRITE_SECONDS.time():
         changed = await table.write(batch)
@@ -57,18 +58,6 @@ async def write(table: CartsTable, events: Sequence[EventT[Any]]) -> None:
     log.debug("sink.written", records=len(events), changed=changed)
 
 
-def home(key: bytes, partitions: int) -> int:
-    """The partition of `carts` that a key belongs to. ValueError for a key that cannot be one."""
-    if key.startswith(PURGE_FLOOR_PREFIX):
-        return int(key[len(PURGE_FLOOR_PREFIX) :])
-    return partition_of(key, partitions)
-
-
 def is_data_error(error: BaseException) -> bool:
     """Whether a record is to blame: it belongs into the dead letters, the others do not wait for it."""
     return isinstance(error, RecordError) or is_bad_data(error)
-
-
-def _pairs(headers: Any) -> list[tuple[str, bytes]]:
-    """Faust hands headers over as a mapping, as pairs, or as None."""
-    return list(headers.items()) if hasattr(headers, "items") else list(headers or ())

@@ -6,10 +6,9 @@ from typing import Final
 import msgspec
 
 from carts.state import Version
+from topics.cart_records import CartsRecord, DeletionRecord, StateRecord
 from topics.codec import decode_cart
 from topics.errors import RecordError, RecordErrorCode
-from topics.headers import version_header
-from topics.records import PURGE_FLOOR_PREFIX
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -66,28 +65,27 @@ class _Columns(msgspec.Struct, frozen=True):
 _columns: Final = msgspec.json.Decoder(_Columns)
 
 
-def interpret(
-    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
-) -> Row | Deletion | None:
-    """What one record says; None if nothing about a cart. Raises RecordError for one that nobody can read.
+def row_change(said: CartsRecord | None) -> Row | Deletion | None:
+    """What a record changes in the table, if anything. Raises RecordError for one that nobody can read."""
+    match said:
+        case StateRecord():
+            return row_of(said.cart_id, said.value)
+        case DeletionRecord():
+            return Deletion(said.cart_id, said.version.number, said.version.operation_count)
+        case _:
+            return None
 
-    A null without the version it deletes is somebody's mistake and deletes nothing.
-    """
-    if key is None:
-        raise RecordError(RecordErrorCode.BAD_CART_ID, "the record has no key")
-    if key.startswith(PURGE_FLOOR_PREFIX):
-        return None
-    if value is None:
-        version = version_header(headers)
-        return None if version is None else Deletion(_text(key), version.number, version.operation_count)
+
+def row_of(cart_id: str, value: bytes) -> Row:
+    """The row for a cart's state. Raises RecordError for a value that nobody can read, or of another cart."""
     # Read as a whole first: a row that the gateway cannot make a cart of would be worse than no row.
     decode_cart(value)
     record = _columns.decode(value)
     version = Version.parse(record.version)
     if version is None:
         raise RecordError(RecordErrorCode.BAD_VERSION, f"version {record.version!r} is not v-n-digest")
-    if record.cart_id.encode() != key:
-        raise RecordError(RecordErrorCode.BAD_CART_ID, f"key {_text(key)!r}, cart {record.cart_id!r}")
+    if record.cart_id != cart_id:
+        raise RecordError(RecordErrorCode.BAD_CART_ID, f"key {cart_id!r}, cart {record.cart_id!r}")
     return Row(
         record.cart_id,
         version.number,
@@ -123,7 +121,3 @@ def _rank(change: Row | Deletion) -> tuple[int, int, bool]:
 
 def _json(raw: msgspec.Raw) -> str:
     return str(memoryview(raw), "utf-8")
-
-
-def _text(key: bytes) -> str:
-    return key.decode(errors="replace")

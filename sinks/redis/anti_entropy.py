@@ -21,13 +21,14 @@ from aiokafka.errors import KafkaError
 
 from carts.operations import Operation
 from carts.protocol import publish_allowed
+from runtime.kafka.ranges import RangeReader, ReaderPool
 from runtime.settings import KafkaSettings
 from sinks import metrics
 from sinks.errors import SinkError
 from sinks.redis.follower import Keeper
-from sinks.redis.reading import Readers, StretchReader
 from sinks.redis.republish import Republished, Republisher, Why
 from store.redis import CartStore, Layout, StoreError, Unfolded
+from topics.groups import COMPACTION
 from topics.publishing import Publisher
 from topics.registry import CART_CHANGED, CARTS
 
@@ -64,7 +65,7 @@ class AntiEntropy:
         self._layout = layout
         self._keepers = keepers
         self._after_s = after_s
-        self._readers = Readers(kafka)
+        self._readers = ReaderPool(kafka, group=COMPACTION)
         self._published: dict[tuple[str, int, str], None] = {}
         """What was published again: once is enough, or something else is wrong with it."""
 
@@ -132,7 +133,7 @@ class AntiEntropy:
             except TimeoutError:
                 return False
 
-    async def _followed(self, keeper: Keeper, reader: StretchReader) -> bool:
+    async def _followed(self, keeper: Keeper, reader: RangeReader) -> bool:
         """Returns once Redis has followed `carts` to its present end; False if the keeper stops following.
 
         Redis says how far it is: one that was just put back to an older copy has to follow again.
@@ -195,10 +196,10 @@ class AntiEntropy:
             log.error("anti_entropy.in_vain", partition=partition, ops=again)
 
 
-async def _compacted(reader: StretchReader, changed: TopicPartition, first: int, end: int) -> None:
+async def _compacted(reader: RangeReader, changed: TopicPartition, first: int, end: int) -> None:
     """Returns once compaction has committed `end`; of a topic that it has never read, `first` counts."""
     while True:
-        committed = await reader.compacted_up_to(changed)
+        committed = await reader.committed(changed)
         if (first if committed is None else committed) >= end:
             return
         await asyncio.sleep(POLL_SECONDS)

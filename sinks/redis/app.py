@@ -18,13 +18,10 @@ from topics.groups import REDIS_SINK
 PATIENCE_SECONDS: Final = 15.0
 """Nobody waits for a batch, and a loaded Redis is not a lost one."""
 
-_SECRET: Final = {"redis_url", "kafka_sasl_password"}
-
 
 def run_agent(settings: RedisSinkSettings) -> None:
     """Run until SIGTERM or SIGINT. Exits with code 75 when only a new start helps."""
-    shown = settings.model_dump(mode="json", exclude=_SECRET)
-    run_process(REDIS_SINK, settings, partial(_work, settings), shown=shown)
+    run_process(REDIS_SINK, settings, partial(_work, settings))
 
 
 async def _work(settings: RedisSinkSettings, ready: Callable[[], None]) -> None:

@@ -7,9 +7,9 @@ from carts.fold import fold
 from carts.operations import Expire, Operation
 from carts.protocol import Deleted, keep_recovered
 from carts.state import EXPIRY_PREFIX, State
-from topics.codec import decode_change, decode_state
+from topics.cart_records import DeletionRecord, StateRecord
+from topics.codec import decode_change
 from topics.errors import RecordError
-from topics.headers import version_header
 
 Found = State | Deleted
 """What a `carts` record says of its cart."""
@@ -17,15 +17,9 @@ Found = State | Deleted
 _NEVER_US: Final = 2**62
 
 
-def recorded(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Found | None:
-    """What a `carts` record says of its cart; None for a null that does not say which version it deletes.
-
-    Raises RecordError for a value that nobody can read.
-    """
-    if value is not None:
-        return decode_state(value)
-    version = version_header(headers)
-    return None if version is None else Deleted(version)
+def found_in(said: StateRecord | DeletionRecord) -> Found:
+    """The state or deletion that a record says. Raises RecordError for a state that nobody can read."""
+    return Deleted(said.version) if isinstance(said, DeletionRecord) else said.state()
 
 
 def keep(kept: dict[str, Found], cart_id: str, found: Found) -> None:

@@ -13,13 +13,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from carts.state import State
+from runtime.kafka.ranges import Record
 from sinks import metrics
 from sinks.errors import SinkError
+from sinks.redis.cart_records import understand_cart
 from sinks.redis.copies import Found, copies, keep
-from sinks.redis.reading import Record, understand
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import Turns
 from store.redis import CartStore, Layout, PositionMoved, PutOutcome, PutResult, StoreError
+from topics.records import PurgeFloor
 from topics.registry import CARTS
 
 log = structlog.get_logger(__name__)
@@ -153,6 +155,7 @@ def _states(records: list[Record], layout: Layout) -> list[tuple[str, State]]:
     """The newest state of each cart in the records."""
     kept: dict[str, Found] = {}
     for record in records:
-        if understood := understand(record, layout):
+        understood = understand_cart(record, layout.partitions)
+        if understood is not None and not isinstance(understood, PurgeFloor):
             keep(kept, *understood)
     return copies(kept)

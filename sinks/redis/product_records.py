@@ -4,7 +4,7 @@ from carts.errors import InvalidIdentifier
 from carts.ids import check_product_id
 from carts.limits import MAX_SAFE_INTEGER
 from carts.products import Product
-from sinks.redis.reading import Record
+from runtime.kafka.ranges import Record
 from store.redis.catalogue import ProductDeletion
 from topics.codec import decode_product
 from topics.errors import RecordError, RecordErrorCode

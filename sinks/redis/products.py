@@ -19,17 +19,18 @@ from aiokafka.errors import KafkaError
 
 from carts.products import Product
 from runtime.kafka.clients import has_died
+from runtime.kafka.ranges import Record, Tail
 from sinks import metrics
 from sinks.errors import CatalogueStalled, ClientDied
 from sinks.redis.product_records import understand_product
-from sinks.redis.reading import Record, Tail
 from sinks.settings import RedisSinkSettings
 from store.redis import PipelinedClient, StoreError
 from store.redis.catalogue import Following, ProductCache, ProductDeletion, Put, Regressed
 from topics.codec import encode_product
+from topics.dead_letters import DeadLetterRecord, DeadLetters, SourceRecord
 from topics.errors import RecordError
 from topics.groups import CATALOGUE_SINK
-from topics.headers import dead_letter_headers, product_headers, product_tombstone_headers
+from topics.headers import product_headers, product_tombstone_headers
 from topics.partitioner import partition_of
 from topics.publishing import Publisher
 from topics.registry import DEAD_LETTERS, PRODUCTS
@@ -65,6 +66,7 @@ class CatalogueFollower:
         self._settings = settings
         self._cache = ProductCache(client)
         self._partitions = settings.partitions
+        self._dead_letters = DeadLetters(CATALOGUE_SINK, self._send_dead_letter)
         self._generation = ""
         self._places: dict[int, Place] = {}
         self._looked_at = 0.0
@@ -239,21 +241,22 @@ class CatalogueFollower:
         try:
             return understand_product(record, self._partitions)
         except RecordError as error:
-            metrics.UNREADABLE.labels(record.topic).inc()
-            log.warning(
-                "products.unreadable", partition=record.partition, offset=record.offset, error=str(error)
+            source = SourceRecord(
+                record.topic,
+                record.partition,
+                record.offset,
+                record.key,
+                record.value,
+                list(record.headers),
             )
-            await self._refuse(record, error)
+            await self._dead_letters.keep(source, error.code, error.detail)
             return None
 
-    async def _refuse(self, record: Record, error: RecordError) -> None:
-        source = record.topic, record.partition, record.offset
-        reason = dead_letter_headers(error.code, error.detail, source, CATALOGUE_SINK)
-        headers = [*record.headers, *reason]
-        partition = partition_of(record.key or b"", self._partitions)
+    async def _send_dead_letter(self, letter: DeadLetterRecord) -> None:
+        partition = partition_of(letter.key or b"", self._partitions)
         # Rare: a connection that is always there would have to be watched, too.
         async with Publisher(self._settings) as publisher:
-            await publisher.publish(DEAD_LETTERS.name, partition, record.key, record.value, headers)
+            await publisher.publish(DEAD_LETTERS.name, partition, *letter)
 
     async def _publish_again(self, partition: int, current: Sequence[Product | ProductDeletion]) -> None:
         log.warning("catalogue.regressed", partition=partition, products=len(current))

@@ -23,15 +23,16 @@ from aiokafka import TopicPartition
 
 from carts.lifetime import Lifetime
 from carts.state import State
+from runtime.kafka.ranges import OffsetRange, ReaderPool, Record
 from runtime.settings import KafkaSettings
 from sinks import metrics
 from sinks.errors import RestoreStartsOver
+from sinks.redis.cart_records import understand_cart
 from sinks.redis.copies import Found, copies, keep, refold
 from sinks.redis.progress import Progress
-from sinks.redis.reading import Readers, Record, cart_id_of, understand
 from store.redis import CartStore, Layout, PutOutcome, PutResult, RestoreLost
-from topics.codec import decode_purge_floor
-from topics.records import PURGE_FLOOR_PREFIX
+from topics.groups import COMPACTION
+from topics.records import PurgeFloor
 from topics.registry import CART_CHANGED, CARTS
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ class Restorer:
         """A cart that has idled for its limit stays where it is."""
         self._store = store
         self._layout = layout
-        self._readers = Readers(kafka)
+        self._readers = ReaderPool(kafka, group=COMPACTION)
         self._lifetime = lifetime
         self.running: dict[int, Progress] = {}
         """The restorations under way."""
@@ -85,7 +86,7 @@ class Restorer:
         changed, carts = TopicPartition(CART_CHANGED.name, partition), TopicPartition(CARTS.name, partition)
         async with Puts(self._store, partition, await self._store.restore_begin(partition)) as puts:
             async with self._readers.borrow() as reader:
-                committed = await reader.compacted_up_to(changed)
+                committed = await reader.committed(changed)
                 first_change, last_change = await reader.bounds(changed)
                 first, end = await reader.bounds(carts)
                 start = max(first_change, committed or 0)
@@ -95,13 +96,14 @@ class Restorer:
                 )
 
                 unfolded: dict[str, list[bytes | None]] = {}
-                async for records in reader.read(changed, start, last_change):
+                async for records in reader.read({changed: OffsetRange(start, last_change)}):
                     for record in records:
-                        unfolded.setdefault(cart_id_of(record), []).append(record.value)
+                        cart_id = (record.key or b"").decode(errors="replace")
+                        unfolded.setdefault(cart_id, []).append(record.value)
                     progress.done += len(records)
 
                 scan = Scan(self._layout, unfolded, self._lifetime, time.time_ns() // 1000)
-                async for records in reader.read(carts, first, end):
+                async for records in reader.read({carts: OffsetRange(first, end)}):
                     await puts.put(scan.take(records))
                     progress.done = last_change - start + records[-1].offset + 1 - first
                     progress.carts = puts.stored
@@ -130,9 +132,10 @@ class Scan:
         """The states to put now, one a cart."""
         kept: dict[str, Found] = {}
         for record in records:
-            if record.key.startswith(PURGE_FLOOR_PREFIX):
-                self._purge_floor = max(self._purge_floor, decode_purge_floor(record.value).purge_floor)
-            elif understood := understand(record, self._layout):
+            understood = understand_cart(record, self._layout.partitions)
+            if isinstance(understood, PurgeFloor):
+                self._purge_floor = max(self._purge_floor, understood.purge_floor)
+            elif understood is not None:
                 cart_id, found = understood
                 if cart_id in self._unfolded:
                     keep(self._bases, cart_id, found)

@@ -6,9 +6,10 @@ from pydantic_settings import SettingsConfigDict
 from carts.lifetime import Lifetime
 from runtime.settings import PREFIX
 from topics.retention import RetentionSettings
+from topics.settings import TopicSettings
 
 
-class RedisSettings(RetentionSettings):
+class RedisSettings(TopicSettings, RetentionSettings):
     """How the store reaches Redis and what it keeps there."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
@@ -29,9 +30,6 @@ class RedisSettings(RetentionSettings):
     redis_connect_timeout_s: float = Field(2.0, gt=0, le=60, examples=[2.0])
     redis_max_requests: int = Field(
         20_000, ge=1, examples=[20_000], description="requests under way at once; more are refused at once"
-    )
-    partitions: int = Field(
-        16, ge=1, le=1024, examples=[16], description="partitions of a generation of topics"
     )
     cart_idle_limit_s: int = Field(
         7 * 86_400,

@@ -44,7 +44,7 @@ def appending_app(
             try:
                 await table.emit(event, key, state, headers_of(key, state), timestamp=1_700_000_000.5)
             except RecordTooLarge as error:
-                await app.dead_letters.refuse(event, "too_large", str(error))
+                await app.refuse(event, "too_large", str(error))
 
     return app, table
 

@@ -107,7 +107,7 @@ async def test_sigterm_under_load_finishes_what_is_in_progress_and_leaves_a_stor
 
 async def test_sigterm_before_it_is_ready_ends_it_at_once(scene: Scene) -> None:
     worker = scene.worker()
-    await eventually(lambda: bool(scene.logged("worker.starting")))
+    await eventually(lambda: bool(scene.logged("process.starting")))
     assert await worker.stop() == 0
 
 

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from carts.state import State
 from ops.carts_topic import Ledger
 from ops.progress import silent
-from ops.reading import reading
+from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, PARTITIONS
@@ -21,7 +21,7 @@ async def state_in_carts(kafka: KafkaSettings, cart_id: str) -> State | None:
 async def states_in_carts(kafka: KafkaSettings, carts: list[str]) -> dict[str, State]:
     """The newest states of carts in `carts`."""
     states: dict[str, State] = {}
-    async with reading(kafka) as reader:
+    async with RangeReader(kafka) as reader:
         for partition in {partition_of(cart_id.encode(), PARTITIONS) for cart_id in carts}:
             ledger = Ledger(partition, PARTITIONS)
             await ledger.read(reader, silent("", 0), only=carts)

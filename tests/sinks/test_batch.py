@@ -6,16 +6,22 @@ import msgspec
 import pytest
 
 from carts.state import State
-from sinks.postgres.batch import Batch, Deletion, Row, interpret, newest
+from sinks.postgres.batch import Batch, Deletion, Row, newest, row_change
 from tests.sinks.making import grow, new_cart_id
+from topics.cart_records import interpret
 from topics.codec import encode_cart
 from topics.errors import RecordError
-from topics.headers import tombstone_headers
+from topics.headers import Headers, tombstone_headers
 from topics.records import cart_record, purge_floor_key
 
 
+def change(key: bytes | None, value: bytes | None, headers: Headers) -> Row | Deletion | None:
+    """What a record changes in the table."""
+    return row_change(interpret(key, value, headers))
+
+
 def row(cart_id: str, state: State) -> Row:
-    found = interpret(cart_id.encode(), encode_cart(cart_record(cart_id, state)), [])
+    found = change(cart_id.encode(), encode_cart(cart_record(cart_id, state)), [])
     assert isinstance(found, Row)
     return found
 
@@ -56,14 +62,14 @@ def test_carts_are_sorted_so_that_two_sinks_never_wait_for_each_other() -> None:
 def test_a_null_deletes_the_version_in_its_header_and_nothing_without_one() -> None:
     cart_id = new_cart_id()
     version = grow(cart_id, 2).version
-    assert interpret(cart_id.encode(), None, []) is None
-    assert interpret(cart_id.encode(), None, tombstone_headers(cart_id, version, None)) == Deletion(
+    assert change(cart_id.encode(), None, []) is None
+    assert change(cart_id.encode(), None, tombstone_headers(cart_id, version, None)) == Deletion(
         cart_id, version.number, version.operation_count
     )
 
 
 def test_a_purge_floor_is_no_cart() -> None:
-    assert interpret(purge_floor_key(3), b'{"purge_floor":12}', []) is None
+    assert change(purge_floor_key(3), b'{"purge_floor":12}', []) is None
 
 
 @pytest.mark.parametrize(
@@ -73,10 +79,10 @@ def test_a_purge_floor_is_no_cart() -> None:
 )
 def test_what_nobody_can_read_is_refused(value: bytes) -> None:
     with pytest.raises(RecordError):
-        interpret(b"user:1", value, [])
+        change(b"user:1", value, [])
 
 
 def test_a_record_under_another_carts_key_is_refused() -> None:
     cart_id = new_cart_id()
     with pytest.raises(RecordError):
-        interpret(b"user:other", encode_cart(cart_record(cart_id, grow(cart_id, 1))), [])
+        change(b"user:other", encode_cart(cart_record(cart_id, grow(cart_id, 1))), [])

@@ -7,12 +7,20 @@ import pytest
 from carts.fold import fold
 from carts.protocol import Deleted, deletion_clears
 from carts.state import uncovered
-from sinks.redis.copies import Found, copies, keep, recorded, refold
+from sinks.redis.copies import Found, copies, found_in, keep, refold
 from tests.sinks.making import START, add, expire, grow, new_cart_id
+from topics.cart_records import interpret
 from topics.codec import encode_cart, encode_change
 from topics.errors import RecordError
-from topics.headers import tombstone_headers
-from topics.records import cart_record
+from topics.headers import Headers, tombstone_headers
+from topics.records import PurgeFloor, cart_record
+
+
+def recorded(cart_id: str, value: bytes | None, headers: Headers) -> Found | None:
+    """What a record of the cart says of it."""
+    said = interpret(cart_id.encode(), value, headers)
+    assert not isinstance(said, PurgeFloor)
+    return None if said is None else found_in(said)
 
 
 def test_the_highest_of_a_cart_is_kept_in_any_order_and_a_deletion_wins_a_tie() -> None:
@@ -25,14 +33,14 @@ def test_the_highest_of_a_cart_is_kept_in_any_order_and_a_deletion_wins_a_tie() 
         assert kept == {cart_id: history[2]}
 
 
-def test_a_record_is_a_state_and_a_null_a_deletion_if_it_says_of_what() -> None:
+def test_a_record_is_a_state_and_a_tombstone_a_deletion_if_it_says_of_what() -> None:
     cart_id = new_cart_id()
     state = grow(cart_id, 2)
-    assert recorded(encode_cart(cart_record(cart_id, state)), []) == state
-    assert recorded(None, tombstone_headers(cart_id, state.version, None)) == Deleted(state.version)
-    assert recorded(None, []) is None
+    assert recorded(cart_id, encode_cart(cart_record(cart_id, state)), []) == state
+    assert recorded(cart_id, None, tombstone_headers(cart_id, state.version, None)) == Deleted(state.version)
+    assert recorded(cart_id, None, []) is None
     with pytest.raises(RecordError):
-        recorded(b"{}", [])
+        recorded(cart_id, b"{}", [])
 
 
 @pytest.mark.parametrize("operations", range(1, 6))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from carts.fold import Verdict
 from carts.operations import Add, Change, Claim, Clear, Expire, Item, Purge, Set, Step
 from carts.state import Version
-from streams.decisions import Decision, RefusalCode, Rules, Source, decide
+from streams.decisions import ChangeSource, Decision, RefusalCode, Rules, decide
 from topics.codec import decode_cart, decode_purge_floor, encode_change
 from topics.errors import RecordErrorCode
 from topics.headers import read_headers, version_header
@@ -37,7 +37,7 @@ def fold_in(held: bytes | None, *changes: Change, purge_floor: int = 0) -> Decis
     """Decide about changes one after the other; returns the last decision."""
     decision = Decision(Verdict.KNOWN)
     for offset, one in enumerate(changes):
-        source = Source(one.cart_id.encode(), encode_change(one), 7, 100 + offset)
+        source = ChangeSource(one.cart_id.encode(), encode_change(one), 7, 100 + offset)
         decision = decide(held, purge_floor, source, RULES)
         held = decision.emissions[-1].value if decision.emissions else held
     return decision
@@ -49,7 +49,7 @@ def value_after(*changes: Change) -> bytes:
     return emission.value
 
 
-def refuse(source: Source, held: bytes | None = None) -> str:
+def refuse(source: ChangeSource, held: bytes | None = None) -> str:
     decision = decide(held, 0, source, RULES)
     assert decision.refusal is not None
     assert decision.refusal.detail
@@ -125,16 +125,16 @@ def test_a_change_below_the_floor_changes_nothing() -> None:
     ],
 )
 def test_what_no_cart_can_take_is_refused(value: bytes | None, code: str) -> None:
-    assert refuse(Source(CART.encode(), value, 7, 1)) == code
+    assert refuse(ChangeSource(CART.encode(), value, 7, 1)) == code
 
 
 def test_a_state_that_cannot_be_read_refuses_the_change_and_is_left_alone() -> None:
-    source = Source(CART.encode(), encode_change(change(v_at(0))), 7, 1)
+    source = ChangeSource(CART.encode(), encode_change(change(v_at(0))), 7, 1)
     assert refuse(source, held=b"garbage") == RefusalCode.UNREADABLE_STATE
 
 
 def test_a_cart_that_carts_would_not_take_refuses_the_change() -> None:
-    source = Source(CART.encode(), encode_change(change(v_at(0))), 7, 1)
+    source = ChangeSource(CART.encode(), encode_change(change(v_at(0))), 7, 1)
     decision = decide(None, 0, source, Rules(retention_us=0, max_bytes=100))
     assert decision.refusal is not None
     assert decision.refusal.code == RefusalCode.TOO_LARGE
@@ -184,7 +184,7 @@ def test_a_purge_delivered_again_whose_floor_was_lost_sends_both() -> None:
 
 
 def test_a_change_from_before_a_deletion_cannot_bring_the_cart_back() -> None:
-    source = Source(CART.encode(), encode_change(change(v_at(0))), 7, 1)
+    source = ChangeSource(CART.encode(), encode_change(change(v_at(0))), 7, 1)
     decision = decide(None, v_at(10), source, RULES)
     assert decision.refusal is not None
     assert decision.refusal.code == RefusalCode.BELOW_PURGE_FLOOR

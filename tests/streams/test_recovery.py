@@ -2,7 +2,7 @@
 
 from carts.operations import Add, Change, Item
 from carts.state import Version
-from streams.decisions import Emission, Rules, Source, decide
+from streams.decisions import ChangeSource, Emission, Rules, decide
 from streams.recovery import Recovery
 from topics.codec import encode_change, encode_purge_floor
 from topics.headers import read_headers, tombstone_headers, version_header
@@ -20,7 +20,10 @@ def grown(times: int) -> Emission:
     for n in range(1, times + 1):
         add = Change(cart_id=CART.decode(), version=2_000_000 * n, op_id=f"op-{n}", delta=(ADD,))
         decision = decide(
-            held, 0, Source(CART, encode_change(add), PARTITION, n), Rules(retention_us=0, max_bytes=4 << 20)
+            held,
+            0,
+            ChangeSource(CART, encode_change(add), PARTITION, n),
+            Rules(retention_us=0, max_bytes=4 << 20),
         )
         (emission,) = decision.emissions
         held = emission.value

@@ -1,0 +1,200 @@
+"""Reads ranges of offsets to their end, outside any consumer group, in fetches as large as they get."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple, Self, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from runtime.settings import KafkaSettings
+
+FETCH_BYTES: Final = 8 * 1024 * 1024
+FETCH_WAIT_MS: Final = 100
+BATCH: Final = 200
+"""Records handed out at once by default: while the caller works on them nothing else runs in its loop."""
+STALLED_SECONDS: Final = 30.0
+
+Record: TypeAlias = ConsumerRecord
+
+
+class ReadStalled(TimeoutError):
+    """A range could not be read to its end: the broker does not answer."""
+
+    def __init__(self, positions: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        where = ", ".join(
+            f"{partition.topic}/{partition.partition} is at {position}, not {end}"
+            for partition, (position, end) in positions.items()
+        )
+        super().__init__(f"{where}: the broker does not answer")
+
+
+class OffsetRange(NamedTuple):
+    """The offsets of a partition from `start` to before `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """How many offsets that are; never negative."""
+        return max(0, self.end - self.start)
+
+
+class RangeReader:
+    """An aiokafka consumer for the partitions it is asked about; use as an async context manager.
+
+    One reading at a time: a second one takes its partitions away from the first.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, *, group: str | None = None, fetch_bytes: int = FETCH_BYTES
+    ) -> None:
+        """`group` is only asked for its commits, never joined. `fetch_bytes` bounds a partition's fetch."""
+        self._consumer = AIOKafkaConsumer(
+            **kafka.client_options(),
+            # A consumer that is assigned its partitions by hand joins no group.
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=fetch_bytes,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+
+    async def start(self) -> None:
+        """Connect. Raises aiokafka's KafkaError."""
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def committed(self, partition: TopicPartition) -> int | None:
+        """The offset that the reader's group has committed; None: it never has."""
+        self._consumer.assign([partition])
+        committed: int | None = await self._consumer.committed(partition)
+        return committed
+
+    async def bounds(self, partition: TopicPartition) -> OffsetRange:
+        """What the log has: from the first offset that is left to the one the next record will get."""
+        return (await self.bounds_of([partition]))[partition]
+
+    async def bounds_of(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, OffsetRange]:
+        """The bounds of several partitions."""
+        asked = list(partitions)
+        starts = await self._consumer.beginning_offsets(asked)
+        ends = await self._consumer.end_offsets(asked)
+        return {partition: OffsetRange(starts[partition], ends[partition]) for partition in asked}
+
+    async def read(
+        self, ranges: Mapping[TopicPartition, OffsetRange], *, batch: int = BATCH
+    ) -> AsyncIterator[list[Record]]:
+        """The records of the ranges, in lists of 1 to `batch`, each of one partition and in its order.
+
+        Offsets that compaction or retention has emptied are skipped. Raises ReadStalled if the broker does
+        not answer, aiokafka's KafkaError if it refuses.
+        """
+        left = {partition: wanted.end for partition, wanted in ranges.items() if wanted.size}
+        if not left:
+            return
+        self._consumer.assign(list(left))
+        for partition in left:
+            self._consumer.seek(partition, ranges[partition].start)
+        tails = {partition: Tail(self._consumer, partition) for partition in left}
+        moved_at = time.monotonic()
+        while left:
+            found = await self._consumer.getmany(*left, timeout_ms=2 * FETCH_WAIT_MS, max_records=batch)
+            for partition, records in found.items():
+                tails[partition].moved()
+                if wanted := [record for record in records if record.offset < left[partition]]:
+                    yield wanted
+            if found:
+                moved_at = time.monotonic()
+            for partition in await self._at_end(left, {tp: tails[tp] for tp in left if tp not in found}):
+                del left[partition]
+                self._consumer.pause(partition)
+            if left and time.monotonic() - moved_at > STALLED_SECONDS:
+                raise ReadStalled({tp: (await self._consumer.position(tp), end) for tp, end in left.items()})
+
+    async def _at_end(
+        self, left: Mapping[TopicPartition, int], quiet: Mapping[TopicPartition, Tail]
+    ) -> list[TopicPartition]:
+        """The partitions read to their end: by position, not by the last record, which may be gone."""
+        return [
+            partition
+            for partition, end in left.items()
+            if await self._consumer.position(partition) >= end
+            or (partition in quiet and quiet[partition].nothing_is_left(end))
+        ]
+
+
+class ReaderPool:
+    """Readers to borrow: connecting takes longer than reading a small partition."""
+
+    def __init__(self, kafka: KafkaSettings, *, group: str | None = None) -> None:
+        self._kafka = kafka
+        self._group = group
+        self._idle: list[RangeReader] = []
+        self._lent = 0
+
+    @asynccontextmanager
+    async def borrow(self) -> AsyncIterator[RangeReader]:
+        """A connected reader. The last one back disconnects all, for they hold buffers; a failed one goes."""
+        self._lent += 1
+        reader = self._idle.pop() if self._idle else None
+        try:
+            if reader is None:
+                reader = RangeReader(self._kafka, group=self._group)
+                await reader.start()
+            yield reader
+        except BaseException:
+            if reader is not None:
+                await reader.stop()
+            raise
+        else:
+            self._idle.append(reader)
+        finally:
+            self._lent -= 1
+            while self._idle and not self._lent:
+                await self._idle.pop().stop()
+
+
+class Tail:
+    """Tells a log whose last offsets compaction has emptied from a broker that does not answer."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
+        self._consumer = consumer
+        self._partition = partition
+        self.moved()
+
+    def moved(self) -> None:
+        """Records were handed out."""
+        self._empty_answers = 0
+        self._answered = self._last_answer()
+
+    def nothing_is_left(self, end: int) -> bool:
+        """Whether the broker has answered, twice, that there is nothing from here to beyond `end`.
+
+        Twice, because the records of an answer that came just now may still be on their way to `getmany`.
+        """
+        if (answered := self._last_answer()) != self._answered:
+            self._answered = answered
+            self._empty_answers += 1
+        return self._empty_answers > 1 and (self._consumer.highwater(self._partition) or 0) >= end
+
+    def _last_answer(self) -> int | None:
+        answered: int | None = self._consumer.last_poll_timestamp(self._partition)
+        return answered

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from benchmarks.load import Load, run_wrk
 from benchmarks.servers import baseline
+from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
 from devstack.ports import free_ports
-from devstack.table import COMPONENTS
 
 CONNECTIONS = 128
 CARTS = 4000

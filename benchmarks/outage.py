@@ -17,9 +17,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
+from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA
-from devstack.table import COMPONENTS
 from topics.codec import decode_change
 from topics.registry import CART_CHANGED, PARTITIONS
 

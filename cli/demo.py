@@ -19,11 +19,11 @@ import redis
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from rich.console import Console
 
+from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
 from devstack.mailbox.messages import Letters
 from devstack.settings import Urls
 from devstack.spec import RestartPolicy
-from devstack.table import COMPONENTS
 from topics.partitioner import partition_of
 from topics.registry import PARTITIONS
 

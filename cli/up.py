@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from devstack.components import COMPONENTS
 from devstack.console import ConsoleReporter
 from devstack.errors import StackError
 from devstack.settings import StackSettings
 from devstack.spec import RestartPolicy
 from devstack.supervisor import Supervisor
-from devstack.table import COMPONENTS
 from runtime.settings import load
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

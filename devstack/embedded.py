@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from devstack.component import Component
+from devstack.components import SERVERS
 from devstack.ports import free_ports
 from devstack.settings import PORTS, StackSettings, Urls
 from devstack.spec import RestartPolicy, State
 from devstack.supervisor import Supervisor
-from devstack.table import SERVERS
 from runtime.settings import load
 
 T = TypeVar("T")

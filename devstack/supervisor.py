@@ -17,13 +17,13 @@ from typing import IO, Protocol
 import psutil
 
 from devstack.component import POLL_SECONDS, Component
+from devstack.components import specs
 from devstack.errors import AlreadyRunningError, data_folder_error
 from devstack.ports import require_free
 from devstack.process import LogFile, Watchdog
 from devstack.settings import StackSettings
 from devstack.spec import ComponentSpec, Kind, RestartPolicy
 from devstack.status import status_path, write_status
-from devstack.table import specs
 
 LOCK_SECONDS = 15.0
 

@@ -18,9 +18,9 @@ from gateway.health.checks import HealthChecks
 from gateway.metrics import Metrics
 from gateway.orders.service import OrderService
 from gateway.outbox.bound import OutboxBound
-from gateway.outbox.publisher import Publisher
+from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.sweeper import Sweeper
-from gateway.outbox.trimming import Removals
+from gateway.outbox.trimming import OutboxTrimmer
 from gateway.postgres.database import Database
 from gateway.postgres.hydration import Hydration
 from gateway.pricing.prices import CataloguePrices, Prices, StatedPrices
@@ -42,8 +42,8 @@ class Parts(msgspec.Struct, frozen=True):
     settings: GatewaySettings
     metrics: Metrics
     client: PipelinedClient
-    removals: Removals
-    publisher: Publisher
+    trimmer: OutboxTrimmer
+    publisher: ChangePublisher
     sweeper: Sweeper
     outbox_bound: OutboxBound
     hydration: Hydration
@@ -69,8 +69,10 @@ class Parts(msgspec.Struct, frozen=True):
             lifetime=settings.lifetime,
             outbox_max_bytes=settings.outbox_max_bytes,
         )
-        removals = Removals(store, settings.partitions, metrics)
-        publisher = Publisher(settings, settings.partitions, settings.publish_wait_s, metrics, removals.add)
+        trimmer = OutboxTrimmer(store, settings.partitions, metrics)
+        publisher = ChangePublisher(
+            settings, settings.partitions, settings.publish_wait_s, metrics, trimmer.add
+        )
         sweeper = Sweeper(
             store,
             publisher,
@@ -103,7 +105,7 @@ class Parts(msgspec.Struct, frozen=True):
             settings=settings,
             metrics=metrics,
             client=client,
-            removals=removals,
+            trimmer=trimmer,
             publisher=publisher,
             sweeper=sweeper,
             outbox_bound=OutboxBound(
@@ -127,7 +129,7 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 def _catalogue(
-    settings: GatewaySettings, client: PipelinedClient, database: Database, publisher: Publisher
+    settings: GatewaySettings, client: PipelinedClient, database: Database, publisher: ChangePublisher
 ) -> Catalogue | None:
     match settings.products_owner:
         case ProductsOwner.CALLER:

@@ -41,7 +41,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         await parts.outbox_bound.stop()
         await parts.sweeper.stop()
         await parts.publisher.stop()
-        await parts.removals.flush()
+        await parts.trimmer.flush()
         await parts.pricing.close()
         await parts.hydration.close()
         await parts.database.close()

@@ -69,7 +69,7 @@ class Metrics:
             multiprocess_mode="livemostrecent",
             registry=self.registry,
         )
-        self.removal_failures = Counter(
+        self.trim_failures = Counter(
             "cartstream_gateway_outbox_removal_failures_total",
             "Batches of published entries that could not be removed; they are published again",
             registry=self.registry,

@@ -12,13 +12,14 @@ from gateway.http import problems
 from gateway.http.conditions import Durability, Preferences
 from gateway.http.problems import Problem, retry_after
 from gateway.metrics import Metrics
-from gateway.outbox.publisher import Publisher, Record
+from gateway.outbox.publisher import ChangePublisher
+from gateway.outbox.records import record_of
 from gateway.outbox.sweeper import Sweeper
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.deadline import POLL_S, Deadline, ask_until
 from gateway.settings import GatewaySettings
-from store.redis import Applied, CartStore, ChangeRequest, Layout, OutboxRef, Reason, Refused, Replayed
-from topics.headers import Headers, change_headers
+from store.redis import Applied, CartStore, ChangeRequest, Layout, OutboxEntry, Reason, Refused, Replayed
+from topics.headers import Headers
 from topics.registry import CART_CHANGED
 
 Outcome = Applied | Replayed | Refused
@@ -52,7 +53,7 @@ class CartChanger:
         settings: GatewaySettings,
         store: CartStore,
         layout: Layout,
-        publisher: Publisher,
+        publisher: ChangePublisher,
         sweeper: Sweeper,
         hydration: Hydration,
         metrics: Metrics,
@@ -125,7 +126,7 @@ class CartChanger:
         self, applied: Applied | Replayed, wanted: Wanted, deadline: Deadline
     ) -> tuple[Durability, int | None]:
         """Bring an operation that stands in Redis as far as wished; how far it got, and its offset."""
-        entry = _unpublished(applied)
+        entry = applied.entry
         if entry is None:
             # Entries leave the outbox only after Kafka's acknowledgement.
             reached, offset = Durability.KAFKA, None
@@ -141,27 +142,17 @@ class CartChanger:
         return reached, offset
 
     async def _publish(
-        self, applied: Applied | Replayed, entry: Applied | OutboxRef, wanted: Wanted, deadline: Deadline
+        self, applied: Applied | Replayed, entry: OutboxEntry, wanted: Wanted, deadline: Deadline
     ) -> int | None:
         waits = wanted.wishes.durability is not Durability.REDIS
         if self._sweeper.is_backlog(applied.oldest_outbox_us):
             # Nothing overtakes an entry that old: the sweeper publishes this one in its turn.
             if not waits or not self._publisher.connected:
                 return None
-            return await self._sweeper.wait(applied.partition, entry.outbox_id, deadline.left())
-        request = wanted.request
+            return await self._sweeper.wait(applied.partition, entry.id, deadline.left())
         publishing = self._publisher.publish(
             applied.partition,
-            Record(
-                key=request.cart_id.encode(),
-                value=entry.event,
-                # The script's time, not now: the broker shall refuse a publisher that was frozen since.
-                timestamp=applied.operation_version // 2000,
-                headers=change_headers(request.cart_id, applied.operation_version, request.op_id)
-                + wanted.trace,
-                outbox_id=entry.outbox_id,
-                op_id=request.op_id,
-            ),
+            record_of(entry, trace=wanted.trace),
         )
         if not waits:
             return None
@@ -188,11 +179,6 @@ async def _within(publishing: "asyncio.Future[int | None]", seconds: float) -> i
 
 def _is_refused(outcome: Outcome, reason: Reason) -> bool:
     return isinstance(outcome, Refused) and outcome.reason is reason
-
-
-def _unpublished(applied: Applied | Replayed) -> Applied | OutboxRef | None:
-    """What bears the id and the event of the outbox entry, none when it is gone."""
-    return applied.outbox if isinstance(applied, Replayed) else applied
 
 
 def _shortfall(reached: Durability, wanted: Durability) -> Problem:

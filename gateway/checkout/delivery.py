@@ -10,13 +10,13 @@ from carts.state import State, uncovered
 from gateway.carts.problems import restoring
 from gateway.http import problems
 from gateway.http.problems import Problem, retry_after
-from gateway.outbox.publisher import Publisher, Record
+from gateway.outbox.publisher import ChangePublisher
+from gateway.outbox.records import record_of
 from gateway.outbox.sweeper import Sweeper
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.deadline import Deadline, ask_until
 from gateway.settings import GatewaySettings
-from store.redis import Applied, CartStore, Layout, OutboxEntry, OutboxRef, Replayed, Restoring, WindowEntry
-from topics.headers import change_headers
+from store.redis import Applied, CartStore, Layout, OutboxEntry, Replayed, Restoring, WindowEntry
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Snapshots:
         settings: GatewaySettings,
         store: CartStore,
         layout: Layout,
-        publisher: Publisher,
+        publisher: ChangePublisher,
         sweeper: Sweeper,
         hydration: Hydration,
     ) -> None:
@@ -77,17 +77,14 @@ class Snapshots:
             ) from error
         return found if isinstance(found, State) else None
 
-    async def publish(self, cart_id: str, op_id: str, applied: Applied | Replayed) -> bool:
+    async def publish(self, applied: Applied | Replayed) -> bool:
         """Publish an operation that stands in the outbox; whether Kafka has it. If not, the sweeper does."""
-        entry = applied.outbox if isinstance(applied, Replayed) else applied
+        entry = applied.entry
         if entry is None:
             return True
         if self._sweeper.is_backlog(applied.oldest_outbox_us):
             return False
-        return (
-            await self._publish(applied.partition, _record(cart_id, op_id, applied.operation_version, entry))
-            is not None
-        )
+        return await self._publisher.publish(applied.partition, record_of(entry)) is not None
 
     async def _window(self, cart_id: str) -> Sequence[WindowEntry]:
         window = await self._store.window(cart_id)
@@ -112,12 +109,7 @@ class Snapshots:
         if self._sweeper.is_backlog(depths[partition].oldest_us):
             return
         entries = await self._entries(partition, waiting)
-        await asyncio.gather(
-            *(
-                self._publish(partition, _record(entry.cart_id, entry.op_id, entry.version, entry))
-                for entry in entries
-            )
-        )
+        await asyncio.gather(*(self._publisher.publish(partition, record_of(entry)) for entry in entries))
 
     async def _entries(self, partition: int, ids: set[str]) -> list[OutboxEntry]:
         found: list[OutboxEntry] = []
@@ -129,9 +121,6 @@ class Snapshots:
             found += [entry for entry in page if entry.id in ids]
             after = page[-1].id
         return found
-
-    async def _publish(self, partition: int, record: Record) -> int | None:
-        return await self._publisher.publish(partition, record)
 
 
 def not_delivered(reason: str) -> Problem:
@@ -147,18 +136,6 @@ def not_delivered(reason: str) -> Problem:
 def _missing(row: State | None, window: Sequence[WindowEntry]) -> list[WindowEntry]:
     lacking = set(uncovered(row or State(), ((entry.version, entry.op_id) for entry in window)))
     return [entry for entry in window if (entry.version, entry.op_id) in lacking]
-
-
-def _record(cart_id: str, op_id: str, v: int, entry: Applied | OutboxRef | OutboxEntry) -> Record:
-    return Record(
-        key=cart_id.encode(),
-        value=entry.event,
-        # The script's time, not now: the broker shall refuse a publisher that was frozen since.
-        timestamp=v // 2000,
-        headers=change_headers(cart_id, v, op_id),
-        outbox_id=entry.id if isinstance(entry, OutboxEntry) else entry.outbox_id,
-        op_id=op_id,
-    )
 
 
 def _order(outbox_id: str) -> tuple[int, int]:

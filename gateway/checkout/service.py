@@ -86,6 +86,6 @@ class Steps:
         if isinstance(answer, Refused):
             return answer
         await self.between("subtracted")
-        await self.snapshots.publish(cart_id, order_id, answer)
+        await self.snapshots.publish(answer)
         await self.between("published")
         return None

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.outbox.publisher import Publisher
+from gateway.outbox.publisher import ChangePublisher
 from gateway.postgres.hydration import Hydration
 from store.redis import CartStore, ServerFacts, StoreError
 
@@ -78,7 +78,7 @@ def judge_redis(facts: ServerFacts, now_us: int) -> Check:
 class HealthChecks:
     """Asks the dependencies. `draining` makes the gateway not ready while it still serves."""
 
-    def __init__(self, store: CartStore, publisher: Publisher, hydration: Hydration) -> None:
+    def __init__(self, store: CartStore, publisher: ChangePublisher, hydration: Hydration) -> None:
         self._store = store
         self._publisher = publisher
         self._hydration = hydration

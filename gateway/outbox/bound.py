@@ -1,4 +1,4 @@
-"""Keep the outboxes below their share of Redis's memory: carts must fit beside what waits for Kafka."""
+"""Keep the Redis outboxes below their share of Redis's memory: carts must fit beside what waits for Kafka."""
 
 import asyncio
 from typing import Final

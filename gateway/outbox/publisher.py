@@ -12,16 +12,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError
 
 from gateway.metrics import Metrics
 from gateway.outbox.producer import BATCH_BYTES, REQUEST_TIMEOUT_S, ProducerConnection
+from gateway.outbox.records import ChangeRecord
 from gateway.resilience.breaker import Breaker
 from runtime.settings import KafkaSettings
-from topics.headers import Headers
 from topics.registry import CART_CHANGED
 
 log = structlog.get_logger(__name__)
@@ -31,23 +30,12 @@ _REFUSALS: Final = (InvalidTimestampError, MessageSizeTooLargeError)
 """Kafka is well but does not want a record: too old (the sweeper gives it a new time), or too large."""
 
 
-class Record(msgspec.Struct, frozen=True):
-    """One `cart-changed` record, and the outbox entry that it empties. `timestamp` in milliseconds."""
-
-    key: bytes
-    value: bytes
-    timestamp: int
-    headers: Headers
-    outbox_id: str
-    op_id: str
-
-
 class _Publication:
     """A record in a batch, whoever waits for its offset, and until when."""
 
     __slots__ = ("deadline", "future", "record")
 
-    def __init__(self, record: Record, future: "asyncio.Future[int | None]", deadline: float) -> None:
+    def __init__(self, record: ChangeRecord, future: "asyncio.Future[int | None]", deadline: float) -> None:
         self.record = record
         self.future = future
         self.deadline = deadline
@@ -57,7 +45,7 @@ class _Publication:
             self.future.set_result(offset)
 
 
-class _Lane:
+class _PartitionBatch:
     """The open batch of one partition, at one producer."""
 
     __slots__ = ("builder", "producer", "publications")
@@ -68,7 +56,7 @@ class _Lane:
         self.publications: list[_Publication] = []
 
 
-class Publisher:
+class ChangePublisher:
     """Publishes to `cart-changed` and tells the offset, or that Kafka has not acknowledged within the wait.
 
     `on_ack(partition, outbox_id, op_id)` is called for every record acknowledged, also when nobody waits for
@@ -87,7 +75,7 @@ class Publisher:
         self._on_ack = on_ack
         self._breaker = Breaker(metrics.breaker_open)
         self._connection = ProducerConnection(kafka, self._breaker)
-        self._lanes = [_Lane() for _ in range(partitions)]
+        self._batches = [_PartitionBatch() for _ in range(partitions)]
         self._fresh: list[int] = []
         self._waiting: deque[_Publication] = deque()
         self._ticking = False
@@ -118,14 +106,14 @@ class Publisher:
                     await asyncio.sleep(_TICK_S)
 
     async def stop(self) -> None:
-        """Flush what is in flight, then disconnect; what is not acknowledged in time stays in the outbox."""
+        """Flush what is in flight, then disconnect; what is not acknowledged in time stays in its outbox."""
         await asyncio.sleep(0)  # a flush that is due
         await asyncio.gather(*self._tasks)
         await self._connection.stop()
         for publication in self._waiting:
             publication.resolve(None)
 
-    def publish(self, partition: int, record: Record) -> "asyncio.Future[int | None]":
+    def publish(self, partition: int, record: ChangeRecord) -> "asyncio.Future[int | None]":
         """The offset once Kafka has acknowledged; None when that does not happen within the wait."""
         future: asyncio.Future[int | None] = self._loop.create_future()
         producer = self._connection.producer
@@ -137,23 +125,23 @@ class Publisher:
         if probes:
             # It goes out to learn whether Kafka is back; its caller need not wait for that.
             publication.resolve(None)
-        lane = self._lanes[partition]
-        if lane.producer is not producer or not _append(lane.builder, record):
-            lane.producer = producer
-            lane.builder = producer.create_batch()
-            lane.publications = []
-            _append(lane.builder, record)
+        batch = self._batches[partition]
+        if batch.producer is not producer or not _append(batch.builder, record):
+            batch.producer = producer
+            batch.builder = producer.create_batch()
+            batch.publications = []
+            _append(batch.builder, record)
             if not self._fresh:
                 self._loop.call_soon(self._flush)
             self._fresh.append(partition)
-        lane.publications.append(publication)
+        batch.publications.append(publication)
         self._waiting.append(publication)
         if not self._ticking:
             self._ticking = True
             self._loop.call_later(_TICK_S, self._tick)
         return future
 
-    async def republish(self, partition: int, records: Sequence[Record]) -> list[int | None]:
+    async def republish(self, partition: int, records: Sequence[ChangeRecord]) -> list[int | None]:
         """Publish `records` in order, apart from the live ones; the offsets, None where not acknowledged.
 
         After the first failure nothing more is tried: their order would be lost.
@@ -167,7 +155,7 @@ class Publisher:
                 break
         return offsets + [None] * (len(records) - len(offsets))
 
-    async def _publish_batch(self, partition: int, records: Sequence[Record]) -> list[int | None]:
+    async def _publish_batch(self, partition: int, records: Sequence[ChangeRecord]) -> list[int | None]:
         """Send one batch; singly when one record spoils it for the others."""
         try:
             base = await self._send_closed(partition, records)
@@ -186,7 +174,7 @@ class Publisher:
             self._on_ack(partition, record.outbox_id, record.op_id)
         return [base + index for index in range(len(records))]
 
-    async def _send_closed(self, partition: int, records: Sequence[Record]) -> int:
+    async def _send_closed(self, partition: int, records: Sequence[ChangeRecord]) -> int:
         producer = self._connection.producer
         if producer is None:
             raise KafkaError("not connected")
@@ -206,8 +194,8 @@ class Publisher:
         # Builders stay open: records join them until the producer takes them off to the broker.
         unsent = {}
         for partition in partitions:
-            lane = self._lanes[partition]
-            unsent[partition] = (lane.producer, lane.builder, lane.publications)
+            batch = self._batches[partition]
+            unsent[partition] = (batch.producer, batch.builder, batch.publications)
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 for partition in partitions:
@@ -265,7 +253,7 @@ class Publisher:
         log.warning("publisher.failed", records=count, error=repr(error))
         self._breaker.failed()
 
-    def _refused(self, partition: int, record: Record, error: BaseException) -> None:
+    def _refused(self, partition: int, record: ChangeRecord, error: BaseException) -> None:
         self._failures.labels(type(error).__name__).inc()
         log.warning("publisher.refused", partition=partition, outbox_id=record.outbox_id, error=repr(error))
 
@@ -289,15 +277,15 @@ class Publisher:
         task.add_done_callback(self._tasks.discard)
 
 
-def _append(builder: Any, record: Record) -> bool:
+def _append(builder: Any, record: ChangeRecord) -> bool:
     added = builder.append(
         timestamp=record.timestamp, key=record.key, value=record.value, headers=record.headers
     )
     return added is not None
 
 
-def _take_batch(rest: deque[Record]) -> list[Record]:
-    size, batch = 0, list[Record]()
+def _take_batch(rest: deque[ChangeRecord]) -> list[ChangeRecord]:
+    size, batch = 0, list[ChangeRecord]()
     while rest and (not batch or size + len(rest[0].value) < BATCH_BYTES // 2):
         size += len(rest[0].value)
         batch.append(rest.popleft())

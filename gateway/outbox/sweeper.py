@@ -1,4 +1,4 @@
-"""Publish what stayed in the outboxes: the part of the promise that survives a killed or frozen gateway.
+"""Publish what stayed in the Redis outboxes: so the promise survives a killed or frozen gateway.
 
 Each gateway sweeps; a lease in Redis gives every partition to one of them. Entries go out in their order,
 each within the publish deadline of being read, stamped with the time of reading. Twice is harmless.
@@ -12,9 +12,9 @@ import structlog
 
 from carts.limits import TIMING, Timing
 from gateway.metrics import Metrics
-from gateway.outbox.publisher import Publisher, Record
+from gateway.outbox.publisher import ChangePublisher
+from gateway.outbox.records import record_of
 from store.redis import CartStore, OutboxEntry, StoreError
-from topics.headers import change_headers
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class Sweeper:
     def __init__(
         self,
         store: CartStore,
-        publisher: Publisher,
+        publisher: ChangePublisher,
         metrics: Metrics,
         *,
         owner: str,
@@ -110,7 +110,7 @@ class Sweeper:
 
     async def _publish(self, partition: int, entries: list[OutboxEntry]) -> int:
         read_ms = time.time_ns() // 1_000_000
-        records = [_record(entry, read_ms) for entry in entries]
+        records = [record_of(entry, read_ms=read_ms) for entry in entries]
         offsets = await self._publisher.republish(partition, records)
         published = 0
         for entry, offset in zip(entries, offsets, strict=True):
@@ -121,14 +121,3 @@ class Sweeper:
             if waiting is not None and not waiting.done():
                 waiting.set_result(offset)
         return published
-
-
-def _record(entry: OutboxEntry, timestamp: int) -> Record:
-    return Record(
-        key=entry.cart_id.encode(),
-        value=entry.event,
-        timestamp=timestamp,
-        headers=change_headers(entry.cart_id, entry.version, entry.op_id),
-        outbox_id=entry.id,
-        op_id=entry.op_id,
-    )

@@ -1,4 +1,4 @@
-"""Take published entries out of the outboxes, in batches behind the replies."""
+"""Take published entries out of the Redis outboxes, in batches behind the replies."""
 
 import asyncio
 from typing import Final
@@ -14,7 +14,7 @@ _PAUSE_S: Final = 0.05
 """Long enough to gather a batch, short against the age at which the sweeper publishes an entry again."""
 
 
-class Removals:
+class OutboxTrimmer:
     """Collects what Kafka has acknowledged. What gets lost here is published again: a mere duplicate."""
 
     def __init__(self, store: CartStore, partitions: int, metrics: Metrics) -> None:
@@ -27,28 +27,28 @@ class Removals:
         """Remove this entry soon."""
         self._entries[partition].append((outbox_id, op_id))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._remove_soon())
+            self._task = asyncio.get_running_loop().create_task(self._trim_soon())
 
     async def flush(self) -> None:
         """Remove everything collected so far."""
         if self._task is not None:
             await self._task
-        await self._remove()
+        await self._trim()
 
-    async def _remove_soon(self) -> None:
+    async def _trim_soon(self) -> None:
         await asyncio.sleep(_PAUSE_S)
         self._task = None
-        await self._remove()
+        await self._trim()
 
-    async def _remove(self) -> None:
+    async def _trim(self) -> None:
         batches = [(partition, entries) for partition, entries in enumerate(self._entries) if entries]
         for partition, _ in batches:
             self._entries[partition] = []
-        await asyncio.gather(*(self._remove_batch(partition, entries) for partition, entries in batches))
+        await asyncio.gather(*(self._trim_partition(partition, entries) for partition, entries in batches))
 
-    async def _remove_batch(self, partition: int, entries: list[tuple[str, str]]) -> None:
+    async def _trim_partition(self, partition: int, entries: list[tuple[str, str]]) -> None:
         try:
             await self._store.outbox_remove(partition, entries)
         except StoreError as error:
-            self._metrics.removal_failures.inc()
-            log.warning("removals.failed", partition=partition, entries=len(entries), error=repr(error))
+            self._metrics.trim_failures.inc()
+            log.warning("outbox.trim_failed", partition=partition, entries=len(entries), error=repr(error))

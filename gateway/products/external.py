@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from carts.products import Product, ProductContent, with_version
 from gateway.http import problems
 from gateway.http.problems import FieldError, Problem, retry_after
-from gateway.outbox.publisher import Publisher
+from gateway.outbox.publisher import ChangePublisher
 from gateway.pricing.prices import catalogue_restoring
 from gateway.products.requests import PatchProduct, Sent, patched
 from gateway.products.service import IfMatch, Taken, Written, not_found, require
@@ -32,7 +32,7 @@ class ExternalProducts:
 
     gives_versions = False
 
-    def __init__(self, publisher: Publisher, catalogue: ProductCache, partitions: int) -> None:
+    def __init__(self, publisher: ChangePublisher, catalogue: ProductCache, partitions: int) -> None:
         self._publisher: Final = publisher
         self._catalogue: Final = catalogue
         self._partitions: Final = partitions

@@ -8,11 +8,11 @@ from store.redis.pending_compaction import Unfolded
 from store.redis.requests import ChangeRequest, RequestStep, SetQuantity
 from store.redis.results import (
     Applied,
+    ChangeOutcome,
     CheckoutLock,
     Missing,
     OutboxDepth,
     OutboxEntry,
-    OutboxRef,
     PositionMoved,
     PutOutcome,
     PutResult,
@@ -30,13 +30,13 @@ from store.redis.stored import StoredCart
 __all__ = [
     "Applied",
     "CartStore",
+    "ChangeOutcome",
     "ChangeRequest",
     "CheckoutLock",
     "Layout",
     "Missing",
     "OutboxDepth",
     "OutboxEntry",
-    "OutboxRef",
     "PipelinedClient",
     "PositionMoved",
     "PutOutcome",

@@ -6,11 +6,12 @@ from typing import Any, Final
 import msgspec
 
 from store.redis.packing import unpack_extras
+from store.redis.requests import ChangeRequest
 from store.redis.results import (
     Applied,
+    ChangeOutcome,
     OutboxDepth,
     OutboxEntry,
-    OutboxRef,
     PutOutcome,
     PutResult,
     Reason,
@@ -27,27 +28,30 @@ class _EventVersion(msgspec.Struct, rename={"version": "v"}):
 _EVENT_VERSION: Final = msgspec.json.Decoder(_EventVersion)
 
 
-def changed(cart_id: str, partition: int, reply: list[Any]) -> Applied | Replayed | Refused:
+def changed(request: ChangeRequest, partition: int, reply: list[Any]) -> ChangeOutcome:
     """The answer of the change script."""
     if reply[0] == b"refused":
         return refused(reply)
     kind, v, event, outbox_id, oldest, head, fields = reply
-    cart = StoredCart(cart_id, fields) if fields is not None else None
-    if kind == b"applied":
+    version = int(v)
+    cart = StoredCart(request.cart_id, fields) if fields is not None else None
+    entry = (
+        OutboxEntry(outbox_id.decode(), request.op_id, request.cart_id, event, version) if outbox_id else None
+    )
+    if kind == b"applied" and entry is not None:
         return Applied(
             partition=partition,
-            operation_version=int(v),
+            operation_version=version,
             version=version_of(head),
-            event=event,
-            outbox_id=outbox_id.decode(),
+            entry=entry,
             oldest_outbox_us=oldest,
             cart=cart,
         )
     return Replayed(
         partition=partition,
-        operation_version=int(v),
+        operation_version=version,
         version=version_of(head),
-        outbox=OutboxRef(outbox_id.decode(), event) if outbox_id else None,
+        entry=entry,
         oldest_outbox_us=oldest,
         cart=cart,
     )

@@ -18,7 +18,7 @@ from store.redis.layout import Layout
 from store.redis.packing import pack_copy, step_arguments
 from store.redis.requests import ChangeRequest
 from store.redis.results import (
-    Applied,
+    ChangeOutcome,
     CheckoutLock,
     Missing,
     OutboxDepth,
@@ -27,7 +27,6 @@ from store.redis.results import (
     PutResult,
     Reason,
     Refused,
-    Replayed,
     RestoreLost,
     Restoring,
     ServerFacts,
@@ -81,7 +80,7 @@ class CartStore:
 
     # Carts
 
-    async def change(self, request: ChangeRequest) -> Applied | Replayed | Refused:
+    async def change(self, request: ChangeRequest) -> ChangeOutcome:
         """Apply one operation atomically, all checks before the first write."""
         keys = self._layout.of_cart(request.cart_id)
         shared = self._layout.of_partition(keys.partition)
@@ -116,7 +115,7 @@ class CartStore:
             reply = await self._client.run(scripts.CHANGE, names, arguments)
         except StoreFull:
             return Refused(reason=Reason.STORAGE_FULL)
-        return answers.changed(request.cart_id, keys.partition, reply)
+        return answers.changed(request, keys.partition, reply)
 
     async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
         """The cart as it is now, in one round trip.
@@ -191,7 +190,7 @@ class CartStore:
 
     async def subtract(
         self, cart_id: str, order_id: str, delta: Delta, folded: State | None
-    ) -> Applied | Replayed | Refused:
+    ) -> ChangeOutcome:
         """Take what an order bought out of the cart: at once here, and everywhere by the event in the outbox.
 
         `delta` is carts.ordering.subtraction's, `folded` the newest record of the cart in `carts` (or in

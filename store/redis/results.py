@@ -16,26 +16,30 @@ class Restoring(msgspec.Struct, frozen=True):
     """The partition's marker is gone: nothing in it is authoritative until it is restored."""
 
 
-class OutboxRef(msgspec.Struct, frozen=True):
-    """An entry of the outbox: its id and the `cart-changed` value in it."""
+class OutboxEntry(msgspec.Struct, frozen=True):
+    """A change in the Redis outbox: it is not yet known to be in Kafka.
 
-    outbox_id: str
+    `event` is the `cart-changed` value, `version` the operation's. The id is unique within the partition.
+    """
+
+    id: str
+    op_id: str
+    cart_id: str
     event: bytes
+    version: int
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """The operation was applied now, under `operation_version`.
 
-    `event` is the `cart-changed` value exactly as it stands in the outbox under `outbox_id`.
-    `oldest_outbox_us` is the age of the partition's oldest outbox entry, exact to a millisecond. `cart`
-    is none for a minimal request.
+    `entry` is what stands in the Redis outbox now. `oldest_outbox_us` is the age of the partition's oldest
+    entry, exact to a millisecond. `cart` is none for a minimal request.
     """
 
     partition: int
     operation_version: int
     version: Version
-    event: bytes
-    outbox_id: str
+    entry: OutboxEntry
     oldest_outbox_us: int
     cart: StoredCart | None
 
@@ -43,13 +47,13 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """The operation had been applied before, under `operation_version`; `version` and `cart` are of now.
 
-    `outbox` is its outbox entry while there is one: it is not yet known to be in Kafka.
+    `entry` is what stands in the Redis outbox; none: Kafka has it.
     """
 
     partition: int
     operation_version: int
     version: Version
-    outbox: OutboxRef | None
+    entry: OutboxEntry | None
     oldest_outbox_us: int
     cart: StoredCart | None
 
@@ -96,6 +100,10 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_us: int | None = None
 
 
+ChangeOutcome = Applied | Replayed | Refused
+"""What became of a change."""
+
+
 class CheckoutLock(msgspec.Struct, frozen=True):
     """The lock on a cart's checkout: the token of its holder, and the milliseconds until it expires."""
 
@@ -109,16 +117,6 @@ class WindowEntry(msgspec.Struct, frozen=True):
     version: int
     op_id: str
     outbox_id: str | None
-
-
-class OutboxEntry(msgspec.Struct, frozen=True):
-    """A change that is not yet known to be in Kafka."""
-
-    id: str
-    op_id: str
-    cart_id: str
-    event: bytes
-    version: int
 
 
 class OutboxDepth(msgspec.Struct, frozen=True):

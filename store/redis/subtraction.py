@@ -14,7 +14,16 @@ from store.redis.client import PipelinedClient
 from store.redis.errors import StoreFull
 from store.redis.layout import CartKeys, Layout
 from store.redis.packing import pack_copy, unpack_entry, unpack_extras, unpack_head
-from store.redis.results import Applied, OutboxRef, Reason, Refused, Replayed, Restoring, WindowEntry
+from store.redis.results import (
+    Applied,
+    ChangeOutcome,
+    OutboxEntry,
+    Reason,
+    Refused,
+    Replayed,
+    Restoring,
+    WindowEntry,
+)
 from store.redis.stored import StoredCart
 
 _JSON: Final = msgspec.json.Encoder()
@@ -56,7 +65,7 @@ class Subtractor:
 
     async def subtract(
         self, cart_id: str, order_id: str, delta: Delta, folded: State | None, outbox_max_bytes: int
-    ) -> Applied | Replayed | Refused:
+    ) -> ChangeOutcome:
         """See store.redis.cart_store.CartStore.subtract."""
         keys = self._layout.of_cart(cart_id)
         for _ in range(_ATTEMPTS):
@@ -114,7 +123,7 @@ class Subtractor:
         folded: State,
         window: Window,
         outbox_max_bytes: int,
-    ) -> Applied | Replayed | Refused:
+    ) -> ChangeOutcome:
         base = ordering.subtraction_base(folded, window.copy)
         if order_id in base.orders:
             return await self._replayed(cart_id, order_id, folded, base, window)
@@ -166,8 +175,7 @@ class Subtractor:
             partition=keys.partition,
             operation_version=change.version,
             version=state.version,
-            event=event,
-            outbox_id=outbox_id.decode(),
+            entry=OutboxEntry(outbox_id.decode(), change.op_id, change.cart_id, event, change.version),
             oldest_outbox_us=oldest,
             cart=StoredCart(change.cart_id, fields),
         )
@@ -177,28 +185,28 @@ class Subtractor:
     ) -> Replayed:
         keys = self._layout.of_cart(cart_id)
         shared = self._layout.of_partition(keys.partition)
-        outbox = None
+        entry = None
         if order_id not in folded.orders:
-            outbox = await self._waiting(shared.outbox, cart_id, order_id)
+            entry = await self._waiting(shared.outbox, cart_id, order_id)
         backlog, fields = await self._client.execute_all(((b"GET", shared.backlog), (b"HGETALL", keys.cart)))
         cart = StoredCart(cart_id, fields) if fields else None
         return Replayed(
             partition=keys.partition,
             operation_version=base.orders[order_id],
             version=base.version if cart is None else cart.version,
-            outbox=outbox,
+            entry=entry,
             oldest_outbox_us=answers.outbox_depth(keys.partition, 0, backlog, window.now_us).oldest_us,
             cart=cart,
         )
 
-    async def _waiting(self, outbox: bytes, cart_id: str, order_id: str) -> OutboxRef | None:
+    async def _waiting(self, outbox: bytes, cart_id: str, order_id: str) -> OutboxEntry | None:
         """The order's entry in the outbox. Its id may be lost with the window; then it is looked for."""
         after = b"-"
         while page := await self._client.execute(b"XRANGE", outbox, after, b"+", b"COUNT", _PAGE):
             for reply in page:
                 entry = answers.outbox_entry(reply)
                 if (entry.op_id, entry.cart_id) == (order_id, cart_id):
-                    return OutboxRef(entry.id, entry.event)
+                    return entry
             after = b"(" + page[-1][0]
         return None
 

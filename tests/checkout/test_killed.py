@@ -81,7 +81,7 @@ async def placer(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[O
     assert isinstance(parts.checkouts, OrderPlacer)
     yield parts.checkouts
     await parts.publisher.stop()
-    await parts.removals.flush()
+    await parts.trimmer.flush()
     await parts.hydration.close()
     await parts.database.close()
     await parts.client.close()

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.metrics import Metrics
-from gateway.outbox.publisher import Publisher, Record
+from gateway.outbox.publisher import ChangePublisher
+from gateway.outbox.records import ChangeRecord
 from runtime.settings import KafkaSettings
 from tests.gateway.running import Urls
 from topics.registry import PARTITIONS
@@ -16,10 +17,10 @@ PARTITION = 3
 
 
 @pytest.fixture
-async def publisher(urls: Urls) -> AsyncIterator[Publisher]:
+async def publisher(urls: Urls) -> AsyncIterator[ChangePublisher]:
     """A publisher that has a producer."""
     kafka = KafkaSettings(kafka_bootstrap=urls.kafka_bootstrap)
-    made = Publisher(kafka, PARTITIONS, 30.0, Metrics(), lambda *_: None)
+    made = ChangePublisher(kafka, PARTITIONS, 30.0, Metrics(), lambda *_: None)
     made.start()
     async with asyncio.timeout(30):
         await _until_published(made)
@@ -27,20 +28,20 @@ async def publisher(urls: Urls) -> AsyncIterator[Publisher]:
     await made.stop()
 
 
-async def _until_published(publisher: Publisher) -> None:
+async def _until_published(publisher: ChangePublisher) -> None:
     while True:
         if await publisher.publish(PARTITION, _record()) is not None:
             return
         await asyncio.sleep(0.05)
 
 
-def _record() -> Record:
+def _record() -> ChangeRecord:
     now_ms = time.time_ns() // 1_000_000
-    return Record(key=b"guest:p", value=b"{}", timestamp=now_ms, headers=[], outbox_id="1-0", op_id="k")
+    return ChangeRecord(key=b"guest:p", value=b"{}", timestamp=now_ms, headers=[], outbox_id="1-0", op_id="k")
 
 
 async def test_a_partition_that_was_without_a_leader_is_published_to_again(
-    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    publisher: ChangePublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     producer = publisher._connection.producer  # noqa: SLF001  only its client knows who leads
     assert producer is not None

@@ -8,7 +8,8 @@ import pytest
 
 from carts.operations import Add, Item
 from gateway.metrics import Metrics
-from gateway.outbox.publisher import Publisher, Record
+from gateway.outbox.publisher import ChangePublisher
+from gateway.outbox.records import ChangeRecord
 from runtime.settings import KafkaSettings
 from store.redis import Applied, ChangeRequest
 from tests.gateway.running import Carts, Topic, Urls, until
@@ -19,9 +20,9 @@ from topics.registry import PARTITIONS
 MINUTE_MS = 60_000
 
 
-def record(name: str, age_ms: int = 0) -> Record:
+def record(name: str, age_ms: int = 0) -> ChangeRecord:
     now = time.time_ns() // 1_000_000
-    return Record(
+    return ChangeRecord(
         key=f"user:{name}".encode(),
         value=b"{}",
         timestamp=now - age_ms,
@@ -46,9 +47,11 @@ def acks() -> Acks:
 
 
 @pytest.fixture
-async def publisher(urls: Urls, acks: Acks) -> AsyncIterator[Publisher]:
+async def publisher(urls: Urls, acks: Acks) -> AsyncIterator[ChangePublisher]:
     """A connected publisher in this process."""
-    found = Publisher(KafkaSettings(kafka_bootstrap=urls.kafka_bootstrap), PARTITIONS, 10.0, Metrics(), acks)
+    found = ChangePublisher(
+        KafkaSettings(kafka_bootstrap=urls.kafka_bootstrap), PARTITIONS, 10.0, Metrics(), acks
+    )
     found.start()
 
     async def connected() -> bool:
@@ -59,14 +62,14 @@ async def publisher(urls: Urls, acks: Acks) -> AsyncIterator[Publisher]:
     await found.stop()
 
 
-async def test_records_of_a_partition_keep_their_order(publisher: Publisher, urls: Urls) -> None:
+async def test_records_of_a_partition_keep_their_order(publisher: ChangePublisher, urls: Urls) -> None:
     offsets = await asyncio.gather(*(publisher.publish(3, record(f"r{n}")) for n in range(200)))
     assert None not in offsets
     assert offsets == sorted(offset for offset in offsets if offset is not None)
     assert (await Topic(urls.kafka_bootstrap).at(f"cart-changed/3/{offsets[17]}")).key == "user:r17"
 
 
-async def test_a_late_record_is_refused_and_spoils_no_other(publisher: Publisher, acks: Acks) -> None:
+async def test_a_late_record_is_refused_and_spoils_no_other(publisher: ChangePublisher, acks: Acks) -> None:
     published = await asyncio.gather(
         publisher.publish(5, record("a")),
         publisher.publish(5, record("late", MINUTE_MS)),
@@ -77,7 +80,9 @@ async def test_a_late_record_is_refused_and_spoils_no_other(publisher: Publisher
     assert publisher.connected
 
 
-async def test_republishing_splits_a_batch_that_one_record_spoils(publisher: Publisher, acks: Acks) -> None:
+async def test_republishing_splits_a_batch_that_one_record_spoils(
+    publisher: ChangePublisher, acks: Acks
+) -> None:
     offsets = await publisher.republish(6, [record("a"), record("late", MINUTE_MS), record("b")])
     assert [offset is None for offset in offsets] == [False, True, False]
     assert acks == ["a", "b"]

@@ -74,7 +74,9 @@ async def test_a_change_that_left_the_outbox_unpublished_is_healed(shop: Shop) -
         store = CartStore(client, LAYOUT)
         first = await change(store, cart_id)
         assert (
-            await store.outbox_remove(first.partition, [(first.outbox_id, decode_change(first.event).op_id)])
+            await store.outbox_remove(
+                first.partition, [(first.entry.id, decode_change(first.entry.event).op_id)]
+            )
             == 1
         )
     await is_folded(shop, cart_id, 1)

@@ -95,7 +95,7 @@ class Shop:
         while True:
             answer = await self._redis.store.change(request)
             if isinstance(answer, Applied):
-                return decode_change(answer.event)
+                return decode_change(answer.entry.event)
             assert isinstance(answer, Refused)
             assert answer.reason is Reason.RESTORING
             await asyncio.sleep(0.05)

@@ -79,8 +79,8 @@ class History:
         )
 
     async def _applied(self, request: ChangeRequest, answer: Applied) -> None:
-        change = msgspec.json.decode(answer.event, type=Change)
-        assert answer.event == msgspec.json.encode(change)
+        change = msgspec.json.decode(answer.entry.event, type=Change)
+        assert answer.entry.event == msgspec.json.encode(change)
         assert (change.cart_id, change.op_id, change.fingerprint) == (
             CART,
             request.op_id,
@@ -97,10 +97,10 @@ class History:
         assert answer.version == self.state.version
         assert answer.cart is not None
         assert answer.cart.content() == self.state.content()
-        self.events[request.op_id] = answer.event
-        (entry,) = await self.store.outbox_read(answer.partition, _before(answer.outbox_id), 1)
-        assert (entry.id, entry.op_id, entry.cart_id) == (answer.outbox_id, request.op_id, CART)
-        assert (entry.event, entry.version) == (answer.event, answer.operation_version)
+        self.events[request.op_id] = answer.entry.event
+        (entry,) = await self.store.outbox_read(answer.partition, _before(answer.entry.id), 1)
+        assert (entry.id, entry.op_id, entry.cart_id) == (answer.entry.id, request.op_id, CART)
+        assert (entry.event, entry.version) == (answer.entry.event, answer.operation_version)
         await assert_redis_holds(self.bench, CART, self.state)
 
     def _replayed(self, request: ChangeRequest, answer: Replayed) -> None:
@@ -108,8 +108,8 @@ class History:
         (known,) = (op for op in self.state.ops if op.op_id == request.op_id)
         assert (answer.operation_version, known.fingerprint) == (known.version, request.fingerprint)
         assert answer.version == self.state.version
-        assert answer.outbox is not None
-        assert answer.outbox.event == self.events[request.op_id]
+        assert answer.entry is not None
+        assert answer.entry.event == self.events[request.op_id]
 
     def _refused(self, request: ChangeRequest, match: str | None, answer: Refused) -> None:
         known = {op.op_id: op.fingerprint for op in (self.state.ops if self.state else ())}

@@ -16,7 +16,7 @@ async def test_entries_are_read_oldest_first_and_paged_by_id(bench: Bench) -> No
     first = await bench.store.outbox_read(partition, count=3)
     rest = await bench.store.outbox_read(partition, first[-1].id, count=3)
     assert [entry.op_id for entry in first + rest] == [f"op-{number}" for number in range(5)]
-    assert [entry.event for entry in first + rest] == [change.event for change in changes]
+    assert [entry.event for entry in first + rest] == [change.entry.event for change in changes]
     assert {entry.cart_id for entry in first} == {CART}
 
 
@@ -27,11 +27,11 @@ async def test_young_entries_are_left_to_their_gateway(bench: Bench) -> None:
 
 async def test_an_entry_of_another_operation_under_the_same_id_stays(bench: Bench) -> None:
     (change,) = await filled(bench, 1)
-    assert await bench.store.outbox_remove(change.partition, [(change.outbox_id, "someone-elses")]) == 0
+    assert await bench.store.outbox_remove(change.partition, [(change.entry.id, "someone-elses")]) == 0
     assert (
-        await bench.store.outbox_remove(change.partition, [(change.outbox_id, "op-0"), ("1-1", "op-0")]) == 1
+        await bench.store.outbox_remove(change.partition, [(change.entry.id, "op-0"), ("1-1", "op-0")]) == 1
     )
-    assert await bench.store.outbox_remove(change.partition, [(change.outbox_id, "op-0")]) == 0
+    assert await bench.store.outbox_remove(change.partition, [(change.entry.id, "op-0")]) == 0
 
 
 async def test_depths_count_entries_and_bytes_and_end_at_zero(bench: Bench) -> None:
@@ -39,15 +39,15 @@ async def test_depths_count_entries_and_bytes_and_end_at_zero(bench: Bench) -> N
     partition = changes[0].partition
     depth = (await bench.store.outbox_depths())[partition]
     assert (depth.partition, depth.entries) == (partition, 3)
-    assert depth.bytes == sum(len(change.event) + len("op-0") + len(CART) for change in changes)
-    assert await bench.store.outbox_remove(partition, [(changes[0].outbox_id, "op-0")]) == 1
+    assert depth.bytes == sum(len(change.entry.event) + len("op-0") + len(CART) for change in changes)
+    assert await bench.store.outbox_remove(partition, [(changes[0].entry.id, "op-0")]) == 1
     remaining = (await bench.store.outbox_depths())[partition]
     assert (remaining.entries, remaining.bytes) == (
         2,
-        depth.bytes - len(changes[0].event) - len("op-0") - len(CART),
+        depth.bytes - len(changes[0].entry.event) - len("op-0") - len(CART),
     )
     await bench.store.outbox_remove(
-        partition, [(change.outbox_id, f"op-{n}") for n, change in enumerate(changes)]
+        partition, [(change.entry.id, f"op-{n}") for n, change in enumerate(changes)]
     )
     empty = (await bench.store.outbox_depths())[partition]
     assert (empty.entries, empty.bytes, empty.oldest_us) == (0, 0, 0)
@@ -58,12 +58,10 @@ async def test_the_age_of_the_backlog_comes_with_every_change(bench: Bench) -> N
     await bench.client.execute("BLPOP", "nothing", 0.05)
     second = await applied(bench, op_id="second")
     assert first.oldest_outbox_us < 50_000 <= second.oldest_outbox_us
-    await bench.store.outbox_remove(first.partition, [(first.outbox_id, "first")])
+    await bench.store.outbox_remove(first.partition, [(first.entry.id, "first")])
     third = await applied(bench, op_id="third")
     assert third.oldest_outbox_us < second.oldest_outbox_us
-    await bench.store.outbox_remove(
-        first.partition, [(second.outbox_id, "second"), (third.outbox_id, "third")]
-    )
+    await bench.store.outbox_remove(first.partition, [(second.entry.id, "second"), (third.entry.id, "third")])
     assert (await bench.store.outbox_depths())[first.partition].oldest_us == 0
 
 
@@ -79,7 +77,7 @@ async def test_one_sweeper_at_a_time(bench: Bench) -> None:
 async def test_entries_are_removed_whatever_lies_between_them_and_in_whatever_order(bench: Bench) -> None:
     changes = await filled(bench, 12)
     partition = changes[0].partition
-    named = [(change.outbox_id, f"op-{number}") for number, change in enumerate(changes)]
+    named = [(change.entry.id, f"op-{number}") for number, change in enumerate(changes)]
     assert await bench.store.outbox_remove(partition, [named[11], named[0], named[7], named[0]]) == 3
     assert await bench.store.outbox_remove(partition, [("0-1", "op-0"), *reversed(named)]) == 9
     assert (await bench.store.outbox_depths())[partition].bytes == 0

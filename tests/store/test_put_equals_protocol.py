@@ -212,7 +212,7 @@ def test_a_hydrated_cart_reads_back_and_goes_on_as_the_fold_says(
             assert answer.reason is Reason.LIMIT
         else:
             assert isinstance(answer, Applied)
-            after = fold(state, msgspec.json.decode(answer.event, type=Change), timing=timing).state
+            after = fold(state, msgspec.json.decode(answer.entry.event, type=Change), timing=timing).state
             assert after is not None
             await assert_redis_holds(bench, CART, after)
 
@@ -244,7 +244,7 @@ def test_a_retry_of_an_operation_brought_in_is_a_replay(
         answer = await bench.store.change(request)
         assert not isinstance(answer, Applied | Refused)
         assert answer.operation_version in {op.version for op in attempts}
-        assert answer.outbox is None
+        assert answer.entry is None
         await assert_redis_holds(bench, CART, state)
 
     on_empty_server(play)

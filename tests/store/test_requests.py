@@ -101,16 +101,16 @@ async def test_a_replay_returns_the_entry_that_still_waits_in_the_outbox(bench: 
     first = await applied(bench, op_id="once")
     again = await bench.store.change(request(op_id="once", absent_ok=False))
     assert isinstance(again, Replayed)
-    assert again.outbox is not None
-    assert (again.operation_version, again.outbox.outbox_id, again.outbox.event) == (
+    assert again.entry is not None
+    assert (again.operation_version, again.entry.id, again.entry.event) == (
         first.operation_version,
-        first.outbox_id,
-        first.event,
+        first.entry.id,
+        first.entry.event,
     )
-    assert await bench.store.outbox_remove(first.partition, [(first.outbox_id, "once")]) == 1
+    assert await bench.store.outbox_remove(first.partition, [(first.entry.id, "once")]) == 1
     again = await bench.store.change(request(op_id="once"))
     assert isinstance(again, Replayed)
-    assert (again.operation_version, again.version, again.outbox) == (
+    assert (again.operation_version, again.version, again.entry) == (
         first.operation_version,
         first.version,
         None,
@@ -147,7 +147,7 @@ async def test_a_set_takes_what_it_lacks_from_the_line(bench: Bench) -> None:
     answer = await applied(
         bench, SetQuantity("shoe~1", 3), SetQuantity("shoe~1", 4, unit_price=100, metadata={})
     )
-    change = msgspec.json.decode(answer.event, type=Change)
+    change = msgspec.json.decode(answer.entry.event, type=Change)
     assert change.delta == (
         Set("shoe~1", 3, 9900, "EUR", item),
         Set("shoe~1", 4, 100, "EUR", item, {}),
@@ -224,7 +224,10 @@ async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(benc
     assert await store.change(request(absent_ok=False)) == Refused(reason=Reason.UNKNOWN_CART)
     born = await store.change(request(op_id="old"))
     assert isinstance(born, Applied)
-    assert (born.version.operation_count, msgspec.json.decode(born.event, type=Change).previous_version) == (
+    assert (
+        born.version.operation_count,
+        msgspec.json.decode(born.entry.event, type=Change).previous_version,
+    ) == (
         1,
         first.operation_version,
     )
@@ -240,8 +243,8 @@ async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(benc
 async def test_a_birth_names_the_old_copy_that_its_writer_knew_of(bench: Bench) -> None:
     born = await applied(bench, forgotten_version=42)
     again = await applied(bench, forgotten_version=42)
-    assert msgspec.json.decode(born.event, type=Change).previous_version == 42
-    assert msgspec.json.decode(again.event, type=Change).previous_version == born.operation_version
+    assert msgspec.json.decode(born.entry.event, type=Change).previous_version == 42
+    assert msgspec.json.decode(again.entry.event, type=Change).previous_version == born.operation_version
 
 
 async def test_what_is_left_of_an_expired_cart_does_not_answer_for_a_new_one(bench: Bench) -> None:

@@ -88,17 +88,17 @@ def test_redis_then_holds_what_the_model_says(
             mirror, folded, asked, CART, answer.operation_version // 2, TIMING, 2**60
         )
         assert isinstance(expected, redis_mirror.Applied)
-        change = msgspec.json.decode(answer.event, type=Change)
+        change = msgspec.json.decode(answer.entry.event, type=Change)
         assert change == expected.entry.change
-        assert answer.event == msgspec.json.encode(change)
+        assert answer.entry.event == msgspec.json.encode(change)
         base = ordering.subtraction_base(folded, copy if copy is not None and not copy.expired else None)
         state = ordering.subtracted(base, change.operation(), TIMING)
         assert answer.version == state.version
         await assert_redis_holds(bench, CART, state)
         (entry,) = await store.outbox_read(answer.partition)
-        assert (entry.id, entry.op_id, entry.event) == (answer.outbox_id, ORDER, answer.event)
+        assert (entry.id, entry.op_id, entry.event) == (answer.entry.id, ORDER, answer.entry.event)
         (depth,) = (each for each in await store.outbox_depths() if each.entries)
-        assert depth.bytes == len(ORDER) + len(CART) + len(answer.event)
+        assert depth.bytes == len(ORDER) + len(CART) + len(answer.entry.event)
 
     on_empty_server(play)
 
@@ -128,7 +128,7 @@ async def test_the_event_folds_to_what_redis_shows(bench: Bench) -> None:
     await put(bench, snapshot)
     answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(answer, Applied)
-    folded = fold(snapshot, msgspec.json.decode(answer.event, type=Change)).state
+    folded = fold(snapshot, msgspec.json.decode(answer.entry.event, type=Change)).state
     assert folded is not None
     await assert_redis_holds(bench, CART, folded)
 
@@ -145,7 +145,7 @@ async def test_a_late_order_names_the_attempts_that_count_now(bench: Bench) -> N
     assert folded is not None
     answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), folded)
     assert isinstance(answer, Applied)
-    change = msgspec.json.decode(answer.event, type=Change)
+    change = msgspec.json.decode(answer.entry.event, type=Change)
     (step,) = change.delta
     assert isinstance(step, Subtract)
     assert step.attempts == (Attempt("bought", again.version),)
@@ -163,14 +163,14 @@ async def test_a_second_subtraction_is_a_replay_with_its_outbox_entry(bench: Ben
     before = await bench.everything()
     again = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(again, Replayed)
-    assert again.outbox is not None
-    assert (again.outbox.outbox_id, again.outbox.event) == (first.outbox_id, first.event)
+    assert again.entry is not None
+    assert (again.entry.id, again.entry.event) == (first.entry.id, first.entry.event)
     assert (again.operation_version, again.version) == (first.operation_version, first.version)
     assert await bench.everything() == before
-    await bench.store.outbox_remove(first.partition, [(first.outbox_id, ORDER)])
+    await bench.store.outbox_remove(first.partition, [(first.entry.id, ORDER)])
     in_kafka = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(in_kafka, Replayed)
-    assert in_kafka.outbox is None
+    assert in_kafka.entry is None
 
 
 async def test_an_order_that_the_folded_cart_knows_is_a_replay_though_redis_fell_back(bench: Bench) -> None:
@@ -178,12 +178,12 @@ async def test_an_order_that_the_folded_cart_knows_is_a_replay_though_redis_fell
     await put(bench, snapshot)
     first = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(first, Applied)
-    folded = fold(snapshot, msgspec.json.decode(first.event, type=Change)).state
+    folded = fold(snapshot, msgspec.json.decode(first.entry.event, type=Change)).state
     await bench.empty()
     await put(bench, snapshot)
     again = await bench.store.subtract(CART, ORDER, order_of(snapshot), folded)
     assert isinstance(again, Replayed)
-    assert (again.operation_version, again.outbox) == (first.operation_version, None)
+    assert (again.operation_version, again.entry) == (first.operation_version, None)
     await assert_redis_holds(bench, CART, snapshot)
 
 
@@ -196,8 +196,8 @@ async def test_a_change_that_waits_in_the_outbox_is_still_found_there_by_its_ret
     assert isinstance(await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot), Applied)
     replayed = await bench.store.change(later)
     assert isinstance(replayed, Replayed)
-    assert replayed.outbox is not None
-    assert replayed.outbox.event == applied.event
+    assert replayed.entry is not None
+    assert replayed.entry.event == applied.entry.event
 
 
 async def test_an_order_brings_an_absent_cart_back_without_what_it_bought(bench: Bench) -> None:

@@ -23,7 +23,7 @@ def folded(*changes: Applied) -> State:
     """The state after these changes."""
     state: State | None = None
     for change in changes:
-        state = fold(state, msgspec.json.decode(change.event, type=Change)).state
+        state = fold(state, msgspec.json.decode(change.entry.event, type=Change)).state
     assert state is not None
     return state
 
@@ -83,7 +83,7 @@ async def test_windows_and_outbox_tell_what_waits_to_be_published(bench: Bench) 
         (first.operation_version, "a"),
         (second.operation_version, "b"),
     }
-    await bench.store.outbox_remove(first.partition, [(first.outbox_id, "a")])
+    await bench.store.outbox_remove(first.partition, [(first.entry.id, "a")])
     assert await account.in_outbox(first.partition) == {(second.operation_version, "b")}
     backlog = await account.backlog_us([first.partition])
     assert backlog[first.partition] >= 0

@@ -46,7 +46,7 @@ def no_sweeper(_: Any) -> Any:
     return nothing
 
 
-@replaces("gateway.outbox.publisher", "Publisher.publish")
+@replaces("gateway.outbox.publisher", "ChangePublisher.publish")
 def removal_before_the_ack(publish: Any) -> Any:
     """An outbox entry goes as soon as its record is handed over for publishing."""
 

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
-from devstack.mailbox.messages import Letters
+from devstack.mailbox.messages import Messages
 from devstack.settings import Urls
 from devstack.spec import RestartPolicy
 from topics.partitioner import partition_of
@@ -195,7 +195,7 @@ def tell(story: Story, urls: Urls) -> None:
         story.show("cart", f"still {once['lines'][0]['quantity']} cups, version {headers['etag']}")
 
 
-def tell_checkout(story: Story, urls: Urls, mails: Letters) -> None:
+def tell_checkout(story: Story, urls: Urls, mails: Messages) -> None:
     """The story goes on: the cart becomes an order, the stock falls, a mail goes out."""
     key, body = uuid7(), {"email": SHOPPER}
     before = eventually(lambda: _product(story), f"{PRODUCT} did not come back into the catalogue")["stock"]
@@ -226,9 +226,9 @@ def tell_checkout(story: Story, urls: Urls, mails: Letters) -> None:
         eventually(lambda: mails.list(10) or None, "no mail came")
         (mail,) = mails.list(10)
         expect(mail.recipient == SHOPPER and mail.copies == 1, f"another mail came: {mail}")
-        letter = mails.read(mail.id)
+        message = mails.read(mail.id)
         story.show("mail", f"{mail.subject}, to {mail.recipient}, at {urls.mailbox}/mails/{mail.id}")
-        story.show("text", "\n" + (letter.text.strip() if letter else ""))
+        story.show("text", "\n" + (message.text.strip() if message else ""))
 
 
 def _stock(story: Story, before: int) -> int | None:
@@ -268,7 +268,7 @@ def command() -> None:
             console.print(f"[green]ready[/green] after {time.perf_counter() - started:.1f} s\n")
             story = Story(stack.urls, console)
             tell(story, stack.urls)
-            tell_checkout(story, stack.urls, Letters(stack.settings.mail_folder))
+            tell_checkout(story, stack.urls, Messages(stack.settings.mail_folder))
     for title, seconds in story.seconds.items():
         console.print(f"{seconds:7.2f} s  {title}")
     console.print("[bold green]The story holds.[/bold green]")

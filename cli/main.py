@@ -9,29 +9,35 @@ import structlog
 from devstack.errors import StackError
 from runtime.settings import SettingsError
 
-# Name: where it is, and what `cartstream --help` says of it without importing it.
-COMMANDS = {
-    "up": ("cli.up:command", "Start the whole stack here: servers and processes."),
-    "status": ("cli.status:command", "Show what the stack is doing."),
-    "stop": ("cli.stop:command", "Stop the stack."),
-    "demo": ("cli.demo:command", "Tell the whole story once, on servers of its own."),
-    "gateway": ("cli.gateway:command", "Run the HTTP gateway."),
-    "streams": ("cli.streams:command", "Run a stream agent."),
-    "jobs": ("cli.jobs:command", "Run what one process at a time has to do."),
-    "sinks": ("cli.sinks:command", "Run a sink."),
-    "mailbox": (
-        "devstack.mailbox.command:command",
-        "Run the mailbox of the stack here: it keeps every mail.",
-    ),
-    "mail": ("cli.mail:command", "List and show the mails that the mailbox has taken."),
-    "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
-    "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
-    "products": ("cli.products:command", "Fill the catalogue: a sample, or a file; publish it again."),
-    "restore": ("cli.restore:command", "Show or ask for a restore of Redis; refill Kafka from Postgres."),
-    "sink": ("cli.sink:command", "Write Kafka's carts into Postgres again."),
-    "verify": ("cli.verify:command", "Compare Redis, Kafka and Postgres cart by cart."),
-    "dlq": ("cli.dlq:command", "List, show, replay and drop dead letters."),
+# By purpose: the command's name, where it is, and what `cartstream --help` says of it without importing it.
+GROUPS = {
+    "Run everything here, for development": {
+        "up": ("cli.up:command", "Start servers and processes; Ctrl-C stops them."),
+        "status": ("cli.status:command", "Show what the stack is doing."),
+        "stop": ("cli.stop:command", "Stop the stack."),
+        "demo": ("cli.demo:command", "Tell the whole story once, on servers of its own."),
+        "mailbox": ("cli.mailbox:command", "Read the mails that the stack has sent."),
+    },
+    "Run one process": {
+        "gateway": ("cli.gateway:command", "The HTTP gateway."),
+        "streams": ("cli.streams:command", "A stream agent: compaction."),
+        "sinks": ("cli.sinks:command", "A sink: postgres, redis or mail."),
+        "jobs": (
+            "cli.jobs:command",
+            "The singleton jobs: expiry, outbox, settlement, timeouts.",
+        ),
+    },
+    "Operate": {
+        "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
+        "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
+        "products": ("cli.products:command", "Fill the catalogue: a sample, or a file; publish it again."),
+        "verify": ("cli.verify:command", "Compare Redis, Kafka and Postgres cart by cart."),
+        "dlq": ("cli.dlq:command", "List, show, replay and drop dead letters."),
+        "restore": ("cli.restore:command", "Follow or start a restore of Redis; refill Kafka from Postgres."),
+        "rebuild": ("cli.rebuild:command", "Write the carts of Kafka into Postgres again."),
+    },
 }
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
 class LazyGroup(click.Group):
@@ -50,9 +56,11 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in `--help`."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        """The list in `--help`, all columns at the same place."""
+        width = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, (_, text) in group.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

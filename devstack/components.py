@@ -81,7 +81,7 @@ def _mailbox(settings: StackSettings) -> ComponentSpec:
     return ComponentSpec(
         name=MAILBOX,
         kind=Kind.PROCESS,
-        argv=(*CARTSTREAM, "mailbox"),
+        argv=(*CARTSTREAM, "mailbox", "serve"),
         address=settings.urls.mailbox,
         ready=partial(http_answers, f"{settings.urls.mailbox}/health"),
         env={

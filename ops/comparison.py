@@ -48,7 +48,7 @@ MEANING: Final[Mapping[Kind, tuple[str, str]]] = {
     Kind.REDIS_DELETED: ("Redis has a cart that was deleted", "--repair takes it away"),
     Kind.ROW_MISSING: (
         "Postgres has no row of the cart",
-        "--repair writes it; if there are many, `cartstream sink rebuild`",
+        "--repair writes it; if there are many, `cartstream rebuild`",
     ),
     Kind.ROW_BEHIND: (
         "Postgres has an older state than `carts`",

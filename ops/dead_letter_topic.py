@@ -191,7 +191,7 @@ def _elsewhere(letter: Letter) -> str:
     match letter.topic:
         case CARTS.name:
             return (
-                "only compaction writes `carts`: mend the cause, run `cartstream sink rebuild --partition "
+                "only compaction writes `carts`: mend the cause, run `cartstream rebuild --partition "
                 f"{letter.source_partition}` so that Postgres gets what `carts` says now, then drop it"
             )
         case PRODUCTS.name:

@@ -27,7 +27,7 @@ class Summary(msgspec.Struct, frozen=True):
     copies: int
 
 
-class Letter(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True):
     """A mail as one reads it; `html` and `text` are empty where the mail has no such part."""
 
     id: str
@@ -37,7 +37,7 @@ class Letter(msgspec.Struct, frozen=True):
     raw: bytes
 
 
-class Letters:
+class Messages:
     """The folder of mails. Any number of processes may read while one writes."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +71,7 @@ class Letters:
                 )
         return list(newest.values())
 
-    def read(self, name: str) -> Letter | None:
+    def read(self, name: str) -> Message | None:
         """The mail with the id; None if there is none."""
         if not _ID.fullmatch(name):
             return None
@@ -81,7 +81,7 @@ class Letters:
             return None
         mail = self._parse(raw)
         headers = [(header, _shown(mail, header)) for header in dict.fromkeys(mail.keys())]
-        return Letter(name, headers, _part(mail, "plain"), _part(mail, "html"), raw)
+        return Message(name, headers, _part(mail, "plain"), _part(mail, "html"), raw)
 
     def _names(self) -> Iterator[str]:
         names = (path.stem for path in self._folder.glob(f"*{_ENDING}"))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from devstack.mailbox.messages import Letter, Summary
+from devstack.mailbox.messages import Message, Summary
 
 POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'"
@@ -35,20 +35,20 @@ def list_page(mails: Sequence[Summary]) -> str:
     return _page("Mailbox", f"<table>{head}{''.join(_row(mail) for mail in mails)}</table>", 5)
 
 
-def mail_page(letter: Letter) -> str:
+def mail_page(message: Message) -> str:
     """One mail: headers, how it looks, its text."""
-    subject = dict(letter.headers).get("Subject", "")
+    subject = dict(message.headers).get("Subject", "")
     headers = "".join(
         f'<tr><th class="narrow">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in letter.headers
+        for name, value in message.headers
     )
     html = (
-        f'<h2>HTML</h2><iframe sandbox title="The mail" srcdoc="{escape(letter.html)}"></iframe>'
-        if letter.html
+        f'<h2>HTML</h2><iframe sandbox title="The mail" srcdoc="{escape(message.html)}"></iframe>'
+        if message.html
         else ""
     )
-    text = f"<h2>Text</h2><pre>{escape(letter.text)}</pre>" if letter.text else ""
-    links = f'<p><a href="/">All mails</a> &middot; <a href="/mails/{escape(letter.id)}.eml">Source</a></p>'
+    text = f"<h2>Text</h2><pre>{escape(message.text)}</pre>" if message.text else ""
+    links = f'<p><a href="/">All mails</a> &middot; <a href="/mails/{escape(message.id)}.eml">Source</a></p>'
     return _page(subject or "(no subject)", f"{links}<table>{headers}</table>{html}{text}")
 
 

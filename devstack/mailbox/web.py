@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import urlsplit
 
-from devstack.mailbox.messages import Letters
+from devstack.mailbox.messages import Messages
 from devstack.mailbox.pages import POLICY, list_page, mail_page, plain_page
 
 SHOWN: Final = 200
@@ -23,8 +23,8 @@ class _Pages(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = 10
 
-    def __init__(self, letters: Letters, *args: object) -> None:
-        self._letters = letters
+    def __init__(self, messages: Messages, *args: object) -> None:
+        self._messages = messages
         super().__init__(*args)  # type: ignore[arg-type]  # what the server hands over
 
     def do_GET(self) -> None:
@@ -54,16 +54,16 @@ class _Pages(BaseHTTPRequestHandler):
             return _page(HTTPStatus.FORBIDDEN, "Forbidden", "Ask by the name localhost or 127.0.0.1.")
         path = self.path.partition("?")[0]
         if path == "/":
-            return HTTPStatus.OK, _HTML, list_page(self._letters.list(SHOWN)).encode()
+            return HTTPStatus.OK, _HTML, list_page(self._messages.list(SHOWN)).encode()
         if path == "/health":
             return HTTPStatus.OK, _TEXT, b"ok\n"
         folder, _, name = path.rpartition("/")
-        letter = self._letters.read(name.removesuffix(".eml")) if folder == "/mails" else None
-        if letter is None:
+        message = self._messages.read(name.removesuffix(".eml")) if folder == "/mails" else None
+        if message is None:
             return _page(HTTPStatus.NOT_FOUND, "Not found", "There is no such mail.")
         if name.endswith(".eml"):
-            return HTTPStatus.OK, _TEXT, letter.raw
-        return HTTPStatus.OK, _HTML, mail_page(letter).encode()
+            return HTTPStatus.OK, _TEXT, message.raw
+        return HTTPStatus.OK, _HTML, mail_page(message).encode()
 
 
 def _name_in(host: str) -> str | None:
@@ -77,8 +77,8 @@ def _page(status: HTTPStatus, title: str, text: str) -> tuple[HTTPStatus, str, b
     return status, _HTML, plain_page(title, text).encode()
 
 
-def serve_pages(letters: Letters, host: str, port: int) -> ThreadingHTTPServer:
+def serve_pages(messages: Messages, host: str, port: int) -> ThreadingHTTPServer:
     """Serve until `shutdown` is called, on a thread of its own. Raises OSError when the port is taken."""
-    server = ThreadingHTTPServer((host, port), partial(_Pages, letters))
+    server = ThreadingHTTPServer((host, port), partial(_Pages, messages))
     threading.Thread(target=server.serve_forever, name="mailbox-pages", daemon=True).start()
     return server

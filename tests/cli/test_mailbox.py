@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from devstack.embedded import EmbeddedStack
-from devstack.mailbox.messages import Letters
+from devstack.mailbox.messages import Messages
 from devstack.settings import MAILBOX
 from tests.cli.conftest import Command
 
@@ -24,12 +24,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
 
 
 @pytest.fixture
-def letters(stack: EmbeddedStack) -> Letters:
+def messages(stack: EmbeddedStack) -> Messages:
     """Its mails: none at first."""
     folder = stack.settings.mail_folder
     for file in folder.glob("*"):
         file.unlink()
-    return Letters(folder)
+    return Messages(folder)
 
 
 def mail(subject: str = "Your order", message_id: str = "<1@shop.example>") -> EmailMessage:
@@ -52,9 +52,9 @@ def get(stack: EmbeddedStack, path: str = "/", **headers: str) -> httpx.Response
     return httpx.get(stack.urls.mailbox + path, headers=headers, timeout=30)
 
 
-def test_a_mail_that_was_taken_is_listed_and_shown(stack: EmbeddedStack, letters: Letters) -> None:
+def test_a_mail_that_was_taken_is_listed_and_shown(stack: EmbeddedStack, messages: Messages) -> None:
     send(stack, mail())
-    (summary,) = letters.list(10)
+    (summary,) = messages.list(10)
     assert (summary.recipient, summary.subject, summary.copies) == ("ada@example.org", "Your order", 1)
     assert f'href="/mails/{summary.id}">Your order</a>' in get(stack).text
     page = get(stack, f"/mails/{summary.id}").text
@@ -63,9 +63,9 @@ def test_a_mail_that_was_taken_is_listed_and_shown(stack: EmbeddedStack, letters
     assert get(stack, f"/mails/{summary.id}.eml").content.startswith(b"Message-ID: <1@shop.example>")
 
 
-def test_no_mail_runs_anything_in_the_page(stack: EmbeddedStack, letters: Letters) -> None:
+def test_no_mail_runs_anything_in_the_page(stack: EmbeddedStack, messages: Messages) -> None:
     send(stack, mail(subject=SCRIPT))
-    (summary,) = letters.list(10)
+    (summary,) = messages.list(10)
     for path in ("/", f"/mails/{summary.id}"):
         answer = get(stack, path)
         assert "<script" not in answer.text
@@ -74,11 +74,11 @@ def test_no_mail_runs_anything_in_the_page(stack: EmbeddedStack, letters: Letter
     assert get(stack, f"/mails/{summary.id}.eml").headers["Content-Type"].startswith("text/plain")
 
 
-def test_copies_of_a_mail_are_one_line_that_counts_them(stack: EmbeddedStack, letters: Letters) -> None:
+def test_copies_of_a_mail_are_one_line_that_counts_them(stack: EmbeddedStack, messages: Messages) -> None:
     for _ in range(3):
         send(stack, mail())
     send(stack, mail("Another", "<2@shop.example>"))
-    assert [(found.subject, found.copies) for found in letters.list(10)] == [
+    assert [(found.subject, found.copies) for found in messages.list(10)] == [
         ("Another", 1),
         ("Your order", 3),
     ]
@@ -86,9 +86,9 @@ def test_copies_of_a_mail_are_one_line_that_counts_them(stack: EmbeddedStack, le
 
 
 @pytest.mark.parametrize("header", ["To: <", 'From: "', "Message-ID: <[.", "Subject: \xff", "Cc: a@["])
-def test_a_broken_header_hides_no_mail(stack: EmbeddedStack, letters: Letters, header: str) -> None:
+def test_a_broken_header_hides_no_mail(stack: EmbeddedStack, messages: Messages, header: str) -> None:
     send(stack, mail())
-    name = letters.keep(f"{header}\r\n\r\nhello".encode("latin-1"))
+    name = messages.keep(f"{header}\r\n\r\nhello".encode("latin-1"))
     assert "Your order" in get(stack).text
     assert "hello" in get(stack, f"/mails/{name}").text
 
@@ -107,24 +107,24 @@ def test_pages_are_for_this_machine_and_for_reading(stack: EmbeddedStack) -> Non
     assert httpx.head(f"{stack.urls.mailbox}/", timeout=30).status_code == 200
 
 
-def test_mails_outlive_a_kill(stack: EmbeddedStack, letters: Letters) -> None:
+def test_mails_outlive_a_kill(stack: EmbeddedStack, messages: Messages) -> None:
     send(stack, mail())
     mailbox = stack.component(MAILBOX)
     mailbox.kill()
     mailbox.start()
-    assert len(letters.list(10)) == 1
+    assert len(messages.list(10)) == 1
     assert "Your order" in get(stack).text
 
 
 def test_the_command_lists_and_shows_mails(command: Command) -> None:
-    assert "no mail yet" in command.run("mail", "list").stdout
+    assert "no mail yet" in command.run("mailbox", "list").stdout
     folder: Path = command.settings.mail_folder
-    name = Letters(folder).keep(mail().as_bytes())
-    assert name in command.run("mail", "list").stdout
-    assert '"subject": "Your order"' in command.run("mail", "list", "--json").stdout
-    shown = command.run("mail", "show", name)
+    name = Messages(folder).keep(mail().as_bytes())
+    assert name in command.run("mailbox", "list").stdout
+    assert '"subject": "Your order"' in command.run("mailbox", "list", "--json").stdout
+    shown = command.run("mailbox", "show", name)
     assert "Subject: Your order" in shown.stdout
     assert "zwei Tassen" in shown.stdout
-    missing = command.run("mail", "show", "nothing")
+    missing = command.run("mailbox", "show", "nothing")
     assert missing.returncode == 1
-    assert "cartstream mail list" in missing.stderr
+    assert "cartstream mailbox list" in missing.stderr

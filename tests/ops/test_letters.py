@@ -76,7 +76,7 @@ def test_a_change_that_the_cart_has_is_not_published_again() -> None:
         (letter(CHANGE, key=b"user:2"), "wrong_key"),
         (letter(CHANGE, key=None), "no key"),
         (letter(CHANGE, code="below_purge_floor"), "deleted"),
-        (letter(CHANGE, topic="carts"), "sink rebuild --partition 3"),
+        (letter(CHANGE, topic="carts"), "rebuild --partition 3"),
         (letter(CHANGE, topic="products"), "through the API"),
         (letter(CHANGE, topic="cart-merges"), "no agent"),
         (letter(CHANGE, topic=""), "no agent"),

@@ -44,7 +44,7 @@ async def equal_stores(operator: Operator, topics: Topics, redis: Redis, count: 
     await topics.states({cart_id: grow(cart_id, 2) for cart_id in carts})
     for cart_id in carts:
         await put(redis, cart_id, grow(cart_id, 2))
-    assert (await operator.run("sink", "rebuild")).status == 0
+    assert (await operator.run("rebuild")).status == 0
     return carts
 
 
@@ -156,7 +156,7 @@ async def test_an_operation_that_fell_out_of_everything_but_redis_is_published_a
     assert "re-driven: 1 redis_uncovered" in repaired.output
 
     async def in_all_three() -> bool:
-        await operator.run("sink", "rebuild")
+        await operator.run("rebuild")
         return (await operator.run("verify", *SETTLE)).status == 0
 
     await until(in_all_three, "equal stores", every_s=0.5)
@@ -171,7 +171,7 @@ async def test_what_is_too_old_to_be_told_apart_is_only_reported(
     first = grow(cart_id, 1).version_number - an_hour
     await topics.state(cart_id, grow(cart_id, 1, first=first))
     await put(ready, cart_id, grow(cart_id, 2, first=first))
-    await operator.run("sink", "rebuild")
+    await operator.run("rebuild")
     answer = await operator.run("verify", "--repair", *SETTLE)
     assert answer.status == 1
     assert "too old" in answer.output

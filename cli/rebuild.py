@@ -1,4 +1,4 @@
-"""`cartstream sink`: what an operator does to the sinks' work by hand."""
+"""`cartstream rebuild`: writes Kafka's carts into Postgres again."""
 
 from typing import Final
 
@@ -11,12 +11,7 @@ from ops.running import chosen, run, settings
 EXAMPLES: Final = 10
 
 
-@click.group("sink")
-def command() -> None:
-    """Redo the work of a sink."""
-
-
-@command.command("rebuild")
+@click.command("rebuild")
 @click.option(
     "--partition",
     "partitions",
@@ -24,10 +19,10 @@ def command() -> None:
     multiple=True,
     help="Only this partition; may be repeated.",
 )
-def rebuild_command(partitions: tuple[int, ...]) -> None:
+def command(partitions: tuple[int, ...]) -> None:
     """Write all of `carts` into Postgres again, as after Postgres was restored from a backup.
 
-    Guarded like the sink itself, which may run meanwhile: newer rows stay, doing it again changes nothing.
+    Guarded like the Postgres sink, which may run meanwhile: newer rows stay, doing it again changes nothing.
     """
     environment = settings()
     asked = chosen(environment, partitions)

@@ -23,7 +23,7 @@ async def test_lost_and_old_rows_come_back_and_newer_ones_stay(
     carts = [new_cart_id() for _ in range(30)]
     for operations in (1, 2, 3):
         await topics.states({cart_id: grow(cart_id, operations) for cart_id in carts})
-    first = await operator.run("sink", "rebuild")
+    first = await operator.run("rebuild")
     assert first.status == 0
     assert "90 records of carts, 30 rows written" in first.output
 
@@ -31,10 +31,10 @@ async def test_lost_and_old_rows_come_back_and_newer_ones_stay(
     execute(database, b"DELETE FROM carts WHERE cart_id = ANY(%s)", lost)
     execute(database, b"UPDATE carts SET n = 1, v = v - 4000 WHERE cart_id = ANY(%s)", old)
     execute(database, b"UPDATE carts SET n = 9, v = v + 4000 WHERE cart_id = %s", newer)
-    again = await operator.run("sink", "rebuild")
+    again = await operator.run("rebuild")
     assert "20 rows written" in again.output
     assert versions(database) == {**dict.fromkeys(carts, 3), newer: 9}
-    assert "0 rows written" in (await operator.run("sink", "rebuild")).output
+    assert "0 rows written" in (await operator.run("rebuild")).output
 
 
 async def test_what_was_deleted_stays_deleted_and_what_nobody_can_read_is_left_out(
@@ -44,7 +44,7 @@ async def test_what_was_deleted_stays_deleted_and_what_nobody_can_read_is_left_o
     await topics.states({cart_id: grow(cart_id, 2) for cart_id in (deleted, fine)})
     await topics.null(deleted, grow(deleted, 2).version)
     await topics.raw(poisoned, b"not JSON")
-    answer = await operator.run("sink", "rebuild", "--partition", "4")
+    answer = await operator.run("rebuild", "--partition", "4")
     assert answer.status == 0
     assert "1 left out" in answer.errors
     assert "carts/4/" in answer.errors
@@ -56,9 +56,9 @@ async def test_only_the_partition_asked_for_is_written(
 ) -> None:
     here, there = cart_in(1), cart_in(2)
     await topics.states({cart_id: grow(cart_id, 1) for cart_id in (here, there)})
-    await operator.run("sink", "rebuild", "--partition", "1")
+    await operator.run("rebuild", "--partition", "1")
     assert versions(database).keys() == {here}
-    wrong = await operator.run("sink", "rebuild", "--partition", str(LAYOUT.partitions))
+    wrong = await operator.run("rebuild", "--partition", str(LAYOUT.partitions))
     assert "there is no partition 16" in wrong.errors
 
 
@@ -67,7 +67,7 @@ async def test_a_database_without_the_schema_says_what_to_do(
 ) -> None:
     await topics.states({(cart_id := new_cart_id()): grow(cart_id, 1)})
     operator.told["CARTSTREAM_POSTGRES_URL"] = postgres_url
-    for command in (("sink", "rebuild"), ("restore", "--from", "postgres"), ("verify",)):
+    for command in (("rebuild",), ("restore", "--from", "postgres"), ("verify",)):
         answer = await operator.run(*command)
         assert answer.status in {1, 2}
         assert "cartstream migrate" in answer.errors

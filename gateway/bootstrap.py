@@ -9,11 +9,11 @@ import msgspec
 
 from gateway.carts.reading import CartReader, Reader
 from gateway.carts.service import CartChanger
-from gateway.checkout.delivery import Snapshots
-from gateway.checkout.external import Handover
-from gateway.checkout.internal import OrderPlacer
+from gateway.checkout.delivery import CartDelivery
+from gateway.checkout.external import ExternalCheckouts
+from gateway.checkout.internal import InternalCheckouts
 from gateway.checkout.routes import Checkouts
-from gateway.checkout.service import Steps
+from gateway.checkout.service import CheckoutCarts
 from gateway.health.checks import HealthChecks
 from gateway.metrics import Metrics
 from gateway.orders.service import OrderService
@@ -99,8 +99,8 @@ class Parts(msgspec.Struct, frozen=True):
         reader: Reader = CartReader(settings, store, layout, hydration, metrics)
         if catalogue is not None or hook is not None:
             reader = PricedReader(reader, pricing)
-        snapshots = Snapshots(settings, store, layout, publisher, sweeper, hydration)
-        steps = Steps(store, snapshots, database, metrics)
+        delivery = CartDelivery(settings, store, layout, publisher, sweeper, hydration)
+        checkout_carts = CheckoutCarts(store, delivery, database, metrics)
         return cls(
             settings=settings,
             metrics=metrics,
@@ -120,9 +120,9 @@ class Parts(msgspec.Struct, frozen=True):
             reader=reader,
             changer=CartChanger(settings, store, layout, publisher, sweeper, hydration, metrics),
             checkouts=(
-                OrderPlacer(settings, store, database, pricing, steps)
+                InternalCheckouts(settings, store, database, pricing, checkout_carts)
                 if settings.orders_owner is OrdersOwner.INTERNAL
-                else Handover(settings, database, pricing, steps)
+                else ExternalCheckouts(settings, database, pricing, checkout_carts)
             ),
             orders=OrderService(database, settings.orders_owner),
         )

@@ -1,1 +1,1 @@
-"""From a cart to an order: where orders are kept here, and where another system keeps them."""
+"""Checkout: from a cart to an order of this system (internal), or to a token for another one (external)."""

@@ -1,15 +1,12 @@
-"""Deliver a cart: what Redis knows of it goes into Kafka and comes back as the row that is ordered from."""
+"""Deliver a cart: what Redis has of it goes into Kafka, and from there into the row that is ordered from."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-import structlog
-
 from carts.state import State, uncovered
 from gateway.carts.problems import restoring
-from gateway.http import problems
-from gateway.http.problems import Problem, retry_after
+from gateway.checkout import problems
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import record_of
 from gateway.outbox.sweeper import Sweeper
@@ -18,14 +15,16 @@ from gateway.resilience.deadline import Deadline, ask_until
 from gateway.settings import GatewaySettings
 from store.redis import Applied, CartStore, Layout, OutboxEntry, Replayed, Restoring, WindowEntry
 
-log = structlog.get_logger(__name__)
-
 _POLL_S: Final = 0.05
 _PAGE: Final = 200
 
 
-class Snapshots:
-    """Takes snapshots of carts, never out of Redis: its copy may have fallen back, the folded one not."""
+class CartDelivery:
+    """Brings a cart's row up to date.
+
+    A checkout orders from the row, never from Redis: Redis's copy may have fallen back to an older state,
+    the row cannot.
+    """
 
     def __init__(
         self,
@@ -43,25 +42,25 @@ class Snapshots:
         self._sweeper = sweeper
         self._hydration = hydration
 
-    async def take(self, cart_id: str, deadline: Deadline) -> State | None:
-        """The cart's row, once it has all that Redis's copy had when this was called; None without a cart.
+    async def deliver(self, cart_id: str, deadline: Deadline) -> State | None:
+        """The cart's row, once it has every operation that Redis's copy had at the call; None without a cart.
 
-        Raises Problem: in time it did not come to that.
+        Raises Problem when the row does not get there in time.
         """
         window = await self._window(cart_id)
-        is_delivered = False
+        is_published = False
         while True:
             row = await self.row(cart_id)
             missing = _missing(row, window)
             if not missing:
                 return row
-            if not is_delivered:
-                await self._deliver(cart_id, missing)
-                is_delivered = True
+            if not is_published:
+                await self._publish_waiting(cart_id, missing)
+                is_published = True
             elif not self._publisher.connected:
-                raise not_delivered("Kafka does not acknowledge it")
+                raise problems.not_delivered("Kafka does not acknowledge them")
             elif deadline.left() <= _POLL_S:
-                raise not_delivered("it takes too long to get there")
+                raise problems.not_delivered("it takes too long")
             await asyncio.sleep(_POLL_S)
 
     async def row(self, cart_id: str) -> State | None:
@@ -69,22 +68,14 @@ class Snapshots:
         try:
             found = await self._hydration.find(cart_id)
         except DatabaseUnavailable as error:
-            raise Problem(
-                problems.DATABASE_UNAVAILABLE,
-                "The database did not answer; nothing was done. Send the request again, with the same "
-                "Idempotency-Key.",
-                headers=retry_after(1),
-            ) from error
+            raise problems.database_unavailable() from error
         return found if isinstance(found, State) else None
 
-    async def publish(self, applied: Applied | Replayed) -> bool:
-        """Publish an operation that stands in the outbox; whether Kafka has it. If not, the sweeper does."""
+    async def publish(self, applied: Applied | Replayed) -> None:
+        """Publish an operation that is in the outbox; what is not published here the sweeper publishes."""
         entry = applied.entry
-        if entry is None:
-            return True
-        if self._sweeper.is_backlog(applied.oldest_outbox_us):
-            return False
-        return await self._publisher.publish(applied.partition, record_of(entry)) is not None
+        if entry is not None and not self._sweeper.is_backlog(applied.oldest_outbox_us):
+            await self._publisher.publish(applied.partition, record_of(entry))
 
     async def _window(self, cart_id: str) -> Sequence[WindowEntry]:
         window = await self._store.window(cart_id)
@@ -99,8 +90,8 @@ class Snapshots:
             raise restoring()
         return window
 
-    async def _deliver(self, cart_id: str, missing: Sequence[WindowEntry]) -> None:
-        """Publish what of `missing` is still in the outbox; the rest is on its way already."""
+    async def _publish_waiting(self, cart_id: str, missing: Sequence[WindowEntry]) -> None:
+        """Publish the operations of `missing` that are still in the outbox; the others are on their way."""
         waiting = {entry.outbox_id for entry in missing if entry.outbox_id is not None}
         if not waiting:
             return
@@ -113,8 +104,8 @@ class Snapshots:
 
     async def _entries(self, partition: int, ids: set[str]) -> list[OutboxEntry]:
         found: list[OutboxEntry] = []
-        after, last = _before(min(ids, key=_order)), _order(max(ids, key=_order))
-        while _order(after) < last:
+        after, last = _before(min(ids, key=_position)), _position(max(ids, key=_position))
+        while _position(after) < last:
             page = await self._store.outbox_read(partition, after, _PAGE)
             if not page:
                 break
@@ -123,26 +114,16 @@ class Snapshots:
         return found
 
 
-def not_delivered(reason: str) -> Problem:
-    """The answer while the folded cart does not have what Redis has: nothing was ordered."""
-    return Problem(
-        problems.CART_NOT_DELIVERED,
-        f"What was last done to the cart has not arrived in the database: {reason}. Nothing was ordered; "
-        "send the request again, with the same Idempotency-Key.",
-        headers=retry_after(1),
-    )
-
-
 def _missing(row: State | None, window: Sequence[WindowEntry]) -> list[WindowEntry]:
     lacking = set(uncovered(row or State(), ((entry.version, entry.op_id) for entry in window)))
     return [entry for entry in window if (entry.version, entry.op_id) in lacking]
 
 
-def _order(outbox_id: str) -> tuple[int, int]:
+def _position(outbox_id: str) -> tuple[int, int]:
     milliseconds, _, sequence = outbox_id.partition("-")
     return int(milliseconds), int(sequence)
 
 
 def _before(outbox_id: str) -> str:
-    milliseconds, sequence = _order(outbox_id)
+    milliseconds, sequence = _position(outbox_id)
     return f"{milliseconds}-{sequence - 1}" if sequence else f"{milliseconds - 1}-{2**64 - 1}"

@@ -1,59 +1,59 @@
-"""Place orders where they are kept here: one transaction with the stock, then the cart is told."""
+"""Place an order where this system keeps the orders: `InternalCheckouts.place` is the whole flow.
 
-import secrets
-import time
+1. Replay: an order that this Idempotency-Key has placed before is the reply.
+2. Lock: one checkout at a time for each cart. A courtesy to a second device; no guarantee rests on it.
+3. Snapshot: the cart's row in Postgres, once it has every change that Redis has.
+4. Price: the pricing hook's adjustments, and the totals.
+5. Order transaction: the stock, the order and its record for Kafka, all or nothing.
+6. Subtract: the ordered quantities leave the cart.
+7. Reply.
+
+The gateway may be killed after any step. Before step 5 commits, nothing has happened and the lock expires.
+After it, step 6 is done by a retry, by the cart's next checkout, or by the job `settlement`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-import msgspec
 import structlog
 from psycopg.errors import UniqueViolation
 
 from carts.ordering import lines_to_order, subtraction
 from carts.products import facts_of
-from carts.state import State
-from carts.view import CartView, view
-from gateway.checkout import problems as checkout_problems
+from carts.view import CartView
+from gateway.checkout import problems
+from gateway.checkout.decisions import (
+    cart_to_order,
+    check_may_order,
+    check_total,
+    differences,
+    order_lines,
+    quantities_by_product,
+)
 from gateway.checkout.requests import PlaceOrder, fingerprint
-from gateway.checkout.service import Basis, Steps
-from gateway.http import problems
+from gateway.checkout.service import CheckoutCarts, new_order_id
 from gateway.http.problems import Problem
 from gateway.postgres.database import Connection, Database
 from gateway.pricing.pricing import Priced, Pricing
 from gateway.resilience.deadline import Deadline
 from gateway.settings import GatewaySettings
-from store.postgres import orders
-from store.postgres import products as owner
-from store.postgres.order_records import NewOrder, PlacedOrder
+from store.postgres import orders, products
+from store.postgres.order_records import PlacedOrder
 from store.postgres.products import Reserved
 from store.redis import CartStore, StoreError
-from topics.records import OrderLine, OrderRecord, OrderStatus
+from topics.records import OrderRecord, OrderStatus
 
 log = structlog.get_logger(__name__)
 
-_FENCE_MARGIN_S: Final = 10.0
-"""What follows the deadline of a checkout, its subtraction above all, is over by then."""
-_MAYBE_OURS: Final = {problems.CART_EMPTY, problems.CART_OUTDATED}
+_LOCK_MARGIN_S: Final = 10.0
+"""How long the lock outlives the deadline: the subtraction that follows is over by then."""
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A checkout as a client asked for it."""
-
-    cart_id: str
-    key: str
-    body: PlaceOrder
-
-
-class Placed(msgspec.Struct, frozen=True):
-    """The order, and whether an earlier attempt with the same key has placed it."""
-
-    record: OrderRecord
-    replayed: bool
-
-
-class OrderPlacer:
-    """Turns carts into orders: at most one for each Idempotency-Key of a cart."""
+class InternalCheckouts:
+    """Turns carts into orders: at most one order for each Idempotency-Key of a cart."""
 
     def __init__(
         self,
@@ -61,150 +61,126 @@ class OrderPlacer:
         store: CartStore,
         database: Database,
         pricing: Pricing,
-        steps: Steps,
+        carts: CheckoutCarts,
     ) -> None:
         self._settings = settings
         self._store = store
         self._database = database
         self._pricing = pricing
-        self._steps = steps
+        self._carts = carts
 
-    async def place(self, asked: Asked) -> Placed:
-        """The order of this cart and key. Raises Problem when there is none, StoreError without Redis."""
+    async def place(self, cart_id: str, key: str, body: PlaceOrder) -> tuple[OrderRecord, bool]:
+        """The order of this cart and key, and whether it is new.
+
+        Raises Problem when there is no order, StoreError when Redis fails.
+        """
         deadline = Deadline(self._settings.checkout_deadline_s)
-        known = await self._known(asked)
-        if known is not None:
-            return await self._again(known)
-        await self._fence(asked)
-        try:
-            await self._steps.between("fenced")
-            return await self._place(asked, deadline)
-        finally:
-            await self._unfence(asked)
+        # 1. Replay.
+        replayed = await self._replay(cart_id, key, body)
+        if replayed is not None:
+            return replayed, False
+        # 2. Lock.
+        async with self._checkout_lock(cart_id, key):
+            while True:
+                refusal: Problem | None = None
+                try:
+                    return await self._place(cart_id, key, body, deadline), True
+                except UniqueViolation:
+                    # Another checkout has taken the order number, or this key.
+                    pass
+                except Problem as problem:
+                    if problem.kind not in problems.POSSIBLE_RACE:
+                        raise
+                    refusal = problem
+                # A concurrent request with the same key may have won: then its order is the reply.
+                replayed = await self._replay(cart_id, key, body)
+                if replayed is not None:
+                    return replayed, False
+                if refusal is not None:
+                    raise refusal
 
-    async def _place(self, asked: Asked, deadline: Deadline) -> Placed:
-        while True:
-            try:
-                basis = await deadline.bound(self._steps.basis(asked.cart_id, deadline))
-                state = checkout_problems.check_may_order(basis.state)
-                order = await deadline.bound(self._write(asked, state, basis))
-            except (Problem, UniqueViolation) as error:
-                if isinstance(error, Problem) and error.kind not in _MAYBE_OURS:
-                    raise
-                # The same key may have come twice: the other one has taken the number, or the last piece.
-                known = await self._known(asked)
-                if known is not None:
-                    return await self._again(known)
-                if isinstance(error, Problem):
-                    raise
-            else:
-                await self._steps.between("placed")
-                await self._steps.finish(order, state)
-                return Placed(order.record, replayed=False)
+    async def _place(self, cart_id: str, key: str, body: PlaceOrder, deadline: Deadline) -> OrderRecord:
+        # 3. Snapshot.
+        snapshot = await deadline.bound(self._carts.snapshot(cart_id, deadline))
+        state = check_may_order(snapshot.state)
+        cart = cart_to_order(cart_id, state)
+        # 4. Price. Before the transaction: no product is locked while the pricing hook answers.
+        priced = await deadline.bound(self._pricing.price(cart))
 
-    async def _known(self, asked: Asked) -> PlacedOrder | None:
-        known = await self._database.transact(
-            partial(orders.find_by_key, cart_id=asked.cart_id, key=asked.key)
-        )
-        if known is not None and known.fingerprint != fingerprint(asked.body):
-            raise checkout_problems.key_reused()
-        return known
-
-    async def _again(self, known: PlacedOrder) -> Placed:
-        if not known.settled:
-            await self._steps.finish(known, None)
-        return Placed(known.record, replayed=True)
-
-    async def _fence(self, asked: Asked) -> None:
-        ttl_ms = int((self._settings.checkout_deadline_s + _FENCE_MARGIN_S) * 1000)
-        fence = await self._store.lock_checkout(asked.cart_id, asked.key, ttl_ms)
-        if fence.token != asked.key:
-            raise checkout_problems.in_progress(fence.ttl_ms)
-
-    async def _unfence(self, asked: Asked) -> None:
-        try:
-            await self._store.unlock_checkout(asked.cart_id, asked.key)
-        except StoreError as error:
-            log.warning("checkout.fence_stays", error=repr(error))
-
-    async def _write(self, asked: Asked, state: State, basis: Basis) -> PlacedOrder:
-        """Reserve the stock and write the order, or neither."""
-        cart = view(asked.cart_id, state)
-        if not cart.lines:
-            raise checkout_problems.cart_empty()
-        # Before the transaction: nobody waits for the shop's own rules while products are locked.
-        priced = await self._pricing.price(cart)
-        await self._steps.between("priced")
-
-        async def work(connection: Connection) -> PlacedOrder:
+        # 5. Order transaction.
+        async def transaction(connection: Connection) -> PlacedOrder:
             reserved = await _reserve(connection, cart, priced)
-            if asked.body.expected_total not in {None, priced.totals.total}:
-                raise checkout_problems.cart_outdated([], priced.totals.total, cart.currency)
-            await self._steps.between("reserved")
-            record = _record(asked, cart, priced, reserved, basis.seq)
-            order = NewOrder(
+            check_total(body.expected_total, priced.totals.total, cart.currency)
+            record = _record(snapshot.order_number, cart, priced, reserved, body)
+            order = PlacedOrder(
                 record=record,
-                key=asked.key,
-                fingerprint=fingerprint(asked.body),
+                fingerprint=fingerprint(body),
                 subtraction=subtraction(record.order_id, lines_to_order(state), state),
                 snapshot_version=state.version_number,
-                reserved=reserved.counted,
             )
-            await orders.insert(connection, order)
+            await orders.insert(connection, order, key=key, reserved=reserved.counted)
             await orders.publish(connection, record)
-            await self._steps.between("written")
-            return PlacedOrder(
-                record=record,
-                fingerprint=order.fingerprint,
-                subtraction=order.subtraction,
-                snapshot_version=order.snapshot_version,
-            )
+            return order
 
-        return await self._database.transact(work)
+        order = await deadline.bound(self._database.transact(transaction))
+        # 6. Subtract.
+        await self._carts.subtract(order, state)
+        # 7. Reply.
+        return order.record
 
+    async def _replay(self, cart_id: str, key: str, body: PlaceOrder) -> OrderRecord | None:
+        """The order that this key has placed, if any; it leaves its cart if it has not yet."""
+        order = await self._database.transact(partial(orders.find_by_key, cart_id=cart_id, key=key))
+        if order is None:
+            return None
+        if order.fingerprint != fingerprint(body):
+            raise problems.key_reused()
+        if not order.settled:
+            await self._carts.subtract(order)
+        return order.record
 
-def new_order_id() -> str:
-    """An id of which later ones sort behind, so that an index grows at its end (as in UUIDv7, RFC 9562)."""
-    return f"o_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    @asynccontextmanager
+    async def _checkout_lock(self, cart_id: str, key: str) -> AsyncIterator[None]:
+        """Holds the cart's checkout lock. Raises Problem while another key holds it."""
+        ttl_ms = int((self._settings.checkout_deadline_s + _LOCK_MARGIN_S) * 1000)
+        lock = await self._store.lock_checkout(cart_id, key, ttl_ms)
+        if lock.token != key:
+            raise problems.in_progress(lock.ttl_ms)
+        try:
+            yield
+        finally:
+            try:
+                await self._store.unlock_checkout(cart_id, key)
+            except StoreError as error:
+                log.warning("checkout.lock_not_released", error=repr(error))
 
 
 async def _reserve(connection: Connection, cart: CartView, priced: Priced) -> Reserved:
-    """Take the cart's pieces out of the stocks. Raises the problem of a cart that has become another one."""
-    wanted: dict[str, int] = {}
-    for line in cart.lines:
-        wanted[line.product_id] = wanted.get(line.product_id, 0) + line.quantity
-    products = await owner.lock(connection, list(wanted))
-    known = {name: facts_of(products[name]) if name in products else None for name in wanted}
-    found = checkout_problems.differences(cart, known)
-    reserved = [] if found else await owner.reserve(connection, wanted)
+    """Take the cart's quantities out of the stock. Raises Problem when price or stock has changed."""
+    quantities = quantities_by_product(cart)
+    locked = await products.lock(connection, list(quantities))
+    known = {name: facts_of(locked[name]) if name in locked else None for name in quantities}
+    found = differences(cart, known)
+    reserved = [] if found else await products.reserve(connection, quantities)
     if not isinstance(reserved, Reserved):
-        raise checkout_problems.cart_outdated(found, priced.totals.total, cart.currency)
+        raise problems.cart_outdated(found, priced.totals.total, cart.currency)
     return reserved
 
 
-def _record(asked: Asked, cart: CartView, priced: Priced, reserved: Reserved, seq: int) -> OrderRecord:
+def _record(
+    order_number: int, cart: CartView, priced: Priced, reserved: Reserved, body: PlaceOrder
+) -> OrderRecord:
     return OrderRecord(
         order_id=new_order_id(),
-        cart_id=asked.cart_id,
-        seq=seq,
+        cart_id=cart.cart_id,
+        seq=order_number,
         status=OrderStatus.PLACED,
         version=1,
         currency=cart.currency or "",
-        lines=[
-            OrderLine(
-                line.line_id,
-                line.product_id,
-                line.quantity,
-                line.unit_price,
-                reserved.products[line.product_id].name,
-                line.options,
-                line.metadata,
-            )
-            for line in cart.lines
-        ],
+        lines=order_lines(cart, {name: product.name for name, product in reserved.products.items()}),
         totals=priced.totals,
         placed_at=datetime.now(UTC),
         adjustments=priced.adjustments,
-        email=asked.body.email,
-        metadata=asked.body.metadata,
+        email=body.email,
+        metadata=body.metadata,
     )

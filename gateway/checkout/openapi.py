@@ -21,20 +21,20 @@ PARAMETERS: Final = {
 
 _KEY: Final = header(
     "Idempotency-Key",
-    "needed where orders are placed here: at most one order of the cart for each key, a UUIDv7 is best",
+    "required where orders are internal: at most one order of the cart for each key; a UUIDv7 is best",
 )
 _REPLY_HEADERS: Final = {
     "Location": reply_header("the order"),
-    "Idempotency-Replayed": reply_header("true when an earlier attempt with this key has placed the order"),
+    "Idempotency-Replayed": reply_header("true when an earlier request with this key has placed the order"),
 }
 
 CHECK_OUT: Final = operation(
     "checkOut",
-    "Order what the cart holds; orders kept elsewhere: hand out a token and the lines",
+    "Order what is in the cart; where orders are external: get a token and the lines",
     {
-        "200": reply("Orders kept elsewhere: the checkout that is open", CheckoutDocument),
+        "200": reply("Where orders are external: the checkout that is open", CheckoutDocument),
         "201": reply(
-            "The order; orders kept elsewhere: the new checkout",
+            "The order; where orders are external: the new checkout",
             OrderRecord,
             CheckoutDocument,
             headers=_REPLY_HEADERS,
@@ -60,7 +60,7 @@ def _end(operation_id: str, summary: str, body: dict[str, Any] | None = None) ->
 
 COMPLETE: Final = _end(
     "completeCheckout",
-    "The lines were sold: they leave the cart, however late this comes",
+    "The lines were sold: they leave the cart, however late the request is",
     json_body(CompleteCheckout, required=False),
 )
-CANCEL: Final = _end("cancelCheckout", "The checkout came to nothing: the cart stays as it is")
+CANCEL: Final = _end("cancelCheckout", "Nothing was sold: the cart stays as it is")

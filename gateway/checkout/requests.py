@@ -1,4 +1,4 @@
-"""What a request on a checkout may say, and what it is answered."""
+"""The bodies of checkout requests, and of the replies about external checkouts."""
 
 import hashlib
 from datetime import datetime
@@ -16,18 +16,18 @@ from topics.records import OrderLine
 Email = Annotated[
     str,
     msgspec.Meta(
-        max_length=254, pattern=r"^[^\s@]+@[^\s@]+$", description="where the confirmation of the order goes"
+        max_length=254, pattern=r"^[^\s@]+@[^\s@]+$", description="where the order confirmation is sent"
     ),
 ]
 Reference = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=128, description="what the owner of orders calls the order")
+    str, msgspec.Meta(min_length=1, max_length=128, description="the order's id at the owner of orders")
 ]
 
 
 class PlaceOrder(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """Order what the cart holds. Everything may be left out, the body too.
+    """Order what is in the cart. Every field may be left out, and the body too.
 
-    With `expected_total` (minor units) the order is placed only if it comes to just that.
+    With `expected_total` (minor units) the order is placed only if it comes to exactly that.
     """
 
     email: Email | None = None
@@ -36,13 +36,13 @@ class PlaceOrder(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_d
 
 
 class CompleteCheckout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The owner of orders has sold what the checkout handed out."""
+    """The owner of orders has sold the lines of the checkout."""
 
     order_id: Reference | None = None
 
 
 class CheckoutDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A checkout for the owner of orders; `version` is the cart's that `lines` are of, `order_id` theirs."""
+    """An external checkout; `version` is that of the cart, `order_id` the id at the owner of orders."""
 
     token: str
     cart_id: str
@@ -61,8 +61,8 @@ COMPLETE_CHECKOUT: Final = msgspec.json.Decoder(CompleteCheckout)
 
 
 def check(body: PlaceOrder) -> None:
-    """Raise the problem of what the schema cannot express."""
-    # The schema's dialects differ on it: in some a line feed may follow what `$` ends.
+    """Raise Problem for what the schema cannot express."""
+    # In some dialects of regular expressions `$` also matches before a final line feed.
     if body.email is not None and not body.email.isprintable():
         raise invalid("/email", "contains a control character, such as a line feed; remove it")
     if body.metadata:
@@ -70,12 +70,12 @@ def check(body: PlaceOrder) -> None:
 
 
 def fingerprint(body: PlaceOrder) -> str:
-    """16 hex digits that tell a retry from a key used for something else."""
+    """16 hex digits that tell a retry from another request with the same key."""
     return hashlib.blake2b(msgspec.json.encode(body, order="sorted"), digest_size=8).hexdigest()
 
 
 def document(checkout: Checkout) -> CheckoutDocument:
-    """What the owner of orders is told of a checkout."""
+    """The body of a reply about an external checkout."""
     snapshot = checkout.snapshot
     return CheckoutDocument(
         token=checkout.token,

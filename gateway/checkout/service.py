@@ -1,5 +1,7 @@
-"""What every checkout is made of, in steps of which each may be the last of its process."""
+"""What internal and external checkouts share: the snapshot to order from, the subtraction of the order."""
 
+import secrets
+import time
 from functools import partial
 
 import msgspec
@@ -7,7 +9,8 @@ import structlog
 
 from carts.ordering import may_follow
 from carts.state import State
-from gateway.checkout.delivery import Snapshots, not_delivered
+from gateway.checkout import problems
+from gateway.checkout.delivery import CartDelivery
 from gateway.http.problems import Problem
 from gateway.metrics import Metrics
 from gateway.postgres.database import Database
@@ -19,53 +22,57 @@ from store.redis import CartStore, Refused, StoreError
 log = structlog.get_logger(__name__)
 
 
-class Basis(msgspec.Struct, frozen=True):
-    """The folded cart to order from, and the number that the order gets; none: there is no cart."""
+class Snapshot(msgspec.Struct, frozen=True):
+    """The folded cart to order from (None: there is no cart), and the number that its next order gets."""
 
     state: State | None
-    seq: int
+    order_number: int
 
 
-class Steps:
-    """The steps that placing an order here and completing one elsewhere have in common.
+class CheckoutCarts:
+    """Carts as a checkout needs them.
 
-    Nothing has to be undone when a process dies between two of them: without an order nothing has happened,
-    and an order that its cart does not know is found by whoever orders next, and by the job `settlement`.
+    A killed process leaves nothing to undo. An order that is still in its cart is subtracted by the next
+    checkout of the cart, or by the job `settlement`.
     """
 
-    def __init__(self, store: CartStore, snapshots: Snapshots, database: Database, metrics: Metrics) -> None:
-        self.store = store
-        self.snapshots = snapshots
-        self.database = database
+    def __init__(
+        self, store: CartStore, delivery: CartDelivery, database: Database, metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._delivery = delivery
+        self._database = database
         self._waiting = metrics.subtractions_waiting
 
-    async def between(self, step: str) -> None:
-        """Called after each step, for whoever wants to see a process die there."""
+    async def snapshot(self, cart_id: str, deadline: Deadline) -> Snapshot:
+        """The delivered cart, without what was ordered before. Raises Problem, StoreError.
 
-    async def basis(self, cart_id: str, deadline: Deadline) -> Basis:
-        """A snapshot that knows the cart's latest order: another one would buy the same again.
-
-        An order that it does not know is subtracted first. Raises Problem, StoreError.
+        A snapshot that does not know the cart's latest order would buy the same again. So that order is
+        subtracted first, and the cart delivered again.
         """
         while True:
-            state = await self.snapshots.take(cart_id, deadline)
-            await self.between("delivered")
-            latest = await self.database.transact(partial(orders.latest, cart_id=cart_id))
+            state = await self._delivery.deliver(cart_id, deadline)
+            latest = await self._database.transact(partial(orders.latest, cart_id=cart_id))
             if latest is None:
-                return Basis(state, 1)
-            following = latest.record.seq + 1
-            if state is None or state.expired:
-                return Basis(state, following)
-            if may_follow(state, latest.record.order_id, latest.snapshot_version):
-                return Basis(state, following)
-            await self._catch_up(latest, state)
-            await self.between("caught up")
+                return Snapshot(state, 1)
+            if (
+                state is None
+                or state.expired
+                or may_follow(state, latest.record.order_id, latest.snapshot_version)
+            ):
+                return Snapshot(state, latest.record.seq + 1)
+            refused = await self._subtract(latest, state)
+            if refused is not None:
+                raise problems.not_delivered(f"its latest order is still in it ({refused.reason})")
 
-    async def finish(self, order: PlacedOrder, folded: State | None) -> None:
-        """Take a placed order out of its cart. What prevents it now is not the buyer's concern."""
+    async def subtract(self, order: PlacedOrder, folded: State | None = None) -> None:
+        """Take a placed order out of its cart; `folded` is the cart's row, None: read it.
+
+        Raises nothing: the order stands, and the job `settlement` takes it out later if this fails.
+        """
         try:
             if folded is None:
-                folded = await self.snapshots.row(order.record.cart_id)
+                folded = await self._delivery.row(order.record.cart_id)
             refused = await self._subtract(order, folded)
         except (StoreError, Problem) as error:
             self._waiting.inc()
@@ -75,17 +82,15 @@ class Steps:
             self._waiting.inc()
             log.info("checkout.subtraction_waits", order_id=order.record.order_id, reason=refused.reason)
 
-    async def _catch_up(self, latest: PlacedOrder, state: State) -> None:
-        refused = await self._subtract(latest, state)
-        if refused is not None:
-            raise not_delivered(f"its last order still has to leave it ({refused.reason})")
-
     async def _subtract(self, order: PlacedOrder, folded: State | None) -> Refused | None:
         cart_id, order_id = order.record.cart_id, order.record.order_id
-        answer = await self.store.subtract(cart_id, order_id, order.subtraction, folded)
+        answer = await self._store.subtract(cart_id, order_id, order.subtraction, folded)
         if isinstance(answer, Refused):
             return answer
-        await self.between("subtracted")
-        await self.snapshots.publish(answer)
-        await self.between("published")
+        await self._delivery.publish(answer)
         return None
+
+
+def new_order_id() -> str:
+    """An id that sorts after earlier ones, so that an index grows at its end (as in UUIDv7, RFC 9562)."""
+    return f"o_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

@@ -62,7 +62,7 @@ async def _cancel(connection: Connection, order_id: str) -> OrderRecord:
         raise _not_found()
     if order.status is OrderStatus.CANCELLED:
         return order
-    reserved = await orders.reserved_pieces(connection, order_id)
+    reserved = await orders.reserved_quantities(connection, order_id)
     if reserved:
         await owner.give_back(connection, reserved)
     cancelled = await orders.cancel(connection, order, datetime.now(UTC))

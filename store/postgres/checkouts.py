@@ -1,11 +1,11 @@
-"""The table of checkouts that another owner of orders answers. All of it in the caller's transaction."""
+"""Read and write the table of external checkouts, in the caller's transaction."""
 
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import psycopg
 
-from store.postgres.order_records import Checkout, CheckoutStatus, Snapshot
+from store.postgres.order_records import Checkout, CheckoutStatus, PricedSnapshot
 from store.postgres.queries import queries_of
 
 Connection = psycopg.AsyncConnection[Any]
@@ -13,18 +13,18 @@ Connection = psycopg.AsyncConnection[Any]
 query: Final = queries_of("orders")
 
 _encoder: Final = msgspec.json.Encoder()
-_snapshot: Final = msgspec.json.Decoder(Snapshot)
+_snapshot: Final = msgspec.json.Decoder(PricedSnapshot)
 
 
 class Expired(NamedTuple):
-    """A checkout that nobody has completed in time."""
+    """A checkout that was not completed in time."""
 
     token: str
     cart_id: str
 
 
 async def open_one(
-    connection: Connection, token: str, cart_id: str, snapshot: Snapshot, seconds: float
+    connection: Connection, token: str, cart_id: str, snapshot: PricedSnapshot, seconds: float
 ) -> Checkout | None:
     """Open a checkout that expires after `seconds`; None if the cart has an open one."""
     await connection.execute(query("close_overdue_checkout"), {"cart_id": cart_id})
@@ -44,12 +44,12 @@ async def find_open(connection: Connection, cart_id: str) -> Checkout | None:
 
 
 async def find(connection: Connection, cart_id: str, token: str) -> Checkout | None:
-    """The cart's checkout with this token, whatever has become of it."""
+    """The cart's checkout with this token, open or not."""
     return await _one(connection, "checkout_by_token", cart_id=cart_id, token=token)
 
 
 async def complete(connection: Connection, token: str, reference: str) -> Checkout | None:
-    """Mark it as completed, even if it has expired; None if somebody has completed or cancelled it before."""
+    """Mark it as completed, even if it has expired; None if it was completed or cancelled before."""
     return await _one(connection, "complete_checkout", token=token, reference=reference)
 
 

@@ -1,4 +1,4 @@
-"""What stands in the tables of orders and checkouts."""
+"""The rows of the tables of orders and checkouts."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,41 +12,30 @@ from carts.view import Adjustment, Totals
 from topics.records import OrderLine, OrderRecord
 
 
-class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order to be placed, and all that has to be known of it later.
+class PlacedOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order, and what it means to its cart.
 
-    `key` is the client's Idempotency-Key and `fingerprint` tells what it was sent with; both are none where
-    the order is known by its checkout's token. `subtraction` takes the order out of the cart, bought from the
-    snapshot at `snapshot_version`. `reserved` has the products whose pieces came out of a counted stock.
+    `subtraction` takes the order out of the cart; it was ordered from the snapshot at `snapshot_version`.
+    `fingerprint` is that of the request's body, None for the order of an external checkout. `settled`: the
+    folded cart has the subtraction, or will never need it.
     """
 
     record: OrderRecord
-    key: str | None
-    fingerprint: str | None
     subtraction: Delta
     snapshot_version: int
-    reserved: frozenset[str] = frozenset()
-
-
-class PlacedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order as it stands; `settled`: the folded cart has the subtraction, or will never need it."""
-
-    record: OrderRecord
-    fingerprint: str | None
-    subtraction: Delta
-    snapshot_version: int
+    fingerprint: str | None = None
     settled: bool = False
 
 
 class Position(NamedTuple):
-    """Where a walk through the unsettled orders has got to; the default is before all of them."""
+    """A place in the list of unsettled orders; the default is before all of them."""
 
     placed_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     order_id: str = ""
 
 
 class UnsettledOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order not yet seen in its cart; `state` is that of the cart's row, none without one."""
+    """An order not yet seen in its cart; `state` is that of the cart's row, None without a row."""
 
     position: Position
     order_id: str
@@ -57,7 +46,7 @@ class UnsettledOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckoutStatus(StrEnum):
-    """What has become of a checkout."""
+    """Whether an external checkout is open, and how it has ended."""
 
     OPEN = "open"
     COMPLETED = "completed"
@@ -65,8 +54,11 @@ class CheckoutStatus(StrEnum):
     EXPIRED = "expired"
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkout handed out. `ordered` are the same lines with the versions that had decided them."""
+class PricedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What an external checkout offers for sale: the lines of a snapshot with their prices.
+
+    `ordered` has the same lines, each with the version that had decided it.
+    """
 
     version: str
     currency: str
@@ -77,11 +69,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checkout(msgspec.Struct, frozen=True, kw_only=True):
-    """A checkout as it stands; `reference` is what the owner of orders calls the order."""
+    """An external checkout; `reference` is the id that the owner of orders has given the order."""
 
     token: str
     cart_id: str
     status: CheckoutStatus
-    snapshot: Snapshot
+    snapshot: PricedSnapshot
     reference: str | None
     expires_at: datetime

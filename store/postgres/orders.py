@@ -1,6 +1,6 @@
-"""The tables of orders, with their records for Kafka. Each function works in the caller's transaction."""
+"""Read and write the tables of orders, in the caller's transaction, with their records for Kafka."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import psycopg
 from carts.operations import Delta
 from carts.state import State
 from store.postgres import outbox
-from store.postgres.order_records import NewOrder, PlacedOrder, Position, UnsettledOrder
+from store.postgres.order_records import PlacedOrder, Position, UnsettledOrder
 from store.postgres.outbox import OutboxRecord
 from store.postgres.queries import queries_of
 from topics.headers import order_headers
@@ -35,7 +35,7 @@ async def find(connection: Connection, order_id: str) -> OrderRecord | None:
 
 
 async def find_placed(connection: Connection, order_id: str) -> PlacedOrder | None:
-    """The order with what it takes out of its cart."""
+    """The order with its subtraction, if there is one."""
     return _placed(await _one(connection, "placed_order", order_id=order_id))
 
 
@@ -52,15 +52,26 @@ async def latest(connection: Connection, cart_id: str) -> PlacedOrder | None:
 async def of_cart(
     connection: Connection, cart_id: str, before_seq: int | None, limit: int
 ) -> list[OrderRecord]:
-    """The cart's orders, newest first, with numbers below `before_seq` (none: all), at most `limit`."""
+    """The cart's orders, newest first, with numbers below `before_seq` (None: all), at most `limit`."""
     cursor = await connection.execute(
         query("orders_of_cart"), {"cart_id": cart_id, "before_seq": before_seq, "limit": limit}
     )
     return [_record.decode(document) for (document,) in await cursor.fetchall()]
 
 
-async def insert(connection: Connection, order: NewOrder) -> None:
-    """Write an order. Raises psycopg.errors.UniqueViolation when its number or its key is taken."""
+async def insert(
+    connection: Connection,
+    order: PlacedOrder,
+    *,
+    key: str | None = None,
+    reserved: Collection[str] = (),
+) -> None:
+    """Write a new order.
+
+    `key` is the Idempotency-Key that placed it, None for an external checkout. `reserved` has the products
+    that were taken out of a counted stock. Raises psycopg.errors.UniqueViolation when the order's number or
+    key is taken.
+    """
     record = order.record
     await connection.execute(
         query("insert_order"),
@@ -68,7 +79,7 @@ async def insert(connection: Connection, order: NewOrder) -> None:
             "order_id": record.order_id,
             "cart_id": record.cart_id,
             "seq": record.seq,
-            "key": order.key,
+            "key": key,
             "fingerprint": order.fingerprint,
             "status": record.status.value,
             "document": _encoder.encode(record).decode(),
@@ -86,26 +97,26 @@ async def insert(connection: Connection, order: NewOrder) -> None:
             "product_ids": [line.product_id for line in lines],
             "quantities": [line.quantity for line in lines],
             "unit_prices": [line.unit_price for line in lines],
-            "reserved": [line.product_id in order.reserved for line in lines],
+            "reserved": [line.product_id in reserved for line in lines],
         },
     )
 
 
 async def publish(connection: Connection, record: OrderRecord) -> None:
-    """Put an order's record on its way to Kafka. The caller has inserted or locked the order's row."""
+    """Write an order's record to the outbox. The caller has inserted or locked the order's row."""
     value = _encoder.encode(record)
     await outbox.write(connection, [OutboxRecord(ORDERS.name, record.order_id, value, order_headers(record))])
 
 
 async def lock(connection: Connection, order_id: str) -> OrderRecord | None:
-    """The order, held against every other change until the transaction ends."""
+    """The order, its row locked until the transaction ends."""
     row = await _one(connection, "lock_order", order_id=order_id)
     return None if row is None else _record.decode(row[0])
 
 
-async def reserved_pieces(connection: Connection, order_id: str) -> dict[str, int]:
-    """By product, the pieces that the order has taken out of counted stocks."""
-    cursor = await connection.execute(query("reserved_pieces"), {"order_id": order_id})
+async def reserved_quantities(connection: Connection, order_id: str) -> dict[str, int]:
+    """By product, the quantity that the order has taken out of counted stocks."""
+    cursor = await connection.execute(query("reserved_quantities"), {"order_id": order_id})
     return {product_id: int(quantity) for product_id, quantity in await cursor.fetchall()}
 
 
@@ -129,7 +140,7 @@ async def cancel(connection: Connection, record: OrderRecord, now: datetime) -> 
 async def unsettled(
     connection: Connection, after: Position, grace: timedelta, limit: int
 ) -> list[UnsettledOrder]:
-    """Orders not yet seen in their carts, from `after` on, oldest first; none younger than `grace`."""
+    """Orders not yet seen in their carts, after `after`, oldest first; none younger than `grace`."""
     cursor = await connection.execute(
         query("unsettled_orders"),
         {"grace": grace, "after_placed": after.placed_at, "after_id": after.order_id, "limit": limit},
@@ -148,7 +159,7 @@ async def unsettled(
 
 
 async def settle(connection: Connection, order_ids: Sequence[str]) -> None:
-    """Note that the carts have these orders, or will never need them."""
+    """Mark the orders as settled: their carts have their subtractions, or will never need them."""
     await connection.execute(query("settle_orders"), {"order_ids": list(order_ids)})
 
 

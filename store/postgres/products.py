@@ -1,4 +1,4 @@
-"""Products in Postgres, where this system owns them: each change takes its record along to the outbox.
+"""Products in Postgres, where this system owns them: each change writes its record to the outbox.
 
 Each function works in the caller's transaction and raises psycopg.Error when Postgres fails.
 """
@@ -39,7 +39,7 @@ _attributes: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class Shortage(msgspec.Struct, frozen=True):
-    """Why pieces cannot be reserved: `product` is what there is (its stock says how much), None: unknown."""
+    """A quantity that cannot be reserved; `product` has the stock that is left, None: there is no product."""
 
     product_id: str
     quantity: int
@@ -47,23 +47,23 @@ class Shortage(msgspec.Struct, frozen=True):
 
 
 class Reserved(msgspec.Struct, frozen=True):
-    """Pieces taken out of the stock: the products as they are now, and those whose stock is counted."""
+    """What was taken out of the stock: the products as they are now, and which have a counted stock."""
 
     products: dict[str, Product]
     counted: frozenset[str]
 
 
 async def lock(connection: Connection, product_ids: Sequence[str]) -> dict[str, Product]:
-    """Those of the products that exist, locked in the order of their ids until the transaction ends."""
+    """The products that exist, locked in the order of their ids until the transaction ends."""
     cursor = await connection.execute(_query("lock_products"), {"product_id": sorted(set(product_ids))})
     return {row[0]: _product(row) for row in await cursor.fetchall()}
 
 
 async def put_all(connection: Connection, contents: Sequence[ProductContent]) -> list[Product]:
-    """Make the products what `contents` say, some thousands in one statement; the records go to the outbox.
+    """Insert or replace up to some thousand products in one statement; the records go to the outbox.
 
-    Returns those that differed or were new: one that was just so already keeps its version, and doing it
-    again is safe. The contents are checked (carts.products), one for each id. All their rows are locked.
+    `contents` are checked already (carts.products), one for each id. Returns the products that were new or
+    different; an equal one keeps its version, so repeating a call is safe. All their rows are locked.
     """
     rows = sorted(contents, key=lambda content: content.product_id)
     columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in _CONTENT}
@@ -73,10 +73,10 @@ async def put_all(connection: Connection, contents: Sequence[ProductContent]) ->
 
 
 async def reserve(connection: Connection, quantities: Mapping[str, int]) -> Reserved | list[Shortage]:
-    """Take pieces out of the stock, all or none; the records go to the outbox.
+    """Take the quantities (by product id) out of the stock, all or none; the records go to the outbox.
 
-    `quantities` are pieces by product id. Shortages, in the order of the ids: nothing was changed, and the
-    products that exist are locked. One that is inactive or unknown is one, too.
+    Returns the shortages, in the order of the ids, if there are any; then nothing was changed, and the
+    products that exist are locked. A product that is inactive or does not exist is a shortage too.
     """
     products = await lock(connection, list(quantities))
     shortages = [
@@ -93,7 +93,7 @@ async def reserve(connection: Connection, quantities: Mapping[str, int]) -> Rese
 
 
 async def give_back(connection: Connection, quantities: Mapping[str, int]) -> list[Product]:
-    """Put pieces back into the stock; the records go to the outbox.
+    """Put the quantities (by product id) back into the stock; the records go to the outbox.
 
     Returns the changed products: those that still exist and whose stock is counted.
     """
@@ -102,9 +102,9 @@ async def give_back(connection: Connection, quantities: Mapping[str, int]) -> li
 
 
 async def record_again(connection: Connection, after: str, limit: int) -> list[Product]:
-    """Put the records of the next `limit` products after the id `after` into the outbox, as they are.
+    """Write the records of the next `limit` products after the id `after` to the outbox, unchanged.
 
-    For a topic that was lost. Returns these products, which are locked until the transaction ends.
+    For a topic that was lost. Returns these products; they are locked until the transaction ends.
     """
     cursor = await connection.execute(_query("products_after"), {"after": after, "limit": limit})
     return await _recorded(connection, await cursor.fetchall())

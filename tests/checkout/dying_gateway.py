@@ -7,21 +7,21 @@ import os
 import random
 import signal
 
-from gateway.checkout.service import Steps
 from gateway.main import run
+from tests.checkout.kill_points import install
 
 
 def main() -> None:
     """Serve until dead."""
-    wish = os.environ["CARTSTREAM_TEST_DIE_AFTER"]
-    seed, _, probability = wish.partition(":")
+    chosen = os.environ["CARTSTREAM_TEST_DIE_AFTER"]
+    seed, _, probability = chosen.partition(":")
     chance = random.Random(seed)
 
-    async def between(self: Steps, step: str) -> None:  # noqa: ARG001
-        if step == wish or (probability and chance.random() < float(probability)):
+    def may_die(step: str) -> None:
+        if step == chosen or (probability and chance.random() < float(probability)):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Steps.between = between  # type: ignore[method-assign]
+    install(may_die)
     run()
 
 

@@ -12,23 +12,22 @@ import httpx
 import pytest
 
 from gateway.bootstrap import Parts
-from gateway.checkout.internal import Asked, OrderPlacer
+from gateway.checkout.internal import InternalCheckouts
 from gateway.checkout.requests import PlaceOrder
-from gateway.checkout.service import Steps
 from gateway.http import problems
 from gateway.http.problems import Problem
 from gateway.settings import GatewaySettings
 from runtime.owners import OrdersOwner, ProductsOwner
 from store.redis import CartStore
+from tests.checkout.kill_points import STEPS, install
 from tests.checkout.shop import INTERNAL, Shop
 from tests.gateway.running import GatewayProcess, Urls
 
-STEPS = ("fenced", "delivered", "priced", "reserved", "written", "placed", "subtracted", "published")
 NO_ORDER = {problems.CART_OUTDATED, problems.CART_EMPTY, problems.CHECKOUT_IN_PROGRESS}
 SEEDS = int(os.environ.get("CARTSTREAM_TEST_SEEDS", "2"))
 """Of the gateway that is killed again and again."""
 BUYERS = 8
-PIECES = 5
+STOCK = 5
 
 
 class Killed(Exception):
@@ -53,8 +52,8 @@ CURRENT: ContextVar[Attempt] = ContextVar("attempt")
 
 
 @pytest.fixture
-async def placer(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OrderPlacer]:
-    """What a gateway turns carts into orders with; an Attempt in the context decides when it dies."""
+async def checkouts(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[InternalCheckouts]:
+    """A gateway's checkouts; an Attempt in the context decides when they die."""
     settings = GatewaySettings(
         kafka_bootstrap=urls.kafka_bootstrap,
         redis_url=urls.redis,
@@ -63,22 +62,19 @@ async def placer(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[O
         orders_owner=OrdersOwner.INTERNAL,
     )
     parts = Parts.make(settings)
-    unfence = CartStore.unlock_checkout
+    unlock = CartStore.unlock_checkout
 
-    async def between(_: Steps, step: str) -> None:
-        CURRENT.get().after(step)
+    async def unlock_unless_dead(store: CartStore, cart_id: str, token: str) -> bool:
+        return CURRENT.get().died_after is None and await unlock(store, cart_id, token)
 
-    async def unfence_unless_dead(store: CartStore, cart_id: str, token: str) -> bool:
-        return CURRENT.get().died_after is None and await unfence(store, cart_id, token)
-
-    monkeypatch.setattr(Steps, "between", between)
-    monkeypatch.setattr(CartStore, "unlock_checkout", unfence_unless_dead)
+    install(lambda step: CURRENT.get().after(step), monkeypatch.setattr)
+    monkeypatch.setattr(CartStore, "unlock_checkout", unlock_unless_dead)
     await parts.client.connect()
     await parts.hydration.open()
     await parts.database.open()
     parts.publisher.start()
     await parts.publisher.until_connected(10)
-    assert isinstance(parts.checkouts, OrderPlacer)
+    assert isinstance(parts.checkouts, InternalCheckouts)
     yield parts.checkouts
     await parts.publisher.stop()
     await parts.trimmer.flush()
@@ -90,9 +86,10 @@ async def placer(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[O
 class Buyer:
     """Tries until there is an order or a reason why not; may walk away from a shop that has died."""
 
-    def __init__(self, placer: OrderPlacer, cart_id: str, key: str, chance: random.Random) -> None:
-        self._placer = placer
-        self._asked = Asked(cart_id, key, PlaceOrder())
+    def __init__(self, checkouts: InternalCheckouts, cart_id: str, key: str, chance: random.Random) -> None:
+        self._checkouts = checkouts
+        self._cart_id = cart_id
+        self._key = key
         self._chance = chance
         self.deaths: list[str] = []
         self.order_id: str | None = None
@@ -103,7 +100,7 @@ class Buyer:
             attempt = Attempt(self._chance)
             CURRENT.set(attempt)
             try:
-                placed = await self._placer.place(self._asked)
+                order, _ = await self._checkouts.place(self._cart_id, self._key, PlaceOrder())
             except Killed:
                 assert attempt.died_after is not None
                 self.deaths.append(attempt.died_after)
@@ -115,20 +112,20 @@ class Buyer:
                 if problem.kind.status != 503:
                     raise
             else:
-                self.order_id = placed.record.order_id
+                self.order_id = order.order_id
                 return
 
 
 @pytest.mark.parametrize("seeds", [range(first, first + 6) for first in range(0, 24, 6)], ids=str)
 async def test_sold_and_left_are_what_was_there_whatever_step_a_checkout_dies_after(
-    shop: Shop, placer: OrderPlacer, seeds: range
+    shop: Shop, checkouts: InternalCheckouts, seeds: range
 ) -> None:
     added: dict[str, dict[str, int]] = {}
     stocks: list[tuple[str, str]] = []
     deaths: list[str] = []
     for seed in seeds:
         chance = random.Random(seed)
-        rare, common = await shop.product(f"rare-{seed}", PIECES), await shop.product(f"common-{seed}", 1000)
+        rare, common = await shop.product(f"rare-{seed}", STOCK), await shop.product(f"common-{seed}", 1000)
         stocks.append((rare, common))
         carts = [shop.cart(f"{seed}-{number}") for number in range(BUYERS)]
         for cart in carts:
@@ -136,9 +133,9 @@ async def test_sold_and_left_are_what_was_there_whatever_step_a_checkout_dies_af
         await asyncio.gather(
             *(shop.add(cart, product, n) for cart in carts for product, n in added[cart].items())
         )
-        buyers = [Buyer(placer, cart, f"k-{seed}", chance) for cart in carts]
+        buyers = [Buyer(checkouts, cart, f"k-{seed}", chance) for cart in carts]
         # A second device, on some.
-        buyers += [Buyer(placer, cart, f"other-{seed}", chance) for cart in carts[::3]]
+        buyers += [Buyer(checkouts, cart, f"other-{seed}", chance) for cart in carts[::3]]
 
         async def add_meanwhile(cart: str, product: str) -> None:
             await shop.add(cart, product)
@@ -153,20 +150,20 @@ async def test_sold_and_left_are_what_was_there_whatever_step_a_checkout_dies_af
 
     orders = {cart: await shop.orders(cart) for cart in added}
     for rare, common in stocks:
-        for product, start in ((rare, PIECES), (common, 1000)):
-            sold = sum(pieces(order, product) for placed in orders.values() for order in placed)
+        for product, start in ((rare, STOCK), (common, 1000)):
+            sold = sum(ordered_quantity(order, product) for placed in orders.values() for order in placed)
             assert sold + (await shop.stock(product) or 0) == start
     for cart, products in added.items():
         left = await shop.quantities(cart)
         for product, quantity in products.items():
-            ordered = sum(pieces(order, product) for order in orders[cart])
+            ordered = sum(ordered_quantity(order, product) for order in orders[cart])
             assert ordered + left.get(product, 0) == quantity, (cart, product)
         assert len({order["seq"] for order in orders[cart]}) == len(orders[cart])
     assert deaths
 
 
-def pieces(order: dict[str, Any], product_id: str) -> int:
-    """The pieces of a product that were ordered."""
+def ordered_quantity(order: dict[str, Any], product_id: str) -> int:
+    """The quantity of a product that was ordered."""
     return sum(line["quantity"] for line in order["lines"] if line["product_id"] == product_id)
 
 
@@ -199,7 +196,7 @@ async def test_a_gateway_killed_after_a_step_leaves_an_order_that_is_whole_or_no
     await shop.add(cart, product)
     order = await shop.order(cart, "k")
 
-    assert pieces(order, product) == (2 if placed else 3)
+    assert ordered_quantity(order, product) == (2 if placed else 3)
     await shop.until_settled()
     assert await shop.quantities(cart) == ({product: 1} if placed else {})
     assert len(await shop.orders(cart)) == 1
@@ -210,8 +207,8 @@ async def test_a_gateway_killed_after_a_step_leaves_an_order_that_is_whole_or_no
 async def test_a_gateway_killed_again_and_again_sells_what_there_is(
     shop: Shop, dying: GatewayProcess, seed: int
 ) -> None:
-    product = await shop.product("rare", PIECES)
-    carts = [shop.cart(number) for number in range(3 * PIECES)]
+    product = await shop.product("rare", STOCK)
+    carts = [shop.cart(number) for number in range(3 * STOCK)]
     await asyncio.gather(*(shop.add(cart, product) for cart in carts))
     running, over = asyncio.Event(), asyncio.Event()
 
@@ -219,9 +216,9 @@ async def test_a_gateway_killed_again_and_again_sells_what_there_is(
         life = 0
         while not over.is_set():
             # The last ones live until all have bought.
-            wish = f"{seed}-{life}:{0.08 if life < 4 else 0}"
+            die_after = f"{seed}-{life}:{0.08 if life < 4 else 0}"
             try:
-                await asyncio.to_thread(dying.start, CARTSTREAM_TEST_DIE_AFTER=wish)
+                await asyncio.to_thread(dying.start, CARTSTREAM_TEST_DIE_AFTER=die_after)
             except AssertionError:
                 if over.is_set():
                     return
@@ -248,7 +245,7 @@ async def test_a_gateway_killed_again_and_again_sells_what_there_is(
     dying.kill()
     await keeping
 
-    assert sorted(statuses) == [201] * PIECES + [409] * (2 * PIECES)
+    assert sorted(statuses) == [201] * STOCK + [409] * (2 * STOCK)
     assert await shop.stock(product) == 0
     await shop.until_settled()
     for cart, status in zip(carts, statuses, strict=True):

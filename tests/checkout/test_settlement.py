@@ -18,7 +18,7 @@ from carts.view import Totals
 from jobs.settings import JobsSettings
 from jobs.settlement import Settlement, Standing, clock_us
 from store.postgres import orders
-from store.postgres.order_records import NewOrder
+from store.postgres.order_records import PlacedOrder
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
 from tests.gateway.rows import born, insert
 from tests.gateway.running import Urls, set_ready
@@ -56,13 +56,7 @@ class Books:
         delta = subtraction(order_id, lines_to_order(snapshot), snapshot)
         await orders.insert(
             self.connection,
-            NewOrder(
-                record=record,
-                key=None,
-                fingerprint=None,
-                subtraction=delta,
-                snapshot_version=snapshot.version_number,
-            ),
+            PlacedOrder(record=record, subtraction=delta, snapshot_version=snapshot.version_number),
         )
         return order_id
 

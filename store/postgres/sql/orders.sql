@@ -1,5 +1,5 @@
--- Orders and checkouts, by name. Whoever changes an order locks its row first, then products in the order
--- of their ids.
+-- Orders and external checkouts, by name. A transaction that changes an order locks the order's row first,
+-- then the products in the order of their ids.
 
 -- order_by_id
 SELECT document::text FROM orders WHERE order_id = %(order_id)s
@@ -48,7 +48,7 @@ FROM unnest(
 -- lock_order
 SELECT document::text FROM orders WHERE order_id = %(order_id)s FOR UPDATE
 
--- reserved_pieces
+-- reserved_quantities
 SELECT product_id, sum(quantity)::bigint
 FROM order_lines
 WHERE order_id = %(order_id)s AND reserved
@@ -60,7 +60,7 @@ SET status = %(status)s, document = %(document)s::jsonb, cancelled_at = %(cancel
 WHERE order_id = %(order_id)s
 
 -- unsettled_orders
--- Not those that their own checkout is still busy with.
+-- The grace period leaves out orders whose own checkout is still at work.
 SELECT
     orders.order_id, orders.cart_id, orders.placed_at, orders.subtraction::text, orders.snapshot_v,
     carts.state::text
@@ -99,7 +99,7 @@ FROM checkouts
 WHERE token = %(token)s AND cart_id = %(cart_id)s
 
 -- complete_checkout
--- One that has expired, too: its buyer has paid.
+-- Also one that has expired: its buyer has paid.
 UPDATE checkouts
 SET status = 'completed', reference = %(reference)s, closed_at = now()
 WHERE token = %(token)s AND status IN ('open', 'expired')

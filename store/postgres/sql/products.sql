@@ -1,8 +1,8 @@
--- The owner's SQL, by name. Parameters are psycopg's; arrays run in parallel, one element a row.
+-- Products that this system owns, by name. Array parameters run in parallel, one element for each row.
 -- A version is taken while the product's row is locked, so that versions rise in the order of the commits.
 
 -- put_products
--- Rows come sorted by product_id, so that two batches never wait for each other in a circle.
+-- Rows are sorted by product_id, so that two batches cannot deadlock.
 INSERT INTO products (
     product_id, name, description, category, unit_price, currency, stock, active, image_url, attributes
 )
@@ -39,7 +39,7 @@ RETURNING
     attributes::text, updated_at
 
 -- lock_products
--- Locked in the order of their ids: two checkouts of the same products wait for each other, not in a circle.
+-- Locked in the order of their ids, so that two checkouts of the same products cannot deadlock.
 SELECT
     product_id, version, name, description, category, unit_price, currency, stock, active, image_url,
     attributes::text, updated_at
@@ -49,7 +49,7 @@ ORDER BY product_id
 FOR NO KEY UPDATE
 
 -- change_stock
--- Of products that are locked already; those whose stock is not counted stay as they are.
+-- The products are locked already. Those whose stock is not counted stay as they are.
 UPDATE products SET
     stock = stock + row.change,
     version = nextval('product_versions'),

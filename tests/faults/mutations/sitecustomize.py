@@ -260,7 +260,7 @@ def some_rows_are_not_written(newest: Any) -> Any:
     return careless
 
 
-@replaces("gateway.checkout.service", "Steps.finish")
+@replaces("gateway.checkout.service", "CheckoutCarts.subtract")
 def checkouts_end_with_the_order(_: Any) -> Any:
     """Every checkout dies as soon as its order stands."""
 
@@ -286,14 +286,14 @@ def any_cart_may_be_ordered(_: Any) -> Any:
     return lambda *_: True
 
 
-@replaces("gateway.checkout.service", "Steps._subtract")
+@replaces("gateway.checkout.service", "CheckoutCarts._subtract")
 def orders_are_taken_out_twice(subtract: Any) -> Any:
     """An order leaves its cart under two names."""
 
     async def twice(self: Any, order: Any, folded: Any) -> Any:
         answer = await subtract(self, order, folded)
         cart_id, order_id = order.record.cart_id, order.record.order_id
-        await self.store.subtract(cart_id, f"{order_id}-again", order.subtraction, folded)
+        await self._store.subtract(cart_id, f"{order_id}-again", order.subtraction, folded)
         return answer
 
     return twice

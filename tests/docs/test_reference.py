@@ -1,0 +1,106 @@
+"""docs/reference/settings.md and metrics.md list every setting and every metric, as the code has them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+import delivery.metrics
+import jobs.metrics
+import sinks.metrics
+import streams.metrics
+from delivery.settings import DeliverySettings
+from devstack.settings import StackSettings
+from gateway.metrics import Metrics
+from gateway.settings import GatewaySettings
+from jobs.settings import JobsSettings
+from runtime.owners import OwnerSettings
+from runtime.settings import PREFIX, KafkaSettings, ProcessSettings
+from sinks.mail.settings import MailSinkSettings
+from sinks.settings import PostgresSinkSettings, RedisSinkSettings
+from store.postgres.settings import PostgresSettings
+from store.redis import RedisSettings
+from streams.settings import StreamsSettings
+from topics.retention import RetentionSettings
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+SETTINGS: dict[str, type[BaseSettings]] = {
+    "Kafka": KafkaSettings,
+    "Redis": RedisSettings,
+    "Retention": RetentionSettings,
+    "Postgres": PostgresSettings,
+    "Owners": OwnerSettings,
+    "Process": ProcessSettings,
+    "Faust worker": DeliverySettings,
+    "Compaction": StreamsSettings,
+    "Postgres sink": PostgresSinkSettings,
+    "Redis sink": RedisSinkSettings,
+    "Mail": MailSinkSettings,
+    "Jobs": JobsSettings,
+    "Gateway": GatewaySettings,
+    "Embedded stack": StackSettings,
+}
+"""The class behind each section: the section has the fields that the class itself declares."""
+
+METRICS = {
+    "Gateway": vars(Metrics()),
+    "Faust workers": vars(delivery.metrics),
+    "Compaction": vars(streams.metrics),
+    "Sinks": vars(sinks.metrics),
+    "Jobs": vars(jobs.metrics),
+}
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the table under a heading, without backticks."""
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize("section", SETTINGS)
+def test_every_setting_is_listed_with_its_default(section: str) -> None:
+    settings = SETTINGS[section]
+    own = [name for name in settings.__annotations__ if name in settings.model_fields]
+    documented = {row[0]: row[1] for row in rows("settings.md", section)}
+    assert documented == {
+        f"{PREFIX}{name.upper()}": shown(settings.model_fields[name].default) for name in own
+    }
+
+
+def shown(default: Any) -> str:
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "" if default is None else str(default)
+
+
+def test_every_class_of_settings_has_its_section() -> None:
+    def below(settings: type[BaseSettings]) -> set[type[BaseSettings]]:
+        return {settings}.union(*(below(one) for one in settings.__subclasses__()))
+
+    product = {one for one in below(BaseSettings) if not one.__module__.startswith(("pydantic", "tests"))}
+    declaring = {one for one in product if any(name in one.model_fields for name in one.__annotations__)}
+    assert declaring == set(SETTINGS.values())
+
+
+@pytest.mark.parametrize("section", METRICS)
+def test_every_metric_is_listed_with_type_and_labels(section: str) -> None:
+    found = [
+        described(metric) for metric in METRICS[section].values() if isinstance(metric, MetricWrapperBase)
+    ]
+    assert {tuple(row[:3]) for row in rows("metrics.md", section)} == set(found)
+
+
+def described(metric: MetricWrapperBase) -> tuple[str, str, str]:
+    """Name, type and labels of a metric, as its samples show them."""
+    (family,) = metric.describe()
+    suffix = "_total" if family.type == "counter" else ""
+    labels = metric._labelnames  # noqa: SLF001  # a metric without samples tells them in no other way
+    return f"{family.name}{suffix}", family.type, ", ".join(labels)

@@ -12,6 +12,7 @@ import delivery.metrics
 import jobs.metrics
 import sinks.metrics
 import streams.metrics
+import topics.metrics
 from delivery.settings import DeliverySettings
 from devstack.settings import StackSettings
 from gateway.metrics import Metrics
@@ -25,11 +26,13 @@ from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 from streams.settings import StreamsSettings
 from topics.retention import RetentionSettings
+from topics.settings import TopicSettings
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 SETTINGS: dict[str, type[BaseSettings]] = {
     "Kafka": KafkaSettings,
+    "Topics": TopicSettings,
     "Redis": RedisSettings,
     "Retention": RetentionSettings,
     "Postgres": PostgresSettings,
@@ -48,6 +51,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
 
 METRICS = {
     "Gateway": vars(Metrics()),
+    "All processes with topics": vars(topics.metrics),
     "Faust workers": vars(delivery.metrics),
     "Compaction": vars(streams.metrics),
     "Sinks": vars(sinks.metrics),

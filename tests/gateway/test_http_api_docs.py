@@ -30,34 +30,11 @@ def test_every_problem_type_is_there_with_status_and_title() -> None:
     assert documented == {(found.uri, str(found.status), found.title) for found in known}
 
 
-<<<<<<< HEAD
-def test_every_setting_is_there_with_its_default() -> None:
-    documented = {row[0]: row[1] for row in rows("Settings")}
-    assert documented == {
-        f"{PREFIX}{name.upper()}": shown(field.default)
-        for name, field in GatewaySettings.model_fields.items()
-    }
-
-
-def shown(default: Any) -> str:
-    if isinstance(default, SecretStr):
-        return default.get_secret_value()
-    if isinstance(default, float):
-        return f"{default:g}"
-    return "" if default is None else str(default)
-
-
 @pytest.fixture(scope="module")
 def served() -> set[tuple[str, str]]:
     """Method and path of everything that the app's router knows."""
     found = set()
     for route in create_app(Parts.make(GatewaySettings())).router.routes:
-=======
-async def test_every_route_is_there() -> None:
-    app = create_app(Parts.make(GatewaySettings()))
-    served = set()
-    for route in app.router.routes:
->>>>>>> 10771b6 (Docs: tutorial, how-to guides, settings, metrics, topics, glossary, compatibility; CONTRIBUTING and SECURITY; plain English)
         path = "/" + re.sub(r"<(\w+):\w+>", r"{\1}", route.path).lstrip("/")
         found |= {(method, path) for method in route.methods if method != "OPTIONS"}
     return found

@@ -1,8 +1,10 @@
-"""docs/reference/settings.md and metrics.md list every setting and every metric, as the code has them."""
+"""The pages say what the code has: every setting, every metric, and only commands that exist."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
@@ -13,6 +15,7 @@ import jobs.metrics
 import sinks.metrics
 import streams.metrics
 import topics.metrics
+from cli.main import cartstream
 from delivery.settings import DeliverySettings
 from devstack.settings import StackSettings
 from gateway.metrics import Metrics
@@ -28,7 +31,8 @@ from streams.settings import StreamsSettings
 from topics.retention import RetentionSettings
 from topics.settings import TopicSettings
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
 
 SETTINGS: dict[str, type[BaseSettings]] = {
     "Kafka": KafkaSettings,
@@ -108,3 +112,15 @@ def described(metric: MetricWrapperBase) -> tuple[str, str, str]:
     suffix = "_total" if family.type == "counter" else ""
     labels = metric._labelnames  # noqa: SLF001  # a metric without samples tells them in no other way
     return f"{family.name}{suffix}", family.type, ", ".join(labels)
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    said = "\n".join(page.read_text(encoding="utf-8") for page in pages if page.name != "CHANGELOG.md")
+    unknown = set()
+    for words in re.findall(r"(?:`|\$ (?:\.venv/bin/)?)cartstream ([a-z]+(?: [a-z]+)?)", said):
+        name, _, rest = words.partition(" ")
+        command = cartstream.get_command(click.Context(cartstream), name)
+        if command is None or (rest and isinstance(command, click.Group) and rest not in command.commands):
+            unknown.add(words)
+    assert not unknown

@@ -2,12 +2,14 @@
 
     python examples/fold_cart_changed.py --bootstrap 127.0.0.1:9092 [--cart user:42]
 
-Folding `cart-changed` alone gives the truth for every cart born within the topic's retention (7 days). For
-older carts start from `carts` instead, and go on in `cart-changed` after the `source_offset` of its headers.
+The rules: sort the operations of a cart by (v, op_id), and count each op_id once, at its highest v, because a
+retry may have made a second attempt. Then late, duplicate and reordered records change nothing.
 
-All the rules: take the operations of a cart in the order of (v, op_id), each op_id once, at its highest v (a
-retry may be born twice). Late, duplicate and reordered records then change nothing. Orders, merges and
-expiries need more: `carts/fold.py` has it, and `carts` is the topic for whoever does not want to fold.
+The topic keeps 7 days. For older carts start from `carts`, and continue in `cart-changed` after the record
+that its headers `source_partition` and `source_offset` name.
+
+It knows adds, sets, removes, clears and metadata only: carts that were ordered, merged, expired or restored
+come out WRONG. For these read `carts`, or port `carts/fold.py`.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     python examples/pricing_hook.py 8100
     CARTSTREAM_PRICING_URL=http://127.0.0.1:8100/price cartstream up
 
-The gateway posts each cart that somebody reads, and shows what comes back: adjustments in minor units (a
+The gateway posts each cart that is read or ordered, and shows the answer: adjustments in minor units (a
 discount is negative, the code of a tax begins with `tax-`) and warnings. A shopper enters a coupon by writing
-it into the cart's metadata: `{"op": "metadata", "metadata": {"coupon": "SAVE10"}}`.
+it to the cart's metadata: `{"op": "metadata", "metadata": {"coupon": "SAVE10"}}`.
 """
 
 import sys

@@ -16,7 +16,7 @@ from gateway.main import run
 def command(workers: int | None) -> None:
     """Run the HTTP gateway (CARTSTREAM_GATEWAY_HOST, CARTSTREAM_GATEWAY_PORT).
 
-    SIGTERM drains it. With several workers SIGHUP renews them one after the other, without a failed request.
+    SIGTERM drains it. With several workers SIGHUP reloads them one by one, without a failed request.
     """
     if workers is not None:
         os.environ["CARTSTREAM_GATEWAY_WORKERS"] = str(workers)

@@ -12,7 +12,7 @@ from store.redis import StoreError
 log = structlog.get_logger(__name__)
 
 _KAFKA_WAIT_S: Final = 3.0
-"""The first requests need not be told `durability=redis` only because the producer is still connecting."""
+"""The first requests should not get `durability=redis` only because the producer is still connecting."""
 
 
 def register(app: Sanic[Any, Any], parts: Parts) -> None:
@@ -22,7 +22,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         try:
             await parts.client.connect()
         except StoreError as error:
-            # Readiness tells; carts that Postgres knows can be read.
+            # Not fatal: readiness reports it, and carts that Postgres has can be read.
             parts.client.keep_connecting()
             log.warning("gateway.redis_not_connected", error=repr(error))
         await parts.outbox_bound.start()
@@ -37,7 +37,7 @@ def register(app: Sanic[Any, Any], parts: Parts) -> None:
         collect_seldom()
 
     async def disconnect(_: Sanic[Any, Any]) -> None:
-        # After the last request: what they published is still acknowledged and taken out of the outboxes.
+        # After the last request: what it published is still acknowledged and removed from the outboxes.
         await parts.outbox_bound.stop()
         await parts.sweeper.stop()
         await parts.publisher.stop()

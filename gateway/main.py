@@ -10,7 +10,7 @@ import structlog
 import uvloop
 from sanic.server.socket import bind_socket
 
-from gateway.server.supervisor import run_parent
+from gateway.server.supervisor import run_supervisor
 from gateway.settings import GatewaySettings
 from runtime.logs import configure_logging
 from runtime.ready import ReadyFile
@@ -34,7 +34,7 @@ def run() -> None:
     log.warning("gateway.open", mode="development", meaning="every caller may read and change every cart")
     listener = _listen(settings)
     if settings.gateway_workers > 1:
-        run_parent(settings, listener)
+        run_supervisor(settings, listener)
     else:
         # One process, one loop: a signal reaches the loop that drains, with no manager in between.
         uvloop.run(_serve(settings, listener))
@@ -45,7 +45,7 @@ def _listen(settings: GatewaySettings) -> socket.socket:
         listener = bind_socket(settings.gateway_host, settings.gateway_port, backlog=BACKLOG)
     except OSError as error:
         sys.stderr.write(
-            f"CARTSTREAM_GATEWAY_PORT: {settings.gateway_host}:{settings.gateway_port} is not to be had "
+            f"CARTSTREAM_GATEWAY_PORT: {settings.gateway_host}:{settings.gateway_port} cannot be bound "
             f"({error.strerror}); stop what listens there, or choose another port.\n"
         )
         sys.exit(1)
@@ -54,7 +54,7 @@ def _listen(settings: GatewaySettings) -> socket.socket:
 
 
 async def _serve(settings: GatewaySettings, listener: socket.socket) -> None:
-    # The parent of several workers needs none of it.
+    # A supervisor of workers needs none of it.
     from gateway.app import create_app  # noqa: PLC0415
     from gateway.bootstrap import Parts  # noqa: PLC0415
     from gateway.server.serving import Server  # noqa: PLC0415

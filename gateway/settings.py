@@ -19,7 +19,11 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
     gateway_host: str = Field("127.0.0.1", examples=["127.0.0.1"], description="address to listen on")
     gateway_port: int = Field(8000, ge=1, le=65535, examples=[8000], description="port to listen on")
     gateway_workers: int = Field(
-        1, ge=1, le=64, examples=[2], description="processes that share the port; SIGHUP renews them in turn"
+        1,
+        ge=1,
+        le=64,
+        examples=[2],
+        description="processes that share the port; SIGHUP reloads them one by one",
     )
     postgres_url: SecretStr = Field(
         SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),

@@ -62,12 +62,12 @@ class Server:
             await server.after_stop()  # type: ignore[no-untyped-call]
 
     def drain(self) -> None:
-        """Not ready from now on; serve on until the load balancer has noticed, then stop."""
+        """Report not ready; keep serving until the load balancer has noticed, then stop."""
         self._health.draining = True
         self._leave()
 
     def retire(self) -> None:
-        """Others serve on this socket: accept nothing more, let clients go to them, then stop."""
+        """Stop accepting: other workers serve on this socket. Let clients move to them, then stop."""
         self._close_listener()
         self._leave()
 
@@ -77,7 +77,7 @@ class Server:
 
     @property
     def is_leaving(self) -> bool:
-        """Whether it has been told to go."""
+        """Whether it has been told to stop."""
         return self._leaving is not None
 
     def _leave(self) -> None:

@@ -1,8 +1,8 @@
-"""The parent of several gateway processes on one socket: starts them, replaces dead ones, renews on SIGHUP.
+"""Supervises several gateway workers on one socket: starts them, replaces dead ones, reloads them on SIGHUP.
 
 Workers inherit the listening socket, so connections wait in its queue and not in a process: one that ends
-takes none with it. In a renewal a fresh interpreter serves before an old one is asked to go; when the fresh
-one does not come to serve, the old ones stay. The parent itself serves nothing.
+takes none with it. The reload is a rolling one: a new worker serves before an old one is told to retire, and
+when the new one fails to start, the old ones stay. The supervisor itself serves nothing.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from runtime.ready import ReadyFile
 log = structlog.get_logger(__name__)
 
 READY: Final = b"+"
-"""What a worker tells its parent once it serves."""
+"""What a worker sends to its supervisor once it serves."""
 
 _START_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 0.25
@@ -36,7 +36,7 @@ _STOP_MARGIN_S: Final = 15.0
 
 
 class Command(bytes, Enum):
-    """What a parent tells its worker; see gateway.server.serving.Server."""
+    """What a supervisor tells a worker; see gateway.server.serving.Server."""
 
     DRAIN = b"d"
     RETIRE = b"r"
@@ -44,7 +44,7 @@ class Command(bytes, Enum):
 
 
 class WorkerProcess:
-    """A worker as its parent sees it."""
+    """A worker as its supervisor sees it."""
 
     def __init__(
         self, process: Process, answers: asyncio.StreamReader, commands: asyncio.StreamWriter
@@ -68,14 +68,14 @@ class WorkerProcess:
             )
         return cls(process, *await asyncio.open_connection(sock=ours))
 
-    async def serves(self) -> bool:
-        """Whether it has come to serve; returns when that is decided."""
+    async def becomes_ready(self) -> bool:
+        """Returns once it serves (True) or cannot (False)."""
         with suppress(ConnectionError):
             return await self._answers.read(1) == READY
         return False
 
-    def tell(self, command: Command) -> None:
-        """Give it a command; one that is dead by now needs none."""
+    def send(self, command: Command) -> None:
+        """Send it a command; one that is dead by now needs none."""
         self._commands.write(command.value)
 
     async def kill(self) -> None:
@@ -85,8 +85,8 @@ class WorkerProcess:
         await self.ended
 
 
-class Parent:
-    """Keeps `gateway_workers` workers until SIGTERM or SIGINT; a second one cuts the draining short."""
+class Supervisor:
+    """Keeps `gateway_workers` workers until SIGTERM or SIGINT; a second signal cuts the draining short."""
 
     def __init__(self, settings: GatewaySettings, listener: socket.socket, metrics_folder: str) -> None:
         self._settings = settings
@@ -108,42 +108,42 @@ class Parent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._renew)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         is_complete = False
         while not self._stopping.is_set():
-            self._bury()
+            self._reap()
             if len(self._serving) < self._settings.gateway_workers:
-                await self._add()
+                await self._start_worker()
             elif self._stale and not self._leaving:
                 await self._replace(self._stale.popleft())
             else:
                 if not is_complete:
                     is_complete = True
                     self._say_ready()
-                await self._something()
+                await self._wait_for_event()
         await self._end()
 
     def _stop(self) -> None:
         if self._stopping.is_set():
-            self._tell_all(Command.STOP)
+            self._send_to_all(Command.STOP)
         log.info("gateway.stopping", workers=len(self._serving))
         self._stopping.set()
         self._woken.set()
 
-    def _renew(self) -> None:
-        log.info("gateway.renewing", workers=len(self._serving))
+    def _reload(self) -> None:
+        log.info("gateway.reloading", workers=len(self._serving))
         self._stale = deque(self._serving)
         self._woken.set()
 
-    async def _something(self) -> None:
-        """Wait for a signal or the end of a worker."""
+    async def _wait_for_event(self) -> None:
+        """Returns at a signal, or when a worker has ended."""
         self._woken.clear()
         waking = asyncio.create_task(self._woken.wait())
         ends = [worker.ended for worker in (*self._serving, *self._leaving)]
         await asyncio.wait([waking, *ends], return_when=asyncio.FIRST_COMPLETED)
         waking.cancel()
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         for worker in [worker for worker in (*self._serving, *self._leaving) if worker.ended.done()]:
             if worker in self._leaving:
                 self._leaving.remove(worker)
@@ -152,20 +152,20 @@ class Parent:
                 log.error("gateway.worker_died", pid=worker.pid, code=worker.ended.result())
             mark_process_dead(worker.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
 
-    async def _add(self) -> bool:
-        """One worker more; whether it serves. After failures in a row the next try waits longer."""
+    async def _start_worker(self) -> bool:
+        """Starts one more worker; returns whether it serves. Failures in a row delay the next try."""
         if self._pause_s:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._pause_s)
         if self._stopping.is_set():
             return False
         worker = await WorkerProcess.start(self._listener, self._environment)
-        serves = asyncio.create_task(worker.serves())
+        serves = asyncio.create_task(worker.becomes_ready())
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait([serves, stopping], timeout=_START_S, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if serves.done() and serves.result():
-            log.info("gateway.worker_serves", pid=worker.pid)
+            log.info("gateway.worker_ready", pid=worker.pid)
             self._serving.append(worker)
             self._pause_s = 0.0
             return True
@@ -178,26 +178,26 @@ class Parent:
 
     async def _replace(self, old: WorkerProcess) -> None:
         if old not in self._serving:
-            return  # it died, and its successor is fresh
-        if not await self._add():
+            return  # it died, and the worker that replaced it is new
+        if not await self._start_worker():
             self._stale.clear()
-            log.error("gateway.not_renewed", meaning="the old workers go on serving; SIGHUP tries again")
+            log.error("gateway.reload_failed", meaning="the old workers keep serving; SIGHUP tries again")
             return
         self._serving.remove(old)
         self._leaving.add(old)
-        old.tell(Command.RETIRE)
+        old.send(Command.RETIRE)
 
     def _say_ready(self) -> None:
         log.info("gateway.ready", workers=len(self._serving), port=self._settings.gateway_port)
         self._ready_file.set()
 
-    def _tell_all(self, command: Command) -> None:
+    def _send_to_all(self, command: Command) -> None:
         for worker in (*self._serving, *self._leaving):
-            worker.tell(command)
+            worker.send(command)
 
     async def _end(self) -> None:
         self._ready_file.clear()
-        self._tell_all(Command.DRAIN)
+        self._send_to_all(Command.DRAIN)
         workers = [*self._serving, *self._leaving]
         if workers:
             seconds = self._settings.drain_s + self._settings.stop_s + _STOP_MARGIN_S
@@ -205,11 +205,11 @@ class Parent:
             await asyncio.gather(*(worker.kill() for worker in workers))
 
 
-def run_parent(settings: GatewaySettings, listener: socket.socket) -> None:
+def run_supervisor(settings: GatewaySettings, listener: socket.socket) -> None:
     """Serve with `gateway_workers` processes on this socket until SIGTERM or SIGINT."""
 
     async def run() -> None:
-        await Parent(settings, listener, folder).run()
+        await Supervisor(settings, listener, folder).run()
 
     with tempfile.TemporaryDirectory(prefix="cartstream-gateway-metrics-") as folder:
         asyncio.run(run())

@@ -1,4 +1,4 @@
-"""One of several gateway processes that share a listening socket; its parent talks to it through stdin.
+"""One of several gateway processes that share a listening socket; its supervisor talks to it through stdin.
 
 `python -m gateway.server.worker FD` is what gateway.server.supervisor starts.
 """
@@ -21,19 +21,19 @@ from runtime.settings import load
 
 
 def run(descriptor: int) -> None:
-    """Serve on the inherited socket until the parent says otherwise, or dies."""
+    """Serve on the inherited socket until the supervisor tells it to stop, or dies."""
     configure_logging()
     uvloop.run(_work(socket.socket(fileno=descriptor), socket.socket(fileno=os.dup(sys.stdin.fileno()))))
 
 
-async def _work(listener: socket.socket, parent: socket.socket) -> None:
+async def _work(listener: socket.socket, supervisor: socket.socket) -> None:
     parts = Parts.make(load(GatewaySettings))
     server = Server(create_app(parts), parts.settings, parts.health)
     loop = asyncio.get_running_loop()
-    # Both may have gone to the whole process group: the parent says what they mean.
+    # Both may have gone to the whole process group: the supervisor decides what they mean.
     loop.add_signal_handler(signal.SIGINT, server.drain)
     loop.add_signal_handler(signal.SIGTERM, server.drain)
-    commands, answers = await asyncio.open_connection(sock=parent)
+    commands, answers = await asyncio.open_connection(sock=supervisor)
     obeying = loop.create_task(_obey(commands, server))
     await server.run(listener, lambda: answers.write(READY))
     obeying.cancel()
@@ -43,7 +43,7 @@ async def _obey(commands: asyncio.StreamReader, server: Server) -> None:
     actions = {Command.DRAIN: server.drain, Command.RETIRE: server.retire, Command.STOP: server.stop}
     while command := await commands.read(1):
         actions[Command(command)]()
-    # The parent is dead: leave the port to its successor.
+    # The supervisor is dead: leave the port to the next one.
     server.retire()
 
 

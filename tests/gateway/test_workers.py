@@ -1,4 +1,4 @@
-"""Several workers on one port: renewed under load, killed, stopped, and counted together."""
+"""Several workers on one port: reloaded under load, killed, stopped, and counted together."""
 
 import asyncio
 import os
@@ -68,7 +68,7 @@ async def assert_all_there(carts: Carts, shoppers: Shoppers) -> None:
         assert await carts.quantities(cart_id) == {"sku-1": pieces}
 
 
-async def test_a_renewal_under_load_fails_no_request(
+async def test_a_rolling_reload_under_load_fails_no_request(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
     gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
@@ -82,7 +82,7 @@ async def test_a_renewal_under_load_fails_no_request(
     async with client_of(gateway, breakable) as carts:
         async with shopping(gateway, cart_id) as shoppers:
             gateway.send(signal.SIGHUP)
-            await until(all_are_new, "both workers renewed")
+            await until(all_are_new, "both workers reloaded")
             await shoppers.go_on()
         await assert_all_there(carts, shoppers)
 
@@ -146,14 +146,14 @@ def established(pid: int, port: int) -> int:
     return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port for one in connections)
 
 
-async def test_sigterm_stops_all_workers_and_the_parent(start_gateway: StartGateway) -> None:
+async def test_sigterm_stops_all_workers_and_the_supervisor(start_gateway: StartGateway) -> None:
     gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
     workers = gateway.workers()
     assert await asyncio.to_thread(gateway.stop) == 0
     assert not [pid for pid in workers if psutil.pid_exists(pid)]
 
 
-async def test_workers_do_not_outlive_a_killed_parent_and_leave_the_port_to_the_next(
+async def test_workers_do_not_outlive_a_killed_supervisor_and_leave_the_port_to_the_next(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
     gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")

@@ -19,7 +19,7 @@ from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, REDIS
 from runtime.garbage import collect_seldom
 from sinks.redis.restore import Restorer
-from sinks.redis.restore_slots import Turns
+from sinks.redis.restore_slots import RestoreSlots
 from sinks.settings import RedisSinkSettings
 from store.redis import CartStore, Layout, PipelinedClient
 
@@ -79,10 +79,10 @@ async def _restore(client: PipelinedClient, settings: RedisSinkSettings) -> floa
         await client.execute("FLUSHALL")
         layout = Layout(settings.partitions)
         restorer = Restorer(CartStore(client, layout), layout, settings, Lifetime(idle_s=NEVER_IDLE_S))
-        turns = Turns(settings.restore_parallel)
+        slots = RestoreSlots(settings.restore_parallel)
 
         async def restore(partition: int) -> None:
-            async with turns.turn(partition):
+            async with slots.slot(partition):
                 await restorer.restore(partition)
 
         started = time.perf_counter()

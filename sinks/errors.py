@@ -9,22 +9,22 @@ class RestoreStartsOver(SinkError):
     """Redis was lost or rolled back while a partition was being restored: what was put may be gone."""
 
 
-class KeeperFailed(SinkError):
-    """A partition of Redis is not kept any more, and only a new process can mend it."""
+class FollowerFailed(SinkError):
+    """A partition is no longer followed: a non-retryable error, only a new process helps."""
 
     def __init__(self, partition: int) -> None:
-        super().__init__(f"partition {partition} has stopped to follow")
+        super().__init__(f"partition {partition} is no longer followed")
 
 
 class CatalogueStalled(SinkError):
-    """There are products to follow and nothing moves: only a new process can mend it."""
+    """There are product records to read and no progress: a non-retryable error, only a new process helps."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
 
 
 class ClientDied(SinkError):
-    """The Kafka client has ended without a word: only a new process can mend it."""
+    """The Kafka client has ended without a word: a non-retryable error, only a new process helps."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)

@@ -25,7 +25,7 @@ from runtime.kafka.ranges import RangeReader, ReaderPool
 from runtime.settings import KafkaSettings
 from sinks import metrics
 from sinks.errors import SinkError
-from sinks.redis.follower import Keeper
+from sinks.redis.follower import PartitionFollower
 from sinks.redis.republish import Republished, Republisher, Why
 from store.redis import CartStore, Layout, StoreError, Unfolded
 from topics.groups import COMPACTION
@@ -54,16 +54,16 @@ class AntiEntropy:
         store: CartStore,
         unfolded: Unfolded,
         layout: Layout,
-        keepers: Callable[[], Mapping[int, Keeper]],
+        followers: Callable[[], Mapping[int, PartitionFollower]],
         *,
         after_s: float,
     ) -> None:
-        """`keepers` are the agent's by partition; a change becomes a suspect after `after_s` seconds."""
+        """`followers` are the agent's by partition; a change becomes a suspect after `after_s` seconds."""
         self._kafka = kafka
         self._store = store
         self._unfolded = unfolded
         self._layout = layout
-        self._keepers = keepers
+        self._followers = followers
         self._after_s = after_s
         self._readers = ReaderPool(kafka, group=COMPACTION)
         self._published: dict[tuple[str, int, str], None] = {}
@@ -83,35 +83,37 @@ class AntiEntropy:
                 log.exception("anti_entropy.failed")
 
     async def _look(self) -> None:
-        following = {p: keeper for p, keeper in self._keepers().items() if keeper.position is not None}
+        following = {
+            p: follower for p, follower in self._followers().items() if follower.position is not None
+        }
         if not following:
             return
         before = 2 * (await self._unfolded.time_us() - int(self._after_s * 1_000_000))
         backlogs = await self._unfolded.backlog_us(following)
         judging = []
-        for partition, keeper in following.items():
+        for partition, follower in following.items():
             suspects = await self._unfolded.before(partition, before, SUSPECTS)
             metrics.UNFOLDED.labels(partition).set(len(suspects))
             if suspects and publish_allowed(0, backlogs[partition]):
-                judging.append(self._judge(keeper, suspects, before))
+                judging.append(self._judge(follower, suspects, before))
         failures = [each for each in await asyncio.gather(*judging, return_exceptions=True) if each]
         for failure in failures:
             raise failure
 
-    async def _judge(self, keeper: Keeper, suspects: dict[str, int], before: int) -> None:
-        waiting = await self._unfolded.in_outbox(keeper.partition)
+    async def _judge(self, follower: PartitionFollower, suspects: dict[str, int], before: int) -> None:
+        waiting = await self._unfolded.in_outbox(follower.partition)
         windows = await self._unfolded.windows(list(suspects))
         for cart_id in (cart_id for cart_id, window in windows.items() if not window):
-            await self._unfolded.pass_over(cart_id, before)
-        if not await self._caught_up(keeper):
-            log.info("anti_entropy.behind", partition=keeper.partition, carts=len(suspects))
+            await self._unfolded.skip(cart_id, before)
+        if not await self._caught_up(follower):
+            log.info("anti_entropy.behind", partition=follower.partition, carts=len(suspects))
             return
-        still = await self._unfolded.before(keeper.partition, before, SUSPECTS)
+        still = await self._unfolded.before(follower.partition, before, SUSPECTS)
         lost: dict[str, list[Operation]] = {}
         for cart_id in windows.keys() & still.keys():
             settled = [op for op in windows[cart_id] if still[cart_id] <= op.version < before]
             # Where no put has said what it lacked, the later ones may be known: again does no harm.
-            lacking = keeper.uncovered.get(cart_id)
+            lacking = follower.uncovered.get(cart_id)
             lost[cart_id] = [
                 op
                 for op in settled
@@ -119,33 +121,33 @@ class AntiEntropy:
                 and (lacking is None or (op.version, op.op_id) in lacking)
             ]
         if any(lost.values()):
-            await self._heal(keeper, lost)
+            await self._heal(follower, lost)
 
-    async def _caught_up(self, keeper: Keeper) -> bool:
+    async def _caught_up(self, follower: PartitionFollower) -> bool:
         """Whether everything that is in `cart-changed` now has been folded, and the fold put into Redis."""
-        changed = TopicPartition(CART_CHANGED.name, keeper.partition)
+        changed = TopicPartition(CART_CHANGED.name, follower.partition)
         async with self._readers.borrow() as reader:
             first, end = await reader.bounds(changed)
             try:
                 async with asyncio.timeout(CATCH_UP_SECONDS):
                     await _compacted(reader, changed, first, end)
-                    return await self._followed(keeper, reader)
+                    return await self._followed(follower, reader)
             except TimeoutError:
                 return False
 
-    async def _followed(self, keeper: Keeper, reader: RangeReader) -> bool:
-        """Returns once Redis has followed `carts` to its present end; False if the keeper stops following.
+    async def _followed(self, follower: PartitionFollower, reader: RangeReader) -> bool:
+        """Returns once Redis has followed `carts` to its present end; False if the follower stops following.
 
         Redis says how far it is: one that was just put back to an older copy has to follow again.
         """
-        _, end = await reader.bounds(TopicPartition(CARTS.name, keeper.partition))
-        while keeper.position is not None:
-            if (await self._store.followed(keeper.partition) or 0) >= end:
+        _, end = await reader.bounds(TopicPartition(CARTS.name, follower.partition))
+        while follower.position is not None:
+            if (await self._store.followed(follower.partition) or 0) >= end:
                 return True
             await asyncio.sleep(POLL_SECONDS)
         return False
 
-    async def _heal(self, keeper: Keeper, lost: dict[str, list[Operation]]) -> None:
+    async def _heal(self, follower: PartitionFollower, lost: dict[str, list[Operation]]) -> None:
         fresh = {
             cart_id: new
             for cart_id, some in lost.items()
@@ -154,8 +156,8 @@ class AntiEntropy:
         again = sum(map(len, lost.values())) - sum(map(len, fresh.values()))
         async with Publisher(self._kafka) as publisher:
             republisher = Republisher(self._unfolded, publisher, self._layout, cause=CAUSE, source=SOURCE)
-            republished = await republisher.republish(keeper.partition, fresh)
-        self._note(keeper.partition, republished, again)
+            republished = await republisher.republish(follower.partition, fresh)
+        self._note(follower.partition, republished, again)
         for cart_id, some in republished.done.items():
             self._published |= {(cart_id, op.version, op.op_id): None for op in some}
         while len(self._published) > REMEMBERED:
@@ -167,8 +169,8 @@ class AntiEntropy:
                 op.version for op in republished.done.get(cart_id, ())
             }
             if given_up:
-                await self._unfolded.pass_over(cart_id, max(given_up))
-                keeper.uncovered.pop(cart_id, None)
+                await self._unfolded.skip(cart_id, max(given_up))
+                follower.uncovered.pop(cart_id, None)
 
     @staticmethod
     def _note(partition: int, republished: Republished, again: int) -> None:

@@ -19,7 +19,7 @@ from sinks.errors import SinkError
 from sinks.redis.cart_records import understand_cart
 from sinks.redis.copies import Found, copies, keep
 from sinks.redis.restore import Restorer
-from sinks.redis.restore_slots import Turns
+from sinks.redis.restore_slots import RestoreSlots
 from store.redis import CartStore, Layout, PositionMoved, PutOutcome, PutResult, StoreError
 from topics.records import PurgeFloor
 from topics.registry import CARTS
@@ -32,8 +32,8 @@ POLL_MS: Final = 250
 PAUSE_SECONDS: Final = 0.5
 
 
-class Keeper:
-    """The keeper of one partition. `run` it as a task; cancel it when the partition is somebody else's."""
+class PartitionFollower:
+    """Follows one partition. `run` it as a task; cancel it when the partition is somebody else's."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class Keeper:
         layout: Layout,
         consumer: AIOKafkaConsumer,
         restorer: Restorer,
-        turns: Turns,
+        slots: RestoreSlots,
     ) -> None:
-        """`consumer` has the partition of `carts` assigned; only the keeper reads it."""
+        """`consumer` has the partition of `carts` assigned; only the follower reads it."""
         self.partition = partition
         self.position: int | None = None
         """Where it follows; none while it does not."""
         self.moved_at = time.monotonic()
-        """When it last got on, was at the end, or tried something other than reading."""
+        """When it last made progress, was at the end, or tried something other than reading."""
         self.uncovered: dict[str, tuple[tuple[int, str], ...]] = {}
         """By cart the (v, op_id) of Redis's copy that the last state put here lacked; not of every cart."""
         self._source = TopicPartition(CARTS.name, partition)
@@ -57,18 +57,18 @@ class Keeper:
         self._layout = layout
         self._consumer = consumer
         self._restorer = restorer
-        self._turns = turns
+        self._slots = slots
         self._look_again = False
 
     async def run(self) -> None:
         """Restore and follow until cancelled. Failures of Redis and Kafka are waited out."""
         while True:
             try:
-                await self._keep()
+                await self._restore_or_follow()
             except (StoreError, KafkaError, SinkError, OSError) as error:
                 # Whatever was under way is read again from the position in Redis: trying on loses nothing.
-                log.warning("keeper.waits", partition=self.partition, error=repr(error))
-                self._got_on()
+                log.warning("follower.waits", partition=self.partition, error=repr(error))
+                self._made_progress()
                 await asyncio.sleep(PAUSE_SECONDS)
             finally:
                 self.position = None
@@ -83,13 +83,13 @@ class Keeper:
             metrics.REWINDS.inc()
             self._look_again = True
 
-    async def _keep(self) -> None:
+    async def _restore_or_follow(self) -> None:
         self._look_again = False
         position = await self._position()
         if position is None:
-            async with self._turns.turn(self.partition):
+            async with self._slots.slot(self.partition):
                 await self._restorer.restore(self.partition)
-            self._got_on()
+            self._made_progress()
             return
         await self._follow(position)
 
@@ -129,10 +129,10 @@ class Keeper:
                 )
                 return
             self.position = position = after
-            self._got_on()
+            self._made_progress()
             self._note(results)
 
-    def _got_on(self) -> None:
+    def _made_progress(self) -> None:
         self.moved_at = time.monotonic()
 
     def _note(self, results: list[PutResult]) -> None:

@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from carts.products import Product
-from runtime.kafka.clients import has_died
 from runtime.kafka.ranges import Record, Tail
 from sinks import metrics
-from sinks.errors import CatalogueStalled, ClientDied
+from sinks.errors import CatalogueStalled
+from sinks.redis.membership import fail_with_client, joined, lags
 from sinks.redis.product_records import understand_product
 from sinks.settings import RedisSinkSettings
 from store.redis import PipelinedClient, StoreError
@@ -37,13 +37,11 @@ from topics.registry import DEAD_LETTERS, PRODUCTS
 
 log = structlog.get_logger(__name__)
 
-FETCH_BYTES: Final = 1024 * 1024
 POLL_MS: Final = 250
 POLL_RECORDS: Final = 800
 BATCH: Final = 50
 """Products put at once: carts wait in Redis for as long as that takes."""
 LOOK_SECONDS: Final = 1.0
-LAG_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.5
 
 
@@ -76,28 +74,27 @@ class CatalogueFollower:
     async def run(self, ready: Callable[[], None]) -> None:
         """Join the group and keep its partitions; `ready` is called once, when all of them are at their end.
 
-        Raises CatalogueStalled or ClientDied (in a group) for what only a new process can mend, KafkaError
+        Raises CatalogueStalled or ClientDied (in a group), after which only a new process helps, KafkaError
         without a cluster.
         """
-        consumer = AIOKafkaConsumer(
-            **self._settings.client_options(),
-            group_id=CATALOGUE_SINK,
-            group_instance_id=self._settings.group_instance_id,
-            session_timeout_ms=int(self._settings.session_timeout_s * 1000),
-            heartbeat_interval_ms=int(self._settings.session_timeout_s * 1000 / 4),
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=FETCH_BYTES,
-        )
-        consumer.subscribe([PRODUCTS.name], listener=_Membership(self._assign))
-        await consumer.start()
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep(consumer, ready))
-                group.create_task(self._measure(consumer))
-        finally:
-            await consumer.stop()
+        async with (
+            joined(
+                self._settings,
+                CATALOGUE_SINK,
+                PRODUCTS.name,
+                assigned=self._assign,
+                revoked=self._nothing_to_release,
+            ) as consumer,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(self._keep(consumer, ready))
+            group.create_task(self._measure(consumer))
+            group.create_task(fail_with_client(consumer))
 
-    def _assign(self) -> None:
+    async def _nothing_to_release(self, _: list[int]) -> None:
+        """Whoever has the partitions next is guarded by the position."""
+
+    async def _assign(self, *_: object) -> None:
         # Each is placed anew: another one may have moved it meanwhile.
         self._places.clear()
         self._looked_at = 0.0
@@ -117,7 +114,7 @@ class CatalogueFollower:
                 # Whatever was under way is read again from the position in Redis: trying on loses nothing.
                 log.warning("catalogue.waits", error=repr(error))
                 self._places.clear()
-                self._got_on()
+                self._made_progress()
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             if not announced and self._is_ready(consumer):
@@ -188,7 +185,7 @@ class CatalogueFollower:
             log.info("catalogue.follows", partition=source.partition, position=start, end=place.end)
             if start >= place.end:
                 await self._put(source.partition, place, start, [])
-        self._got_on()
+        self._made_progress()
 
     async def _end_quiet_partitions(self) -> None:
         """A log whose tail compaction has emptied has an end that no record reaches."""
@@ -231,7 +228,7 @@ class CatalogueFollower:
             metrics.CATALOGUE_POSITION.labels(partition).set(position)
             metrics.CATALOGUE_RECORDS.labels("applied").inc(outcome.applied)
             metrics.CATALOGUE_RECORDS.labels("unchanged").inc(outcome.unchanged)
-            self._got_on()
+            self._made_progress()
         elif self._places.get(partition) is place:
             log.warning("catalogue.moved", partition=partition, expected=place.position, found=outcome)
             del self._places[partition]
@@ -265,46 +262,22 @@ class CatalogueFollower:
 
     # How it goes
 
-    def _got_on(self) -> None:
+    def _made_progress(self) -> None:
         self._moved_at = time.monotonic()
 
     async def _measure(self, consumer: AIOKafkaConsumer) -> None:
-        """The lag of every partition; with lag for long and nothing moving this process is of no use."""
-        while True:
-            await asyncio.sleep(LAG_SECONDS)
-            if has_died(consumer._client):  # noqa: SLF001  its own methods only hang then
-                raise ClientDied
-            sources = {TopicPartition(PRODUCTS.name, partition): partition for partition in self._places}
-            try:
-                ends = await consumer.end_offsets(list(sources)) if sources else {}
-            except KafkaError as error:
-                log.warning("catalogue.kafka_unavailable", error=repr(error))
-                continue
-            behind = 0
-            for source, end in ends.items():
-                place = self._places.get(source.partition)
-                lag = max(0, end - (place.position or 0)) if place is not None else 0
-                metrics.CATALOGUE_LAG.labels(source.partition).set(lag)
-                behind += lag
-            if not behind:
+        """The lag of every partition; with lag and no progress for long this process is of no use."""
+        async for measured in lags(consumer, PRODUCTS.name, self._positions):
+            for partition, lag in measured.items():
+                metrics.CATALOGUE_LAG.labels(partition).set(lag)
+            if not any(measured.values()):
                 # A record that comes after a quiet hour has not been waiting for an hour.
-                self._got_on()
+                self._made_progress()
             elif time.monotonic() - self._moved_at > self._settings.stall_after_s:
                 raise CatalogueStalled
 
-
-class _Membership(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells when the group has divided the partitions anew."""
-
-    def __init__(self, assigned: Callable[[], None]) -> None:
-        self._tell = assigned
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Whoever has them next is guarded by the position."""
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002
-        """They are ours, and the consumer knows which."""
-        self._tell()
+    def _positions(self) -> dict[int, int]:
+        return {partition: place.position or 0 for partition, place in self._places.items()}
 
 
 def _record(current: Product | ProductDeletion) -> tuple[bytes, bytes | None, list[tuple[str, bytes]]]:

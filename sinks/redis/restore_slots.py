@@ -5,18 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
-    """At most `parallel` turns at once."""
+class RestoreSlots:
+    """A semaphore of `parallel` slots that admits the requested partitions first."""
 
     def __init__(self, parallel: int) -> None:
         self._free = parallel
         self._waiting: dict[int, asyncio.Future[None]] = {}
-        self.wished: set[int] = set()
-        """Partitions with a request waiting; set it whenever it is known anew."""
+        self.requested: set[int] = set()
+        """Partitions that a request waits for; the owner sets it again and again."""
 
     @asynccontextmanager
-    async def turn(self, partition: int) -> AsyncIterator[None]:
-        """Wait for a turn and have it."""
+    async def slot(self, partition: int) -> AsyncIterator[None]:
+        """Wait for a slot and hold it."""
         admitted = self._waiting[partition] = asyncio.get_running_loop().create_future()
         self._admit()
         try:
@@ -38,6 +38,6 @@ class Turns:
 
     def _admit(self) -> None:
         waiting = [p for p, admitted in self._waiting.items() if not admitted.done()]
-        for partition in sorted(waiting, key=lambda p: p not in self.wished)[: self._free]:
+        for partition in sorted(waiting, key=lambda p: p not in self.requested)[: self._free]:
             self._waiting.pop(partition).set_result(None)
             self._free -= 1

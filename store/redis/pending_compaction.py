@@ -33,11 +33,11 @@ class Unfolded:
         )
         return {member.decode(): int(score) for member, score in zip(found[::2], found[1::2], strict=True)}
 
-    async def pass_over(self, cart_id: str, v: int) -> None:
-        """Look no more at changes of the cart up to `v`: only at those of its window that are above."""
+    async def skip(self, cart_id: str, v: int) -> None:
+        """Skip the changes of the cart up to `v`: only those of its window that are above still wait."""
         keys = self._layout.of_cart(cart_id)
         names = (self._layout.of_partition(keys.partition).unfolded, keys.win)
-        await self._client.run(scripts.PASS_OVER, names, (cart_id, v))
+        await self._client.run(scripts.SKIP_PENDING, names, (cart_id, v))
 
     async def windows(self, cart_ids: Sequence[str]) -> dict[str, list[Operation]]:
         """The entries of the carts' windows in order; none for a cart that is not there."""

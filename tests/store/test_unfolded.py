@@ -61,9 +61,9 @@ async def test_a_state_that_redis_had_already_clears_the_account_too(bench: Benc
 async def test_what_is_passed_over_gives_way_to_the_next_change_of_the_window(bench: Bench) -> None:
     account = Unfolded(bench.client, bench.layout)
     first, second = await applied(bench), await applied(bench)
-    await account.pass_over(CART, first.operation_version)
+    await account.skip(CART, first.operation_version)
     assert await unfolded(bench) == {CART: second.operation_version}
-    await account.pass_over(CART, second.operation_version)
+    await account.skip(CART, second.operation_version)
     assert await unfolded(bench) == {}
     third = await applied(bench)
     assert await unfolded(bench) == {CART: third.operation_version}

@@ -34,7 +34,7 @@ PUT: Final = _read("put")
 OUTBOX_REMOVE: Final = _read("outbox_remove")
 RESTORE_FINISH: Final = _read("restore_finish")
 LEASE: Final = _read("lease")
-PASS_OVER: Final = _read("pass_over")
+SKIP_PENDING: Final = _read("skip_pending")
 WINDOW: Final = _read("window")
 SUBTRACT: Final = _read("subtract")
 CHECKOUT_LOCK: Final = _read("checkout_lock")
@@ -49,7 +49,7 @@ ALL: Final = (
     OUTBOX_REMOVE,
     RESTORE_FINISH,
     LEASE,
-    PASS_OVER,
+    SKIP_PENDING,
     WINDOW,
     SUBTRACT,
     CHECKOUT_LOCK,

@@ -107,7 +107,7 @@ def anything_covers(script: Any) -> Any:
     return _edited(script, "if #missing > 0 then return missing end", "")
 
 
-@replaces("sinks.redis.follower", "Keeper._position")
+@replaces("sinks.redis.follower", "PartitionFollower._position")
 def following_goes_on_at_the_end(position: Any) -> Any:
     """The agent goes on at the end of `carts`, wherever Redis has been put back to."""
 

@@ -1,5 +1,5 @@
 #!lua
--- Look no more at changes of a cart up to a version.
+-- Skip the pending changes of a cart up to a version: only later ones still wait for compaction.
 --
 -- KEYS  1 unfolded  2 win
 -- ARGV  1 cart_id  2 the version

@@ -1,0 +1,105 @@
+"""Membership in a Kafka group that only divides partitions: where each is read from, Redis says.
+
+The consumer is a plain one that seeks. Committed offsets, which Faust would start from, play no part.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from runtime.kafka.clients import has_died
+from sinks.errors import ClientDied
+from sinks.settings import RedisSinkSettings
+
+log = structlog.get_logger(__name__)
+
+FETCH_BYTES: Final = 1024 * 1024
+LAG_SECONDS: Final = 5.0
+CLIENT_SECONDS: Final = 1.0
+
+Assigned = Callable[[AIOKafkaConsumer, list[int]], Awaitable[None]]
+Revoked = Callable[[list[int]], Awaitable[None]]
+
+
+@asynccontextmanager
+async def joined(
+    settings: RedisSinkSettings,
+    group: str,
+    topic: str,
+    *,
+    assigned: Assigned,
+    revoked: Revoked,
+    **options: Any,
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer that has joined the group for a topic; `assigned` and `revoked` are told its partitions.
+
+    `options` are further ones of the consumer. Raises KafkaError without a cluster.
+    """
+    session_ms = int(settings.session_timeout_s * 1000)
+    consumer = AIOKafkaConsumer(
+        **settings.client_options(),
+        group_id=group,
+        group_instance_id=settings.group_instance_id,
+        session_timeout_ms=session_ms,
+        heartbeat_interval_ms=session_ms // 4,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=FETCH_BYTES,
+        **options,
+    )
+    consumer.subscribe([topic], listener=_Listener(consumer, assigned, revoked))
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def fail_with_client(consumer: AIOKafkaConsumer) -> None:
+    """Watch the consumer's client. Raises ClientDied when it has ended: the consumer's methods hang then."""
+    while True:
+        if has_died(consumer._client):  # noqa: SLF001  there is no public view of it
+            raise ClientDied
+        await asyncio.sleep(CLIENT_SECONDS)
+
+
+async def lags(
+    consumer: AIOKafkaConsumer, topic: str, positions: Callable[[], Mapping[int, int]]
+) -> AsyncIterator[dict[int, int]]:
+    """Every few seconds the lag of each partition that has a position, in records; 0 at the end of the log.
+
+    While Kafka does not answer there is none.
+    """
+    while True:
+        await asyncio.sleep(LAG_SECONDS)
+        sources = [TopicPartition(topic, partition) for partition in positions()]
+        try:
+            ends = await consumer.end_offsets(sources) if sources else {}
+        except KafkaError as error:
+            log.warning("membership.kafka_unavailable", topic=topic, error=repr(error))
+            continue
+        now = positions()
+        yield {
+            source.partition: max(0, end - now[source.partition])
+            for source, end in ends.items()
+            if source.partition in now
+        }
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Hands the group's decisions on, as partition numbers."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, assigned: Assigned, revoked: Revoked) -> None:
+        self._consumer = consumer
+        self._assigned = assigned
+        self._revoked = revoked
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._revoked([source.partition for source in revoked])
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._assigned(self._consumer, [source.partition for source in assigned])

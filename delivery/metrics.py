@@ -9,8 +9,10 @@ _PARTITION = ("topic", "partition")
 LAG = Gauge("cartstream_delivery_lag_records", "Log end minus committed offset", _PARTITION)
 GAPS = Counter("cartstream_delivery_gaps_total", "Records lost on their way, fetched again", _PARTITION)
 REDELIVERIES = Counter("cartstream_delivery_redeliveries_total", "Records seen before, skipped", _PARTITION)
-REPLAYED = Counter("cartstream_delivery_replayed_total", "Changelog records read into a table", ("table",))
+REPLAYED = Counter(
+    "cartstream_delivery_replayed_records_total", "Changelog records read into a table", ("table",)
+)
 SENT_AGAIN = Counter(
-    "cartstream_delivery_sent_again_total", "States whose last record was an older one", ("table",)
+    "cartstream_delivery_resent_records_total", "States whose last record was an older one", ("table",)
 )
 BATCH_RETRIES = Counter("cartstream_delivery_batch_retries_total", "Failed writes of a batch", ("app",))

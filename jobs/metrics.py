@@ -13,7 +13,9 @@ LAST_SUCCESS = Gauge(
 
 OUTBOX_ROWS = Gauge("cartstream_jobs_outbox_rows", "Records in the Postgres outbox (counted up to 100,000)")
 OUTBOX_OLDEST = Gauge("cartstream_jobs_outbox_oldest_seconds", "Age of the oldest record in the outbox")
-RELAYED = Counter("cartstream_jobs_relayed_total", "Records carried from the outbox to Kafka", ("topic",))
+RELAYED = Counter(
+    "cartstream_jobs_relayed_records_total", "Records carried from the outbox to Kafka", ("topic",)
+)
 RELAY_WAKEUPS = Counter(
     "cartstream_jobs_relay_wakeups_total", "What made an idle relay look: notification, sweep", ("by",)
 )
@@ -22,7 +24,9 @@ EXPIRY_ROWS = Counter("cartstream_jobs_expiry_rows_total", "Rows of carts that e
 EXPIRY_COMMANDS = Counter(
     "cartstream_jobs_expiry_commands_total", "Expiries and purges that expiry has published", ("kind",)
 )
-EXPIRY_PROGRESS = Gauge("cartstream_jobs_expiry_progress", "Share of the round's rows looked at, 0 to 1")
+EXPIRY_PROGRESS = Gauge(
+    "cartstream_jobs_expiry_progress_ratio", "Share of the round's rows looked at, 0 to 1"
+)
 
 ORDERS_UNSETTLED = Gauge(
     "cartstream_jobs_orders_unsettled",

@@ -11,7 +11,7 @@ import stamina
 import structlog
 
 from runtime.cancellation import to_its_end
-from sinks import metrics
+from sinks.mail import metrics
 from sinks.mail.message import BadAddress, MailKind, compose, recipient
 from sinks.mail.settings import MailSinkSettings
 from sinks.mail.smtp import Courier, MailPutOff, MailRefused, MailServerAway
@@ -68,8 +68,8 @@ class Post:
 
     async def _measure(self) -> None:
         backlog = await self._tasks.measure()
-        metrics.MAILS_WAITING.set(backlog.mails)
-        metrics.MAIL_OLDEST.set(backlog.oldest_s)
+        metrics.WAITING.set(backlog.mails)
+        metrics.OLDEST_WAITING.set(backlog.oldest_s)
         await asyncio.sleep(MEASURE_SECONDS)
 
     async def _send_all_due(self, courier: Courier) -> None:
@@ -130,5 +130,5 @@ class Post:
 def _counted(error: Exception) -> bool:
     if not isinstance(error, _MAY_PASS):
         return False
-    metrics.MAIL_FAILURES.labels(type(error).__name__).inc()
+    metrics.FAILURES.labels(type(error).__name__).inc()
     return True

@@ -10,7 +10,7 @@ from faust.types import EventT, StreamT
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
 from delivery.dead_letters import headers_of
-from sinks import metrics
+from sinks.postgres import metrics
 from sinks.postgres.batch import newest, row_change
 from sinks.postgres.table import CartsTable, is_bad_data
 from sinks.settings import PostgresSinkSettings

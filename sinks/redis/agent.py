@@ -8,8 +8,8 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaConsumer
 
-from sinks import metrics
 from sinks.errors import FollowerFailed
+from sinks.redis import metrics
 from sinks.redis.anti_entropy import AntiEntropy
 from sinks.redis.follower import PartitionFollower
 from sinks.redis.membership import fail_with_client, joined, lags

@@ -23,8 +23,8 @@ from carts.operations import Operation
 from carts.protocol import publish_allowed
 from runtime.kafka.ranges import RangeReader, ReaderPool
 from runtime.settings import KafkaSettings
-from sinks import metrics
 from sinks.errors import SinkError
+from sinks.redis import metrics
 from sinks.redis.follower import PartitionFollower
 from sinks.redis.republish import Republished, Republisher, Why
 from store.redis import CartStore, Layout, StoreError, Unfolded
@@ -93,7 +93,7 @@ class AntiEntropy:
         judging = []
         for partition, follower in following.items():
             suspects = await self._unfolded.before(partition, before, SUSPECTS)
-            metrics.UNFOLDED.labels(partition).set(len(suspects))
+            metrics.PENDING.labels(partition).set(len(suspects))
             if suspects and publish_allowed(0, backlogs[partition]):
                 judging.append(self._judge(follower, suspects, before))
         failures = [each for each in await asyncio.gather(*judging, return_exceptions=True) if each]

@@ -3,7 +3,7 @@
 import structlog
 
 from runtime.kafka.ranges import Record
-from sinks import metrics
+from sinks.redis import metrics
 from sinks.redis.copies import Found, found_in
 from topics.cart_records import interpret_in_place
 from topics.errors import RecordError
@@ -24,6 +24,6 @@ def understand_cart(record: Record, partitions: int) -> tuple[str, Found] | Purg
             return said
         return said.cart_id, found_in(said)
     except RecordError as error:
-        metrics.UNREADABLE.labels(record.topic).inc()
+        metrics.UNREADABLE.inc()
         log.warning("carts.unreadable", partition=record.partition, offset=record.offset, error=str(error))
         return None

@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaError
 
 from carts.state import State
 from runtime.kafka.ranges import Record
-from sinks import metrics
 from sinks.errors import SinkError
+from sinks.redis import metrics
 from sinks.redis.cart_records import understand_cart
 from sinks.redis.copies import Found, copies, keep
 from sinks.redis.restore import Restorer
@@ -136,7 +136,7 @@ class PartitionFollower:
         self.moved_at = time.monotonic()
 
     def _note(self, results: list[PutResult]) -> None:
-        metrics.FOLLOW_POSITION.labels(self.partition).set(self.position or 0)
+        metrics.FOLLOW_OFFSET.labels(self.partition).set(self.position or 0)
         for result in results:
             metrics.FOLLOWED.labels(result.outcome).inc()
             self.uncovered.pop(result.cart_id, None)

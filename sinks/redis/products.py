@@ -19,8 +19,8 @@ from aiokafka.errors import KafkaError
 
 from carts.products import Product
 from runtime.kafka.ranges import Record, Tail
-from sinks import metrics
 from sinks.errors import CatalogueStalled
+from sinks.redis import metrics
 from sinks.redis.membership import fail_with_client, joined, lags
 from sinks.redis.product_records import understand_product
 from sinks.settings import RedisSinkSettings
@@ -220,14 +220,14 @@ class CatalogueFollower:
         )
         if isinstance(outcome, Regressed):
             await self._publish_again(partition, outcome.current)
-            metrics.CATALOGUE_RECORDS.labels("published_again").inc(len(outcome.current))
+            metrics.PRODUCTS.labels("published_again").inc(len(outcome.current))
             await self._put(partition, place, position, [])
         elif isinstance(outcome, Put):
             place.position = position
             place.ended = place.ended or position >= place.end
-            metrics.CATALOGUE_POSITION.labels(partition).set(position)
-            metrics.CATALOGUE_RECORDS.labels("applied").inc(outcome.applied)
-            metrics.CATALOGUE_RECORDS.labels("unchanged").inc(outcome.unchanged)
+            metrics.PRODUCTS_OFFSET.labels(partition).set(position)
+            metrics.PRODUCTS.labels("applied").inc(outcome.applied)
+            metrics.PRODUCTS.labels("unchanged").inc(outcome.unchanged)
             self._made_progress()
         elif self._places.get(partition) is place:
             log.warning("catalogue.moved", partition=partition, expected=place.position, found=outcome)
@@ -269,7 +269,7 @@ class CatalogueFollower:
         """The lag of every partition; with lag and no progress for long this process is of no use."""
         async for measured in lags(consumer, PRODUCTS.name, self._positions):
             for partition, lag in measured.items():
-                metrics.CATALOGUE_LAG.labels(partition).set(lag)
+                metrics.PRODUCTS_LAG.labels(partition).set(lag)
             if not any(measured.values()):
                 # A record that comes after a quiet hour has not been waiting for an hour.
                 self._made_progress()

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from sinks import metrics
+from sinks.redis import metrics
 from store.redis import Layout, PipelinedClient
 
 EXPIRES_SECONDS: Final = 10

@@ -25,8 +25,8 @@ from carts.lifetime import Lifetime
 from carts.state import State
 from runtime.kafka.ranges import OffsetRange, ReaderPool, Record
 from runtime.settings import KafkaSettings
-from sinks import metrics
 from sinks.errors import RestoreStartsOver
+from sinks.redis import metrics
 from sinks.redis.cart_records import understand_cart
 from sinks.redis.copies import Found, copies, keep, refold
 from sinks.redis.progress import Progress

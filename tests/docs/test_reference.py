@@ -12,7 +12,9 @@ from pydantic_settings import BaseSettings
 
 import delivery.metrics
 import jobs.metrics
-import sinks.metrics
+import sinks.mail.metrics
+import sinks.postgres.metrics
+import sinks.redis.metrics
 import streams.metrics
 import topics.metrics
 from cli.main import cartstream
@@ -58,7 +60,9 @@ METRICS = {
     "All processes with topics": vars(topics.metrics),
     "Faust workers": vars(delivery.metrics),
     "Compaction": vars(streams.metrics),
-    "Sinks": vars(sinks.metrics),
+    "Postgres sink": vars(sinks.postgres.metrics),
+    "Redis sink": vars(sinks.redis.metrics),
+    "Mail sink": vars(sinks.mail.metrics),
     "Jobs": vars(jobs.metrics),
 }
 

@@ -285,7 +285,7 @@ async def _is_not_ready(agent: SinkProcess) -> bool:
 
 
 async def _failed(agent: SinkProcess) -> bool:
-    return await agent.metric("cartstream_mail_failures_total") > 0
+    return await agent.metric("cartstream_mail_sink_failures_total") > 0
 
 
 async def _settled(url: str, order: OrderRecord) -> tuple[str, str | None, int, str]:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.docs.tables import ROOT
 
 
 def test_the_hooks_before_a_commit_are_those_of_make_check() -> None:

@@ -1,7 +1,6 @@
 """The pages say what the code has: every setting, every metric, and only commands that exist."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import click
@@ -30,11 +29,9 @@ from sinks.settings import PostgresSinkSettings, RedisSinkSettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 from streams.settings import StreamsSettings
+from tests.docs.tables import REFERENCE, ROOT, rows
 from topics.retention import RetentionSettings
 from topics.settings import TopicSettings
-
-ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "docs" / "reference"
 
 SETTINGS: dict[str, type[BaseSettings]] = {
     "Kafka": KafkaSettings,
@@ -67,19 +64,11 @@ METRICS = {
 }
 
 
-def rows(page: str, heading: str) -> list[list[str]]:
-    """The cells of the table under a heading, without backticks."""
-    text = (REFERENCE / page).read_text(encoding="utf-8")
-    section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
-    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
-
-
 @pytest.mark.parametrize("section", SETTINGS)
 def test_every_setting_is_listed_with_its_default(section: str) -> None:
     settings = SETTINGS[section]
     own = [name for name in settings.__annotations__ if name in settings.model_fields]
-    documented = {row[0]: row[1] for row in rows("settings.md", section)}
+    documented = {row[0]: row[1] for row in rows(REFERENCE / "settings.md", section)}
     assert documented == {
         f"{PREFIX}{name.upper()}": shown(settings.model_fields[name].default) for name in own
     }
@@ -107,7 +96,7 @@ def test_every_metric_is_listed_with_type_and_labels(section: str) -> None:
     found = [
         described(metric) for metric in METRICS[section].values() if isinstance(metric, MetricWrapperBase)
     ]
-    assert {tuple(row[:3]) for row in rows("metrics.md", section)} == set(found)
+    assert {tuple(row[:3]) for row in rows(REFERENCE / "metrics.md", section)} == set(found)
 
 
 def described(metric: MetricWrapperBase) -> tuple[str, str, str]:

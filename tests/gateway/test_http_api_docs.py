@@ -1,7 +1,6 @@
 """docs/reference/http-api.md says of routes, problems and readiness what the code does."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -13,20 +12,14 @@ from gateway.http import problems
 from gateway.http.problems import ProblemType
 from gateway.openapi import document
 from gateway.settings import GatewaySettings
+from tests.docs.tables import REFERENCE, rows
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "http-api.md").read_text()
-
-
-def rows(heading: str) -> list[list[str]]:
-    """The cells of the table under a heading, without backticks."""
-    section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
-    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
+PAGE = REFERENCE / "http-api.md"
 
 
 def test_every_problem_type_is_there_with_status_and_title() -> None:
     known = {found for found in vars(problems).values() if isinstance(found, ProblemType)}
-    documented = {(row[0], row[1], row[2]) for row in rows("Problems")}
+    documented = {(row[0], row[1], row[2]) for row in rows(PAGE, "Problems")}
     assert documented == {(found.uri, str(found.status), found.title) for found in known}
 
 
@@ -41,7 +34,7 @@ def served() -> set[tuple[str, str]]:
 
 
 def test_every_route_is_there(served: set[tuple[str, str]]) -> None:
-    documented = {(method, row[1]) for row in rows("Routes") for method in row[0].split(", ")}
+    documented = {(method, row[1]) for row in rows(PAGE, "Routes") for method in row[0].split(", ")}
     assert documented == served
 
 
@@ -70,7 +63,7 @@ def test_every_feature_describes_the_parameters_of_its_paths_and_no_operation_tw
 
 @pytest.mark.parametrize(
     ("dependency", "state", "health", "status", "code"),
-    [(row[0], row[1], Health(row[2]), row[3], int(row[4])) for row in rows("Readiness")],
+    [(row[0], row[1], Health(row[2]), row[3], int(row[4])) for row in rows(PAGE, "Readiness")],
 )
 def test_readiness_is_as_the_table_says(
     dependency: str, state: str, health: Health, status: str, code: int
@@ -81,4 +74,4 @@ def test_readiness_is_as_the_table_says(
 
 
 def test_the_retry_horizon_is_the_one_promised() -> None:
-    assert f"{TIMING.retry_horizon_us // 60_000_000} minutes" in PAGE
+    assert f"{TIMING.retry_horizon_us // 60_000_000} minutes" in PAGE.read_text(encoding="utf-8")

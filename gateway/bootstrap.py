@@ -28,7 +28,7 @@ from gateway.pricing.pricing import Hook, Pricing
 from gateway.pricing.reading import PricedReader
 from gateway.products.external import ExternalProducts
 from gateway.products.internal import InternalProducts
-from gateway.products.routes import Catalogue
+from gateway.products.service import Catalogue
 from gateway.settings import GatewaySettings
 from runtime.owners import OrdersOwner, ProductsOwner
 from store.redis import CartStore, Layout, PipelinedClient

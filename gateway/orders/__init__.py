@@ -1,1 +1,1 @@
-"""Orders that have been placed: read, listed, cancelled."""
+"""Orders: read, list, cancel."""

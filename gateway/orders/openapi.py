@@ -30,6 +30,6 @@ READ: Final = operation(
 )
 CANCEL: Final = operation(
     "cancelOrder",
-    "Cancel the order: its pieces go back into the stock, its cart stays as it is",
+    "Cancel the order: its quantities go back into the stock, its cart stays as it is",
     {"200": reply("The order, cancelled now or before", OrderRecord), **errors(404, 409, 503)},
 )

@@ -1,4 +1,4 @@
-"""What a request on orders may say."""
+"""The parameters of a request for orders."""
 
 from typing import Final
 

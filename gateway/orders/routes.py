@@ -35,7 +35,7 @@ class OrderRoutes:
 
     @route("POST", "/v1/orders/{order_id}/cancel", openapi.CANCEL)
     async def cancel(self, _: Request, order_id: str) -> HTTPResponse:
-        """Cancel the order; one that is cancelled already stays so."""
+        """Cancel the order; a cancelled one stays as it is."""
         return _json(await self._service.cancel(order_id))
 
 

@@ -1,4 +1,4 @@
-"""Products that another system owns: what it sends goes straight to the topic, under its own versions."""
+"""Products that another system owns: what it sends goes straight to the topic, with its own versions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from carts.products import Product, ProductContent, with_version
-from gateway.http import problems
-from gateway.http.problems import FieldError, Problem, retry_after
+from gateway.http.problems import FieldError
 from gateway.outbox.publisher import ChangePublisher
 from gateway.pricing.prices import catalogue_restoring
-from gateway.products.requests import PatchProduct, Sent, patched
-from gateway.products.service import IfMatch, Taken, Written, not_found, require
+from gateway.products import problems
+from gateway.products.requests import PatchProduct, SentProduct, patched
+from gateway.products.service import BatchResult, IfMatch, WriteResult, check_if_match
 from store.redis.catalogue import CacheNotReady, ProductCache
 from topics.headers import product_headers
 from topics.partitioner import partition_of
@@ -28,7 +28,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class ExternalProducts:
-    """Publishes to `products`. A version below the known one is refused; readers pass it over."""
+    """Publishes to the topic `products`. A version below the known one is refused, and readers skip it."""
 
     gives_versions = False
 
@@ -37,25 +37,25 @@ class ExternalProducts:
         self._catalogue: Final = catalogue
         self._partitions: Final = partitions
 
-    async def put(self, sent: Sent, if_match: IfMatch) -> Written:
+    async def put(self, sent: SentProduct, if_match: IfMatch) -> WriteResult:
         """Publish the product as it was sent."""
         known = await self._known(sent.content.product_id)
-        require(if_match, None if known is None else known.version)
+        check_if_match(if_match, None if known is None else known.version)
         return await self._write(sent.content, sent.version, known)
 
-    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> Written:
-        """Publish the product that is known here, with the fields of the patch.
+    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> WriteResult:
+        """Publish the known product with the fields of the patch.
 
-        What is known here may lag behind what was sent last: If-Match makes sure.
+        The known product may lag behind the last one sent; If-Match rules that out.
         """
         known = await self._known(product_id)
-        require(if_match, None if known is None else known.version)
+        check_if_match(if_match, None if known is None else known.version)
         if known is None:
-            raise not_found(product_id)
+            raise problems.product_not_found(product_id)
         return await self._write(patched(known, patch), patch.version, known)
 
-    async def take(self, batch: Sequence[Sent]) -> Taken:
-        """Publish all that are not older than what is known; the last of a product in a batch wins."""
+    async def put_many(self, batch: Sequence[SentProduct]) -> BatchResult:
+        """Publish all that are not older than the known ones; the last of a product in the batch wins."""
         known = await self._catalogue.facts(sent.content.product_id for sent in batch)
         versions: dict[str, int] = {}
         if not isinstance(known, CacheNotReady):
@@ -66,13 +66,13 @@ class ExternalProducts:
         for index, sent in enumerate(batch):
             name, version = sent.content.product_id, sent.version or 0
             if version < versions.get(name, 0):
-                errors[index] = FieldError("/version", _too_low(version, versions[name]))
+                errors[index] = FieldError("/version", problems.too_low(version, versions[name]))
                 continue
             versions[name] = version
             products[name] = with_version(sent.content, version, datetime.now(UTC))
         await self._publish(list(products.values()))
         changed = sum(before.get(name) != product.version for name, product in products.items())
-        return Taken(changed, errors)
+        return BatchResult(changed, errors)
 
     async def _known(self, product_id: str) -> Product | None:
         known = await self._catalogue.read(product_id)
@@ -80,25 +80,21 @@ class ExternalProducts:
             raise catalogue_restoring()
         return known
 
-    async def _write(self, content: ProductContent, version: int | None, known: Product | None) -> Written:
-        number = version or 0  # required: the routes have checked
+    async def _write(
+        self, content: ProductContent, version: int | None, known: Product | None
+    ) -> WriteResult:
+        number = version or 0  # the routes have checked that there is one
         if known is not None and number < known.version:
-            detail = _too_low(number, known.version)
-            raise Problem(
-                problems.VERSION_TOO_LOW,
-                f"/version: {detail}.",
-                errors=[FieldError("/version", detail)],
-                extra={"current": str(known.version)},
-            )
+            raise problems.version_too_low(number, known.version)
         product = with_version(content, number, datetime.now(UTC))
         await self._publish([product])
-        return Written(product, created=known is None)
+        return WriteResult(product, created=known is None)
 
     async def _publish(self, products: Sequence[Product]) -> None:
-        """Send, and wait until Kafka has all of them. Raises Problem: some may be in the topic then."""
+        """Send, and wait until Kafka has all of them. Raises Problem; some may be in the topic then."""
         producer = self._publisher.producer
         if producer is None:
-            raise _kafka_unavailable()
+            raise problems.not_acknowledged()
         try:
             async with asyncio.timeout(_ACKNOWLEDGED_WITHIN_S):
                 sent = [
@@ -114,17 +110,4 @@ class ExternalProducts:
                 await asyncio.gather(*sent)
         except (KafkaError, TimeoutError) as error:
             log.warning("products.not_published", products=len(products), error=repr(error))
-            raise _kafka_unavailable() from error
-
-
-def _too_low(version: int, known: int) -> str:
-    return f"is {version}, and version {known} is known already; send what is newest, with a higher version"
-
-
-def _kafka_unavailable() -> Problem:
-    return Problem(
-        problems.KAFKA_UNAVAILABLE,
-        "Kafka did not acknowledge the product, and may or may not have it; "
-        "send it again with the same version: that never does harm.",
-        headers=retry_after(1),
-    )
+            raise problems.not_acknowledged() from error

@@ -1,4 +1,4 @@
-"""Import products from a stream of lines, and answer with a stream of lines, in bounded memory."""
+"""Import products from a stream of lines, and reply with a stream of lines, in bounded memory."""
 
 import time
 from codecs import BOM_UTF8
@@ -8,20 +8,20 @@ from typing import Final
 import msgspec
 
 from gateway.http.problems import FieldError, Problem
-from gateway.products.requests import Sent, check_version, errors_of, sent_line
+from gateway.products.requests import SentProduct, check_version, error_of, sent_line
 from gateway.products.service import ProductWriter
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
 LINE_BYTES: Final = 256 * 1024
-"""A product within its bounds takes less, also where every character is escaped."""
+"""A product within its limits is shorter, even if every character is escaped."""
 PROGRESS_S: Final = 1.0
 ERRORS_LISTED: Final = 1000
-"""More are only counted: a client that sends all before it reads must not block on what it does not read."""
+"""More are only counted: a client that sends everything before it reads must not be blocked by replies."""
 
 
 class LineError(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
-    """A line that was not taken: its number from 1, where it is wrong, and what to do about it."""
+    """A line that was not imported: its number from 1, where it is wrong, and how to correct it."""
 
     line: int
     pointer: str
@@ -29,7 +29,7 @@ class LineError(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
 
 
 class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
-    """How far the import is: lines read, products kept so far, lines with errors."""
+    """How far the import is: lines read, products imported, lines with errors."""
 
     lines: int
     imported: int
@@ -37,7 +37,7 @@ class Progress(msgspec.Struct, frozen=True, tag_field="type", tag="progress"):
 
 
 class Summary(msgspec.Struct, frozen=True, tag_field="type", tag="summary"):
-    """The end: products kept, how many of these are new or other than before, lines with errors, seconds."""
+    """The end: products imported, how many of them are new or changed, lines with errors, seconds."""
 
     lines: int
     imported: int
@@ -47,7 +47,7 @@ class Summary(msgspec.Struct, frozen=True, tag_field="type", tag="summary"):
 
 
 class Stopped(msgspec.Struct, frozen=True, tag_field="type", tag="stopped"):
-    """The import ended early: products up to `lines` are kept, and sending the whole again does no harm."""
+    """The import ended early: the products of the first `lines` lines are kept. Repeating it is safe."""
 
     lines: int
     imported: int
@@ -58,38 +58,38 @@ Report = LineError | Progress | Summary | Stopped
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of the body and its number from 1; no text: it was too long to be kept."""
+    """A line of the body and its number from 1; `text` is None for a line that is too long."""
 
     number: int
     text: bytes | None
 
 
 async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> AsyncIterator[Line]:
-    """The lines of a body that comes in pieces; blank ones are left out. Holds one piece and one line."""
+    """The lines of a body that comes in chunks, without blank ones. Holds one chunk and one line."""
     number, kept, too_long = 1, bytearray(), False
-    async for piece in body:
+    async for chunk in body:
         start = 0
-        while (end := piece.find(b"\n", start)) >= 0:
+        while (end := chunk.find(b"\n", start)) >= 0:
             too_long = too_long or len(kept) + end - start > bound
-            text = None if too_long else bytes(kept) + piece[start:end]
+            text = None if too_long else bytes(kept) + chunk[start:end]
             if text is None or text.strip():
                 yield Line(number, text)
             number, start = number + 1, end + 1
             kept.clear()
             too_long = False
         if not too_long:
-            kept += piece[start : start + bound + 1]
+            kept += chunk[start : start + bound + 1]
             too_long = len(kept) > bound
     if too_long or kept.strip():
         yield Line(number, None if too_long else bytes(kept))
 
 
 class Import:
-    """One import. `run` reads lines and yields what there is to say."""
+    """One import. `run` reads lines and yields reports."""
 
     def __init__(self, writer: ProductWriter) -> None:
         self._writer = writer
-        self._batch: list[tuple[int, Sent]] = []
+        self._batch: list[tuple[int, SentProduct]] = []
         self._bytes = 0
         self._lines = 0
         self._imported = 0
@@ -97,8 +97,8 @@ class Import:
         self._errors = 0
 
     async def run(self, body: AsyncIterator[bytes]) -> AsyncIterator[Report]:
-        """Take all lines; at most some hundred are held at once. Raises Problem before anything is kept."""
-        began = told = time.monotonic()
+        """Import all lines, holding at most 500. Raises Problem only before the first is imported."""
+        began = reported = time.monotonic()
         async for line in lines_of(body):
             self._lines = line.number
             error = self._add(line)
@@ -110,8 +110,8 @@ class Import:
                 yield report
                 if isinstance(report, Stopped):
                     return
-            if time.monotonic() - told > PROGRESS_S:
-                told = time.monotonic()
+            if time.monotonic() - reported > PROGRESS_S:
+                reported = time.monotonic()
                 yield Progress(self._lines, self._imported, self._errors)
         async for report in self._flush():
             yield report
@@ -123,7 +123,7 @@ class Import:
     def _add(self, line: Line) -> LineError | None:
         if line.text is None:
             return self._wrong(line.number, FieldError("", f"is longer than {LINE_BYTES} bytes; shorten it"))
-        # Some systems begin their files with one, and a reader may ignore it (RFC 8259, 8.1).
+        # Some systems begin files with a byte order mark, and a reader may ignore it (RFC 8259, 8.1).
         text = line.text.removeprefix(BOM_UTF8) if line.number == 1 else line.text
         if not text.strip():
             return None
@@ -131,7 +131,7 @@ class Import:
             sent = sent_line(text)
             check_version(sent.version, required=not self._writer.gives_versions)
         except Problem as problem:
-            return self._wrong(line.number, errors_of(problem))
+            return self._wrong(line.number, error_of(problem))
         self._batch.append((line.number, sent))
         self._bytes += len(line.text)
         return None
@@ -141,15 +141,15 @@ class Import:
             return
         batch, self._batch, self._bytes = self._batch, [], 0
         try:
-            taken = await self._writer.take([sent for _, sent in batch])
+            written = await self._writer.put_many([sent for _, sent in batch])
         except Problem as problem:
             if not self._imported and not self._errors:
                 raise
             yield Stopped(batch[0][0] - 1, self._imported, problem.detail)
             return
-        self._imported += len(batch) - len(taken.errors)
-        self._changed += taken.changed
-        for index, error in sorted(taken.errors.items()):
+        self._imported += len(batch) - len(written.errors)
+        self._changed += written.changed
+        for index, error in sorted(written.errors.items()):
             report = self._wrong(batch[index][0], error)
             if self._errors <= ERRORS_LISTED:
                 yield report

@@ -34,25 +34,25 @@ _READ_REPLY_HEADERS: Final = {
     "Cache-Control": reply_header("public, max-age=…"),
 }
 _READ_RESPONSES: Final = {
-    "304": {"description": "It is still what is named in If-None-Match", "headers": _READ_REPLY_HEADERS},
+    "304": {"description": "Not changed since the ETag in If-None-Match", "headers": _READ_REPLY_HEADERS},
     **errors(400, 404, 503),
 }
 
 LIST: Final = operation(
     "listProducts",
-    "Active products by id; with all words of q, of a category",
+    "Active products in the order of their ids; with all words of q, of a category",
     {"200": reply("A page", ProductPage, headers=_READ_REPLY_HEADERS), **_READ_RESPONSES},
     parameters=[
         query("cursor", "next_cursor of the page before"),
         query("limit", f"1 to {MAX_LIMIT}, {DEFAULT_LIMIT} unless given", "integer"),
         query("q", "words of name, category and description; the last may be unfinished"),
-        query("category", "exactly this one"),
+        query("category", "exactly this category"),
         _UNLESS,
     ],
 )
 READ: Final = operation(
     "readProduct",
-    "A product, an inactive one too",
+    "A product, active or not",
     {"200": reply("The product", Product, headers=_READ_REPLY_HEADERS), **_READ_RESPONSES},
     parameters=[_UNLESS],
 )
@@ -72,11 +72,11 @@ def _write(operation_id: str, summary: str, body: type[msgspec.Struct]) -> dict[
     )
 
 
-PUT: Final = _write("putProduct", "Make the product what the body says", PutProduct)
+PUT: Final = _write("putProduct", "Insert or replace the product", PutProduct)
 PATCH: Final = _write("patchProduct", "Change the fields that the body names", PatchProduct)
 IMPORT: Final = operation(
     "importProducts",
-    "A product a line, as long as lines come; lines of progress and errors come back",
+    "Import a product from each line; lines of progress and errors come back meanwhile",
     {
         "200": {
             "description": "Lines: errors, progress, and a summary at the end",

@@ -1,32 +1,40 @@
-"""What a request on the catalogue may say."""
+"""The bodies and parameters of requests on the catalogue."""
 
 from typing import Annotated, Any, Final
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from sanic import Request
 
+from carts.errors import InvalidIdentifier
+from carts.ids import check_product_id
 from carts.limits import MAX_SAFE_INTEGER
 from carts.operations import Metadata
 from carts.products import InvalidProduct, Product, ProductContent, check_product
-from gateway.http.problems import FieldError
+from gateway.http.problems import FieldError, Problem
+from gateway.http.requests import bad_parameter, number_in
 from gateway.http.validation import decode, invalid
+from gateway.products import problems
 
 NDJSON: Final = "application/x-ndjson"
 
 DEFAULT_LIMIT: Final = 24
 MAX_LIMIT: Final = 100
 """Of products on a page."""
+_QUERY_CHARACTERS: Final = 200
+_PARAMETERS: Final = {"cursor", "limit", "q", "category"}
 
 Version = Annotated[
     int | None,
     msgspec.Meta(
-        description="Of the owner's own counting, which only rises; required if that is another system."
+        description="The owner's own version, which only rises; required where products are external."
     ),
 ]
 
 
 class PutProduct(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A whole product. `unit_price` in minor units of `currency`; `stock` null: nobody counts."""
+    """A whole product. `unit_price` in minor units of `currency`; `stock` null: not counted."""
 
     name: str
     unit_price: int
@@ -47,7 +55,7 @@ class ImportProduct(PutProduct, forbid_unknown_fields=True, frozen=True, kw_only
 
 
 class PatchProduct(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """The fields of a product that change."""
+    """The fields of a product to change."""
 
     name: str | UnsetType = UNSET
     unit_price: int | UnsetType = UNSET
@@ -61,14 +69,14 @@ class PatchProduct(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     version: Version = None
 
     def fields(self) -> dict[str, Any]:
-        """What changes, by name."""
+        """The new values by field name."""
         found = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
         del found["version"]
         return found
 
 
-class Sent(msgspec.Struct, frozen=True):
-    """A product that its owner has sent, and the version it was given there (none: given here)."""
+class SentProduct(msgspec.Struct, frozen=True):
+    """A product as its owner has sent it; `version` is the owner's, None where this system gives it."""
 
     content: ProductContent
     version: int | None
@@ -79,22 +87,22 @@ PATCH_PRODUCT: Final = msgspec.json.Decoder(PatchProduct)
 _IMPORT_PRODUCT: Final = msgspec.json.Decoder(ImportProduct)
 
 
-def sent(product_id: str, body: PutProduct) -> Sent:
-    """What `body` says of a product. Raises Problem with a pointer for what breaks a bound."""
+def sent_product(product_id: str, body: PutProduct) -> SentProduct:
+    """The product in `body`. Raises Problem with a pointer to a value out of bounds."""
     fields = {name: getattr(body, name) for name in PutProduct.__struct_fields__ if name != "version"}
     content = ProductContent(product_id=product_id, **fields)
     check(content)
-    return Sent(content, body.version)
+    return SentProduct(content, body.version)
 
 
-def sent_line(line: bytes) -> Sent:
-    """What a line of an import says. Raises Problem."""
+def sent_line(line: bytes) -> SentProduct:
+    """The product in a line of an import. Raises Problem."""
     body = decode(_IMPORT_PRODUCT, line)
-    return sent(body.product_id, body)
+    return sent_product(body.product_id, body)
 
 
 def patched(known: Product, patch: PatchProduct) -> ProductContent:
-    """The product with the fields of the patch. Raises Problem for what breaks a bound."""
+    """The product with the fields of the patch. Raises Problem for a value out of bounds."""
     fields = msgspec.structs.asdict(known) | patch.fields()
     content = ProductContent(**{name: fields[name] for name in ProductContent.__struct_fields__})
     check(content)
@@ -102,7 +110,7 @@ def patched(known: Product, patch: PatchProduct) -> ProductContent:
 
 
 def check(content: ProductContent) -> None:
-    """Raise the Problem of what breaks a bound."""
+    """Raise Problem for a value out of bounds."""
     try:
         check_product(content)
     except InvalidProduct as error:
@@ -110,17 +118,55 @@ def check(content: ProductContent) -> None:
 
 
 def check_version(version: int | None, *, required: bool) -> None:
-    """The owner's version, where the owner is another system and only there. Raises Problem."""
+    """Raise Problem unless there is a version exactly where it is `required` (products are external)."""
     if required and version is None:
         raise invalid(
-            "/version", "is required, for another system owns the products; send its own counting, such as 1"
+            "/version", "is required, because another system owns the products; send its version, such as 1"
         )
     if version is not None and required and not 1 <= version <= MAX_SAFE_INTEGER:
         raise invalid("/version", f"is {version}; send a number from 1 to {MAX_SAFE_INTEGER}")
     if not required and version is not None:
-        raise invalid("/version", "is given here, where products are owned; leave it out")
+        raise invalid("/version", "is given by this system, which owns the products; leave it out")
 
 
-def errors_of(problem: Any) -> FieldError:
-    """The first place that a problem points at."""
+def error_of(problem: Problem) -> FieldError:
+    """The first error of a problem, or its detail without a pointer."""
     return problem.errors[0] if problem.errors else FieldError("", problem.detail)
+
+
+class PageRequest(msgspec.Struct, frozen=True):
+    """A page of products: those after `cursor`, with all words of `query`, of `category`; None: any."""
+
+    cursor: str | None
+    limit: int
+    query: str | None
+    category: str | None
+
+
+def page_request(request: Request) -> PageRequest:
+    """The page that the query parameters ask for. Raises Problem."""
+    arguments = request.get_args(keep_blank_values=True)
+    for name in arguments:
+        if name not in _PARAMETERS:
+            raise bad_parameter(name[:40], f"is not known; use {', '.join(sorted(_PARAMETERS))}")
+    limit = number_in(request, "limit", DEFAULT_LIMIT, MAX_LIMIT) or DEFAULT_LIMIT
+    query, category = arguments.get("q") or None, arguments.get("category") or None
+    for name, value in (("q", query), ("category", category)):
+        if value is not None and len(value) > _QUERY_CHARACTERS:
+            raise bad_parameter(name, f"has {len(value)} characters; send at most {_QUERY_CHARACTERS}")
+    return PageRequest(arguments.get("cursor") or None, limit, query, category)
+
+
+def product_id_in(segment: str) -> str:
+    """The product id in a segment of the path. Raises Problem if it is not valid."""
+    try:
+        return check_product_id(unquote(segment) if "%" in segment else segment)
+    except InvalidIdentifier as error:
+        raise problems.invalid_product_id(error.advice) from error
+
+
+def check_ndjson(content_type: str | None) -> None:
+    """Raise Problem unless the body of an import has the media type of lines of JSON."""
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type not in {NDJSON, "application/ndjson", "application/jsonl"}:
+        raise problems.not_ndjson(media_type, NDJSON)

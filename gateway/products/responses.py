@@ -1,4 +1,4 @@
-"""Responses of the catalogue: public, cacheable, with strong tags."""
+"""Responses of the catalogue: public, cacheable, with strong ETags."""
 
 from hashlib import blake2b
 from typing import Final
@@ -14,14 +14,14 @@ _NEVER: Final = ""
 
 
 class ProductPage(msgspec.Struct, frozen=True):
-    """Products by id, and where the next page begins; no `next_cursor`: this was the last."""
+    """Products in the order of their ids, and the cursor of the next page; null on the last page."""
 
     products: list[Product]
     next_cursor: str | None
 
 
 def document(request: Request, body: bytes, tag: str, max_age_s: int) -> HTTPResponse:
-    """200 with the JSON, or 304 where the caller has it already; both may be kept for `max_age_s`."""
+    """200 with the JSON, or 304 if the caller has it already; both may be cached for `max_age_s`."""
     headers = {"etag": f'"{tag}"', "cache-control": f"public, max-age={max_age_s}"}
     condition = request.headers.get("if-none-match")
     if condition is not None and is_not_modified(condition, tag, _NEVER):
@@ -40,5 +40,5 @@ def written(body: bytes, version: int, *, created: bool) -> HTTPResponse:
 
 
 def tag_of(body: bytes) -> str:
-    """A tag for what has no version: the same bytes have the same."""
+    """The ETag of a body without a version: a hash of its bytes."""
     return blake2b(body, digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""What it means to write a product, whoever owns it."""
+"""The catalogue: the cache that is read, and the interface of a writer, whoever owns the products."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,24 +6,25 @@ from typing import Protocol
 import msgspec
 
 from carts.products import Product
-from gateway.http import problems
 from gateway.http.conditions import ANY
-from gateway.http.problems import FieldError, Problem
-from gateway.products.requests import PatchProduct, Sent
+from gateway.http.problems import FieldError
+from gateway.products import problems
+from gateway.products.requests import PatchProduct, SentProduct
+from store.redis.catalogue import ProductCache
 
 IfMatch = tuple[str, ...] | None
-"""Versions of which one must be the product's, `*`: any; None: no condition."""
+"""Versions of which one must be the product's; `*` matches any; None: no condition."""
 
 
-class Written(msgspec.Struct, frozen=True):
+class WriteResult(msgspec.Struct, frozen=True):
     """The product as it is now, and whether it is new."""
 
     product: Product
     created: bool
 
 
-class Taken(msgspec.Struct, frozen=True):
-    """What became of a batch: how many products are new or other than before, and what is wrong by index."""
+class BatchResult(msgspec.Struct, frozen=True):
+    """How many products of a batch are new or changed, and the errors by index in the batch."""
 
     changed: int
     errors: dict[int, FieldError] = {}
@@ -33,39 +34,31 @@ class ProductWriter(Protocol):
     """Writes products where their owner keeps them. Each method raises Problem."""
 
     gives_versions: bool
-    """Whether versions are given here; otherwise whoever sends a product has to."""
+    """Whether this system gives the versions. If not, each sent product must have one."""
 
-    async def put(self, sent: Sent, if_match: IfMatch) -> Written:
-        """Make the product what was sent."""
+    async def put(self, sent: SentProduct, if_match: IfMatch) -> WriteResult:
+        """Insert or replace the product."""
         ...
 
-    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> Written:
+    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> WriteResult:
         """Change the fields that the patch names."""
         ...
 
-    async def take(self, batch: Sequence[Sent]) -> Taken:
-        """Put many, all but those with errors; asking again does no harm."""
+    async def put_many(self, batch: Sequence[SentProduct]) -> BatchResult:
+        """Insert or replace many products, except those with errors. Repeating it is safe."""
         ...
 
 
-def require(if_match: IfMatch, version: int | None) -> None:
-    """Raise the problem of an If-Match that does not fit; `version` is the product's, None without one."""
+class Catalogue(msgspec.Struct, frozen=True):
+    """What a gateway with a catalogue reads from and writes to."""
+
+    cache: ProductCache
+    writer: ProductWriter
+
+
+def check_if_match(if_match: IfMatch, version: int | None) -> None:
+    """Raise Problem when If-Match does not match `version`, the product's (None: there is no product)."""
     if if_match is None:
         return
-    if version is not None and (ANY in if_match or str(version) in if_match):
-        return
-    current = {} if version is None else {"current": str(version)}
-    raise Problem(
-        problems.PRECONDITION_FAILED,
-        "The product is not at a version named in If-Match; read it, decide again, and send its ETag.",
-        headers={"etag": f'"{version}"'} if version is not None else {},
-        extra=current,
-    )
-
-
-def not_found(product_id: str) -> Problem:
-    """The answer about a product that nobody knows."""
-    return Problem(
-        problems.PRODUCT_NOT_FOUND,
-        f"There is no product {product_id}; GET /v1/products lists all that are sold.",
-    )
+    if version is None or not {ANY, str(version)} & {*if_match}:
+        raise problems.product_changed(version)

@@ -11,8 +11,8 @@ from carts.products import PRODUCT_LIMITS
 from gateway.http.problems import DATABASE_UNAVAILABLE, Problem
 from gateway.products import importing
 from gateway.products.importing import LINE_BYTES, Import, Line, Progress, Stopped, Summary, lines_of
-from gateway.products.requests import PatchProduct, Sent, sent_line
-from gateway.products.service import IfMatch, Taken, Written
+from gateway.products.requests import PatchProduct, SentProduct, sent_line
+from gateway.products.service import BatchResult, IfMatch, WriteResult
 
 
 async def read(body: bytes, piece: int, bound: int = 8) -> list[Line]:
@@ -49,21 +49,21 @@ class Writer:
         self.left = batches
         self.largest = 0
 
-    async def put(self, sent: Sent, if_match: IfMatch) -> Written:
+    async def put(self, sent: SentProduct, if_match: IfMatch) -> WriteResult:
         """No import asks for it."""
         raise NotImplementedError
 
-    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> Written:
+    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> WriteResult:
         """No import asks for it."""
         raise NotImplementedError
 
-    async def take(self, batch: Sequence[Sent]) -> Taken:
+    async def put_many(self, batch: Sequence[SentProduct]) -> BatchResult:
         """Take it."""
         if not self.left:
             raise Problem(DATABASE_UNAVAILABLE, "The database did not answer.")
         self.left -= 1
         self.largest = max(self.largest, len(batch))
-        return Taken(len(batch))
+        return BatchResult(len(batch))
 
 
 async def body(lines: int) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from ops.dead_letter_topic import LetterId, Listed, Wanted, page
+from ops.dead_letter_topic import DeadLetterFilter, DeadLetterId, Listed, page
 from ops.dead_letters import Result, drop, fetch, find, replay
 from ops.progress import bars
 from ops.running import Failed, print_json, run, settings
@@ -22,10 +22,10 @@ class Id(click.ParamType):
 
     name = "id"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> LetterId:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> DeadLetterId:
         """The id; tells what is wrong otherwise."""
         try:
-            return value if isinstance(value, LetterId) else LetterId.parse(value)
+            return value if isinstance(value, DeadLetterId) else DeadLetterId.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -62,14 +62,14 @@ def command() -> None:
 def list_command(
     topic: str | None,
     code: str | None,
-    after: LetterId | None,
+    after: DeadLetterId | None,
     limit: int,
     *,
     everything: bool,
     as_json: bool,
 ) -> None:
     """List the letters that nobody has dealt with yet."""
-    found = _found(Wanted(topic=topic, code=code, after=after))
+    found = _found(DeadLetterFilter(topic=topic, code=code, after=after))
     shown, go_on = page(found if everything else _open(found), limit)
     if as_json:
         print_json({"letters": [_summary(each) for each in shown], "after": str(go_on) if go_on else None})
@@ -82,7 +82,7 @@ def list_command(
 @command.command("show")
 @click.argument("id_", type=Id(), metavar="PARTITION:OFFSET")
 @as_json
-def show_command(id_: LetterId, *, as_json: bool) -> None:
+def show_command(id_: DeadLetterId, *, as_json: bool) -> None:
     """Show one letter: why and where it was given up, its headers, its value."""
     environment = settings()
     if id_.partition >= environment.partitions:
@@ -108,7 +108,7 @@ def show_command(id_: LetterId, *, as_json: bool) -> None:
 @which
 @as_json
 def replay_command(
-    ids: Sequence[LetterId],
+    ids: Sequence[DeadLetterId],
     topic: str | None,
     code: str | None,
     *,
@@ -134,7 +134,7 @@ def replay_command(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 def drop_command(
-    ids: Sequence[LetterId],
+    ids: Sequence[DeadLetterId],
     topic: str | None,
     code: str | None,
     *,
@@ -151,23 +151,23 @@ def drop_command(
     _tell(run(environment, drop(environment, listed, dry_run=dry_run)), as_json=as_json)
 
 
-def _found(wanted: Wanted) -> list[Listed]:
+def _found(wanted: DeadLetterFilter) -> list[Listed]:
     environment = settings()
     with bars() as shown:
         return run(environment, find(environment, wanted, shown))
 
 
 def _chosen(
-    ids: Sequence[LetterId], topic: str | None, code: str | None, *, everything: bool
+    ids: Sequence[DeadLetterId], topic: str | None, code: str | None, *, everything: bool
 ) -> list[Listed]:
     if bool(ids) == everything:
         raise click.UsageError("name letters as partition:offset, or say --all (with --topic, --code)")
     if everything:
-        return _open(_found(Wanted(topic=topic, code=code)))
+        return _open(_found(DeadLetterFilter(topic=topic, code=code)))
     partitions = settings().partitions
     if strange := [each for each in ids if each.partition >= partitions]:
         raise Failed(f"there is no partition {strange[0].partition}")
-    found = _found(Wanted(topic=topic, code=code, ids=frozenset(ids)))
+    found = _found(DeadLetterFilter(topic=topic, code=code, ids=frozenset(ids)))
     if absent := set(ids) - {each.letter.id for each in found}:
         raise Failed(
             f"there is no such dead letter: {', '.join(map(str, sorted(absent)))}. Nothing was done; "

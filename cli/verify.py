@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from ops.comparison import MEANING, Difference, Kind
+from ops.comparison import MEANING, Discrepancy, Kind
 from ops.copies import RedisCopies, rows
 from ops.progress import bars
 from ops.repair import Repair, Repaired
@@ -56,7 +56,7 @@ def command(partitions: tuple[int, ...], settle: float, *, repair: bool, as_json
         print_json(_document(verified, repaired))
     else:
         _tell(verified, repaired)
-    if verified.differences:
+    if verified.discrepancies:
         sys.exit(DIFFERENT)
     if verified.unready:
         sys.exit(COULD_NOT_CHECK)
@@ -78,30 +78,30 @@ async def _verify(
         )
         with bars() as shown:
             verified = await verification.run(shown, settle_s)
-        if not (repair and verified.differences):
+        if not (repair and verified.discrepancies):
             return verified, None
         async with CartsTable(url) as table, Publisher(environment) as publisher:
-            mending = Repair(verification.ledgers, store, client, layout, table, publisher)
+            mending = Repair(verification.indexes, store, client, layout, table, publisher)
             with bars() as shown:
-                return verified, await mending.run(verified.differences, shown)
+                return verified, await mending.run(verified.discrepancies, shown)
 
 
-def _by_kind(differences: Sequence[Difference]) -> dict[Kind, list[Difference]]:
-    found: defaultdict[Kind, list[Difference]] = defaultdict(list)
-    for difference in differences:
-        found[difference.kind].append(difference)
+def _by_kind(discrepancies: Sequence[Discrepancy]) -> dict[Kind, list[Discrepancy]]:
+    found: defaultdict[Kind, list[Discrepancy]] = defaultdict(list)
+    for discrepancy in discrepancies:
+        found[discrepancy.kind].append(discrepancy)
     return dict(found)
 
 
 def _document(verified: Verified, repaired: Repaired | None) -> dict[str, Any]:
     return {
-        "equal": not verified.differences and not verified.unready,
+        "equal": not verified.discrepancies and not verified.unready,
         "carts": verified.carts,
         "in_redis": verified.in_redis,
         "in_postgres": verified.in_postgres,
         "moving": verified.moving,
         "unready_partitions": verified.unready,
-        "differences": {kind: len(found) for kind, found in _by_kind(verified.differences).items()},
+        "differences": {kind: len(found) for kind, found in _by_kind(verified.discrepancies).items()},
         "carts_that_differ": [
             {
                 "kind": each.kind,
@@ -109,14 +109,14 @@ def _document(verified: Verified, repaired: Repaired | None) -> dict[str, Any]:
                 "cart_id": each.cart_id,
                 "detail": each.detail,
             }
-            for each in verified.differences
+            for each in verified.discrepancies
         ],
         "repaired": repaired,
     }
 
 
 def _tell(verified: Verified, repaired: Repaired | None) -> None:
-    for kind, found in sorted(_by_kind(verified.differences).items()):
+    for kind, found in sorted(_by_kind(verified.discrepancies).items()):
         what, advice = MEANING[kind]
         click.echo(f"{kind}: {len(found)}. {what}")
         for each in found[:EXAMPLES]:
@@ -126,7 +126,7 @@ def _tell(verified: Verified, repaired: Repaired | None) -> None:
         click.echo(f"    what to do: {advice}")
     click.echo(
         f"{verified.carts} carts, {verified.in_redis} in Redis, {verified.in_postgres} in Postgres: "
-        + ("they differ" if verified.differences else "equal")
+        + ("they differ" if verified.discrepancies else "equal")
     )
     if verified.moving:
         click.echo(f"{verified.moving} carts were changing all the time and are not judged")

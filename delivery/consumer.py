@@ -13,7 +13,7 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, EventT
 
-from delivery.contiguity import Verdict, holes
+from delivery.contiguity import Admission, holes
 from delivery.ledger import Ledger
 from runtime.failstop import fail_stop
 
@@ -85,11 +85,11 @@ class AccountingConsumer(Consumer):
     async def admit(self, event: EventT[Any]) -> bool:
         """Whether the event is to be processed now; on a gap, fetch the missing records."""
         message = event.message
-        verdict = self.ledger.judge(message)
-        if verdict is Verdict.SEEK:
+        admission = self.ledger.judge(message)
+        if admission is Admission.SEEK:
             log.info("partition.gap", topic=message.topic, partition=message.partition, offset=message.offset)
             await self.fetch_missing(message.tp)
-        return verdict is Verdict.PROCESS
+        return admission is Admission.PROCESS
 
     async def fetch_missing(self, tp: TP) -> None:
         """Fetch the partition again from the first record that has not been handed out."""

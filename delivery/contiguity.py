@@ -14,7 +14,7 @@ from enum import Enum, auto
 from itertools import pairwise
 
 
-class Verdict(Enum):
+class Admission(Enum):
     """What to do with a record."""
 
     PROCESS = auto()
@@ -52,16 +52,16 @@ class Contiguity:
     _seeking: bool = False
     _holes: dict[int, int] = field(default_factory=dict)  # end of a hole (a record's offset) -> its start
 
-    def judge(self, offset: int) -> Verdict:
+    def judge(self, offset: int) -> Admission:
         """Decide about the record at `offset`; PROCESS moves `expected` past it."""
         if offset == self.expected or self._absent_before(offset):
             self.expected = offset + 1
             if self._holes:
                 self._holes = {end: start for end, start in self._holes.items() if end > offset}
-            return Verdict.PROCESS
+            return Admission.PROCESS
         if offset < self.expected or self._seeking:
-            return Verdict.SKIP
-        return Verdict.SEEK
+            return Admission.SKIP
+        return Admission.SEEK
 
     def absent(self, start: int, end: int) -> None:
         """The broker has shown that the log has nothing in `[start, end)`."""

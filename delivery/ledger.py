@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from faust.types import TP, Message
 
 from delivery import metrics
-from delivery.contiguity import Contiguity, Verdict
+from delivery.contiguity import Admission, Contiguity
 from runtime.failstop import fail_stop
 
 
@@ -67,19 +67,19 @@ class Ledger:
         partition.contiguity.sought()
         return partition.contiguity.expected
 
-    def judge(self, message: Message) -> Verdict:
+    def judge(self, message: Message) -> Admission:
         """Decide about a record; one of an assignment that is gone or closing is skipped."""
         partition, tp, offset = self._held(message), message.tp, message.offset
         if partition is None or tp in self._closing:
-            return Verdict.SKIP
-        verdict = partition.contiguity.judge(offset)
-        if verdict is Verdict.PROCESS:
+            return Admission.SKIP
+        admission = partition.contiguity.judge(offset)
+        if admission is Admission.PROCESS:
             partition.handed_out += 1
-        elif verdict is Verdict.SEEK:
+        elif admission is Admission.SEEK:
             metrics.GAPS.labels(tp.topic, tp.partition).inc()
         elif offset < partition.contiguity.expected:
             metrics.REDELIVERIES.labels(tp.topic, tp.partition).inc()
-        return verdict
+        return admission
 
     def holds(self, message: Message) -> bool:
         """Whether the record may still have effects: its partition is assigned as it was when it came."""

@@ -8,7 +8,7 @@ import psycopg
 class Job(Protocol):
     """Work done by whichever process holds the job's lock.
 
-    Safety never rests on the lock, it only keeps two processes from doing the same in vain: a process that
+    Safety never rests on the lock, it only keeps two processes from doing the same work twice: a process that
     froze and woke up may go on for a moment beside its successor. Everything a job does is guarded where it
     lands (the fold, a unique key, a row lock), and doing it twice changes nothing.
     """

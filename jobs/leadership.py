@@ -64,11 +64,11 @@ async def run_as_leader(job: Job, url: str, looked_after: Callable[[], None]) ->
             on=Exception, attempts=None, timeout=None, wait_initial=0.5, wait_max=BACKOFF_SECONDS
         ):
             with attempt:
-                await _turn(job, url, looked_after)
+                await _lead_once(job, url, looked_after)
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _turn(job: Job, url: str, looked_after: Callable[[], None]) -> None:
+async def _lead_once(job: Job, url: str, looked_after: Callable[[], None]) -> None:
     began = time.monotonic()
     try:
         async with leadership(job.name, url, looked_after) as connection:

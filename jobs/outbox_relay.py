@@ -44,7 +44,7 @@ STOP_S: Final = 5.0
 """How long a round in flight may take to end when the process stops."""
 
 
-class Outcome(Enum):
+class RelayOutcome(Enum):
     """What became of a row's record."""
 
     ACKNOWLEDGED = auto()
@@ -65,7 +65,7 @@ class Acknowledged:
     """Kafka has a record."""
 
 
-def removable(rows: Sequence[OutboxRow], outcomes: Mapping[int, Outcome]) -> list[int]:
+def removable(rows: Sequence[OutboxRow], outcomes: Mapping[int, RelayOutcome]) -> list[int]:
     """The numbers of the rows that may go: all of a key up to the first one whose place is not certain.
 
     `rows` are in their order, `outcomes` by row number; a row without one has failed.
@@ -74,12 +74,12 @@ def removable(rows: Sequence[OutboxRow], outcomes: Mapping[int, Outcome]) -> lis
     gone = []
     for row in rows:
         key = row.record.topic, row.record.key
-        outcome = outcomes.get(row.outbox_id, Outcome.FAILED)
-        if key in stopped or outcome is Outcome.FAILED:
+        outcome = outcomes.get(row.outbox_id, RelayOutcome.FAILED)
+        if key in stopped or outcome is RelayOutcome.FAILED:
             stopped.add(key)
             continue
         gone.append(row.outbox_id)
-        if outcome is Outcome.LATE:
+        if outcome is RelayOutcome.LATE:
             stopped.add(key)
     return gone
 
@@ -165,7 +165,7 @@ async def _carry(
     if gone := removable(rows, outcomes):
         await outbox.remove(connection, gone)
     for row in rows:
-        if outcomes.get(row.outbox_id, Outcome.FAILED) is not Outcome.FAILED:
+        if outcomes.get(row.outbox_id, RelayOutcome.FAILED) is not RelayOutcome.FAILED:
             metrics.RELAYED.labels(row.record.topic).inc()
     if failure is not None:
         # A new producer: what this one still holds must not land behind what is sent next.
@@ -174,7 +174,7 @@ async def _carry(
 
 async def _send(
     sender: _Sender, rows: Sequence[OutboxRow]
-) -> tuple[dict[int, Outcome], BaseException | None]:
+) -> tuple[dict[int, RelayOutcome], BaseException | None]:
     """Send all rows in order; what became of them, and the first failure that may pass."""
     sent: dict[int, asyncio.Future[Any]] = {}
     failure: BaseException | None = None
@@ -185,12 +185,12 @@ async def _send(
             await asyncio.wait(sent.values())
     except (KafkaError, TimeoutError) as problem:
         failure = problem
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, RelayOutcome] = {}
     too_large: list[OutboxRow] = []
     for row in rows:
         match _answer(sent.get(row.outbox_id)):
             case Acknowledged():
-                outcomes[row.outbox_id] = Outcome.ACKNOWLEDGED
+                outcomes[row.outbox_id] = RelayOutcome.ACKNOWLEDGED
             case MessageSizeTooLargeError():
                 too_large.append(row)
             case BaseException() as error:
@@ -201,15 +201,15 @@ async def _send(
     return outcomes, failure
 
 
-async def _send_alone(sender: _Sender, row: OutboxRow) -> Outcome:
+async def _send_alone(sender: _Sender, row: OutboxRow) -> RelayOutcome:
     """A record that was refused with its batch, once more alone; a dead letter if it is to blame."""
     async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
         try:
             await (await sender.enqueue(row.record))
         except MessageSizeTooLargeError as error:
             await _to_dead_letters(sender, row, error)
-            return Outcome.DEAD_LETTER
-    return Outcome.LATE
+            return RelayOutcome.DEAD_LETTER
+    return RelayOutcome.LATE
 
 
 async def _to_dead_letters(sender: _Sender, row: OutboxRow, error: MessageSizeTooLargeError) -> None:

@@ -1,1 +1,1 @@
-"""What operators do to the stores by hand: look, compare, mend, bring back. Decisions pure, shells thin."""
+"""What operators do to the stores by hand: look, compare, repair, restore. Decisions pure, shells thin."""

@@ -27,7 +27,7 @@ class Entry(msgspec.Struct, frozen=True):
         return self.recorded if isinstance(self.recorded, Deleted) else decode_state(self.value)
 
 
-class Ledger:
+class CartsIndex:
     """The entries of one partition by cart id, the highest version ever deleted, and unreadable offsets.
 
     Memory: about what the partition's newest records take.

@@ -12,7 +12,7 @@ from carts.view import view
 from ops.shown import fingerprint, shown
 
 CONFIRMATIONS: Final = 2
-"""Reads after the first in which a difference must be found again, unmoved, before it counts."""
+"""Reads after the first in which a discrepancy must be found again, unmoved, before it counts."""
 
 
 class Kind(StrEnum):
@@ -69,7 +69,7 @@ MEANING: Final[Mapping[Kind, tuple[str, str]]] = {
     ),
     Kind.UNREADABLE: (
         "`carts` has a record that nobody can read",
-        "`cartstream dlq list --topic carts` tells why; the cart's next change mends it",
+        "`cartstream dlq list --topic carts` tells why; the cart's next change repairs it",
     ),
     Kind.OUTBOX_WAITS: (
         "changes wait in the outbox past the publish deadline",
@@ -94,7 +94,7 @@ class RowCopy(msgspec.Struct, frozen=True):
     fingerprint: bytes
 
 
-class Difference(msgspec.Struct, frozen=True):
+class Discrepancy(msgspec.Struct, frozen=True):
     """One thing that is wrong with one cart. `evidence` moves on when the store behind it does."""
 
     kind: Kind
@@ -115,12 +115,12 @@ class Copies(msgspec.Struct, frozen=True, kw_only=True):
     row: RowCopy | None
 
 
-def differences(copies: Copies) -> list[Difference]:
+def discrepancies(copies: Copies) -> list[Discrepancy]:
     """Everything that differs. A cart that is absent from Redis is none: it may have gone with its TTL."""
     return [*_of_redis(copies), *_of_row(copies)]
 
 
-def _of_redis(copies: Copies) -> Iterable[Difference]:
+def _of_redis(copies: Copies) -> Iterable[Discrepancy]:
     redis, recorded = copies.redis, copies.recorded
     if redis is None:
         return
@@ -131,27 +131,27 @@ def _of_redis(copies: Copies) -> Iterable[Difference]:
                 yield _uncovered(copies, missing)
             elif redis.version != recorded.version or recorded.expired:
                 detail = f"Redis has {tag}, carts {recorded.version.tag()}"
-                yield _difference(copies, Kind.REDIS_BEHIND, tag, detail)
+                yield _discrepancy(copies, Kind.REDIS_BEHIND, tag, detail)
             elif redis.fingerprint != fingerprint(shown(view(copies.cart_id, recorded))):
-                yield _difference(copies, Kind.REDIS_DIFFERS, tag, f"both have version {tag}")
+                yield _discrepancy(copies, Kind.REDIS_DIFFERS, tag, f"both have version {tag}")
         case Deleted():
             if deletion_clears(recorded, redis.version, redis.window):
-                yield _difference(copies, Kind.REDIS_DELETED, tag, f"{tag} was deleted")
+                yield _discrepancy(copies, Kind.REDIS_DELETED, tag, f"{tag} was deleted")
             else:
                 newer = [(v, op_id) for v, op_id in redis.window if v > recorded.version.number]
                 yield _uncovered(copies, newer or redis.window)
         case None if redis.version.number <= copies.purge_floor:
-            yield _difference(copies, Kind.REDIS_DELETED, tag, f"{tag} is not above the purge floor")
+            yield _discrepancy(copies, Kind.REDIS_DELETED, tag, f"{tag} is not above the purge floor")
         case None:
             yield _uncovered(copies, redis.window)
 
 
-def _of_row(copies: Copies) -> Iterable[Difference]:
+def _of_row(copies: Copies) -> Iterable[Discrepancy]:
     row, recorded = copies.row, copies.recorded
     if row is None:
         if isinstance(recorded, State):
             detail = f"carts has {recorded.version.tag()}"
-            yield _difference(copies, Kind.ROW_MISSING, "absent", detail)
+            yield _discrepancy(copies, Kind.ROW_MISSING, "absent", detail)
         return
     tag = row.version.tag()
     match recorded:
@@ -159,24 +159,24 @@ def _of_row(copies: Copies) -> Iterable[Difference]:
             found = rank(row.version), rank(recorded.version)
             detail = f"Postgres has {tag}, carts {recorded.version.tag()}"
             if found[0] < found[1]:
-                yield _difference(copies, Kind.ROW_BEHIND, tag, detail)
+                yield _discrepancy(copies, Kind.ROW_BEHIND, tag, detail)
             elif found[0] > found[1]:
-                yield _difference(copies, Kind.ROW_AHEAD, tag, detail)
+                yield _discrepancy(copies, Kind.ROW_AHEAD, tag, detail)
             elif row.version != recorded.version or row.fingerprint != fingerprint(
                 shown(view(copies.cart_id, recorded))
             ):
-                yield _difference(copies, Kind.ROW_DIFFERS, tag, detail)
+                yield _discrepancy(copies, Kind.ROW_DIFFERS, tag, detail)
         case Deleted() if rank(row.version) <= rank(recorded.version):
-            yield _difference(copies, Kind.ROW_DELETED, tag, f"{recorded.version.tag()} was deleted")
+            yield _discrepancy(copies, Kind.ROW_DELETED, tag, f"{recorded.version.tag()} was deleted")
         case None if row.version.number <= copies.purge_floor:
-            yield _difference(copies, Kind.ROW_DELETED, tag, f"{tag} is not above the purge floor")
+            yield _discrepancy(copies, Kind.ROW_DELETED, tag, f"{tag} is not above the purge floor")
         case _:
-            yield _difference(copies, Kind.ROW_UNRECORDED, tag, f"Postgres has {tag}")
+            yield _discrepancy(copies, Kind.ROW_UNRECORDED, tag, f"Postgres has {tag}")
 
 
-def _uncovered(copies: Copies, operations: Sequence[tuple[int, str]]) -> Difference:
+def _uncovered(copies: Copies, operations: Sequence[tuple[int, str]]) -> Discrepancy:
     newest_v, newest = max(operations, default=(0, ""))
-    return Difference(
+    return Discrepancy(
         Kind.REDIS_UNCOVERED,
         copies.partition,
         copies.cart_id,
@@ -185,24 +185,24 @@ def _uncovered(copies: Copies, operations: Sequence[tuple[int, str]]) -> Differe
     )
 
 
-def _difference(copies: Copies, kind: Kind, evidence: str, detail: str) -> Difference:
-    return Difference(kind, copies.partition, copies.cart_id, frozenset({evidence}), detail)
+def _discrepancy(copies: Copies, kind: Kind, evidence: str, detail: str) -> Discrepancy:
+    return Discrepancy(kind, copies.partition, copies.cart_id, frozenset({evidence}), detail)
 
 
 class Suspects:
     """Differences seen so far. One counts when later reads find it again where it was: not in flight."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, Kind], tuple[Difference, int]] = {}
+        self._seen: dict[tuple[str, Kind], tuple[Discrepancy, int]] = {}
 
-    def look(self, found: Iterable[Difference]) -> None:
+    def look(self, found: Iterable[Discrepancy]) -> None:
         """Take a whole read of the suspected carts: what is not found any more has landed."""
-        now: dict[tuple[str, Kind], tuple[Difference, int]] = {}
-        for difference in found:
-            key = difference.cart_id, difference.kind
+        now: dict[tuple[str, Kind], tuple[Discrepancy, int]] = {}
+        for discrepancy in found:
+            key = discrepancy.cart_id, discrepancy.kind
             before, times = self._seen.get(key, (None, 0))
-            stands = before is not None and bool(before.evidence & difference.evidence)
-            now[key] = difference, times + 1 if stands else 0
+            stands = before is not None and bool(before.evidence & discrepancy.evidence)
+            now[key] = discrepancy, times + 1 if stands else 0
         self._seen = now
 
     @property
@@ -215,9 +215,9 @@ class Suspects:
         """Whether another look tells nothing new."""
         return all(times >= CONFIRMATIONS for _, times in self._seen.values())
 
-    def confirmed(self) -> list[Difference]:
-        """The differences that count."""
-        return [difference for difference, times in self._seen.values() if times >= CONFIRMATIONS]
+    def confirmed(self) -> list[Discrepancy]:
+        """The discrepancies that count."""
+        return [discrepancy for discrepancy, times in self._seen.values() if times >= CONFIRMATIONS]
 
     def moving(self) -> int:
         """How many carts differ but move on at every look."""

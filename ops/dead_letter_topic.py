@@ -17,14 +17,14 @@ _LETTER_OF_MARK: Final = "dlq_letter"
 
 
 class Handled(StrEnum):
-    """How somebody has dealt with a letter."""
+    """How somebody has dealt with a dead letter."""
 
     REPLAYED = "replayed"
     DROPPED = "dropped"
 
 
-class LetterId(msgspec.Struct, frozen=True, order=True):
-    """Where a letter stands in `dead-letters`; written `partition:offset`."""
+class DeadLetterId(msgspec.Struct, frozen=True, order=True):
+    """Where a dead letter stands in `dead-letters`; written `partition:offset`."""
 
     partition: int
     offset: int
@@ -33,21 +33,21 @@ class LetterId(msgspec.Struct, frozen=True, order=True):
         return f"{self.partition}:{self.offset}"
 
     @staticmethod
-    def parse(text: str) -> "LetterId":
+    def parse(text: str) -> "DeadLetterId":
         """The id behind `partition:offset`. Raises ValueError."""
         partition, _, offset = text.partition(":")
         if not (partition.isdecimal() and offset.isdecimal()):
             raise ValueError(f"{text!r} is no letter: use partition:offset as `cartstream dlq list` shows it")
-        return LetterId(int(partition), int(offset))
+        return DeadLetterId(int(partition), int(offset))
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A dead letter: the source record, and why and where it was given up.
 
     `headers` are those of the source record. What a foreign record does not say is empty.
     """
 
-    id: LetterId
+    id: DeadLetterId
     key: bytes | None
     value: bytes | None
     size: int
@@ -72,31 +72,31 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Somebody has dealt with a letter."""
+    """Somebody has dealt with a dead letter."""
 
-    letter: LetterId
+    letter: DeadLetterId
     handled: Handled
     detail: str
     time: str
 
 
 def read(
-    at: LetterId, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
-) -> Letter | Mark | None:
-    """The letter or mark that a record of `dead-letters` is; None for a mark that nobody can read."""
+    at: DeadLetterId, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> DeadLetter | Mark | None:
+    """The dead letter or mark that a record of `dead-letters` is; None for a mark that nobody can read."""
     pairs = list(headers)
     said = {name: (text or b"").decode(errors="replace") for name, text in pairs if name.startswith(PREFIX)}
     if _LETTER_OF_MARK in said:
         try:
             return Mark(
-                LetterId.parse(said[_LETTER_OF_MARK]),
+                DeadLetterId.parse(said[_LETTER_OF_MARK]),
                 Handled(said.get("dlq_handled", "")),
                 said.get("dlq_detail", ""),
                 said.get("dlq_time", ""),
             )
         except ValueError:
             return None
-    return Letter(
+    return DeadLetter(
         id=at,
         key=key,
         value=value,
@@ -122,96 +122,100 @@ def mark_headers(mark: Mark) -> Headers:
     ]
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which letters an operator means; empty is any. `after` is where the page before ended."""
+class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters an operator means; empty is any. `after` is where the page before ended."""
 
     topic: str | None = None
     code: str | None = None
-    ids: frozenset[LetterId] = frozenset()
-    after: LetterId | None = None
+    ids: frozenset[DeadLetterId] = frozenset()
+    after: DeadLetterId | None = None
 
-    def wants(self, letter: Letter) -> bool:
-        """Whether the letter is meant."""
+    def matches(self, dead_letter: DeadLetter) -> bool:
+        """Whether the dead letter is meant."""
         return (
-            (self.topic is None or letter.topic == self.topic)
-            and (self.code is None or letter.code == self.code)
-            and (not self.ids or letter.id in self.ids)
-            and (self.after is None or letter.id > self.after)
+            (self.topic is None or dead_letter.topic == self.topic)
+            and (self.code is None or dead_letter.code == self.code)
+            and (not self.ids or dead_letter.id in self.ids)
+            and (self.after is None or dead_letter.id > self.after)
         )
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A letter, and the last mark on it."""
+    """A dead letter, and the last mark on it."""
 
-    letter: Letter
+    letter: DeadLetter
     mark: Mark | None
 
 
-def page(listed: Sequence[Listed], limit: int) -> tuple[list[Listed], LetterId | None]:
-    """The first `limit` letters in the order of their ids, and where the next page begins after, if any."""
+def page(listed: Sequence[Listed], limit: int) -> tuple[list[Listed], DeadLetterId | None]:
+    """The first `limit` dead letters in the order of their ids, and the id the next page begins after."""
     ordered = sorted(listed, key=lambda each: each.letter.id)
     shown = ordered[:limit]
     return shown, shown[-1].letter.id if shown and len(ordered) > limit else None
 
 
 class Action(StrEnum):
-    """What a replay does with a letter."""
+    """What a replay does with a dead letter."""
 
     PUBLISH = "publish"
     KNOWN = "known"
-    """Nothing is published: the cart has the change already. The letter is marked as replayed."""
+    """Nothing is published: the cart has the change already. The dead letter is marked as replayed."""
     REFUSE = "refuse"
-    """The letter stays as it is."""
+    """The dead letter stays as it is."""
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """What a replay does with a letter and why; `partition` is the right one of the source topic."""
+    """What a replay does with a dead letter and why; `partition` is the right one of the source topic."""
 
     action: Action
     detail: str
     partition: int | None = None
 
 
-def may_be_replayed(letter: Letter, partitions: int) -> Judgement:
-    """The first look, at the letter alone: which records can go back at all, and to which partition."""
-    if letter.topic not in {CART_CHANGED.name, ORDERS.name}:
-        return _refuse(_elsewhere(letter))
-    if letter.key is None:
+def may_be_replayed(dead_letter: DeadLetter, partitions: int) -> Judgement:
+    """The first look, at the dead letter alone: which records can go back at all, and to which partition."""
+    if dead_letter.topic not in {CART_CHANGED.name, ORDERS.name}:
+        return _refuse(_elsewhere(dead_letter))
+    if dead_letter.key is None:
         return _refuse("the record has no key, so it belongs to nothing: drop it")
-    if letter.topic == ORDERS.name:
+    if dead_letter.topic == ORDERS.name:
         detail = "what follows an order happens once, and what was refused is tried again"
-        return Judgement(Action.PUBLISH, detail, partition_of(letter.key, partitions))
-    if letter.code == RefusalCode.BELOW_PURGE_FLOOR:
+        return Judgement(Action.PUBLISH, detail, partition_of(dead_letter.key, partitions))
+    if dead_letter.code == RefusalCode.BELOW_PURGE_FLOOR:
         return _refuse("its cart was deleted, and deleted carts do not come back: drop it")
-    return Judgement(Action.PUBLISH, "", partition_of(letter.key, partitions))
+    return Judgement(Action.PUBLISH, "", partition_of(dead_letter.key, partitions))
 
 
-def _elsewhere(letter: Letter) -> str:
+def _elsewhere(dead_letter: DeadLetter) -> str:
     """What to do about a record that no replay brings back."""
-    match letter.topic:
+    match dead_letter.topic:
         case CARTS.name:
             return (
-                "only compaction writes `carts`: mend the cause, run `cartstream rebuild --partition "
-                f"{letter.source_partition}` so that Postgres gets what `carts` says now, then drop it"
+                "only compaction writes `carts`: repair the cause, run `cartstream rebuild --partition "
+                f"{dead_letter.source_partition}` so that Postgres gets what `carts` says now, then drop it"
             )
         case PRODUCTS.name:
-            return (
-                "an old price must not come last: put the product again through the API, then drop the letter"
-            )
+            return "an old price must not come last: put the product again through the API, then drop this"
         case _:
-            return f"no agent of this version reads {letter.topic or 'a topic it does not name'}: drop it"
+            return (
+                f"no agent of this version reads {dead_letter.topic or 'a topic it does not name'}: drop it"
+            )
 
 
-def judge(letter: Letter, held: bytes | None, purge_floor: int, partitions: int, rules: Rules) -> Judgement:
+def judge(
+    dead_letter: DeadLetter, held: bytes | None, purge_floor: int, partitions: int, rules: Rules
+) -> Judgement:
     """The second look: what compaction, as it is now, would do with the record.
 
     `held` is the newest `carts` value of its cart, `purge_floor` the highest version ever deleted in the
     record's right partition.
     """
-    first = may_be_replayed(letter, partitions)
-    if first.partition is None or letter.key is None or letter.topic != CART_CHANGED.name:
+    first = may_be_replayed(dead_letter, partitions)
+    if first.partition is None or dead_letter.key is None or dead_letter.topic != CART_CHANGED.name:
         return first
-    decision = decide(held, purge_floor, ChangeSource(letter.key, letter.value, first.partition, 0), rules)
+    decision = decide(
+        held, purge_floor, ChangeSource(dead_letter.key, dead_letter.value, first.partition, 0), rules
+    )
     if decision.refusal is not None:
         return _refuse(f"{decision.refusal.code}: {decision.refusal.detail}")
     match decision.verdict:
@@ -220,7 +224,7 @@ def judge(letter: Letter, held: bytes | None, purge_floor: int, partitions: int,
         case Verdict.BELOW_FLOOR:
             return _refuse(
                 "its cart has gone on for longer than changes are told apart: if the effect is missing make "
-                "the change again through the API, then drop the letter"
+                "the change again through the API, then drop the dead letter"
             )
         case _:
             return Judgement(Action.PUBLISH, "compaction can take it now", first.partition)

@@ -8,8 +8,8 @@ import msgspec
 
 from carts.protocol import Deleted
 from carts.state import State, Version
-from ops.carts_topic import Ledger
-from ops.comparison import Difference, Kind
+from ops.carts_topic import CartsIndex
+from ops.comparison import Discrepancy, Kind
 from ops.pieces import pieces
 from ops.progress import Advance, Bars
 from sinks.postgres.batch import Batch, Deletion, Row, row_of
@@ -46,18 +46,18 @@ LEFT: Final = {
 
 
 class Repaired(msgspec.Struct, frozen=True):
-    """How much was re-driven by kind of difference, and of what had to be left, a sentence each."""
+    """How much was re-driven by kind of discrepancy, and of what had to be left, a sentence each."""
 
     done: dict[str, int]
     left: list[str]
 
 
 class Repair:
-    """Mends confirmed differences; what it has read of `carts` is the verification's."""
+    """Repairs confirmed discrepancies; what it has read of `carts` is the verification's."""
 
     def __init__(
         self,
-        ledgers: dict[int, Ledger],
+        indexes: dict[int, CartsIndex],
         store: CartStore,
         client: PipelinedClient,
         layout: Layout,
@@ -67,21 +67,21 @@ class Repair:
         """All of them connected, and the caller's."""
         self._unfolded = Unfolded(client, layout)
         self._republisher = Republisher(self._unfolded, publisher, layout, cause=CAUSE, source=SOURCE)
-        self._ledgers = ledgers
+        self._indexes = indexes
         self._store = store
         self._table = table
         self._done: Counter[str] = Counter()
         self._left: list[str] = []
         self._advance: Advance = lambda _done: None
 
-    async def run(self, differences: Sequence[Difference], bars: Bars) -> Repaired:
-        """Raises StoreError, psycopg.Error, KafkaError, TimeoutError; what was mended until then stays so."""
-        by_kind: defaultdict[Kind, list[Difference]] = defaultdict(list)
-        for difference in differences:
-            by_kind[difference.kind].append(difference)
+    async def run(self, discrepancies: Sequence[Discrepancy], bars: Bars) -> Repaired:
+        """Raises StoreError, psycopg.Error, KafkaError, TimeoutError; what was repaired stays so."""
+        by_kind: defaultdict[Kind, list[Discrepancy]] = defaultdict(list)
+        for discrepancy in discrepancies:
+            by_kind[discrepancy.kind].append(discrepancy)
         self._advance = bars("repairing", sum(len(by_kind[kind]) for kind in REPAIRED))
-        for difference in by_kind[Kind.REDIS_UNCOVERED]:
-            await self._republish(difference)
+        for discrepancy in by_kind[Kind.REDIS_UNCOVERED]:
+            await self._republish(discrepancy)
             self._advance(1)
         # First away, guarded by coverage, then back: a write between the two reads the cart's row.
         await self._put(by_kind[Kind.REDIS_DIFFERS], lambda each: Deleted(self._state(each).version))
@@ -104,16 +104,16 @@ class Repair:
         return Repaired({kind: count for kind, count in self._done.items() if count}, self._left)
 
     async def _put(
-        self, differences: Sequence[Difference], what: Callable[[Difference], State | Deleted]
+        self, discrepancies: Sequence[Discrepancy], what: Callable[[Discrepancy], State | Deleted]
     ) -> int:
         """Put something for each; how many Redis took."""
         taken = 0
-        by_partition: defaultdict[int, list[Difference]] = defaultdict(list)
-        for difference in differences:
-            by_partition[difference.partition].append(difference)
+        by_partition: defaultdict[int, list[Discrepancy]] = defaultdict(list)
+        for discrepancy in discrepancies:
+            by_partition[discrepancy.partition].append(discrepancy)
         for partition, some in by_partition.items():
             for few in pieces(some, COPIES_AT_ONCE):
-                states = copies({difference.cart_id: what(difference) for difference in few})
+                states = copies({discrepancy.cart_id: what(discrepancy) for discrepancy in few})
                 for result in await self._store.put(partition, states):
                     if result.outcome is PutOutcome.UNCOVERED:
                         self._left.append(f"{result.cart_id}: Redis has gone on, verify again")
@@ -121,48 +121,48 @@ class Repair:
                         taken += 1
         return taken
 
-    def _count(self, differences: Sequence[Difference]) -> None:
-        for difference in differences:
-            self._done[difference.kind] += 1
-        self._advance(len(differences))
+    def _count(self, discrepancies: Sequence[Discrepancy]) -> None:
+        for discrepancy in discrepancies:
+            self._done[discrepancy.kind] += 1
+        self._advance(len(discrepancies))
 
-    def _rows(self, differences: Iterable[Difference]) -> list[Row]:
+    def _rows(self, discrepancies: Iterable[Discrepancy]) -> list[Row]:
         found = []
-        for difference in sorted(differences, key=lambda each: each.cart_id):
-            entry = self._ledgers[difference.partition].entries[difference.cart_id]
+        for discrepancy in sorted(discrepancies, key=lambda each: each.cart_id):
+            entry = self._indexes[discrepancy.partition].entries[discrepancy.cart_id]
             if entry.value is not None:
-                found.append(row_of(difference.cart_id, entry.value))
+                found.append(row_of(discrepancy.cart_id, entry.value))
         return found
 
-    def _state(self, difference: Difference) -> State:
-        """What `carts` had of the cart when the difference was found."""
-        found = self._ledgers[difference.partition].entries[difference.cart_id].found()
+    def _state(self, discrepancy: Discrepancy) -> State:
+        """What `carts` had of the cart when the discrepancy was found."""
+        found = self._indexes[discrepancy.partition].entries[discrepancy.cart_id].found()
         if not isinstance(found, State):
-            raise TypeError(f"{difference.kind} is a difference to a state, not to a deletion")
+            raise TypeError(f"{discrepancy.kind} is a discrepancy to a state, not to a deletion")
         return found
 
-    async def _republish(self, difference: Difference) -> None:
+    async def _republish(self, discrepancy: Discrepancy) -> None:
         """Publish again, as anti-entropy would, operations that no outbox has and that are young enough."""
-        cart_id = difference.cart_id
+        cart_id = discrepancy.cart_id
         window = (await self._unfolded.windows([cart_id]))[cart_id]
-        found = [entry for entry in window if f"{entry.version}:{entry.op_id}" in difference.evidence]
-        republished = await self._republisher.republish(difference.partition, {cart_id: found})
-        self._done[difference.kind] += sum(map(len, republished.done.values()))
+        found = [entry for entry in window if f"{entry.version}:{entry.op_id}" in discrepancy.evidence]
+        republished = await self._republisher.republish(discrepancy.partition, {cart_id: found})
+        self._done[discrepancy.kind] += sum(map(len, republished.done.values()))
         self._left += [
             f"{each.cart_id}: operation {each.operation.op_id} at {each.operation.version} {LEFT[each.why]}"
             for each in republished.left
         ]
 
 
-def _deletions(differences: Iterable[Difference]) -> list[Deletion]:
+def _deletions(discrepancies: Iterable[Discrepancy]) -> list[Deletion]:
     """Of just the versions that were found."""
     return [
-        Deletion(difference.cart_id, _version(difference).number, _version(difference).operation_count)
-        for difference in sorted(differences, key=lambda each: each.cart_id)
+        Deletion(discrepancy.cart_id, _version(discrepancy).number, _version(discrepancy).operation_count)
+        for discrepancy in sorted(discrepancies, key=lambda each: each.cart_id)
     ]
 
 
-def _version(difference: Difference) -> Version:
-    """The version of the copy that a difference is about: its evidence."""
-    (tag,) = difference.evidence
+def _version(discrepancy: Discrepancy) -> Version:
+    """The version of the copy that a discrepancy is about: its evidence."""
+    (tag,) = discrepancy.evidence
     return Version.parse(tag) or Version()

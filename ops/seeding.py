@@ -15,7 +15,7 @@ import msgspec
 from carts.operations import Change, Seed
 from carts.protocol import Deleted, rank
 from carts.state import State, trim, union
-from ops.carts_topic import Ledger
+from ops.carts_topic import CartsIndex
 from ops.copies import Rows, rows
 from ops.pieces import pieces
 from ops.progress import Advance, Bars
@@ -48,7 +48,7 @@ class Plan(StrEnum):
     DELETED = "deleted"
     """Its cart was deleted since."""
     CONFLICT = "conflict"
-    """`carts` has begun the cart anew: united, the history that only the row has would be lost."""
+    """`carts` has started the cart again: united, the history that only the row has would be lost."""
     TOO_LARGE = "too_large"
     UNREADABLE = "unreadable"
 
@@ -117,7 +117,7 @@ async def restore_from_postgres(
         for partition in partitions:
             if not (carts := ids.get(partition)):
                 continue
-            seeding = _Seeding(Ledger(partition, settings.partitions), table, publisher, seeded)
+            seeding = _Seeding(CartsIndex(partition, settings.partitions), table, publisher, seeded)
             await seeding.run(reader, carts, bars, dry_run=dry_run)
     return seeded
 
@@ -125,16 +125,16 @@ async def restore_from_postgres(
 class _Seeding:
     """The seeding of one partition."""
 
-    def __init__(self, ledger: Ledger, table: Rows, publisher: Publisher, seeded: Seeded) -> None:
-        self._ledger = ledger
+    def __init__(self, index: CartsIndex, table: Rows, publisher: Publisher, seeded: Seeded) -> None:
+        self._index = index
         self._table = table
         self._publisher = publisher
         self._seeded = seeded
 
     async def run(self, reader: RangeReader, carts: list[str], bars: Bars, *, dry_run: bool) -> None:
-        partition = self._ledger.partition
-        left = await self._ledger.left(reader)
-        await self._ledger.read(reader, bars(f"reading carts/{partition}", left), only=set(carts))
+        partition = self._index.partition
+        left = await self._index.left(reader)
+        await self._index.read(reader, bars(f"reading carts/{partition}", left), only=set(carts))
         advance = bars(f"seeding partition {partition}", len(carts))
         for some in pieces(carts, BATCH):
             states = await self._table.states(some)
@@ -147,12 +147,12 @@ class _Seeding:
         """The change for a row and its encoding; none if nothing is to be published."""
         try:
             row = _STATE.decode(text)
-            entry = self._ledger.entries.get(cart_id)
+            entry = self._index.entries.get(cart_id)
             found = None if entry is None else entry.found()
         except (msgspec.MsgspecError, RecordError) as error:
             self._note(Plan.UNREADABLE, f"{cart_id}: {error}")
             return None
-        decided = plan(row, found, self._ledger.purge_floor) if row.version_number else Plan.THERE
+        decided = plan(row, found, self._index.purge_floor) if row.version_number else Plan.THERE
         if decided is not Plan.SEED:
             self._note(decided, cart_id)
             return None
@@ -172,7 +172,7 @@ class _Seeding:
     async def _publish(self, changes: Iterable[tuple[Change, bytes]]) -> None:
         await self._publisher.publish_all(
             CART_CHANGED.name,
-            self._ledger.partition,
+            self._index.partition,
             [
                 (
                     change.cart_id.encode(),

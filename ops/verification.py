@@ -10,8 +10,8 @@ import msgspec
 from carts.limits import TIMING
 from carts.protocol import Deleted
 from carts.state import State
-from ops.carts_topic import Ledger
-from ops.comparison import Copies, Difference, Kind, Suspects, differences
+from ops.carts_topic import CartsIndex
+from ops.comparison import Copies, Discrepancy, Kind, Suspects, discrepancies
 from ops.copies import RedisCopies, Rows
 from ops.pieces import pieces
 from ops.progress import Bars, silent
@@ -22,17 +22,17 @@ from topics.registry import CARTS
 
 BATCH: Final = 500
 LOOKS: Final = 6
-"""Times that a difference is looked at again before a cart is called one that moves all the time."""
+"""Times that a discrepancy is looked at again before a cart is called one that moves all the time."""
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `moving` carts differ but get on; `unready` partitions of Redis are being restored."""
+    """What was found: `moving` carts differ but make progress, `unready` partitions are being restored."""
 
     carts: int
     in_redis: int
     in_postgres: int
     moving: int
-    differences: list[Difference]
+    discrepancies: list[Discrepancy]
     unready: list[int]
 
 
@@ -54,7 +54,7 @@ class Verification:
         self._store = store
         self._redis = redis
         self._rows = rows
-        self.ledgers = {partition: Ledger(partition, layout.partitions) for partition in partitions}
+        self.indexes = {partition: CartsIndex(partition, layout.partitions) for partition in partitions}
         self._in_redis = 0
         self._in_postgres = 0
 
@@ -63,26 +63,24 @@ class Verification:
 
         Raises StoreError, psycopg.Error, KafkaError, ReadStalled: nothing is known then.
         """
-        unready = sorted(self.ledgers.keys() - await self._store.ready_partitions())
+        unready = sorted(self.indexes.keys() - await self._store.ready_partitions())
         carts = 0
         known = await self._ids()
         suspects = Suspects()
-        found: list[Difference] = []
-        unreadable: list[Difference] = []
-        for partition, ledger in self.ledgers.items():
-            await ledger.read(
-                self._reader, bars(f"reading carts/{partition}", await ledger.left(self._reader))
-            )
-            ids = sorted(known.pop(partition, set()) | ledger.entries.keys())
+        found: list[Discrepancy] = []
+        unreadable: list[Discrepancy] = []
+        for partition, index in self.indexes.items():
+            await index.read(self._reader, bars(f"reading carts/{partition}", await index.left(self._reader)))
+            ids = sorted(known.pop(partition, set()) | index.entries.keys())
             carts += len(ids)
             advance = bars(f"comparing partition {partition}", len(ids))
-            differing: list[Difference] = []
+            differing: list[Discrepancy] = []
             for batch in pieces(ids, BATCH):
-                differing += await self._compare(ledger, batch)
+                differing += await self._compare(index, batch)
                 advance(len(batch))
-            ledger.forget_all_but({difference.cart_id for difference in differing})
+            index.forget_all_but({discrepancy.cart_id for discrepancy in differing})
             found += differing
-            unreadable += _unreadable(ledger)
+            unreadable += _unreadable(index)
         suspects.look(found)
         await self._look_again(suspects, settle_s, bars)
         return Verified(
@@ -90,7 +88,7 @@ class Verification:
             in_redis=self._in_redis,
             in_postgres=self._in_postgres,
             moving=suspects.moving(),
-            differences=[*suspects.confirmed(), *unreadable, *await self._outboxes()],
+            discrepancies=[*suspects.confirmed(), *unreadable, *await self._outboxes()],
             unready=unready,
         )
 
@@ -100,37 +98,37 @@ class Verification:
                 return
             advance = bars(f"looking again at {len(suspects.carts)} carts ({look + 1})", len(suspects.carts))
             await asyncio.sleep(settle_s)
-            again: list[Difference] = []
-            for ledger, carts in self._by_ledger(suspects.carts):
-                await ledger.read(self._reader, silent("", 0), only=carts)
+            again: list[Discrepancy] = []
+            for index, carts in self._by_index(suspects.carts):
+                await index.read(self._reader, silent("", 0), only=carts)
                 for batch in pieces(sorted(carts), BATCH):
-                    again += await self._compare(ledger, batch)
+                    again += await self._compare(index, batch)
                     advance(len(batch))
             suspects.look(again)
 
-    async def _compare(self, ledger: Ledger, carts: Sequence[str]) -> list[Difference]:
+    async def _compare(self, index: CartsIndex, carts: Sequence[str]) -> list[Discrepancy]:
         copies = await self._redis.read(carts)
         rows = await self._rows.read(carts)
-        found: list[Difference] = []
+        found: list[Discrepancy] = []
         for cart_id in carts:
-            entry = ledger.entries.get(cart_id)
+            entry = index.entries.get(cart_id)
             recorded: State | Deleted | None = None
             if entry is not None:
                 try:
                     recorded = entry.found()
                 except RecordError as error:
                     found.append(
-                        Difference(
-                            Kind.UNREADABLE, ledger.partition, cart_id, frozenset({str(error)}), str(error)
+                        Discrepancy(
+                            Kind.UNREADABLE, index.partition, cart_id, frozenset({str(error)}), str(error)
                         )
                     )
                     continue
-            found += differences(
+            found += discrepancies(
                 Copies(
-                    partition=ledger.partition,
+                    partition=index.partition,
                     cart_id=cart_id,
                     recorded=recorded,
-                    purge_floor=ledger.purge_floor,
+                    purge_floor=index.purge_floor,
                     redis=copies.get(cart_id),
                     row=rows.get(cart_id),
                 )
@@ -149,21 +147,21 @@ class Verification:
         async for some in ids:
             for cart_id in some:
                 partition = self._layout.partition(cart_id)
-                if partition in self.ledgers:
+                if partition in self.indexes:
                     known[partition].add(cart_id)
                     count += 1
         return count
 
-    def _by_ledger(self, carts: Iterable[str]) -> list[tuple[Ledger, set[str]]]:
+    def _by_index(self, carts: Iterable[str]) -> list[tuple[CartsIndex, set[str]]]:
         sorted_out: defaultdict[int, set[str]] = defaultdict(set)
         for cart_id in carts:
             sorted_out[self._layout.partition(cart_id)].add(cart_id)
-        return [(self.ledgers[partition], some) for partition, some in sorted(sorted_out.items())]
+        return [(self.indexes[partition], some) for partition, some in sorted(sorted_out.items())]
 
-    async def _outboxes(self) -> list[Difference]:
+    async def _outboxes(self) -> list[Discrepancy]:
         deadline_us = TIMING.publish_deadline_us
         return [
-            Difference(
+            Discrepancy(
                 Kind.OUTBOX_WAITS,
                 depth.partition,
                 "",
@@ -171,18 +169,18 @@ class Verification:
                 f"{depth.entries} changes, the oldest for {depth.oldest_us // 1_000_000} s",
             )
             for depth in await self._store.outbox_depths()
-            if depth.partition in self.ledgers and depth.oldest_us > deadline_us
+            if depth.partition in self.indexes and depth.oldest_us > deadline_us
         ]
 
 
-def _unreadable(ledger: Ledger) -> list[Difference]:
+def _unreadable(index: CartsIndex) -> list[Discrepancy]:
     return [
-        Difference(
+        Discrepancy(
             Kind.UNREADABLE,
-            ledger.partition,
+            index.partition,
             "",
             frozenset({str(offset)}),
-            f"{CARTS.name}/{ledger.partition}/{offset}",
+            f"{CARTS.name}/{index.partition}/{offset}",
         )
-        for offset in ledger.unreadable
+        for offset in index.unreadable
     ]

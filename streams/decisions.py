@@ -83,7 +83,7 @@ def decide(held: bytes | None, purge_floor: int, source: ChangeSource, rules: Ru
     try:
         state = decode_state(held) if held is not None else None
     except RecordError as error:
-        detail = f"what `carts` holds of the cart is unreadable, {error}: mend it and replay the record"
+        detail = f"what `carts` holds of the cart is unreadable, {error}: repair it and replay the record"
         return _refuse(RefusalCode.UNREADABLE_STATE, detail)
     outcome = fold(
         state, change, purge_floor=purge_floor, retention_us=rules.retention_us, timing=rules.timing
@@ -105,7 +105,7 @@ def _follow(
         case Verdict.DELETED if state is not None:
             return Decision(outcome.verdict, _deletion(source, state.version, purge_floor))
         case Verdict.KNOWN if state is None and (purge := _due_purge(change, rules.retention_us)) is not None:
-            # Delivered again after a crash: whether its null was acknowledged is not known.
+            # Delivered again after a crash: whether its tombstone was acknowledged is not known.
             return Decision(
                 Verdict.DELETED,
                 _deletion(source, Version(purge.seen, purge.seen_operation_count), purge_floor),
@@ -139,17 +139,17 @@ def _emit(cart_id: str, state: State, source: ChangeSource, max_bytes: int) -> D
 
 
 def _deletion(source: ChangeSource, version: Version, purge_floor: int) -> tuple[Emission, ...]:
-    """The floor goes first: a null without it would let a late event bring the cart back."""
+    """The floor goes first: a tombstone without it would let a late event bring the cart back."""
     origin = (source.partition, source.offset)
-    null = Emission(source.key, None, tombstone_headers(source.key.decode(), version, origin))
+    tombstone = Emission(source.key, None, tombstone_headers(source.key.decode(), version, origin))
     if version.number <= purge_floor:
-        return (null,)
+        return (tombstone,)
     floor = Emission(
         purge_floor_key(source.partition),
         encode_purge_floor(PurgeFloor(version.number)),
         purge_floor_headers(source.partition, version.number, origin),
     )
-    return (floor, null)
+    return (floor, tombstone)
 
 
 def _due_purge(change: Change, retention_us: int) -> Purge | None:

@@ -1,4 +1,4 @@
-"""Every metric of the `streams` processes; gaps, lag and dead letters are those of `delivery/metrics.py`."""
+"""Every metric of the compaction process beside those of `delivery` and the dead letters."""
 
 from prometheus_client import Counter, Histogram
 

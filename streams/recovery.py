@@ -64,7 +64,7 @@ class Recovery:
         if key.startswith(PURGE_FLOOR_PREFIX):
             return purge_floor_headers(self._partition(key), _floor(value), None)
         if value is None:
-            # A null that answers something unreadable deletes no copy: its version is the lowest.
+            # A tombstone that answers something unreadable deletes no copy: its version is the lowest.
             return tombstone_headers(key.decode(), self._deleted.pop(key, Version()), None)
         return cart_headers(key.decode(), decode_version(value), None)
 

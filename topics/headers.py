@@ -89,7 +89,7 @@ def cart_headers(cart_id: str, version: Version, source: tuple[int, int] | None)
 
 
 def tombstone_headers(cart_id: str, version: Version, source: tuple[int, int] | None) -> Headers:
-    """Headers of the null that deletes a cart: it deletes copies up to `version`, and no other."""
+    """Headers of the tombstone that deletes a cart: it deletes copies up to `version`, and no other."""
     return _state_headers(_OF_TOMBSTONE, cart_id, version, source)
 
 
@@ -120,7 +120,7 @@ def product_headers(product: Product) -> Headers:
 
 
 def product_tombstone_headers(product_id: str, version: int, at: datetime) -> Headers:
-    """Headers of the null that deletes a product: it deletes up to `version`, and nothing newer."""
+    """Headers of the tombstone that deletes a product: it deletes up to `version`, and nothing newer."""
     return _product_headers(_OF_GONE_PRODUCT, product_id, version, at)
 
 

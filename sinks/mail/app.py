@@ -13,7 +13,7 @@ from faust.types import EventT, StreamT
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
-from sinks.mail.dispatcher import Post
+from sinks.mail.dispatcher import MailDispatcher
 from sinks.mail.message import kind_of
 from sinks.mail.settings import MailSinkSettings
 from sinks.mail.tasks import MailTasks, NewMail
@@ -36,24 +36,24 @@ def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
     url = settings.postgres_url.get_secret_value()
     # Two connections: a table that is locked for a moment must not keep the other side waiting.
     recorded, claimed = (MailTasks(url, settings.mail_retry_s) for _ in range(2))
-    post = Post(settings, claimed, app.dead_letters.keep)
+    dispatcher = MailDispatcher(settings, claimed, app.dead_letters.keep)
 
     @app.agent(app.source(ORDERS.name), name="record_mails")
     async def record_mails(stream: StreamT[Any]) -> None:
         await run_batches(
             stream,
-            partial(record, recorded, post),
+            partial(record, recorded, dispatcher),
             partition_of=partial(partition_of, partitions=settings.partitions),
             is_data_error=is_data_error,
             max_records=BATCH_RECORDS,
             within_s=BATCH_SECONDS,
         )
 
-    app.task(post.run)
+    app.task(dispatcher.run)
     return app
 
 
-async def record(tasks: MailTasks, post: Post, events: Sequence[EventT[Any]]) -> None:
+async def record(tasks: MailTasks, dispatcher: MailDispatcher, events: Sequence[EventT[Any]]) -> None:
     """Record the mails that the events ask for, all or nothing. Idempotent.
 
     Raises RecordError for a record that nobody can read, psycopg.Error or TimeoutError when Postgres refuses
@@ -61,7 +61,7 @@ async def record(tasks: MailTasks, post: Post, events: Sequence[EventT[Any]]) ->
     """
     new = await tasks.record(list(_mails(events)))
     if new:
-        post.wake()
+        dispatcher.wake()
     log.debug("mail.recorded", records=len(events), new=new)
 
 

@@ -14,7 +14,7 @@ from runtime.cancellation import to_its_end
 from sinks.mail import metrics
 from sinks.mail.message import BadAddress, MailKind, compose, recipient
 from sinks.mail.settings import MailSinkSettings
-from sinks.mail.smtp import Courier, MailPutOff, MailRefused, MailServerAway
+from sinks.mail.smtp import MailPutOff, MailRefused, MailServerAway, SmtpClient
 from sinks.mail.tasks import ClaimedMail, MailTasks
 from store.postgres.errors import SchemaOutdated
 from topics.codec import decode_order
@@ -36,8 +36,8 @@ Refuse = Callable[[SourceRecord, str, str], Awaitable[None]]
 """Keeps a record as a dead letter, with a code and a sentence."""
 
 
-class Post:
-    """Sends what the tasks hold, with several couriers at once; `refuse` keeps what nobody takes."""
+class MailDispatcher:
+    """Sends what the tasks hold, with several clients at once; `refuse` keeps what nobody takes."""
 
     def __init__(self, settings: MailSinkSettings, tasks: MailTasks, refuse: Refuse) -> None:
         self._settings = settings
@@ -55,7 +55,7 @@ class Post:
         """Send until cancelled. What may pass is waited for, without a mail being given up."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.mail_connections):
-                group.create_task(self._retrying(partial(self._send_all_due, Courier(self._settings))))
+                group.create_task(self._retrying(partial(self._send_all_due, SmtpClient(self._settings))))
             group.create_task(self._retrying(self._measure))
 
     async def _retrying(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -72,29 +72,29 @@ class Post:
         metrics.OLDEST_WAITING.set(backlog.oldest_s)
         await asyncio.sleep(MEASURE_SECONDS)
 
-    async def _send_all_due(self, courier: Courier) -> None:
+    async def _send_all_due(self, client: SmtpClient) -> None:
         try:
             # Connected before anything is claimed: while the server is away no mail uses up its attempts.
             while await self._tasks.is_any_due():
-                await courier.connect()
+                await client.connect()
                 mail = await self._tasks.claim()
                 if mail is None:
                     break
-                await to_its_end(self._attempt(courier, mail), STOP_SECONDS)
+                await to_its_end(self._attempt(client, mail), STOP_SECONDS)
         finally:
-            await courier.close()
+            await client.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS):
                 await self._wake.wait()
         self._wake.clear()
 
-    async def _attempt(self, courier: Courier, mail: ClaimedMail) -> None:
+    async def _attempt(self, client: SmtpClient, mail: ClaimedMail) -> None:
         key = mail.order_id, mail.kind
         if key not in self._taken:
             order = decode_order(mail.record)
             try:
                 message = compose(order, mail.kind, self._settings.shop_name, self._settings.sender)
-                await courier.send(message, recipient(order))
+                await client.send(message, recipient(order))
             except (BadAddress, MailRefused) as error:
                 await self._give_up(mail, "mail_refused", str(error))
                 return

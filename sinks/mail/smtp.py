@@ -51,7 +51,7 @@ def judge(error: aiosmtplib.SMTPException | OSError) -> SinkError:
     return MailServerAway(f"{type(error).__name__}: {text}")
 
 
-class Courier:
+class SmtpClient:
     """One connection to the mail server, for one mail at a time. Use it from one task."""
 
     def __init__(self, settings: MailSinkSettings) -> None:

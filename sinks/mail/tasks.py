@@ -96,7 +96,7 @@ class MailTasks:
         )
 
     async def note_failure(self, mail: ClaimedMail, detail: str) -> None:
-        """Note why this attempt was in vain."""
+        """Note why this attempt failed."""
         await self._execute("note_failure", {"order_id": mail.order_id, "task": mail.kind, "detail": detail})
 
     async def measure(self) -> Backlog:

@@ -4,7 +4,7 @@ Where to read from stands in Redis, moved by the script that puts the products. 
 fell back to an older copy, takes its position along, and what it has forgotten is read again.
 
 A compacted topic keeps the last record of a product, which need not be its newest version. Where the cache
-knows a newer one it is published again before the position moves: or a cache filled anew would go back.
+knows a newer one it is published again before the position moves, or a refilled cache would go back.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from sinks.redis.membership import fail_with_client, joined, lags
 from sinks.redis.product_records import understand_product
 from sinks.settings import RedisSinkSettings
 from store.redis import PipelinedClient, StoreError
-from store.redis.catalogue import Following, ProductCache, ProductDeletion, Put, Regressed
+from store.redis.catalogue import Following, ProductCache, ProductDeletion, ProductsPut, Regressed
 from topics.codec import encode_product
 from topics.dead_letters import DeadLetterRecord, DeadLetters, SourceRecord
 from topics.errors import RecordError
@@ -95,7 +95,7 @@ class CatalogueFollower:
         """Whoever has the partitions next is guarded by the position."""
 
     async def _assign(self, *_: object) -> None:
-        # Each is placed anew: another one may have moved it meanwhile.
+        # Each is read from where Redis stands now: another one may have moved it meanwhile.
         self._places.clear()
         self._looked_at = 0.0
         self._assigned = True
@@ -222,7 +222,7 @@ class CatalogueFollower:
             await self._publish_again(partition, outcome.current)
             metrics.PRODUCTS.labels("published_again").inc(len(outcome.current))
             await self._put(partition, place, position, [])
-        elif isinstance(outcome, Put):
+        elif isinstance(outcome, ProductsPut):
             place.position = position
             place.ended = place.ended or position >= place.end
             metrics.PRODUCTS_OFFSET.labels(partition).set(position)

@@ -84,7 +84,7 @@ class Restorer:
 
     async def _restore(self, partition: int, progress: Progress) -> int:
         changed, carts = TopicPartition(CART_CHANGED.name, partition), TopicPartition(CARTS.name, partition)
-        async with Puts(self._store, partition, await self._store.restore_begin(partition)) as puts:
+        async with RestoreBatches(self._store, partition, await self._store.restore_begin(partition)) as puts:
             async with self._readers.borrow() as reader:
                 committed = await reader.committed(changed)
                 first_change, last_change = await reader.bounds(changed)
@@ -157,7 +157,7 @@ class Scan:
             yield [(cart_id, state) for cart_id, state in states if state is not None]
 
 
-class Puts:
+class RestoreBatches:
     """The batches of one restoration: numbered, several under way at once, each result looked at."""
 
     def __init__(self, store: CartStore, partition: int, token: str) -> None:

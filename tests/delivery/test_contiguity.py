@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.contiguity import Contiguity, Verdict, holes
+from delivery.contiguity import Admission, Contiguity, holes
 
 logs = st.sets(st.integers(0, 60), min_size=1).map(sorted)
 
@@ -33,12 +33,12 @@ def test_losses_and_repetitions_change_nothing_about_what_is_processed(
             if offset in lost:
                 continue
             match contiguity.judge(offset):
-                case Verdict.PROCESS:
+                case Admission.PROCESS:
                     processed.append(offset)
-                case Verdict.SEEK:
+                case Admission.SEEK:
                     contiguity.sought()
                     position = sought = contiguity.expected
-                case Verdict.SKIP:
+                case Admission.SKIP:
                     pass
         if not answer or (rounds < 20 and data.draw(st.booleans())):
             # A restart of the flow, or the end of the log was lost: what nobody has seen is fetched again.
@@ -55,31 +55,31 @@ def test_an_undisturbed_compacted_log_is_processed_without_a_single_seek(log: li
     for start, end in holes(log, 0):
         contiguity.absent(start, end)
     contiguity.answered()
-    assert [contiguity.judge(offset) for offset in log] == [Verdict.PROCESS] * len(log)
+    assert [contiguity.judge(offset) for offset in log] == [Admission.PROCESS] * len(log)
 
 
 def test_a_record_lost_before_a_hole_is_not_taken_for_part_of_the_hole() -> None:
     contiguity = Contiguity(10)
     for start, end in holes([10, 15], None):
         contiguity.absent(start, end)
-    assert contiguity.judge(15) is Verdict.SEEK
+    assert contiguity.judge(15) is Admission.SEEK
     assert contiguity.expected == 10
 
 
 def test_a_gap_between_two_answers_is_sought_once_and_believed_when_the_broker_repeats_it() -> None:
     contiguity = Contiguity(5)
-    assert contiguity.judge(8) is Verdict.SEEK
+    assert contiguity.judge(8) is Admission.SEEK
     contiguity.sought()
-    assert contiguity.judge(9) is Verdict.SKIP
+    assert contiguity.judge(9) is Admission.SKIP
     for start, end in holes([8, 9], 5):
         contiguity.absent(start, end)
     contiguity.answered()
-    assert [contiguity.judge(8), contiguity.judge(9)] == [Verdict.PROCESS, Verdict.PROCESS]
+    assert [contiguity.judge(8), contiguity.judge(9)] == [Admission.PROCESS, Admission.PROCESS]
 
 
 def test_records_given_up_are_expected_again() -> None:
     contiguity = Contiguity(0)
-    assert [contiguity.judge(offset) for offset in (0, 1, 2)] == [Verdict.PROCESS] * 3
+    assert [contiguity.judge(offset) for offset in (0, 1, 2)] == [Admission.PROCESS] * 3
     contiguity.rewind(1)
-    assert contiguity.judge(3) is Verdict.SEEK
-    assert contiguity.judge(1) is Verdict.PROCESS
+    assert contiguity.judge(3) is Admission.SEEK
+    assert contiguity.judge(1) is Admission.PROCESS

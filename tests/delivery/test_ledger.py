@@ -10,7 +10,7 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.contiguity import Verdict
+from delivery.contiguity import Admission
 from delivery.ledger import Ledger
 
 SOURCE = TP("source", 0)
@@ -35,7 +35,7 @@ def ledger() -> Ledger:
 
 def process(ledger: Ledger, *offsets: int) -> None:
     for offset in offsets:
-        assert ledger.judge(Record(offset)) is Verdict.PROCESS  # type: ignore[arg-type]
+        assert ledger.judge(Record(offset)) is Admission.PROCESS  # type: ignore[arg-type]
         ledger.finish(Record(offset))  # type: ignore[arg-type]
 
 
@@ -80,32 +80,32 @@ def test_no_commit_ever_passes_a_record_that_is_unprocessed_or_unacknowledged(
 
 async def test_records_that_were_given_up_are_not_committed_and_come_again(ledger: Ledger) -> None:
     process(ledger, 0)
-    assert ledger.judge(Record(1)) is Verdict.PROCESS  # type: ignore[arg-type]
+    assert ledger.judge(Record(1)) is Admission.PROCESS  # type: ignore[arg-type]
     ledger.abandon(Record(1))  # type: ignore[arg-type]
-    assert ledger.judge(Record(2)) is Verdict.SEEK  # type: ignore[arg-type]
+    assert ledger.judge(Record(2)) is Admission.SEEK  # type: ignore[arg-type]
     process(ledger, 1, 2)
     assert ledger.committable() == {SOURCE: 3}
 
 
 async def test_records_of_an_assignment_that_is_over_have_no_effect(ledger: Ledger) -> None:
-    assert ledger.judge(Record(0)) is Verdict.PROCESS  # type: ignore[arg-type]
+    assert ledger.judge(Record(0)) is Admission.PROCESS  # type: ignore[arg-type]
     ledger.drop([SOURCE])
     ledger.anchor(SOURCE, 2, 0)
     ledger.finish(Record(0))  # type: ignore[arg-type]
     assert ledger.committable() == {}
-    assert ledger.judge(Record(0)) is Verdict.SKIP  # type: ignore[arg-type]
-    assert ledger.judge(Record(0, generation_id=2)) is Verdict.PROCESS  # type: ignore[arg-type]
+    assert ledger.judge(Record(0)) is Admission.SKIP  # type: ignore[arg-type]
+    assert ledger.judge(Record(0, generation_id=2)) is Admission.PROCESS  # type: ignore[arg-type]
 
 
 async def test_settling_hands_out_nothing_more_and_waits_for_bodies_and_acknowledgements(
     ledger: Ledger,
 ) -> None:
     future = asyncio.get_running_loop().create_future()
-    assert ledger.judge(Record(0)) is Verdict.PROCESS  # type: ignore[arg-type]
+    assert ledger.judge(Record(0)) is Admission.PROCESS  # type: ignore[arg-type]
     ledger.track(Record(0), future)  # type: ignore[arg-type]
     settling = asyncio.create_task(ledger.settle([SOURCE]))
     await asyncio.sleep(0)
-    assert ledger.judge(Record(1)) is Verdict.SKIP  # type: ignore[arg-type]
+    assert ledger.judge(Record(1)) is Admission.SKIP  # type: ignore[arg-type]
     ledger.finish(Record(0))  # type: ignore[arg-type]
     await asyncio.sleep(0)
     assert not settling.done()

@@ -26,7 +26,7 @@ from delivery import metrics
 from delivery.app import DeliveryApp, create_app
 from delivery.consumer import AccountingConsumer
 from delivery.consumption import events, run_batches
-from delivery.contiguity import Contiguity, Verdict
+from delivery.contiguity import Admission, Contiguity
 from delivery.ledger import Partition
 from delivery.settings import DeliverySettings
 from delivery.stores import RocksStore
@@ -124,9 +124,9 @@ def take_away(guard: str) -> None:
 def _believe_faust_about_offsets() -> None:
     """Process whatever is delivered, seek as Faust does, commit the highest offset processed."""
 
-    def judge(self: Contiguity, offset: int) -> Verdict:
+    def judge(self: Contiguity, offset: int) -> Admission:
         self.expected = max(self.expected, offset + 1)
-        return Verdict.PROCESS
+        return Admission.PROCESS
 
     async def perform_seek(self: AccountingConsumer) -> None:
         await Consumer.perform_seek(self)

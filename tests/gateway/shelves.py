@@ -8,7 +8,7 @@ import redis.asyncio
 
 from carts.products import Product
 from store.redis import PipelinedClient
-from store.redis.catalogue import ProductCache, Put
+from store.redis.catalogue import ProductCache, ProductsPut
 from tests.gateway.running import Carts
 
 INTERNAL: Final = {"CARTSTREAM_PRODUCTS_OWNER": "internal", "CARTSTREAM_ORDERS_OWNER": "internal"}
@@ -54,7 +54,7 @@ class Shelves:
         answer = await self.cache.put(
             0, following.generation, before, self._position, products, partitions=1, at_end=True
         )
-        assert isinstance(answer, Put), answer
+        assert isinstance(answer, ProductsPut), answer
 
 
 class Shop:

@@ -5,7 +5,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from carts.state import State
-from ops.carts_topic import Ledger
+from ops.carts_topic import CartsIndex
 from ops.progress import silent
 from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
@@ -23,9 +23,9 @@ async def states_in_carts(kafka: KafkaSettings, carts: list[str]) -> dict[str, S
     states: dict[str, State] = {}
     async with RangeReader(kafka) as reader:
         for partition in {partition_of(cart_id.encode(), PARTITIONS) for cart_id in carts}:
-            ledger = Ledger(partition, PARTITIONS)
-            await ledger.read(reader, silent("", 0), only=carts)
-            found = {cart_id: entry.found() for cart_id, entry in ledger.entries.items()}
+            index = CartsIndex(partition, PARTITIONS)
+            await index.read(reader, silent("", 0), only=carts)
+            found = {cart_id: entry.found() for cart_id, entry in index.entries.items()}
             states |= {cart_id: state for cart_id, state in found.items() if isinstance(state, State)}
     return states
 

@@ -1,4 +1,4 @@
-"""What counts as a difference, and what is only in flight: the decisions alone."""
+"""What counts as a discrepancy, and what is only in flight: the decisions alone."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from carts.protocol import Deleted
 from carts.state import State, Version
 from carts.view import view
-from ops.comparison import MEANING, Copies, Difference, Kind, RedisCopy, RowCopy, Suspects, differences
+from ops.comparison import MEANING, Copies, Discrepancy, Kind, RedisCopy, RowCopy, Suspects, discrepancies
 from ops.shown import fingerprint, shown
 from tests.sinks.making import expire, grow
 
@@ -29,7 +29,7 @@ def row(state: State) -> RowCopy:
 
 def kinds(**copies: Any) -> list[Kind]:
     whole: dict[str, Any] = {"recorded": None, "purge_floor": 0, "redis": None, "row": None, **copies}
-    return [each.kind for each in differences(Copies(partition=0, cart_id=CART, **whole))]
+    return [each.kind for each in discrepancies(Copies(partition=0, cart_id=CART, **whole))]
 
 
 OLD, NEW = grow(CART, 1), grow(CART, 2)
@@ -92,8 +92,8 @@ def test_numbers_are_the_same_however_a_store_writes_them() -> None:
     assert fingerprint(one) == fingerprint(other) != fingerprint(plain)
 
 
-def found(*evidence: str, kind: Kind = Kind.ROW_BEHIND) -> list[Difference]:
-    return [Difference(kind, 0, CART, frozenset(evidence), "")]
+def found(*evidence: str, kind: Kind = Kind.ROW_BEHIND) -> list[Discrepancy]:
+    return [Discrepancy(kind, 0, CART, frozenset(evidence), "")]
 
 
 def test_a_difference_counts_when_it_stands_still() -> None:

@@ -7,12 +7,12 @@ from carts.fold import fold
 from carts.state import State
 from ops.dead_letter_topic import (
     Action,
+    DeadLetter,
+    DeadLetterFilter,
+    DeadLetterId,
     Handled,
-    Letter,
-    LetterId,
     Listed,
     Mark,
-    Wanted,
     judge,
     mark_headers,
     page,
@@ -30,9 +30,9 @@ CART = "user:1"
 
 def letter(
     value: bytes | None, *, topic: str = "cart-changed", code: str = "invalid", key: bytes | None = b"user:1"
-) -> Letter:
+) -> DeadLetter:
     found = read(
-        LetterId(0, 1),
+        DeadLetterId(0, 1),
         key,
         value,
         [
@@ -42,11 +42,11 @@ def letter(
             ("dlq_source_partition", b"3"),
         ],
     )
-    assert isinstance(found, Letter)
+    assert isinstance(found, DeadLetter)
     return found
 
 
-def judged(one: Letter, held: State | None = None, purge_floor: int = 0) -> tuple[Action, str]:
+def judged(one: DeadLetter, held: State | None = None, purge_floor: int = 0) -> tuple[Action, str]:
     value = None if held is None else encode_cart(cart_record(CART, held))
     judgement = judge(one, value, purge_floor, 16, RULES)
     return judgement.action, judgement.detail
@@ -82,7 +82,7 @@ def test_a_change_that_the_cart_has_is_not_published_again() -> None:
         (letter(CHANGE, topic=""), "no agent"),
     ],
 )
-def test_what_cannot_go_back_is_refused_with_a_reason(one: Letter, reason: str) -> None:
+def test_what_cannot_go_back_is_refused_with_a_reason(one: DeadLetter, reason: str) -> None:
     action, detail = judged(one)
     assert action is Action.REFUSE
     assert reason in detail
@@ -107,11 +107,11 @@ def test_a_change_below_the_floor_of_its_cart_is_refused() -> None:
 
 
 def test_a_mark_is_read_as_it_was_written_and_as_the_contract_says() -> None:
-    mark = Mark(LetterId(7, 3), Handled.DROPPED, "why", "2025-11-25T10:12:00+00:00")
+    mark = Mark(DeadLetterId(7, 3), Handled.DROPPED, "why", "2025-11-25T10:12:00+00:00")
     headers = mark_headers(mark)
-    assert read(LetterId(7, 9), None, None, headers) == mark
+    assert read(DeadLetterId(7, 9), None, None, headers) == mark
     msgspec.convert({name: text.decode() for name, text in headers}, LetterMarkHeaders)
-    assert read(LetterId(7, 9), None, None, [("dlq_letter", b"?")]) is None
+    assert read(DeadLetterId(7, 9), None, None, [("dlq_letter", b"?")]) is None
 
 
 def test_replaying_takes_the_headers_of_the_source_along_and_no_others() -> None:
@@ -119,13 +119,13 @@ def test_replaying_takes_the_headers_of_the_source_along_and_no_others() -> None
 
 
 def test_pages_follow_each_other_without_gap_or_overlap() -> None:
-    places = [LetterId(partition, offset) for partition in (0, 1) for offset in (2, 10, 3)]
+    places = [DeadLetterId(partition, offset) for partition in (0, 1) for offset in (2, 10, 3)]
     letters = [Listed(msgspec.structs.replace(letter(CHANGE), id=place), None) for place in places]
-    seen: list[LetterId] = []
+    seen: list[DeadLetterId] = []
     after = None
     while True:
-        wanted = Wanted(after=after)
-        shown, after = page([each for each in letters if wanted.wants(each.letter)], 4)
+        wanted = DeadLetterFilter(after=after)
+        shown, after = page([each for each in letters if wanted.matches(each.letter)], 4)
         seen += [each.letter.id for each in shown]
         if after is None:
             break

@@ -16,7 +16,7 @@ from store.redis.catalogue import (
     Page,
     ProductCache,
     ProductDeletion,
-    Put,
+    ProductsPut,
     Regressed,
 )
 
@@ -43,7 +43,7 @@ class Filled:
 
     async def put(
         self, *changes: Product | ProductDeletion, partition: int = 0, at_end: bool = True
-    ) -> Put | Regressed | PositionMoved | CacheLost:
+    ) -> ProductsPut | Regressed | PositionMoved | CacheLost:
         """Put the next stretch of the partition; the position rises by one a record."""
         expected = self.following.positions.get(partition)
         position = (expected or 0) + len(changes)
@@ -56,14 +56,14 @@ class Filled:
             partitions=PARTITIONS,
             at_end=at_end,
         )
-        if isinstance(outcome, Put):
+        if isinstance(outcome, ProductsPut):
             self.following.positions[partition] = position
         return outcome
 
     async def complete(self) -> None:
         """Follow every partition to its end."""
         for partition in range(PARTITIONS):
-            assert isinstance(await self.put(partition=partition), Put)
+            assert isinstance(await self.put(partition=partition), ProductsPut)
 
     async def ids(self, **wanted: Any) -> list[str]:
         """The ids of all pages."""
@@ -106,7 +106,7 @@ SHIRT = product(
 
 
 async def test_a_product_is_read_as_it_was_put(filled: Filled) -> None:
-    assert await filled.put(SHIRT) == Put(1, 0)
+    assert await filled.put(SHIRT) == ProductsPut(1, 0)
     assert await filled.cache.read("shirt-1") == SHIRT
     assert await filled.cache.read("shirt-2") is None
 
@@ -141,7 +141,7 @@ async def test_no_product_is_called_unknown_before_every_partition_is_read(serve
 
 async def test_the_same_record_again_changes_nothing(filled: Filled) -> None:
     await filled.put(SHIRT)
-    assert await filled.put(SHIRT) == Put(0, 1)
+    assert await filled.put(SHIRT) == ProductsPut(0, 1)
 
 
 async def test_an_older_version_changes_nothing_and_does_not_let_the_position_pass(filled: Filled) -> None:
@@ -151,21 +151,21 @@ async def test_an_older_version_changes_nothing_and_does_not_let_the_position_pa
     assert await filled.cache.read("shirt-1") == SHIRT
     assert await filled.cache.read("mug") == product("mug", 1)
     assert (await filled.cache.follow(PARTITIONS)).positions == filled.following.positions
-    assert await filled.put() == Put(0, 0)  # once the current version is in the topic again
+    assert await filled.put() == ProductsPut(0, 0)  # once the current version is in the topic again
 
 
 async def test_an_older_version_that_a_newer_one_follows_is_passed_over(filled: Filled) -> None:
     newest = product("shirt-1", 6)
-    assert await filled.put(SHIRT, product("shirt-1", 4), newest) == Put(2, 0)
+    assert await filled.put(SHIRT, product("shirt-1", 4), newest) == ProductsPut(2, 0)
     assert await filled.cache.read("shirt-1") == newest
 
 
 async def test_versions_are_compared_as_numbers(filled: Filled) -> None:
     largest = 2**53 - 1
     await filled.put(product("a", 9))
-    assert await filled.put(product("a", 10)) == Put(1, 0)
+    assert await filled.put(product("a", 10)) == ProductsPut(1, 0)
     await filled.put(product("a", largest - 1))
-    assert await filled.put(product("a", largest)) == Put(1, 0)
+    assert await filled.put(product("a", largest)) == ProductsPut(1, 0)
     assert await filled.put(product("a", largest - 1)) == Regressed([product("a", largest)])
 
 
@@ -176,9 +176,9 @@ async def test_a_deletion_takes_away_what_it_knew_of(filled: Filled) -> None:
     assert await filled.cache.read("shirt-1") is None
     assert await filled.cache.facts(["shirt-1"]) == {"shirt-1": None}
     assert await filled.ids() == ["mug"]
-    assert await filled.put(SHIRT) == Put(0, 1)
+    assert await filled.put(SHIRT) == ProductsPut(0, 1)
     assert await filled.put(product("shirt-1", 4)) == Regressed([ProductDeletion("shirt-1", 5)])
-    assert await filled.put(product("shirt-1", 6)) == Put(1, 0)
+    assert await filled.put(product("shirt-1", 6)) == ProductsPut(1, 0)
     assert await filled.ids() == ["mug", "shirt-1"]
 
 

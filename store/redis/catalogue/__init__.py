@@ -7,7 +7,7 @@ from store.redis.catalogue.results import (
     Following,
     Page,
     ProductDeletion,
-    Put,
+    ProductsPut,
     Regressed,
 )
 
@@ -18,6 +18,6 @@ __all__ = [
     "Page",
     "ProductCache",
     "ProductDeletion",
-    "Put",
+    "ProductsPut",
     "Regressed",
 ]

@@ -30,7 +30,7 @@ from store.redis.catalogue.results import (
     Following,
     Page,
     ProductDeletion,
-    Put,
+    ProductsPut,
     Regressed,
 )
 from store.redis.catalogue.words import Search, listing_of
@@ -200,7 +200,7 @@ class ProductCache:
         *,
         partitions: int,
         at_end: bool,
-    ) -> Put | Regressed | PositionMoved | CacheLost:
+    ) -> ProductsPut | Regressed | PositionMoved | CacheLost:
         """Put what a stretch of the topic says into the cache, newer versions only, and move its position.
 
         `expected` is the position before it (None: the partition was never read), `position` the one after;
@@ -270,10 +270,10 @@ def _arguments(change: Product | ProductDeletion) -> tuple[Argument, ...]:
     )
 
 
-def _answer(reply: list[Any]) -> Put | Regressed | PositionMoved | CacheLost:
+def _answer(reply: list[Any]) -> ProductsPut | Regressed | PositionMoved | CacheLost:
     match reply:
         case [b"put", applied, unchanged]:
-            return Put(applied, unchanged)
+            return ProductsPut(applied, unchanged)
         case [b"regressed", *current]:
             return Regressed(
                 [

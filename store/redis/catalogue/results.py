@@ -37,7 +37,7 @@ class Following(msgspec.Struct, frozen=True):
     complete: bool
 
 
-class Put(msgspec.Struct, frozen=True):
+class ProductsPut(msgspec.Struct, frozen=True):
     """The batch is in, and the position has moved."""
 
     applied: int

@@ -335,7 +335,7 @@ def cancelled_pieces_are_gone(_: Any) -> Any:
 @replaces("jobs.outbox_relay", "_send")
 def the_relay_forgets_some(send: Any) -> Any:
     """Every third record of an order is taken for sent."""
-    outcome = importlib.import_module("jobs.outbox_relay").Outcome
+    outcome = importlib.import_module("jobs.outbox_relay").RelayOutcome
 
     async def careless(sender: Any, rows: Any) -> Any:
         lost = [row for row in rows if row.record.topic == "orders" and row.outbox_id % 3 == 0]

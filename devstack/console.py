@@ -73,3 +73,22 @@ class ConsoleReporter:
     def _print(self, name: str, text: Text) -> None:
         prefix = Text(f"{name:<{self._width}} | ", style=self._colour[name])
         self._console.print(prefix + text, soft_wrap=True, highlight=False)
+
+
+class Milestones:
+    """Says when components are ready and what takes so long; what they print is in their logs only."""
+
+    def __init__(self, reporter: ConsoleReporter) -> None:
+        self._reporter = reporter
+
+    def changed(self, component: Component) -> None:
+        """Says that a component is ready or has failed."""
+        if component.state in {State.READY, State.FAILED}:
+            self._reporter.changed(component)
+
+    def note(self, component: Component, text: str) -> None:
+        """Says what a component is busy with."""
+        self._reporter.note(component, text)
+
+    def line(self, name: str, text: str) -> None:
+        """Says nothing."""

@@ -17,7 +17,7 @@ from devstack.components import SERVERS
 from devstack.ports import free_ports
 from devstack.settings import PORTS, StackSettings, Urls
 from devstack.spec import RestartPolicy, State
-from devstack.supervisor import Supervisor
+from devstack.supervisor import Reporter, Supervisor
 from runtime.settings import load
 
 T = TypeVar("T")
@@ -96,12 +96,13 @@ class EmbeddedStack:
         settings: StackSettings | None = None,
         only: Iterable[str] = tuple(SERVERS),
         policy: RestartPolicy = RestartPolicy.NEVER,
+        reporter: Reporter | None = None,
     ) -> None:
         base = settings or load(StackSettings).with_ports(*free_ports(len(PORTS)))
         self.settings = base.model_copy(update={"data_dir": data_dir})
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded-stack", daemon=True)
-        self._supervisor = Supervisor(self.settings, only, policy, Quiet())
+        self._supervisor = Supervisor(self.settings, only, policy, reporter or Quiet())
 
     @property
     def urls(self) -> Urls:

@@ -22,6 +22,7 @@ from devstack.settings import StackSettings
 from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
+from ops.settings import OpsSettings
 from runtime.owners import OwnerSettings
 from runtime.settings import PREFIX, KafkaSettings, ProcessSettings
 from sinks.mail.settings import MailSinkSettings
@@ -52,6 +53,18 @@ SETTINGS: dict[str, type[BaseSettings]] = {
 }
 """The class behind each section: the section has the fields that the class itself declares."""
 
+PROCESSES = {
+    "cartstream gateway": GatewaySettings,
+    "cartstream streams compaction": StreamsSettings,
+    "cartstream sinks postgres": PostgresSinkSettings,
+    "cartstream sinks redis": RedisSinkSettings,
+    "cartstream sinks mail": MailSinkSettings,
+    "cartstream jobs": JobsSettings,
+    "cartstream verify": OpsSettings,
+    "cartstream up": StackSettings,
+}
+"""The class that the first command of each row of the table of processes reads."""
+
 METRICS = {
     "Gateway": vars(Metrics()),
     "All processes with topics": vars(topics.metrics),
@@ -71,6 +84,17 @@ def test_every_setting_is_listed_with_its_default(section: str) -> None:
     documented = {row[0]: row[1] for row in rows(REFERENCE / "settings.md", section)}
     assert documented == {
         f"{PREFIX}{name.upper()}": shown(settings.model_fields[name].default) for name in own
+    }
+
+
+def test_every_process_is_listed_with_the_sections_it_reads() -> None:
+    documented = {
+        row[0].partition(",")[0]: set(re.findall(r"\[([^\]]+)\]", row[1]))
+        for row in rows(REFERENCE / "settings.md", "Processes")
+    }
+    assert documented == {
+        process: {section for section, one in SETTINGS.items() if issubclass(settings, one)}
+        for process, settings in PROCESSES.items()
     }
 
 

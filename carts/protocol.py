@@ -1,8 +1,10 @@
 """The decisions that stand between the stores: what may be published, put, kept, republished or deleted.
 
-Each takes values and returns a value; the processes only move data around them. Times are microseconds,
-versions `v` count half-microseconds. The model in `tests/model` runs these functions through random
-histories and shows for each of them which promise breaks without it.
+Each takes values and returns a value; the processes call it and only move data around. Where Lua, SQL or the
+broker has to decide, the docstring says who mirrors the function and which test holds the mirror to it
+(`tests/carts/test_protocol_is_used.py` asks for one or the other). Times are microseconds, version numbers
+count half-microseconds. The model in `tests/model` runs these functions through random histories and shows
+for each of them which promise breaks without it.
 """
 
 from collections.abc import Iterable
@@ -15,7 +17,7 @@ from carts.state import State, Version, uncovered
 
 
 class Durability(StrEnum):
-    """How far an acknowledged change has got. The ladder is cumulative."""
+    """How far a change has got when the reply leaves; each level includes the ones before."""
 
     REDIS = "redis"
     KAFKA = "kafka"
@@ -39,7 +41,10 @@ Recorded = State | Alive | Deleted
 
 
 def next_version(previous_version: int, time_us: int) -> int:
-    """The v of a write onto a copy at `previous_version`: even, above it, and not behind the clock."""
+    """The version number of a write onto a copy at `previous_version`: even, above it, not behind the clock.
+
+    Mirrored by `store/redis/scripts/change.lua`, held to it by `tests/store/test_scripts_equal_protocol.py`.
+    """
     return 2 * max(previous_version // 2 + 1, time_us)
 
 
@@ -47,95 +52,136 @@ def next_version(previous_version: int, time_us: int) -> int:
 
 
 def request_in_time(now_us: int, first_seen_us: int, timing: Timing = TIMING) -> bool:
-    """Whether the script may take a request first sent at `first_seen_us`: its first try may be trimmed."""
+    """Whether the script may take a request first sent at `first_seen_us`: its first try may be trimmed.
+
+    Mirrored by `store/redis/scripts/change.lua`, held to it by `tests/store/test_scripts_equal_protocol.py`.
+    """
     return now_us <= first_seen_us + timing.retry_horizon_us
 
 
-def publish_allowed(waited_us: int, backlog_us: int, timing: Timing = TIMING) -> bool:
-    """Whether a gateway may publish a change itself; the sweeper does it otherwise.
+def publish_allowed(backlog_us: int, timing: Timing = TIMING) -> bool:
+    """Whether a change may be published past the partition's outbox; else the sweeper publishes it in turn.
 
-    `waited_us` is the time since its script, `backlog_us` the age of the partition's oldest outbox entry
-    then: nothing overtakes an entry older than D, or the floor could move past it.
+    `backlog_us` is the age of the oldest entry: nothing overtakes one older than D, or the floor could move
+    past it.
     """
-    return waited_us <= timing.publish_deadline_us and backlog_us <= timing.publish_deadline_us
+    return backlog_us <= timing.publish_deadline_us
 
 
-def replay_durability(*, in_outbox: bool) -> Durability:
-    """What a replay may promise at once: an entry leaves the outbox only after its acknowledgement."""
+def publish_in_time(now_us: int, since_us: int, timing: Timing = TIMING) -> bool:
+    """Whether a change may still reach the log: D after its script, or after a sweeper has read its entry.
+
+    Whoever was frozen meanwhile is refused; the sweeper reads again. The broker decides, for a publisher
+    cannot know how long it will be frozen: records bear `since_us` as their timestamp. Mirrored by
+    `topics/registry.py` (message.timestamp.before.max.ms), held to it by `tests/topics/test_plan.py`.
+    """
+    return now_us - since_us <= timing.publish_deadline_us
+
+
+def durability_at_once(*, in_outbox: bool) -> Durability:
+    """What holds of an operation in Redis: its entry leaves the outbox only after Kafka's acknowledgement."""
     return Durability.REDIS if in_outbox else Durability.KAFKA
 
 
-def reached_postgres(row: State | None, op_id: str, v: int) -> bool:
-    """Whether the row has the operation: among its entries, or in its base."""
-    return row is not None and (v <= row.floor or any(op.op_id == op_id for op in row.ops))
+def reached_postgres(row: State | None, op_id: str, version: int) -> bool:
+    """Whether the row has the operation as it was acknowledged: covered at `version` or a later attempt.
+
+    An earlier attempt does not do: what was written between the two may hide it in the row, though not in
+    the cart that the reply has shown.
+    """
+    return row is not None and not uncovered(row, [(version, op_id)])
 
 
 # Outbox
 
 
-def sweep_allowed(now_us: int, read_us: int, timing: Timing = TIMING) -> bool:
-    """Whether a sweeper may publish an entry read at `read_us`; one that was frozen meanwhile reads again."""
-    return now_us - read_us <= timing.publish_deadline_us
-
-
 def removes(acknowledged_op_id: str, found_op_id: str) -> bool:
-    """Whether an acknowledgement removes the entry at its id: after a rollback the id may be another's."""
+    """Whether an acknowledgement removes the entry at its id: after a rollback the id may be another's.
+
+    Mirrored by `store/redis/scripts/outbox_remove.lua`, held to it by
+    `tests/store/test_scripts_equal_protocol.py`.
+    """
     return acknowledged_op_id == found_op_id
 
 
 # Redis copy
 
 
-class Put(StrEnum):
-    """What a put does to Redis's copy of a cart."""
+class PutOutcome(StrEnum):
+    """What putting a state does to Redis's copy of its cart."""
 
-    SET = "set"
-    CLEAR = "clear"
-    SAME = "same"
+    STORED = "stored"
+    """Redis had no such cart."""
+    REPLACED = "replaced"
+    """The state covers Redis's copy and differs."""
+    UNCHANGED = "unchanged"
+    """Redis has this state."""
+    REMOVED = "removed"
+    """The state is expired and covers Redis's copy: expired carts are absent."""
     UNCOVERED = "uncovered"
+    """Redis's copy has operations that the state lacks: it stays."""
 
 
-def put_verdict(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> Put:
-    """What putting `state` does to a copy at `version` (none: absent) with this window of (v, op_id).
+def put_outcome(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> PutOutcome:
+    """What putting `state` does to a copy at `version` (none: absent) with this window of (version, op_id).
 
-    Coverage decides; versions are copied, never compared. An expired state is put as absence.
+    Coverage decides; versions are copied, never compared. An expired state is put as absence. Mirrored by
+    `store/redis/scripts/put.lua`, held to it by `tests/store/test_put_equals_protocol.py`.
     """
-    if version is not None and uncovered(state, window):
-        return Put.UNCOVERED
+    if version is None:
+        return PutOutcome.UNCHANGED if state.expired else PutOutcome.STORED
+    if uncovered(state, window):
+        return PutOutcome.UNCOVERED
     if state.expired:
-        return Put.SAME if version is None else Put.CLEAR
-    return Put.SAME if version == state.version else Put.SET
+        return PutOutcome.REMOVED
+    return PutOutcome.UNCHANGED if version == state.version else PutOutcome.REPLACED
 
 
 def deletion_clears(deleted: Deleted, version: Version, window: Iterable[tuple[int, str]]) -> bool:
-    """Whether a null in `carts` clears a copy: only one that knows nothing newer than what was deleted."""
+    """Whether a null in `carts` clears a copy: only one that knows nothing newer than what was deleted.
+
+    To put.lua a null is an expired state: mirrored by `sinks/redis/copies.py`, held to it by
+    `tests/sinks/test_copies.py`.
+    """
     return rank(version) <= rank(deleted.version) and all(v <= deleted.version.number for v, _ in window)
 
 
-def too_stale(v: int, now_us: int, horizon_us: int) -> bool:
-    """Whether a copy or row at `v` counts as absent: its cart may have been deleted meanwhile."""
-    return v < 2 * (now_us - horizon_us)
+def too_stale(version: int, now_us: int, horizon_us: int) -> bool:
+    """Whether a copy or row at `version` counts as absent: its cart may have been deleted meanwhile.
+
+    Mirrored by `store/redis/scripts/change.lua` and `store/redis/scripts/hydrate.lua`, held to it by
+    `tests/store/test_scripts_equal_protocol.py`.
+    """
+    return version < 2 * (now_us - horizon_us)
 
 
-def may_republish(v: int, now_us: int, timing: Timing = TIMING, *, in_outbox: bool) -> bool:
+def may_republish(version: int, now_us: int, timing: Timing = TIMING, *, in_outbox: bool) -> bool:
     """Whether anti-entropy may publish an uncovered operation again.
 
     Not while its outbox entry exists (the sweeper's), only while no retry and no floor can have passed it.
     """
     youngest_floor = timing.window_us - timing.retry_horizon_us - timing.publish_deadline_us
-    return not in_outbox and 2 * now_us - v <= 2 * (youngest_floor - timing.republish_margin_us)
+    return not in_outbox and 2 * now_us - version <= 2 * (youngest_floor - timing.republish_margin_us)
 
 
 # Restore and follow
 
 
 def restore_continues(token: str, sequence: int, found_token: str | None, found_sequence: int) -> bool:
-    """Whether Redis is still the one this restore has filled so far; if not it starts over."""
+    """Whether Redis is still the one this restore has filled so far; if not it starts over.
+
+    Mirrored by `store/redis/scripts/put.lua` and `store/redis/scripts/restore_finish.lua`, held to it by
+    `tests/store/test_scripts_equal_protocol.py`.
+    """
     return (token, sequence) == (found_token, found_sequence)
 
 
-def follow_continues(expected: int, found: int) -> bool:
-    """Whether Redis has followed `carts` up to where the agent thinks; if not the agent goes to `found`."""
+def follow_continues(expected: int | None, found: int | None) -> bool:
+    """Whether Redis has followed `carts` up to where the agent thinks; if not the agent goes to `found`.
+
+    None: Redis has followed nothing yet. Mirrored by `store/redis/scripts/put.lua`, held to it by
+    `tests/store/test_scripts_equal_protocol.py`.
+    """
     return expected == found
 
 
@@ -165,10 +211,16 @@ def emit_again(own: State | Alive | None, read: Recorded, purge_floor: int) -> b
 
 
 def row_replaced(row: Version | None, state: Version) -> bool:
-    """Whether a state replaces the row of its cart; the sink's SQL says the same."""
+    """Whether a state replaces the row of its cart.
+
+    Mirrored by `store/postgres/sql/carts.sql`, held to it by `tests/sinks/test_rows_equal_protocol.py`.
+    """
     return row is None or rank(state) > rank(row)
 
 
 def row_deleted(row: Version, deleted: Deleted) -> bool:
-    """Whether a null in `carts` deletes the row of its cart; the sink's SQL says the same."""
+    """Whether a null in `carts` deletes the row of its cart.
+
+    Mirrored by `store/postgres/sql/carts.sql`, held to it by `tests/sinks/test_rows_equal_protocol.py`.
+    """
     return rank(row) <= rank(deleted.version)

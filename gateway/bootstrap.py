@@ -99,7 +99,7 @@ class Parts(msgspec.Struct, frozen=True):
         reader: Reader = CartReader(settings, store, layout, hydration, metrics)
         if catalogue is not None or hook is not None:
             reader = PricedReader(reader, pricing)
-        delivery = CartDelivery(settings, store, layout, publisher, sweeper, hydration)
+        delivery = CartDelivery(settings, store, layout, publisher, hydration)
         checkout_carts = CheckoutCarts(store, delivery, database, metrics)
         return cls(
             settings=settings,

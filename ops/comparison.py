@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from carts.protocol import Deleted, deletion_clears, rank
+from carts.protocol import Deleted, deletion_clears, rank, row_deleted
 from carts.state import State, Version, uncovered
 from carts.view import view
 from ops.shown import fingerprint, shown
@@ -166,7 +166,7 @@ def _of_row(copies: Copies) -> Iterable[Discrepancy]:
                 shown(view(copies.cart_id, recorded))
             ):
                 yield _discrepancy(copies, Kind.ROW_DIFFERS, tag, detail)
-        case Deleted() if rank(row.version) <= rank(recorded.version):
+        case Deleted() if row_deleted(row.version, recorded):
             yield _discrepancy(copies, Kind.ROW_DELETED, tag, f"{recorded.version.tag()} was deleted")
         case None if row.version.number <= copies.purge_floor:
             yield _discrepancy(copies, Kind.ROW_DELETED, tag, f"{tag} is not above the purge floor")

@@ -165,7 +165,7 @@ async def _behind_backlog(store: CartStore, dead_letter: DeadLetter, judgement: 
         (depth.oldest_us for depth in await store.outbox_depths() if depth.partition == judgement.partition),
         default=0,
     )
-    if publish_allowed(0, backlog_us):
+    if publish_allowed(backlog_us):
         return judgement
     return Judgement(
         Action.REFUSE,

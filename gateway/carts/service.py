@@ -5,11 +5,12 @@ from typing import Final
 
 import msgspec
 
+from carts.protocol import Durability, durability_at_once, publish_allowed
 from carts.state import State
 from gateway.carts.problems import problem_of
 from gateway.carts.reading import database_unavailable
 from gateway.http import problems
-from gateway.http.conditions import Durability, Preferences
+from gateway.http.conditions import Preferences
 from gateway.http.problems import Problem, retry_after
 from gateway.metrics import Metrics
 from gateway.outbox.publisher import ChangePublisher
@@ -127,12 +128,11 @@ class CartChanger:
     ) -> tuple[Durability, int | None]:
         """Bring an operation that stands in Redis as far as wished; how far it got, and its offset."""
         entry = applied.entry
-        if entry is None:
-            # Entries leave the outbox only after Kafka's acknowledgement.
-            reached, offset = Durability.KAFKA, None
-        else:
+        reached, offset = durability_at_once(in_outbox=entry is not None), None
+        if entry is not None:
             offset = await self._publish(applied, entry, wanted, deadline)
-            reached = Durability.REDIS if offset is None else Durability.KAFKA
+            if offset is not None:
+                reached = Durability.KAFKA
         if (
             wanted.wishes.durability is Durability.POSTGRES
             and reached is Durability.KAFKA
@@ -145,7 +145,7 @@ class CartChanger:
         self, applied: Applied | Replayed, entry: OutboxEntry, wanted: Wanted, deadline: Deadline
     ) -> int | None:
         waits = wanted.wishes.durability is not Durability.REDIS
-        if self._sweeper.is_backlog(applied.oldest_outbox_us):
+        if not publish_allowed(applied.oldest_outbox_us):
             # Nothing overtakes an entry that old: the sweeper publishes this one in its turn.
             if not waits or not self._publisher.connected:
                 return None
@@ -161,10 +161,10 @@ class CartChanger:
             return await publishing
         return await _within(publishing, left)
 
-    async def _in_postgres(self, request: ChangeRequest, v: int, deadline: Deadline) -> bool:
+    async def _in_postgres(self, request: ChangeRequest, version: int, deadline: Deadline) -> bool:
         try:
             return await ask_until(
-                lambda: self._hydration.contains(request.cart_id, v, request.op_id),
+                lambda: self._hydration.contains(request.cart_id, request.op_id, version),
                 bool,
                 deadline.left() - POLL_S,
             )

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from carts.protocol import publish_allowed
 from carts.state import State, uncovered
 from gateway.carts.problems import restoring
 from gateway.checkout import problems
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import record_of
-from gateway.outbox.sweeper import Sweeper
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.deadline import Deadline, ask_until
 from gateway.settings import GatewaySettings
@@ -32,14 +32,12 @@ class CartDelivery:
         store: CartStore,
         layout: Layout,
         publisher: ChangePublisher,
-        sweeper: Sweeper,
         hydration: Hydration,
     ) -> None:
         self._settings = settings
         self._store = store
         self._layout = layout
         self._publisher = publisher
-        self._sweeper = sweeper
         self._hydration = hydration
 
     async def deliver(self, cart_id: str, deadline: Deadline) -> State | None:
@@ -74,7 +72,7 @@ class CartDelivery:
     async def publish(self, applied: Applied | Replayed) -> None:
         """Publish an operation that is in the outbox; what is not published here the sweeper publishes."""
         entry = applied.entry
-        if entry is not None and not self._sweeper.is_backlog(applied.oldest_outbox_us):
+        if entry is not None and publish_allowed(applied.oldest_outbox_us):
             await self._publisher.publish(applied.partition, record_of(entry))
 
     async def _window(self, cart_id: str) -> Sequence[WindowEntry]:
@@ -97,7 +95,7 @@ class CartDelivery:
             return
         partition = self._layout.partition(cart_id)
         depths = await self._store.outbox_depths()
-        if self._sweeper.is_backlog(depths[partition].oldest_us):
+        if not publish_allowed(depths[partition].oldest_us):
             return
         entries = await self._entries(partition, waiting)
         await asyncio.gather(*(self._publisher.publish(partition, record_of(entry)) for entry in entries))

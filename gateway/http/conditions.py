@@ -1,13 +1,13 @@
 """Headers that set conditions and wishes: If-Match, If-None-Match, Prefer, Idempotency-Key. Pure parsing."""
 
 import re
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 
 from carts.errors import InvalidIdentifier
 from carts.ids import check_op_id
+from carts.protocol import Durability
 from gateway.http.problems import INVALID_HEADER, Problem
 
 _ENTITY_TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -22,14 +22,6 @@ _PREFERENCE: Final = re.compile(
 )
 
 ANY: Final = "*"
-
-
-class Durability(StrEnum):
-    """How far a change has got when the reply leaves; each includes the ones before."""
-
-    REDIS = "redis"
-    KAFKA = "kafka"
-    POSTGRES = "postgres"
 
 
 class Preferences(msgspec.Struct, frozen=True):

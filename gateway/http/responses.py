@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sanic.response import HTTPResponse
 
-from gateway.http.conditions import Durability
+from carts.protocol import Durability
 
 # Several header lines in one entry: Sanic writes `name: value`, and the value may go on below.
 _JSON: Final = (b"content-type", b"application/json\r\ncache-control: private, no-store")

@@ -10,7 +10,6 @@ from typing import Final
 
 import structlog
 
-from carts.limits import TIMING, Timing
 from gateway.metrics import Metrics
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import record_of
@@ -35,7 +34,6 @@ class Sweeper:
         owner: str,
         interval_s: float,
         age_s: float,
-        timing: Timing = TIMING,
     ) -> None:
         self._store = store
         self._publisher = publisher
@@ -43,7 +41,6 @@ class Sweeper:
         self._owner = owner
         self._interval_s = interval_s
         self._age_us = int(age_s * 1_000_000)
-        self._timing = timing
         self._waiting: dict[tuple[int, str], asyncio.Future[int]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -56,10 +53,6 @@ class Sweeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-
-    def is_backlog(self, oldest_us: int) -> bool:
-        """Whether a partition's oldest entry, this many microseconds old, may not be overtaken any more."""
-        return oldest_us > self._timing.publish_deadline_us
 
     async def wait(self, partition: int, outbox_id: str, timeout_s: float) -> int | None:
         """The offset of this entry once this sweeper has published it; None when it does not in time."""

@@ -11,6 +11,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from carts.lifetime import Lifetime
+from carts.protocol import reached_postgres
 from carts.state import State
 from gateway.metrics import Metrics
 
@@ -101,12 +102,9 @@ class Hydration:
         self._remember(cart_id)
         return None
 
-    async def contains(self, cart_id: str, v: int, op_id: str) -> bool:
-        """Whether the row has the operation, in its window or below its floor. Raises DatabaseUnavailable."""
-        state = await self._read(cart_id)
-        return state is not None and (
-            v <= state.floor or any(op.op_id == op_id and op.version >= v for op in state.ops)
-        )
+    async def contains(self, cart_id: str, op_id: str, version: int) -> bool:
+        """Whether the row has the operation (carts.protocol.reached_postgres). Raises DatabaseUnavailable."""
+        return reached_postgres(await self._read(cart_id), op_id, version)
 
     async def answers(self) -> bool:
         """Whether Postgres answers a query now."""

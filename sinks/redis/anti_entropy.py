@@ -94,7 +94,7 @@ class AntiEntropy:
         for partition, follower in following.items():
             suspects = await self._unfolded.before(partition, before, SUSPECTS)
             metrics.PENDING.labels(partition).set(len(suspects))
-            if suspects and publish_allowed(0, backlogs[partition]):
+            if suspects and publish_allowed(backlogs[partition]):
                 judging.append(self._judge(follower, suspects, before))
         failures = [each for each in await asyncio.gather(*judging, return_exceptions=True) if each]
         for failure in failures:

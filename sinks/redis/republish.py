@@ -72,7 +72,7 @@ class Republisher:
                     left.append(Left(cart_id, operation, Why.WAITS))
                 elif not may_republish(operation.version, now_us, in_outbox=in_outbox):
                     left.append(Left(cart_id, operation, Why.TOO_OLD))
-                elif not publish_allowed(0, backlog_us):
+                elif not publish_allowed(backlog_us):
                     left.append(Left(cart_id, operation, Why.BACKLOG))
                 else:
                     done.setdefault(cart_id, []).append(operation)

@@ -1,5 +1,6 @@
 """The cart's home in Redis: key layout, Lua scripts, one pipelined client."""
 
+from carts.protocol import PutOutcome
 from store.redis.cart_store import CartStore
 from store.redis.client import PipelinedClient
 from store.redis.errors import StoreBroken, StoreBusy, StoreError, StoreFull, StoreUnavailable, UnknownOutcome
@@ -14,7 +15,6 @@ from store.redis.results import (
     OutboxDepth,
     OutboxEntry,
     PositionMoved,
-    PutOutcome,
     PutResult,
     Reason,
     Refused,

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from carts.protocol import PutOutcome
 from store.redis.packing import unpack_extras
 from store.redis.requests import ChangeRequest
 from store.redis.results import (
@@ -12,7 +13,6 @@ from store.redis.results import (
     ChangeOutcome,
     OutboxDepth,
     OutboxEntry,
-    PutOutcome,
     PutResult,
     Reason,
     Refused,

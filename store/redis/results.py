@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from carts.protocol import PutOutcome
 from carts.state import Version
 from store.redis.stored import StoredCart
 
@@ -126,21 +127,6 @@ class OutboxDepth(msgspec.Struct, frozen=True):
     entries: int
     bytes: int
     oldest_us: int
-
-
-class PutOutcome(StrEnum):
-    """What a put did."""
-
-    STORED = "stored"
-    """Redis had no such cart."""
-    REPLACED = "replaced"
-    """The state covers Redis's copy and differs."""
-    UNCHANGED = "unchanged"
-    """Redis has this state."""
-    REMOVED = "removed"
-    """The state is expired and covers Redis's copy: expired carts are absent."""
-    UNCOVERED = "uncovered"
-    """Redis's copy has operations that the state lacks: it stays."""
 
 
 class PutResult(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 import pytest
 
 from carts import protocol
-from carts.protocol import Deleted, Durability, Put, Recorded
+from carts.protocol import Deleted, Durability, PutOutcome, Recorded
 from carts.state import State, Version
 from tests.carts.histories import TIMING, add, change, state_of
 from tests.carts.test_fold import expired
@@ -25,20 +25,19 @@ def test_a_request_is_taken_until_the_retry_horizon() -> None:
     assert not protocol.request_in_time(101 + HR, 100, TIMING)
 
 
-def test_a_gateway_publishes_in_time_and_not_past_a_backlog() -> None:
-    assert protocol.publish_allowed(D, D, TIMING)
-    assert not protocol.publish_allowed(D + 1, 0, TIMING)
-    assert not protocol.publish_allowed(0, D + 1, TIMING)
+def test_nothing_is_published_past_an_entry_older_than_the_deadline() -> None:
+    assert protocol.publish_allowed(D, TIMING)
+    assert not protocol.publish_allowed(D + 1, TIMING)
 
 
-def test_a_sweeper_publishes_what_it_read_lately() -> None:
-    assert protocol.sweep_allowed(100 + D, 100, TIMING)
-    assert not protocol.sweep_allowed(101 + D, 100, TIMING)
+def test_a_change_is_published_until_the_deadline_after_its_script_or_its_reading() -> None:
+    assert protocol.publish_in_time(100 + D, 100, TIMING)
+    assert not protocol.publish_in_time(101 + D, 100, TIMING)
 
 
-def test_a_replay_says_kafka_when_its_entry_has_left_the_outbox() -> None:
-    assert protocol.replay_durability(in_outbox=False) is Durability.KAFKA
-    assert protocol.replay_durability(in_outbox=True) is Durability.REDIS
+def test_an_operation_is_in_kafka_when_its_entry_has_left_the_outbox() -> None:
+    assert protocol.durability_at_once(in_outbox=False) is Durability.KAFKA
+    assert protocol.durability_at_once(in_outbox=True) is Durability.REDIS
 
 
 def test_postgres_has_an_operation_in_its_window_or_its_base() -> None:
@@ -48,23 +47,30 @@ def test_postgres_has_an_operation_in_its_window_or_its_base() -> None:
     assert protocol.reached_postgres(state_of(change(500, "c", add("x", 1))), "a", 20)
 
 
+def test_postgres_has_the_attempt_that_was_acknowledged_or_a_later_one() -> None:
+    """A retry on a copy that had fallen back is a second attempt: the row with the first lacks it."""
+    assert not protocol.reached_postgres(ONE, "a", 22)
+    both = state_of(change(20, "a", add("x", 1)), change(24, "a", add("x", 1)))
+    assert protocol.reached_postgres(both, "a", 22)
+
+
 def test_a_put_sets_what_is_absent_or_covered() -> None:
-    assert protocol.put_verdict(ONE, None, []) is Put.SET
-    assert protocol.put_verdict(TWO, ONE.version, [(20, "a")]) is Put.SET
-    assert protocol.put_verdict(ONE, ONE.version, [(20, "a")]) is Put.SAME
-    assert protocol.put_verdict(ONE, TWO.version, [(20, "a"), (22, "b")]) is Put.UNCOVERED
+    assert protocol.put_outcome(ONE, None, []) is PutOutcome.STORED
+    assert protocol.put_outcome(TWO, ONE.version, [(20, "a")]) is PutOutcome.REPLACED
+    assert protocol.put_outcome(ONE, ONE.version, [(20, "a")]) is PutOutcome.UNCHANGED
+    assert protocol.put_outcome(ONE, TWO.version, [(20, "a"), (22, "b")]) is PutOutcome.UNCOVERED
 
 
 def test_a_put_does_not_compare_versions() -> None:
     """A copy that counted an operation the log has dropped has the higher version and says no more."""
-    assert protocol.put_verdict(ONE, Version(20, 2, 7), [(20, "a")]) is Put.SET
+    assert protocol.put_outcome(ONE, Version(20, 2, 7), [(20, "a")]) is PutOutcome.REPLACED
 
 
 def test_an_expired_state_is_put_as_absence() -> None:
     gone = expired(ONE)
-    assert protocol.put_verdict(gone, None, []) is Put.SAME
-    assert protocol.put_verdict(gone, ONE.version, [(20, "a")]) is Put.CLEAR
-    assert protocol.put_verdict(gone, TWO.version, [(20, "a"), (22, "b")]) is Put.UNCOVERED
+    assert protocol.put_outcome(gone, None, []) is PutOutcome.UNCHANGED
+    assert protocol.put_outcome(gone, ONE.version, [(20, "a")]) is PutOutcome.REMOVED
+    assert protocol.put_outcome(gone, TWO.version, [(20, "a"), (22, "b")]) is PutOutcome.UNCOVERED
 
 
 def test_a_deletion_clears_a_copy_that_knows_nothing_newer() -> None:

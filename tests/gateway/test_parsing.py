@@ -2,9 +2,9 @@
 
 import pytest
 
+from carts.protocol import Durability
 from gateway.health.checks import Check, Health, judge, judge_redis
 from gateway.http.conditions import (
-    Durability,
     Preferences,
     first_attempt_us,
     is_not_modified,

@@ -103,7 +103,7 @@ ABLATIONS = (
     Ablation(
         "coverage alone decides",
         "a put does not compare versions",
-        {"carts.protocol.put_verdict": without.put_newer_only},
+        {"carts.protocol.put_outcome": without.put_newer_only},
         "backlog",
         "Redis (",
         3560,
@@ -133,9 +133,17 @@ ABLATIONS = (
         1810,
     ),
     Ablation(
+        "row attempts",
+        "a row has an operation once it has the attempt that was acknowledged, or a later one",
+        {"carts.protocol.reached_postgres": without.row_has_any_attempt},
+        "postgres_again",
+        "reply says postgres",
+        0,
+    ),
+    Ablation(
         "replay reply",
         "a replay says kafka only when its outbox entry is gone",
-        {"carts.protocol.replay_durability": without.replay_is_kafka},
+        {"carts.protocol.durability_at_once": without.replay_is_kafka},
         "plain",
         "reply says kafka",
         0,
@@ -151,7 +159,7 @@ ABLATIONS = (
     Ablation(
         "backlog",
         "nothing is published past an outbox entry older than D",
-        {"carts.protocol.publish_allowed": without.publish_past_backlog},
+        {"carts.protocol.publish_allowed": without.always},
         "backlog",
         "o0 is lost",
         30,
@@ -159,7 +167,7 @@ ABLATIONS = (
     Ablation(
         "publish deadline",
         "a gateway publishes within D of its script",
-        {"carts.protocol.publish_allowed": without.publish_late},
+        {"tests.model.gateway.Gateway.publishable": without.publish_late},
         "backlog",
         "acknowledged o4 is lost",
         890,
@@ -167,7 +175,7 @@ ABLATIONS = (
     Ablation(
         "sweeper",
         "a sweeper publishes within D of reading",
-        {"carts.protocol.sweep_allowed": without.always},
+        {"tests.model.gateway.Gateway.sweepable": without.always},
         "late_sweeper",
         "o0 is applied 2 times",
         100,

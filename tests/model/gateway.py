@@ -9,7 +9,7 @@ from carts.operations import Add, Clear, Delta, Item, Remove, Set
 from carts.protocol import Durability
 from tests.model import redis_mirror
 from tests.model.redis_mirror import Applied, OutboxEntry, Refused, Replayed, Reply, Request
-from tests.model.world import CART, STALE, TIMING, Asked, World, quantities
+from tests.model.world import CART, STALE, TIMING, Asked, World, contains, quantities
 
 MOST_OPERATIONS = 12
 """More would not fit a double when each adds another power of four."""
@@ -128,7 +128,7 @@ class Gateway:
                 self.flights.append(Flight(entry, world.now, backlog, op_id in self.wanting_rows))
             case Replayed(entry, backlog):
                 world.exercised["replays"] += 1
-                if protocol.replay_durability(in_outbox=entry is not None) is Durability.KAFKA:
+                if protocol.durability_at_once(in_outbox=entry is not None) is Durability.KAFKA:
                     world.acknowledge(op_id, None)
                 elif entry is not None:
                     self.flights.append(Flight(entry, world.now, backlog, op_id in self.wanting_rows))
@@ -169,7 +169,9 @@ class Gateway:
 
     def publishable(self, flight: Flight) -> bool:
         """Whether the gateway may publish this itself."""
-        return protocol.publish_allowed(self.world.now - flight.since, flight.backlog, TIMING)
+        return protocol.publish_allowed(flight.backlog, TIMING) and protocol.publish_in_time(
+            self.world.now, flight.since, TIMING
+        )
 
     def acknowledge(self, pick: int) -> None:
         """The broker acknowledges; the client gets its reply, the outbox entry may go."""
@@ -189,8 +191,11 @@ class Gateway:
         published = [flight for flight in self.flights if flight.published and flight.wants_row]
         if published:
             flight = published[pick % len(published)]
-            if protocol.reached_postgres(self.world.row, flight.op_id, flight.entry.change.version):
+            row, version = self.world.row, flight.entry.change.version
+            if protocol.reached_postgres(row, flight.op_id, version):
                 self.world.exercised["replied postgres"] += 1
+                if row is None or not contains(row, version, flight.op_id):
+                    self.world.problem(f"reply says postgres for {flight.op_id} which the row lacks")
                 self.flights.remove(flight)
                 self.world.acknowledge(flight.op_id, None)
 
@@ -219,13 +224,17 @@ class Gateway:
         if not self.sweeps:
             return
         sweep = self.sweeps[pick % len(self.sweeps)]
-        if protocol.sweep_allowed(self.world.now, sweep[0], TIMING):
+        if self.sweepable(sweep[0]):
             self.deliver(sweep[1].pop(0))
         else:
             self.world.exercised["sweeps read again"] += 1
             sweep[1].clear()
         if not sweep[1]:
             self.sweeps.remove(sweep)
+
+    def sweepable(self, read: int) -> bool:
+        """Whether a sweeper may publish what it read then."""
+        return protocol.publish_in_time(self.world.now, read, TIMING)
 
     def deliver(self, entry: OutboxEntry) -> None:
         """Publish an entry and, once acknowledged, let it go."""
@@ -257,7 +266,7 @@ class Gateway:
                 busy = True
         self.flights.clear()
         for read, entries in self.sweeps:
-            if protocol.sweep_allowed(self.world.now, read, TIMING):
+            if self.sweepable(read):
                 for entry in entries:
                     self.deliver(entry)
         self.sweeps.clear()

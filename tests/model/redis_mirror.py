@@ -12,7 +12,7 @@ from carts import state as states
 from carts.content import EMPTY, Content
 from carts.limits import Timing
 from carts.operations import Change, Delta, Operation, Subtract
-from carts.protocol import Deleted, Put
+from carts.protocol import Deleted, PutOutcome
 from carts.state import State, Version
 
 
@@ -215,21 +215,21 @@ def subtract(
     return appended(redis, stored(state), written, now_us)
 
 
-def put(redis: Redis, recorded: State | Deleted) -> tuple[Redis, Put]:
+def put(redis: Redis, recorded: State | Deleted) -> tuple[Redis, PutOutcome]:
     """Put a state or a deletion read from `carts` (or folded by the restore) into Redis."""
     copy = redis.cart
     if isinstance(recorded, Deleted):
         if copy is not None and protocol.deletion_clears(recorded, copy.version, copy.window):
-            return msgspec.structs.replace(redis, cart=None), Put.CLEAR
-        return redis, Put.SAME
-    verdict = protocol.put_verdict(recorded, copy.version if copy else None, copy.window if copy else ())
-    match verdict:
-        case Put.SET:
-            return msgspec.structs.replace(redis, cart=stored(recorded)), verdict
-        case Put.CLEAR:
-            return msgspec.structs.replace(redis, cart=None), verdict
+            return msgspec.structs.replace(redis, cart=None), PutOutcome.REMOVED
+        return redis, PutOutcome.UNCHANGED
+    outcome = protocol.put_outcome(recorded, copy.version if copy else None, copy.window if copy else ())
+    match outcome:
+        case PutOutcome.STORED | PutOutcome.REPLACED:
+            return msgspec.structs.replace(redis, cart=stored(recorded)), outcome
+        case PutOutcome.REMOVED:
+            return msgspec.structs.replace(redis, cart=None), outcome
         case _:
-            return redis, verdict
+            return redis, outcome
 
 
 def outbox_remove(redis: Redis, entry_id: int, op_id: str) -> Redis:
@@ -259,9 +259,11 @@ def restore_finish(redis: Redis, followed: int) -> Redis:
     return msgspec.structs.replace(redis, ready=True, followed=followed)
 
 
-def follow_put(redis: Redis, expected: int, recorded: State | Deleted | None) -> tuple[Redis, Put | None]:
+def follow_put(
+    redis: Redis, expected: int, recorded: State | Deleted | None
+) -> tuple[Redis, PutOutcome | None]:
     """Put the record at position `expected` of `carts`, move on; none: Redis has another position."""
     if not protocol.follow_continues(expected, redis.followed):
         return redis, None
-    after, verdict = put(redis, recorded) if recorded is not None else (redis, Put.SAME)
-    return msgspec.structs.replace(after, followed=expected + 1), verdict
+    after, outcome = put(redis, recorded) if recorded is not None else (redis, PutOutcome.UNCHANGED)
+    return msgspec.structs.replace(after, followed=expected + 1), outcome

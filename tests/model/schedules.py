@@ -128,6 +128,11 @@ KINDS = {
         "evict wipe failover " + _SINKS + _RESTORES,
         Traits(evicts=True),
     ),
+    "postgres_again": Kind(
+        "write write_for_postgres publish fold changelog_ack sink retry look_up acknowledge remove row_seen",
+        story="~4 write_for_postgres look_up publish fold:2 changelog_ack changelog_ack sink sink ~1 "
+        "failover:0 retry look_up publish ~1 row_seen row_seen ~4",
+    ),
     "zombie": Kind(
         _WRITES + _CRASHES + "fold commit move_worker move_worker zombie_folds zombie_folds zombie_flushes "
         "zombie_flushes reread wipe " + _SINKS + _RESTORES

@@ -6,12 +6,12 @@ from carts import fold as folding
 from carts import protocol
 from carts import state as states
 from carts.operations import Change
-from carts.protocol import Deleted, Put
+from carts.protocol import Deleted, PutOutcome
 from carts.state import State
 from tests.model import redis_mirror
 from tests.model.redis_mirror import Redis, StoredCart
 from tests.model.streams import Compaction
-from tests.model.world import CART, RETENTION, STALE, TIMING, World, quantities, seen
+from tests.model.world import CART, RETENTION, STALE, TIMING, World, contains, quantities, seen
 from topics.records import PurgeFloor
 
 
@@ -181,13 +181,13 @@ class Follow:
             return self.resume()
         recorded = world.carts[self.position]
         copy = world.redis.cart
-        redis, verdict = redis_mirror.follow_put(
+        redis, put_outcome = redis_mirror.follow_put(
             world.redis, self.position, None if isinstance(recorded, PurgeFloor) else recorded
         )
-        if verdict is None:
+        if put_outcome is None:
             return self.resume()
         if recorded is not None and not isinstance(recorded, PurgeFloor):
-            judge_put(world, copy, recorded, verdict)
+            judge_put(world, copy, recorded, put_outcome)
         world.commit(redis)
         self.position += 1
         return True
@@ -234,7 +234,7 @@ class AntiEntropy:
         """Publish one that was found, unless the scan is too long ago."""
         if self.found:
             at, change = self.found.pop(pick % len(self.found))
-            if protocol.sweep_allowed(self.world.now, at, TIMING):
+            if protocol.publish_in_time(self.world.now, at, TIMING):
                 self.world.exercised["healed by anti-entropy"] += 1
                 self.world.publish(change)
 
@@ -248,15 +248,15 @@ class AntiEntropy:
 
 def put(world: World, redis: Redis, recorded: State | Deleted) -> Redis:
     """Put into Redis, and judge what happened to its copy."""
-    after, verdict = redis_mirror.put(redis, recorded)
-    judge_put(world, redis.cart, recorded, verdict)
+    after, put_outcome = redis_mirror.put(redis, recorded)
+    judge_put(world, redis.cart, recorded, put_outcome)
     return after
 
 
-def judge_put(world: World, copy: StoredCart | None, state: State | Deleted, verdict: Put) -> None:
+def judge_put(world: World, copy: StoredCart | None, state: State | Deleted, outcome: PutOutcome) -> None:
     """A put never hides an operation that only Redis knows, and never takes a version back."""
-    if copy is None or verdict not in (Put.SET, Put.CLEAR):
-        world.exercised["puts refused: not covering"] += verdict is Put.UNCOVERED
+    if copy is None or outcome not in (PutOutcome.STORED, PutOutcome.REPLACED, PutOutcome.REMOVED):
+        world.exercised["puts refused: not covering"] += outcome is PutOutcome.UNCOVERED
         return
     if not isinstance(state, State):
         if any(v > state.version.number for v, _ in copy.window):
@@ -266,7 +266,8 @@ def judge_put(world: World, copy: StoredCart | None, state: State | Deleted, ver
     if hidden and not world.traits.skips:
         world.problem(f"put hides {hidden[0]} from Redis")
     v, n = protocol.rank(copy.version)
-    fell = verdict is Put.SET and protocol.rank(state.version) < (v, n - _lower_attempts(state, copy))
+    wrote = outcome is not PutOutcome.REMOVED
+    fell = wrote and protocol.rank(state.version) < (v, n - _lower_attempts(state, copy))
     if fell and not world.traits.skips and copy.version.number >= 2 * (world.redis_time - STALE):
         world.falls.append(f"{copy.version.tag()} -> {state.version.tag()}")
 
@@ -279,12 +280,6 @@ def _lower_attempts(state: State, copy: StoredCart) -> int:
     highest = {op.op_id: op.version for op in state.ops}
     exact = {(op.version, op.op_id) for op in state.ops}
     return sum((v, op_id) not in exact and v < highest.get(op_id, 0) for v, op_id in copy.window)
-
-
-def contains(state: State, v: int, op_id: str) -> bool:
-    """Whether the state has the operation in its window, in its base or among its orders."""
-    attempts = [op.version for op in state.ops if op.op_id == op_id]
-    return v <= state.floor or (max(attempts) >= v if attempts else op_id in state.orders)
 
 
 def folded(changes: list[Change]) -> State | None:

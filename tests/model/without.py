@@ -15,12 +15,13 @@ from carts.content import _Draft
 from carts.fold import Outcome, Verdict
 from carts.limits import MAX_SAFE_INTEGER, Timing
 from carts.operations import Change, Delta, Expire, Operation, OrderedLine, Purge, Subtract
-from carts.protocol import Durability, Put, Recorded
+from carts.protocol import Durability, PutOutcome, Recorded
 from carts.state import State, Version
 from tests.model import redis_mirror, streams
+from tests.model.gateway import Flight, Gateway
 from tests.model.redis_mirror import Redis, Reply, Request
 from tests.model.streams import Compaction, Worker
-from tests.model.world import World
+from tests.model.world import TIMING, World
 
 Replacement = Callable[..., Any]
 
@@ -30,7 +31,7 @@ _subtract, _lines_to_order, _subtract_script = (
     ordering.lines_to_order,
     redis_mirror.subtract,
 )
-_put_verdict, _recovered = protocol.put_verdict, streams.recovered
+_put_outcome, _recovered = protocol.put_outcome, streams.recovered
 
 
 def always(*_: object) -> bool:
@@ -59,10 +60,10 @@ def uncovered_by_id(state: State, window: Iterable[tuple[int, str]]) -> list[tup
     return [(v, op_id) for v, op_id in window if v > state.floor and op_id not in known]
 
 
-def put_newer_only(state: State, version: Version | None, window: list[tuple[int, str]]) -> Put:
-    verdict = _put_verdict(state, version, window)
+def put_newer_only(state: State, version: Version | None, window: list[tuple[int, str]]) -> PutOutcome:
+    outcome = _put_outcome(state, version, window)
     older = version is not None and protocol.rank(state.version) <= protocol.rank(version)
-    return Put.SAME if verdict is Put.SET and older else verdict
+    return PutOutcome.UNCHANGED if outcome is PutOutcome.REPLACED and older else outcome
 
 
 def row_of_lines(world: World) -> State | None:
@@ -200,16 +201,16 @@ def republish_any_age(v: int, now_us: int, timing: Timing, *, in_outbox: bool) -
     return not in_outbox
 
 
-def publish_past_backlog(waited_us: int, backlog_us: int, timing: Timing) -> bool:
-    return waited_us <= timing.publish_deadline_us
-
-
-def publish_late(waited_us: int, backlog_us: int, timing: Timing) -> bool:
-    return backlog_us <= timing.publish_deadline_us
+def row_has_any_attempt(row: State | None, op_id: str, version: int) -> bool:
+    return row is not None and (version <= row.floor or any(op.op_id == op_id for op in row.ops))
 
 
 def replay_is_kafka(*, in_outbox: bool) -> Durability:
     return Durability.KAFKA
+
+
+def publish_late(_gateway: Gateway, flight: Flight) -> bool:
+    return protocol.publish_allowed(flight.backlog, TIMING)
 
 
 def commit_all(worker: Worker) -> int:

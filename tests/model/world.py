@@ -154,3 +154,9 @@ def quantities(content: Content) -> Shown:
 def seen(state: State | None) -> Seen | None:
     """What a reader gets: nothing of an expired cart."""
     return None if state is None or state.expired else (state.version, lines_of(state))
+
+
+def contains(state: State, v: int, op_id: str) -> bool:
+    """Whether the state has the operation in its window, in its base or among its orders."""
+    attempts = [op.version for op in state.ops if op.op_id == op_id]
+    return v <= state.floor or (max(attempts) >= v if attempts else op_id in state.orders)

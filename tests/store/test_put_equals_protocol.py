@@ -1,4 +1,4 @@
-"""The put script decides as carts.protocol.put_verdict does, and what it puts reads back as the state."""
+"""The put script decides as carts.protocol.put_outcome does, and what it puts reads back as the state."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carts.fold import fold
 from carts.limits import Timing
 from carts.operations import Add, Attempt, Change, Expire, Item, OrderedLine, Subtract
-from carts.protocol import Put, put_verdict
+from carts.protocol import put_outcome
 from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
 from tests.store.conftest import Bench
@@ -99,24 +99,20 @@ async def put(bench: Bench, state: State) -> PutResult:
 
 
 async def put_and_check(bench: Bench, state: State, held: State | None) -> State | None:
-    """Put a state over what Redis holds; check verdict and copy; what Redis holds then."""
-    verdict = put_verdict(
+    """Put a state over what Redis holds; check outcome and copy; what Redis holds then."""
+    expected = put_outcome(
         state, held.version if held else None, [(op.version, op.op_id) for op in held.ops] if held else []
     )
     before = await bench.everything()
     result = await put(bench, state)
-    match verdict:
-        case Put.SET:
-            assert result.outcome is (PutOutcome.REPLACED if held else PutOutcome.STORED)
+    assert result.outcome is expected
+    match result.outcome:
+        case PutOutcome.STORED | PutOutcome.REPLACED:
             held = state
-        case Put.CLEAR:
-            assert result.outcome is PutOutcome.REMOVED
+        case PutOutcome.REMOVED:
             held = None
-        case Put.SAME:
-            assert result.outcome is PutOutcome.UNCHANGED
-        case Put.UNCOVERED:
+        case PutOutcome.UNCOVERED:
             assert held is not None
-            assert result.outcome is PutOutcome.UNCOVERED
             assert list(result.uncovered) == uncovered(state, await window_of(bench, CART))
     if result.outcome in {PutOutcome.UNCHANGED, PutOutcome.UNCOVERED}:
         assert before == await bench.everything()

@@ -3,6 +3,7 @@
 import pytest
 
 from carts.limits import TIMING
+from carts.protocol import publish_in_time
 from topics.plan import (
     Observed,
     ObservedTopic,
@@ -120,6 +121,9 @@ def test_the_registry_holds_the_topics_of_the_design() -> None:
 def test_the_broker_refuses_a_change_later_than_the_publish_deadline() -> None:
     configs = CART_CHANGED.configs(replicas=3)
     assert configs["message.timestamp.before.max.ms"] == str(TIMING.publish_deadline_us // 1000)
+    latest_us = int(configs["message.timestamp.before.max.ms"]) * 1000
+    assert publish_in_time(latest_us, 0)
+    assert not publish_in_time(latest_us + 1, 0)
 
 
 def test_a_dead_letter_has_room_for_any_record() -> None:

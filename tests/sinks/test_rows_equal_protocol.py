@@ -1,0 +1,48 @@
+"""The SQL of the sink replaces and deletes rows as the functions of carts.protocol that it mirrors."""
+
+import itertools
+
+import msgspec
+import psycopg
+
+from carts.protocol import Deleted, row_deleted, row_replaced
+from carts.state import Version
+from sinks.postgres.batch import Batch, Deletion, Row
+from sinks.postgres.table import CartsTable
+from tests.sinks.making import grow
+from tests.sinks.test_batch import row
+
+VERSIONS = [Version(number, count) for number, count in itertools.product([10, 11, 20], [1, 2, 9])]
+PAIRS = {f"user:{number}": pair for number, pair in enumerate(itertools.product(VERSIONS, repeat=2))}
+"""Two versions for each of some carts: that of the row, and the one that comes later."""
+
+
+def row_of(cart_id: str, version: Version, status: str) -> Row:
+    """A row at this version, marked by its status."""
+    some = row(cart_id, grow(cart_id, 1))
+    return msgspec.structs.replace(some, v=version.number, n=version.operation_count, status=status)
+
+
+def stored(url: str) -> dict[str, str]:
+    """The status of each row."""
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute("SELECT cart_id, status FROM carts").fetchall())
+
+
+async def test_a_row_is_replaced_as_the_protocol_says(database: str) -> None:
+    async with CartsTable(database) as table:
+        await table.write(Batch([row_of(name, first, "first") for name, (first, _) in PAIRS.items()], []))
+        await table.write(Batch([row_of(name, later, "later") for name, (_, later) in PAIRS.items()], []))
+    assert stored(database) == {
+        name: "later" if row_replaced(first, later) else "first" for name, (first, later) in PAIRS.items()
+    }
+
+
+async def test_a_row_is_deleted_as_the_protocol_says(database: str) -> None:
+    deletions = [Deletion(name, gone.number, gone.operation_count) for name, (_, gone) in PAIRS.items()]
+    async with CartsTable(database) as table:
+        await table.write(Batch([row_of(name, first, "first") for name, (first, _) in PAIRS.items()], []))
+        await table.write(Batch([], deletions))
+    assert stored(database).keys() == {
+        name for name, (first, gone) in PAIRS.items() if not row_deleted(first, Deleted(gone))
+    }

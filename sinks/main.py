@@ -7,8 +7,6 @@ from typing import Final
 from runtime.settings import SettingsError, load
 from sinks.settings import PostgresSinkSettings, RedisSinkSettings
 
-SINKS: Final = ("postgres", "redis", "mail")
-
 
 def run(name: str) -> None:
     """Run the sink called `name` until SIGTERM or SIGINT; KeyError for one that does not exist.

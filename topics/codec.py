@@ -1,5 +1,6 @@
 """JSON in and out of the topics; what cannot be read raises RecordError with a code and what is wrong."""
 
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -140,6 +141,16 @@ def encode_order(record: OrderRecord) -> bytes:
 def decode_order(value: bytes | None) -> OrderRecord:
     """The order in an `orders` value; RecordError if it is none."""
     return _decode(_order_decoder, value)
+
+
+DECODERS: Final[Mapping[type, Callable[[bytes], object]]] = {
+    Change: decode_change,
+    CartRecord: decode_cart,
+    PurgeFloor: decode_purge_floor,
+    Product: decode_product,
+    OrderRecord: decode_order,
+}
+"""How a value of each type is read where more is checked than its Struct says."""
 
 
 def _decode(decoder: msgspec.json.Decoder[T], value: bytes | None) -> T:

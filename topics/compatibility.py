@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from topics.codec import decode_cart, decode_change, decode_order, decode_product, decode_purge_floor
+from topics.codec import DECODERS
 from topics.errors import RecordError
-from topics.records import DeadLetterHeaders, LetterMarkHeaders
 from topics.registry import TOPICS, Part, RecordSpec
 
 FOLDER: Final = Path(__file__).parent
@@ -129,22 +128,10 @@ def _read(spec: RecordSpec, example: Example) -> None:
     document = _document(spec, example)
     if document is None:
         return
-    value = msgspec.json.encode(document)
-    match spec.name:
-        case "cart-changed":
-            decode_change(value)
-        case "carts":
-            decode_cart(value)
-        case "carts-purge-floor":
-            decode_purge_floor(value)
-        case "products":
-            decode_product(value)
-        case "orders":
-            decode_order(value)
-        case "dead-letters-mark":
-            msgspec.convert(document, LetterMarkHeaders)
-        case _:
-            msgspec.convert(document, DeadLetterHeaders)
+    if (decode := DECODERS.get(spec.type)) is not None:
+        decode(msgspec.json.encode(document))
+    else:
+        msgspec.convert(document, spec.type)
 
 
 def _document(spec: RecordSpec, example: Example) -> Any:

@@ -120,7 +120,7 @@ async def _show(client: PipelinedClient, layout: Layout, store: CartStore) -> No
         heard = time.monotonic()
         while missing:
             for partition in sorted(missing):
-                await store.wish(partition)
+                await store.request_restore(partition)
                 if report := await read(client, layout, partition):
                     heard = time.monotonic()
                     _update(shown, bars[partition], report)

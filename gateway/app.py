@@ -5,7 +5,7 @@ from typing import Any, Final
 from sanic import Sanic
 
 from gateway import lifecycle
-from gateway.bootstrap import Parts
+from gateway.bootstrap import Container
 from gateway.carts.routes import CartRoutes
 from gateway.checkout.routes import CheckoutRoutes
 from gateway.health.routes import HealthRoutes
@@ -20,9 +20,9 @@ _REFUSED_UNREAD: Final = 8
 """How many times the largest body."""
 
 
-def create_app(parts: Parts) -> Sanic[Any, Any]:
-    """An app with all routes and listeners over these parts; it connects when its server starts."""
-    settings = parts.settings
+def create_app(container: Container) -> Sanic[Any, Any]:
+    """An app with all routes and listeners over these container; it connects when its server starts."""
+    settings = container.settings
     app: Sanic[Any, Any] = Sanic(
         "cartstream-gateway", error_handler=ProblemHandler(), configure_logging=False
     )
@@ -36,12 +36,12 @@ def create_app(parts: Parts) -> Sanic[Any, Any]:
             "RESPONSE_TIMEOUT": settings.longest_request_s + 1,
         }
     )
-    app.ctx.metrics = parts.metrics
+    app.ctx.metrics = container.metrics
     app.ctx.body_bytes = settings.body_bytes
-    add_routes(app, CartRoutes(parts.reader, parts.changer, parts.prices))
-    add_routes(app, ProductRoutes(parts.catalogue, settings.products_max_age_s))
-    add_routes(app, CheckoutRoutes(parts.checkouts, parts.metrics))
-    add_routes(app, OrderRoutes(parts.orders))
-    add_routes(app, HealthRoutes(parts.health, parts.metrics, document()))
-    lifecycle.register(app, parts)
+    add_routes(app, CartRoutes(container.reader, container.carts))
+    add_routes(app, ProductRoutes(container.catalogue, settings.products_max_age_s))
+    add_routes(app, CheckoutRoutes(container.checkouts, container.metrics))
+    add_routes(app, OrderRoutes(container.orders))
+    add_routes(app, HealthRoutes(container.health, container.metrics, document()))
+    lifecycle.register(app, container)
     return app

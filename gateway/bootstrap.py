@@ -1,4 +1,4 @@
-"""The gateway's composition root: every part, made from the settings, connected to nothing yet."""
+"""The gateway's composition root: every object of a process, made from settings, connected to nothing yet."""
 
 import os
 import secrets
@@ -8,7 +8,7 @@ from typing import Self
 import msgspec
 
 from gateway.carts.reading import CartReader, Reader
-from gateway.carts.service import CartChanger
+from gateway.carts.service import CartService, Prices
 from gateway.checkout.delivery import CartDelivery
 from gateway.checkout.external import ExternalCheckouts
 from gateway.checkout.internal import InternalCheckouts
@@ -23,7 +23,7 @@ from gateway.outbox.sweeper import Sweeper
 from gateway.outbox.trimming import OutboxTrimmer
 from gateway.postgres.database import Database
 from gateway.postgres.hydration import Hydration
-from gateway.pricing.prices import CataloguePrices, Prices, StatedPrices
+from gateway.pricing.prices import CataloguePrices, StatedPrices
 from gateway.pricing.pricing import Hook, Pricing
 from gateway.pricing.reading import PricedReader
 from gateway.products.external import ExternalProducts
@@ -36,8 +36,8 @@ from store.redis.catalogue import ProductCache
 from store.redis.quantities import LineQuantities
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """What one gateway process is made of."""
+class Container(msgspec.Struct, frozen=True):
+    """The objects of one gateway process that somebody asks for by name."""
 
     settings: GatewaySettings
     metrics: Metrics
@@ -50,16 +50,15 @@ class Parts(msgspec.Struct, frozen=True):
     health: HealthChecks
     database: Database
     catalogue: Catalogue | None
-    prices: Prices
     pricing: Pricing
     reader: Reader
-    changer: CartChanger
+    carts: CartService
     checkouts: Checkouts
     orders: OrderService
 
     @classmethod
-    def make(cls, settings: GatewaySettings) -> Self:
-        """Put the parts together."""
+    def build(cls, settings: GatewaySettings) -> Self:
+        """Make everything that these settings ask for."""
         metrics = Metrics()
         layout = Layout(settings.partitions)
         client = PipelinedClient(settings, name="cartstream-gateway", patience_s=settings.redis_patience_s)
@@ -96,7 +95,7 @@ class Parts(msgspec.Struct, frozen=True):
             prices = CataloguePrices(catalogue.cache, LineQuantities(client, layout))
         hook = _hook(settings, metrics)
         pricing = Pricing(None if catalogue is None else catalogue.cache, hook)
-        reader: Reader = CartReader(settings, store, layout, hydration, metrics)
+        reader: Reader = CartReader(settings, store, hydration, metrics)
         if catalogue is not None or hook is not None:
             reader = PricedReader(reader, pricing)
         delivery = CartDelivery(settings, store, layout, publisher, hydration)
@@ -115,10 +114,9 @@ class Parts(msgspec.Struct, frozen=True):
             health=HealthChecks(store, publisher, hydration),
             database=database,
             catalogue=catalogue,
-            prices=prices,
             pricing=pricing,
             reader=reader,
-            changer=CartChanger(settings, store, layout, publisher, sweeper, hydration, metrics),
+            carts=CartService(settings, store, prices, publisher, sweeper, hydration, metrics),
             checkouts=(
                 InternalCheckouts(settings, store, database, pricing, checkout_carts)
                 if settings.orders_owner is OrdersOwner.INTERNAL

@@ -5,7 +5,7 @@ from typing import Any, Final
 import structlog
 from sanic import Sanic
 
-from gateway.bootstrap import Parts
+from gateway.bootstrap import Container
 from runtime.garbage import collect_seldom
 from store.redis import StoreError
 
@@ -15,37 +15,37 @@ _KAFKA_WAIT_S: Final = 3.0
 """The first requests should not get `durability=redis` only because the producer is still connecting."""
 
 
-def register(app: Sanic[Any, Any], parts: Parts) -> None:
+def register(app: Sanic[Any, Any], container: Container) -> None:
     """Hook start and stop into `app`."""
 
     async def connect(_: Sanic[Any, Any]) -> None:
         try:
-            await parts.client.connect()
+            await container.client.connect()
         except StoreError as error:
             # Not fatal: readiness reports it, and carts that Postgres has can be read.
-            parts.client.keep_connecting()
+            container.client.keep_connecting()
             log.warning("gateway.redis_not_connected", error=repr(error))
-        await parts.outbox_bound.start()
-        await parts.hydration.open()
-        await parts.database.open()
-        await parts.pricing.open()
-        parts.publisher.start()
-        await parts.publisher.until_connected(_KAFKA_WAIT_S)
-        parts.sweeper.start()
+        await container.outbox_bound.start()
+        await container.hydration.open()
+        await container.database.open()
+        await container.pricing.open()
+        container.publisher.start()
+        await container.publisher.until_connected(_KAFKA_WAIT_S)
+        container.sweeper.start()
 
     async def settle(_: Sanic[Any, Any]) -> None:
         collect_seldom()
 
     async def disconnect(_: Sanic[Any, Any]) -> None:
         # After the last request: what it published is still acknowledged and removed from the outboxes.
-        await parts.outbox_bound.stop()
-        await parts.sweeper.stop()
-        await parts.publisher.stop()
-        await parts.trimmer.flush()
-        await parts.pricing.close()
-        await parts.hydration.close()
-        await parts.database.close()
-        await parts.client.close()
+        await container.outbox_bound.stop()
+        await container.sweeper.stop()
+        await container.publisher.stop()
+        await container.trimmer.flush()
+        await container.pricing.close()
+        await container.hydration.close()
+        await container.database.close()
+        await container.client.close()
         log.info("gateway.stopped")
 
     app.register_listener(connect, "before_server_start")

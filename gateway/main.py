@@ -56,11 +56,11 @@ def _listen(settings: GatewaySettings) -> socket.socket:
 async def _serve(settings: GatewaySettings, listener: socket.socket) -> None:
     # A supervisor of workers needs none of it.
     from gateway.app import create_app  # noqa: PLC0415
-    from gateway.bootstrap import Parts  # noqa: PLC0415
+    from gateway.bootstrap import Container  # noqa: PLC0415
     from gateway.server.serving import Server  # noqa: PLC0415
 
-    parts = Parts.make(settings)
-    server = Server(create_app(parts), settings, parts.health)
+    container = Container.build(settings)
+    server = Server(create_app(container), settings, container.health)
 
     ready_file = ReadyFile(settings.ready_file)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from carts.view import CartView
-from gateway.carts.requests import MintedCart
+from gateway.carts.requests import AddItem, MintedCart, PatchCart, PatchItem, PutItem
 from gateway.http.openapi import errors, header, json_body, operation, reply, reply_header
 
 PARAMETERS: Final = {
@@ -62,7 +62,7 @@ READ: Final = operation(
 )
 
 
-def change(operation_id: str, summary: str, body: type[msgspec.Struct] | None = None) -> dict[str, Any]:
+def _change(operation_id: str, summary: str, body: type[msgspec.Struct] | None = None) -> dict[str, Any]:
     """An operation that changes a cart."""
     return operation(
         operation_id,
@@ -75,3 +75,11 @@ def change(operation_id: str, summary: str, body: type[msgspec.Struct] | None = 
         parameters=_CHANGE_HEADERS,
         body=None if body is None else json_body(body),
     )
+
+
+PATCH: Final = _change("patchCart", "Up to 100 operations: all or none, one version, one event", PatchCart)
+CLEAR: Final = _change("clearCart", "Remove all lines; the metadata stays")
+ADD_ITEM: Final = _change("addItem", "Add pieces of a product", AddItem)
+PUT_ITEM: Final = _change("putItem", "Replace quantity and metadata of a line; 0 removes it", PutItem)
+PATCH_ITEM: Final = _change("patchItem", "Change quantity, metadata or both; 0 removes the line", PatchItem)
+REMOVE_ITEM: Final = _change("removeItem", "Remove a line; one that is not there is no error")

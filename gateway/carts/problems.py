@@ -21,6 +21,7 @@ def problem_of(refused: Refused, steps: int) -> Problem:
     """The problem that tells why a change of `steps` steps was refused, and what to do about it.
 
     RESTORING and UNKNOWN_CART are for the service to solve; here they mean that it could not in time.
+    NOT_APPLIED it keeps to itself.
     """
     return _PROBLEMS[refused.reason](refused, steps)
 

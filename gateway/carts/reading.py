@@ -13,12 +13,12 @@ from gateway.metrics import Metrics
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.deadline import Deadline, ask_until
 from gateway.settings import GatewaySettings
-from store.redis import CartStore, Layout, Missing, Restoring, StoredCart, StoreError
+from store.redis import CartStore, Missing, Restoring, StoredCart, StoreError
 
 EMPTY_VERSION: Final = Version().tag()
 
 
-class Read(msgspec.Struct, frozen=True):
+class CartDocument(msgspec.Struct, frozen=True):
     """A cart as it was read: version tag and JSON. `stale`: from Postgres, Redis may know better."""
 
     tag: str
@@ -29,7 +29,7 @@ class Read(msgspec.Struct, frozen=True):
 class Reader(Protocol):
     """Reads carts."""
 
-    async def read(self, cart_id: str) -> Read:
+    async def read(self, cart_id: str) -> CartDocument:
         """The cart as it is now. Raises Problem when that cannot be known."""
         ...
 
@@ -41,18 +41,16 @@ class CartReader:
         self,
         settings: GatewaySettings,
         store: CartStore,
-        layout: Layout,
         hydration: Hydration,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._store = store
-        self._layout = layout
         self._hydration = hydration
         self._reads = metrics.reads
         self._from_redis = metrics.reads.labels("redis")
 
-    async def read(self, cart_id: str) -> Read:
+    async def read(self, cart_id: str) -> CartDocument:
         """The cart as it is now; one never written is empty. Raises Problem when that cannot be known."""
         try:
             found = await self._store.read(cart_id)
@@ -65,10 +63,10 @@ class CartReader:
             return _of_stored(found)
         return await Deadline(self._settings.request_deadline_s).bound(self._elsewhere(cart_id, found))
 
-    async def _elsewhere(self, cart_id: str, found: Missing | Restoring) -> Read:
+    async def _elsewhere(self, cart_id: str, found: Missing | Restoring) -> CartDocument:
         if isinstance(found, Missing):
             return await self._missing(cart_id)
-        await self._store.wish(self._layout.partition(cart_id))
+        await self._store.request_restore(self._store.partition(cart_id))
         try:
             return await self._stale(cart_id, restoring())
         except Problem:
@@ -82,7 +80,7 @@ class CartReader:
                 raise
         return await self._missing(cart_id) if isinstance(settled, Missing) else _of_stored(settled)
 
-    async def _missing(self, cart_id: str) -> Read:
+    async def _missing(self, cart_id: str) -> CartDocument:
         try:
             state = await self._hydration.recall(cart_id)
         except DatabaseUnavailable:
@@ -99,7 +97,7 @@ class CartReader:
                 return _of_stored(found)
         return _of_state(cart_id, state)
 
-    async def _stale(self, cart_id: str, reason: Exception) -> Read:
+    async def _stale(self, cart_id: str, reason: Exception) -> CartDocument:
         """Postgres's copy; raises `reason` when there is none."""
         try:
             state = await self._hydration.recall(cart_id)
@@ -121,10 +119,10 @@ def database_unavailable() -> Problem:
     )
 
 
-def _of_stored(cart: StoredCart) -> Read:
-    return Read(cart.version.tag(), cart.json())
+def _of_stored(cart: StoredCart) -> CartDocument:
+    return CartDocument(cart.version.tag(), cart.json())
 
 
-def _of_state(cart_id: str, state: State) -> Read:
+def _of_state(cart_id: str, state: State) -> CartDocument:
     seen = view(cart_id, state)
-    return Read(seen.version, msgspec.json.encode(seen))
+    return CartDocument(seen.version, msgspec.json.encode(seen))

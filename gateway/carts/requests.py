@@ -1,24 +1,28 @@
-"""What a request on a cart may say, and the steps it asks for."""
+"""What a request on a cart may say, and the command that it is."""
 
-import hashlib
+import time
 from collections.abc import Iterable
-from typing import Annotated, Any, Final
+from random import getrandbits
+from typing import Annotated, Final
 
 import msgspec
+from sanic import Request
 
 from carts.errors import InvalidIdentifier
 from carts.ids import check_line_id, check_product_id, derive_line_id
 from carts.limits import LIMITS, Limits
-from carts.numbers import ADVICE
 from carts.operations import Clear, Item, Metadata, Remove, SetMetadata
-from gateway.http.validation import check_metadata, invalid
+from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep, fingerprint_of
+from gateway.http.conditions import first_attempt_us, parse_idempotency_key, parse_if_match
+from gateway.http.requests import cart_id_in, preferences_of, trace_of
+from gateway.http.validation import FreeForm, check_metadata, invalid
 from store.redis import RequestStep, SetQuantity
 
 ProductId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=64, description="1 to 64 of A-Z a-z 0-9 . _ -")
 ]
 LineId = Annotated[str, msgspec.Meta(min_length=1, max_length=77, description="as the cart shows it")]
-Pieces = Annotated[int, msgspec.Meta(ge=1, le=LIMITS.quantity)]
+AddedQuantity = Annotated[int, msgspec.Meta(ge=1, le=LIMITS.quantity)]
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.quantity, description="0 removes the line")]
 UnitPrice = Annotated[
     Annotated[int, msgspec.Meta(ge=0, le=LIMITS.unit_price)] | None,
@@ -43,17 +47,13 @@ Options = Annotated[
         max_length=16, description="Chosen variants, for example size; other options are another line."
     ),
 ]
-FreeForm = Annotated[
-    dict[str, Any],
-    msgspec.Meta(description=f"Any JSON object of up to 16 KiB, carried unread. Send {ADVICE}."),
-]
 
 
 class AddItem(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Add pieces of a product. The price and metadata are those of the newest add."""
 
     product_id: ProductId
-    quantity: Pieces
+    quantity: AddedQuantity
     unit_price: UnitPrice = None
     currency: Currency = None
     options: Options = {}
@@ -127,66 +127,65 @@ PATCH_ITEM: Final = msgspec.json.Decoder(PatchItem)
 PATCH_CART: Final = msgspec.json.Decoder(PatchCart)
 
 
-class AddWish(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="add"):
-    """An add as it is asked for: the price is what the caller states, and may be left to the catalogue."""
+def change_command(
+    request: Request,
+    cart_id: str,
+    steps: tuple[CommandStep, ...],
+    cause: str,
+    *,
+    is_batch: bool = False,
+) -> ChangeCommand:
+    """The command that a request is, with the steps of its body. Raises Problem."""
+    headers = request.headers
+    now_us = time.time_ns() // 1000
+    preferences = preferences_of(headers)
+    key = headers.get("idempotency-key")
+    if key is None:
+        op_id, first_seen_us, fingerprint = f"{getrandbits(128):032x}", now_us, ""
+    else:
+        op_id = parse_idempotency_key(key)
+        first_seen_us = min(now_us, first_attempt_us(op_id) or now_us)
+        fingerprint = fingerprint_of(steps)
+    return ChangeCommand(
+        if_match=parse_if_match(headers.get("if-match")),
+        cart_id=cart_id_in(cart_id),
+        steps=steps,
+        is_batch=is_batch,
+        cause=cause,
+        op_id=op_id,
+        fingerprint=fingerprint,
+        first_seen_us=first_seen_us,
+        preferences=preferences,
+        trace=trace_of(headers),
+    )
 
-    line_id: str
-    quantity: int
-    item: Item
-    unit_price: int | None = None
-    currency: str | None = None
-    metadata: Metadata | None = None
 
-
-Steps = tuple[RequestStep, ...]
-AskedStep = AddWish | RequestStep
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """The steps that a request asks for; `many`: it is a list of operations."""
-
-    steps: tuple[AskedStep, ...]
-    many: bool = False
-
-    def pointer(self, index: int) -> str:
-        """Where in the body a step stands (RFC 6901)."""
-        return f"/operations/{index}" if self.many else ""
-
-    def fingerprint(self) -> str:
-        """16 hex digits that tell a retry (same steps) from a reused key (others); order of members apart.
-
-        Of what was asked, not of what it came to: a retry is one also after the price has changed.
-        """
-        return hashlib.blake2b(msgspec.json.encode(self.steps, order="sorted"), digest_size=8).hexdigest()
-
-
-def add_item(body: AddItem) -> Asked:
+def add_item(body: AddItem) -> CommandStep:
     """The step of an add. Raises Problem."""
-    return Asked((_add(body, "", LIMITS),))
+    return _add(body, "", LIMITS)
 
 
-def put_item(line_id: str, body: PutItem) -> Asked:
-    """The step that replaces a line's quantity and metadata."""
-    metadata = _metadata(body.metadata, "", LIMITS)
-    return Asked((_quantity(line_id, body.quantity, metadata),))
+def put_item(line_id: str, body: PutItem) -> CommandStep:
+    """The step that replaces a line's quantity and metadata. Raises Problem."""
+    return _quantity(line_id, body.quantity, _metadata(body.metadata, "", LIMITS))
 
 
-def patch_item(line_id: str, body: PatchItem) -> Asked:
-    """The step that changes what the body names of a line. Raises Problem when it names nothing."""
+def patch_item(line_id: str, body: PatchItem) -> CommandStep:
+    """The step that changes what the body names of a line. Raises Problem, also when it names nothing."""
     metadata = _metadata(body.metadata, "", LIMITS)
     if body.quantity is not None:
-        return Asked((_quantity(line_id, body.quantity, metadata),))
+        return _quantity(line_id, body.quantity, metadata)
     if metadata is None:
         raise invalid("", "names nothing to change; send quantity, metadata or both")
-    return Asked((SetMetadata(metadata, line_id),))
+    return SetMetadata(metadata, line_id)
 
 
-def patch_cart(body: PatchCart) -> Asked:
-    """The steps of all operations, in order. Problems point at the place: /operations/3/quantity."""
-    return Asked(tuple(_steps(body.operations)), many=True)
+def patch_cart(body: PatchCart) -> tuple[CommandStep, ...]:
+    """The steps of all operations, in order. Raises Problem that points at the place."""
+    return tuple(_steps(body.operations))
 
 
-def _steps(operations: Iterable[AnyOperation]) -> Iterable[AskedStep]:
+def _steps(operations: Iterable[AnyOperation]) -> Iterable[CommandStep]:
     for index, operation in enumerate(operations):
         pointer = f"/operations/{index}"
         match operation:
@@ -205,12 +204,12 @@ def _steps(operations: Iterable[AnyOperation]) -> Iterable[AskedStep]:
                 yield SetMetadata(metadata or {}, named)
 
 
-def _add(body: AddItem, pointer: str, limits: Limits) -> AddWish:
+def _add(body: AddItem, pointer: str, limits: Limits) -> AddProduct:
     try:
         product_id = check_product_id(body.product_id)
     except InvalidIdentifier as error:
         raise invalid(f"{pointer}/product_id", error.advice) from error
-    return AddWish(
+    return AddProduct(
         line_id=derive_line_id(product_id, body.options),
         quantity=body.quantity,
         item=Item(product_id, body.options),

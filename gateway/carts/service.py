@@ -1,16 +1,16 @@
 """Change carts: one script, one publish, an honest word about how far the change got."""
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from carts.protocol import Durability, durability_at_once, publish_allowed
 from carts.state import State
+from gateway.carts.commands import ChangeCommand
 from gateway.carts.problems import problem_of
 from gateway.carts.reading import database_unavailable
 from gateway.http import problems
-from gateway.http.conditions import Preferences
 from gateway.http.problems import Problem, retry_after
 from gateway.metrics import Metrics
 from gateway.outbox.publisher import ChangePublisher
@@ -19,41 +19,53 @@ from gateway.outbox.sweeper import Sweeper
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.deadline import POLL_S, Deadline, ask_until
 from gateway.settings import GatewaySettings
-from store.redis import Applied, CartStore, ChangeRequest, Layout, OutboxEntry, Reason, Refused, Replayed
-from topics.headers import Headers
+from store.redis import (
+    Applied,
+    CartStore,
+    ChangeOutcome,
+    ChangeRequest,
+    OutboxEntry,
+    Reason,
+    Refused,
+    Replayed,
+    RequestStep,
+)
 from topics.registry import CART_CHANGED
-
-Outcome = Applied | Replayed | Refused
 
 _LADDER: Final = (Durability.REDIS, Durability.KAFKA, Durability.POSTGRES)
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """A change as a route wants it; `trace` are further headers of its Kafka record."""
+class Prices(Protocol):
+    """Puts prices to what was asked for."""
 
-    request: ChangeRequest
-    wishes: Preferences
-    trace: Headers
+    async def price(self, command: ChangeCommand) -> tuple[RequestStep, ...] | Problem:
+        """The steps as they are to be applied, or why they cannot be had now."""
+        ...
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """What a change came to: the cart's version tag and JSON (none if minimal), and how durable it is."""
+    """A change that is made: what the store says of it, its durability, the offset of its record if known."""
 
-    tag: str
-    body: bytes | None
-    reached: Durability
-    receipt: str | None
-    replayed: bool
+    outcome: Applied | Replayed
+    durability: Durability
+    offset: int | None
+
+    @property
+    def receipt(self) -> str | None:
+        """Where the record stands: topic, partition and offset."""
+        if self.offset is None:
+            return None
+        return f"{CART_CHANGED.name}/{self.outcome.partition}/{self.offset}"
 
 
-class CartChanger:
+class CartService:
     """What the changing routes do, without HTTP."""
 
     def __init__(
         self,
         settings: GatewaySettings,
         store: CartStore,
-        layout: Layout,
+        prices: Prices,
         publisher: ChangePublisher,
         sweeper: Sweeper,
         hydration: Hydration,
@@ -61,41 +73,53 @@ class CartChanger:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._layout = layout
+        self._prices = prices
         self._publisher = publisher
         self._sweeper = sweeper
         self._hydration = hydration
         self._metrics = metrics
         self._reached = {level: metrics.changes.labels(level.value) for level in Durability}
 
-    async def change(self, wanted: Wanted) -> Changed:
-        """Apply the change and publish it. Raises Problem when refused, or short of a strict wish."""
+    async def change(self, command: ChangeCommand) -> Changed:
+        """Apply the change and publish it. Raises Problem when refused, or short of a strict preference."""
         deadline = Deadline(self._settings.request_deadline_s)
-        outcome = await self._store.change(wanted.request)
-        # The common case has no task and no timer of its own: store and publisher bound their waits.
-        applied = (
-            outcome
-            if isinstance(outcome, Applied)
-            else await deadline.bound(self._settle(outcome, wanted.request))
-        )
-        reached, offset = await self._secure(applied, wanted, deadline)
-        self._reached[reached].inc()
+        outcome = await self._apply(command, deadline)
+        durability, offset = await self._secure(outcome, command, deadline)
+        self._reached[durability].inc()
         self._metrics.change_seconds.observe(asyncio.get_running_loop().time() - deadline.began)
-        if wanted.wishes.strict and _LADDER.index(reached) < _LADDER.index(wanted.wishes.durability):
-            raise _shortfall(reached, wanted.wishes.durability)
-        return Changed(
-            applied.version.tag(),
-            None if applied.cart is None else applied.cart.json(),
-            reached,
-            None if offset is None else f"{CART_CHANGED.name}/{applied.partition}/{offset}",
-            isinstance(applied, Replayed),
-        )
+        preferred = command.preferences
+        if preferred.strict and _LADDER.index(durability) < _LADDER.index(preferred.durability):
+            raise _shortfall(durability, preferred.durability)
+        return Changed(outcome, durability, offset)
 
-    async def _settle(self, outcome: Replayed | Refused, request: ChangeRequest) -> Applied | Replayed:
-        """Solve what is no concern of the caller's; raises the problem of what is."""
-        settled: Outcome = outcome
+    async def _apply(self, command: ChangeCommand, deadline: Deadline) -> Applied | Replayed:
+        """The operation as it stands in Redis. Raises the problem of a change that is refused."""
+        steps = await self._prices.price(command)
+        if not isinstance(steps, Problem):
+            outcome = await self._ask(command.request(steps), deadline)
+        elif command.may_be_retry:
+            # What was made before the catalogue refuses it stays made: a retry hears so.
+            outcome = await self._ask(command.request((), replay_only=True), deadline)
+        else:
+            raise steps
+        if not isinstance(outcome, Refused):
+            return outcome
+        if isinstance(steps, Problem) and outcome.reason is Reason.NOT_APPLIED:
+            raise steps
+        raise problem_of(outcome, len(command.steps))
+
+    async def _ask(self, request: ChangeRequest, deadline: Deadline) -> ChangeOutcome:
+        outcome = await self._store.change(request)
+        if isinstance(outcome, Applied):
+            # The common case has no task and no timer of its own: store and publisher bound their waits.
+            return outcome
+        return await deadline.bound(self._settle(outcome, request))
+
+    async def _settle(self, outcome: Replayed | Refused, request: ChangeRequest) -> ChangeOutcome:
+        """Solve what is no concern of the caller's."""
+        settled: ChangeOutcome = outcome
         if _is_refused(settled, Reason.RESTORING):
-            await self._store.wish(self._layout.partition(request.cart_id))
+            await self._store.request_restore(self._store.partition(request.cart_id))
             settled = await ask_until(
                 lambda: self._store.change(request),
                 lambda answer: not _is_refused(answer, Reason.RESTORING),
@@ -103,13 +127,11 @@ class CartChanger:
             )
         if _is_refused(settled, Reason.UNKNOWN_CART):
             settled = await self._change_unknown(request)
-        if isinstance(settled, Refused):
-            raise problem_of(settled, len(request.steps))
         if isinstance(settled, Replayed):
             self._metrics.replays.inc()
         return settled
 
-    async def _change_unknown(self, request: ChangeRequest) -> Outcome:
+    async def _change_unknown(self, request: ChangeRequest) -> ChangeOutcome:
         """A cart that Redis lacks: never from nothing only because a copy has timed out."""
         try:
             found = await self._hydration.find(request.cart_id)
@@ -124,36 +146,33 @@ class CartChanger:
         )
 
     async def _secure(
-        self, applied: Applied | Replayed, wanted: Wanted, deadline: Deadline
+        self, outcome: Applied | Replayed, command: ChangeCommand, deadline: Deadline
     ) -> tuple[Durability, int | None]:
-        """Bring an operation that stands in Redis as far as wished; how far it got, and its offset."""
-        entry = applied.entry
+        """Bring the operation as far as preferred; how far it got, and the offset of its record if known."""
+        entry = outcome.entry
         reached, offset = durability_at_once(in_outbox=entry is not None), None
         if entry is not None:
-            offset = await self._publish(applied, entry, wanted, deadline)
+            offset = await self._publish(outcome, entry, command, deadline)
             if offset is not None:
                 reached = Durability.KAFKA
         if (
-            wanted.wishes.durability is Durability.POSTGRES
+            command.preferences.durability is Durability.POSTGRES
             and reached is Durability.KAFKA
-            and await self._in_postgres(wanted.request, applied.operation_version, deadline)
+            and await self._in_postgres(command, outcome.operation_version, deadline)
         ):
             reached = Durability.POSTGRES
         return reached, offset
 
     async def _publish(
-        self, applied: Applied | Replayed, entry: OutboxEntry, wanted: Wanted, deadline: Deadline
+        self, outcome: Applied | Replayed, entry: OutboxEntry, command: ChangeCommand, deadline: Deadline
     ) -> int | None:
-        waits = wanted.wishes.durability is not Durability.REDIS
-        if not publish_allowed(applied.oldest_outbox_us):
+        waits = command.preferences.durability is not Durability.REDIS
+        if not publish_allowed(outcome.oldest_outbox_us):
             # Nothing overtakes an entry that old: the sweeper publishes this one in its turn.
             if not waits or not self._publisher.connected:
                 return None
-            return await self._sweeper.wait(applied.partition, entry.id, deadline.left())
-        publishing = self._publisher.publish(
-            applied.partition,
-            record_of(entry, trace=wanted.trace),
-        )
+            return await self._sweeper.wait(outcome.partition, entry.id, deadline.left())
+        publishing = self._publisher.publish(outcome.partition, record_of(entry, trace=command.trace))
         if not waits:
             return None
         left = deadline.left()
@@ -161,10 +180,10 @@ class CartChanger:
             return await publishing
         return await _within(publishing, left)
 
-    async def _in_postgres(self, request: ChangeRequest, version: int, deadline: Deadline) -> bool:
+    async def _in_postgres(self, command: ChangeCommand, version: int, deadline: Deadline) -> bool:
         try:
             return await ask_until(
-                lambda: self._hydration.contains(request.cart_id, request.op_id, version),
+                lambda: self._hydration.contains(command.cart_id, command.op_id, version),
                 bool,
                 deadline.left() - POLL_S,
             )
@@ -177,14 +196,14 @@ async def _within(publishing: "asyncio.Future[int | None]", seconds: float) -> i
     return publishing.result() if publishing.done() else None
 
 
-def _is_refused(outcome: Outcome, reason: Reason) -> bool:
+def _is_refused(outcome: ChangeOutcome, reason: Reason) -> bool:
     return isinstance(outcome, Refused) and outcome.reason is reason
 
 
-def _shortfall(reached: Durability, wanted: Durability) -> Problem:
+def _shortfall(reached: Durability, preferred: Durability) -> Problem:
     return Problem(
         problems.DURABILITY_NOT_REACHED,
-        f"The change is made and has durability {reached}, not {wanted}; it will get there. "
+        f"The change is made and has durability {reached}, not {preferred}; it will get there. "
         "Sending it again with the same Idempotency-Key never applies it twice and tells how far it is.",
         headers={**retry_after(1), "preference-applied": f"durability={reached}, handling=strict"},
     )

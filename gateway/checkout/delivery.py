@@ -78,7 +78,7 @@ class CartDelivery:
     async def _window(self, cart_id: str) -> Sequence[WindowEntry]:
         window = await self._store.window(cart_id)
         if isinstance(window, Restoring):
-            await self._store.wish(self._layout.partition(cart_id))
+            await self._store.request_restore(self._layout.partition(cart_id))
             window = await ask_until(
                 lambda: self._store.window(cart_id),
                 lambda answer: not isinstance(answer, Restoring),

@@ -8,8 +8,7 @@ import msgspec
 
 from carts.limits import LIMITS, MAX_SAFE_INTEGER
 from carts.view import Adjustment, Totals
-from gateway.carts.requests import FreeForm
-from gateway.http.validation import check_metadata, invalid
+from gateway.http.validation import FreeForm, check_metadata, invalid
 from store.postgres.order_records import Checkout, CheckoutStatus
 from topics.records import OrderLine
 

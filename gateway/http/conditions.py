@@ -1,4 +1,4 @@
-"""Headers that set conditions and wishes: If-Match, If-None-Match, Prefer, Idempotency-Key. Pure parsing."""
+"""Headers that say how a request is meant: If-Match, If-None-Match, Prefer, Idempotency-Key. Pure parsing."""
 
 import re
 from typing import Final
@@ -89,20 +89,21 @@ def parse_prefer(value: str | None) -> Preferences:
     """What `Prefer` asks for. Unknown preferences are ignored, the first of a name counts (RFC 7240)."""
     if not value:
         return DEFAULT_PREFERENCES
-    wishes: dict[str, str] = {}
+    found: dict[str, str] = {}
     # `;` begins parameters in RFC 7240, but `durability=kafka; handling=strict` is what people write.
-    for found in _PREFERENCE.finditer(value.replace(";", ",")):
-        quoted, token = found[2], found[3]
-        wishes.setdefault(found[1].lower(), (quoted if quoted is not None else token or "").lower())
-    wanted = wishes.get("durability", Durability.KAFKA)
-    if wanted not in set(Durability):
+    for match in _PREFERENCE.finditer(value.replace(";", ",")):
+        quoted, token = match[2], match[3]
+        found.setdefault(match[1].lower(), (quoted if quoted is not None else token or "").lower())
+    durability = found.get("durability", Durability.KAFKA)
+    if durability not in set(Durability):
         raise Problem(
-            INVALID_HEADER, f"Prefer: durability={wanted[:40]} is not known; use redis, kafka or postgres."
+            INVALID_HEADER,
+            f"Prefer: durability={durability[:40]} is not known; use redis, kafka or postgres.",
         )
     return Preferences(
-        durability=Durability(wanted),
-        strict=wishes.get("handling") == "strict",
-        minimal=wishes.get("return") == "minimal",
+        durability=Durability(durability),
+        strict=found.get("handling") == "strict",
+        minimal=found.get("return") == "minimal",
     )
 
 

@@ -1,28 +1,26 @@
-"""The response of a cart, made for the hot path: constant headers are bytes already, the rest is appended."""
+"""The response with a document, made for the hot path: its headers are bytes already."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any, Final
 
 from sanic.response import HTTPResponse
 
-from carts.protocol import Durability
+Header = tuple[bytes, bytes]
 
-# Several header lines in one entry: Sanic writes `name: value`, and the value may go on below.
-_JSON: Final = (b"content-type", b"application/json\r\ncache-control: private, no-store")
-_NO_BODY: Final = (b"cache-control", b"private, no-store")
+_JSON: Final = (b"content-type", b"application/json")
+_PRIVATE: Final = (b"cache-control", b"private, no-store")
 
 
-class CartResponse(HTTPResponse):
-    """A 200 with a cart, a 204 or a 304 without one.
+class BytesResponse(HTTPResponse):
+    """A response whose headers need no encoding.
 
     Sanic's own response builds a case-insensitive multi-dictionary and encodes every header of it; that
     costs more than parsing the request.
     """
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_header_lines",)
 
-    def __init__(self, status: int, body: bytes, lines: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, status: int, body: bytes, headers: list[Header]) -> None:
         # Not HTTPResponse's own: making its headers is what this class saves.
         self.asgi = False
         self.body = body
@@ -31,36 +29,28 @@ class CartResponse(HTTPResponse):
         self.status = status
         self.headers: Any = {}
         self._cookies = None
-        self._lines = lines
+        self._header_lines = headers
 
     @property
-    def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
-        """Header lines in bytes; Sanic has put content-length and connection into `headers`."""
-        lines = self._lines
+    def processed_headers(self) -> Iterator[Header]:
+        """Headers in bytes; Sanic has put content-length and connection into `headers`."""
+        lines = self._header_lines
         for name, value in self.headers.items():
             lines.append((name.encode(), str(value).encode()))
         return iter(lines)
 
 
-def cart_response(body: bytes | None, tag: str, further: list[tuple[bytes, bytes]]) -> CartResponse:
-    """200 with the cart's JSON, 204 without; `tag` is the opaque part of the strong ETag."""
-    etag = (b"etag", b'"%b"' % tag.encode())
+def document_response(body: bytes | None, tag: str, headers: list[Header]) -> BytesResponse:
+    """200 with JSON for this caller alone, 204 without; `tag` is the opaque part of the strong ETag."""
     if body is None:
-        return CartResponse(204, b"", [_NO_BODY, etag, *further])
-    return CartResponse(200, body, [_JSON, etag, *further])
+        return BytesResponse(204, b"", [_PRIVATE, _etag(tag), *headers])
+    return BytesResponse(200, body, [_JSON, _PRIVATE, _etag(tag), *headers])
 
 
-def not_modified(tag: str) -> CartResponse:
+def not_modified(tag: str) -> BytesResponse:
     """304: the caller's copy is current."""
-    return CartResponse(304, b"", [_NO_BODY, (b"etag", b'"%b"' % tag.encode())])
+    return BytesResponse(304, b"", [_PRIVATE, _etag(tag)])
 
 
-def durability_headers(reached: Durability, extra: str, receipt: str | None) -> list[tuple[bytes, bytes]]:
-    """Preference-Applied (RFC 7240): what was reached, `extra` preferences applied; and the receipt."""
-    applied = _applied(reached, extra)
-    return [applied] if receipt is None else [applied, (b"cart-receipt", receipt.encode())]
-
-
-@lru_cache
-def _applied(reached: Durability, extra: str) -> tuple[bytes, bytes]:
-    return b"preference-applied", f"durability={reached}{extra}".encode()
+def _etag(tag: str) -> Header:
+    return b"etag", b'"%b"' % tag.encode()

@@ -1,7 +1,7 @@
 """Strict decoding of JSON bodies: what breaks the schema becomes a problem that points at the place."""
 
 import re
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -9,6 +9,11 @@ from carts.numbers import ADVICE, keeps_its_size
 from gateway.http.problems import INVALID_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, FieldError, Problem
 
 T = TypeVar("T")
+
+FreeForm = Annotated[
+    dict[str, Any],
+    msgspec.Meta(description=f"Any JSON object of up to 16 KiB, carried unread. Send {ADVICE}."),
+]
 
 MAX_DEPTH: Final = 32
 """Levels of nesting of metadata: far below what any reader of the records refuses."""

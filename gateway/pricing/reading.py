@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from carts.view import CartView
-from gateway.carts.reading import Read, Reader
+from gateway.carts.reading import CartDocument, Reader
 from gateway.pricing.pricing import Pricing
 
 _DECODER: Final = msgspec.json.Decoder(CartView)
@@ -19,7 +19,7 @@ class PricedReader:
         self._reader: Final = reader
         self._pricing: Final = pricing
 
-    async def read(self, cart_id: str) -> Read:
+    async def read(self, cart_id: str) -> CartDocument:
         """The cart, priced. Its tag has a suffix where it shows more than the version alone tells."""
         found = await self._reader.read(cart_id)
         cart = _DECODER.decode(found.body)

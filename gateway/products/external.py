@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from carts.products import Product, ProductContent, with_version
 from gateway.http.problems import FieldError
 from gateway.outbox.publisher import ChangePublisher
-from gateway.pricing.prices import catalogue_restoring
+from gateway.pricing.problems import catalogue_restoring
 from gateway.products import problems
 from gateway.products.requests import PatchProduct, SentProduct, patched
 from gateway.products.service import BatchResult, IfMatch, WriteResult, check_if_match

@@ -9,9 +9,9 @@ from sanic.response import HTTPResponse
 
 from carts.errors import InvalidIdentifier
 from gateway.http.conditions import parse_if_match
-from gateway.http.requests import bad_parameter, body_of
+from gateway.http.requests import bad_parameter, body_of, product_id_in
 from gateway.http.routing import route
-from gateway.pricing.prices import catalogue_restoring
+from gateway.pricing.problems import catalogue_restoring
 from gateway.products import openapi, problems
 from gateway.products.importing import Import
 from gateway.products.requests import (
@@ -21,7 +21,6 @@ from gateway.products.requests import (
     check_ndjson,
     check_version,
     page_request,
-    product_id_in,
     sent_product,
 )
 from gateway.products.responses import ProductPage, document, tag_of, written

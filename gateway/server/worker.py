@@ -12,7 +12,7 @@ import sys
 import uvloop
 
 from gateway.app import create_app
-from gateway.bootstrap import Parts
+from gateway.bootstrap import Container
 from gateway.server.serving import Server
 from gateway.server.supervisor import READY, Command
 from gateway.settings import GatewaySettings
@@ -27,8 +27,8 @@ def run(descriptor: int) -> None:
 
 
 async def _work(listener: socket.socket, supervisor: socket.socket) -> None:
-    parts = Parts.make(load(GatewaySettings))
-    server = Server(create_app(parts), parts.settings, parts.health)
+    container = Container.build(load(GatewaySettings))
+    server = Server(create_app(container), container.settings, container.health)
     loop = asyncio.get_running_loop()
     # Both may have gone to the whole process group: the supervisor decides what they mean.
     loop.add_signal_handler(signal.SIGINT, server.drain)

@@ -114,7 +114,7 @@ class RestoreAgent:
             await asyncio.sleep(LOOK_SECONDS if announced else LOOK_SECONDS / 10)
 
     async def _look(self) -> None:
-        self._slots.requested = await self._store.wished()
+        self._slots.requested = await self._store.restore_requests()
         markers = await self._store.ready_partitions()
         asked = [(follower, follower.position) for follower, _ in self._followers.values()]
         positions = await asyncio.gather(*(self._store.followed(follower.partition) for follower, _ in asked))

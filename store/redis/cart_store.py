@@ -39,7 +39,7 @@ from store.redis.wire import Argument
 ENDLESS: Final = Lifetime()
 
 _JSON: Final = msgspec.json.Encoder()
-_WISH_S: Final = 60
+_RESTORE_REQUEST_S: Final = 60
 _NOTHING: Final = (b"nothing", b"", b"")
 
 
@@ -78,6 +78,10 @@ class CartStore:
         """From now on refuse what would make a partition's outbox larger than this."""
         self._outbox_max_bytes = str(max_bytes).encode()
 
+    def partition(self, cart_id: str) -> int:
+        """The partition of a cart."""
+        return self._layout.partition(cart_id)
+
     # Carts
 
     async def change(self, request: ChangeRequest) -> ChangeOutcome:
@@ -91,13 +95,14 @@ class CartStore:
             _event_tail(request),
             request.first_seen_us,
             self._retry_horizon,
-            "" if request.if_match is None else "*" if request.if_match == "*" else f" {request.if_match} ",
+            _condition(request.if_match),
             request.forgotten_version if request.absent_ok else b"",
             b"0" if request.minimal else b"1",
             self._window,
             *self._times(request.cart_id),
             self._outbox_max_bytes,
             *self._limits,
+            b"1" if request.replay_only else b"0",
         ]
         for step in request.steps:
             arguments += step_arguments(step)
@@ -266,12 +271,14 @@ class CartStore:
         """The partitions whose marker is there."""
         return await self._partitions_with("ready")
 
-    async def wish(self, partition: int) -> None:
+    async def request_restore(self, partition: int) -> None:
         """Ask for this partition to be restored first (forgotten after a minute)."""
-        await self._client.execute(b"SET", self._layout.of_partition(partition).wish, b"1", b"EX", _WISH_S)
+        await self._client.execute(
+            b"SET", self._layout.of_partition(partition).wish, b"1", b"EX", _RESTORE_REQUEST_S
+        )
 
-    async def wished(self) -> set[int]:
-        """The partitions somebody waits for."""
+    async def restore_requests(self) -> set[int]:
+        """The partitions somebody has asked for."""
         return await self._partitions_with("wish")
 
     async def _partitions_with(self, key: str) -> set[int]:
@@ -343,6 +350,12 @@ class CartStore:
 
 def _numbers(*numbers: int) -> tuple[bytes, ...]:
     return tuple(str(number).encode() for number in numbers)
+
+
+def _condition(if_match: tuple[str, ...] | None) -> str:
+    if if_match is None:
+        return ""
+    return "*" if if_match == ("*",) else f" {' '.join(if_match)} "
 
 
 def _operation_head(request: ChangeRequest) -> bytes:

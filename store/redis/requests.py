@@ -26,12 +26,18 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One operation on one cart, applied all or nothing.
 
     Ids and steps follow their grammar already (carts.ids, carts.limits): the script checks only what
-    depends on the cart. `fingerprint` is made of characters that JSON needs not escape. `if_match` is
-    the opaque part of a strong ETag, several separated by spaces, or `*`. `first_seen_us`: when the
-    client first tried, as far as known. `absent_ok`: the caller has looked elsewhere, an absent cart
-    may be born. `forgotten_version`: the version number of the copy found there, if it is too old to count
-    (carts.lifetime): an expiry that it knew of stands, one that it did not know of is void. `minimal`: do not
-    return the cart.
+    depends on the cart.
+
+    * `fingerprint` is made of characters that JSON needs not escape.
+    * `first_seen_us`: when the client first tried, as far as known.
+    * `if_match`: the opaque parts of strong ETags, of which one must be the cart's; `*` alone: any cart that
+      was ever written.
+    * `replay_only`: only tell whether the operation was applied before: Refused(NOT_APPLIED) if it was not.
+      The steps do not matter then.
+    * `absent_ok`: the caller has looked elsewhere, an absent cart may be born.
+    * `forgotten_version`: the version number of the copy found there, if it is too old to count
+      (carts.lifetime): an expiry that it knew of stands, one that it did not know of is void.
+    * `minimal`: do not return the cart.
     """
 
     cart_id: str
@@ -39,7 +45,8 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     steps: tuple[RequestStep, ...]
     first_seen_us: int
-    if_match: str | None = None
+    if_match: tuple[str, ...] | None = None
+    replay_only: bool = False
     absent_ok: bool = False
     forgotten_version: int = 0
     minimal: bool = False

@@ -66,6 +66,8 @@ class Reason(StrEnum):
     TOO_OLD = "too_old"
     UNKNOWN_CART = "unknown_cart"
     KEY_REUSED = "key_reused"
+    NOT_APPLIED = "not_applied"
+    """Asked for with `replay_only`: no earlier attempt has applied the operation."""
     PRECONDITION_FAILED = "precondition_failed"
     CLAIMED = "claimed"
     MERGED = "merged"

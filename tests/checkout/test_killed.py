@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.bootstrap import Parts
+from gateway.bootstrap import Container
 from gateway.checkout.internal import InternalCheckouts
 from gateway.checkout.requests import PlaceOrder
 from gateway.http import problems
@@ -61,7 +61,7 @@ async def checkouts(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         products_owner=ProductsOwner.INTERNAL,
         orders_owner=OrdersOwner.INTERNAL,
     )
-    parts = Parts.make(settings)
+    container = Container.build(settings)
     unlock = CartStore.unlock_checkout
 
     async def unlock_unless_dead(store: CartStore, cart_id: str, token: str) -> bool:
@@ -69,18 +69,18 @@ async def checkouts(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
     install(lambda step: CURRENT.get().after(step), monkeypatch.setattr)
     monkeypatch.setattr(CartStore, "unlock_checkout", unlock_unless_dead)
-    await parts.client.connect()
-    await parts.hydration.open()
-    await parts.database.open()
-    parts.publisher.start()
-    await parts.publisher.until_connected(10)
-    assert isinstance(parts.checkouts, InternalCheckouts)
-    yield parts.checkouts
-    await parts.publisher.stop()
-    await parts.trimmer.flush()
-    await parts.hydration.close()
-    await parts.database.close()
-    await parts.client.close()
+    await container.client.connect()
+    await container.hydration.open()
+    await container.database.open()
+    container.publisher.start()
+    await container.publisher.until_connected(10)
+    assert isinstance(container.checkouts, InternalCheckouts)
+    yield container.checkouts
+    await container.publisher.stop()
+    await container.trimmer.flush()
+    await container.hydration.close()
+    await container.database.close()
+    await container.client.close()
 
 
 class Buyer:

@@ -6,7 +6,7 @@ import pytest
 
 from carts.limits import TIMING
 from gateway.app import create_app
-from gateway.bootstrap import Parts
+from gateway.bootstrap import Container
 from gateway.health.checks import Check, Health, judge
 from gateway.http import problems
 from gateway.http.problems import ProblemType
@@ -27,7 +27,7 @@ def test_every_problem_type_is_there_with_status_and_title() -> None:
 def served() -> set[tuple[str, str]]:
     """Method and path of everything that the app's router knows."""
     found = set()
-    for route in create_app(Parts.make(GatewaySettings())).router.routes:
+    for route in create_app(Container.build(GatewaySettings())).router.routes:
         path = "/" + re.sub(r"<(\w+):\w+>", r"{\1}", route.path).lstrip("/")
         found |= {(method, path) for method in route.methods if method != "OPTIONS"}
     return found

@@ -46,14 +46,14 @@ async def test_a_write_to_a_wiped_redis_waits_and_then_says_when_to_come_back(
     reply = await carts.add(cart_id)
     assert (reply.status_code, reply.json()["type"]) == (503, "/problems/restoring")
     assert reply.headers["retry-after"]
-    assert carts.layout.partition(cart_id) in await carts.store.wished()
+    assert carts.layout.partition(cart_id) in await carts.store.restore_requests()
     assert await carts.outbox_is_empty()
 
 
 async def test_a_write_that_waits_goes_on_once_its_partition_is_ready(carts: Carts, cart_id: str) -> None:
     await wipe(carts)
     adding = asyncio.create_task(carts.add(cart_id))
-    await until(carts.store.wished, "partition wished for")
+    await until(carts.store.restore_requests, "partition wished for")
     await set_ready(carts.store)
     reply = await adding
     assert reply.status_code == 200, reply.text
@@ -104,7 +104,7 @@ async def test_a_wipe_under_sixteen_writers_loses_and_doubles_nothing(carts: Car
         await until(lambda: written(100), "100 adds acknowledged")
         await wipe(carts)
         wiped.set()
-        await until(carts.store.wished, "partition wished for")
+        await until(carts.store.restore_requests, "partition wished for")
         # Like the agent: fold what Kafka has, put it, then set the marker.
         await restore(carts.store, carts.layout, folded(await carts.topic.since(ends)))
         before = acknowledged.total()

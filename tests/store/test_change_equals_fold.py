@@ -55,7 +55,7 @@ class History:
             fingerprint=fingerprint(delta),
             steps=delta,
             first_seen_us=time.time_ns() // 1000,
-            if_match=self._tag(match),
+            if_match=self._tags(match),
             absent_ok=True,
             actor="shopper é" if number % 2 else None,
             cause="test" if number % 3 else None,
@@ -72,11 +72,12 @@ class History:
                 assert before == await self.bench.everything()
                 self._refused(request, match, answer)
 
-    def _tag(self, match: str | None) -> str | None:
+    def _tags(self, match: str | None) -> tuple[str, ...] | None:
+        if match is None:
+            return None
         tag = "0-0-000000000000" if self.state is None else self.state.version.tag()
-        return {"current": tag, "stale": "1-1-000000000000", "list": f"1-1-000000000000 {tag}"}.get(
-            match or "", match
-        )
+        stale = "1-1-000000000000"
+        return {"current": (tag,), "stale": (stale,), "list": (stale, tag)}.get(match, (match,))
 
     async def _applied(self, request: ChangeRequest, answer: Applied) -> None:
         change = msgspec.json.decode(answer.entry.event, type=Change)

@@ -124,6 +124,21 @@ async def test_a_reused_key_is_refused_whatever_the_fingerprint_looks_like(bench
     assert isinstance(await bench.store.change(request(op_id='a"b\\', fingerprint="abc")), Replayed)
 
 
+async def test_who_only_asks_for_a_replay_changes_nothing(bench: Bench) -> None:
+    assert (await refused(bench, op_id="once", replay_only=True)).reason is Reason.NOT_APPLIED
+    unknown = await refused(bench, op_id="once", replay_only=True, absent_ok=False)
+    assert unknown.reason is Reason.UNKNOWN_CART
+    first = await applied(bench, op_id="once")
+    before = await bench.everything()
+    again = await bench.store.change(request(op_id="once", replay_only=True, if_match=("1-1-000000000000",)))
+    assert isinstance(again, Replayed)
+    assert (again.operation_version, again.entry) == (first.operation_version, first.entry)
+    assert await bench.everything() == before
+    reused = await refused(bench, op_id="once", fingerprint="f1", replay_only=True)
+    assert reused.reason is Reason.KEY_REUSED
+    assert (await refused(bench, op_id="other", replay_only=True)).reason is Reason.NOT_APPLIED
+
+
 async def test_operation_ids_are_not_patterns(bench: Bench) -> None:
     for op_id in ("%d+", "^.*$", "a%"):
         await applied(bench, op_id=op_id)
@@ -131,13 +146,13 @@ async def test_operation_ids_are_not_patterns(bench: Bench) -> None:
 
 
 async def test_if_match_takes_one_tag_several_or_any(bench: Bench) -> None:
-    assert (await refused(bench, if_match="*")).tag == "0-0-000000000000"
-    answer = await applied(bench, if_match="0-0-000000000000")
+    assert (await refused(bench, if_match=("*",))).tag == "0-0-000000000000"
+    answer = await applied(bench, if_match=("0-0-000000000000",))
     tag = answer.version.tag()
     for good in ("{tag}", "*", "1-1-000000000000 {tag}"):
-        tag = (await applied(bench, if_match=good.format(tag=tag))).version.tag()
+        tag = (await applied(bench, if_match=tuple(good.format(tag=tag).split()))).version.tag()
     for bad in ("1-1-000000000000", tag[:-1], f"{tag}0", "", "%d+-%d+-%x+"):
-        refusal = await refused(bench, if_match=bad)
+        refusal = await refused(bench, if_match=tuple(bad.split()))
         assert (refusal.reason, refusal.tag) == (Reason.PRECONDITION_FAILED, tag)
 
 

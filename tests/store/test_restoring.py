@@ -27,8 +27,8 @@ def partition(bench: Bench) -> int:
 async def test_a_wiped_partition_comes_back_through_its_restoration(bench: Bench, partition: int) -> None:
     await bench.client.execute("FLUSHALL")
     assert await bench.store.ready_partitions() == set()
-    await bench.store.wish(partition)
-    assert await bench.store.wished() == {partition}
+    await bench.store.request_restore(partition)
+    assert await bench.store.restore_requests() == {partition}
     token = await bench.store.restore_begin(partition)
     results = await bench.store.restore_put(partition, token, 0, [(CART, state_at(1000))])
     assert not isinstance(results, RestoreLost)
@@ -36,7 +36,7 @@ async def test_a_wiped_partition_comes_back_through_its_restoration(bench: Bench
     assert await bench.store.restore_put(partition, token, 1, []) == []
     assert await bench.store.restore_finish(partition, token, 2, 77) is None
     assert await bench.store.ready_partitions() == {partition}
-    assert await bench.store.wished() == set()
+    assert await bench.store.restore_requests() == set()
     assert await bench.store.followed(partition) == 77
     assert isinstance(await bench.store.read(CART), StoredCart)
 

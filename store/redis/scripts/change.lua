@@ -13,7 +13,8 @@
 --      12 a copy older than this (us) counts as absent, an expired one sooner by the idle limit, 0: none
 --      13 bytes of the outbox  14..20 limits: lines, tracked lines, quantity, content bytes, window entries,
 --         window bytes, subtotal
---      21.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
+--      21 `1`: only tell whether the operation was applied before; refuse it if not
+--      22.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
 --         (set_quantity: its JSON up to the quantity; unit price and currency may be empty)
 -- Returns {'applied', v, event, outbox id, age of the oldest outbox entry (us), head, cart fields}
 --         {'replayed', v, event, outbox id (both empty: not in the outbox), age, head, cart fields}
@@ -30,7 +31,7 @@ if not partition[1] then return {'refused', 'restoring'} end
 local outbox_bytes, outbox_oldest = match(partition[2] or '0 0', '^(%d+) (%d+)$')
 if now > ARGV[5] + ARGV[6] then return {'refused', 'too_old'} end
 
-local FIRST, WIDTH = 21, 8
+local FIRST, WIDTH = 22, 8
 local fields = {'m'}
 for i = FIRST, #ARGV, WIDTH do
   if ARGV[i + 1] ~= '' then fields[#fields + 1] = 'l:' .. ARGV[i + 1] end
@@ -69,6 +70,8 @@ if known then
   local age = outbox_bytes == '0' and 0 or math.max(0, now - 1000 * outbox_oldest)
   return {'replayed', v, event, outbox_id, age, head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}
 end
+
+if ARGV[21] == '1' then return {'refused', 'not_applied'} end
 
 if ARGV[7] ~= '' then
   local tag = format('%s-%s-%012x', prev, n, digest)

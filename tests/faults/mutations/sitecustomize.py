@@ -57,33 +57,33 @@ def removal_before_the_ack(publish: Any) -> Any:
     return eager
 
 
-@replaces("gateway.carts.routes", "parse_idempotency_key")
+@replaces("gateway.carts.requests", "parse_idempotency_key")
 def keys_are_ignored(_: Any) -> Any:
     """Every attempt is an operation of its own."""
     return lambda _: os.urandom(16).hex()
 
 
-@replaces("gateway.carts.routes", "parse_if_match")
+@replaces("gateway.carts.requests", "parse_if_match")
 def conditions_are_ignored(_: Any) -> Any:
     """If-Match always matches."""
     return lambda _: None
 
 
-@replaces("gateway.carts.service", "CartChanger.change")
+@replaces("gateway.carts.service", "CartService.change")
 def refused_after_the_fact(change: Any) -> Any:
     """Some requests are refused although they were carried out."""
     problems = importlib.import_module("gateway.http.problems")
 
-    async def fickle(self: Any, wanted: Any) -> Any:
-        changed = await change(self, wanted)
-        if wanted.request.op_id.endswith("7"):
+    async def fickle(self: Any, command: Any) -> Any:
+        changed = await change(self, command)
+        if command.op_id.endswith("7"):
             raise problems.Problem(problems.LIMIT_EXCEEDED, "It has been done all the same.")
         return changed
 
     return fickle
 
 
-@replaces("gateway.carts.service", "CartChanger._secure")
+@replaces("gateway.carts.service", "CartService._secure")
 def receipts_are_off_by_one(secure: Any) -> Any:
     """A receipt names the offset after the record's."""
 

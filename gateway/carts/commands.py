@@ -1,0 +1,77 @@
+"""A change of a cart as its caller asks for it: checked as far as that goes without a look at the cart."""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from carts.operations import Item, Metadata
+from gateway.http.conditions import Preferences
+from store.redis import ChangeRequest, RequestStep
+from topics.headers import Headers
+
+
+class AddProduct(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="add"):
+    """An add before it is priced: the price is what the caller states, and may be left to the catalogue."""
+
+    line_id: str
+    quantity: int
+    item: Item
+    unit_price: int | None = None
+    currency: str | None = None
+    metadata: Metadata | None = None
+
+
+CommandStep = AddProduct | RequestStep
+
+
+class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """Steps on one cart, all or none.
+
+    `is_batch`: the request is a list of operations. `cause` names the route, in the record too.
+    `fingerprint` is empty without an Idempotency-Key: then `op_id` is random and no retry can name it.
+    `first_seen_us`: when the client first tried. `if_match`: the versions that the cart may be at, none: any.
+    `trace`: further headers of the Kafka record.
+    """
+
+    cart_id: str
+    steps: tuple[CommandStep, ...]
+    is_batch: bool
+    cause: str
+    op_id: str
+    fingerprint: str
+    first_seen_us: int
+    if_match: tuple[str, ...] | None
+    preferences: Preferences
+    trace: Headers
+
+    @property
+    def may_be_retry(self) -> bool:
+        """Whether an earlier attempt can have had the same op_id."""
+        return bool(self.fingerprint)
+
+    def pointer(self, index: int) -> str:
+        """Where in the body a step stands (RFC 6901)."""
+        return f"/operations/{index}" if self.is_batch else ""
+
+    def request(self, steps: tuple[RequestStep, ...], *, replay_only: bool = False) -> ChangeRequest:
+        """What the store is asked for, with these priced steps."""
+        return ChangeRequest(
+            cart_id=self.cart_id,
+            op_id=self.op_id,
+            fingerprint=self.fingerprint,
+            steps=steps,
+            first_seen_us=self.first_seen_us,
+            if_match=self.if_match,
+            replay_only=replay_only,
+            minimal=self.preferences.minimal,
+            cause=self.cause,
+        )
+
+
+def fingerprint_of(steps: Sequence[CommandStep]) -> str:
+    """16 hex digits that tell a retry (same steps) from a reused key (others); order of members apart.
+
+    Of what was asked, not of what it came to: a retry is one also after the price has changed.
+    """
+    return hashlib.blake2b(msgspec.json.encode(steps, order="sorted"), digest_size=8).hexdigest()

@@ -1,0 +1,58 @@
+"""What the routes of carts answer."""
+
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from sanic.response import HTTPResponse
+
+from gateway.carts.reading import EMPTY_VERSION, CartDocument
+from gateway.carts.requests import MintedCart
+from gateway.carts.service import Changed
+from gateway.http.conditions import Preferences
+from gateway.http.responses import Header, document_response
+from store.redis import Replayed
+
+_STALE: Final = (b"cart-freshness", b"stale")
+_REPLAYED: Final = (b"idempotency-replayed", b"true")
+
+
+def minted(token: str) -> HTTPResponse:
+    """201: the id of a new guest cart, with its token."""
+    cart_id = f"guest:{token}"
+    return HTTPResponse(
+        msgspec.json.encode(MintedCart(cart_id, token)),
+        status=201,
+        content_type="application/json",
+        headers={
+            "location": f"/v1/carts/{cart_id}",
+            "etag": f'"{EMPTY_VERSION}"',
+            "cache-control": "private, no-store",
+        },
+    )
+
+
+def cart_read(found: CartDocument) -> HTTPResponse:
+    """200: the cart."""
+    return document_response(found.body, found.tag, [_STALE] if found.stale else [])
+
+
+def cart_changed(changed: Changed, preferences: Preferences) -> HTTPResponse:
+    """200 with the cart after the change, or 204 where the caller prefers that."""
+    outcome = changed.outcome
+    headers = [_preference_applied(changed.durability, preferences)]
+    if changed.receipt is not None:
+        headers.append((b"cart-receipt", changed.receipt.encode()))
+    if isinstance(outcome, Replayed):
+        headers.append(_REPLAYED)
+    body = None if outcome.cart is None else outcome.cart.json()
+    return document_response(body, outcome.version.tag(), headers)
+
+
+@lru_cache
+def _preference_applied(durability: str, preferences: Preferences) -> Header:
+    """The durability reached and the other preferences applied (RFC 7240)."""
+    others = (", handling=strict" if preferences.strict else "") + (
+        ", return=minimal" if preferences.minimal else ""
+    )
+    return b"preference-applied", f"durability={durability}{others}".encode()

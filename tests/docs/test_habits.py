@@ -20,6 +20,15 @@ def test_the_hooks_before_a_commit_are_those_of_make_check() -> None:
     assert hooks == commands
 
 
+def test_contributors_find_every_folder_of_code() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/*.py")}
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    layers = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    product = folders - {"tests", "benchmarks", "examples", "docs"}
+    assert {folder for folder in folders if f"`{folder}/" not in contributing} == set()
+    assert {folder for folder in product if f"`{folder}/" not in layers} == set()
+
+
 def test_the_licence_is_the_one_that_the_package_names() -> None:
     assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text()
     assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()

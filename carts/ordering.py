@@ -1,8 +1,8 @@
 """What a checkout decides: what is ordered, whether it may be, and what the order takes out of the cart.
 
-An order buys the lines of a *snapshot*, a state of the folded cart. Its *subtraction* then takes just these
-pieces out of the cart, however the cart has moved on meanwhile: pieces added since stay, a line that a set or
-remove has decided since is left alone.
+An order buys the lines of a *snapshot*, a state of the folded cart. Its *subtraction* then takes exactly the
+ordered quantities out of the cart, even if the cart has changed since: quantities added later stay, and a
+line that a later set or remove has decided is left alone.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from carts.state import State, effective, ordered, overrule, trim, union, united
 
 
 def lines_to_order(state: State) -> tuple[OrderedLine, ...]:
-    """Every line shown, oldest first, with the version that decided it."""
+    """Every line that the cart shows, oldest first, with the version that decided it."""
     content = state.content()
     return tuple(
         OrderedLine(line_id, line.quantity, max(line.decided_version, content.cleared_version))
@@ -25,50 +25,50 @@ def lines_to_order(state: State) -> tuple[OrderedLine, ...]:
 
 
 def rebase(lines: Iterable[OrderedLine], snapshot: State) -> tuple[OrderedLine, ...]:
-    """What a later snapshot still has of lines that an earlier one had, as it may be ordered from the later.
+    """Lines of an earlier snapshot, limited to what a later `snapshot` still has of them.
 
-    Whoever keeps the orders elsewhere completes a checkout when it likes. A line that a set or remove has
-    decided meanwhile is left out, of the others there are at most as many pieces as the cart still has. So no
-    two orders take the same piece, and none takes what is not there.
+    An external checkout may be completed late. A line that a set or remove has decided meanwhile is left out,
+    and a quantity is at most what the cart still has. So no two orders take the same quantity out, and none
+    takes out what is not there.
     """
     content = snapshot.content()
     kept = []
-    for asked in lines:
-        line = content.lines.get(asked.line_id)
-        if line is None or _decided(content, asked.line_id) > asked.decided_version:
+    for sold in lines:
+        line = content.lines.get(sold.line_id)
+        if line is None or _decided(content, sold.line_id) > sold.decided_version:
             continue
-        quantity = min(asked.quantity, line.quantity)
+        quantity = min(sold.quantity, line.quantity)
         if quantity > 0:
-            kept.append(msgspec.structs.replace(asked, quantity=quantity))
+            kept.append(msgspec.structs.replace(sold, quantity=quantity))
     return tuple(kept)
 
 
 def subtraction(order_id: str, lines: Iterable[OrderedLine], snapshot: State) -> Delta:
-    """The change that takes an order's lines, bought from `snapshot`, out of the cart."""
+    """The change that takes an order's lines, ordered from `snapshot`, out of the cart."""
     attempts = tuple(
         Attempt(op.op_id, op.version) for op in effective(snapshot.ops) if not op.op_id.startswith("!")
     )
     return (Subtract(order_id, tuple(lines), attempts, snapshot.version_number),)
 
 
-def knows_order(state: State, order_id: str, sv: int) -> bool:
-    """Whether the cart has the order's subtraction, or was born after the cart that was ordered at `sv`."""
-    return order_id in state.orders or sv <= state.start
+def knows_order(state: State, order_id: str, snapshot_version: int) -> bool:
+    """Whether the cart has the order's subtraction, or began after the cart of that snapshot was deleted."""
+    return order_id in state.orders or snapshot_version <= state.start
 
 
-def may_follow(snapshot: State, latest_order_id: str, latest_sv: int) -> bool:
+def may_follow(snapshot: State, latest_order_id: str, latest_snapshot_version: int) -> bool:
     """Whether a snapshot may be ordered: it must know the cart's latest order, or it buys the same again.
 
-    If not, subtract that order first and take a new snapshot.
+    If it does not, subtract that order first and take a new snapshot.
     """
-    return knows_order(snapshot, latest_order_id, latest_sv)
+    return knows_order(snapshot, latest_order_id, latest_snapshot_version)
 
 
 def may_subtract(folded: State | None, delta: Delta) -> bool:
     """Whether an order may be subtracted from this record of its cart.
 
-    Not without one or from an expired one: a write that knew nothing of the expiry revives the cart, a
-    deletion ends it. Not from one that is behind what was ordered: it lacks pieces that would be taken out.
+    Not without a record, and not from an expired cart: a late write may revive it, a deletion ends it. Not
+    from a record that is behind the order's snapshot: it lacks quantities that would be taken out.
     """
     if folded is None or folded.expired:
         return False
@@ -76,11 +76,11 @@ def may_subtract(folded: State | None, delta: Delta) -> bool:
 
 
 def subtraction_base(folded: State, copy: State | None) -> State:
-    """What an order is subtracted from: the folded cart, and of Redis's copy every operation above its floor.
+    """What an order is subtracted from: the folded cart with the operations of Redis's copy above its floor.
 
-    `copy` needs no base. On Redis's copy alone a subtraction fails: it may have fallen back to a time before
-    the pieces that were ordered. An order whose first subtraction has left the folded window is known: the
-    copy's is one more, and does not count.
+    `copy` needs no base. The copy alone is not enough: it may have fallen back to a time before the ordered
+    quantities were added. If an order's first subtraction has left the folded window, the order is known, and
+    a subtraction of it in the copy is a further attempt that does not count.
     """
     if copy is None:
         return folded
@@ -92,28 +92,31 @@ def subtraction_base(folded: State, copy: State | None) -> State:
     )
 
 
-def leaving(base: State, v: int, timing: Timing = TIMING) -> int:
-    """The version up to which attempts may have left the window wherever a subtraction at `v` is folded.
+def leaving(base: State, version: int, timing: Timing = TIMING) -> int:
+    """The version up to which attempts may have left the window by the time a subtraction is folded.
 
-    A write later than the subtraction may be folded before it, but only by the publish deadline.
+    `version` is the subtraction's. A later write may be folded before it, but it is later by the publish
+    deadline at most.
     """
-    return max(base.floor, v - 2 * timing.window_us + 4 * timing.publish_deadline_us)
+    return max(base.floor, version - 2 * timing.window_us + 4 * timing.publish_deadline_us)
 
 
-def renewed(delta: Delta, base: State, v: int, left: int) -> Delta:
-    """An order's subtraction as it is right for `base` at `v`, perhaps long after the order was placed.
+def renewed(delta: Delta, base: State, version: int, left: int) -> Delta:
+    """An order's subtraction, adapted to `base` at `version`, perhaps long after the order was placed.
 
-    An attempt that the snapshot counted has left the window if it is at or below `left`. If its operation was
-    born again, it has left for nothing, for the newest attempt counts: so the subtraction names that one, and
-    takes out what it put in. Of a line that somebody else has decided since it takes out only what the new
-    attempt has put on top.
+    An attempt that the snapshot counted has left the window if it is at or below `left`. If its operation has
+    a newer attempt in `base`, that one counts instead: the subtraction then names the newer one, and takes
+    out what it has put in. From a line that was decided since the order, it takes out only what the newer
+    attempt has added on top.
     """
-    return tuple(_renewed(step, base, v, left) if isinstance(step, Subtract) else step for step in delta)
+    return tuple(
+        _renewed(step, base, version, left) if isinstance(step, Subtract) else step for step in delta
+    )
 
 
-def _renewed(step: Subtract, base: State, v: int, left: int) -> Subtract:
+def _renewed(step: Subtract, base: State, version: int, left: int) -> Subtract:
     gone = {attempt.op_id: attempt.version for attempt in step.attempts if attempt.version <= left}
-    counted = [op for op in effective(base.ops) if op.version < v]
+    counted = [op for op in effective(base.ops) if op.version < version]
     again = {op.op_id: op.version for op in counted if op.version > gone.get(op.op_id, op.version)}
     if not again:
         return step
@@ -132,7 +135,7 @@ def _renewed(step: Subtract, base: State, v: int, left: int) -> Subtract:
 def _renewed_lines(
     lines: Iterable[OrderedLine], content: Content, without: Content
 ) -> tuple[OrderedLine, ...]:
-    """The lines of an order; `without` is the content without the operations that were born again."""
+    """The lines of an order; `without` is the content without the operations that have a newer attempt."""
     renewed_lines = (_renewed_line(line, content, without) for line in lines)
     return tuple(line for line in renewed_lines if line.quantity > 0)
 
@@ -147,7 +150,7 @@ def _renewed_line(line: OrderedLine, content: Content, without: Content) -> Orde
 
 
 def subtracted(base: State, operation: Operation, timing: Timing = TIMING) -> State:
-    """`base` with the subtraction `operation`, whose v is above all of it."""
+    """`base` with the subtraction `operation`, whose version is above all of its operations."""
     after = msgspec.structs.replace(
         base,
         ops=overrule(ordered((*base.ops, operation))),

@@ -1,6 +1,6 @@
-"""The job that ends checkouts which the owner of orders, elsewhere, has not answered in time.
+"""The job that ends external checkouts which the owner of orders has not completed in time.
 
-The cart can be checked out again at once; an answer that comes late is still taken in.
+The cart can then be checked out again. A late completion is still accepted.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ PAGE: Final = 500
 
 
 class CheckoutTimeouts:
-    """Looks for overdue checkouts again and again."""
+    """Looks for overdue checkouts at intervals."""
 
     name = "checkout-timeouts"
 
@@ -34,7 +34,7 @@ class CheckoutTimeouts:
             await asyncio.sleep(self._settings.checkout_sweep_s)
 
     async def round(self, connection: psycopg.AsyncConnection[Any]) -> int:
-        """End everything that is overdue now; how many that were. Raises psycopg.Error."""
+        """End all checkouts that are overdue now; their number. Raises psycopg.Error."""
         total = 0
         while expired := await checkouts.expire(connection, PAGE):
             total += len(expired)

@@ -1,7 +1,7 @@
-"""The job that finishes checkouts which died half-way: it takes orders out of carts that still have them.
+"""The job that completes checkouts of killed gateways: it takes orders out of carts that still have them.
 
-An order is settled once the folded cart has its subtraction, or never needs it. A cart that is expired or
-gone makes its orders wait: a late write may revive it, and only its deletion ends that.
+An order is settled once the folded cart has its subtraction, or will never need it. While its cart is expired
+or has no row, an order waits: a late write may revive the cart, and only its deletion ends the wait.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ PAGE: Final = 100
 
 
 class Standing(Enum):
-    """What an order has to do with its cart."""
+    """Whether an order has left its cart, waits for it, or must be subtracted from it now."""
 
     SETTLED = auto()
     WAITS = auto()
@@ -38,9 +38,9 @@ class Standing(Enum):
 
 
 def standing(order: UnsettledOrder, now_us: int, lifetime: Lifetime) -> Standing:
-    """Whether the order has to be taken out of its cart now."""
+    """How the order stands at `now_us` (microseconds)."""
     if order.state is None:
-        # There was a row when the order was placed. Carts are deleted when they were expired for that long.
+        # There was a row when the order was placed. A cart is deleted when it was expired for the retention.
         is_deleted = bool(lifetime.retention_s) and too_stale(
             order.snapshot_version, now_us, lifetime.retention_s * 1_000_000
         )
@@ -56,7 +56,7 @@ def clock_us() -> int:
 
 
 class Settlement:
-    """Goes through the unsettled orders again and again; in peace there are none but the newest."""
+    """Goes through the unsettled orders again and again; normally only the newest ones are unsettled."""
 
     name = "settlement"
 
@@ -80,7 +80,7 @@ class Settlement:
                 await asyncio.sleep(settings.settlement_pause_s)
 
     async def round(self, connection: psycopg.AsyncConnection[Any], store: CartStore) -> Counter[Standing]:
-        """Look at every unsettled order once; how they stood. Raises psycopg.Error, StoreError."""
+        """Look at every unsettled order once; how many stood how. Raises psycopg.Error, StoreError."""
         after, found = Position(), Counter[Standing]()
         grace = timedelta(seconds=self._settings.settlement_grace_s)
         while page := await orders.unsettled(connection, after, grace, PAGE):
@@ -100,13 +100,13 @@ class Settlement:
 
 
 async def _subtract(store: CartStore, order: UnsettledOrder) -> None:
-    """Take the order out of Redis's copy, and leave the outbox to the gateways. Raises StoreError."""
+    """Take the order out of Redis's copy; the gateways publish the outbox entry. Raises StoreError."""
     try:
         answer = await store.subtract(order.cart_id, order.order_id, order.subtraction, order.state)
     except StoreError as error:
         if error.retriable:
             raise
-        # A broken copy of one cart must not keep the others waiting.
+        # A broken copy of one cart must not stop the orders of the others.
         log.error("settlement.store_failed", order_id=order.order_id, error=repr(error))  # noqa: TRY400
         return
     if isinstance(answer, Refused):

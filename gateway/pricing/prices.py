@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from carts.availability import Wish, obstacle
+from carts.availability import ProductRequest, obstacle
 from carts.operations import Add, Clear, Remove
 from carts.products import Facts
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep
@@ -104,7 +104,7 @@ class _Basket:
         facts = self._known[product_id]
         self._held[step.line_id] = quantity
         total = sum(held for line_id, held in self._held.items() if _product_id(line_id) == product_id)
-        code = obstacle(Wish(total, step.unit_price, step.currency), facts)
+        code = obstacle(ProductRequest(total, step.unit_price, step.currency), facts)
         if facts is None or code is not None:
             return cannot_be_had(code, product_id, facts, total, pointer)
         return facts

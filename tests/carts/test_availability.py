@@ -1,9 +1,9 @@
-"""What can be had as wished, and what a cart's reader is warned of."""
+"""What is available as requested, and what a cart's reader is warned of."""
 
 import msgspec
 import pytest
 
-from carts.availability import Code, Wish, obstacle, warnings
+from carts.availability import Code, ProductRequest, obstacle, warnings
 from carts.products import Facts
 from carts.view import Adjustment, CartLine, CartWarning, Totals, totals_of
 
@@ -15,23 +15,23 @@ def cup(**changed: object) -> Facts:
 
 
 @pytest.mark.parametrize(
-    ("wish", "facts", "expected"),
+    ("request_", "facts", "expected"),
     [
-        (Wish(5), CUP, None),
-        (Wish(5, 1450, "EUR"), CUP, None),
-        (Wish(999), cup(stock=None), None),
-        (Wish(1), None, Code.PRODUCT_UNKNOWN),
-        (Wish(1), cup(active=False, unit_price=1), Code.PRODUCT_INACTIVE),
-        (Wish(1, 1400), CUP, Code.PRICE_CHANGED),
-        (Wish(1, 1450, "USD"), CUP, Code.PRICE_CHANGED),
-        (Wish(6), CUP, Code.SHORT_STOCK),
-        (Wish(1), cup(stock=0), Code.OUT_OF_STOCK),
+        (ProductRequest(5), CUP, None),
+        (ProductRequest(5, 1450, "EUR"), CUP, None),
+        (ProductRequest(999), cup(stock=None), None),
+        (ProductRequest(1), None, Code.PRODUCT_UNKNOWN),
+        (ProductRequest(1), cup(active=False, unit_price=1), Code.PRODUCT_INACTIVE),
+        (ProductRequest(1, 1400), CUP, Code.PRICE_CHANGED),
+        (ProductRequest(1, 1450, "USD"), CUP, Code.PRICE_CHANGED),
+        (ProductRequest(6), CUP, Code.SHORT_STOCK),
+        (ProductRequest(1), cup(stock=0), Code.OUT_OF_STOCK),
     ],
 )
-def test_a_wish_is_granted_or_told_what_is_in_its_way(
-    wish: Wish, facts: Facts | None, expected: Code | None
+def test_a_request_is_granted_or_told_what_is_in_its_way(
+    request_: ProductRequest, facts: Facts | None, expected: Code | None
 ) -> None:
-    assert obstacle(wish, facts) is expected
+    assert obstacle(request_, facts) is expected
 
 
 def test_a_cart_that_is_as_the_catalogue_has_no_warnings() -> None:

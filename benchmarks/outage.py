@@ -203,7 +203,7 @@ async def _sees_kafka(http: httpx.AsyncClient, status: str) -> bool:
 async def _outbox_is_empty(http: httpx.AsyncClient) -> bool:
     """Nothing in it but what is on its way to Kafka just now."""
     lines = (await http.get("/metrics")).text.splitlines()
-    entries = next(line for line in lines if line.startswith("cartstream_gateway_outbox_entries "))
+    entries = next(line for line in lines if line.startswith("cartstream_gateway_redis_outbox_entries "))
     return float(entries.split()[1]) < CLIENTS * PER_CLIENT
 
 

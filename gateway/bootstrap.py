@@ -24,8 +24,8 @@ from gateway.outbox.trimming import OutboxTrimmer
 from gateway.postgres.database import Database
 from gateway.postgres.hydration import Hydration
 from gateway.pricing.prices import CataloguePrices, StatedPrices
-from gateway.pricing.pricing import Hook, Pricing
 from gateway.pricing.reading import PricedReader
+from gateway.pricing.service import Hook, Pricing
 from gateway.products.external import ExternalProducts
 from gateway.products.internal import InternalProducts
 from gateway.products.service import Catalogue

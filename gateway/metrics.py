@@ -19,8 +19,8 @@ class Metrics:
             ["durability"],
             registry=self.registry,
         )
-        self.replays = Counter(
-            "cartstream_gateway_replays_total",
+        self.change_replays = Counter(
+            "cartstream_gateway_change_replays_total",
             "Retries recognised by their Idempotency-Key",
             registry=self.registry,
         )
@@ -45,8 +45,8 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-        self.published = Counter(
-            "cartstream_gateway_published_total",
+        self.published_records = Counter(
+            "cartstream_gateway_published_records_total",
             "Records acknowledged by Kafka, by who published them",
             ["publisher"],
             registry=self.registry,
@@ -57,32 +57,32 @@ class Metrics:
             ["error"],
             registry=self.registry,
         )
-        self.breaker_open = Gauge(
+        self.kafka_breaker_open = Gauge(
             "cartstream_gateway_kafka_breaker_open",
             "1 while changes are answered without waiting for Kafka (several workers: while any does)",
             multiprocess_mode="livemax",
             registry=self.registry,
         )
-        self.outbox_entries = Gauge(
-            "cartstream_gateway_outbox_entries",
-            "Entries of all outboxes when the sweeper last looked",
+        self.redis_outbox_entries = Gauge(
+            "cartstream_gateway_redis_outbox_entries",
+            "Entries of all Redis outboxes when the sweeper last looked",
             multiprocess_mode="livemostrecent",
             registry=self.registry,
         )
-        self.trim_failures = Counter(
-            "cartstream_gateway_outbox_removal_failures_total",
+        self.redis_outbox_trim_failures = Counter(
+            "cartstream_gateway_redis_outbox_trim_failures_total",
             "Batches of published entries that could not be removed; they are published again",
             registry=self.registry,
         )
 
-        self.pricings = Counter(
-            "cartstream_gateway_pricings_total",
+        self.pricing_hook_requests = Counter(
+            "cartstream_gateway_pricing_hook_requests_total",
             "Carts to be priced by the hook, by outcome (answered, failed, skipped: it is known to be dead)",
             ["outcome"],
             registry=self.registry,
         )
-        self.pricing_breaker_open = Gauge(
-            "cartstream_gateway_pricing_breaker_open",
+        self.pricing_hook_breaker_open = Gauge(
+            "cartstream_gateway_pricing_hook_breaker_open",
             "1 while the pricing hook is not asked (several workers: while any does not)",
             multiprocess_mode="livemax",
             registry=self.registry,
@@ -101,8 +101,8 @@ class Metrics:
             buckets=(*_SECONDS, 10.0, 20.0),
             registry=self.registry,
         )
-        self.subtractions_waiting = Counter(
-            "cartstream_gateway_subtractions_waiting_total",
+        self.deferred_subtractions = Counter(
+            "cartstream_gateway_deferred_subtractions_total",
             "Orders that were placed and that the settlement job has to take out of their carts",
             registry=self.registry,
         )

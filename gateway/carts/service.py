@@ -128,7 +128,7 @@ class CartService:
         if _is_refused(settled, Reason.UNKNOWN_CART):
             settled = await self._change_unknown(request)
         if isinstance(settled, Replayed):
-            self._metrics.replays.inc()
+            self._metrics.change_replays.inc()
         return settled
 
     async def _change_unknown(self, request: ChangeRequest) -> ChangeOutcome:

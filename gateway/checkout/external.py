@@ -15,7 +15,7 @@ from gateway.checkout import problems
 from gateway.checkout.decisions import cart_to_order, check_may_order, order_lines
 from gateway.checkout.service import CheckoutCarts, Snapshot, new_order_id
 from gateway.postgres.database import Connection, Database
-from gateway.pricing.pricing import Pricing
+from gateway.pricing.service import Pricing
 from gateway.resilience.deadline import Deadline
 from gateway.settings import GatewaySettings
 from store.postgres import checkouts, orders

@@ -37,7 +37,7 @@ from gateway.checkout.requests import PlaceOrder, fingerprint
 from gateway.checkout.service import CheckoutCarts, new_order_id
 from gateway.http.problems import Problem
 from gateway.postgres.database import Connection, Database
-from gateway.pricing.pricing import Priced, Pricing
+from gateway.pricing.service import Priced, Pricing
 from gateway.resilience.deadline import Deadline
 from gateway.settings import GatewaySettings
 from store.postgres import orders, products

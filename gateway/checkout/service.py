@@ -42,7 +42,7 @@ class CheckoutCarts:
         self._store = store
         self._delivery = delivery
         self._database = database
-        self._waiting = metrics.subtractions_waiting
+        self._waiting = metrics.deferred_subtractions
 
     async def snapshot(self, cart_id: str, deadline: Deadline) -> Snapshot:
         """The delivered cart, without what was ordered before. Raises Problem, StoreError.

@@ -73,7 +73,7 @@ class ChangePublisher:
     ) -> None:
         self._wait_s = wait_s
         self._on_ack = on_ack
-        self._breaker = Breaker(metrics.breaker_open)
+        self._breaker = Breaker(metrics.kafka_breaker_open)
         self._connection = ProducerConnection(kafka, self._breaker)
         self._batches = [_PartitionBatch() for _ in range(partitions)]
         self._fresh: list[int] = []
@@ -81,7 +81,7 @@ class ChangePublisher:
         self._ticking = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures = metrics.publish_failures
-        self._live = metrics.published.labels("gateway")
+        self._live = metrics.published_records.labels("gateway")
 
     @property
     def connected(self) -> bool:

@@ -82,11 +82,11 @@ class Sweeper:
 
     async def _sweep(self) -> None:
         depths = await self._store.outbox_depths()
-        self._metrics.outbox_entries.set(sum(depth.entries for depth in depths))
+        self._metrics.redis_outbox_entries.set(sum(depth.entries for depth in depths))
         overdue = [depth.partition for depth in depths if depth.entries and depth.oldest_us >= self._age_us]
         published = sum(await asyncio.gather(*(self._sweep_partition(partition) for partition in overdue)))
         if published:
-            self._metrics.published.labels("sweeper").inc(published)
+            self._metrics.published_records.labels("sweeper").inc(published)
             log.info("sweeper.published", records=published, partitions=len(overdue))
 
     async def _sweep_partition(self, partition: int) -> int:

@@ -50,5 +50,5 @@ class OutboxTrimmer:
         try:
             await self._store.outbox_remove(partition, entries)
         except StoreError as error:
-            self._metrics.trim_failures.inc()
+            self._metrics.redis_outbox_trim_failures.inc()
             log.warning("outbox.trim_failed", partition=partition, entries=len(entries), error=repr(error))

@@ -9,7 +9,7 @@ import structlog
 from carts.limits import MAX_SAFE_INTEGER
 from carts.view import CartView
 from gateway.metrics import Metrics
-from gateway.pricing.pricing import Answer
+from gateway.pricing.service import Answer
 from gateway.resilience.breaker import Breaker
 
 log = structlog.get_logger(__name__)
@@ -35,8 +35,8 @@ class PricingHook:
     def __init__(self, url: str, timeout_s: float, metrics: Metrics) -> None:
         self._url: Final = url
         self._timeout: Final = aiohttp.ClientTimeout(total=timeout_s)
-        self._outcomes: Final = metrics.pricings
-        self._breaker: Final = Breaker(metrics.pricing_breaker_open, of="pricing")
+        self._outcomes: Final = metrics.pricing_hook_requests
+        self._breaker: Final = Breaker(metrics.pricing_hook_breaker_open, of="pricing")
         self._failures = 0
         self._session: aiohttp.ClientSession | None = None
 

@@ -6,7 +6,7 @@ import msgspec
 
 from carts.view import CartView
 from gateway.carts.reading import CartDocument, Reader
-from gateway.pricing.pricing import Pricing
+from gateway.pricing.service import Pricing
 
 _DECODER: Final = msgspec.json.Decoder(CartView)
 _ENCODER: Final = msgspec.json.Encoder()

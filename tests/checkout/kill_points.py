@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, Final, NamedTuple
 
 from gateway.checkout.delivery import CartDelivery
-from gateway.pricing.pricing import Pricing
+from gateway.pricing.service import Pricing
 from store.postgres import orders, products
 from store.redis import CartStore
 

@@ -17,7 +17,7 @@ from carts.view import Adjustment, view
 from devstack.ports import free_ports
 from gateway.metrics import Metrics
 from gateway.pricing.hook import PricingHook
-from gateway.pricing.pricing import Answer
+from gateway.pricing.service import Answer
 from tests.gateway.conftest import client_of
 from tests.gateway.running import ROOT, WITHIN_SECONDS, Carts, GatewayProcess, Urls, until
 
@@ -110,7 +110,7 @@ def codes(cart: dict[str, Any]) -> list[str]:
 
 async def counted(carts: Carts, outcome: str) -> float:
     lines = (await carts.http.get("/metrics")).text.splitlines()
-    name = f'cartstream_gateway_pricings_total{{outcome="{outcome}"}} '
+    name = f'cartstream_gateway_pricing_hook_requests_total{{outcome="{outcome}"}} '
     return next((float(line.removeprefix(name)) for line in lines if line.startswith(name)), 0.0)
 
 

@@ -2,19 +2,18 @@
 
 import asyncio
 import sys
-import time
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ops.progress import bars
+from ops.restoring import follow_restore
 from ops.running import chosen, run
 from ops.running import settings as ops_settings
 from ops.seeding import Plan, restore_from_postgres
 from runtime.settings import SettingsError, load
-from sinks.redis.progress import Report, read
-from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoreError
+from store.redis import RedisSettings, StoreError
 
 WHAT_BECAME = {
     Plan.SEED: "rows to seed into cart-changed",
@@ -24,9 +23,6 @@ WHAT_BECAME = {
     Plan.TOO_LARGE: "rows refused: too large for cart-changed",
     Plan.UNREADABLE: "rows refused: nobody can read their state, or Kafka's",
 }
-POLL_SECONDS = 0.25
-SILENT_SECONDS = 10.0
-"""An agent that works shows its progress each second."""
 
 
 @click.command("restore")
@@ -91,20 +87,6 @@ def _from_postgres(partitions: tuple[int, ...], *, dry_run: bool) -> None:
 
 
 async def _restore(settings: RedisSettings, again: set[int]) -> None:
-    layout = Layout(settings.partitions)
-    async with PipelinedClient(settings, name="cartstream-restore") as client:
-        store = CartStore(client, layout)
-        for partition in again:
-            await client.execute("DEL", layout.of_partition(partition).ready)
-        await _show(client, layout, store)
-
-
-async def _show(client: PipelinedClient, layout: Layout, store: CartStore) -> None:
-    every = set(range(layout.partitions))
-    missing = every - await store.ready_partitions()
-    if not missing:
-        click.echo(f"all {layout.partitions} partitions are ready")
-        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -113,29 +95,22 @@ async def _show(client: PipelinedClient, layout: Layout, store: CartStore) -> No
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        bars = {
-            partition: shown.add_task(f"partition {partition}", total=100, carts=0, pace=0)
-            for partition in sorted(missing)
-        }
-        heard = time.monotonic()
-        while missing:
-            for partition in sorted(missing):
-                await store.request_restore(partition)
-                if report := await read(client, layout, partition):
-                    heard = time.monotonic()
-                    _update(shown, bars[partition], report)
-            if time.monotonic() - heard > SILENT_SECONDS:
+        bars: dict[int, TaskID] = {}
+        async for moment in follow_restore(settings, again):
+            for partition, report in moment.restoring.items():
+                if partition not in bars:
+                    bars[partition] = shown.add_task(f"partition {partition}", total=100, carts=0, pace=0)
+                if report is not None:
+                    shown.update(
+                        bars[partition],
+                        completed=report.percent,
+                        carts=report.carts,
+                        pace=int(report.carts_per_s),
+                    )
+            for partition in bars.keys() - moment.restoring.keys():
+                shown.update(bars[partition], completed=100)
+            if moment.is_silent:
                 shown.console.print(
                     "No restore agent is at work: start `cartstream sinks redis`. Waiting ..."
                 )
-                heard = time.monotonic()
-            await asyncio.sleep(POLL_SECONDS)
-            ready = await store.ready_partitions()
-            for partition in missing & ready:
-                shown.update(bars[partition], completed=100)
-            missing -= ready
-    click.echo(f"all {layout.partitions} partitions are ready")
-
-
-def _update(shown: Progress, bar: TaskID, report: Report) -> None:
-    shown.update(bar, completed=report.percent, carts=report.carts, pace=int(report.carts_per_s))
+    click.echo(f"all {settings.partitions} partitions are ready")

@@ -8,16 +8,11 @@ from typing import Any, Final
 import click
 
 from ops.comparison import MEANING, Discrepancy, Kind
-from ops.copies import RedisCopies, rows
 from ops.progress import bars
-from ops.repair import Repair, Repaired
+from ops.repair import Repaired
 from ops.running import chosen, print_json, run, settings
-from ops.settings import OpsSettings
-from ops.verification import Verification, Verified
-from runtime.kafka.ranges import RangeReader
-from sinks.postgres.table import CartsTable
-from store.redis import CartStore, Layout, PipelinedClient
-from topics.publishing import Publisher
+from ops.verification import Verified
+from ops.verify import verify
 
 DIFFERENT: Final = 1
 COULD_NOT_CHECK: Final = 2
@@ -49,9 +44,10 @@ def command(partitions: tuple[int, ...], settle: float, *, repair: bool, as_json
     """
     environment = settings()
     asked = chosen(environment, partitions)
-    verified, repaired = run(
-        environment, _verify(environment, asked, settle, repair=repair), exit_code=COULD_NOT_CHECK
-    )
+    with bars() as shown:
+        verified, repaired = run(
+            environment, verify(environment, asked, settle, shown, repair=repair), exit_code=COULD_NOT_CHECK
+        )
     if as_json:
         print_json(_document(verified, repaired))
     else:
@@ -60,30 +56,6 @@ def command(partitions: tuple[int, ...], settle: float, *, repair: bool, as_json
         sys.exit(DIFFERENT)
     if verified.unready:
         sys.exit(COULD_NOT_CHECK)
-
-
-async def _verify(
-    environment: OpsSettings, partitions: Sequence[int], settle_s: float, *, repair: bool
-) -> tuple[Verified, Repaired | None]:
-    layout = Layout(environment.partitions)
-    url = environment.postgres_url.get_secret_value()
-    async with (
-        RangeReader(environment) as reader,
-        PipelinedClient(environment, name="cartstream-verify") as client,
-        rows(url) as in_postgres,
-    ):
-        store = CartStore(client, layout, lifetime=environment.lifetime)
-        verification = Verification(
-            layout, reader, store, RedisCopies(client, layout), in_postgres, partitions
-        )
-        with bars() as shown:
-            verified = await verification.run(shown, settle_s)
-        if not (repair and verified.discrepancies):
-            return verified, None
-        async with CartsTable(url) as table, Publisher(environment) as publisher:
-            mending = Repair(verification.indexes, store, client, layout, table, publisher)
-            with bars() as shown:
-                return verified, await mending.run(verified.discrepancies, shown)
 
 
 def _by_kind(discrepancies: Sequence[Discrepancy]) -> dict[Kind, list[Discrepancy]]:

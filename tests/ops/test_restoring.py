@@ -1,0 +1,53 @@
+"""`cartstream restore`: it asks for what is missing, and ends when all partitions are ready."""
+
+import asyncio
+
+import pytest
+
+from tests.ops.operator import Operator
+from tests.sinks.redis_side import LAYOUT, Redis
+from tests.sinks.running import until
+
+MISSING = 3
+ALL_READY = f"all {LAYOUT.partitions} partitions are ready"
+
+
+async def finish(redis: Redis, partition: int) -> None:
+    """What the restore agent does at last."""
+    await redis.store.restore_finish(partition, await redis.store.restore_begin(partition), 0, 0)
+
+
+@pytest.fixture
+async def restored(redis: Redis) -> Redis:
+    """A Redis with every partition ready, and no agent."""
+    for partition in range(LAYOUT.partitions):
+        await finish(redis, partition)
+    return redis
+
+
+@pytest.mark.usefixtures("restored")
+async def test_nothing_to_restore_is_said_at_once(operator: Operator) -> None:
+    answer = await operator.run("restore")
+    assert (answer.status, answer.output) == (0, f"{ALL_READY}\n")
+
+
+async def test_it_asks_for_a_partition_and_waits_until_it_is_ready(
+    operator: Operator, restored: Redis
+) -> None:
+    restoring = asyncio.create_task(operator.run("restore", "--partition", str(MISSING)))
+
+    async def is_requested() -> bool:
+        return await restored.store.restore_requests() == {MISSING}
+
+    await until(is_requested, "the partition asked for")
+    assert MISSING not in await restored.store.ready_partitions()
+    assert not restoring.done()
+    await finish(restored, MISSING)
+    answer = await restoring
+    assert (answer.status, answer.output) == (0, f"{ALL_READY}\n")
+
+
+async def test_a_partition_that_does_not_exist_is_refused(operator: Operator) -> None:
+    answer = await operator.run("restore", "--partition", str(LAYOUT.partitions))
+    assert answer.status == 2
+    assert f"there is no partition {LAYOUT.partitions}" in answer.errors

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.produce import produce, states
 from devstack.embedded import EmbeddedStack
+from store.postgres import carts
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from topics.registry import PARTITIONS
 
@@ -170,10 +171,10 @@ async def _rows_written(postgres_url: str, console: Console) -> None:
         await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection,
     ):
         while True:
-            row = await (await connection.execute("SELECT count(*) FROM carts")).fetchone()
-            if row is not None and row[0] >= CARTS:
+            rows = await carts.count(connection)
+            if rows >= CARTS:
                 return
-            console.print(f"rows in Postgres: {row[0] if row else 0} of {CARTS}")
+            console.print(f"rows in Postgres: {rows} of {CARTS}")
             await asyncio.sleep(2)
 
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import psycopg
@@ -19,6 +19,8 @@ from carts.operations import Change, Expire, Purge
 from carts.state import State, Status
 from jobs import metrics
 from jobs.settings import JobsSettings
+from store.postgres import carts
+from store.postgres.carts import RowAge
 from topics.publishing import Publisher
 
 log = structlog.get_logger(__name__)
@@ -28,43 +30,22 @@ CAUSE: Final = "agents/ageing"
 PAGE: Final = 1000
 REPORT_SECONDS: Final = 30.0
 
-# By the primary key, for an index on v would cost every update of a row its HOT path. Of a merged cart only
-# the state tells whether it has expired, too.
-_PAGE_AFTER: Final = """
-SELECT cart_id, v, n, status, CASE WHEN status = 'merged' THEN state::text END
-FROM carts WHERE cart_id > %s ORDER BY cart_id LIMIT %s
-"""
-_ABOUT: Final = """
-SELECT greatest(reltuples, 0)::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
-FROM pg_class WHERE oid = 'carts'::regclass
-"""
-
 _STATE: Final = msgspec.json.Decoder(State)
 
 
-class Row(NamedTuple):
-    """What the query returns."""
-
-    cart_id: str
-    v: int
-    n: int
-    status: str
-    state: str | None
-
-
-def command(row: Row, now_us: int, lifetime: Lifetime) -> Change | None:
+def command(row: RowAge, now_us: int, lifetime: Lifetime) -> Change | None:
     """The change that a row has coming by the clock, if any."""
     status = Status(row.status)
     expired = status is Status.EXPIRED or (row.state is not None and _STATE.decode(row.state).expired)
-    what = due(row.cart_id, row.v, status, now_us, lifetime, expired=expired)
+    what = due(row.cart_id, row.version_number, status, now_us, lifetime, expired=expired)
     if what is None:
         return None
     step = Expire if what is Due.EXPIRE else Purge
     return Change(
         cart_id=row.cart_id,
         version=2 * now_us,
-        op_id=f"!{what}/{row.v}-{row.n}",
-        delta=(step(row.v, row.n, now_us),),
+        op_id=f"!{what}/{row.version_number}-{row.operation_count}",
+        delta=(step(row.version_number, row.operation_count, now_us),),
         cause=CAUSE,
     )
 
@@ -97,12 +78,12 @@ class ExpiryJob:
         """Look at every row once."""
         began = reported = time.monotonic()
         done: Counter[str] = Counter()
-        about, servers_us = await _about(connection)
+        about, servers_us = await carts.facts(connection)
         # One clock that has gone ahead must not age anything: both have to say so.
         now_us = min(self._clock(), servers_us)
         while True:
             page_began = time.monotonic()
-            rows = await _page(connection, self._after)
+            rows = await carts.ages_after(connection, self._after, PAGE)
             if not rows:
                 break
             commands = [change for row in rows if (change := command(row, now_us, self._settings.lifetime))]
@@ -127,14 +108,3 @@ class ExpiryJob:
             )
         self._after = ""
         log.info("expiry.round", seconds=round(time.monotonic() - began, 3), **done)
-
-
-async def _page(connection: psycopg.AsyncConnection[Any], after: str) -> list[Row]:
-    cursor = await connection.execute(_PAGE_AFTER, (after, PAGE))
-    return [Row._make(found) for found in await cursor.fetchall()]
-
-
-async def _about(connection: psycopg.AsyncConnection[Any]) -> tuple[int, int]:
-    """How many rows there are, as far as the planner knows, and the server's clock in microseconds."""
-    found = await (await connection.execute(_ABOUT)).fetchone()
-    return (int(found[0]), int(found[1])) if found else (0, clock_us())

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import psycopg
@@ -12,37 +12,17 @@ from carts.state import State, Version
 from carts.view import CartLine, view
 from ops.comparison import RedisCopy, RowCopy
 from ops.shown import Shown, fingerprint, shown
+from store.postgres import carts
+from store.postgres.carts import FoundRow
 from store.redis import Layout, PipelinedClient, StoredCart
 
 CONNECT_SECONDS: Final = 5
 _SCAN_COUNT: Final = 2000
 _PAGE: Final = 5000
 
-_ROWS: Final = """
-SELECT cart_id, v, n, digest, status, currency, subtotal, lines::text, metadata::text, state::text
-FROM carts WHERE cart_id = ANY(%s)
-"""
-_STATES: Final = "SELECT cart_id, state::text FROM carts WHERE cart_id = ANY(%s)"
-_IDS: Final = "SELECT cart_id FROM carts WHERE cart_id > %s ORDER BY cart_id LIMIT %s"
-
 _STATE: Final = msgspec.json.Decoder(State)
 _METADATA: Final = msgspec.json.Decoder(Metadata)
 _LINES: Final = msgspec.json.Decoder(list[CartLine])
-
-
-class _Row(NamedTuple):
-    """What the query returns; JSON as text."""
-
-    cart_id: str
-    v: int
-    n: int
-    digest: int
-    status: str
-    currency: str | None
-    subtotal: int
-    lines: str
-    metadata: str
-    state: str
 
 
 class RedisCopies:
@@ -63,16 +43,16 @@ class RedisCopies:
             if cursor == b"0":
                 return
 
-    async def read(self, carts: Sequence[str]) -> dict[str, RedisCopy]:
+    async def read(self, cart_ids: Sequence[str]) -> dict[str, RedisCopy]:
         """The copies of those carts that are there. Raises StoreError."""
         commands: list[tuple[bytes | str | int, ...]] = []
-        for cart_id in carts:
+        for cart_id in cart_ids:
             keys = self._layout.of_cart(cart_id)
             commands += (("HGETALL", keys.cart), ("ZRANGE", keys.win, 0, -1, "WITHSCORES"))
         replies = await self._client.execute_all(commands)
         return {
             cart_id: _redis_copy(cart_id, fields, window)
-            for cart_id, fields, window in zip(carts, replies[::2], replies[1::2], strict=True)
+            for cart_id, fields, window in zip(cart_ids, replies[::2], replies[1::2], strict=True)
             if fields
         }
 
@@ -85,26 +65,22 @@ class Rows:
 
     async def count(self) -> int:
         """How many rows there are. Raises psycopg.Error."""
-        cursor = await self._connection.execute("SELECT count(*) FROM carts")
-        found = await cursor.fetchone()
-        return int(found[0]) if found else 0
+        return await carts.count(self._connection)
 
     async def ids(self) -> AsyncIterator[list[str]]:
         """The ids of all rows, in batches. Raises psycopg.Error."""
         after = ""
-        while found := await (await self._connection.execute(_IDS, (after, _PAGE))).fetchall():
-            yield [cart_id for (cart_id,) in found]
-            after = found[-1][0]
+        while found := await carts.ids_after(self._connection, after, _PAGE):
+            yield found
+            after = found[-1]
 
-    async def states(self, carts: Sequence[str]) -> list[tuple[str, str]]:
+    async def states(self, cart_ids: Sequence[str]) -> list[tuple[str, str]]:
         """Id and recovery state (JSON) of those carts that have a row. Raises psycopg.Error."""
-        cursor = await self._connection.execute(_STATES, (list(carts),))
-        return [(cart_id, state) for cart_id, state in await cursor.fetchall()]
+        return await carts.states(self._connection, cart_ids)
 
-    async def read(self, carts: Sequence[str]) -> dict[str, RowCopy]:
+    async def read(self, cart_ids: Sequence[str]) -> dict[str, RowCopy]:
         """The rows of those carts that have one. Raises psycopg.Error."""
-        cursor = await self._connection.execute(_ROWS, (list(carts),))
-        return {found[0]: _row_copy(_Row._make(found)) for found in await cursor.fetchall()}
+        return {row.cart_id: _row_copy(row) for row in await carts.read(self._connection, cart_ids)}
 
 
 @asynccontextmanager
@@ -130,8 +106,8 @@ def _redis_copy(cart_id: str, fields: Sequence[bytes], window: Sequence[bytes]) 
         return RedisCopy(Version(), b"", operations)
 
 
-def _row_copy(row: _Row) -> RowCopy:
-    version = Version(row.v, row.n, row.digest)
+def _row_copy(row: FoundRow) -> RowCopy:
+    version = Version(row.version_number, row.operation_count, row.digest)
     try:
         recovered = _STATE.decode(row.state)
         columns = Shown(

@@ -10,8 +10,9 @@ from ops.pieces import pieces
 from ops.progress import Bars
 from runtime.kafka.ranges import RangeReader, Record
 from runtime.settings import KafkaSettings
-from sinks.postgres.batch import Batch, Deletion, Row, newest, row_change
+from sinks.postgres.batch import Batch, newest, row_change
 from sinks.postgres.table import CartsTable, is_bad_data
+from store.postgres.carts import Deletion, Row
 from topics.cart_records import interpret_in_place
 from topics.errors import RecordError
 from topics.registry import CARTS

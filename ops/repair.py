@@ -12,10 +12,11 @@ from ops.carts_topic import CartsIndex
 from ops.comparison import Discrepancy, Kind
 from ops.pieces import pieces
 from ops.progress import Advance, Bars
-from sinks.postgres.batch import Batch, Deletion, Row, row_of
+from sinks.postgres.batch import Batch, row_of
 from sinks.postgres.table import CartsTable
 from sinks.redis.copies import copies
 from sinks.redis.republish import Republisher, Why
+from store.postgres.carts import Deletion, Row
 from store.redis import CartStore, Layout, PipelinedClient, PutOutcome, Unfolded
 from topics.publishing import Publisher
 

@@ -14,10 +14,10 @@ from carts.lifetime import Lifetime
 from carts.protocol import reached_postgres
 from carts.state import State
 from gateway.metrics import Metrics
+from store.postgres import carts
 
 log = structlog.get_logger(__name__)
 
-_STATES_OF: Final = "SELECT cart_id, state::text FROM carts WHERE cart_id = ANY(%s)"
 _BATCH: Final = 200
 _QUERY_TIMEOUT_MS: Final = 1500
 
@@ -154,8 +154,8 @@ class Hydration:
 
     async def _query(self, cart_ids: list[str]) -> dict[str, State]:
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_STATES_OF, (cart_ids,))
-            return {cart_id: _decoder.decode(state) for cart_id, state in await cursor.fetchall()}
+            found = await carts.states(connection, cart_ids)
+        return {cart_id: _decoder.decode(state) for cart_id, state in found}
 
     def _remember(self, cart_id: str) -> None:
         self._absent[cart_id] = time.monotonic() + self._memory_s

@@ -5,35 +5,12 @@ from typing import Final
 
 import msgspec
 
+from carts.protocol import Alive, Deleted, keep_recovered
 from carts.state import Version
+from store.postgres.carts import Deletion, Row
 from topics.cart_records import CartsRecord, DeletionRecord, StateRecord
 from topics.codec import decode_cart
 from topics.errors import RecordError, RecordErrorCode
-
-
-class Row(msgspec.Struct, frozen=True):
-    """A row of `carts`; JSON as text, times as RFC 3339, `subtotal` in minor units."""
-
-    cart_id: str
-    v: int
-    n: int
-    digest: int
-    status: str
-    currency: str | None
-    subtotal: int
-    lines: str
-    metadata: str
-    state: str
-    created_at: str | None
-    updated_at: str | None
-
-
-class Deletion(msgspec.Struct, frozen=True):
-    """A cart is gone as of a version."""
-
-    cart_id: str
-    v: int
-    n: int
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -106,7 +83,10 @@ def newest(changes: Iterable[Row | Deletion | None]) -> Batch:
     """The one row or deletion of each cart that counts: the highest version; a deletion wins a tie."""
     kept: dict[str, Row | Deletion] = {}
     for change in changes:
-        if change is not None and (change.cart_id not in kept or _rank(change) > _rank(kept[change.cart_id])):
+        if change is None:
+            continue
+        before, found = kept.get(change.cart_id), _recorded(change)
+        if before is None or keep_recovered(_recorded(before), found) is found:
             kept[change.cart_id] = change
     ordered = [kept[cart_id] for cart_id in sorted(kept)]
     return Batch(
@@ -115,8 +95,9 @@ def newest(changes: Iterable[Row | Deletion | None]) -> Batch:
     )
 
 
-def _rank(change: Row | Deletion) -> tuple[int, int, bool]:
-    return change.v, change.n, isinstance(change, Deletion)
+def _recorded(change: Row | Deletion) -> Alive | Deleted:
+    version = Version(change.version_number, change.operation_count)
+    return Deleted(version) if isinstance(change, Deletion) else Alive(version)
 
 
 def _json(raw: msgspec.Raw) -> str:

@@ -6,18 +6,14 @@ from typing import Final, Self
 
 import psycopg
 
-from sinks.postgres.batch import Batch, Deletion, Row
+from sinks.postgres.batch import Batch
+from store.postgres import carts
+from store.postgres.carts import Deletion, Row
 from store.postgres.errors import SchemaOutdated
-from store.postgres.queries import queries_of
-
-query: Final = queries_of("carts")
 
 CONNECT_SECONDS: Final = 5
 WRITE_SECONDS: Final = 30
 """A server that has not answered by then is taken for frozen: the batch is written over a new connection."""
-
-_ROW: Final = Row.__struct_fields__
-_DELETION: Final = Deletion.__struct_fields__
 
 
 class CartsTable:
@@ -37,12 +33,12 @@ class CartsTable:
                 connection = await self._connected()
                 if batch.rows and batch.deletions:
                     async with connection.transaction():
-                        return await self._upsert(connection, batch.rows) + await self._delete(
+                        return await carts.upsert(connection, batch.rows) + await carts.delete(
                             connection, batch.deletions
                         )
                 if batch.deletions:
-                    return await self._delete(connection, batch.deletions)
-                return await self._upsert(connection, batch.rows) if batch.rows else 0
+                    return await carts.delete(connection, batch.deletions)
+                return await carts.upsert(connection, batch.rows) if batch.rows else 0
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
             raise SchemaOutdated from error
         except (psycopg.OperationalError, TimeoutError):
@@ -54,12 +50,12 @@ class CartsTable:
 
         For rows that somebody has changed by hand. Readers see the old row or the new one. Raises as `write`.
         """
-        old = [Deletion(row.cart_id, row.v, row.n) for row in rows]
+        old = [Deletion(row.cart_id, row.version_number, row.operation_count) for row in rows]
         async with asyncio.timeout(WRITE_SECONDS):
             connection = await self._connected()
             async with connection.transaction():
-                await self._delete(connection, old)
-                return await self._upsert(connection, rows)
+                await carts.delete(connection, old)
+                return await carts.upsert(connection, rows)
 
     async def close(self) -> None:
         """Let the connection go, whatever it is doing."""
@@ -88,12 +84,6 @@ class CartsTable:
             )
         return self._connection
 
-    async def _upsert(self, connection: psycopg.AsyncConnection, rows: list[Row]) -> int:
-        return (await connection.execute(query("upsert_carts"), _columns(rows, _ROW))).rowcount
-
-    async def _delete(self, connection: psycopg.AsyncConnection, deletions: list[Deletion]) -> int:
-        return (await connection.execute(query("delete_carts"), _columns(deletions, _DELETION))).rowcount
-
 
 def is_bad_data(error: BaseException) -> bool:
     """Whether the rows are to blame, so that trying again cannot help: SQLSTATE classes 22, 23 and 54.
@@ -104,7 +94,3 @@ def is_bad_data(error: BaseException) -> bool:
     if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
         return True
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("54")
-
-
-def _columns(rows: list[Row] | list[Deletion], fields: tuple[str, ...]) -> dict[str, list[object]]:
-    return {field: [getattr(row, field) for row in rows] for field in fields}

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from carts.state import State
-from sinks.postgres.batch import Batch, Deletion, Row, newest, row_change
+from sinks.postgres.batch import Batch, newest, row_change
+from store.postgres.carts import Deletion, Row
 from tests.sinks.making import grow, new_cart_id
 from topics.cart_records import interpret
 from topics.codec import encode_cart
@@ -31,7 +32,11 @@ def test_a_row_keeps_the_state_byte_for_byte() -> None:
     state = grow(cart_id, 3)
     found = row(cart_id, state)
     assert msgspec.json.decode(found.state, type=State) == state
-    assert (found.v, found.n, found.digest) == (state.version_number, 3, state.version.digest)
+    assert (found.version_number, found.operation_count, found.digest) == (
+        state.version_number,
+        3,
+        state.version.digest,
+    )
     assert found.subtotal == 3 * 2 * 1999
 
 
@@ -45,7 +50,7 @@ def test_the_newest_of_a_cart_wins_in_any_order() -> None:
 def test_a_deletion_wins_over_the_version_it_names_and_loses_to_a_later_one() -> None:
     cart_id = new_cart_id()
     seen, later = row(cart_id, grow(cart_id, 2)), row(cart_id, grow(cart_id, 3))
-    gone = Deletion(cart_id, seen.v, seen.n)
+    gone = Deletion(cart_id, seen.version_number, seen.operation_count)
     pair: list[Row | Deletion] = [seen, gone]
     for order in itertools.permutations(pair):
         assert newest(order) == Batch([], [gone])

@@ -9,8 +9,9 @@ import pytest
 from devstack.embedded import EmbeddedStack
 from devstack.settings import POSTGRES
 from sinks.postgres import table as module
-from sinks.postgres.batch import Batch, Deletion, newest
+from sinks.postgres.batch import Batch, newest
 from sinks.postgres.table import CartsTable, is_bad_data
+from store.postgres.carts import Deletion
 from store.postgres.errors import SchemaOutdated
 from tests.sinks.making import expire, grow, new_cart_id
 from tests.sinks.running import frozen

@@ -7,8 +7,9 @@ import psycopg
 
 from carts.protocol import Deleted, row_deleted, row_replaced
 from carts.state import Version
-from sinks.postgres.batch import Batch, Deletion, Row
+from sinks.postgres.batch import Batch
 from sinks.postgres.table import CartsTable
+from store.postgres.carts import Deletion, Row
 from tests.sinks.making import grow
 from tests.sinks.test_batch import row
 
@@ -20,7 +21,9 @@ PAIRS = {f"user:{number}": pair for number, pair in enumerate(itertools.product(
 def row_of(cart_id: str, version: Version, status: str) -> Row:
     """A row at this version, marked by its status."""
     some = row(cart_id, grow(cart_id, 1))
-    return msgspec.structs.replace(some, v=version.number, n=version.operation_count, status=status)
+    return msgspec.structs.replace(
+        some, version_number=version.number, operation_count=version.operation_count, status=status
+    )
 
 
 def stored(url: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
--- The sink's SQL, by name. Parameters are psycopg's; arrays run in parallel, one element a row.
+-- The SQL on `carts`, by name. Parameters are psycopg's; arrays run in parallel, one element a row.
 
 -- upsert_carts
 -- Rows come sorted by cart_id, so that two sinks never wait for each other in a circle.
@@ -9,7 +9,7 @@ SELECT
     cart_id, v, n, digest, status, currency, subtotal, lines::jsonb, metadata::jsonb, state::jsonb,
     created_at::timestamptz, updated_at::timestamptz
 FROM unnest(
-    %(cart_id)b::text[], %(v)b::bigint[], %(n)b::bigint[], %(digest)b::bigint[], %(status)b::text[],
+    %(cart_id)b::text[], %(version_number)b::bigint[], %(operation_count)b::bigint[], %(digest)b::bigint[], %(status)b::text[],
     %(currency)b::text[], %(subtotal)b::bigint[], %(lines)b::text[], %(metadata)b::text[], %(state)b::text[],
     %(created_at)b::text[], %(updated_at)b::text[]
 ) AS row (
@@ -32,6 +32,28 @@ WHERE (excluded.v, excluded.n) > (carts.v, carts.n)
 -- delete_carts
 -- A deletion names the version it saw: a cart that has gone on since stays.
 DELETE FROM carts
-USING unnest(%(cart_id)b::text[], %(v)b::bigint[], %(n)b::bigint[]) AS gone (cart_id, v, n)
+USING unnest(%(cart_id)b::text[], %(version_number)b::bigint[], %(operation_count)b::bigint[]) AS gone (cart_id, v, n)
 WHERE carts.cart_id = gone.cart_id AND (carts.v, carts.n) <= (gone.v, gone.n)
 
+-- read_carts
+SELECT cart_id, v, n, digest, status, currency, subtotal, lines::text, metadata::text, state::text
+FROM carts WHERE cart_id = ANY(%(cart_id)s)
+
+-- states_of_carts
+SELECT cart_id, state::text FROM carts WHERE cart_id = ANY(%(cart_id)s)
+
+-- cart_ids_after
+SELECT cart_id FROM carts WHERE cart_id > %(after)s ORDER BY cart_id LIMIT %(limit)s
+
+-- cart_ages_after
+-- By the primary key, for an index on v would cost every update of a row its HOT path. Of a merged cart only
+-- the state tells whether it has expired, too.
+SELECT cart_id, v, n, status, CASE WHEN status = 'merged' THEN state::text END
+FROM carts WHERE cart_id > %(after)s ORDER BY cart_id LIMIT %(limit)s
+
+-- count_carts
+SELECT count(*) FROM carts
+
+-- facts_of_carts
+SELECT greatest(reltuples, 0)::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+FROM pg_class WHERE oid = 'carts'::regclass

@@ -15,7 +15,7 @@ from delivery.dead_letters import send_with_faust, source_of
 from delivery.errors import TopicTaken
 from delivery.recovery import ReplayTableManager
 from delivery.settings import DeliverySettings
-from delivery.table import ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
+from delivery.table import RAW, ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
 from runtime.failstop import fail_stop
 from topics.dead_letters import DeadLetters
 
@@ -42,16 +42,7 @@ class DeliveryApp(faust.App):
         if name in self._sources:
             raise TopicTaken(f"{name} is consumed by another agent of {self.conf.id}")
         self._sources.add(name)
-        # acks=False: the ledger accounts for offsets, Faust's list of acknowledgements only grows.
-        return self.topic(
-            name,
-            key_type=bytes,
-            value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
-            allow_empty=True,
-            acks=False,
-        )
+        return self.topic(name, **RAW)
 
     def changelog_table(
         self, name: str, *, keep: Keep, headers_of: HeadersOf, opened: Opened = nothing_to_find

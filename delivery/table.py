@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import faust
 import structlog
@@ -27,6 +27,17 @@ BATCH = 2000
 FETCH_BYTES = 4 << 20
 """Of one partition: a worker reads all of its partitions at once."""
 PROGRESS_EVERY_S = 5.0
+
+RAW: Final[dict[str, Any]] = {
+    "key_type": bytes,
+    "value_type": bytes,
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+    "allow_empty": True,
+    # The ledger accounts for offsets; Faust's list of acknowledgements only grows.
+    "acks": False,
+}
+"""Options of a topic of bytes; a tombstone's value is None."""
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -66,13 +77,8 @@ class ChangelogTable(faust.Table[bytes, bytes]):
     ) -> None:
         topic = app.topic(
             name,
-            key_type=bytes,
-            value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
-            acks=False,
+            **RAW,
             internal=True,
-            allow_empty=True,
         )
         super().__init__(app, name=name, key_type=bytes, value_type=bytes, changelog_topic=topic)
         self._settings = settings

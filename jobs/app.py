@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from jobs.checkout_timeouts import CheckoutTimeouts
 from jobs.expiry import ExpiryJob
@@ -13,6 +13,7 @@ from jobs.outbox_relay import OutboxRelay
 from jobs.settings import JobsSettings
 from jobs.settlement import Settlement
 from runtime.process import run_process
+from runtime.ready import when_all
 from topics.registry import CART_CHANGED, DEAD_LETTERS, ORDERS, PRODUCTS
 
 NAME: Final = "cartstream-jobs"
@@ -32,17 +33,9 @@ def run_jobs(settings: JobsSettings) -> None:
 
 
 async def run_all(jobs: list[Job], settings: JobsSettings, ready: Callable[[], None]) -> None:
-    """Attend to the jobs until cancelled; `ready` once each of them is done, here or elsewhere."""
+    """Run the jobs until cancelled; `ready` once each of them has a leader, here or elsewhere."""
     url = settings.postgres_url.get_secret_value()
-    waiting = {job.name for job in jobs}
-
-    def looked_after(name: str) -> None:
-        if waiting:
-            waiting.discard(name)
-            if not waiting:
-                ready()
-
-    work: list[Any] = [run_as_leader(job, url, partial(looked_after, job.name)) for job in jobs]
+    has_leader = when_all([job.name for job in jobs], ready)
     async with asyncio.TaskGroup() as group:
-        for each in work:
-            group.create_task(each)
+        for job in jobs:
+            group.create_task(run_as_leader(job, url, partial(has_leader, job.name)))

@@ -19,6 +19,7 @@ from carts.operations import Change, Expire, Purge
 from carts.state import State, Status
 from jobs import metrics
 from jobs.settings import JobsSettings
+from runtime.clock import clock_us
 from store.postgres import carts
 from store.postgres.carts import RowAge
 from topics.publishing import Publisher
@@ -48,11 +49,6 @@ def command(row: RowAge, now_us: int, lifetime: Lifetime) -> Change | None:
         delta=(step(row.version_number, row.operation_count, now_us),),
         cause=CAUSE,
     )
-
-
-def clock_us() -> int:
-    """This machine's clock, in microseconds."""
-    return time.time_ns() // 1000
 
 
 class ExpiryJob:

@@ -53,10 +53,10 @@ class LeadershipLost(Exception):
         super().__init__(self.__doc__)
 
 
-async def run_as_leader(job: Job, url: str, looked_after: Callable[[], None]) -> None:
+async def run_as_leader(job: Job, url: str, has_leader: Callable[[], None]) -> None:
     """Do the job whenever this process can have it, until cancelled.
 
-    `looked_after` is called whenever the lock was asked for: the job is done, here or elsewhere.
+    `has_leader` is called whenever the lock was asked for: the job has a leader, here or elsewhere.
     """
     while True:
         # Exception: a failure of one job, even a bug, must not stop the others.
@@ -64,14 +64,14 @@ async def run_as_leader(job: Job, url: str, looked_after: Callable[[], None]) ->
             on=Exception, attempts=None, timeout=None, wait_initial=0.5, wait_max=BACKOFF_SECONDS
         ):
             with attempt:
-                await _lead_once(job, url, looked_after)
+                await _lead_once(job, url, has_leader)
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _lead_once(job: Job, url: str, looked_after: Callable[[], None]) -> None:
+async def _lead_once(job: Job, url: str, has_leader: Callable[[], None]) -> None:
     began = time.monotonic()
     try:
-        async with leadership(job.name, url, looked_after) as connection:
+        async with leadership(job.name, url, has_leader) as connection:
             began = time.monotonic()
             metrics.STARTS.labels(job.name).inc()
             with metrics.LEADING.labels(job.name).track_inprogress():
@@ -86,7 +86,7 @@ async def _lead_once(job: Job, url: str, looked_after: Callable[[], None]) -> No
 
 @asynccontextmanager
 async def leadership(
-    name: str, url: str, looked_after: Callable[[], None]
+    name: str, url: str, has_leader: Callable[[], None]
 ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """The connection that holds the lock of the job; waits while another process has it.
 
@@ -104,9 +104,9 @@ async def leadership(
     )
     try:
         while not await _try_lock(connection, name):
-            looked_after()
+            has_leader()
             await asyncio.sleep(STANDBY_SECONDS)
-        looked_after()
+        has_leader()
         log.info("jobs.leading", job=name)
         yield connection
     finally:

@@ -5,7 +5,6 @@ or has no row, an order waits: a late write may revive the cart, and only its de
 """
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,6 +19,7 @@ from carts.ordering import knows_order
 from carts.protocol import too_stale
 from jobs import metrics
 from jobs.settings import JobsSettings
+from runtime.clock import clock_us
 from store.postgres import orders
 from store.postgres.order_records import Position, UnsettledOrder
 from store.redis import CartStore, Layout, PipelinedClient, Refused, StoreError
@@ -48,11 +48,6 @@ def standing(order: UnsettledOrder, now_us: int, lifetime: Lifetime) -> Standing
     if knows_order(order.state, order.order_id, order.snapshot_version):
         return Standing.SETTLED
     return Standing.WAITS if order.state.expired else Standing.DUE
-
-
-def clock_us() -> int:
-    """This machine's clock, in microseconds."""
-    return time.time_ns() // 1000
 
 
 class Settlement:

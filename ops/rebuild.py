@@ -10,8 +10,9 @@ from ops.pieces import pieces
 from ops.progress import Bars
 from runtime.kafka.ranges import RangeReader, Record
 from runtime.settings import KafkaSettings
+from sinks.data_errors import is_bad_data
 from sinks.postgres.batch import Batch, newest, row_change
-from sinks.postgres.table import CartsTable, is_bad_data
+from sinks.postgres.table import CartsTable
 from store.postgres.carts import Deletion, Row
 from topics.cart_records import interpret_in_place
 from topics.errors import RecordError

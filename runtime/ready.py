@@ -1,5 +1,6 @@
 """The ready file of a process: it is there while the process does its work."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -19,3 +20,16 @@ class ReadyFile:
         """Remove the file if it is there."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def when_all(parts: Iterable[str], ready: Callable[[], None]) -> Callable[[str], None]:
+    """What to call with the name of each part that is ready; after the last one `ready` is called, once."""
+    waiting = set(parts)
+
+    def is_ready(part: str) -> None:
+        if part in waiting:
+            waiting.discard(part)
+            if not waiting:
+                ready()
+
+    return is_ready

@@ -13,11 +13,11 @@ from faust.types import EventT, StreamT
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
+from sinks.data_errors import is_data_error
 from sinks.mail.dispatcher import MailDispatcher
 from sinks.mail.message import kind_of
 from sinks.mail.settings import MailSinkSettings
 from sinks.mail.tasks import MailTasks, NewMail
-from sinks.postgres.table import is_bad_data
 from topics.codec import decode_order
 from topics.errors import RecordError, RecordErrorCode
 from topics.groups import MAIL_SINK
@@ -63,11 +63,6 @@ async def record(tasks: MailTasks, dispatcher: MailDispatcher, events: Sequence[
     if new:
         dispatcher.wake()
     log.debug("mail.recorded", records=len(events), new=new)
-
-
-def is_data_error(error: BaseException) -> bool:
-    """Whether a record is to blame: it belongs into the dead letters, the others do not wait for it."""
-    return isinstance(error, RecordError) or is_bad_data(error)
 
 
 def _mails(events: Iterable[EventT[Any]]) -> Iterable[NewMail]:

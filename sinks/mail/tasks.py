@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-import psycopg
 
 from sinks.mail.message import MailKind
-from store.postgres.errors import SchemaOutdated
+from store.postgres.connection import RenewedConnection
 from store.postgres.queries import queries_of
 
-CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 15
 LONGEST_RETRY_SECONDS: Final = 3600.0
 
@@ -58,10 +56,9 @@ class MailTasks:
     """
 
     def __init__(self, url: str, retry_s: float) -> None:
-        self._url = url
         self._retry_s = retry_s
         self._lock = asyncio.Lock()
-        self._connection: psycopg.AsyncConnection | None = None
+        self._connection = RenewedConnection(url, name="cartstream-mail", timeout_s=STATEMENT_SECONDS)
 
     async def record(self, mails: Sequence[NewMail]) -> int:
         """Record mails to send, all or nothing; returns how many were not known."""
@@ -106,30 +103,10 @@ class MailTasks:
 
     async def close(self) -> None:
         """Let the connection go, whatever it is doing."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        await self._connection.close()
 
     async def _execute(self, name: str, values: Mapping[str, object]) -> tuple[int, tuple[Any, ...] | None]:
         """Rows touched, and the first one returned."""
-        try:
-            async with self._lock, asyncio.timeout(STATEMENT_SECONDS):
-                connection = await self._connected()
-                cursor = await connection.execute(query(name), values)
-                return cursor.rowcount, await cursor.fetchone() if cursor.description else None
-        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-            raise SchemaOutdated from error
-        except (psycopg.OperationalError, TimeoutError):
-            await self.close()
-            raise
-
-    async def _connected(self) -> psycopg.AsyncConnection:
-        if self._connection is None or self._connection.closed:
-            self._connection = await psycopg.AsyncConnection.connect(
-                self._url,
-                autocommit=True,
-                connect_timeout=CONNECT_SECONDS,
-                application_name="cartstream-mail",
-                options=f"-c statement_timeout={STATEMENT_SECONDS}s -c client_connection_check_interval=5s",
-            )
-        return self._connection
+        async with self._lock, self._connection.use() as connection:
+            cursor = await connection.execute(query(name), values)
+            return cursor.rowcount, await cursor.fetchone() if cursor.description else None

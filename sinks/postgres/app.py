@@ -10,12 +10,12 @@ from faust.types import EventT, StreamT
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
 from delivery.dead_letters import headers_of
+from sinks.data_errors import is_data_error
 from sinks.postgres import metrics
 from sinks.postgres.batch import newest, row_change
-from sinks.postgres.table import CartsTable, is_bad_data
+from sinks.postgres.table import CartsTable
 from sinks.settings import PostgresSinkSettings
 from topics.cart_records import interpret
-from topics.errors import RecordError
 from topics.groups import POSTGRES_SINK
 from topics.partitioner import partition_in_carts
 from topics.registry import CARTS
@@ -56,8 +56,3 @@ async def write(table: CartsTable, events: Sequence[EventT[Any]]) -> None:
     metrics.ROWS.inc(changed)
     metrics.STALE_ROWS.inc(len(batch.rows) + len(batch.deletions) - changed)
     log.debug("sink.written", records=len(events), changed=changed)
-
-
-def is_data_error(error: BaseException) -> bool:
-    """Whether a record is to blame: it belongs into the dead letters, the others do not wait for it."""
-    return isinstance(error, RecordError) or is_bad_data(error)

@@ -9,6 +9,7 @@ import stamina
 from aiokafka.errors import KafkaConnectionError
 
 from runtime.process import run_process
+from runtime.ready import when_all
 from sinks.redis.agent import RestoreAgent
 from sinks.redis.products import CatalogueFollower
 from sinks.settings import RedisSinkSettings
@@ -28,19 +29,14 @@ async def _work(settings: RedisSinkSettings, ready: Callable[[], None]) -> None:
     patient = settings.model_copy(update={"redis_timeout_s": max(settings.redis_timeout_s, PATIENCE_SECONDS)})
     client = PipelinedClient(patient, name=REDIS_SINK)
     await _patiently(StoreUnavailable, client.connect)
-    waiting = {"carts", "products"}
-
-    def is_ready(part: str) -> None:
-        waiting.discard(part)
-        if not waiting:
-            ready()
-
+    parts = {
+        "carts": RestoreAgent(settings, client).run,
+        "products": CatalogueFollower(settings, client).run,
+    }
+    is_ready = when_all(parts, ready)
     try:
         async with asyncio.TaskGroup() as group:
-            for part, run in (
-                ("carts", RestoreAgent(settings, client).run),
-                ("products", CatalogueFollower(settings, client).run),
-            ):
+            for part, run in parts.items():
                 group.create_task(_patiently(KafkaConnectionError, partial(run, partial(is_ready, part))))
     finally:
         await client.close()

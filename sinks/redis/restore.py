@@ -12,7 +12,6 @@ A change after E is folded by compaction after X, where the agent follows from.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -23,6 +22,7 @@ from aiokafka import TopicPartition
 
 from carts.lifetime import Lifetime
 from carts.state import State
+from runtime.clock import clock_us
 from runtime.kafka.ranges import OffsetRange, ReaderPool, Record
 from runtime.settings import KafkaSettings
 from sinks.errors import RestoreStartsOver
@@ -102,7 +102,7 @@ class Restorer:
                         unfolded.setdefault(cart_id, []).append(record.value)
                     progress.done += len(records)
 
-                scan = Scan(self._layout, unfolded, self._lifetime, time.time_ns() // 1000)
+                scan = Scan(self._layout, unfolded, self._lifetime, clock_us())
                 async for records in reader.read({carts: OffsetRange(first, end)}):
                     await puts.put(scan.take(records))
                     progress.done = last_change - start + records[-1].offset + 1 - first

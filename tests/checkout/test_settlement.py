@@ -16,7 +16,8 @@ from carts.ordering import lines_to_order, subtraction
 from carts.state import State
 from carts.view import Totals
 from jobs.settings import JobsSettings
-from jobs.settlement import Settlement, Standing, clock_us
+from jobs.settlement import Settlement, Standing
+from runtime.clock import clock_us
 from store.postgres import orders
 from store.postgres.order_records import PlacedOrder
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart

@@ -21,8 +21,9 @@ from devstack.embedded import EmbeddedStack
 from devstack.ports import free_ports
 from devstack.settings import StackSettings
 from devstack.spec import RestartPolicy
-from jobs.expiry import ExpiryJob, clock_us
+from jobs.expiry import ExpiryJob
 from jobs.settings import JobsSettings
+from runtime.clock import clock_us
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import KafkaSettings, load
 from store.redis import Layout

@@ -8,7 +8,7 @@ from uuid import uuid4
 from carts.fold import fold
 from carts.limits import TIMING
 from carts.operations import Add, Change, Item
-from jobs.expiry import clock_us
+from runtime.clock import clock_us
 from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, RedisSettings, Unfolded
 from tests.jobs.conftest import Shop, until
 from topics.codec import decode_change

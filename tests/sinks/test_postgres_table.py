@@ -8,9 +8,10 @@ import pytest
 
 from devstack.embedded import EmbeddedStack
 from devstack.settings import POSTGRES
+from sinks.data_errors import is_bad_data
 from sinks.postgres import table as module
 from sinks.postgres.batch import Batch, newest
-from sinks.postgres.table import CartsTable, is_bad_data
+from sinks.postgres.table import CartsTable
 from store.postgres.carts import Deletion
 from store.postgres.errors import SchemaOutdated
 from tests.sinks.making import expire, grow, new_cart_id

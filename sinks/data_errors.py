@@ -1,4 +1,4 @@
-"""Whether a failed write is a record's fault: then a retry cannot help, and the record is a dead letter."""
+"""Whether a write failed because of a record: a non-retryable error, the record becomes a dead letter."""
 
 import psycopg
 
@@ -6,12 +6,12 @@ from topics.errors import RecordError
 
 
 def is_data_error(error: BaseException) -> bool:
-    """Whether a record is to blame: it becomes a dead letter, the others do not wait for it."""
+    """Whether a record is to blame: it becomes a dead letter, and the others are written."""
     return isinstance(error, RecordError) or is_bad_data(error)
 
 
 def is_bad_data(error: BaseException) -> bool:
-    """Whether the rows are to blame, so that trying again cannot help: SQLSTATE classes 22, 23 and 54.
+    """Whether the rows are to blame, so that a retry cannot help: SQLSTATE classes 22, 23 and 54.
 
     22 and 23 are psycopg's DataError and IntegrityError, which it also raises itself for what it cannot send.
     54 is a value beyond a limit of the program.

@@ -1,4 +1,4 @@
-"""What can go wrong in the sinks, and whether trying again can help."""
+"""Errors of the sinks, and whether a retry can help."""
 
 
 class SinkError(Exception):
@@ -24,7 +24,7 @@ class CatalogueStalled(SinkError):
 
 
 class ClientDied(SinkError):
-    """The Kafka client has ended without a word: a non-retryable error, only a new process helps."""
+    """The Kafka client has ended silently: a non-retryable error, only a new process helps."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)

@@ -20,7 +20,7 @@ def run(name: str) -> None:
         sys.exit(f"The settings are wrong:\n{error}")
 
 
-# Imported where it is needed: neither process pays for the other's libraries.
+# Imported inside the functions, so that a process loads only its own libraries.
 
 
 def _postgres() -> None:

@@ -34,7 +34,7 @@ def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
     """The app of the process `sinks mail`. Connects to nothing yet."""
     app = create_app(MAIL_SINK, settings)
     url = settings.postgres_url.get_secret_value()
-    # Two connections: a table that is locked for a moment must not keep the other side waiting.
+    # Two connections: recording and sending must not wait for each other.
     recorded, claimed = (MailTasks(url, settings.mail_retry_s) for _ in range(2))
     dispatcher = MailDispatcher(settings, claimed, app.dead_letters.keep)
 
@@ -56,7 +56,7 @@ def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
 async def record(tasks: MailTasks, dispatcher: MailDispatcher, events: Sequence[EventT[Any]]) -> None:
     """Record the mails that the events ask for, all or nothing. Idempotent.
 
-    Raises RecordError for a record that nobody can read, psycopg.Error or TimeoutError when Postgres refuses
+    Raises RecordError for an unreadable record, psycopg.Error or TimeoutError when Postgres refuses
     or does not answer.
     """
     new = await tasks.record(list(_mails(events)))

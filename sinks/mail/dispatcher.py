@@ -1,4 +1,4 @@
-"""Sends the mails that are due, over and over: claim one, hand it over, settle it."""
+"""Sends the mails that are due: claim one, send it, settle it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,11 +24,11 @@ from topics.registry import ORDERS
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS: Final = 2.0
-"""Retries come due, and other processes leave mails behind, without anybody telling."""
+"""Pause between looks for due mails: retries come due, and other processes die and leave mails behind."""
 MEASURE_SECONDS: Final = 10.0
 LONGEST_BACKOFF_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 10.0
-"""For a mail in flight when the process stops: cut off, it would be sent again."""
+"""For a mail in flight when the process stops: if it were cut off it would be sent twice."""
 _HOUR_SECONDS: Final = 3600.0
 _MAY_PASS: Final = (psycopg.Error, SchemaOutdated, TimeoutError, MailServerAway)
 
@@ -37,7 +37,7 @@ Refuse = Callable[[SourceRecord, str, str], Awaitable[None]]
 
 
 class MailDispatcher:
-    """Sends what the tasks hold, with several clients at once; `refuse` keeps what nobody takes."""
+    """Sends the mails of the tasks, several at once; `refuse` makes dead letters of refused ones."""
 
     def __init__(self, settings: MailSinkSettings, tasks: MailTasks, refuse: Refuse) -> None:
         self._settings = settings
@@ -45,14 +45,14 @@ class MailDispatcher:
         self._refuse = refuse
         self._wake = asyncio.Event()
         self._taken: set[tuple[str, MailKind]] = set()
-        """What the server has taken and the table does not say yet: not to be sent again meanwhile."""
+        """Accepted by the server and not settled in the table yet: must not be sent again."""
 
     def wake(self) -> None:
         """There is something to send."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Send until cancelled. What may pass is waited for, without a mail being given up."""
+        """Send until cancelled. Temporary failures are retried, without giving a mail up."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._settings.mail_connections):
                 group.create_task(self._retrying(partial(self._send_all_due, SmtpClient(self._settings))))
@@ -74,7 +74,7 @@ class MailDispatcher:
 
     async def _send_all_due(self, client: SmtpClient) -> None:
         try:
-            # Connected before anything is claimed: while the server is away no mail uses up its attempts.
+            # Connect before claiming: while the server is away no mail uses up its attempts.
             while await self._tasks.is_any_due():
                 await client.connect()
                 mail = await self._tasks.claim()
@@ -102,7 +102,7 @@ class MailDispatcher:
                 await self._put_off(mail, str(error))
                 return
             self._taken.add(key)
-        # The server has it: from here to the row in the table is the time in which a kill sends it twice.
+        # The server has accepted it. If the process is killed before the row is settled, it is sent twice.
         async for attempt in stamina.retry_context(on=_MAY_PASS, attempts=None, timeout=None, wait_max=1.0):
             with attempt:
                 await self._tasks.settle(mail, "sent", "")

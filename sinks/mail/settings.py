@@ -18,7 +18,7 @@ class MailSinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
     """The mail server, what mails say of the shop, and how patiently they are sent. Times in seconds."""
 
     max_record_bytes: int = Field(ORDERS.max_message_bytes, ge=1 << 16)
-    """Largest record value: that of `orders`, for a poisoned one goes to the dead letters as it is."""
+    """Largest record value: that of `orders`, so that every record fits into the dead letters."""
 
     smtp_host: str = Field("127.0.0.1", min_length=1, examples=["smtp.example.org"])
     smtp_port: int = Field(1025, ge=1, le=65535, examples=[587])

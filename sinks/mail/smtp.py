@@ -1,4 +1,4 @@
-"""Hands mails to the mail server and says what its answer means: refused, put off, the server's trouble."""
+"""Sends mails over SMTP and classifies the answers: refused, put off, or a problem of the server."""
 
 import asyncio
 import contextlib
@@ -20,15 +20,15 @@ _PERMANENT: Final = 500
 
 
 class MailRefused(SinkError):
-    """The server will never take this mail; trying again cannot help."""
+    """The server will never accept this mail: a non-retryable error."""
 
 
 class MailPutOff(SinkError):
-    """The server does not take this mail now (a full mailbox, greylisting); others it may take."""
+    """The server does not accept this mail now (full mailbox, greylisting); it may accept others."""
 
 
 class MailServerAway(SinkError):
-    """The server cannot be reached, or takes no mail from this sender. The mail may have been taken."""
+    """The server cannot be reached or accepts no mail from this sender. This mail may have been accepted."""
 
 
 def judge(error: aiosmtplib.SMTPException | OSError) -> SinkError:
@@ -59,7 +59,7 @@ class SmtpClient:
         self._client: aiosmtplib.SMTP | None = None
 
     async def connect(self) -> None:
-        """See that there is a connection. Raises MailServerAway."""
+        """Connect if there is no connection. Raises MailServerAway."""
         if self._client is not None and self._client.is_connected:
             return
         settings = self._settings
@@ -72,22 +72,22 @@ class SmtpClient:
             timeout=settings.smtp_timeout_s,
             use_tls=settings.smtp_tls == "tls",
             start_tls=settings.smtp_tls == "starttls",
-            # Not the machine's name: to look that up can take a name server's whole timeout.
+            # Not the machine's name: looking it up can take the name server's whole timeout.
             local_hostname=settings.sender.domain,
         )
-        async with _trouble():
+        async with _classified():
             await client.connect()
         self._client = client
 
     async def send(self, message: EmailMessage, recipient: Address) -> None:
-        """Send a mail; returns when the server has taken it over.
+        """Send a mail; returns when the server has accepted it.
 
         Raises MailRefused, MailPutOff, MailServerAway.
         """
         if self._client is None:
             raise MailServerAway("not connected")
         try:
-            async with _trouble(), asyncio.timeout(self._settings.smtp_timeout_s):
+            async with _classified(), asyncio.timeout(self._settings.smtp_timeout_s):
                 await self._client.send_message(
                     message, sender=self._settings.sender.addr_spec, recipients=[recipient.addr_spec]
                 )
@@ -96,7 +96,7 @@ class SmtpClient:
             raise
 
     async def close(self) -> None:
-        """Take leave of the server; never raises."""
+        """Disconnect; never raises."""
         client, self._client = self._client, None
         if client is None:
             return
@@ -107,7 +107,7 @@ class SmtpClient:
 
 
 @asynccontextmanager
-async def _trouble() -> AsyncIterator[None]:
+async def _classified() -> AsyncIterator[None]:
     try:
         yield
     except (aiosmtplib.SMTPException, OSError) as error:  # a TimeoutError is an OSError

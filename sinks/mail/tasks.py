@@ -72,12 +72,12 @@ class MailTasks:
         return (await self._execute("record_tasks", columns))[0]
 
     async def is_any_due(self) -> bool:
-        """Whether there is something to claim; a cancellation that waits counts, too."""
+        """Whether a mail is due, counting a cancellation that waits for its confirmation."""
         _, row = await self._execute("is_any_due", {"tasks": _KINDS})
         return bool(row and row[0])
 
     async def claim(self) -> ClaimedMail | None:
-        """The mail that has been due for longest; None when none is due that nobody else has."""
+        """The mail that has been due for longest and that no other sender has; None if there is none."""
         values = {"tasks": _KINDS, "retry_s": self._retry_s, "longest_s": LONGEST_RETRY_SECONDS}
         _, row = await self._execute("claim_task", values)
         if row is None:
@@ -86,7 +86,7 @@ class MailTasks:
         return ClaimedMail(order_id, MailKind(kind), record.encode(), partition, offset, attempts, age_s)
 
     async def settle(self, mail: ClaimedMail, outcome: str, detail: str) -> None:
-        """Note that the mail is done with, for good."""
+        """Mark the mail as finished, with its outcome."""
         await self._execute(
             "settle_task",
             {"order_id": mail.order_id, "task": mail.kind, "outcome": outcome, "detail": detail},
@@ -97,12 +97,12 @@ class MailTasks:
         await self._execute("note_failure", {"order_id": mail.order_id, "task": mail.kind, "detail": detail})
 
     async def measure(self) -> Backlog:
-        """What waits."""
+        """How much waits, and for how long."""
         _, row = await self._execute("measure_tasks", {"tasks": _KINDS})
         return Backlog(*row) if row else Backlog(0, 0.0)
 
     async def close(self) -> None:
-        """Let the connection go, whatever it is doing."""
+        """Close the connection, even in the middle of a statement."""
         await self._connection.close()
 
     async def _execute(self, name: str, values: Mapping[str, object]) -> tuple[int, tuple[Any, ...] | None]:

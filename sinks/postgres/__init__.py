@@ -1,1 +1,1 @@
-"""Carts in Postgres: migrations, named SQL and the sink that keeps one row a cart."""
+"""Carts in Postgres: the sink that keeps one row per cart."""

@@ -1,4 +1,4 @@
-"""The Faust app that keeps Postgres up with `carts`: batches in, one guarded statement out."""
+"""The Faust app that writes `carts` to Postgres: a batch of records is one guarded statement."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -45,7 +45,7 @@ def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
 async def write(table: CartsTable, events: Sequence[EventT[Any]]) -> None:
     """Write what the events say: of each cart the newest, all or nothing. Idempotent.
 
-    Raises RecordError for a record that nobody can read, psycopg.Error or TimeoutError when Postgres refuses
+    Raises RecordError for an unreadable record, psycopg.Error or TimeoutError when Postgres refuses
     or does not answer.
     """
     batch = newest(

@@ -43,7 +43,7 @@ _columns: Final = msgspec.json.Decoder(_Columns)
 
 
 def row_change(said: CartsRecord | None) -> Row | Deletion | None:
-    """What a record changes in the table, if anything. Raises RecordError for one that nobody can read."""
+    """What a record changes in the table, if anything. Raises RecordError for an unreadable one."""
     match said:
         case StateRecord():
             return row_of(said.cart_id, said.value)
@@ -54,7 +54,7 @@ def row_change(said: CartsRecord | None) -> Row | Deletion | None:
 
 
 def row_of(cart_id: str, value: bytes) -> Row:
-    """The row for a cart's state. Raises RecordError for a value that nobody can read, or of another cart."""
+    """The row for a cart's state. Raises RecordError for a value that is unreadable or of another cart."""
     # Read as a whole first: a row that the gateway cannot make a cart of would be worse than no row.
     decode_cart(value)
     record = _columns.decode(value)

@@ -9,7 +9,7 @@ from store.postgres.carts import Deletion, Row
 from store.postgres.connection import RenewedConnection
 
 WRITE_SECONDS: Final = 30
-"""A server that has not answered by then is taken for frozen: the batch is written over a new connection."""
+"""A server that has not answered by then is considered frozen: the batch is written over a new connection."""
 
 
 class CartsTable:
@@ -44,7 +44,7 @@ class CartsTable:
             return await carts.upsert(connection, rows)
 
     async def close(self) -> None:
-        """Let the connection go, whatever it is doing."""
+        """Close the connection, even in the middle of a statement."""
         await self._connection.close()
 
     async def __aenter__(self) -> Self:

@@ -50,7 +50,7 @@ class RestoreAgent:
         )
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Join the group and keep its partitions; `ready` is called once, when all of them are followed.
+        """Join the group and follow its partitions; `ready` is called once, when all of them are followed.
 
         Raises FollowerFailed or ClientDied (in a group), after which only a new process helps, KafkaError
         without a cluster.
@@ -61,7 +61,7 @@ class RestoreAgent:
             CARTS.name,
             assigned=self._follow,
             revoked=self._let_go,
-            # A partition that is being restored is not read for as long as that takes.
+            # A partition is not polled while it is restored.
             max_poll_interval_ms=NEVER_MS,
         ) as consumer:
             try:
@@ -94,7 +94,7 @@ class RestoreAgent:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, ready: Callable[[], None]) -> None:
-        """Each second: what Redis shows, who waits for what, and how far the restorations are."""
+        """Every second: markers and positions in Redis, requests that wait, progress of restores."""
         announced = False
         while True:
             try:
@@ -122,7 +122,7 @@ class RestoreAgent:
             follower.look(position, ready=follower.partition in markers, followed=followed)
 
     async def _measure(self, consumer: AIOKafkaConsumer) -> None:
-        """The lag of every partition; a follower that has lag and makes no progress for long is dead."""
+        """Measure the lag. Raises FollowerFailed for a follower with lag and without progress for long."""
         async for measured in lags(consumer, CARTS.name, self._positions):
             for partition, lag in measured.items():
                 metrics.FOLLOW_LAG.labels(partition).set(lag)
@@ -130,7 +130,7 @@ class RestoreAgent:
                     continue
                 follower, _ = self._followers[partition]
                 if not lag:
-                    # A record that comes after a quiet hour has not been waiting for an hour.
+                    # Otherwise the first record after a quiet hour would count as an hour without progress.
                     follower.moved_at = time.monotonic()
                 elif time.monotonic() - follower.moved_at > self._settings.stall_after_s:
                     raise FollowerFailed(partition)

@@ -1,4 +1,4 @@
-"""Anti-entropy: finds acknowledged changes that stand in Redis and were lost further down, and heals that.
+"""Anti-entropy: finds acknowledged changes that are in Redis and were lost downstream, and repairs that.
 
 Nothing loses changes downstream; this is for the bug that does. The store keeps account of the carts whose
 copy holds changes that no state put here has covered (store.redis.pending_compaction), so that nothing has to
@@ -37,16 +37,16 @@ log = structlog.get_logger(__name__)
 SOURCE: Final = "/cartstream/sinks/redis"
 CAUSE: Final = "anti-entropy"
 LOOKS: Final = 4
-"""Looks within the age of a suspect."""
+"""Checks per `after_s`."""
 SUSPECTS: Final = 200
-"""Carts of a partition judged at one look: should everything be lost, the healing is paced."""
+"""Carts of a partition judged at once: should everything be lost, the repair is paced."""
 CATCH_UP_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.25
 REMEMBERED: Final = 100_000
 
 
 class AntiEntropy:
-    """Looks at the partitions that an agent follows. `run` it until cancelled."""
+    """Checks the partitions that an agent follows. `run` it until cancelled."""
 
     def __init__(
         self,
@@ -67,19 +67,19 @@ class AntiEntropy:
         self._after_s = after_s
         self._readers = ReaderPool(kafka, group=COMPACTION)
         self._published: dict[tuple[str, int, str], None] = {}
-        """What was published again: once is enough, or something else is wrong with it."""
+        """What was published again: if once was not enough, something else is wrong."""
 
     async def run(self) -> None:
-        """Look until cancelled. Failures of Redis and Kafka are waited out."""
+        """Check until cancelled. Failures of Redis and Kafka are retried."""
         while True:
             await asyncio.sleep(self._after_s / LOOKS)
             try:
                 await self._look()
             except (StoreError, KafkaError, SinkError, OSError, TimeoutError) as error:
-                # What was found is found again.
+                # The next check finds the same suspects.
                 log.warning("anti_entropy.waits", error=repr(error))
             except Exception:
-                # An entry that nobody can read, say: it must not end the agent, who restores and follows.
+                # For example an unreadable entry: it must not end the agent, which restores and follows.
                 log.exception("anti_entropy.failed")
 
     async def _look(self) -> None:
@@ -112,7 +112,7 @@ class AntiEntropy:
         lost: dict[str, list[Operation]] = {}
         for cart_id in windows.keys() & still.keys():
             settled = [op for op in windows[cart_id] if still[cart_id] <= op.version < before]
-            # Where no put has said what it lacked, the later ones may be known: again does no harm.
+            # If no put has named what it lacked, some of these may be known: publishing again is harmless.
             lacking = follower.uncovered.get(cart_id)
             lost[cart_id] = [
                 op
@@ -124,7 +124,7 @@ class AntiEntropy:
             await self._heal(follower, lost)
 
     async def _caught_up(self, follower: PartitionFollower) -> bool:
-        """Whether everything that is in `cart-changed` now has been folded, and the fold put into Redis."""
+        """Whether all that is in `cart-changed` now has been folded, and the result put into Redis."""
         changed = TopicPartition(CART_CHANGED.name, follower.partition)
         async with self._readers.borrow() as reader:
             first, end = await reader.bounds(changed)

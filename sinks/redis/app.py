@@ -1,4 +1,4 @@
-"""Runs what keeps Redis as one process: the restore agent for carts, the follower for products."""
+"""Runs the process `sinks redis`: the restore agent for carts and the follower for products."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from store.redis import PipelinedClient, StoreUnavailable
 from topics.groups import REDIS_SINK
 
 PATIENCE_SECONDS: Final = 15.0
-"""Nobody waits for a batch, and a loaded Redis is not a lost one."""
+"""The timeout of requests to Redis: no shopper waits for them, and a busy Redis is not a lost one."""
 
 
 def run_agent(settings: RedisSinkSettings) -> None:
@@ -43,7 +43,7 @@ async def _work(settings: RedisSinkSettings, ready: Callable[[], None]) -> None:
 
 
 async def _patiently(error: type[Exception], work: Callable[[], Awaitable[None]]) -> None:
-    """Do the work; what is not up yet is waited for."""
+    """Do the work; retry while its server is not up yet."""
     async for attempt in stamina.retry_context(on=error, attempts=None, timeout=None, wait_max=2.0):
         with attempt:
             await work()

@@ -1,4 +1,4 @@
-"""What the records of `carts` say should be in Redis; those that nobody can read are counted and left out."""
+"""What the records of `carts` say; unreadable ones are counted and skipped."""
 
 import structlog
 
@@ -13,10 +13,10 @@ log = structlog.get_logger(__name__)
 
 
 def understand_cart(record: Record, partitions: int) -> tuple[str, Found] | PurgeFloor | None:
-    """The cart a `carts` record is about and what it says of it, or a purge floor; None if it says nothing.
+    """The cart id with its state or deletion, or a purge floor; None for a record to skip.
 
-    One that nobody can read, or in the wrong partition, says nothing: the Postgres sink reads it too and
-    sends it to the dead letters.
+    Unreadable records and those in the wrong partition are skipped: the Postgres sink reads them too and
+    sends them to the dead letters.
     """
     try:
         said = interpret_in_place(record, partitions)

@@ -1,4 +1,4 @@
-"""What the records of `carts`, and of `cart-changed` behind it, say should be in Redis. Pure."""
+"""Which states belong into Redis, given records of `carts` and later ones of `cart-changed`. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -18,19 +18,19 @@ _NEVER_US: Final = 2**62
 
 
 def found_in(said: StateRecord | DeletionRecord) -> Found:
-    """The state or deletion that a record says. Raises RecordError for a state that nobody can read."""
+    """The state or deletion in a record. Raises RecordError for an unreadable state."""
     return Deleted(said.version) if isinstance(said, DeletionRecord) else said.state()
 
 
 def keep(kept: dict[str, Found], cart_id: str, found: Found) -> None:
-    """Keep the higher of what is known of a cart: a topic ends with the last record, not with the highest."""
+    """Keep the higher version of a cart: a topic ends with the last record, not with the highest."""
     before = kept.get(cart_id)
     if before is None or keep_recovered(before, found) is found:
         kept[cart_id] = found
 
 
 def copies(kept: Mapping[str, Found]) -> list[tuple[str, State]]:
-    """The states to put. A deletion is put as an expired state, which takes away just what it covers."""
+    """The states to put. A deletion is put as an expired state, which removes only what it covers."""
     return [
         (cart_id, _gone(found) if isinstance(found, Deleted) else found) for cart_id, found in kept.items()
     ]
@@ -39,7 +39,7 @@ def copies(kept: Mapping[str, Found]) -> list[tuple[str, State]]:
 def refold(
     found: Found | None, cart_id: str, changes: Iterable[bytes | None], purge_floor: int
 ) -> State | None:
-    """The state after changes that compaction may not have folded yet, by the very fold it will use.
+    """The state after changes that compaction may not have folded yet, by the fold that compaction uses.
 
     What compaction will refuse is left out. Purges are left to it: an expired cart is absent here anyway.
     """

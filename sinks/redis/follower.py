@@ -1,4 +1,4 @@
-"""Keeps a partition of Redis complete and current: restores it when its marker is gone, else follows `carts`.
+"""Keeps a partition of Redis current: follows `carts`, and restores the partition when its marker is gone.
 
 The position to follow from is in Redis, moved by the script that puts the states. A Redis that falls back to
 an older copy takes its position back with it, and what it has forgotten is read again.
@@ -47,9 +47,9 @@ class PartitionFollower:
         """`consumer` has the partition of `carts` assigned; only the follower reads it."""
         self.partition = partition
         self.position: int | None = None
-        """Where it follows; none while it does not."""
+        """The next offset to follow; None while it does not follow."""
         self.moved_at = time.monotonic()
-        """When it last made progress, was at the end, or tried something other than reading."""
+        """When it last made progress, was at the end, or was busy with something other than reading."""
         self.uncovered: dict[str, tuple[tuple[int, str], ...]] = {}
         """By cart the (v, op_id) of Redis's copy that the last state put here lacked; not of every cart."""
         self._source = TopicPartition(CARTS.name, partition)
@@ -66,7 +66,7 @@ class PartitionFollower:
             try:
                 await self._restore_or_follow()
             except (StoreError, KafkaError, SinkError, OSError) as error:
-                # Whatever was under way is read again from the position in Redis: trying on loses nothing.
+                # Unfinished work is read again from the position in Redis, so a retry loses nothing.
                 log.warning("follower.waits", partition=self.partition, error=repr(error))
                 self._made_progress()
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -74,7 +74,7 @@ class PartitionFollower:
                 self.position = None
 
     def look(self, position: int | None, *, ready: bool, followed: int | None) -> None:
-        """Tell it what Redis showed while it stood at `position`: whether it was ready, and its position."""
+        """Take in what Redis said when this was at `position`: its ready marker and its own position."""
         if position is None:
             return
         if not ready or followed is None:
@@ -94,19 +94,19 @@ class PartitionFollower:
         await self._follow(position)
 
     async def _position(self) -> int | None:
-        """Where Redis stands; None if it has to be restored."""
+        """The position in Redis; None if the partition must be restored."""
         if self.partition not in await self._store.ready_partitions():
             return None
         position = await self._store.followed(self.partition)
         end = (await self._consumer.end_offsets([self._source]))[self._source]
         if position is not None and position > end:
-            # The topic is another one than Redis has followed.
+            # The topic was made again: Redis has followed another one.
             log.error("follow.position_beyond_log", partition=self.partition, position=position, end=end)
             return None
         return position
 
     async def _follow(self, position: int) -> None:
-        """Follow from `position` until Redis is found to stand elsewhere."""
+        """Follow from `position` until Redis turns out to be at another one."""
         log.info("follow.begun", partition=self.partition, position=position)
         self._consumer.seek(self._source, position)
         self.uncovered.clear()
@@ -141,8 +141,8 @@ class PartitionFollower:
             metrics.FOLLOWED.labels(result.outcome).inc()
             self.uncovered.pop(result.cart_id, None)
             if result.outcome is PutOutcome.UNCOVERED:
-                # They are in the outbox, or published and not folded yet: a later record covers them, or
-                # else anti-entropy asks for them.
+                # They are in the outbox, or published and not folded yet. A later record covers them;
+                # if none does, anti-entropy finds them.
                 self.uncovered[result.cart_id] = result.uncovered
                 log.debug(
                     "follow.uncovered", partition=self.partition, cart=result.cart_id, ops=result.uncovered

@@ -1,6 +1,6 @@
-"""Membership in a Kafka group that only divides partitions: where each is read from, Redis says.
+"""Membership in a Kafka group that only shares out partitions; the positions to read from are in Redis.
 
-The consumer is a plain one that seeks. Committed offsets, which Faust would start from, play no part.
+So the consumer is a plain one that seeks: Faust would start from committed offsets.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from topics.partitioner import partition_of
 
 
 def understand_product(record: Record, partitions: int) -> Product | ProductDeletion:
-    """What a record says of its product. Raises RecordError for one that nobody can read."""
+    """What a record says of its product. Raises RecordError for an unreadable record."""
     key: bytes = record.key or b""
     if partition_of(key, partitions) != record.partition:
         raise RecordError(

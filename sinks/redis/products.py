@@ -40,24 +40,24 @@ log = structlog.get_logger(__name__)
 POLL_MS: Final = 250
 POLL_RECORDS: Final = 800
 BATCH: Final = 50
-"""Products put at once: carts wait in Redis for as long as that takes."""
+"""Products in one script call; requests for carts wait in Redis while it runs."""
 LOOK_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.5
 
 
 class Place:
-    """Where a partition is followed. `end` is where the topic ended when this began."""
+    """Where a partition is read. `end` is the end of the topic when reading started."""
 
     def __init__(self, position: int | None, end: int, tail: Tail) -> None:
         self.position = position
         self.end = end
         self.tail = tail
         self.ended = False
-        """Whether the cache knows that it has been followed to `end`."""
+        """Whether the cache knows that it has everything up to `end`."""
 
 
 class CatalogueFollower:
-    """One of those who keep the cache; the group divides the partitions among them. `run` until cancelled."""
+    """One member of the group that fills the cache; members share the partitions. `run` until cancelled."""
 
     def __init__(self, settings: RedisSinkSettings, client: PipelinedClient) -> None:
         """`client` is connected and belongs to the caller."""
@@ -72,7 +72,7 @@ class CatalogueFollower:
         self._assigned = False
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Join the group and keep its partitions; `ready` is called once, when all of them are at their end.
+        """Join the group and follow its partitions; `ready` is called once, when all are read to the end.
 
         Raises CatalogueStalled or ClientDied (in a group), after which only a new process helps, KafkaError
         without a cluster.
@@ -92,10 +92,10 @@ class CatalogueFollower:
             group.create_task(fail_with_client(consumer))
 
     async def _nothing_to_release(self, _: list[int]) -> None:
-        """Whoever has the partitions next is guarded by the position."""
+        """Nothing: the position in Redis guards against the next owner."""
 
     async def _assign(self, *_: object) -> None:
-        # Each is read from where Redis stands now: another one may have moved it meanwhile.
+        # Another member may have moved the positions: read them from Redis again.
         self._places.clear()
         self._looked_at = 0.0
         self._assigned = True
@@ -111,7 +111,7 @@ class CatalogueFollower:
                 )
                 await self._end_quiet_partitions()
             except (StoreError, KafkaError, OSError) as error:
-                # Whatever was under way is read again from the position in Redis: trying on loses nothing.
+                # Unfinished work is read again from the position in Redis, so a retry loses nothing.
                 log.warning("catalogue.waits", error=repr(error))
                 self._places.clear()
                 self._made_progress()
@@ -132,7 +132,7 @@ class CatalogueFollower:
     # Where to read
 
     async def _look(self, consumer: AIOKafkaConsumer) -> None:
-        """Now and then, and when a partition has no place: see where Redis stands, and read from there."""
+        """Every second, and for a new partition at once: get the positions from Redis and read from there."""
         assigned = {source.partition for source in consumer.assignment()}
         if assigned == self._places.keys() and time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
@@ -152,7 +152,7 @@ class CatalogueFollower:
             if following.positions.get(partition) != place.position
         }
         for partition in moved:
-            # Redis has fallen back to an older copy, or somebody else has had the partition.
+            # Redis has gone back to an older copy, or another member has had the partition.
             log.warning("catalogue.position_moved", partition=partition)
             metrics.REWINDS.inc()
             del self._places[partition]
@@ -170,8 +170,8 @@ class CatalogueFollower:
             position = following.positions.get(source.partition)
             start = begins[source] if position is None else position
             if start > ends[source]:
-                # The topic is another one than the cache has followed: what the cache has stays, for who
-                # lost the topic may need it, and the new one is read from its beginning.
+                # The topic was made again. The cache keeps its products, for they may be the only copy, and
+                # reads the new topic from its beginning.
                 log.error(
                     "catalogue.position_beyond_log",
                     partition=source.partition,
@@ -188,7 +188,7 @@ class CatalogueFollower:
         self._made_progress()
 
     async def _end_quiet_partitions(self) -> None:
-        """A log whose tail compaction has emptied has an end that no record reaches."""
+        """Finish partitions whose last offsets compaction has emptied: no record will reach their end."""
         for partition, place in list(self._places.items()):
             if not place.ended and place.tail.nothing_is_left(place.end):
                 await self._put(partition, place, place.end, [])
@@ -200,7 +200,7 @@ class CatalogueFollower:
             batch = records[start : start + BATCH]
             place = self._places.get(partition)
             if place is None:
-                return  # read again from where Redis stands
+                return  # it is read again from the position in Redis
             changes = [change for record in batch if (change := await self._understood(record)) is not None]
             await self._put(partition, place, batch[-1].offset + 1, changes)
             place.tail.moved()
@@ -208,7 +208,7 @@ class CatalogueFollower:
     async def _put(
         self, partition: int, place: Place, position: int, changes: Sequence[Product | ProductDeletion]
     ) -> None:
-        """Put the changes and move to `position`; a cache that stands elsewhere takes the place away."""
+        """Put the changes and move to `position`; if the cache is at another position, drop the place."""
         outcome = await self._cache.put(
             partition,
             self._generation,
@@ -234,7 +234,7 @@ class CatalogueFollower:
             del self._places[partition]
 
     async def _understood(self, record: Record) -> Product | ProductDeletion | None:
-        """What the record says; one that nobody can read goes to the dead letters, and is None."""
+        """What the record says; None for an unreadable one, which becomes a dead letter."""
         try:
             return understand_product(record, self._partitions)
         except RecordError as error:
@@ -251,7 +251,7 @@ class CatalogueFollower:
 
     async def _send_dead_letter(self, letter: DeadLetterRecord) -> None:
         partition = partition_of(letter.key or b"", self._partitions)
-        # Rare: a connection that is always there would have to be watched, too.
+        # Dead letters are rare: a permanent connection would need supervision.
         async with Publisher(self._settings) as publisher:
             await publisher.publish(DEAD_LETTERS.name, partition, *letter)
 
@@ -266,12 +266,12 @@ class CatalogueFollower:
         self._moved_at = time.monotonic()
 
     async def _measure(self, consumer: AIOKafkaConsumer) -> None:
-        """The lag of every partition; with lag and no progress for long this process is of no use."""
+        """Measure the lag of every partition. Raises CatalogueStalled after a long time without progress."""
         async for measured in lags(consumer, PRODUCTS.name, self._positions):
             for partition, lag in measured.items():
                 metrics.PRODUCTS_LAG.labels(partition).set(lag)
             if not any(measured.values()):
-                # A record that comes after a quiet hour has not been waiting for an hour.
+                # Otherwise the first record after a quiet hour would count as an hour without progress.
                 self._made_progress()
             elif time.monotonic() - self._moved_at > self._settings.stall_after_s:
                 raise CatalogueStalled

@@ -1,4 +1,4 @@
-"""How far a restoration is: for the log, the metrics, and a key in Redis that the command reads."""
+"""Progress of a restore: for the log, the metrics, and a key in Redis that `cartstream restore` reads."""
 
 import time
 from typing import Final
@@ -9,11 +9,11 @@ from sinks.redis import metrics
 from store.redis import Layout, PipelinedClient
 
 EXPIRES_SECONDS: Final = 10
-"""A report that nobody renews is of an agent that is gone."""
+"""A report that is not renewed belongs to an agent that has died."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A restoration under way. `percent` of the records are read; `eta_s` seconds are left at this pace."""
+    """A restore in progress: `percent` of the records read, `eta_s` seconds left at this pace."""
 
     partition: int
     percent: float
@@ -34,7 +34,7 @@ class Progress:
         self._began = time.monotonic()
 
     def report(self) -> Report:
-        """The figures now."""
+        """The current figures."""
         seconds = time.monotonic() - self._began
         share = min(1.0, self.done / self.total) if self.total else 0.0
         return Report(
@@ -48,14 +48,14 @@ class Progress:
 
 
 async def publish(client: PipelinedClient, layout: Layout, report: Report) -> None:
-    """Leave the report where the command finds it. Raises store.errors.StoreError."""
+    """Store the report for the command to read. Raises store.errors.StoreError."""
     metrics.RESTORE_PERCENT.labels(report.partition).set(report.percent)
     value = msgspec.json.encode(report)
     await client.execute("SET", _key(layout, report.partition), value, "EX", EXPIRES_SECONDS)
 
 
 async def read(client: PipelinedClient, layout: Layout, partition: int) -> Report | None:
-    """The last report of a restoration under way. Raises store.errors.StoreError."""
+    """The last report of a restore in progress. Raises store.errors.StoreError."""
     value = await client.execute("GET", _key(layout, partition))
     return msgspec.json.decode(value, type=Report) if value else None
 

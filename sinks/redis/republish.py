@@ -1,4 +1,4 @@
-"""Publishes operations of Redis's windows again that `carts` lacks, so guarded that it never doubles any."""
+"""Publishes operations again that Redis has and `carts` lacks, guarded so that none counts twice."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -20,9 +20,9 @@ class Why(StrEnum):
     WAITS = "waits"
     """It is in the outbox, whose sweeper publishes it."""
     TOO_OLD = "too_old"
-    """A retry or a floor may have passed it: whether it counts already cannot be told."""
+    """A retry or the floor may be newer: it is unknown whether the operation counts already."""
     NO_CHANGE = "no_change"
-    """Only the fold makes such entries."""
+    """An entry made by the fold itself; it changes nothing."""
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ class Republisher:
     def __init__(
         self, unfolded: Unfolded, publisher: Publisher, layout: Layout, *, cause: str, source: str
     ) -> None:
-        """All of them connected, and the caller's."""
+        """`unfolded` and `publisher` are connected and belong to the caller."""
         self._unfolded = unfolded
         self._publisher = publisher
         self._layout = layout
@@ -54,7 +54,7 @@ class Republisher:
         self._source = source
 
     async def republish(self, partition: int, operations: Mapping[str, Sequence[Operation]]) -> Republished:
-        """Publish the operations of these carts of the partition that may be. Again does no harm.
+        """Publish those operations of a partition's carts that may be published. Doing it twice is harmless.
 
         Raises StoreError, KafkaError, TimeoutError; some may be published then.
         """
@@ -81,7 +81,7 @@ class Republisher:
             for cart_id, some in done.items()
             for operation in some
         ]
-        # At the time of looking: the broker refuses it should this process have been frozen since.
+        # With the time of the checks above: if this process freezes before it sends, the broker refuses.
         await self._publisher.publish_changes(
             changes, self._layout.partitions, source=self._source, at_ms=now_us // 1000
         )
@@ -89,7 +89,7 @@ class Republisher:
 
 
 def change_again(cart_id: str, operation: Operation, cause: str) -> Change:
-    """The record of an operation once more. It says nothing of what it knew: it overrules no expiry."""
+    """The record of an operation, again. Without what its request knew: so it overrules no expiry."""
     return Change(
         cart_id=cart_id,
         version=operation.version,

@@ -1,4 +1,4 @@
-"""Brings a lost partition back into Redis: the newest states of `carts`, and what is yet to be folded.
+"""Restores a lost partition of Redis: the newest states of `carts`, and changes not folded yet.
 
 In this order, so that no acknowledged change can slip through between the steps:
 
@@ -39,20 +39,20 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
 IN_FLIGHT: Final = 3
-"""Batches under way at once: the next one is read and packed while Redis works."""
+"""Batches in flight at once: the next one is read and packed while Redis works."""
 
 
 class Restorer:
     """Restores partitions, several at once if asked to."""
 
     def __init__(self, store: CartStore, layout: Layout, kafka: KafkaSettings, lifetime: Lifetime) -> None:
-        """A cart that has idled for its limit stays where it is."""
+        """`lifetime` says which carts are idle: those are not restored."""
         self._store = store
         self._layout = layout
         self._readers = ReaderPool(kafka, group=COMPACTION)
         self._lifetime = lifetime
         self.running: dict[int, Progress] = {}
-        """The restorations under way."""
+        """Restores in progress, by partition."""
 
     async def restore(self, partition: int) -> None:
         """Restore a partition; it is ready afterwards.
@@ -115,12 +115,12 @@ class Restorer:
 
 
 class Scan:
-    """Reads `carts` record by record: what to put at once, and what to keep for folding."""
+    """Sorts the records of `carts`: states to put at once, and states to fold later changes onto."""
 
     def __init__(
         self, layout: Layout, unfolded: dict[str, list[bytes | None]], lifetime: Lifetime, now_us: int
     ) -> None:
-        """`unfolded`: later changes by cart id. Carts that have idled for their limit are left out."""
+        """`unfolded`: changes after the committed offset, by cart id. Idle carts are left out."""
         self._layout = layout
         self._unfolded = unfolded
         self._lifetime = lifetime
@@ -129,7 +129,7 @@ class Scan:
         self._purge_floor = 0
 
     def take(self, records: list[Record]) -> list[tuple[str, State]]:
-        """The states to put now, one a cart."""
+        """The states to put now, one per cart."""
         kept: dict[str, Found] = {}
         for record in records:
             understood = understand_cart(record, self._layout.partitions)
@@ -147,7 +147,7 @@ class Scan:
         return copies(kept)
 
     def folded(self) -> Iterator[list[tuple[str, State]]]:
-        """The states of the carts that had later changes, those included, in batches."""
+        """The states of the carts with later changes, those changes folded in, in batches."""
         waiting = iter(self._unfolded.items())
         while some := list(islice(waiting, BATCH)):
             states = (
@@ -158,7 +158,7 @@ class Scan:
 
 
 class RestoreBatches:
-    """The batches of one restoration: numbered, several under way at once, each result looked at."""
+    """The batches of one restore: numbered, several in flight at once, every result checked."""
 
     def __init__(self, store: CartStore, partition: int, token: str) -> None:
         self._store = store
@@ -170,7 +170,7 @@ class RestoreBatches:
         """Carts put that Redis did not have."""
 
     async def put(self, states: list[tuple[str, State]]) -> None:
-        """Hand a batch over; waits while too many are under way."""
+        """Send a batch; waits while too many are in flight."""
         if states:
             batch = self._store.restore_put(self._partition, self._token, self._sequence, states)
             self._under_way.append(asyncio.create_task(batch))
@@ -179,7 +179,7 @@ class RestoreBatches:
             await self._settle()
 
     async def finish(self, followed: int) -> None:
-        """Set the marker once every batch is in."""
+        """Set the ready marker after the last batch. Raises RestoreStartsOver."""
         while self._under_way:
             await self._settle()
         if (
@@ -204,5 +204,5 @@ class RestoreBatches:
         self.stored += stored
         metrics.RESTORED.inc(stored)
         if uncovered := [result.cart_id for result in results if result.outcome is PutOutcome.UNCOVERED]:
-            # Left over from before: operations still in the outbox, or on their way to compaction.
+            # Redis has operations that are still in the outbox or on their way to compaction.
             log.info("restore.uncovered", partition=self._partition, carts=len(uncovered), one=uncovered[0])

@@ -1,4 +1,4 @@
-"""Whose partition is restored next: a few at once, those somebody waits for first."""
+"""Limits how many partitions are restored at once; those that a request waits for go first."""
 
 import asyncio
 from collections.abc import AsyncIterator

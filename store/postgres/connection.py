@@ -38,7 +38,7 @@ class RenewedConnection:
             raise
 
     async def close(self) -> None:
-        """Let the connection go, whatever it is doing."""
+        """Close the connection, even in the middle of a statement."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()

@@ -28,7 +28,7 @@ YIELD_EVERY = 100
 
 
 class AccountingThread(AIOKafkaConsumerThread):
-    """The thread that owns the aiokafka consumer; it notes what the broker's answers prove absent."""
+    """Thread that owns the aiokafka consumer; it notes which offsets the broker's answers prove absent."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,7 +152,7 @@ class AccountingConsumer(Consumer):
         return records
 
     async def force_commit(self, *_: Any, **__: Any) -> bool:
-        """Commit what the ledger allows, without waiting: a changelog record under way caps the offset."""
+        """Commit what the ledger allows, without waiting: a changelog record in flight caps the offset."""
         assigned = self.assignment()
         offsets = {tp: offset for tp, offset in self.ledger.committable().items() if tp in assigned}
         if not offsets or not await self._commit(offsets):

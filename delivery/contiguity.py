@@ -77,7 +77,7 @@ class Contiguity:
         self._seeking = False
 
     def rewind(self, offset: int) -> None:
-        """Hand out again from `offset` on: what was handed out was given up."""
+        """Hand out again from `offset` on: the agent that had the records has failed."""
         self.expected = offset
         self._seeking = False
 

@@ -1,4 +1,4 @@
-"""What can go wrong in delivery."""
+"""Errors of the delivery layer."""
 
 
 class DeliveryError(Exception):

@@ -21,7 +21,7 @@ from runtime.failstop import fail_stop
 
 
 class Send(NamedTuple):
-    """A changelog record on its way, and the source offset that caused it."""
+    """A changelog record in flight, and the source offset that caused it."""
 
     offset: int
     future: asyncio.Future[Any]
@@ -94,14 +94,14 @@ class Ledger:
                 self._progress.set()
 
     def abandon(self, message: Message) -> None:
-        """Whoever had the record went away: it has to be delivered again, and what came after it too."""
+        """The agent that had the record has failed: deliver the record and all after it again."""
         if partition := self._held(message):
             partition.handed_out = 0
             partition.contiguity.rewind(partition.done)
             self._progress.set()
 
     def beat(self, tps: Iterable[TP]) -> None:
-        """Somebody is alive and trying: a failing sink is not a stalled consumer."""
+        """Note that the sink is retrying: a failing sink is not a stalled consumer."""
         for tp in tps:
             if partition := self.partitions.get(tp):
                 partition.moved_at = time.monotonic()
@@ -138,12 +138,12 @@ class Ledger:
             await asyncio.wait(sends)
 
     def unacknowledged(self, tps: Iterable[TP]) -> list[asyncio.Future[Any]]:
-        """Changelog sends of these partitions that are still under way."""
+        """Changelog sends of these partitions that are still in flight."""
         held = [self.partitions[tp] for tp in tps if tp in self.partitions]
         return [send.future for partition in held for send in partition.sends if not send.future.done()]
 
     def drop(self, tps: Iterable[TP]) -> None:
-        """The partitions are somebody else's now."""
+        """Forget the partitions: another worker owns them now."""
         for tp in tps:
             self.partitions.pop(tp, None)
             self._closing.discard(tp)

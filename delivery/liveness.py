@@ -1,4 +1,4 @@
-"""Watches that committed offsets advance while there is lag: a Faust consumer can die without a word."""
+"""Watches that committed offsets advance while there is lag: a Faust consumer can die silently."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ log = structlog.get_logger(__name__)
 
 POLL_S = 2.0
 QUIET_S = 5.0
-"""Lag without movement for this long: the last record of the log may be one that was lost on its way."""
+"""Lag without progress for this long: the last record of the log may have been lost in Faust."""
 TICK_S = 0.25
 
 
 class Liveness:
-    """Lag and movement of every partition of one app."""
+    """Lag and progress of every partition of one app."""
 
     def __init__(self, app: DeliveryApp) -> None:
         self._app = app
         self.lag: dict[TP, int] = {}
-        """Log end minus committed offset, as of the last look."""
+        """Log end minus committed offset, as last measured."""
 
     async def look(self) -> None:
         """Measure the lag, fetch again what may be lost at the end of a log, look for foreign writes."""
@@ -61,7 +61,7 @@ class Liveness:
         return [tp for tp in quiet if tp.topic not in at_work]
 
     async def watch(self) -> None:
-        """Look every few seconds; end the process with code 75 when a partition is stalled."""
+        """Measure every few seconds; end the process with code 75 when a partition is stalled."""
         after_s = self._app.settings.stall_after_s
         while True:
             await asyncio.sleep(POLL_S)

@@ -1,4 +1,4 @@
-"""Puts the tables' own replay in the place of Faust's recovery."""
+"""Replaces Faust's recovery by the tables' own replay."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReplayRecovery(Recovery):
                 try:
                     await table.replay({tp.partition for tp in self.actives_for_table[table]})
                 except ReadStalled as error:
-                    # Raised further it would end the recovery for good, and nothing would say so.
+                    # If it were raised, Faust would end the recovery silently and for good.
                     fail_stop("table.replay_stalled", table=table.name, error=str(error))
         await super().on_recovery_completed(generation_id)
 

@@ -26,7 +26,7 @@ class Store(Protocol):
         """Forget everything of the partition, and leave it open and empty if it is open."""
 
     def close(self, partition: int) -> None:
-        """The partition is somebody else's now: forget it."""
+        """Forget the partition: another worker owns it now."""
 
     def close_cleanly(self, offsets: Mapping[int, int]) -> None:
         """Close all at the end of the process; `offsets` says up to where each reflects its changelog."""

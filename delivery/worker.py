@@ -55,7 +55,7 @@ async def _run(app: DeliveryApp) -> None:
 
 
 async def _work(app: DeliveryApp, ready: ReadyFile) -> None:
-    """From the end of recovery on: report ready, watch liveness."""
+    """After recovery: report ready, then watch liveness."""
     await app.recovered()
     ready.set()
     log.info("process.ready", app=app.conf.id, partitions=len(consumer_of(app).ledger.partitions))

@@ -1,4 +1,4 @@
-"""Runs the process `jobs`: every job, each done by one process at a time."""
+"""Runs the process `jobs`: all singleton jobs, each in one process at a time."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,12 +23,12 @@ TOPICS: Final = (CART_CHANGED, PRODUCTS, ORDERS, DEAD_LETTERS)
 
 
 def all_jobs(settings: JobsSettings) -> list[Job]:
-    """All of them. Making one connects to nothing."""
+    """All jobs. Making one connects to nothing."""
     return [ExpiryJob(settings), OutboxRelay(settings), Settlement(settings), CheckoutTimeouts(settings)]
 
 
 def run_jobs(settings: JobsSettings) -> None:
-    """Run until SIGTERM or SIGINT. Exits with 75 when only a new start helps."""
+    """Run until SIGTERM or SIGINT. Exits with 75 when only a restart helps."""
     run_process(NAME, settings, partial(run_all, all_jobs(settings), settings))
 
 

@@ -1,4 +1,4 @@
-"""The job that lets carts age: it expires those that idle, and purges those that were expired for long.
+"""The job that expires idle carts, and purges carts that have been expired for long.
 
 It finds them among the sink's rows, which may be behind `carts`, and only proposes: the fold takes an expiry
 or a purge of just the version that the row had, else it changes nothing.
@@ -35,7 +35,7 @@ _STATE: Final = msgspec.json.Decoder(State)
 
 
 def command(row: RowAge, now_us: int, lifetime: Lifetime) -> Change | None:
-    """The change that a row has coming by the clock, if any."""
+    """The change that is due for a row, if any."""
     status = Status(row.status)
     expired = status is Status.EXPIRED or (row.state is not None and _STATE.decode(row.state).expired)
     what = due(row.cart_id, row.version_number, status, now_us, lifetime, expired=expired)
@@ -60,10 +60,10 @@ class ExpiryJob:
         self._settings = settings
         self._clock = clock
         self._after = ""
-        """Where the round stands: one that failed goes on from there."""
+        """The last cart of the round so far: a round that failed continues after it."""
 
     async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Age until cancelled. Raises psycopg.Error, KafkaError, TimeoutError."""
+        """Expire and purge until cancelled. Raises psycopg.Error, KafkaError, TimeoutError."""
         async with Publisher(self._settings) as publisher:
             while True:
                 await self.round(connection, publisher)
@@ -71,11 +71,11 @@ class ExpiryJob:
                 await asyncio.sleep(self._settings.ageing_pause_s)
 
     async def round(self, connection: psycopg.AsyncConnection[Any], publisher: Publisher) -> None:
-        """Look at every row once."""
+        """Go through all rows once."""
         began = reported = time.monotonic()
         done: Counter[str] = Counter()
         about, servers_us = await carts.facts(connection)
-        # One clock that has gone ahead must not age anything: both have to say so.
+        # A single clock that is fast must not expire anything: take the slower one.
         now_us = min(self._clock(), servers_us)
         while True:
             page_began = time.monotonic()

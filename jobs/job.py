@@ -1,4 +1,4 @@
-"""What a job is: work that one process at a time does, under a lock in Postgres."""
+"""What a singleton job is: work that one process at a time does, under a lock in Postgres."""
 
 from typing import Any, Protocol
 

@@ -29,7 +29,7 @@ BEAT_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 1.0
 BACKOFF_SECONDS: Final = 15.0
 STEADY_SECONDS: Final = 60.0
-"""A job that went well for this long is started again without the backoff of earlier failures."""
+"""After this long without a failure the backoff starts from the beginning."""
 
 _OPTIONS: Final = " ".join(
     f"-c {name}={value}"
@@ -54,12 +54,12 @@ class LeadershipLost(Exception):
 
 
 async def run_as_leader(job: Job, url: str, has_leader: Callable[[], None]) -> None:
-    """Do the job whenever this process can have it, until cancelled.
+    """Run the job whenever this process holds its lock, until cancelled.
 
     `has_leader` is called whenever the lock was asked for: the job has a leader, here or elsewhere.
     """
     while True:
-        # Exception: a failure of one job, even a bug, must not stop the others.
+        # Any Exception: a failure of one job, even a bug, must not stop the others.
         async for attempt in stamina.retry_context(
             on=Exception, attempts=None, timeout=None, wait_initial=0.5, wait_max=BACKOFF_SECONDS
         ):
@@ -77,7 +77,7 @@ async def _lead_once(job: Job, url: str, has_leader: Callable[[], None]) -> None
             with metrics.LEADING.labels(job.name).track_inprogress():
                 await _while_connected(job, connection)
     except Exception as error:
-        # Counted and told, then it is the backoff's: see above.
+        # Counted and logged here; the backoff is the caller's.
         metrics.FAILURES.labels(job.name).inc()
         log.warning("jobs.failed", job=job.name, error=repr(error))
         if time.monotonic() - began < STEADY_SECONDS:

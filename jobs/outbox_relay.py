@@ -1,4 +1,4 @@
-"""The job that carries records from the Postgres outbox to Kafka: in order, at least once.
+"""The job that publishes the Postgres outbox to Kafka: in order, at least once.
 
 A row leaves the outbox only after Kafka has acknowledged its record and every earlier one of its key:
 whatever dies in between, the last record of a key in the topic is the newest one. While Kafka is away the
@@ -31,17 +31,17 @@ from topics.registry import DEAD_LETTERS
 log = structlog.get_logger(__name__)
 
 AGENT: Final = "cartstream-relay"
-"""Who gives up, in dead letters."""
+"""The agent in the headers of its dead letters."""
 MAX_RECORDS: Final = 1000
 MAX_BYTES: Final = 4 * 1024 * 1024
-"""Of values in one round; a single larger one goes alone."""
+"""Of the values in one round; a larger value gets a round of its own."""
 BATCH_BYTES: Final = 256 * 1024
 REQUEST_BYTES: Final = DEAD_LETTERS.max_message_bytes + 64 * 1024
 REQUEST_TIMEOUT_MS: Final = 10_000
 ACKNOWLEDGED_WITHIN_S: Final = 25.0
 MEASURE_S: Final = 5.0
 STOP_S: Final = 5.0
-"""How long a round in flight may take to end when the process stops."""
+"""Time for a round in flight to end when the process stops."""
 
 
 class RelayOutcome(Enum):
@@ -49,13 +49,13 @@ class RelayOutcome(Enum):
 
     ACKNOWLEDGED = auto()
     LATE = auto()
-    """Acknowledged, but maybe after later records of its key: these have to be sent again."""
+    """Acknowledged, but maybe after later records of its key: those must be sent again."""
     DEAD_LETTER = auto()
     FAILED = auto()
 
 
 class ProducerDied(Exception):
-    """The Kafka client has ended without a word: the job starts with a new one."""
+    """The Kafka client has ended silently: the job is restarted with a new one."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
@@ -66,7 +66,7 @@ class Acknowledged:
 
 
 def removable(rows: Sequence[OutboxRow], outcomes: Mapping[int, RelayOutcome]) -> list[int]:
-    """The numbers of the rows that may go: all of a key up to the first one whose place is not certain.
+    """The ids of the rows to remove: of each key all up to the first one whose order in Kafka is uncertain.
 
     `rows` are in their order, `outcomes` by row number; a row without one has failed.
     """
@@ -85,7 +85,7 @@ def removable(rows: Sequence[OutboxRow], outcomes: Mapping[int, RelayOutcome]) -
 
 
 class OutboxRelay:
-    """Carries the outbox to Kafka; woken by the commit that wrote a row, and by a look once in a while."""
+    """Publishes the outbox; woken by the commit that wrote a row, and by a periodic sweep."""
 
     name = "relay"
 
@@ -95,14 +95,14 @@ class OutboxRelay:
         self._measured_at = -math.inf
 
     async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Carry until cancelled. Raises psycopg.Error, KafkaError, TimeoutError, ProducerDied."""
-        # Measured before Kafka is asked for anything: while it is away the numbers matter most.
+        """Publish until cancelled. Raises psycopg.Error, KafkaError, TimeoutError, ProducerDied."""
+        # Before anything is asked of Kafka: the numbers matter most while it is away.
         await self._measure(connection)
         await connection.execute(f"LISTEN {outbox.CHANNEL}")
         async with _producer(self._settings) as producer:
             while True:
-                # The time of reading is the records' time, and the topics refuse old ones: a process that was
-                # frozen after this line, and whose lock another one has by now, gets nothing old in.
+                # The records get the time of this reading, and the topics refuse old records: a process that
+                # freezes after this line and loses its lock cannot publish anything outdated.
                 sender = _Sender(producer, self._settings.partitions, self._clock())
                 rows = await outbox.waiting(connection, max_records=MAX_RECORDS, max_bytes=MAX_BYTES)
                 if rows:
@@ -130,7 +130,7 @@ class OutboxRelay:
 
 
 class _Sender:
-    """Sends records of one reading of the outbox, to the partition of their key, with the reading's time."""
+    """Sends the records of one reading of the outbox, with the time of that reading."""
 
     def __init__(self, producer: AIOKafkaProducer, partitions: int, read_at: float) -> None:
         self._producer = producer
@@ -142,7 +142,7 @@ class _Sender:
         return partition_of(record.key.encode(), self._partitions)
 
     async def enqueue(self, record: OutboxRecord) -> "asyncio.Future[Any]":
-        """The acknowledgement to come; also of a record that the client itself finds too large."""
+        """A future of the acknowledgement; it fails too if the client finds the record too large."""
         try:
             future: asyncio.Future[Any] = await self._producer.send(
                 record.topic,
@@ -168,14 +168,14 @@ async def _carry(
         if outcomes.get(row.outbox_id, RelayOutcome.FAILED) is not RelayOutcome.FAILED:
             metrics.RELAYED.labels(row.record.topic).inc()
     if failure is not None:
-        # A new producer: what this one still holds must not land behind what is sent next.
+        # Continue with a new producer: what this one still holds must not arrive after what is sent next.
         raise failure
 
 
 async def _send(
     sender: _Sender, rows: Sequence[OutboxRow]
 ) -> tuple[dict[int, RelayOutcome], BaseException | None]:
-    """Send all rows in order; what became of them, and the first failure that may pass."""
+    """Send all rows in order: their outcomes, and the first temporary failure."""
     sent: dict[int, asyncio.Future[Any]] = {}
     failure: BaseException | None = None
     try:
@@ -202,7 +202,7 @@ async def _send(
 
 
 async def _send_alone(sender: _Sender, row: OutboxRow) -> RelayOutcome:
-    """A record that was refused with its batch, once more alone; a dead letter if it is to blame."""
+    """Send a record alone that was refused in a batch; if it is refused again it is a dead letter."""
     async with asyncio.timeout(ACKNOWLEDGED_WITHIN_S):
         try:
             await (await sender.enqueue(row.record))
@@ -233,7 +233,7 @@ async def _to_dead_letters(sender: _Sender, row: OutboxRow, error: MessageSizeTo
 
 
 def _answer(sent: "asyncio.Future[Any] | None") -> Acknowledged | BaseException | None:
-    """What Kafka has said of a record; None if nothing yet."""
+    """Kafka's answer for a record; None if there is none yet."""
     if sent is None or not sent.done() or sent.cancelled():
         return None
     return sent.exception() or Acknowledged()

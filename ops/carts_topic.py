@@ -1,4 +1,4 @@
-"""What `carts` says of every cart of a partition: of each the highest record, as bytes until it is needed."""
+"""An index of `carts`: the highest record of every cart of a partition, as bytes until it is needed."""
 
 from collections.abc import Collection
 
@@ -17,13 +17,13 @@ from topics.registry import CARTS
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """The record that counts for a cart; no value: deleted."""
+    """The highest record of a cart; without a value the cart is deleted."""
 
     recorded: Alive | Deleted
     value: bytes | None
 
     def found(self) -> State | Deleted:
-        """What it says. Raises RecordError for a state that nobody can read."""
+        """The state or deletion. Raises RecordError for an unreadable state."""
         return self.recorded if isinstance(self.recorded, Deleted) else decode_state(self.value)
 
 
@@ -42,14 +42,14 @@ class CartsIndex:
         self._partitions = partitions
 
     async def left(self, reader: RangeReader) -> int:
-        """How many offsets there are to read. Raises KafkaError."""
+        """How many offsets are left to read. Raises KafkaError."""
         first, end = await reader.bounds(TopicPartition(CARTS.name, self.partition))
         return max(0, end - max(first, self.position))
 
     async def read(
         self, reader: RangeReader, advance: Advance, *, only: Collection[str] | None = None
     ) -> None:
-        """Read on to the present end of the topic; `only` keeps just these carts.
+        """Read to the current end of the topic; with `only` keep just these carts.
 
         Raises KafkaError, ReadStalled.
         """
@@ -61,12 +61,12 @@ class CartsIndex:
                 self.take(record, only)
             advance(records[-1].offset + 1 - self.position)
             self.position = records[-1].offset + 1
-        # What compaction has emptied counts as read.
+        # Offsets that compaction has emptied count as read.
         advance(max(0, end - self.position))
         self.position = max(end, self.position)
 
     def take(self, record: Record, only: Collection[str] | None = None) -> None:
-        """Keep what the record says if it is the highest so far."""
+        """Keep the record if it is the highest of its cart so far."""
         try:
             said = interpret_in_place(record, self._partitions)
             if isinstance(said, PurgeFloor):
@@ -82,7 +82,7 @@ class CartsIndex:
             self.entries[cart_id] = entry
 
     def forget_all_but(self, carts: Collection[str]) -> None:
-        """Let go of what is not needed any more."""
+        """Drop all other carts."""
         self.entries = {cart_id: entry for cart_id, entry in self.entries.items() if cart_id in carts}
 
 

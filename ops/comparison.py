@@ -1,4 +1,4 @@
-"""In what Redis, `carts` and Postgres differ about a cart, and whether it is still in flight. Pure."""
+"""How Redis, `carts` and Postgres differ about a cart, and whether that is only in flight. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -12,7 +12,7 @@ from carts.view import view
 from ops.shown import fingerprint, shown
 
 CONFIRMATIONS: Final = 2
-"""Reads after the first in which a discrepancy must be found again, unmoved, before it counts."""
+"""How often a discrepancy must be found again, unchanged, before it counts."""
 
 
 class Kind(StrEnum):
@@ -76,7 +76,7 @@ MEANING: Final[Mapping[Kind, tuple[str, str]]] = {
         "see that a gateway and Kafka run: its sweeper publishes them",
     ),
 }
-"""What each kind says, and what to do about it."""
+"""What each kind means, and what to do about it."""
 
 
 class RedisCopy(msgspec.Struct, frozen=True):
@@ -95,7 +95,7 @@ class RowCopy(msgspec.Struct, frozen=True):
 
 
 class Discrepancy(msgspec.Struct, frozen=True):
-    """One thing that is wrong with one cart. `evidence` moves on when the store behind it does."""
+    """One difference about one cart. `evidence` changes when the store that is behind makes progress."""
 
     kind: Kind
     partition: int
@@ -105,7 +105,7 @@ class Discrepancy(msgspec.Struct, frozen=True):
 
 
 class Copies(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stores say of a cart; None: nothing. `purge_floor` is that of its partition."""
+    """What the stores have of a cart; None is nothing. `purge_floor` is that of its partition."""
 
     partition: int
     cart_id: str
@@ -116,7 +116,7 @@ class Copies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def discrepancies(copies: Copies) -> list[Discrepancy]:
-    """Everything that differs. A cart that is absent from Redis is none: it may have gone with its TTL."""
+    """All discrepancies. A cart that is absent from Redis is none: its TTL may have ended."""
     return [*_of_redis(copies), *_of_row(copies)]
 
 
@@ -190,13 +190,13 @@ def _discrepancy(copies: Copies, kind: Kind, evidence: str, detail: str) -> Disc
 
 
 class Suspects:
-    """Differences seen so far. One counts when later reads find it again where it was: not in flight."""
+    """Discrepancies seen so far. One counts when later reads find it unchanged: it is not in flight."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, Kind], tuple[Discrepancy, int]] = {}
 
     def look(self, found: Iterable[Discrepancy]) -> None:
-        """Take a whole read of the suspected carts: what is not found any more has landed."""
+        """Take in a complete read of the suspected carts: what is not found again has arrived."""
         now: dict[tuple[str, Kind], tuple[Discrepancy, int]] = {}
         for discrepancy in found:
             key = discrepancy.cart_id, discrepancy.kind
@@ -207,12 +207,12 @@ class Suspects:
 
     @property
     def carts(self) -> set[str]:
-        """The carts to look at again."""
+        """The carts to read again."""
         return {cart_id for cart_id, _ in self._seen}
 
     @property
     def settled(self) -> bool:
-        """Whether another look tells nothing new."""
+        """Whether another read would tell nothing new."""
         return all(times >= CONFIRMATIONS for _, times in self._seen.values())
 
     def confirmed(self) -> list[Discrepancy]:
@@ -220,5 +220,5 @@ class Suspects:
         return [discrepancy for discrepancy, times in self._seen.values() if times >= CONFIRMATIONS]
 
     def moving(self) -> int:
-        """How many carts differ but move on at every look."""
+        """How many carts differ but make progress from read to read."""
         return len({cart_id for (cart_id, _), (_, times) in self._seen.items() if times < CONFIRMATIONS})

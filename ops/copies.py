@@ -33,7 +33,7 @@ class RedisCopies:
         self._layout = layout
 
     async def ids(self) -> AsyncIterator[list[str]]:
-        """The ids of all carts, in batches; one that comes or goes meanwhile may or may not be among them."""
+        """The ids of all carts, in batches; carts made or removed meanwhile may be missing."""
         cursor = b"0"
         while True:
             cursor, keys = await self._client.execute(
@@ -102,7 +102,7 @@ def _redis_copy(cart_id: str, fields: Sequence[bytes], window: Sequence[bytes]) 
     try:
         return RedisCopy(cart.version, fingerprint(shown(cart.view())), operations)
     except (KeyError, ValueError, msgspec.MsgspecError):
-        # Whoever has written this by hand, it is no cart: it differs from every one.
+        # Written by hand and no cart: it differs from every cart.
         return RedisCopy(Version(), b"", operations)
 
 

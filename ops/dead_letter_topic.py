@@ -1,4 +1,4 @@
-"""What dead letters are, which ones an operator means, and what may become of them. Pure."""
+"""Dead letters and their marks: how they are read, filtered and judged for a replay. Pure."""
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -17,7 +17,7 @@ _LETTER_OF_MARK: Final = "dlq_letter"
 
 
 class Handled(StrEnum):
-    """How somebody has dealt with a dead letter."""
+    """How an operator has handled a dead letter."""
 
     REPLAYED = "replayed"
     DROPPED = "dropped"
@@ -72,7 +72,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Somebody has dealt with a dead letter."""
+    """An operator has handled a dead letter."""
 
     letter: DeadLetterId
     handled: Handled
@@ -83,7 +83,7 @@ class Mark(msgspec.Struct, frozen=True):
 def read(
     at: DeadLetterId, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
 ) -> DeadLetter | Mark | None:
-    """The dead letter or mark that a record of `dead-letters` is; None for a mark that nobody can read."""
+    """The dead letter or mark that a record of `dead-letters` is; None for an unreadable mark."""
     pairs = list(headers)
     said = {name: (text or b"").decode(errors="replace") for name, text in pairs if name.startswith(PREFIX)}
     if _LETTER_OF_MARK in said:
@@ -123,7 +123,7 @@ def mark_headers(mark: Mark) -> Headers:
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which dead letters an operator means; empty is any. `after` is where the page before ended."""
+    """Which dead letters an operator asks for; empty is all. `after` is the end of the previous page."""
 
     topic: str | None = None
     code: str | None = None
@@ -131,7 +131,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     after: DeadLetterId | None = None
 
     def matches(self, dead_letter: DeadLetter) -> bool:
-        """Whether the dead letter is meant."""
+        """Whether the dead letter passes the filter."""
         return (
             (self.topic is None or dead_letter.topic == self.topic)
             and (self.code is None or dead_letter.code == self.code)
@@ -173,7 +173,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 def may_be_replayed(dead_letter: DeadLetter, partitions: int) -> Judgement:
-    """The first look, at the dead letter alone: which records can go back at all, and to which partition."""
+    """First step, by the dead letter alone: whether its record can be replayed, and to which partition."""
     if dead_letter.topic not in {CART_CHANGED.name, ORDERS.name}:
         return _refuse(_elsewhere(dead_letter))
     if dead_letter.key is None:
@@ -187,7 +187,7 @@ def may_be_replayed(dead_letter: DeadLetter, partitions: int) -> Judgement:
 
 
 def _elsewhere(dead_letter: DeadLetter) -> str:
-    """What to do about a record that no replay brings back."""
+    """What to do about a record that cannot be replayed."""
     match dead_letter.topic:
         case CARTS.name:
             return (
@@ -205,7 +205,7 @@ def _elsewhere(dead_letter: DeadLetter) -> str:
 def judge(
     dead_letter: DeadLetter, held: bytes | None, purge_floor: int, partitions: int, rules: Rules
 ) -> Judgement:
-    """The second look: what compaction, as it is now, would do with the record.
+    """Second step: what the current compaction would do with the record.
 
     `held` is the newest `carts` value of its cart, `purge_floor` the highest version ever deleted in the
     record's right partition.

@@ -1,4 +1,4 @@
-"""Reads the dead letters and their marks, replays and drops dead letters."""
+"""Lists, replays and drops dead letters."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ _WITHOUT_VALUE = partial(msgspec.structs.replace, value=None)
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What was, or in a dry run would be, done with a dead letter."""
+    """What was done with a dead letter, or would be in a dry run."""
 
     letter: str
     done: str
@@ -43,7 +43,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 async def find(settings: OpsSettings, wanted: DeadLetterFilter, bars: Bars) -> list[Listed]:
-    """The dead letters that are meant, without values, with their marks. Raises KafkaError, ReadStalled."""
+    """Dead letters that pass the filter, without values, with their marks. Raises KafkaError, ReadStalled."""
     found: list[Listed] = []
     asked = {dead_letter.partition for dead_letter in wanted.ids}
     async with RangeReader(settings) as reader:
@@ -53,7 +53,7 @@ async def find(settings: OpsSettings, wanted: DeadLetterFilter, bars: Bars) -> l
 
 
 async def fetch(settings: OpsSettings, at: DeadLetterId) -> Listed | None:
-    """The dead letter with its value; None if there is none at that place."""
+    """The dead letter with its value; None if there is none at that offset."""
     found = await find(settings, DeadLetterFilter(ids=frozenset({at})), silent)
     async with RangeReader(settings) as reader:
         for each in found:
@@ -67,7 +67,7 @@ async def replay(
 ) -> list[Result]:
     """Write source records back into their topic, changes of carts judged by what compaction would do now.
 
-    Dead letters that were dealt with are left alone. Nothing is published past a backlog: what is
+    Dead letters that were handled are left alone. Nothing is published past a backlog: what is
     behind one is refused until the gateway has drained it.
 
     Raises StoreError, KafkaError, ReadStalled, TimeoutError.
@@ -175,7 +175,7 @@ async def _behind_backlog(store: CartStore, dead_letter: DeadLetter, judgement: 
 
 
 async def _carry_out(publisher: Publisher, dead_letter: DeadLetter, judgement: Judgement) -> Judgement:
-    """Publish, then mark: a crash in between publishes again, and folding knows the change then."""
+    """Publish, then mark. After a crash in between it is published twice, which the fold ignores."""
     if judgement.action is Action.REFUSE or judgement.partition is None:
         return judgement
     detail = judgement.detail

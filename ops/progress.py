@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 Advance = Callable[[int], None]
-"""Tells how many more are done."""
+"""Called with how many more are done."""
 
 Bars = Callable[[str, int], Advance]
-"""Makes a bar out of what is being done and how much of it there is."""
+"""Makes a progress bar from a title and a total."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Writes `carts` into Postgres again from the beginning, with the sink's own guarded statements."""
+"""Writes all of `carts` to Postgres again, with the sink's own guarded statements."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ BATCH: Final = 2000
 
 
 class Rebuilt(msgspec.Struct):
-    """Records read, rows written or deleted (those as new already are neither), and records left out."""
+    """Records read, rows written or deleted (not those that were current), and records left out."""
 
     records: int = 0
     written: int = 0
@@ -58,7 +58,7 @@ async def _write(table: CartsTable, records: list[Record], count: int, rebuilt: 
 
 
 async def _halving(table: CartsTable, batch: Batch, rebuilt: Rebuilt) -> int:
-    """Write the batch; where rows are to blame halve it until they are alone, and leave them out."""
+    """Write the batch; halve it until the rows to blame are alone, and leave those out."""
     try:
         return await table.write(batch)
     except psycopg.Error as error:
@@ -78,7 +78,7 @@ def _understood(record: Record, count: int, rebuilt: Rebuilt) -> Row | Deletion 
     try:
         return row_change(interpret_in_place(record, count))
     except RecordError as error:
-        # The sink has sent it to the dead letters when it came by.
+        # The sink has made it a dead letter.
         rebuilt.left_out.append(f"{_place(record)}: {error}")
         return None
 

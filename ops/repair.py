@@ -1,4 +1,4 @@
-"""Re-drives what differs with the guarded writes of the product itself: doing it twice changes nothing."""
+"""Repairs discrepancies with the product's own guarded writes: doing it twice changes nothing."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +32,7 @@ REPAIRED: Final = (
     Kind.ROW_DELETED,
     Kind.ROW_DIFFERS,
 )
-"""The kinds that can be re-driven; the others need something else (comparison.MEANING)."""
+"""The kinds that a repair can fix; comparison.MEANING says what the others need."""
 
 CAUSE: Final = "verify"
 SOURCE: Final = "/cartstream/verify"
@@ -43,18 +43,18 @@ LEFT: Final = {
     Why.TOO_OLD: "is too old to be told apart",
     Why.NO_CHANGE: "is the fold's own",
 }
-"""What became of an operation that was not published again."""
+"""Why an operation was not published again."""
 
 
 class Repaired(msgspec.Struct, frozen=True):
-    """How much was re-driven by kind of discrepancy, and of what had to be left, a sentence each."""
+    """How much was repaired, by kind of discrepancy, and a sentence on each thing that was not."""
 
     done: dict[str, int]
     left: list[str]
 
 
 class Repair:
-    """Repairs confirmed discrepancies; what it has read of `carts` is the verification's."""
+    """Repairs confirmed discrepancies; it uses the index that the verification has read."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Repair:
         table: CartsTable,
         publisher: Publisher,
     ) -> None:
-        """All of them connected, and the caller's."""
+        """All arguments are connected and belong to the caller."""
         self._unfolded = Unfolded(client, layout)
         self._republisher = Republisher(self._unfolded, publisher, layout, cause=CAUSE, source=SOURCE)
         self._indexes = indexes
@@ -84,7 +84,7 @@ class Repair:
         for discrepancy in by_kind[Kind.REDIS_UNCOVERED]:
             await self._republish(discrepancy)
             self._advance(1)
-        # First away, guarded by coverage, then back: a write between the two reads the cart's row.
+        # Delete first, guarded by coverage, then put: a write in between starts from the cart's row.
         await self._put(by_kind[Kind.REDIS_DIFFERS], lambda each: Deleted(self._state(each).version))
         for kind, what in (
             (Kind.REDIS_DIFFERS, self._state),
@@ -107,7 +107,7 @@ class Repair:
     async def _put(
         self, discrepancies: Sequence[Discrepancy], what: Callable[[Discrepancy], State | Deleted]
     ) -> int:
-        """Put something for each; how many Redis took."""
+        """Put a state or deletion for each; how many Redis accepted."""
         taken = 0
         by_partition: defaultdict[int, list[Discrepancy]] = defaultdict(list)
         for discrepancy in discrepancies:
@@ -156,7 +156,7 @@ class Repair:
 
 
 def _deletions(discrepancies: Iterable[Discrepancy]) -> list[Deletion]:
-    """Of just the versions that were found."""
+    """Deletions of exactly the versions that were found."""
     return [
         Deletion(discrepancy.cart_id, _version(discrepancy).number, _version(discrepancy).operation_count)
         for discrepancy in sorted(discrepancies, key=lambda each: each.cart_id)

@@ -1,4 +1,4 @@
-"""Runs a command's work: what goes wrong becomes one sentence that says what to do, and an exit status."""
+"""Runs an operator's command: a failure becomes one sentence that says what to do, and an exit status."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -41,7 +41,7 @@ def settings() -> OpsSettings:
 
 
 def run(environment: OpsSettings, work: Coroutine[Any, Any, T], *, exit_code: int = 1) -> T:
-    """What `work` returns, once the topics are as they must be. Raises Failed with `exit_code`."""
+    """Check the topics, then run `work` and return its result. Raises Failed with `exit_code`."""
     try:
         return asyncio.run(_after_a_look(environment, work))
     except (TopicsError, SinkError, SchemaError, StoreError) as error:

@@ -1,4 +1,4 @@
-"""Brings carts from Postgres back into Kafka, when its topics are lost: each row's whole state as a seed.
+"""Restores carts from Postgres into Kafka when its topics are lost: each row's whole state as a seed.
 
 The fold unites a seed with what is there, so seeding twice, or while shoppers go on, changes nothing that is
 known already. Seeds may overtake a backlog in the outboxes, and should: a row's floor was made by a fold that
@@ -33,7 +33,7 @@ CAUSE: Final = "restore"
 SOURCE: Final = "/cartstream/restore"
 OP_PREFIX: Final = "!seed:"
 MAX_BYTES: Final = CART_CHANGED.max_message_bytes - 4096
-"""Of a value: its key and headers need room too."""
+"""Limit of a value: key and headers need room too."""
 
 _STATE: Final = msgspec.json.Decoder(State)
 _TREE: Final = msgspec.json.Decoder(dict[str, Any])
@@ -103,7 +103,7 @@ class Seeded(msgspec.Struct):
 async def restore_from_postgres(
     settings: OpsSettings, partitions: Sequence[int], bars: Bars, *, dry_run: bool
 ) -> Seeded:
-    """Seed every row of these partitions that `carts` does not have. Going on after a break: do it again.
+    """Seed every row of these partitions that `carts` does not have. After an interruption, run it again.
 
     Raises psycopg.Error, KafkaError, ReadStalled, TimeoutError.
     """

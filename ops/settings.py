@@ -1,4 +1,4 @@
-"""Settings of the commands that look into all three stores, from the same variables as the processes."""
+"""Settings of the commands that read all three stores: the variables of the processes."""
 
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings

@@ -1,4 +1,4 @@
-"""What a reader sees of a cart, as a fingerprint that is the same for the same cart in every store. Pure."""
+"""A fingerprint of what a reader sees of a cart, equal for equal carts in every store. Pure."""
 
 import hashlib
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Compares Redis, `carts` and Postgres cart by cart, and looks again at what differs until it has settled."""
+"""Compares Redis, `carts` and Postgres cart by cart, and reads again what differs until it settles."""
 
 import asyncio
 from collections import defaultdict
@@ -22,7 +22,7 @@ from topics.registry import CARTS
 
 BATCH: Final = 500
 LOOKS: Final = 6
-"""Times that a discrepancy is looked at again before a cart is called one that moves all the time."""
+"""How often a discrepancy is read again before its cart counts as moving."""
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +37,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verification:
-    """One look at the partitions chosen; what it has read of `carts` stays for a repair."""
+    """One comparison of the chosen partitions; its index of `carts` stays for a repair."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Verification:
         rows: Rows,
         partitions: Sequence[int],
     ) -> None:
-        """All of them connected, and the caller's."""
+        """All arguments are connected and belong to the caller."""
         self._layout = layout
         self._reader = reader
         self._store = store

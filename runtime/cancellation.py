@@ -1,4 +1,4 @@
-"""Lets a piece of work end when its process is stopped in the middle of it."""
+"""Lets work finish when its process is stopped in the middle of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way out of a process when only a new start helps."""
+"""Ends a process when only a restart helps."""
 
 import logging
 import os

@@ -1,10 +1,10 @@
-"""How often a process looks for garbage: by Python's own measure, every few records."""
+"""Makes garbage collection rare: by default Python runs it every few records."""
 
 import gc
 
 
 def collect_seldom() -> None:
-    """Look for cycles seldom; call it once the process has its modules and settings.
+    """Collect cycles rarely; call it once the process has its modules and settings.
 
     What a record or a request makes goes with its last reference, and what lives now lives for good. Looking
     at all of it again and again costs a restore a quarter of its time.

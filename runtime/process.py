@@ -25,14 +25,14 @@ Work = Callable[[Callable[[], None]], Awaitable[None]]
 def run_process(name: str, settings: ProcessSettings, work: Work) -> None:
     """Run `work` until SIGTERM or SIGINT, then cancel it and return.
 
-    Exits with 75 when the work ends by itself: only a new start helps then.
+    Exits with 75 when the work ends by itself: only a restart helps then.
     """
     configure_logging()
     uvloop.run(_run(name, settings, work))
 
 
 def begin(name: str, settings: ProcessSettings) -> tuple[ReadyFile, asyncio.Event]:
-    """Start what a process has beside its work; call it first, in the running loop.
+    """Start what every process has: metrics, signals, log; call it first, in the running loop.
 
     Returns its ready file, cleared, and an event that SIGTERM and SIGINT set.
     """

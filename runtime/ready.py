@@ -1,4 +1,4 @@
-"""The ready file of a process: it is there while the process does its work."""
+"""The ready file of a process: it exists while the process does its work."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,7 +23,7 @@ class ReadyFile:
 
 
 def when_all(parts: Iterable[str], ready: Callable[[], None]) -> Callable[[str], None]:
-    """What to call with the name of each part that is ready; after the last one `ready` is called, once."""
+    """A function to call with the name of each ready part; with the last one it calls `ready`, once."""
     waiting = set(parts)
 
     def is_ready(part: str) -> None:

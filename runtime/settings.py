@@ -36,14 +36,14 @@ def load(settings: type[S]) -> S:
 
 
 def shown(settings: BaseSettings) -> dict[str, Any]:
-    """Every setting as it may stand in a log: secrets masked, of URLs just the password."""
+    """Every setting for the log: secrets masked, in URLs only the password."""
     return settings.model_dump(mode="json") | {
         name: masked for name, value in settings if (masked := _masked(value)) is not None
     }
 
 
 def _masked(value: object) -> str | None:
-    """What is shown instead of a value that may hold a secret; None for one that is shown as it is."""
+    """What is shown instead of a secret; None for a value that is shown as it is."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if isinstance(text, str) and "://" in text:
         parts = urlsplit(text)
@@ -145,7 +145,7 @@ class KafkaSettings(BaseSettings):
 
 
 class ProcessSettings(KafkaSettings):
-    """What every process without a port of its own is told, from `CARTSTREAM_*`."""
+    """Settings of every process that serves no HTTP, from `CARTSTREAM_*`."""
 
     stop_timeout_s: float = Field(default=20.0, gt=0.0)
     """How long a graceful stop may take; a Faust process that takes longer ends with exit 75."""

@@ -18,7 +18,7 @@ from topics.records import purge_floor_key
 from topics.registry import CART_CHANGED, CARTS
 
 LINGER_S: Final = 0.05
-"""Between two requests to a broker. Without it each carries a record or two, and costs more than the fold."""
+"""Time to collect records for a request. Without it each has one or two, and costs more than the fold."""
 
 
 def create_compaction(settings: StreamsSettings) -> DeliveryApp:
@@ -38,7 +38,7 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
             message = event.message
             key = cast("bytes", message.key)  # `events` has refused records without one
             floor_key = purge_floor_key(message.partition)
-            # The table's own record of the floor, or one that was read back and is higher.
+            # The table's own floor record, or a higher one that the replay has read.
             purge_floor = recovery.note_floor(floor_key, carts.lookup(event, floor_key))
             source = ChangeSource(key, message.value, message.partition, message.offset)
             decision = decide(carts.lookup(event, key), purge_floor, source, rules)

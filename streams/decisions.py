@@ -15,7 +15,7 @@ from topics.records import PurgeFloor, cart_record, purge_floor_key
 
 
 class ChangeSource(msgspec.Struct, frozen=True):
-    """A `cart-changed` record as it came."""
+    """A `cart-changed` record as it was consumed."""
 
     key: bytes
     value: bytes | None
@@ -24,7 +24,7 @@ class ChangeSource(msgspec.Struct, frozen=True):
 
 
 class RefusalCode(StrEnum):
-    """Why a readable change is refused; stands beside the codes of RecordError in the dead letters."""
+    """Why a readable change is refused: an error code of dead letters, like those of RecordError."""
 
     WRONG_KEY = "wrong_key"
     UNSUPPORTED = "unsupported"
@@ -34,7 +34,7 @@ class RefusalCode(StrEnum):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The record goes to the dead letters: a short code and a sentence."""
+    """The record becomes a dead letter: a short code and a sentence."""
 
     code: str
     detail: str
@@ -105,7 +105,7 @@ def _follow(
         case Verdict.DELETED if state is not None:
             return Decision(outcome.verdict, _deletion(source, state.version, purge_floor))
         case Verdict.KNOWN if state is None and (purge := _due_purge(change, rules.retention_us)) is not None:
-            # Delivered again after a crash: whether its tombstone was acknowledged is not known.
+            # Delivered again after a crash: its tombstone may not have been acknowledged, so send it again.
             return Decision(
                 Verdict.DELETED,
                 _deletion(source, Version(purge.seen, purge.seen_operation_count), purge_floor),
@@ -130,7 +130,7 @@ def _emit(cart_id: str, state: State, source: ChangeSource, max_bytes: int) -> D
     version = state.version
     value = encode_cart(cart_record(cart_id, state, version))
     if len(value) > max_bytes:
-        # Sent, it would be refused, and the worker would come back to it for ever.
+        # The topic would refuse it, and the worker would retry it for ever.
         return _refuse(
             RefusalCode.TOO_LARGE, f"the cart would be a record of {len(value)} bytes, over {max_bytes}"
         )

@@ -1,4 +1,4 @@
-"""Starts the compaction agent: settings, a look at the topics, the worker."""
+"""Starts the compaction agent: settings, a check of the topics, the worker."""
 
 from delivery.worker import run_worker
 from runtime.settings import load

@@ -1,4 +1,4 @@
-"""What the compaction agent's table makes of `carts` when it reads it back: the highest version stays.
+"""How the compaction agent's table is rebuilt from `carts`: of each cart the highest version is kept.
 
 A compacted topic ends with the last record of a key, not with the highest: a worker that was frozen and woke
 up may have written after its successor. Whatever the table keeps against the log is sent again.
@@ -18,7 +18,7 @@ from topics.records import PURGE_FLOOR_PREFIX, PurgeFloor, purge_floor_key
 
 
 class Recovery:
-    """What the table is told to do; remembers purge floors and what stays deleted against the log."""
+    """The table's rules; remembers purge floors, and deletions that the log contradicts."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -26,7 +26,7 @@ class Recovery:
         self._deleted: dict[bytes, Version] = {}
 
     def note_floor(self, key: bytes, value: bytes | None) -> int:
-        """Take note of a purge floor record; returns the highest version deleted in its partition so far."""
+        """Remember a purge floor record; the highest version deleted in its partition so far."""
         partition = self._partition(key)
         floor = max(_floor(value), self._floors.get(partition, 0))
         if floor:
@@ -34,7 +34,7 @@ class Recovery:
         return floor
 
     def keep(self, key: bytes, held: bytes | None, read: bytes | None, headers: Headers) -> bytes | None:
-        """What the table holds from now on: its own or the one read; None is absent or deleted."""
+        """What the table holds from now on: its own value or the one read; None is absent or deleted."""
         try:
             said = interpret(key, read, headers)
             if said is None:
@@ -44,7 +44,7 @@ class Recovery:
                 return read if said.purge_floor >= self.note_floor(key, read) else held
             found = Deleted(said.version) if isinstance(said, DeletionRecord) else Alive(said.version())
         except RecordError:
-            # What nobody can read is never held: what the table has of the cart is sent again.
+            # Unreadable records are never held: the table's own value is sent again.
             return held
         if held is None:
             if not emit_again(None, found, self._floors.get(self._partition(key), 0)):
@@ -55,7 +55,7 @@ class Recovery:
         return held if keep_recovered(own, found) is own else read
 
     def opened(self, partition: int, get: Callable[[bytes], bytes | None]) -> None:
-        """A local store is trusted: its purge floor was read by an earlier process."""
+        """Take in the purge floor of a local store that is trusted."""
         key = purge_floor_key(partition)
         self.note_floor(key, get(key))
 
@@ -64,7 +64,7 @@ class Recovery:
         if key.startswith(PURGE_FLOOR_PREFIX):
             return purge_floor_headers(self._partition(key), _floor(value), None)
         if value is None:
-            # A tombstone that answers something unreadable deletes no copy: its version is the lowest.
+            # The answer to an unreadable record must delete no copy: it has the lowest version.
             return tombstone_headers(key.decode(), self._deleted.pop(key, Version()), None)
         return cart_headers(key.decode(), decode_version(value), None)
 

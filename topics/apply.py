@@ -1,4 +1,4 @@
-"""Bring the topics of a cluster to what the registry says, or tell what differs."""
+"""Changes the topics of a cluster to what the registry says, or reports what differs."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -107,7 +107,7 @@ async def require(kafka: KafkaSettings, *, partitions: int, specs: Sequence[Topi
 
 
 def errors_in(differences: Sequence[Difference]) -> list[Difference]:
-    """The differences that must be mended."""
+    """The differences that must be repaired."""
     return [diff for diff in differences if diff.severity is Severity.ERROR]
 
 
@@ -130,7 +130,7 @@ def _wanted(partitions: int, replicas: int | None, *, allow_single: bool) -> Wan
 
 
 def _beyond_apply(differences: Sequence[Difference]) -> list[Difference]:
-    """What `apply` cannot mend; a setting that it is about to raise is no reason to stop."""
+    """What `apply` cannot change; a setting that it is about to raise is no reason to stop."""
     return [diff for diff in differences if diff.setting != "min.insync.replicas"]
 
 

@@ -83,7 +83,7 @@ class Cluster:
                             f"{topic['topic']}: {len(led)} of {partitions} partitions have a leader after "
                             f"{seconds:.0f} s: see whether all brokers are running"
                         )
-        # The controller names a leader some moments before the broker knows of its office.
+        # The controller names a leader some moments before the broker knows that it leads.
         asked = [TopicPartition(name, partition) for name in names for partition in range(partitions)]
         async with AIOKafkaConsumer(**self._kafka.client_options()) as consumer:
             await asyncio.wait_for(consumer.end_offsets(asked), seconds)

@@ -1,4 +1,4 @@
-"""What the contract refuses: records nobody can read, topics that are not as they must be."""
+"""Errors of the contract: unreadable records, and topics that are not as they must be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TopicsError(Exception):
 
 
 class RecordErrorCode(StrEnum):
-    """Why a record cannot be read; stands in dead letters and metrics."""
+    """Why a record cannot be read; used in dead letters and metrics."""
 
     EMPTY = "empty"
     NOT_JSON = "not_json"
@@ -31,7 +31,7 @@ class RecordErrorCode(StrEnum):
 
 
 class RecordError(TopicsError):
-    """A record that nobody can read. Reading it again does not help: it belongs into the dead letters."""
+    """An unreadable record: a non-retryable error, the record becomes a dead letter."""
 
     def __init__(self, code: RecordErrorCode, detail: str) -> None:
         self.code = code

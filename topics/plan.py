@@ -16,7 +16,7 @@ SAFE_REPLICAS: Final = 3
 
 
 class Severity(StrEnum):
-    """Whether a difference must be mended before production traffic."""
+    """Whether a difference must be repaired before production traffic."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -94,7 +94,7 @@ def outdated(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]
 
 
 def fixed(observed: Observed, specs: Sequence[TopicSpec], wanted: Wanted) -> list[Difference]:
-    """Differences that nothing but a decision of the operator can mend."""
+    """Differences that only the operator can resolve."""
     found = []
     for spec in specs:
         topic = observed.topics.get(spec.name)

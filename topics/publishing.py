@@ -1,4 +1,4 @@
-"""Publishes records by hand: into an explicit partition, at the time of now, acknowledged by all replicas."""
+"""Publishes records to an explicit partition, with the current time, acknowledged by all replicas."""
 
 import asyncio
 from collections import defaultdict
@@ -95,7 +95,7 @@ class Publisher:
         )
 
     async def _stop(self) -> None:
-        # A producer in an outage flushes without end: what was not acknowledged is the caller's to repeat.
+        # During an outage a producer flushes without end; the caller repeats what was not acknowledged.
         try:
             async with asyncio.timeout(STOPPED_WITHIN_S):
                 await self._producer.stop()

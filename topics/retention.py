@@ -1,4 +1,4 @@
-"""The setting of RT, how long a cart stays expired: for who folds, who purges and who reads copies."""
+"""The setting RT, how long a cart stays expired: for compaction, purges and readers of copies."""
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,7 +11,7 @@ _DAY_S = 24 * 60 * 60
 
 
 class RetentionSettings(BaseSettings):
-    """Give it to every process alike."""
+    """Every process must have the same value."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 

@@ -1,4 +1,4 @@
-"""The look at the topics with which a process starts."""
+"""The check of the topics when a process starts."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""What a component's preparation uses: commands that end (initdb, Maven) and notes on what takes so long."""
+"""What a component's preparation uses: commands that end (initdb, Maven) and notes to the terminal."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ from devstack.spec import Note
 
 
 class Preparation:
-    """The commands and notes of one component's preparation. Cancelling it ends the command that runs."""
+    """The commands and notes of one component's preparation. Cancelling `run` ends its command."""
 
-    def __init__(self, guard: Watchdog, note: Note) -> None:
-        self._guard = guard
+    def __init__(self, watchdog: Watchdog, note: Note) -> None:
+        self._watchdog = watchdog
         self.note = note
 
     async def run(self, *argv: str, stdin: str = "") -> None:
@@ -26,7 +26,7 @@ class Preparation:
             given.flush()
             process = await asyncio.create_subprocess_exec(
                 *launcher(argv, Path(given.name)),
-                stdin=self._guard.descriptor(),
+                stdin=self._watchdog.descriptor(),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
@@ -37,7 +37,7 @@ class Preparation:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-                self._guard.forget(process.pid)
+                self._watchdog.forget(process.pid)
         if process.returncode != 0:
             raise ComponentFailedError(
                 f"this command failed with exit code {process.returncode}:\n{' '.join(argv)}\n"

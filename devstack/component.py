@@ -1,4 +1,4 @@
-"""Keeps one component of the stack as somebody wants it: started, ready, restarted when it dies, stopped."""
+"""Runs one component of the stack: starts it, waits until it is ready, restarts it when it dies, stops it."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from devstack.process import LogFile, RunningProcess, Watchdog
 from devstack.spec import ComponentSpec, Kind, NotReadyError, RestartPolicy, State
 
 EX_TEMPFAIL = os.EX_TEMPFAIL
-"""Exit code 75: the process asks to be started again at once."""
+"""Exit code 75: the process asks to be restarted at once."""
 
 POLL_SECONDS = 0.1
 FIRST_DELAY_SECONDS = 0.25
@@ -26,31 +26,31 @@ ATTEMPTS_TO_BE_READY = 4
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """When to start again what has ended, and how many failures in a row that makes."""
+    """When to restart a process that has ended, and how many failures in a row there are by then."""
 
     delay: float
     failures: int
 
 
-def restart_after(exit_code: int, lived_seconds: float, failures: int) -> Restart:
-    """The wait doubles with each failure in a row, up to 30 s; a healthy life of 30 s counts as a new start.
+def restart_after(exit_code: int, ran_seconds: float, failures: int) -> Restart:
+    """The delay doubles with each failure in a row, up to 30 s; 30 s of running end the row.
 
-    Exit code 75 asks for a restart at once and is no failure, unless the life was too brief for any work.
+    Exit code 75 asks for a restart at once and is no failure, unless the process ended within a second.
     """
-    if exit_code == EX_TEMPFAIL and lived_seconds >= BRIEF_SECONDS:
+    if exit_code == EX_TEMPFAIL and ran_seconds >= BRIEF_SECONDS:
         return Restart(delay=0.0, failures=0)
-    before = 0 if lived_seconds >= HEALTHY_SECONDS else failures
+    before = 0 if ran_seconds >= HEALTHY_SECONDS else failures
     return Restart(delay=min(FIRST_DELAY_SECONDS * 2**before, LONGEST_DELAY_SECONDS), failures=before + 1)
 
 
 class Component:
-    """A component and the process it has at the moment."""
+    """A component and its current process, if any."""
 
     def __init__(
         self,
         spec: ComponentSpec,
         policy: RestartPolicy,
-        guard: Watchdog,
+        watchdog: Watchdog,
         log: LogFile,
         changed: Callable[["Component"], None],
         note: Callable[["Component", str], None],
@@ -63,14 +63,14 @@ class Component:
         self.process: RunningProcess | None = None
         self.failure: Exception | None = None
         self._policy = policy
-        self._guard = guard
+        self._watchdog = watchdog
         self._log = log
         self._report_change = changed
         self._report_note = note
-        self._moved = asyncio.Condition()
+        self._state_changed = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._wanted = False
-        self._unwanted = asyncio.Event()
+        self._stop_requested = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
@@ -78,66 +78,68 @@ class Component:
         return self.process.pid if self.process else None
 
     async def start(self) -> None:
-        """Starts what is not running; returns when it is ready. Raises what made it fail."""
+        """Starts it unless it runs; returns when it is ready. Raises the error that made it fail."""
         if not self._task_is_done() and (self._task is None or self._task.done()):
             self._wanted = True
-            self._unwanted.clear()
+            self._stop_requested.clear()
             self.failure = None
-            await self._move(State.STARTING)
+            await self._set_state(State.STARTING)
             self._task = asyncio.create_task(self._keep_running())
         await self.wait_ready()
 
     async def wait_ready(self) -> None:
         """Returns once the component is ready. Raises when it has failed or was stopped instead."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self.state in {State.READY, State.FAILED, State.STOPPED})
+        async with self._state_changed:
+            await self._state_changed.wait_for(
+                lambda: self.state in {State.READY, State.FAILED, State.STOPPED}
+            )
         if self.failure:
             raise self.failure
         if self.state is not State.READY:
             raise ComponentFailedError(f"{self.spec.name} was stopped before it was ready")
 
     async def stop(self) -> None:
-        """Ends the process, gently first; it is not started again."""
+        """Stops the process, with its stop signal first; it is not restarted."""
         self._wanted = False
-        self._unwanted.set()
+        self._stop_requested.set()
         if self.process:
             await self.process.stop(self.spec.stop_signal, self.spec.stop_seconds)
         if self._task:
             await self._task
         if self.state is State.READY:
-            await self._move(State.STOPPED)
+            await self._set_state(State.STOPPED)
 
     async def send(self, number: signal.Signals) -> None:
         """Sends a signal to the whole process group; after SIGKILL, returns when the end has been noticed."""
-        victim = self.process
-        if victim is None:
+        process = self.process
+        if process is None:
             raise ComponentFailedError(f"{self.spec.name} is not running: there is nothing to signal")
-        victim.signal(number)
+        process.signal(number)
         if number is signal.SIGKILL:
-            async with self._moved:
-                await self._moved.wait_for(lambda: self.process is not victim)
+            async with self._state_changed:
+                await self._state_changed.wait_for(lambda: self.process is not process)
 
     async def _keep_running(self) -> None:
         try:
-            await self._live_while_wanted()
+            await self._run_until_stopped()
         except OSError as error:
             await self._fail(data_folder_error(error, self._log.folder.parent))
-        except Exception as error:  # noqa: BLE001  whoever waits for readiness must hear of it
+        except Exception as error:  # noqa: BLE001  raised again by wait_ready
             await self._fail(error)
         else:
             if not self._task_is_done():
-                await self._move(State.STOPPED)
+                await self._set_state(State.STOPPED)
 
     async def _fail(self, error: Exception) -> None:
         self.failure = error
-        await self._move(State.FAILED)
+        await self._set_state(State.FAILED)
 
-    async def _live_while_wanted(self) -> None:
+    async def _run_until_stopped(self) -> None:
         failures = 0
         ever_ready = False
         while self._wanted:
             began = time.monotonic()
-            code, was_ready = await self._one_life(began)
+            code, was_ready = await self._run_once(began)
             ever_ready = ever_ready or was_ready
             if not self._wanted or self._task_is_done():
                 return
@@ -146,32 +148,32 @@ class Component:
             restart = restart_after(code, time.monotonic() - began, failures)
             failures = restart.failures
             if not ever_ready and failures >= ATTEMPTS_TO_BE_READY:
-                raise ComponentFailedError(self._obituary(code))
+                raise ComponentFailedError(self._failure_message(code))
             self.restarts += 1
             self._report_note(self, f"ended with {_named(code)}, starting again in {restart.delay:g} s")
-            await self._move(State.RESTARTING)
+            await self._set_state(State.RESTARTING)
             await self._pause(restart.delay)
 
     def _task_is_done(self) -> bool:
         return self.spec.kind is Kind.TASK and self.state is State.READY
 
-    async def _one_life(self, began: float) -> tuple[int, bool]:
-        """From a start to the end that follows: the exit code, and whether it was ever ready."""
+    async def _run_once(self, began: float) -> tuple[int, bool]:
+        """Starts the process and waits for its end: the exit code, and whether it was ever ready."""
         spec = self.spec
-        if not await self._is_prepared():
+        if not await self._prepare():
             return 0, False
         env = dict(spec.env)
         if spec.ready_file:
             spec.ready_file.parent.mkdir(parents=True, exist_ok=True)
             spec.ready_file.unlink(missing_ok=True)
             env["CARTSTREAM_READY_FILE"] = str(spec.ready_file)
-        process = self.process = await RunningProcess.launch(spec.argv, env, self._guard, self._log)
+        process = self.process = await RunningProcess.launch(spec.argv, env, self._watchdog, self._log)
         self._report_change(self)
         ending = asyncio.create_task(process.wait())
         ready = await self._becomes_ready(ending)
         if ready:
             self.start_seconds = time.monotonic() - began
-            await self._move(State.READY)
+            await self._set_state(State.READY)
         elif not ending.done():
             self._report_note(self, f"not ready after {spec.ready_seconds:g} s, ending it")
             await process.stop(spec.stop_signal, spec.stop_seconds)
@@ -179,19 +181,19 @@ class Component:
         self.process = None
         if spec.kind is Kind.TASK and code == 0:
             self.start_seconds = time.monotonic() - began
-            await self._move(State.READY)
+            await self._set_state(State.READY)
             return code, True
-        async with self._moved:
-            self._moved.notify_all()
+        async with self._state_changed:
+            self._state_changed.notify_all()
         return code, ready
 
-    async def _is_prepared(self) -> bool:
-        """Prepares; False when nobody wants the component any more, also in the middle of it."""
+    async def _prepare(self) -> bool:
+        """Runs the preparation; False when a stop was requested meanwhile."""
         if self.spec.prepare is None:
             return self._wanted
-        work = Preparation(self._guard, lambda text: self._report_note(self, text))
+        work = Preparation(self._watchdog, lambda text: self._report_note(self, text))
         preparing = asyncio.ensure_future(self.spec.prepare(work))
-        unwanted = asyncio.create_task(self._unwanted.wait())
+        unwanted = asyncio.create_task(self._stop_requested.wait())
         await asyncio.wait([preparing, unwanted], return_when=asyncio.FIRST_COMPLETED)
         unwanted.cancel()
         if not preparing.done():
@@ -218,20 +220,18 @@ class Component:
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._unwanted.wait(), timeout=seconds)
+            await asyncio.wait_for(self._stop_requested.wait(), timeout=seconds)
 
-    async def _move(self, state: State) -> None:
+    async def _set_state(self, state: State) -> None:
         self.state = state
         self.since = time.time()
-        async with self._moved:
-            self._moved.notify_all()
+        async with self._state_changed:
+            self._state_changed.notify_all()
         self._report_change(self)
 
-    def _obituary(self, code: int) -> str:
+    def _failure_message(self, code: int) -> str:
         tail = "\n".join(f"  {line}" for line in self._log.tail) or "  (it printed nothing)"
-        return (
-            f"{self.spec.name} does not become ready; it ended with {_named(code)}. Its last lines:\n{tail}"
-        )
+        return f"{self.spec.name} failed to start: it ended with {_named(code)}. Its last lines:\n{tail}"
 
 
 def _named(code: int) -> str:

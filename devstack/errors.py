@@ -13,7 +13,7 @@ class PortTakenError(StackError):
 
 
 class AlreadyRunningError(StackError):
-    """A supervisor already owns this data folder."""
+    """Another supervisor uses this data folder."""
 
 
 class MissingProgramError(StackError):

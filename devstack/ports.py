@@ -1,4 +1,4 @@
-"""Ports: picking free ones for tests, and saying clearly which one is taken."""
+"""Ports: free ones for tests, and a clear error for one that cannot be bound."""
 
 import os
 import socket
@@ -13,19 +13,19 @@ from devstack.settings import HOST
 _FIRST: Final = 10_000
 _SPAN: Final = 100
 _SPANS: Final = 220
-"""Below the ports that the kernel gives to outgoing connections; each process looks in a span of its own."""
-_turns = counting()
+"""Below the ephemeral ports of the kernel; each process looks in a span of its own."""
+_offsets = counting()
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different TCP ports that nobody listens on; another process that asks gets others.
+    """`count` different TCP ports that are free; other processes get others.
 
-    A port is not held after this: what is given out once comes again only when the span is used up.
+    They are not reserved, but none is returned again until the span is used up.
     """
     start = _FIRST + os.getpid() % _SPANS * _SPAN
     ports: list[int] = []
     while len(ports) < count:
-        port = start + next(_turns) % _SPAN
+        port = start + next(_offsets) % _SPAN
         if _is_free(port):
             ports.append(port)
     return ports
@@ -41,7 +41,7 @@ def _is_free(port: int) -> bool:
 
 
 def require_free(port: int, component: str, variable: str) -> None:
-    """Raises PortTakenError, naming port, component and the variable to change, when `port` is in use."""
+    """Raises PortTakenError, naming port, component and variable, when `port` cannot be bound."""
     with socket.socket() as probe:
         # As the servers do: a port in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,8 +49,8 @@ def require_free(port: int, component: str, variable: str) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             message = (
-                f"port {port} for {component} is taken{_holder(port)}: stop that program, or choose another "
-                f"port, for example {variable}={free_ports(1)[0]}"
+                f"port {port} for {component} cannot be bound{_holder(port)}. Stop the program that uses it, "
+                f"or choose another port, for example {variable}={free_ports(1)[0]}"
             )
             raise PortTakenError(message) from error
 
@@ -59,8 +59,8 @@ def _holder(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
-                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return f" (in use by {psutil.Process(connection.pid).name()}, pid {connection.pid})"
     except psutil.Error:
-        # Another user's process: the error is as useful without its name.
+        # The process of another user: the error is useful without its name.
         return ""
     return ""

@@ -1,4 +1,4 @@
-"""One running process of the stack: its start, its log, its end."""
+"""One process of the stack: start, log, signals, end."""
 
 import asyncio
 import contextlib
@@ -14,12 +14,12 @@ from typing import IO
 
 import psutil
 
-from devstack import watchdog
+from devstack import watchdog as watchdog_program
 
 LOG_BYTES_KEPT = 5_000_000
 TAIL_LINES = 20
 
-# The shell tells the watchdog its pid through its standard input, then becomes the server.
+# The shell registers its pid with the watchdog through its standard input, then becomes the server.
 LAUNCHER = 'echo "$$" >&0 && input=$1 && shift && exec "$@" <"$input"'
 
 
@@ -29,7 +29,7 @@ def launcher(argv: Sequence[str], stdin: Path = Path("/dev/null")) -> list[str]:
 
 
 class Watchdog:
-    """This side of the watchdog process; one that somebody killed is replaced before the next start."""
+    """The supervisor's side of the watchdog process; a killed one is replaced before the next start."""
 
     def __init__(self, lock_descriptor: int) -> None:
         self._lock_descriptor = lock_descriptor
@@ -46,22 +46,22 @@ class Watchdog:
         return self._pipe.fileno()
 
     def watch(self, pid: int) -> None:
-        """Remembers a group, which has told the watchdog of itself, for the watchdog's successor."""
+        """Remembers a process group, which has registered itself, for a watchdog that replaces this one."""
         self._watched.add(pid)
 
     def forget(self, pid: int) -> None:
-        """Says that the process group of `pid` has ended."""
+        """Unregisters the process group of `pid`, which has ended."""
         self._watched.discard(pid)
         self._tell(-pid)
 
     def close(self) -> None:
-        """Lets the watchdog go; it first ends what is still registered."""
+        """Ends the watchdog; it first ends what is still registered."""
         self._pipe.close()
-        self._process.wait(timeout=watchdog.GRACE_SECONDS + 5)
+        self._process.wait(timeout=watchdog_program.GRACE_SECONDS + 5)
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", watchdog.__file__],
+            [sys.executable, "-I", watchdog_program.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=[self._lock_descriptor],
@@ -73,7 +73,7 @@ class Watchdog:
         self._pipe = self._process.stdin
 
     def _tell(self, number: int) -> None:
-        # A killed watchdog is replaced by `descriptor`; its successor hears of what is still there.
+        # A killed watchdog is replaced by `descriptor`, which registers everything again.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._pipe.fileno(), f"{number}\n".encode())
 
@@ -111,13 +111,13 @@ UNCATCHABLE = frozenset((SIGSTOP, SIGCONT, SIGKILL))
 class RunningProcess:
     """A started process with the group it leads."""
 
-    def __init__(self, process: asyncio.subprocess.Process, guard: Watchdog, log: LogFile) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, watchdog: Watchdog, log: LogFile) -> None:
         assert process.stdout is not None  # noqa: S101  asked for in `launch`
         self._process = process
-        self._guard = guard
+        self._watchdog = watchdog
         self._copying = asyncio.create_task(log.follow(process.stdout))
         self.pid = process.pid
-        guard.watch(process.pid)
+        watchdog.watch(process.pid)
         self.created: float | None = None
         # It may have ended already.
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -125,24 +125,24 @@ class RunningProcess:
 
     @classmethod
     async def launch(
-        cls, argv: tuple[str, ...], env: Mapping[str, str], guard: Watchdog, log: LogFile
+        cls, argv: tuple[str, ...], env: Mapping[str, str], watchdog: Watchdog, log: LogFile
     ) -> "RunningProcess":
         """Starts `argv` as the leader of a new session, known to the watchdog before it is itself."""
         process = await asyncio.create_subprocess_exec(
             *launcher(argv),
             env={**os.environ, **env},
-            stdin=guard.descriptor(),
+            stdin=watchdog.descriptor(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
-        return cls(process, guard, log)
+        return cls(process, watchdog, log)
 
     def signal(self, number: Signals) -> None:
         """Sends `number` to the whole group; a group that has ended is not an error.
 
-        What nobody can catch goes to descendants with groups of their own, too: those of Postgres would work
-        on while their parent is frozen, or be left frozen when it is killed.
+        Signals that cannot be caught also go to descendants in other groups: those of Postgres would keep
+        working while their parent is stopped, or stay stopped when it is killed.
         """
         left = self._descendants() if number in UNCATCHABLE else []
         with contextlib.suppress(ProcessLookupError):
@@ -159,16 +159,16 @@ class RunningProcess:
     async def wait(self) -> int:
         """The exit code once the process, its group and its log have ended; a signal's number is negative."""
         code = await self._process.wait()
-        # Children of a killed leader would hold its port.
+        # Children of a killed leader would keep its port.
         self.signal(SIGKILL)
-        self._guard.forget(self.pid)
-        # Somebody who left the group may hold the pipe open; its lines are not worth waiting for.
+        self._watchdog.forget(self.pid)
+        # A process that left the group may hold the pipe open; its lines are not worth waiting for.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._copying, timeout=1.0)
         return code
 
     async def stop(self, number: Signals, seconds: float) -> int:
-        """Asks the process to end, insists after `seconds`; returns the exit code."""
+        """Sends `number`, and SIGKILL after `seconds`; returns the exit code."""
         self.signal(number)
         self.signal(SIGCONT)
         try:
@@ -187,7 +187,7 @@ async def _lines(stream: StreamReader) -> AsyncIterator[bytes]:
                 yield end.partial
             return
         except asyncio.LimitOverrunError as long:
-            # A line beyond the buffer is passed on in pieces.
+            # A line longer than the buffer is copied in parts.
             yield await stream.readexactly(long.consumed)
             continue
         yield line

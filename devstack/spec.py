@@ -14,7 +14,7 @@ NO_ADDRESS = "-"
 
 
 class Kind(Enum):
-    """A server or process is kept running; a task runs once, to the end, before what depends on it."""
+    """Servers and processes keep running; a task runs once, to its end, before what depends on it starts."""
 
     SERVER = "server"
     TASK = "task"
@@ -22,7 +22,7 @@ class Kind(Enum):
 
 
 class State(Enum):
-    """What a component is doing."""
+    """The state of a component."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -33,21 +33,21 @@ class State(Enum):
 
 
 class RestartPolicy(Enum):
-    """Whether a component that ended by itself is started again."""
+    """Whether a component that ended by itself is restarted."""
 
     ALWAYS = "always"
     NEVER = "never"
 
 
 class NotReadyError(Exception):
-    """The component is not ready yet; ask again."""
+    """The component is not ready yet."""
 
 
 Probe = Callable[[], Awaitable[None]]
 """Returns when the component does its work, raises NotReadyError while it does not."""
 
 Note = Callable[[str], None]
-"""Tells the person at the terminal what takes so long."""
+"""Prints to the terminal what a component is busy with."""
 
 
 class Preparing(Protocol):

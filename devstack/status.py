@@ -37,7 +37,7 @@ class StackStatus(msgspec.Struct, frozen=True):
 
     @property
     def ready(self) -> bool:
-        """Whether every component does its work."""
+        """Whether every component is ready."""
         return all(component.state == State.READY.value for component in self.components)
 
 
@@ -47,7 +47,7 @@ def status_path(data_dir: Path) -> Path:
 
 
 def write_status(path: Path, components: Iterable[Component]) -> None:
-    """Replaces the file at once: a reader sees the old or the new one, never a part."""
+    """Replaces the file atomically: a reader sees the old one or the new one."""
     me = psutil.Process()
     status = StackStatus(me.pid, me.create_time(), [_now(component) for component in components])
     fresh = path.with_suffix(".json.new")
@@ -56,7 +56,7 @@ def write_status(path: Path, components: Iterable[Component]) -> None:
 
 
 def read_status(data_dir: Path) -> StackStatus | None:
-    """The status as it is: None when no supervisor runs; what lost its process counts as stopped."""
+    """The status now: None when no supervisor runs. A component whose process is gone is stopped."""
     try:
         status = msgspec.json.decode(status_path(data_dir).read_bytes(), type=StackStatus)
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def _checked(component: ComponentStatus) -> ComponentStatus:
 
 
 def is_alive(pid: int, created: float | None) -> bool:
-    """Whether exactly the process that started at `created` still runs; one that ended unnoticed does not."""
+    """Whether the process that started at `created` still runs; a zombie does not."""
     try:
         process = psutil.Process(pid)
         return bool(process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE)

@@ -29,13 +29,13 @@ LOCK_SECONDS = 15.0
 
 
 class Reporter(Protocol):
-    """Who is told what happens."""
+    """Receives what happens to the components."""
 
     def changed(self, component: Component) -> None:
         """A component moved to another state or has another process."""
 
     def note(self, component: Component, text: str) -> None:
-        """Something about a component that a person may want to know."""
+        """Something about a component that the user may want to know."""
 
     def line(self, name: str, text: str) -> None:
         """A component printed a line."""
@@ -52,13 +52,13 @@ class Supervisor:
         self._policy = policy
         self._reporter = reporter
         self._lock: IO[str] | None = None
-        self._guard: Watchdog | None = None
+        self._watchdog: Watchdog | None = None
         self._logs: list[LogFile] = []
         self._status_path = status_path(settings.data_dir.resolve())
         self.components: dict[str, Component] = {}
 
     async def open(self) -> None:
-        """Takes the data folder; starts nothing.
+        """Locks the data folder; starts nothing.
 
         Raises AlreadyRunningError when another supervisor has it, PortTakenError when a port is in use,
         DataFolderError when it cannot be written.
@@ -75,12 +75,12 @@ class Supervisor:
         for spec in self._specs:
             for port in spec.ports:
                 require_free(port.number, spec.name, port.variable)
-        self._guard = Watchdog(self._lock.fileno())
+        self._watchdog = Watchdog(self._lock.fileno())
         for spec in self._specs:
             log = LogFile(data / "logs" / f"{spec.name}.log", self._listener(spec))
             self._logs.append(log)
             self.components[spec.name] = Component(
-                spec, self._policy, self._guard, log, self._changed, self._reporter.note
+                spec, self._policy, self._watchdog, log, self._changed, self._reporter.note
             )
         write_status(self._status_path, self.components.values())
 
@@ -98,7 +98,7 @@ class Supervisor:
             raise _first(failures) from None
 
     async def close(self) -> None:
-        """Stops everything, each after those that depend on it, and lets the data folder go."""
+        """Stops all components, each after those that depend on it, and unlocks the data folder."""
         stopping: dict[str, asyncio.Task[None]] = {}
         for component in reversed(self.components.values()):
             name = component.spec.name
@@ -107,8 +107,8 @@ class Supervisor:
             ]
             stopping[name] = asyncio.create_task(_stop_after(component, dependents))
         await asyncio.gather(*stopping.values())
-        if self._guard:
-            await asyncio.to_thread(self._guard.close)
+        if self._watchdog:
+            await asyncio.to_thread(self._watchdog.close)
         for log in self._logs:
             log.close()
         self._status_path.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ class Supervisor:
             self._lock.close()
 
     def kill(self) -> None:
-        """Ends every process at once with SIGKILL, for somebody who will not wait for `close`."""
+        """Sends SIGKILL to every process, for a user who does not wait for `close`."""
         for component in self.components.values():
             if component.process:
                 component.process.signal(SIGKILL)
@@ -136,7 +136,7 @@ class Supervisor:
         self._reporter.changed(component)
 
     def _listener(self, spec: ComponentSpec) -> Callable[[str], None]:
-        # What a task prints is for somebody who runs it by hand; if it fails, its last lines are shown.
+        # What a task prints is for those who run it by hand; if it fails, its last lines are shown.
         if spec.kind is Kind.TASK:
             return lambda _text: None
         return lambda text: self._reporter.line(spec.name, text)
@@ -148,9 +148,9 @@ async def _stop_after(component: Component, dependents: list[asyncio.Task[None]]
 
 
 async def _lock(path: Path) -> IO[str]:
-    """The held lock file of a data folder, holding this process's pid.
+    """Locks the data folder: the open lock file, with this process's pid in it.
 
-    A dead supervisor's lock is still held while its watchdog ends what it left: that is waited for.
+    Waits while the watchdog of a dead supervisor, which inherited its lock, ends what that one left.
     """
     file = path.open("a+")
     deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
@@ -182,7 +182,7 @@ def _first(failures: BaseExceptionGroup[Exception]) -> Exception:
 
 
 def _is_alive(owner: str) -> bool:
-    """Whether the process that wrote the lock file still works; one that nobody reaped does not."""
+    """Whether the process that wrote the lock file still runs; a zombie does not."""
     try:
         return bool(psutil.Process(int(owner)).status() != psutil.STATUS_ZOMBIE)
     except (ValueError, psutil.NoSuchProcess):

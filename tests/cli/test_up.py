@@ -111,7 +111,7 @@ def test_a_taken_port_is_named_with_the_variable_that_moves_it(command: Command)
     with socket.create_server((HOST, port)):
         refused = command.run("up", "--only", "redis")
     assert refused.returncode == 1
-    assert f"port {port} for redis is taken" in refused.stderr
+    assert f"port {port} for redis cannot be bound (in use by " in refused.stderr
     assert "CARTSTREAM_REDIS_PORT=" in refused.stderr
     assert command.left_behind() == []
 
@@ -128,7 +128,7 @@ def test_a_component_that_cannot_start_fails_with_its_last_lines(command: Comman
     (command.settings.data_dir / "redis" / "appendonlydir").write_text("not a folder")
     failed = command.run("up", "--only", "redis")
     assert failed.returncode == 1
-    assert "redis does not become ready" in failed.stderr
+    assert "redis failed to start" in failed.stderr
     assert "appendonlydir" in failed.stderr
     assert command.left_behind() == []
 

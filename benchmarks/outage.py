@@ -13,13 +13,15 @@ from uuid import uuid4
 
 import httpx
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
 from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA
+from runtime.kafka.ranges import RangeReader
+from runtime.settings import KafkaSettings
 from topics.codec import decode_change
 from topics.registry import CART_CHANGED, PARTITIONS
 
@@ -181,17 +183,10 @@ def _print(console: Console, how: str, phases: list[Phase]) -> None:
 async def _lost(bootstrap: str, adds: list[Add]) -> int:
     """How many adds that the cart kept (200, or 503 with what was reached) `cart-changed` lacks."""
     kept = {add.op_id for add in adds if add.durability}
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
-        partitions = [TopicPartition(CART_CHANGED.name, number) for number in range(PARTITIONS)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        for partition in partitions:
-            consumer.pause(*partitions)
-            consumer.resume(partition)
-            while await consumer.position(partition) < ends[partition]:
-                for records in (await consumer.getmany(timeout_ms=1000)).values():
-                    kept -= {decode_change(record.value).op_id for record in records}
+    partitions = [TopicPartition(CART_CHANGED.name, number) for number in range(PARTITIONS)]
+    async with RangeReader(KafkaSettings(kafka_bootstrap=bootstrap)) as reader:
+        async for records in reader.read(await reader.bounds_of(partitions)):
+            kept -= {decode_change(record.value).op_id for record in records}
     return len(kept)
 
 

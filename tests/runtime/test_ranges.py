@@ -1,0 +1,115 @@
+"""A range of offsets is read to its end, whatever compaction has left of it; a silent broker is no end."""
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from runtime.kafka import ranges
+from runtime.kafka.ranges import OffsetRange, RangeReader, ReadStalled, Record
+from runtime.settings import KafkaSettings
+
+PLACE = TopicPartition("carts", 0)
+
+
+class FakeConsumer:
+    """A partition with records at these offsets, and a broker that answers or is silent after them."""
+
+    def __init__(self, offsets: Sequence[int], *, end: int, answers: bool) -> None:
+        self._offsets = list(offsets)
+        self._end = end
+        self._answers = answers
+        self._polls = 0
+        self._position = 0
+
+    def assign(self, _: object) -> None:
+        """Nothing to do."""
+
+    def pause(self, *_: object) -> None:
+        """Nothing to do."""
+
+    def seek(self, _: object, offset: int) -> None:
+        """Read from there."""
+        self._position = offset
+
+    async def position(self, _: object) -> int:
+        """After the last record handed out."""
+        return self._position
+
+    def highwater(self, _: object) -> int:
+        """The end of the log."""
+        return self._end
+
+    def last_poll_timestamp(self, _: object) -> int:
+        """Changes with every answer."""
+        return self._polls
+
+    async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[Any]]:
+        """All records at once, then nothing."""
+        await asyncio.sleep(0)
+        self._polls += self._answers or bool(self._offsets)
+        found = [SimpleNamespace(offset=at) for at in self._offsets if at >= self._position]
+        self._offsets = []
+        if found:
+            self._position = found[-1].offset + 1
+        return {PLACE: found} if found else {}
+
+
+async def offsets_read(reader: RangeReader, wanted: OffsetRange) -> list[int]:
+    return [record.offset async for records in reader.read({PLACE: wanted}) for record in records]
+
+
+def reader_of(consumer: FakeConsumer, monkeypatch: pytest.MonkeyPatch) -> RangeReader:
+    monkeypatch.setattr(ranges, "AIOKafkaConsumer", lambda **_: consumer)
+    return RangeReader(KafkaSettings())
+
+
+async def test_offsets_that_compaction_has_emptied_at_the_end_are_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = reader_of(FakeConsumer([0, 2], end=9, answers=True), monkeypatch)
+    assert await offsets_read(reader, OffsetRange(0, 9)) == [0, 2]
+
+
+async def test_a_range_without_a_single_record_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = reader_of(FakeConsumer([12], end=13, answers=True), monkeypatch)
+    assert await offsets_read(reader, OffsetRange(0, 9)) == []
+
+
+async def test_a_broker_that_is_silent_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "STALLED_SECONDS", 0.01)
+    reader = reader_of(FakeConsumer([0, 2], end=9, answers=False), monkeypatch)
+    with pytest.raises(ReadStalled, match="carts/0 is at 3, not 9"):
+        await offsets_read(reader, OffsetRange(0, 9))
+
+
+async def test_ranges_of_several_partitions_are_read_each_in_its_order(kafka_bootstrap: str) -> None:
+    topic = f"ranges-{uuid4().hex}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 2, 1)])
+    await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap) as producer:
+        for number in range(5):
+            for partition in (0, 1):
+                await producer.send_and_wait(topic, b"%d" % number, partition=partition)
+    first, second = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    found: dict[int, list[int]] = {0: [], 1: []}
+    async with RangeReader(KafkaSettings(kafka_bootstrap=kafka_bootstrap)) as reader:
+        assert await reader.bounds_of([first, second]) == {
+            first: OffsetRange(0, 5),
+            second: OffsetRange(0, 5),
+        }
+        batches: list[list[Record]] = [
+            records
+            async for records in reader.read({first: OffsetRange(1, 3), second: OffsetRange(0, 5)}, batch=2)
+        ]
+    for records in batches:
+        assert len({record.partition for record in records}) == 1
+        found[records[0].partition] += [record.offset for record in records]
+    assert found == {0: [1, 2], 1: [0, 1, 2, 3, 4]}

@@ -1,0 +1,32 @@
+"""The ready file is there while the process works, and only when all of its parts do."""
+
+from pathlib import Path
+
+from runtime.ready import ReadyFile, when_all
+
+
+def test_the_file_comes_with_its_folder_and_goes_however_often(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "process.ready"
+    ready = ReadyFile(path)
+    ready.set()
+    assert path.exists()
+    ready.clear()
+    ready.clear()
+    assert not path.exists()
+
+
+def test_without_a_path_nothing_is_written() -> None:
+    ready = ReadyFile(None)
+    ready.set()
+    ready.clear()
+
+
+def test_a_process_is_ready_once_when_all_of_its_parts_are() -> None:
+    said: list[str] = []
+    is_ready = when_all(("carts", "products"), lambda: said.append("ready"))
+    is_ready("carts")
+    is_ready("carts")
+    assert said == []
+    is_ready("products")
+    is_ready("products")
+    assert said == ["ready"]

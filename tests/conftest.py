@@ -21,39 +21,13 @@ from psycopg import sql
 
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
+from runtime.settings import KafkaSettings
+from tests.support.databases import migrated_database
+from tests.support.processes import PRICED_BY_CALLER
+from tests.support.servers import Servers, with_topics
 
 # No catalogue in what tests start: who adds to a cart states the price. Tests of the catalogue say otherwise.
-os.environ |= {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
-
-GIVEN = {
-    KAFKA: "CARTSTREAM_TEST_KAFKA_BOOTSTRAP",
-    REDIS: "CARTSTREAM_TEST_REDIS_URL",
-    POSTGRES: "CARTSTREAM_TEST_POSTGRES_URL",
-}
-
-
-class Servers:
-    """Finds or starts the session's servers, one at a time, when first asked for."""
-
-    def __init__(self, stack: EmbeddedStack, cleanup: ExitStack) -> None:
-        self._stack = stack
-        self._cleanup = cleanup
-        self._given: dict[str, str] = {
-            name: os.environ[variable] for name, variable in GIVEN.items() if variable in os.environ
-        }
-
-    def url(self, name: str) -> str:
-        """The address of a server that answers."""
-        if name not in self._given and os.environ.get("CARTSTREAM_TEST_DOCKER") == "1":
-            # Only here: the import takes a second that most runs need not spend.
-            from tests.containers import container_url  # noqa: PLC0415
-
-            self._given[name] = container_url(name, self._cleanup)
-        if name in self._given:
-            return self._given[name]
-        self._stack.ensure(name)
-        urls = self._stack.urls
-        return {KAFKA: urls.kafka_bootstrap, REDIS: urls.redis, POSTGRES: urls.postgres}[name]
+os.environ |= PRICED_BY_CALLER
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +60,12 @@ def kafka_bootstrap(servers: Servers) -> str:
     return servers.url(KAFKA)
 
 
+@pytest.fixture(scope="session")
+def kafka(kafka_bootstrap: str) -> KafkaSettings:
+    """The broker with the product's topics. They keep what other tests wrote: use keys of your own."""
+    return with_topics(kafka_bootstrap)
+
+
 @pytest.fixture
 async def redis_url(servers: Servers) -> str:
     """A Redis that is empty: every test starts from FLUSHALL, because the product's keys are global."""
@@ -106,6 +86,13 @@ async def postgres_url(servers: Servers) -> AsyncIterator[str]:
             yield server.rsplit("/", 1)[0] + f"/{name}"
         finally:
             await admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(servers: Servers) -> Iterator[str]:
+    """A database of the test's own with this version's schema. Postgres may be killed meanwhile."""
+    with migrated_database(servers.url(POSTGRES)) as url:
+        yield url
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -3,35 +3,36 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 
-import httpx
 import pytest
 import redis
 
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
-from tests.checkout.shop import ELSEWHERE, INTERNAL, Agent, Shop
-from tests.conftest import Servers
-from tests.gateway.conftest import prepared
-from tests.gateway.running import GatewayProcess, Urls, set_ready
+from tests.checkout.shop import Shop
+from tests.gateway.running import set_ready
+from tests.support.http import http_client
+from tests.support.processes import INTERNAL, PRICED_BY_CALLER, AgentProcess, GatewayProcess
+from tests.support.servers import Servers, Urls, prepared
 from topics.registry import PARTITIONS
 
 
 @pytest.fixture(scope="module")
 def urls(servers: Servers) -> Iterator[Urls]:
     """The session's servers, with a database of the module's own and an empty Redis."""
-    for found in prepared(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES)):
+    with prepared(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES)) as found:
         with redis.Redis.from_url(found.redis) as client:
             client.flushall()
         yield found
 
 
 @pytest.fixture(scope="module")
-def agents(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Agent]]:
+def agents(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, AgentProcess]]:
     """Compaction, Postgres sink and jobs, at work."""
     folder = tmp_path_factory.mktemp("agents")
     settings = {
         **urls.environment(),
         **INTERNAL,
+        "CARTSTREAM_SESSION_TIMEOUT_S": "6",
         "CARTSTREAM_SETTLEMENT_PAUSE_S": "0.3",
         "CARTSTREAM_SETTLEMENT_GRACE_S": "1",
         "CARTSTREAM_CHECKOUT_SWEEP_S": "0.3",
@@ -42,7 +43,7 @@ def agents(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
         "jobs": ("jobs",),
     }
     found = {
-        name: Agent(
+        name: AgentProcess(
             command, {**settings, "CARTSTREAM_GROUP_INSTANCE_ID": f"{'-'.join(command)}-checkout"}, folder
         )
         for name, command in commands.items()
@@ -50,9 +51,9 @@ def agents(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     with ExitStack() as cleanup:
         for agent in found.values():
             cleanup.callback(agent.kill)
-            agent.start()
+            agent.launch()
         for agent in found.values():
-            agent.wait()
+            agent.wait_ready()
         yield found
 
 
@@ -63,7 +64,7 @@ def gateways(
     """One that places orders, one that hands carts to another owner of orders."""
     folder = tmp_path_factory.mktemp("gateways")
     here = GatewayProcess({**urls.environment(), **INTERNAL}, folder / "internal")
-    elsewhere = GatewayProcess({**urls.environment(), **ELSEWHERE}, folder / "external")
+    elsewhere = GatewayProcess({**urls.environment(), **PRICED_BY_CALLER}, folder / "external")
     with ExitStack() as cleanup:
         for gateway in (here, elsewhere):
             cleanup.callback(gateway.kill)
@@ -73,7 +74,7 @@ def gateways(
 
 @pytest.fixture
 async def shop(
-    gateways: tuple[GatewayProcess, GatewayProcess], agents: dict[str, Agent], urls: Urls
+    gateways: tuple[GatewayProcess, GatewayProcess], agents: dict[str, AgentProcess], urls: Urls
 ) -> AsyncIterator[Shop]:
     """A client of the gateway that places orders."""
     async with AsyncExitStack() as stack:
@@ -83,7 +84,7 @@ async def shop(
 
 @pytest.fixture
 async def elsewhere(
-    gateways: tuple[GatewayProcess, GatewayProcess], agents: dict[str, Agent], urls: Urls
+    gateways: tuple[GatewayProcess, GatewayProcess], agents: dict[str, AgentProcess], urls: Urls
 ) -> AsyncIterator[Shop]:
     """A client of the gateway that hands carts to another owner of orders."""
     async with AsyncExitStack() as stack:
@@ -96,7 +97,6 @@ async def shop_of(stack: AsyncExitStack, url: str, carts_url: str, urls: Urls) -
     client = await stack.enter_async_context(PipelinedClient(RedisSettings(redis_url=urls.redis)))
     store = CartStore(client, Layout(PARTITIONS))
     await set_ready(store)
-    limits = httpx.Limits(max_connections=200)
-    http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60, limits=limits))
-    carts = await stack.enter_async_context(httpx.AsyncClient(base_url=carts_url, timeout=60, limits=limits))
+    http = await stack.enter_async_context(http_client(url))
+    carts = await stack.enter_async_context(http_client(carts_url))
     return Shop(http, carts, store, urls)

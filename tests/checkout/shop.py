@@ -1,85 +1,23 @@
 """The product's own processes around a checkout, and a client that buys."""
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import psycopg
 import redis.asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from devstack.ports import free_ports
-from runtime.failstop import EXIT_RESTART
-from runtime.settings import KafkaSettings
 from store.redis import CartStore, Layout
-from tests.gateway.running import ROOT, Urls, until
+from tests.support.servers import Urls
+from tests.support.topics import records_of
+from tests.support.waiting import until
 from topics.codec import decode_order
 from topics.partitioner import partition_of
 from topics.records import OrderRecord
 from topics.registry import ORDERS, PARTITIONS
 
-WITHIN_SECONDS = 180.0
-
-INTERNAL = {"CARTSTREAM_PRODUCTS_OWNER": "internal", "CARTSTREAM_ORDERS_OWNER": "internal"}
-ELSEWHERE = {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
-
 PRICE = 1999
-
-
-class Agent:
-    """One `cartstream <command>` that works without a port of its own."""
-
-    def __init__(self, command: Sequence[str], environment: dict[str, str], folder: Path) -> None:
-        self._command = command
-        self._name = "-".join(command)
-        self._ready = folder / f"{self._name}.ready"
-        self.log = folder / f"{self._name}.log"
-        self._environment = {
-            **os.environ,
-            "CARTSTREAM_READY_FILE": str(self._ready),
-            "CARTSTREAM_DATADIR": str(folder / self._name),
-            "CARTSTREAM_METRICS_PORT": str(free_ports(1)[0]),
-            "CARTSTREAM_SESSION_TIMEOUT_S": "6",
-            "CARTSTREAM_COMMIT_INTERVAL_S": "0.2",
-            **environment,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it without waiting; `wait` says when it does its work."""
-        self._ready.unlink(missing_ok=True)
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", *self._command],
-                cwd=ROOT,
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-            )
-
-    def wait(self) -> None:
-        """Returns once it does its work."""
-        end = time.monotonic() + WITHIN_SECONDS
-        while not self._ready.exists():
-            assert self._process is not None
-            code = self._process.poll()
-            if code == EXIT_RESTART:  # as its supervisor would
-                self.start()
-            assert code in {None, EXIT_RESTART}, f"{self._name} ended:\n{self.log.read_text()[-4000:]}"
-            assert time.monotonic() < end, f"{self._name} is not ready:\n{self.log.read_text()[-4000:]}"
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """Kill -9, and wait for the end."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 class Shop:
@@ -222,19 +160,9 @@ class Shop:
 
     async def records(self, order_id: str) -> list[OrderRecord]:
         """The order's records in Kafka, in their order."""
-        settings = KafkaSettings(kafka_bootstrap=self.urls.kafka_bootstrap)
-        partition = TopicPartition(ORDERS.name, partition_of(order_id.encode(), PARTITIONS))
-        found = []
-        async with AIOKafkaConsumer(**settings.client_options()) as consumer:
-            consumer.assign([partition])
-            (end,) = (await consumer.end_offsets([partition])).values()
-            (start,) = (await consumer.beginning_offsets([partition])).values()
-            consumer.seek(partition, start)
-            while await consumer.position(partition) < end:
-                record = await consumer.getone(partition)
-                if record.key == order_id.encode():
-                    found.append(decode_order(record.value))
-        return found
+        key = order_id.encode()
+        records = await records_of(self.urls.kafka, ORDERS.name, [partition_of(key, PARTITIONS)])
+        return [decode_order(record.value) for record in records if record.key == key]
 
     async def rows(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """What a query finds."""

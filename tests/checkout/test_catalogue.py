@@ -6,20 +6,22 @@ from typing import Any
 
 import pytest
 
-from tests.checkout.shop import INTERNAL, Agent, Shop
-from tests.gateway.running import Urls, until
+from tests.checkout.shop import Shop
+from tests.support.processes import INTERNAL, AgentProcess
+from tests.support.servers import Urls
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
 def followed(
-    urls: Urls, agents: dict[str, Agent], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Agent]:
+    urls: Urls, agents: dict[str, AgentProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AgentProcess]:
     """The process that keeps Redis in step, the product cache above all."""
     assert agents
     environment = {**urls.environment(), **INTERNAL, "CARTSTREAM_GROUP_INSTANCE_ID": "sink-redis-checkout"}
-    agent = Agent(("sinks", "redis"), environment, tmp_path_factory.mktemp("redis"))
-    agent.start()
-    agent.wait()
+    agent = AgentProcess(("sinks", "redis"), environment, tmp_path_factory.mktemp("redis"))
+    agent.launch()
+    agent.wait_ready()
     yield agent
     agent.kill()
 
@@ -31,7 +33,9 @@ async def shown(shop: Shop, product_id: str) -> dict[str, Any]:
     return document
 
 
-async def test_a_shopper_adds_accepts_a_changed_price_orders_and_cancels(shop: Shop, followed: Agent) -> None:
+async def test_a_shopper_adds_accepts_a_changed_price_orders_and_cancels(
+    shop: Shop, followed: AgentProcess
+) -> None:
     assert followed
     cart, product = shop.cart(), f"{shop.mark}-mug"
     mug = {"name": "Mug", "unit_price": 1500, "currency": "EUR", "stock": 3}
@@ -73,7 +77,7 @@ async def test_a_shopper_adds_accepts_a_changed_price_orders_and_cancels(shop: S
 
 
 async def test_a_cart_that_was_restored_while_a_checkout_was_under_way_has_no_ordered_line(
-    shop: Shop, followed: Agent
+    shop: Shop, followed: AgentProcess
 ) -> None:
     assert followed
     cart, product = shop.cart(), await shop.product("a", 100)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from tests.checkout.shop import PRICE, Shop
-from tests.gateway.running import until
+from tests.support.waiting import until
 from topics.records import OrderRecord, OrderStatus
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import httpx
 
-from tests.checkout.shop import PRICE, Agent, Shop
-from tests.gateway.running import until
+from tests.checkout.shop import PRICE, Shop
+from tests.support.processes import AgentProcess
+from tests.support.waiting import until
 
 
 async def begin(shop: Shop, cart_id: str) -> dict[str, Any]:
@@ -108,7 +109,7 @@ async def test_a_checkout_that_nobody_completes_in_time_makes_room_for_another(e
 
 
 async def test_an_overdue_checkout_makes_room_even_while_jobs_is_away(
-    elsewhere: Shop, agents: dict[str, Agent]
+    elsewhere: Shop, agents: dict[str, AgentProcess]
 ) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
@@ -118,8 +119,8 @@ async def test_an_overdue_checkout_makes_room_even_while_jobs_is_away(
     assert await status(elsewhere, token) == "open"
     assert (await begin(elsewhere, cart))["token"] != token
     assert await status(elsewhere, token) == "expired"
-    agents["jobs"].start()
-    await asyncio.to_thread(agents["jobs"].wait)
+    agents["jobs"].launch()
+    await asyncio.to_thread(agents["jobs"].wait_ready)
 
 
 async def test_a_late_complete_still_takes_what_was_sold_out_of_the_cart(elsewhere: Shop) -> None:

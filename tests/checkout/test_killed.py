@@ -20,8 +20,10 @@ from gateway.settings import GatewaySettings
 from runtime.owners import OrdersOwner, ProductsOwner
 from store.redis import CartStore
 from tests.checkout.kill_points import STEPS, install
-from tests.checkout.shop import INTERNAL, Shop
-from tests.gateway.running import GatewayProcess, Urls
+from tests.checkout.shop import Shop
+from tests.support.http import http_client
+from tests.support.processes import INTERNAL, GatewayProcess
+from tests.support.servers import Urls
 
 NO_ORDER = {problems.CART_OUTDATED, problems.CART_EMPTY, problems.CHECKOUT_IN_PROGRESS}
 SEEDS = int(os.environ.get("CARTSTREAM_TEST_SEEDS", "2"))
@@ -182,7 +184,7 @@ async def test_a_gateway_killed_after_a_step_leaves_an_order_that_is_whole_or_no
     cart, product = shop.cart(step), await shop.product(step, 9)
     await shop.add(cart, product, 2)
     await asyncio.to_thread(dying.start, CARTSTREAM_TEST_DIE_AFTER=step)
-    async with httpx.AsyncClient(base_url=dying.url, timeout=60) as http:
+    async with http_client(dying.url) as http:
         with pytest.raises(httpx.HTTPError):
             await http.post(f"/v1/carts/{cart}/checkout", headers={"idempotency-key": "k"})
     assert await asyncio.to_thread(dying.wait) == -9
@@ -239,7 +241,7 @@ async def test_a_gateway_killed_again_and_again_sells_what_there_is(
                 return reply.status_code
 
     keeping = asyncio.create_task(keep_alive())
-    async with httpx.AsyncClient(base_url=dying.url, timeout=60) as http:
+    async with http_client(dying.url) as http:
         statuses = await asyncio.gather(*(buy(http, cart) for cart in carts))
     over.set()
     dying.kill()

@@ -10,38 +10,38 @@ import pytest
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from tests.checkout.conftest import shop_of
-from tests.checkout.shop import ELSEWHERE, INTERNAL, Agent, Shop
-from tests.gateway.conftest import prepared
-from tests.gateway.running import GatewayProcess, Urls, until
-from tests.gateway.test_outages import frozen, stopped
+from tests.checkout.shop import Shop
+from tests.support.outages import frozen, stopped
+from tests.support.processes import INTERNAL, PRICED_BY_CALLER, AgentProcess, GatewayProcess
+from tests.support.servers import Urls, prepared_embedded
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
 def breakable(stack: EmbeddedStack) -> Iterator[Urls]:
     """Embedded servers, whatever else is given."""
-    stack.ensure(KAFKA, REDIS, POSTGRES)
-    found = stack.urls
-    yield from prepared(found.kafka_bootstrap, found.redis, found.postgres)
+    with prepared_embedded(stack) as urls:
+        yield urls
 
 
 @pytest.fixture
-async def open_shop(breakable: Urls, tmp_path: Path) -> AsyncIterator[tuple[Shop, Agent]]:
+async def open_shop(breakable: Urls, tmp_path: Path) -> AsyncIterator[tuple[Shop, AgentProcess]]:
     """A shop on servers that can be hurt; with its compaction."""
     environment = {**breakable.environment(), "CARTSTREAM_CHECKOUT_DEADLINE_S": "4"}
-    sink = Agent(("sinks", "postgres"), breakable.environment(), tmp_path)
-    compaction = Agent(("streams", "compaction"), breakable.environment(), tmp_path)
+    sink = AgentProcess(("sinks", "postgres"), breakable.environment(), tmp_path)
+    compaction = AgentProcess(("streams", "compaction"), breakable.environment(), tmp_path)
     here = GatewayProcess({**environment, **INTERNAL}, tmp_path / "internal")
-    carts = GatewayProcess({**environment, **ELSEWHERE}, tmp_path / "external")
+    carts = GatewayProcess({**environment, **PRICED_BY_CALLER}, tmp_path / "external")
     async with AsyncExitStack() as stack:
         with ExitStack() as cleanup:
             for agent in (sink, compaction):
                 cleanup.callback(agent.kill)
-                agent.start()
+                agent.launch()
             for gateway in (here, carts):
                 cleanup.callback(gateway.kill)
                 await asyncio.to_thread(gateway.start)
             for agent in (sink, compaction):
-                await asyncio.to_thread(agent.wait)
+                await asyncio.to_thread(agent.wait_ready)
             yield await shop_of(stack, here.url, carts.url, breakable), compaction
 
 
@@ -53,7 +53,7 @@ async def refusal(shop: Shop, cart_id: str, key: str = "k") -> tuple[int, str]:
 
 
 async def test_without_a_dependency_there_is_no_order_and_later_there_is_one(
-    stack: EmbeddedStack, open_shop: tuple[Shop, Agent]
+    stack: EmbeddedStack, open_shop: tuple[Shop, AgentProcess]
 ) -> None:
     shop, compaction = open_shop
     cart, product = shop.cart(), await shop.product("a", 9)

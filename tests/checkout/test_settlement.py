@@ -22,7 +22,8 @@ from store.postgres import orders
 from store.postgres.order_records import PlacedOrder
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
 from tests.gateway.rows import born, insert
-from tests.gateway.running import Urls, set_ready
+from tests.gateway.running import set_ready
+from tests.support.servers import Urls
 from topics.codec import decode_change
 from topics.records import OrderLine, OrderRecord, OrderStatus
 from topics.registry import PARTITIONS

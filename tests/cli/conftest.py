@@ -4,10 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -16,16 +14,7 @@ from devstack import watchdog
 from devstack.ports import free_ports
 from devstack.settings import PORTS, StackSettings
 from devstack.status import ComponentStatus, read_status, status_path
-
-
-def eventually(what: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """The first true answer of `what`, asked again and again; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := what():
-            return answer
-        time.sleep(0.1)
-    pytest.fail(f"{what} did not become true in {seconds:g} s")
+from tests.support.waiting import until_blocking
 
 
 class Command:
@@ -73,7 +62,7 @@ class Command:
     def up(self, only: str) -> subprocess.Popen[bytes]:
         """Starts `cartstream up` and returns when all of `only` is ready."""
         supervisor = self.launch(only)
-        eventually(lambda: supervisor.poll() is not None or self.is_ready(supervisor.pid))
+        until_blocking(lambda: supervisor.poll() is not None or self.is_ready(supervisor.pid))
         assert supervisor.poll() is None, self.output.read_text()
         return supervisor
 

@@ -1,7 +1,5 @@
 """The stack as a Python object does to servers what the fault tests need."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -12,6 +10,7 @@ import redis
 from devstack.embedded import EmbeddedStack
 from devstack.errors import ComponentFailedError
 from devstack.spec import RestartPolicy, State
+from tests.support.waiting import until_blocking
 
 
 def test_a_killed_component_stays_dead_until_it_is_started_and_has_its_data(tmp_path: Path) -> None:
@@ -57,7 +56,7 @@ def test_a_paused_postgres_stands_still_with_all_its_processes(tmp_path: Path) -
             processes = [server, *server.children(recursive=True)]
             assert connection.info.backend_pid in {process.pid for process in processes}
             component.pause()
-            until(lambda: all(process.status() == psutil.STATUS_STOPPED for process in processes))
+            until_blocking(lambda: all(process.status() == psutil.STATUS_STOPPED for process in processes))
             component.resume()
             assert connection.execute("SELECT 1").fetchone() == (1,)
         component.pause()
@@ -65,14 +64,6 @@ def test_a_paused_postgres_stands_still_with_all_its_processes(tmp_path: Path) -
         component.start()
         with psycopg.connect(stack.urls.postgres) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for it."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_restart_is_another_process_on_the_same_port(tmp_path: Path) -> None:

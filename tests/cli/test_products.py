@@ -13,19 +13,10 @@ import pytest
 from devstack.ports import free_ports
 from devstack.settings import KAFKA, REDIS
 from ops.sample import sample_products
-from store.postgres.migrate import migrate
-from tests.conftest import Servers
-from tests.gateway.running import GatewayProcess
-from tests.gateway.shelves import INTERNAL
+from tests.support.processes import INTERNAL, GatewayProcess
+from tests.support.servers import Servers
 
 CUP = {"name": "Cup", "unit_price": 1450, "currency": "EUR"}
-
-
-@pytest.fixture
-def database(postgres_url: str) -> str:
-    """A database with the schema and no product."""
-    migrate(postgres_url)
-    return postgres_url
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import redis
 
 from cli.main import COMMANDS
 from devstack.settings import HOST
-from tests.cli.conftest import Command, eventually
+from tests.cli.conftest import Command
+from tests.support.waiting import until_blocking
 
 # Whole starts, and on a busy machine each takes its time.
 pytestmark = pytest.mark.timeout(300)
@@ -65,7 +66,7 @@ def test_redis_killed_with_9_is_restarted_and_keeps_what_reached_the_disk(comman
     before = command.component("redis")
 
     os.kill(command.pid("redis"), signal.SIGKILL)
-    eventually(lambda: command.component("redis").restarts == 1 and command.is_ready(supervisor.pid))
+    until_blocking(lambda: command.component("redis").restarts == 1 and command.is_ready(supervisor.pid))
 
     assert command.component("redis").pid != before.pid
     assert client.get("kept") == b"yes"
@@ -75,7 +76,7 @@ def test_the_supervisor_killed_with_9_leaves_no_process(command: Command) -> Non
     supervisor = command.up(only="redis,postgres,kafka")
     supervisor.kill()
     supervisor.wait(timeout=10)
-    eventually(lambda: command.left_behind() == [])
+    until_blocking(lambda: command.left_behind() == [])
     assert command.run("status").returncode == 3
 
 
@@ -84,7 +85,7 @@ def test_a_frozen_component_does_not_outlive_a_killed_supervisor(command: Comman
     os.kill(command.pid("redis"), signal.SIGSTOP)
     supervisor.kill()
     supervisor.wait(timeout=10)
-    eventually(lambda: command.left_behind() == [])
+    until_blocking(lambda: command.left_behind() == [])
 
 
 def test_a_killed_watchdog_is_replaced_and_still_leaves_no_process(command: Command) -> None:
@@ -92,12 +93,12 @@ def test_a_killed_watchdog_is_replaced_and_still_leaves_no_process(command: Comm
     first = command.watchdog()
     first.kill()
     os.kill(command.pid("redis"), signal.SIGKILL)
-    eventually(lambda: command.component("redis").restarts == 1 and command.is_ready(supervisor.pid))
+    until_blocking(lambda: command.component("redis").restarts == 1 and command.is_ready(supervisor.pid))
 
     supervisor.kill()
     supervisor.wait(timeout=10)
 
-    eventually(lambda: command.left_behind() == [])
+    until_blocking(lambda: command.left_behind() == [])
 
 
 def test_a_start_right_after_a_killed_supervisor_waits_for_its_remains(command: Command) -> None:
@@ -157,8 +158,8 @@ def test_the_status_file_is_gone_after_a_stop(command: Command, status_file: Pat
 def test_a_stop_while_kafka_is_fetched_does_not_wait_for_the_fetch(command: Command) -> None:
     _slow_maven(command)
     supervisor = command.launch(only="kafka")
-    eventually(lambda: "fetching Kafka" in command.output.read_text())
-    eventually(command.left_behind)
+    until_blocking(lambda: "fetching Kafka" in command.output.read_text())
+    until_blocking(command.left_behind)
 
     supervisor.send_signal(signal.SIGTERM)
 
@@ -169,10 +170,10 @@ def test_a_stop_while_kafka_is_fetched_does_not_wait_for_the_fetch(command: Comm
 def test_a_fetch_does_not_outlive_a_killed_supervisor(command: Command) -> None:
     maven = _slow_maven(command)
     supervisor = command.launch(only="kafka")
-    eventually(lambda: any(str(maven) in process.cmdline() for process in command.left_behind()))
+    until_blocking(lambda: any(str(maven) in process.cmdline() for process in command.left_behind()))
     supervisor.kill()
     supervisor.wait(timeout=10)
-    eventually(lambda: command.left_behind() == [])
+    until_blocking(lambda: command.left_behind() == [])
 
 
 def test_no_maven_is_an_error_that_says_how_to_get_it(command: Command, tmp_path: Path) -> None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from aiokafka.structs import ConsumerRecord
 
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
 from delivery.settings import DeliverySettings
+from runtime.settings import KafkaSettings
 from tests.delivery.kill_loop import administration
+from tests.support.topics import records_of
+from tests.support.waiting import PATIENCE_S
 from topics.partitioner import partition_of
 
 PARTITIONS = 2
-PATIENCE_S = 60.0
 
 Running = Callable[[DeliveryApp], AbstractAsyncContextManager[DeliveryApp]]
 
@@ -61,33 +62,14 @@ class Broker:
 
     async def read(self, topic: str) -> list[ConsumerRecord]:
         """Every record of the topic, by partition."""
-        async with AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, auto_offset_reset="earliest"
-        ) as consumer:
-            partitions = await _partitions_of(consumer, topic)
-            consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
-            records: list[ConsumerRecord] = []
-            while not all([await consumer.position(tp) >= ends[tp] for tp in partitions]):
-                for batch in (await consumer.getmany(timeout_ms=200)).values():
-                    records += batch
-            return sorted(records, key=lambda record: (record.partition, record.offset))
+        partitions = range(1 if topic == self.dead_letters else PARTITIONS)
+        return await records_of(KafkaSettings(kafka_bootstrap=self.bootstrap), topic, partitions)
 
     async def committed(self, group: str) -> int:
         """Sum of the group's committed offsets on the source."""
         async with administration(self.bootstrap) as admin:
             offsets = await admin.list_consumer_group_offsets(group)
         return sum(meta.offset for tp, meta in offsets.items() if tp.topic == self.source)
-
-
-async def _partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    consumer.subscribe([topic])
-    numbers: set[int] | None = None
-    while not numbers:
-        await consumer.topics()
-        numbers = consumer.partitions_for_topic(topic)
-    consumer.unsubscribe()
-    return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
 @pytest.fixture
@@ -130,13 +112,3 @@ def running() -> Running:
             await starting
 
     return run
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]] | Callable[[], bool]) -> None:
-    """Wait until the condition holds. Raises TimeoutError after a minute."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            held: Any = condition()
-            if await held if asyncio.iscoroutine(held) else held:
-                return
-            await asyncio.sleep(0.05)

@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,10 +30,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from runtime.failstop import EXIT_RESTART
+from runtime.settings import KafkaSettings
 from tests.delivery.workers import PARTITIONS, decode
+from tests.support.processes import Process
+from tests.support.topics import records_of
+from tests.support.waiting import until
 from topics.partitioner import partition_of
 
-ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 180.0
 DRAINED_WITHIN_S = 600.0
 
@@ -127,56 +128,41 @@ class EndedItselfError(RuntimeError):
         self.code = code
 
 
-class Worker:
-    """The process under test."""
+class Worker(Process):
+    """The process under test, launched when it is made."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str], folder: Path) -> None:
-        self._ready = Path(environment["CARTSTREAM_READY_FILE"])
-        self._ready.unlink(missing_ok=True)
+        super().__init__("worker", ["-m", "tests.delivery.workers", *arguments], environment, folder)
         self._folder = folder
-        self._log = (folder / "worker.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.delivery.workers", *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdout=self._log,
-            stderr=self._log,
-        )
+        self.launch()
 
     async def ready(self) -> None:
-        """Wait until it may process. Raises RuntimeError if it ends instead, or takes too long."""
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not self._ready.exists():
-            self.check()
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"worker not ready: see {self._log.name}")
-            await asyncio.sleep(0.02)
+        """Wait until it may process. Raises EndedItselfError if it ends instead."""
+        await until(self._may_process, "worker ready", READY_WITHIN_S, 0.02)
 
     async def processing(self) -> None:
-        """Wait until it has processed something."""
+        """Wait until it has processed something. Raises EndedItselfError if it ends instead."""
         await self.ready()
-        counters = self._folder / f"counters-{self.process.pid}.json"
-        while not counters.exists() or not json.loads(counters.read_text())["processed"]:
-            self.check()
-            await asyncio.sleep(0.02)
+        await until(self._has_processed, "worker processing", READY_WITHIN_S, 0.02)
 
     def check(self) -> None:
         """Raise EndedItselfError if it has ended."""
-        if (code := self.process.poll()) is not None:
-            raise EndedItselfError(code, self._log.name)
-
-    def kill(self) -> None:
-        """Kill -9, and wait for the end."""
-        self.process.kill()
-        self.process.wait()
-        self._log.close()
+        if (code := self.running.poll()) is not None:
+            raise EndedItselfError(code, str(self.log))
 
     async def stop(self) -> int:
         """SIGTERM; returns the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(self.process.wait, 60)
-        self._log.close()
-        return code
+        self.send(signal.SIGTERM)
+        return await asyncio.to_thread(self.wait)
+
+    def _may_process(self) -> bool:
+        self.check()
+        return self.ready_file.exists()
+
+    def _has_processed(self) -> bool:
+        self.check()
+        counters = self._folder / f"counters-{self.running.pid}.json"
+        return counters.exists() and bool(json.loads(counters.read_text())["processed"])
 
 
 async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
@@ -250,13 +236,11 @@ async def _drain(
 
 def _environment(bootstrap: str, experiment: Experiment, folder: Path) -> dict[str, str]:
     return {
-        **os.environ,
         "CARTSTREAM_KAFKA_BOOTSTRAP": bootstrap,
         "CARTSTREAM_STORE": experiment.store,
         "CARTSTREAM_DATADIR": str(folder / "data"),
         "CARTSTREAM_GROUP_INSTANCE_ID": "worker-0",
         "CARTSTREAM_COMMIT_INTERVAL_S": "0.1",
-        "CARTSTREAM_READY_FILE": str(folder / "ready"),
         "KILL_LOOP_WITHOUT": experiment.without,
         "KILL_LOOP_FAULT": experiment.fault,
     }
@@ -314,14 +298,8 @@ async def drained(bootstrap: str, topic: str, group: str, worker: Worker) -> Non
 
 async def lost_in_changelog(bootstrap: str, changelog: str, sent: Counter[bytes]) -> int:
     """How many of the numbers sent are not accounted for in the changelog's newest states."""
-    tps = [TopicPartition(changelog, partition) for partition in range(PARTITIONS)]
-    states: dict[bytes, bytes] = {}
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        while not all([await consumer.position(tp) >= ends[tp] for tp in tps]):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                states.update({record.key: record.value for record in records})
+    records = await records_of(KafkaSettings(kafka_bootstrap=bootstrap), changelog, range(PARTITIONS))
+    states = {record.key: record.value for record in records}
     lost = 0
     for key, newest in sent.items():
         count = decode(states[key]) if key in states else None

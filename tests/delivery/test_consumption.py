@@ -13,7 +13,8 @@ from delivery.consumer import consumer_of
 from delivery.consumption import events, run_batches
 from delivery.liveness import Liveness
 from delivery.settings import DeliverySettings
-from tests.delivery.conftest import PARTITIONS, Broker, Running, eventually
+from tests.delivery.conftest import PARTITIONS, Broker, Running
+from tests.support.waiting import until
 from topics.partitioner import partition_of
 
 right_partition = partial(partition_of, partitions=PARTITIONS)
@@ -65,8 +66,8 @@ async def test_batches_bring_every_record_of_a_partition_in_order_tombstones_inc
     sent = [str(i).encode() for i in range(120)]
     await broker.send(broker.source, [(b"a", value) for value in sent] + [(b"a", None)])
     async with running(sink_app(settings, broker, sink)) as app:
-        await eventually(lambda: len(sink.values) == 121)
-        await eventually(lambda: _committed(broker, app, 121))
+        await until(lambda: len(sink.values) == 121)
+        await until(lambda: _committed(broker, app, 121))
     assert sink.values == [*sent, None]
 
 
@@ -77,10 +78,10 @@ async def test_a_sink_that_is_down_gets_its_batch_again_and_nothing_is_committed
     sink.failures = 5
     await broker.send(broker.source, [(b"a", b"1"), (b"b", b"2")])
     async with running(sink_app(settings, broker, sink)) as app:
-        await eventually(lambda: sink.failures < 3)
+        await until(lambda: sink.failures < 3)
         assert await broker.committed(app.conf.id) == 0
-        await eventually(lambda: sorted(sink.values) == [b"1", b"2"])  # type: ignore[type-var]
-        await eventually(lambda: _committed(broker, app, 2))
+        await until(lambda: sorted(sink.values) == [b"1", b"2"])  # type: ignore[arg-type, return-value, type-var]
+        await until(lambda: _committed(broker, app, 2))
 
 
 async def test_poison_is_found_by_halving_and_goes_to_the_dead_letters_alone(
@@ -91,7 +92,7 @@ async def test_poison_is_found_by_halving_and_goes_to_the_dead_letters_alone(
     values[7] = values[23] = b"poison"
     await broker.send(broker.source, [(b"a", value) for value in values], headers=[("ce_id", b"a/1")])
     async with running(sink_app(settings, broker, sink)) as app:
-        await eventually(lambda: _committed(broker, app, 40))
+        await until(lambda: _committed(broker, app, 40))
     assert sink.values == [value for value in values if value != b"poison"]
     refused = await broker.read(broker.dead_letters)
     assert [(r.key, r.value, dict(r.headers)["dlq_source_offset"]) for r in refused] == [
@@ -127,7 +128,7 @@ async def test_a_record_whose_key_does_not_belong_where_it_is_never_reaches_the_
     await broker.send(broker.source, [(key, b"misplaced")], partition=wrong)
     await broker.send(broker.source, [(b"a", b"1"), (b"b", b"2")])
     async with running(app):
-        await eventually(lambda: _committed(broker, app, 3))
+        await until(lambda: _committed(broker, app, 3))
     assert sorted(bodies) == [b"1", b"2"]  # type: ignore[type-var]
     (refused,) = await broker.read(broker.dead_letters)
     assert (refused.key, refused.value) == (key, b"misplaced")
@@ -160,14 +161,14 @@ async def test_a_record_lost_at_the_end_of_the_log_is_fetched_again_by_the_watch
             await watch.look()
             return consumer.callback is handed_over
 
-        await eventually(lost)
+        await until(lost)
         await app._fetcher.restart()  # noqa: SLF001
 
         async def arrived() -> bool:
             await watch.look()
             return sink.values == [b"1", b"last"]
 
-        await eventually(arrived)
+        await until(arrived)
 
 
 async def _committed(broker: Broker, app: DeliveryApp, count: int) -> bool:

@@ -14,7 +14,8 @@ from delivery.errors import OutsideOfStream, RecordTooLarge, TopicTaken
 from delivery.liveness import Liveness
 from delivery.settings import DeliverySettings
 from delivery.table import ChangelogTable, Headers
-from tests.delivery.conftest import PARTITIONS, Broker, Running, eventually
+from tests.delivery.conftest import PARTITIONS, Broker, Running
+from tests.support.waiting import until
 from topics.partitioner import partition_of
 
 right_partition = partial(partition_of, partitions=PARTITIONS)
@@ -55,7 +56,7 @@ async def test_a_state_is_sent_with_headers_and_timestamp_to_the_partition_of_it
     app, table = appending_app(settings, broker)
     await broker.send(broker.source, [(b"a", b"1"), (b"b", b"1"), (b"a", b"2")])
     async with running(app):
-        await eventually(lambda: dict(table.items()) == {b"a": b"12", b"b": b"1"})
+        await until(lambda: dict(table.items()) == {b"a": b"12", b"b": b"1"})
     records = await broker.read(broker.changelog)
     assert {(r.key, r.value, r.headers, r.timestamp) for r in records} == {
         (b"a", b"1", (("version", b"1"),), 1_700_000_000_500),
@@ -71,7 +72,7 @@ async def test_a_deletion_is_a_tombstone_with_headers(
     app, table = appending_app(settings, broker)
     await broker.send(broker.source, [(b"a", b"1"), (b"a", b"-")])
     async with running(app):
-        await eventually(lambda: _committed_all(broker, app, 2))
+        await until(lambda: _committed_all(broker, app, 2))
         assert not dict(table.items())
     last = (await broker.read(broker.changelog))[-1]
     assert (last.key, last.value, last.headers) == (b"a", None, (("version", b"0"),))
@@ -85,11 +86,11 @@ async def test_a_new_worker_goes_on_from_the_changelog(
     await broker.send(broker.source, [(b"a", b"1"), (b"b", b"1")])
     app, table = appending_app(settings, broker)
     async with running(app):
-        await eventually(lambda: len(dict(table.items())) == 2)
+        await until(lambda: len(dict(table.items())) == 2)
     await broker.send(broker.source, [(b"a", b"2")])
     app, table = appending_app(settings, broker)
     async with running(app):
-        await eventually(lambda: dict(table.items()) == {b"a": b"12", b"b": b"1"})
+        await until(lambda: dict(table.items()) == {b"a": b"12", b"b": b"1"})
 
 
 async def test_an_older_state_at_the_end_of_the_changelog_is_answered_when_the_table_is_recovered(
@@ -114,7 +115,7 @@ async def test_an_older_state_that_a_woken_worker_writes_beside_the_owner_is_ans
     app, table = appending_app(settings, broker)
     await broker.send(broker.source, [(b"a", b"1"), (b"a", b"2")])
     async with running(app):
-        await eventually(lambda: dict(table.items()) == {b"a": b"12"})
+        await until(lambda: dict(table.items()) == {b"a": b"12"})
         await broker.send(broker.changelog, [(b"a", b"1"), (b"z", b"new")])
         # Nobody writes any more: the log's end gives it away.
         await Liveness(app).look()
@@ -124,7 +125,7 @@ async def test_an_older_state_that_a_woken_worker_writes_beside_the_owner_is_ans
         await broker.send(broker.changelog, [(b"a", b"-")])
         # The owner writes next: the offset of its own record gives it away.
         await broker.send(broker.source, [(b"b", b"1")] * 3)
-        await eventually(lambda: dict(table.items()).get(b"b") == b"111")
+        await until(lambda: dict(table.items()).get(b"b") == b"111")
         await Liveness(app).look()
     assert await values_of(broker, b"a") == [b"1", b"12", b"1", b"12", b"-", b"12"]
 
@@ -136,7 +137,7 @@ async def test_a_state_that_is_too_large_is_refused_and_the_partition_goes_on(
     app, table = appending_app(settings, broker)
     await broker.send(broker.source, [(b"a", b"x" * 65_000), (b"a", b"x" * 600), (b"a", b"y")])
     async with running(app):
-        await eventually(lambda: _committed_all(broker, app, 3))
+        await until(lambda: _committed_all(broker, app, 3))
         assert len(dict(table.items())[b"a"]) == 65_001
     (refused,) = await broker.read(broker.dead_letters)
     assert dict(refused.headers)["dlq_error_code"] == b"too_large"
@@ -148,7 +149,7 @@ async def test_a_record_of_nearly_a_mebibyte_passes(
     app, table = appending_app(settings, broker)
     await broker.send(broker.source, [(b"a", b"x" * 600_000), (b"a", b"x" * 430_000)])
     async with running(app):
-        await eventually(lambda: len(dict(table.items()).get(b"a", b"")) == 1_030_000)
+        await until(lambda: len(dict(table.items()).get(b"a", b"")) == 1_030_000)
 
 
 async def test_writing_the_table_like_a_dictionary_says_what_to_do_instead(

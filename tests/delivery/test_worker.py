@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import uuid
 from collections import Counter
@@ -16,9 +15,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from runtime.failstop import EXIT_RESTART
-from tests.delivery.conftest import eventually
 from tests.delivery.kill_loop import Load, Worker, administration, drained, lost_in_changelog, make_topics
 from tests.delivery.workers import right_partition
+from tests.support.waiting import until
 
 SMALL = 400
 
@@ -40,12 +39,10 @@ class Scene:
         worker = Worker(
             ["table", self.source, self.changelog, str(folder)],
             {
-                **os.environ,
                 "CARTSTREAM_KAFKA_BOOTSTRAP": self.bootstrap,
                 "CARTSTREAM_DATADIR": str(folder / "data"),
                 "CARTSTREAM_GROUP_INSTANCE_ID": name,
                 "CARTSTREAM_COMMIT_INTERVAL_S": "0.1",
-                "CARTSTREAM_READY_FILE": str(folder / "ready"),
                 **environment,
             },
             folder,
@@ -90,7 +87,7 @@ async def test_sigterm_under_load_finishes_what_is_in_progress_and_leaves_a_stor
     loading = asyncio.create_task(load.run())
     first = scene.worker(CARTSTREAM_STORE="rocksdict")
     await first.ready()
-    await eventually(lambda: _more_than(scene, 500))
+    await until(lambda: _more_than(scene, 500))
     assert await first.stop() == 0
     load.stop()
     await loading
@@ -107,7 +104,7 @@ async def test_sigterm_under_load_finishes_what_is_in_progress_and_leaves_a_stor
 
 async def test_sigterm_before_it_is_ready_ends_it_at_once(scene: Scene) -> None:
     worker = scene.worker()
-    await eventually(lambda: bool(scene.logged("process.starting")))
+    await until(lambda: bool(scene.logged("process.starting")))
     assert await worker.stop() == 0
 
 
@@ -119,9 +116,9 @@ async def test_a_refused_changelog_record_ends_the_process_before_its_offset_is_
         worker = scene.worker()
         await worker.ready()
         await scene.send(b"user:small", b"1")
-        await eventually(lambda: _exactly(scene, 1))
+        await until(lambda: _exactly(scene, 1))
         await scene.send(b"user:" + b"x" * SMALL, b"1")
-        assert await asyncio.to_thread(worker.process.wait, 60) == EXIT_RESTART
+        assert await asyncio.to_thread(worker.wait) == EXIT_RESTART
         assert scene.logged("changelog.send_failed")
         assert await scene.committed() == 1
 
@@ -130,7 +127,7 @@ async def test_a_body_that_raises_ends_the_process_before_its_offset_is_committe
     worker = scene.worker()
     await worker.ready()
     await scene.send(b"user:a", b"not a number")
-    assert await asyncio.to_thread(worker.process.wait, 60) == EXIT_RESTART
+    assert await asyncio.to_thread(worker.wait) == EXIT_RESTART
     assert scene.logged("agent.failed")
     assert await scene.committed() == 0
 
@@ -139,7 +136,7 @@ async def test_a_partition_that_does_not_move_ends_the_process(scene: Scene) -> 
     worker = scene.worker(KILL_LOOP_FAULT="stuck", CARTSTREAM_STALL_AFTER_S="3")
     await worker.ready()
     await scene.send(b"user:a", b"1")
-    assert await asyncio.to_thread(worker.process.wait, 60) == EXIT_RESTART
+    assert await asyncio.to_thread(worker.wait) == EXIT_RESTART
     assert scene.logged("partition.stalled")
 
 
@@ -152,14 +149,14 @@ async def test_a_frozen_worker_that_wakes_after_its_partitions_moved_on_ends_and
     frozen, heir = scene.worker("frozen", **session), scene.worker("heir", **session)
     await frozen.ready()
     await heir.ready()
-    await eventually(lambda: _more_than(scene, 500))
-    frozen.process.send_signal(signal.SIGSTOP)
-    await eventually(lambda: scene.logged("table.replayed", "heir")[-1]["partitions"] == 8)
+    await until(lambda: _more_than(scene, 500))
+    frozen.send(signal.SIGSTOP)
+    await until(lambda: scene.logged("table.replayed", "heir")[-1]["partitions"] == 8)
     load.stop()
     await loading
     await drained(scene.bootstrap, scene.source, scene.group, heir)
-    frozen.process.send_signal(signal.SIGCONT)
-    assert await asyncio.to_thread(frozen.process.wait, 60) == EXIT_RESTART
+    frozen.send(signal.SIGCONT)
+    assert await asyncio.to_thread(frozen.wait) == EXIT_RESTART
     assert await heir.stop() == 0
     assert await lost_in_changelog(scene.bootstrap, scene.changelog, Counter(load.sent)) == 0
 

@@ -1,34 +1,22 @@
 """Fixtures of the gateway: one process for the session, empty servers for each test."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 import redis.asyncio
 
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
-from runtime.settings import KafkaSettings
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
-from tests.conftest import Servers
-from tests.databases import migrated_database
-from tests.gateway.running import Carts, GatewayProcess, Topic, Urls, set_ready
-from tests.gateway.shelves import INTERNAL, Shelves, Shop
-from topics.apply import apply
+from tests.gateway.running import Carts, Topic, set_ready
+from tests.gateway.shelves import Shelves, Shop
+from tests.support.http import http_client
+from tests.support.processes import INTERNAL, GatewayProcess
+from tests.support.servers import Servers, Urls, prepared, prepared_embedded
 from topics.registry import PARTITIONS
-
-
-def prepared(kafka_bootstrap: str, redis_url: str, postgres: str) -> Iterator[Urls]:
-    """Servers with topics, and with a migrated database that goes away afterwards."""
-    asyncio.run(
-        apply(KafkaSettings(kafka_bootstrap=kafka_bootstrap), partitions=PARTITIONS, allow_single=True)
-    )
-    with migrated_database(postgres, "gateway") as url:
-        yield Urls(kafka_bootstrap, redis_url, url)
 
 
 @asynccontextmanager
@@ -41,8 +29,8 @@ async def client_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]
         layout = Layout(PARTITIONS)
         store = CartStore(client, layout)
         await set_ready(store)
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url, timeout=30))
-        yield Carts(http, store, layout, Topic(urls.kafka_bootstrap), urls)
+        http = await stack.enter_async_context(http_client(gateway.url))
+        yield Carts(http, store, layout, Topic(urls.kafka), urls)
 
 
 @asynccontextmanager
@@ -58,7 +46,8 @@ async def shop_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Shop]:
 @pytest.fixture(scope="session")
 def urls(servers: Servers) -> Iterator[Urls]:
     """The session's servers, prepared."""
-    yield from prepared(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES))
+    with prepared(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES)) as urls:
+        yield urls
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +85,8 @@ async def carts(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]:
 @pytest.fixture(scope="session")
 def breakable(stack: EmbeddedStack) -> Iterator[Urls]:
     """Embedded servers, whatever else is given: tests may hurt them if they heal them."""
-    stack.ensure(KAFKA, REDIS, POSTGRES)
-    found = stack.urls
-    yield from prepared(found.kafka_bootstrap, found.redis, found.postgres)
+    with prepared_embedded(stack) as urls:
+        yield urls
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Products for gateways that have a catalogue, put straight into the cache as its follower does."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import redis.asyncio
@@ -10,9 +10,6 @@ from carts.products import Product
 from store.redis import PipelinedClient
 from store.redis.catalogue import ProductCache, ProductsPut
 from tests.gateway.running import Carts
-
-INTERNAL: Final = {"CARTSTREAM_PRODUCTS_OWNER": "internal", "CARTSTREAM_ORDERS_OWNER": "internal"}
-EXTERNAL: Final = {"CARTSTREAM_PRODUCTS_OWNER": "external", "CARTSTREAM_ORDERS_OWNER": "external"}
 
 
 def product(product_id: str = "cup", **changed: Any) -> Product:

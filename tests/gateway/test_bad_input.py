@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.gateway.running import Carts, item, until
+from tests.gateway.running import Carts, item
+from tests.support.waiting import until
 
 ADD = "/v1/carts/{cart}/items"
 CART = "/v1/carts/{cart}"

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.gateway.running import Carts, item, until
+from tests.gateway.running import Carts, item
+from tests.support.waiting import until
 from topics.codec import decode_change
 
 NEVER_WRITTEN = '"0-0-000000000000"'

@@ -1,8 +1,7 @@
 """The catalogue while a server is away: reads go on, writes say what became of them."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from uuid import uuid4
 
 import psycopg
@@ -11,22 +10,15 @@ import pytest
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from tests.gateway.conftest import shop_of
-from tests.gateway.running import GatewayProcess, Urls, until
-from tests.gateway.shelves import EXTERNAL, INTERNAL, Shop, product
+from tests.gateway.shelves import Shop, product
+from tests.support.outages import stopped
+from tests.support.processes import EXTERNAL, INTERNAL, GatewayProcess
+from tests.support.servers import Urls
+from tests.support.waiting import until
 
 StartGateway = Callable[..., GatewayProcess]
 
 CUP = {"name": "Cup", "unit_price": 1450, "currency": "EUR"}
-
-
-@contextmanager
-def stopped(stack: EmbeddedStack, name: str) -> Iterator[None]:
-    """The server is away."""
-    stack.component(name).stop()
-    try:
-        yield
-    finally:
-        stack.component(name).start()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from gateway.outbox.producer import ProducerConnection
 from gateway.resilience.breaker import Breaker
 from runtime.settings import KafkaSettings
-from tests.gateway.running import until
+from tests.support.waiting import until
 
 
 async def test_the_breaker_closes_without_traffic_once_kafka_answers(kafka_bootstrap: str) -> None:

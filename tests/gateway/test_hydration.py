@@ -9,7 +9,8 @@ from carts.fold import fold
 from carts.operations import Change, Expire
 from store.redis import Missing, StoredCart
 from tests.gateway.rows import born, insert, state_of
-from tests.gateway.running import Carts, until
+from tests.gateway.running import Carts
+from tests.support.waiting import until
 from topics.codec import decode_change
 
 

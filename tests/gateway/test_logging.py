@@ -4,7 +4,9 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from tests.gateway.conftest import client_of
-from tests.gateway.running import GatewayProcess, Urls, until
+from tests.support.processes import GatewayProcess
+from tests.support.servers import Urls
+from tests.support.waiting import until
 
 
 async def test_access_log_and_failures_show_guest_carts_without_their_token(

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -14,32 +13,17 @@ from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from tests.gateway.conftest import client_of
 from tests.gateway.rows import born, insert
-from tests.gateway.running import Carts, GatewayProcess, Urls, item, until
+from tests.gateway.running import Carts, item
 from tests.gateway.test_hydration import some_time_ago
+from tests.support.http import http_client
+from tests.support.outages import frozen, stopped
+from tests.support.processes import GatewayProcess
+from tests.support.servers import Urls
+from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import PARTITIONS
 
 StartGateway = Callable[..., GatewayProcess]
-
-
-@contextmanager
-def frozen(stack: EmbeddedStack, name: str) -> Iterator[None]:
-    """The server stands still: connections stay open and nothing answers."""
-    stack.component(name).pause()
-    try:
-        yield
-    finally:
-        stack.component(name).resume()
-
-
-@contextmanager
-def stopped(stack: EmbeddedStack, name: str) -> Iterator[None]:
-    """The server is away."""
-    stack.component(name).stop()
-    try:
-        yield
-    finally:
-        stack.component(name).start()
 
 
 async def says_kafka(carts: Carts, cart_id: str) -> bool:
@@ -217,7 +201,7 @@ async def test_a_gateway_started_without_redis_serves_once_it_is_there(
 ) -> None:
     with stopped(stack, REDIS):
         gateway = start_gateway()
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
+        async with http_client(gateway.url) as http:
             assert (await http.post(f"/v1/carts/{cart_id}/items", json=item())).status_code == 503
             assert (await http.get("/health/ready")).status_code == 503
     async with client_of(gateway, breakable) as carts:
@@ -281,7 +265,7 @@ async def test_sigterm_under_load_fails_no_request_and_leaves_no_outbox(
 
         async def client(number: int) -> None:
             nonlocal answered
-            async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:
+            async with http_client(gateway.url) as http:
                 while not closing.is_set():
                     reply = await http.post(
                         f"/v1/carts/{cart_id}-{number}/items",

@@ -3,11 +3,9 @@
 import asyncio
 import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,54 +17,38 @@ from gateway.metrics import Metrics
 from gateway.pricing.hook import PricingHook
 from gateway.pricing.service import Answer
 from tests.gateway.conftest import client_of
-from tests.gateway.running import ROOT, WITHIN_SECONDS, Carts, GatewayProcess, Urls, until
+from tests.gateway.running import Carts
+from tests.support.processes import GatewayProcess, Process
+from tests.support.servers import Urls
+from tests.support.waiting import until
 
 CART = view("user:1", State())
 FEE = b'{"code": "fee", "amount": 1}'
 
 
-class HookProcess:
-    """`examples/pricing_hook.py` on a port of its own."""
+class HookProcess(Process):
+    """`examples/pricing_hook.py` on a port of its own; it is ready when it listens."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}/price"
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__("hook", ["examples/pricing_hook.py", str(self.port)], {}, folder)
+
+    def is_ready(self) -> bool:
+        """Whether it listens."""
+        with socket.socket() as probe:
+            return not self.has_ended() and probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def start(self) -> None:
         """Start it; returns when it listens."""
-        self._process = subprocess.Popen(
-            [sys.executable, "examples/pricing_hook.py", str(self.port)],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + WITHIN_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except ConnectionRefusedError:
-                assert time.monotonic() < end, "the hook does not listen"
-                time.sleep(0.05)
-            else:
-                return
-
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """Kill -9, and wait for the end."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self.launch()
+        self.wait_ready()
 
 
 @pytest.fixture(scope="module")
-def hook() -> Iterator[HookProcess]:
+def hook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HookProcess]:
     """The sample hook; tests that harm it mend it."""
-    process = HookProcess()
+    process = HookProcess(tmp_path_factory.mktemp("hook"))
     process.start()
     yield process
     process.kill()

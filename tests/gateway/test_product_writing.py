@@ -1,6 +1,5 @@
 """Products written over HTTP: into Postgres and its outbox, or straight to the topic."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
@@ -9,12 +8,12 @@ import httpx
 import msgspec
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from runtime.settings import KafkaSettings
 from tests.gateway.conftest import shop_of
-from tests.gateway.running import WITHIN_SECONDS, GatewayProcess, Urls
-from tests.gateway.shelves import EXTERNAL, Shop, product
+from tests.gateway.shelves import Shop, product
+from tests.support.processes import EXTERNAL, GatewayProcess
+from tests.support.servers import Urls
+from tests.support.topics import records_of
 from topics.partitioner import partition_of
 from topics.registry import PARTITIONS, PRODUCTS
 
@@ -72,18 +71,9 @@ async def rows(shop: Shop, query: str, *parameters: object) -> list[tuple[Any, .
 async def newest(shop: Shop, product_id: str) -> dict[str, Any]:
     """The newest record of a product in the topic."""
     key = product_id.encode()
-    place = TopicPartition(PRODUCTS.name, partition_of(key, PARTITIONS))
-    settings = KafkaSettings(kafka_bootstrap=shop.carts.urls.kafka_bootstrap)
-    async with AIOKafkaConsumer(**settings.client_options()) as consumer:
-        consumer.assign([place])
-        end = (await consumer.end_offsets([place]))[place]
-        consumer.seek(place, 0)
-        found = None
-        while await consumer.position(place) < end:
-            record = await asyncio.wait_for(consumer.getone(place), WITHIN_SECONDS)
-            found = record.value if record.key == key else found
-    assert found is not None
-    document: dict[str, Any] = msgspec.json.decode(found)
+    records = await records_of(shop.carts.urls.kafka, PRODUCTS.name, [partition_of(key, PARTITIONS)])
+    found = [record.value for record in records if record.key == key]
+    document: dict[str, Any] = msgspec.json.decode(found[-1])
     return document
 
 

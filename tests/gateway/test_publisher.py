@@ -10,7 +10,7 @@ from gateway.metrics import Metrics
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import ChangeRecord
 from runtime.settings import KafkaSettings
-from tests.gateway.running import Urls
+from tests.support.servers import Urls
 from topics.registry import PARTITIONS
 
 PARTITION = 3

@@ -10,8 +10,9 @@ import redis.asyncio
 from carts.state import State
 from store.redis import CartStore, Layout
 from tests.gateway.rows import born, insert, state_of
-from tests.gateway.running import Carts, Published, set_ready, until
+from tests.gateway.running import Carts, Published, set_ready
 from tests.gateway.test_hydration import some_time_ago
+from tests.support.waiting import until
 from topics.registry import PARTITIONS
 
 

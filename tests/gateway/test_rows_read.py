@@ -6,8 +6,9 @@ from uuid import uuid4
 import psycopg
 
 from tests.gateway.conftest import shop_of
-from tests.gateway.running import GatewayProcess, Urls
-from tests.gateway.shelves import INTERNAL, product
+from tests.gateway.shelves import product
+from tests.support.processes import INTERNAL, GatewayProcess
+from tests.support.servers import Urls
 
 ROUNDS = 100
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.settings import GatewaySettings
 from runtime.settings import SettingsError, load, shown
-from tests.gateway.running import ROOT
+from tests.support.processes import ROOT
 
 
 @pytest.mark.parametrize(

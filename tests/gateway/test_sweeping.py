@@ -12,7 +12,9 @@ from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import ChangeRecord
 from runtime.settings import KafkaSettings
 from store.redis import Applied, ChangeRequest
-from tests.gateway.running import Carts, Topic, Urls, until
+from tests.gateway.running import Carts, Topic
+from tests.support.servers import Urls
+from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.headers import change_headers
 from topics.registry import PARTITIONS
@@ -66,7 +68,7 @@ async def test_records_of_a_partition_keep_their_order(publisher: ChangePublishe
     offsets = await asyncio.gather(*(publisher.publish(3, record(f"r{n}")) for n in range(200)))
     assert None not in offsets
     assert offsets == sorted(offset for offset in offsets if offset is not None)
-    assert (await Topic(urls.kafka_bootstrap).at(f"cart-changed/3/{offsets[17]}")).key == "user:r17"
+    assert (await Topic(urls.kafka).at(f"cart-changed/3/{offsets[17]}")).key == "user:r17"
 
 
 async def test_a_late_record_is_refused_and_spoils_no_other(publisher: ChangePublisher, acks: Acks) -> None:

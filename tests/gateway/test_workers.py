@@ -11,7 +11,11 @@ import httpx
 import psutil
 
 from tests.gateway.conftest import client_of
-from tests.gateway.running import Carts, GatewayProcess, Urls, item, until
+from tests.gateway.running import Carts, item
+from tests.support.http import http_client
+from tests.support.processes import GatewayProcess
+from tests.support.servers import Urls
+from tests.support.waiting import until
 
 StartGateway = Callable[..., GatewayProcess]
 
@@ -29,7 +33,7 @@ class Shoppers:
 
     async def shop(self, cart_id: str) -> None:
         """Add until told to stop."""
-        async with httpx.AsyncClient(base_url=self._url, timeout=30) as http:
+        async with http_client(self._url) as http:
             while not self.stopping.is_set():
                 reply = await http.post(f"/v1/carts/{cart_id}/items", json=item())
                 assert reply.status_code == 200, reply.text
@@ -125,9 +129,7 @@ async def test_both_workers_get_connections_and_are_counted_together(
 
         # Fresh connections: which worker takes one is the kernel's choice.
         async with AsyncExitStack() as stack:
-            clients = [
-                await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url)) for _ in range(40)
-            ]
+            clients = [await stack.enter_async_context(http_client(gateway.url)) for _ in range(40)]
             await asyncio.gather(*(client.get("/health/live") for client in clients))
             assert await both_have_some()
         shoppers.stopping.set()

@@ -1,19 +1,15 @@
 """The whole product on servers of its own, with expiry in the test's hands."""
 
-import asyncio
 import os
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
 import redis.asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from carts.operations import Add, Change, Item
@@ -27,13 +23,13 @@ from runtime.clock import clock_us
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import KafkaSettings, load
 from store.redis import Layout
+from tests.support.http import http_client
+from tests.support.topics import records_of
+from tests.support.waiting import until
 from topics.partitioner import partition_of
 from topics.publishing import Publisher
 from topics.registry import DEAD_LETTERS, PARTITIONS
 
-T = TypeVar("T")
-
-PATIENCE_S = float(os.environ.get("CARTSTREAM_TEST_PATIENCE_S", "90"))
 MUTATIONS = Path(__file__).parents[1] / "faults" / "mutations"
 MUTATION_VARIABLES = ("CARTSTREAM_TEST_MUTATION", "PYTHONPATH")
 DAY_US = 86_400 * 1_000_000
@@ -49,15 +45,6 @@ class Row(NamedTuple):
     v: int
     n: int
     status: str
-
-
-async def until(condition: Callable[[], Awaitable[T]], what: str) -> T:
-    """What the condition returns once that is true."""
-    end = time.monotonic() + PATIENCE_S
-    while not (result := await condition()):
-        assert time.monotonic() < end, f"{what}: not within {PATIENCE_S} s"
-        await asyncio.sleep(0.05)
-    return result
 
 
 class Shop:
@@ -101,7 +88,7 @@ class Shop:
 
     async def read(self, cart_id: str) -> dict[str, Any]:
         """What the gateway shows."""
-        async with httpx.AsyncClient(base_url=self.urls.gateway, timeout=30) as client:
+        async with http_client(self.urls.gateway) as client:
             answer = await client.get(f"/v1/carts/{cart_id}")
         assert answer.status_code == 200, answer.text
         cart: dict[str, Any] = answer.json()
@@ -114,7 +101,7 @@ class Shop:
     async def add(self, cart_id: str, product: str = "new", key: str | None = None) -> dict[str, Any]:
         """A piece more, acknowledged by Kafka; the cart."""
         body = {"product_id": product, "quantity": 1, "unit_price": 300, "currency": "EUR"}
-        async with httpx.AsyncClient(base_url=self.urls.gateway, timeout=30) as client:
+        async with http_client(self.urls.gateway) as client:
             headers = {} if key is None else {"idempotency-key": key}
             answer = await client.post(f"/v1/carts/{cart_id}/items", json=body, headers=headers)
         assert answer.status_code == 200, answer.text
@@ -148,16 +135,7 @@ class Shop:
         """All records of the cart's partition, or of all partitions of the dead letters."""
         own = partition_of(cart_id.encode(), PARTITIONS)
         partitions = range(PARTITIONS) if topic == DEAD_LETTERS.name else [own]
-        places = [TopicPartition(topic, partition) for partition in partitions]
-        found: list[ConsumerRecord] = []
-        async with AIOKafkaConsumer(bootstrap_servers=self.urls.kafka_bootstrap) as consumer:
-            consumer.assign(places)
-            await consumer.seek_to_beginning(*places)
-            ends = await consumer.end_offsets(places)
-            while any([await consumer.position(place) < ends[place] for place in places]):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found += records
-        return found
+        return await records_of(self.kafka, topic, partitions)
 
     async def in_redis(self, cart_id: str) -> bool:
         """Whether anything of the cart stands in Redis."""

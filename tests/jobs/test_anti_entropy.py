@@ -10,7 +10,8 @@ from carts.limits import TIMING
 from carts.operations import Add, Change, Item
 from runtime.clock import clock_us
 from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, RedisSettings, Unfolded
-from tests.jobs.conftest import Shop, until
+from tests.jobs.conftest import Shop
+from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import CART_CHANGED, PARTITIONS
 

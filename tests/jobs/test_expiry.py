@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.jobs.conftest import Shop, until
+from tests.jobs.conftest import Shop
+from tests.support.waiting import until
 from topics.codec import decode_purge_floor
 from topics.headers import version_header
 from topics.partitioner import partition_of

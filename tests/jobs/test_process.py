@@ -1,100 +1,64 @@
 """`cartstream jobs` as a process: ready, done by another one when killed, stopped in good order."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
-from devstack.ports import free_ports
-from tests.jobs.conftest import Shop, until
+from tests.jobs.conftest import Shop
+from tests.support.processes import AgentProcess
+from tests.support.waiting import until
 
 
-class JobsProcess:
-    """One process."""
+class JobsProcess(AgentProcess):
+    """A `cartstream jobs` process that looks often for what is to be done."""
 
     def __init__(self, shop: Shop, folder: Path, name: str) -> None:
-        self._ready = folder / f"{name}.ready"
-        self._port = free_ports(1)[0]
-        self.log = folder / f"{name}.log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "jobs"],
-                env={
-                    **os.environ,
-                    **shop.urls.environment(),
-                    "CARTSTREAM_READY_FILE": str(self._ready),
-                    "CARTSTREAM_METRICS_PORT": str(self._port),
-                    "CARTSTREAM_AGEING_PAUSE_S": "0.2",
-                },
-                stdout=log,
-                stderr=log,
-            )
-
-    async def ready(self) -> None:
-        """Wait until it says that every job is done, here or elsewhere."""
-
-        async def there() -> bool:
-            assert self.process.poll() is None, self.log.read_text()[-4000:]
-            return self._ready.exists()
-
-        await until(there, "jobs ready")
+        environment = {**shop.urls.environment(), "CARTSTREAM_AGEING_PAUSE_S": "0.2"}
+        super().__init__(("jobs",), environment, folder, name)
 
     async def leads(self) -> set[str]:
         """The jobs that it does itself."""
-        async with httpx.AsyncClient() as client:
-            text = (await client.get(f"http://127.0.0.1:{self._port}/metrics")).text
-        lines = [line for line in text.splitlines() if line.startswith("cartstream_jobs_leading{")]
+        lines = [line for line in await self.metrics() if line.startswith("cartstream_jobs_leading{")]
         return {line.split('"')[1] for line in lines if line.endswith(" 1.0")}
 
-    async def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return await asyncio.to_thread(self.process.wait, 60)
+
+StartJobs = Callable[[str], Awaitable[JobsProcess]]
 
 
 @pytest.fixture
-def processes() -> Iterator[list[JobsProcess]]:
-    """Those that a test has started; killed at its end."""
-    started: list[JobsProcess] = []
-    yield started
-    for jobs_process in started:
-        jobs_process.process.kill()
-        jobs_process.process.wait()
+def start_jobs(shop: Shop, tmp_path: Path) -> Iterator[StartJobs]:
+    """Starts processes by name; ready when every job is done, there or elsewhere. Killed at the end."""
+    with ExitStack() as cleanup:
+
+        async def start(name: str) -> JobsProcess:
+            process = JobsProcess(shop, tmp_path, name)
+            cleanup.callback(process.kill)
+            await process.start()
+            return process
+
+        yield start
 
 
-async def test_what_a_killed_process_did_another_one_does(
-    shop: Shop, tmp_path: Path, processes: list[JobsProcess]
-) -> None:
-    first = JobsProcess(shop, tmp_path, "first")
-    processes.append(first)
-    await first.ready()
-    second = JobsProcess(shop, tmp_path, "second")
-    processes.append(second)
-    await second.ready()
+async def test_what_a_killed_process_did_another_one_does(shop: Shop, start_jobs: StartJobs) -> None:
+    first = await start_jobs("first")
+    second = await start_jobs("second")
     assert "expiry" in await first.leads()
     assert "expiry" not in await second.leads()
     await shop.has_status(await shop.old_cart(days=8), "expired")
 
-    first.process.kill()
+    first.kill()
 
     await shop.has_status(await shop.old_cart(days=8), "expired")
     assert "expiry" in await second.leads()
-    assert await second.stop() == 0, second.log.read_text()[-4000:]
+    assert await second.stop() == 0, second.tail
 
 
-async def test_while_postgres_is_away_it_waits(
-    shop: Shop, tmp_path: Path, processes: list[JobsProcess]
-) -> None:
+async def test_while_postgres_is_away_it_waits(shop: Shop, start_jobs: StartJobs) -> None:
     server = shop.stack.component("postgres")
-    jobs_process = JobsProcess(shop, tmp_path, "jobs")
-    processes.append(jobs_process)
-    await jobs_process.ready()
+    jobs_process = await start_jobs("jobs")
     await asyncio.to_thread(server.stop)
     try:
 
@@ -105,5 +69,5 @@ async def test_while_postgres_is_away_it_waits(
     finally:
         await asyncio.to_thread(server.start)
     await shop.has_status(await shop.old_cart(days=8), "expired")
-    assert jobs_process.process.poll() is None
+    assert not jobs_process.has_ended()
     assert await jobs_process.stop() == 0

@@ -28,7 +28,8 @@ from sinks.mail.message import MailKind, message_id
 from store.postgres.migrate import migrate
 from tests.mail.orders import new_order, publish
 from tests.mail.smtp_server import SmtpServer, running_smtp_server
-from tests.sinks.running import SinkProcess, until
+from tests.support.processes import AgentProcess, sink_process
+from tests.support.waiting import until
 from topics.apply import apply
 from topics.registry import PARTITIONS
 
@@ -51,9 +52,9 @@ class Outcome(msgspec.Struct):
     seconds: float = 0.0
 
 
-def agent_for(bootstrap: str, database: str, smtp: SmtpServer, folder: Path) -> SinkProcess:
+def agent_for(bootstrap: str, database: str, smtp: SmtpServer, folder: Path) -> AgentProcess:
     """The agent's process, impatient for the tests' sake."""
-    return SinkProcess(
+    return sink_process(
         "mail",
         {
             "CARTSTREAM_KAFKA_BOOTSTRAP": bootstrap,
@@ -67,7 +68,7 @@ def agent_for(bootstrap: str, database: str, smtp: SmtpServer, folder: Path) -> 
 
 
 async def kill_loop(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str, kills: int
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str, kills: int
 ) -> Outcome:
     """Kill the agent this often, each time in the middle of some mails; then let it finish."""
     outcome, began, dice = Outcome(), time.monotonic(), random.Random(3)

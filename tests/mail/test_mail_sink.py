@@ -4,8 +4,7 @@ import asyncio
 from typing import Any
 
 import psycopg
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord
+from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 
 from devstack.embedded import EmbeddedStack
@@ -16,7 +15,9 @@ from tests.mail.kill_loop import kill_loop
 from tests.mail.orders import cancelled, new_order, publish
 from tests.mail.smtp_server import SmtpServer, ids
 from tests.ops.operator import Operator, environment
-from tests.sinks.running import SinkProcess, until
+from tests.support.processes import AgentProcess
+from tests.support.topics import TopicReader
+from tests.support.waiting import until
 from topics.partitioner import partition_of
 from topics.records import OrderRecord
 from topics.registry import ORDERS, PARTITIONS
@@ -39,7 +40,7 @@ def confirmation_id(order: OrderRecord) -> str:
 
 
 async def test_each_placed_order_gets_one_confirmation(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     orders = [new_order() for _ in range(20)]
     await agent.start()
@@ -51,7 +52,7 @@ async def test_each_placed_order_gets_one_confirmation(
 
 
 async def test_an_order_published_again_gets_no_second_mail(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer
 ) -> None:
     order = new_order()
     await agent.start()
@@ -65,7 +66,7 @@ async def test_an_order_published_again_gets_no_second_mail(
 
 
 async def test_an_order_without_an_address_gets_none_and_a_cancelled_one_a_notice(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer
 ) -> None:
     silent, order = new_order(), new_order()
     await agent.start()
@@ -78,7 +79,7 @@ async def test_an_order_without_an_address_gets_none_and_a_cancelled_one_a_notic
 
 
 async def test_a_kill_between_the_servers_word_and_the_note_of_it_repeats_the_same_mail(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     """The one window in which at-least-once shows: the copy has the Message-ID of the first."""
     order = new_order()
@@ -94,7 +95,7 @@ async def test_a_kill_between_the_servers_word_and_the_note_of_it_repeats_the_sa
 
 
 async def test_a_kill_after_the_servers_250_repeats_the_same_mail_only_if_the_note_was_lost_too(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     order = new_order()
     smtp.silent = True
@@ -114,7 +115,7 @@ async def test_a_kill_after_the_servers_250_repeats_the_same_mail_only_if_the_no
 
 
 async def test_a_kill_after_the_note_repeats_nothing(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     order = new_order()
     await agent.start()
@@ -129,7 +130,7 @@ async def test_a_kill_after_the_note_repeats_nothing(
 
 
 async def test_a_table_that_cannot_be_written_for_a_moment_repeats_nothing(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     order = new_order()
     smtp.silent = True
@@ -146,7 +147,7 @@ async def test_a_table_that_cannot_be_written_for_a_moment_repeats_nothing(
 
 
 async def test_across_kills_every_order_is_confirmed_and_copies_are_copies(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     outcome = await kill_loop(agent, smtp, producer, database, kills=4)
     assert outcome.lost == 0, outcome
@@ -155,7 +156,7 @@ async def test_across_kills_every_order_is_confirmed_and_copies_are_copies(
 
 
 async def test_a_graceful_stop_lets_the_mail_in_flight_end(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     order = new_order()
     smtp.silent = True
@@ -171,11 +172,11 @@ async def test_a_graceful_stop_lets_the_mail_in_flight_end(
 
 
 async def test_a_refused_recipient_becomes_a_dead_letter_and_keeps_nobody_waiting(
-    agent: SinkProcess,
+    agent: AgentProcess,
     smtp: SmtpServer,
     producer: AIOKafkaProducer,
     database: str,
-    letters: AIOKafkaConsumer,
+    dead_letters: TopicReader,
 ) -> None:
     refused = new_order()
     other = new_order(partition=partition_of(refused.order_id.encode(), PARTITIONS))
@@ -186,7 +187,7 @@ async def test_a_refused_recipient_becomes_a_dead_letter_and_keeps_nobody_waitin
     outcome, _, _, detail = await _settled(database, refused)
     assert outcome == "refused"
     assert "no such mailbox" in detail
-    letter = dict((await _letter(letters, refused)).headers)
+    letter = dict((await dead_letters.first(refused.order_id)).headers)
     assert letter["dlq_error_code"] == b"mail_refused"
     assert letter["dlq_source_topic"] == ORDERS.name.encode()
     assert letter["dlq_source_offset"] == str(sent.offset).encode()
@@ -194,10 +195,10 @@ async def test_a_refused_recipient_becomes_a_dead_letter_and_keeps_nobody_waitin
 
 
 async def test_a_refused_mail_is_sent_once_an_operator_replays_its_letter(
-    agent: SinkProcess,
+    agent: AgentProcess,
     smtp: SmtpServer,
     producer: AIOKafkaProducer,
-    letters: AIOKafkaConsumer,
+    dead_letters: TopicReader,
     kafka: KafkaSettings,
     redis_url: str,
     database: str,
@@ -206,7 +207,7 @@ async def test_a_refused_mail_is_sent_once_an_operator_replays_its_letter(
     smtp.to_answer[address(order)] = ["550 5.7.1 relaying denied"]
     await agent.start()
     await publish(producer, order)
-    letter = await _letter(letters, order)
+    letter = await dead_letters.first(order.order_id)
     await _settled(database, order)
     operator = Operator(environment(kafka.kafka_bootstrap, redis_url, database))
     for _ in range(2):
@@ -217,7 +218,7 @@ async def test_a_refused_mail_is_sent_once_an_operator_replays_its_letter(
 
 
 async def test_a_mailbox_that_is_full_for_now_is_tried_again_and_keeps_nobody_waiting(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     full = new_order()
     other = new_order(partition=partition_of(full.order_id.encode(), PARTITIONS))
@@ -232,17 +233,17 @@ async def test_a_mailbox_that_is_full_for_now_is_tried_again_and_keeps_nobody_wa
 
 
 async def test_what_is_no_address_becomes_a_dead_letter(
-    agent: SinkProcess, producer: AIOKafkaProducer, letters: AIOKafkaConsumer
+    agent: AgentProcess, producer: AIOKafkaProducer, dead_letters: TopicReader
 ) -> None:
     order = new_order(email="not an address")
     await agent.start()
     await publish(producer, order)
-    letter = dict((await _letter(letters, order)).headers)
+    letter = dict((await dead_letters.first(order.order_id)).headers)
     assert letter["dlq_error_code"] == b"mail_refused"
 
 
 async def test_while_the_mail_server_is_away_orders_wait_and_use_up_no_attempts(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:
     orders = [new_order() for _ in range(5)]
     await smtp.close()
@@ -257,7 +258,7 @@ async def test_while_the_mail_server_is_away_orders_wait_and_use_up_no_attempts(
 
 
 async def test_when_postgres_comes_back_every_order_is_confirmed(
-    agent: SinkProcess, smtp: SmtpServer, producer: AIOKafkaProducer, stack: EmbeddedStack
+    agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, stack: EmbeddedStack
 ) -> None:
     orders = [new_order() for _ in range(5)]
     await agent.start()
@@ -280,11 +281,11 @@ async def _count(smtp: SmtpServer, order: OrderRecord, mails: int) -> bool:
     return len(smtp.to(address(order))) == mails
 
 
-async def _is_not_ready(agent: SinkProcess) -> bool:
+async def _is_not_ready(agent: AgentProcess) -> bool:
     return not agent.ready_file.exists()
 
 
-async def _failed(agent: SinkProcess) -> bool:
+async def _failed(agent: AgentProcess) -> bool:
     return await agent.metric("cartstream_mail_sink_failures_total") > 0
 
 
@@ -312,11 +313,3 @@ async def _is_writing(url: str) -> bool:
 
 async def _nobody_is_writing(url: str) -> bool:
     return not await _is_writing(url)
-
-
-async def _letter(consumer: AIOKafkaConsumer, order: OrderRecord) -> ConsumerRecord:
-    async with asyncio.timeout(90):
-        while True:
-            record = await consumer.getone()
-            if record.key == order.order_id.encode():
-                return record

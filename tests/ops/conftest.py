@@ -12,14 +12,15 @@ from aiokafka.admin import AIOKafkaAdminClient
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA
 from runtime.settings import KafkaSettings
-from tests.ops.operator import Operator, Worker, environment
+from tests.ops.operator import Operator, environment
 from tests.ops.states import Changes
-from tests.sinks.conftest import database, redis, topics
-from tests.sinks.running import until
+from tests.sinks.conftest import redis, topics
+from tests.support.processes import AgentProcess, compaction_process
+from tests.support.waiting import until
 from topics.apply import apply
 from topics.registry import PARTITIONS, TOPICS
 
-__all__ = ["database", "redis", "topics"]
+__all__ = ["redis", "topics"]
 
 
 @pytest.fixture(scope="session")
@@ -64,14 +65,14 @@ def operator(kafka: KafkaSettings, redis_url: str, database: str) -> Operator:
 
 
 @pytest.fixture
-async def compaction(kafka: KafkaSettings, tmp_path: Path) -> AsyncIterator[Worker]:
+async def compaction(kafka: KafkaSettings, tmp_path: Path) -> AsyncIterator[AgentProcess]:
     """The product's compaction agent, ready."""
-    worker = Worker(kafka.kafka_bootstrap, tmp_path)
+    worker = compaction_process(kafka.kafka_bootstrap, tmp_path)
     try:
         await worker.start()
         yield worker
     finally:
-        await worker.kill()
+        worker.kill()
 
 
 @pytest.fixture

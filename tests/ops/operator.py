@@ -1,15 +1,12 @@
-"""Somebody at the command line, and the compaction agent that works meanwhile."""
+"""Somebody at the command line."""
 
 import asyncio
-import os
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from click.testing import CliRunner
 
 from cli.main import cartstream
-from tests.streams.conftest import Worker as StreamsWorker
 from topics.registry import PARTITIONS
 
 
@@ -55,11 +52,3 @@ class Operator:
         answer = await self.run(*arguments, "--json")
         assert answer.output, answer.errors
         return answer.json
-
-
-class Worker(StreamsWorker):
-    """The compaction agent on a broker of the tests' own."""
-
-    def __init__(self, kafka_bootstrap: str, folder: Path) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("CARTSTREAM_")}
-        super().__init__({**clean, "CARTSTREAM_KAFKA_BOOTSTRAP": kafka_bootstrap}, folder, "compaction")

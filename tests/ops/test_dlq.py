@@ -11,7 +11,7 @@ from tests.ops.operator import Operator
 from tests.ops.states import Changes, state_in_carts
 from tests.sinks.making import Topics, add, new_cart_id
 from tests.sinks.redis_side import LAYOUT, Redis
-from tests.sinks.running import until
+from tests.support.waiting import until
 from topics.codec import encode_change
 from topics.partitioner import partition_of
 from topics.registry import PARTITIONS

@@ -15,8 +15,8 @@ from sinks.postgres.table import CartsTable
 from tests.ops.operator import Operator
 from tests.ops.states import changes_published, state_in_carts, states_in_carts
 from tests.sinks.making import START, Topics, add, expire, grow, new_cart_id
-from tests.sinks.running import until
 from tests.sinks.test_batch import row
+from tests.support.waiting import until
 from topics.codec import decode_change, encode_change
 
 CART = "user:1"

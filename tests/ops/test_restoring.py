@@ -6,7 +6,7 @@ import pytest
 
 from tests.ops.operator import Operator
 from tests.sinks.redis_side import LAYOUT, Redis
-from tests.sinks.running import until
+from tests.support.waiting import until
 
 MISSING = 3
 ALL_READY = f"all {LAYOUT.partitions} partitions are ready"

@@ -15,7 +15,7 @@ from tests.ops.operator import Operator
 from tests.ops.states import changes_published
 from tests.sinks.making import Topics, expire, grow, new_cart_id
 from tests.sinks.redis_side import LAYOUT, Redis, Shop
-from tests.sinks.running import until
+from tests.support.waiting import until
 
 SETTLE = ("--settle", "0.1")
 

@@ -2,49 +2,34 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import pytest
-from aiokafka import AIOKafkaConsumer
 from pydantic import SecretStr
 
-from devstack.settings import POSTGRES
 from jobs.leadership import run_as_leader
 from jobs.outbox_relay import OutboxRelay
 from jobs.settings import JobsSettings
 from runtime.settings import KafkaSettings
-from tests.conftest import Servers
-from tests.databases import migrated_database
-from tests.relay.outbox_side import Reader
-from topics.apply import apply
-from topics.registry import PARTITIONS
+from tests.support.servers import Urls
+from tests.support.topics import TopicReader, reading_from_now
+from topics.registry import DEAD_LETTERS, ORDERS
 
 Relaying = Callable[..., AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture
-async def kafka(kafka_bootstrap: str) -> KafkaSettings:
-    """A broker with the product's topics."""
-    settings = KafkaSettings(kafka_bootstrap=kafka_bootstrap)
-    await apply(settings, partitions=PARTITIONS, allow_single=True)
-    return settings
-
-
-@pytest.fixture
-def database(servers: Servers) -> Iterator[str]:
-    """A database of the test's own with this version's schema. Postgres may be killed meanwhile."""
-    with migrated_database(servers.url(POSTGRES), "relay") as url:
-        yield url
-
-
-@pytest.fixture
-async def reader(kafka: KafkaSettings) -> AsyncIterator[Reader]:
+async def reader(kafka: KafkaSettings) -> AsyncIterator[TopicReader]:
     """Reads what is relayed from now on."""
-    async with AIOKafkaConsumer(**kafka.client_options()) as consumer:
-        reader = Reader(consumer)
-        await reader.seek_to_now()
+    async with reading_from_now(kafka, ORDERS.name, DEAD_LETTERS.name) as reader:
         yield reader
+
+
+@pytest.fixture
+def urls(kafka: KafkaSettings, database: str, redis_url: str) -> Urls:
+    """Where a process finds its servers."""
+    return Urls(kafka.kafka_bootstrap, redis_url, database)
 
 
 @pytest.fixture

@@ -1,57 +1,26 @@
 """The relay's process, killed again and again: every record at least once, the order of a key kept."""
 
 import asyncio
-import os
 import random
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from runtime.settings import KafkaSettings
 from store.postgres import outbox
 from tests.relay.conftest import Relaying
-from tests.relay.outbox_side import Reader, new_key, record, rows, until
+from tests.relay.outbox_side import new_key, record, rows
+from tests.support.processes import INTERNAL, AgentProcess
+from tests.support.servers import Urls
+from tests.support.topics import TopicReader
+from tests.support.waiting import until
 
 KEYS = 12
 KILLS = 6
 BETWEEN_KILLS = 600
 """Records relayed before the next kill."""
-
-
-class JobsProcess:
-    """A `cartstream jobs` process."""
-
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self._environment = environment
-        self._log = folder / "jobs.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, without waiting for anything."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "jobs"],
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-            )
-
-    async def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
-        if self._process is not None:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-
-    async def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        assert self._process is not None
-        self._process.terminate()
-        return await asyncio.to_thread(self._process.wait, 60)
 
 
 class Writer:
@@ -87,29 +56,20 @@ class Writer:
 
 
 @pytest.fixture
-async def new_process(
-    kafka: KafkaSettings, database: str, redis_url: str, tmp_path: Path
-) -> AsyncIterator[Callable[[], JobsProcess]]:
+def new_process(urls: Urls, tmp_path: Path) -> Iterator[Callable[[], AgentProcess]]:
     """Makes processes; whatever still runs at the end is killed."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CARTSTREAM_")},
-        "CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap,
-        "CARTSTREAM_POSTGRES_URL": database,
-        "CARTSTREAM_REDIS_URL": redis_url,
-    }
-    made: list[JobsProcess] = []
+    with ExitStack() as cleanup:
 
-    def make() -> JobsProcess:
-        made.append(JobsProcess(environment, tmp_path))
-        return made[-1]
+        def make() -> AgentProcess:
+            process = AgentProcess(("jobs",), {**urls.environment(), **INTERNAL}, tmp_path)
+            cleanup.callback(process.kill)
+            return process
 
-    yield make
-    for process in made:
-        await process.kill()
+        yield make
 
 
 async def test_across_kills_no_record_is_lost_and_every_key_keeps_its_order(
-    database: str, reader: Reader, new_process: Callable[[], JobsProcess]
+    database: str, reader: TopicReader, new_process: Callable[[], AgentProcess]
 ) -> None:
     writer = Writer(database)
     writing = asyncio.create_task(writer.write_on())
@@ -117,16 +77,16 @@ async def test_across_kills_no_record_is_lost_and_every_key_keeps_its_order(
     try:
         for kill in range(1, KILLS + 1):
             jobs_process = new_process()
-            jobs_process.start()
+            jobs_process.launch()
             await reader.until(lambda kill=kill: _seen(reader, writer) >= kill * BETWEEN_KILLS, "records")  # type: ignore[misc]
-            await jobs_process.kill()
+            await asyncio.to_thread(jobs_process.kill)
             killed_with_rows_waiting += await rows(database) > 0
     finally:
         writing.cancel()
         with suppress(asyncio.CancelledError):
             await writing
     jobs_process = new_process()
-    jobs_process.start()
+    jobs_process.launch()
     await until(lambda: _is_empty(database), "an empty outbox")
     await reader.until(lambda: _has_all(reader, writer), "every record")
     assert await jobs_process.stop() == 0
@@ -138,28 +98,28 @@ async def test_across_kills_no_record_is_lost_and_every_key_keeps_its_order(
 
 
 async def test_two_processes_send_nothing_twice_and_the_second_takes_over_from_a_killed_one(
-    database: str, reader: Reader, relaying: Relaying, new_process: Callable[[], JobsProcess]
+    database: str, reader: TopicReader, relaying: Relaying, new_process: Callable[[], AgentProcess]
 ) -> None:
     first, second = new_key(), new_key()
     jobs_process = new_process()
-    jobs_process.start()
+    jobs_process.launch()
     async with await psycopg.AsyncConnection.connect(database) as connection:
         await outbox.write(connection, [record(first)])
         await connection.commit()
-        await reader.until_seen([first])
+        await reader.until_seen(first)
         async with relaying():
-            await jobs_process.kill()
+            await asyncio.to_thread(jobs_process.kill)
             await outbox.write(connection, [record(second)])
             await connection.commit()
-            await reader.until_seen([second])
+            await reader.until_seen(second)
     assert len(reader.records(second)) == 1
 
 
-def _seen(reader: Reader, writer: Writer) -> int:
+def _seen(reader: TopicReader, writer: Writer) -> int:
     return sum(len(reader.records(key)) for key in writer.written)
 
 
-def _has_all(reader: Reader, writer: Writer) -> bool:
+def _has_all(reader: TopicReader, writer: Writer) -> bool:
     return all(b"%d" % last in reader.values(key) for key, last in writer.written.items() if last)
 
 

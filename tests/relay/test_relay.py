@@ -12,7 +12,9 @@ from devstack.settings import KAFKA, POSTGRES
 from store.postgres import outbox
 from store.postgres.outbox import OutboxRecord, RecordTooLarge
 from tests.relay.conftest import Relaying
-from tests.relay.outbox_side import Reader, new_key, record, rows, until, write
+from tests.relay.outbox_side import new_key, record, rows, write
+from tests.support.topics import TopicReader
+from tests.support.waiting import until
 from topics.partitioner import partition_of
 from topics.registry import DEAD_LETTERS, ORDERS, PARTITIONS
 
@@ -25,12 +27,12 @@ def metric(name: str, **labels: str) -> float:
 
 
 async def test_a_committed_record_reaches_its_partition_with_its_headers_and_leaves_the_outbox(
-    database: str, reader: Reader, relaying: Relaying
+    database: str, reader: TopicReader, relaying: Relaying
 ) -> None:
     key = new_key()
     async with relaying():
         await write(database, record(key, '{"note":"für Zoë"}'.encode()))
-        await reader.until_seen([key])
+        await reader.until_seen(key)
         await until(lambda: _is_empty(database), "an empty outbox")
     (found,) = reader.records(key)
     assert found.value == '{"note":"für Zoë"}'.encode()
@@ -39,7 +41,7 @@ async def test_a_committed_record_reaches_its_partition_with_its_headers_and_lea
 
 
 async def test_a_transaction_that_rolls_back_publishes_nothing(
-    database: str, reader: Reader, relaying: Relaying
+    database: str, reader: TopicReader, relaying: Relaying
 ) -> None:
     lost, kept = new_key(), new_key()
     async with relaying():
@@ -47,12 +49,12 @@ async def test_a_transaction_that_rolls_back_publishes_nothing(
             await outbox.write(connection, [record(lost)])
             await connection.rollback()
         await write(database, record(kept))
-        await reader.until_seen([kept])
+        await reader.until_seen(kept)
     assert reader.records(lost) == []
 
 
 async def test_records_of_one_call_keep_their_order_and_tombstones_have_no_value(
-    database: str, reader: Reader, relaying: Relaying
+    database: str, reader: TopicReader, relaying: Relaying
 ) -> None:
     key = new_key()
     values: list[bytes | None] = [b'{"n":%d}' % number for number in range(200)]
@@ -63,20 +65,20 @@ async def test_records_of_one_call_keep_their_order_and_tombstones_have_no_value
 
 
 async def test_a_commit_wakes_the_relay_long_before_it_would_look(
-    database: str, reader: Reader, relaying: Relaying
+    database: str, reader: TopicReader, relaying: Relaying
 ) -> None:
     first, second = new_key(), new_key()
     before = metric("cartstream_jobs_relay_wakeups_total", by="notification")
     async with relaying(sweep_s=20.0):
         await write(database, record(first))
-        await reader.until_seen([first])
+        await reader.until_seen(first)
         await write(database, record(second))
-        await reader.until_seen([second])
+        await reader.until_seen(second)
     assert metric("cartstream_jobs_relay_wakeups_total", by="notification") > before
 
 
 async def test_a_record_of_which_no_notification_came_is_found_by_the_sweep(
-    database: str, reader: Reader, relaying: Relaying
+    database: str, reader: TopicReader, relaying: Relaying
 ) -> None:
     async with await psycopg.AsyncConnection.connect(database) as connection:
         await connection.execute("ALTER TABLE outbox DISABLE TRIGGER outbox_written")
@@ -85,11 +87,11 @@ async def test_a_record_of_which_no_notification_came_is_found_by_the_sweep(
     async with relaying(sweep_s=0.2):
         await until(lambda: _grew("cartstream_jobs_relay_wakeups_total", before, by="sweep"), "a sweep")
         await write(database, record(key))
-        await reader.until_seen([key])
+        await reader.until_seen(key)
 
 
 async def test_a_record_too_large_for_its_topic_becomes_a_dead_letter_and_the_others_go_on(
-    database: str, reader: Reader, relaying: Relaying
+    database: str, reader: TopicReader, relaying: Relaying
 ) -> None:
     large, small = new_key("large"), new_key()
     async with await psycopg.AsyncConnection.connect(database) as connection:
@@ -100,7 +102,7 @@ async def test_a_record_too_large_for_its_topic_becomes_a_dead_letter_and_the_ot
             )
         await outbox.write(connection, [record(small)])
     async with relaying():
-        await reader.until_seen([small, large])
+        await reader.until_seen(small, large)
         await reader.until(lambda: bool(reader.records(large, DEAD_LETTERS.name)), "a dead letter")
         await until(lambda: _is_empty(database), "an empty outbox")
     assert reader.values(large) == [b"{}"]
@@ -121,7 +123,7 @@ async def test_a_record_that_could_never_be_sent_is_refused_to_its_writer(databa
 
 
 async def test_what_was_read_before_a_long_freeze_gets_in_no_more(
-    database: str, reader: Reader, relaying: Relaying
+    database: str, reader: TopicReader, relaying: Relaying
 ) -> None:
     """The successor may have sent what is newer; the row waits for whoever reads it anew."""
     key = new_key()
@@ -131,12 +133,12 @@ async def test_what_was_read_before_a_long_freeze_gets_in_no_more(
         await until(lambda: _grew("cartstream_jobs_failures_total", failures, job="relay"), "a refusal")
     assert await rows(database) == 1
     async with relaying():
-        await reader.until_seen([key])
+        await reader.until_seen(key)
     assert len(reader.records(key)) == 1
 
 
 async def test_while_kafka_is_away_rows_wait_and_are_counted_and_then_go_in_order(
-    database: str, reader: Reader, relaying: Relaying, stack: EmbeddedStack
+    database: str, reader: TopicReader, relaying: Relaying, stack: EmbeddedStack
 ) -> None:
     key = new_key()
     values = [b'{"n":%d}' % number for number in range(20)]
@@ -158,17 +160,17 @@ async def test_while_kafka_is_away_rows_wait_and_are_counted_and_then_go_in_orde
 
 
 async def test_when_postgres_comes_back_the_relay_goes_on(
-    database: str, reader: Reader, relaying: Relaying, stack: EmbeddedStack
+    database: str, reader: TopicReader, relaying: Relaying, stack: EmbeddedStack
 ) -> None:
     before, after = new_key(), new_key()
     postgres = stack.component(POSTGRES)
     async with relaying():
         await write(database, record(before))
-        await reader.until_seen([before])
+        await reader.until_seen(before)
         await asyncio.to_thread(postgres.kill)
         await asyncio.to_thread(postgres.start)
         await write(database, record(after))
-        await reader.until_seen([after])
+        await reader.until_seen(after)
 
 
 async def _is_empty(url: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from carts.products import Product
 from runtime.settings import KafkaSettings
@@ -15,7 +15,8 @@ from sinks.redis.products import CatalogueFollower
 from sinks.settings import RedisSinkSettings
 from store.redis import PipelinedClient
 from store.redis.catalogue import CacheNotReady, ProductCache, ProductDeletion
-from tests.sinks.running import until
+from tests.support.topics import records_of
+from tests.support.waiting import until
 from topics.codec import encode_product
 from topics.headers import Headers, product_headers, product_tombstone_headers
 from topics.partitioner import partition_of
@@ -112,16 +113,4 @@ async def running_follower(settings: RedisSinkSettings) -> AsyncIterator[Catalog
 async def last_records(kafka: KafkaSettings, topic: str, keys: Iterable[str]) -> dict[str, Any]:
     """The last record of each key that the topic has now."""
     wanted = {key.encode() for key in keys}
-    sources = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-    found: dict[str, Any] = {}
-    async with AIOKafkaConsumer(**kafka.client_options(), auto_offset_reset="earliest") as consumer:
-        consumer.assign(sources)
-        ends = await consumer.end_offsets(sources)
-        begins = await consumer.beginning_offsets(sources)
-        left = {source for source in sources if begins[source] < ends[source]}
-        while left:
-            for source, records in (await consumer.getmany(timeout_ms=200)).items():
-                found |= {record.key.decode(): record for record in records if record.key in wanted}
-                if records[-1].offset + 1 >= ends[source]:
-                    left.discard(source)
-    return found
+    return {record.key.decode(): record for record in await records_of(kafka, topic) if record.key in wanted}

@@ -30,7 +30,8 @@ from devstack.settings import KAFKA, POSTGRES
 from runtime.settings import KafkaSettings
 from store.postgres.migrate import migrate
 from tests.sinks.making import Topics, grow
-from tests.sinks.running import SinkProcess, until
+from tests.support.processes import sink_process
+from tests.support.waiting import until
 from topics.apply import apply
 
 HOT_CARTS = 20
@@ -100,7 +101,7 @@ async def kill_loop(
             "CARTSTREAM_POSTGRES_URL": database,
             "CARTSTREAM_SESSION_TIMEOUT_S": "6",
         }
-        process = SinkProcess("postgres", environment, Path(folder))
+        process = sink_process("postgres", environment, Path(folder))
         load = Load(kafka, rate)
         await process.start()
         loading = asyncio.create_task(load.run())

@@ -14,7 +14,7 @@ from sinks.redis.agent import RestoreAgent
 from sinks.settings import RedisSinkSettings
 from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, Reason, Refused
 from tests.sinks.making import Topics
-from tests.sinks.running import until
+from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import PARTITIONS
 

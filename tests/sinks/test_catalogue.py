@@ -12,7 +12,8 @@ from store.redis import PipelinedClient
 from store.redis.catalogue import CacheNotReady, ProductDeletion
 from tests.sinks.catalogue_side import Owner, Shelf, last_records, new_product, running_follower
 from tests.sinks.redis_side import Redis, settings_for
-from tests.sinks.running import SinkProcess, until
+from tests.support.processes import sink_process
+from tests.support.waiting import until
 from topics.codec import decode_product, encode_product
 from topics.headers import product_headers, product_version_header
 from topics.partitioner import partition_of
@@ -98,7 +99,7 @@ async def test_twenty_thousand_products_survive_kill_9_in_the_middle_of_filling(
     for start in range(0, len(products), 2000):
         await owner.publish(*products[start : start + 2000])
     environment = {"CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap, "CARTSTREAM_REDIS_URL": redis_url}
-    process = SinkProcess("redis", environment, tmp_path)
+    process = sink_process("redis", environment, tmp_path)
     try:
         starting = asyncio.create_task(process.start())
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.sinks.making import Topics, expire, grow, new_cart_id
 from tests.sinks.redis_side import LAYOUT, Redis, Shop, running_agent
-from tests.sinks.running import until
+from tests.support.waiting import until
 
 
 async def followed_beyond(redis: Redis, cart_id: str, offset: int) -> None:

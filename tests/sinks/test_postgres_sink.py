@@ -2,12 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from carts.state import State
 from devstack.embedded import EmbeddedStack
@@ -15,10 +12,13 @@ from devstack.settings import POSTGRES
 from runtime.settings import KafkaSettings
 from tests.sinks.kill_loop import kill_loop
 from tests.sinks.making import Topics, expire, grow, new_cart_id
-from tests.sinks.running import SinkProcess, frozen, until
+from tests.support.outages import frozen
+from tests.support.processes import AgentProcess
+from tests.support.topics import reading_from_now
+from tests.support.waiting import until
 from topics.codec import encode_cart
 from topics.records import cart_record
-from topics.registry import DEAD_LETTERS, PARTITIONS
+from topics.registry import DEAD_LETTERS
 
 
 async def versions(url: str, carts: list[str]) -> dict[str, tuple[int, int]]:
@@ -37,20 +37,8 @@ async def all_written(url: str, states: dict[str, State]) -> None:
     await until(written, f"{len(states)} rows as in carts")
 
 
-@asynccontextmanager
-async def dead_letters(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    """Reads dead letters that come from now on."""
-    async with AIOKafkaConsumer(**kafka.client_options()) as consumer:
-        partitions = [TopicPartition(DEAD_LETTERS.name, partition) for partition in range(PARTITIONS)]
-        consumer.assign(partitions)
-        await consumer.seek_to_end()
-        for partition in partitions:
-            await consumer.position(partition)
-        yield consumer
-
-
 async def test_carts_become_rows_and_later_states_updates(
-    sink: SinkProcess, topics: Topics, database: str
+    sink: AgentProcess, topics: Topics, database: str
 ) -> None:
     states = {cart_id: grow(cart_id, 1 + number % 3) for number, cart_id in enumerate(map(_new, range(50)))}
     await topics.states(states)
@@ -65,7 +53,7 @@ async def test_carts_become_rows_and_later_states_updates(
 
 
 async def test_a_null_with_its_version_deletes_the_row_and_one_without_deletes_nothing(
-    sink: SinkProcess, topics: Topics, database: str
+    sink: AgentProcess, topics: Topics, database: str
 ) -> None:
     gone, kept, last = new_cart_id(), new_cart_id(), new_cart_id()
     states = {cart_id: grow(cart_id, 2) for cart_id in (gone, kept)}
@@ -84,11 +72,11 @@ async def test_a_null_with_its_version_deletes_the_row_and_one_without_deletes_n
 
 
 async def test_poison_goes_to_the_dead_letters_and_the_others_are_written(
-    sink: SinkProcess, topics: Topics, database: str, kafka: KafkaSettings
+    sink: AgentProcess, topics: Topics, database: str, kafka: KafkaSettings
 ) -> None:
     states = {cart_id: grow(cart_id, 1) for cart_id in map(_new, range(40))}
     unreadable, nul = new_cart_id(), new_cart_id()
-    async with dead_letters(kafka) as consumer:
+    async with reading_from_now(kafka, DEAD_LETTERS.name) as dead_letters:
         await topics.states(states)
         await topics.raw(unreadable, b'{"cart_id": 12}')
         poisoned = encode_cart(cart_record(nul, grow(nul, 1))).replace("Ümläut".encode(), b"\\u0000")
@@ -97,11 +85,7 @@ async def test_poison_goes_to_the_dead_letters_and_the_others_are_written(
         await topics.states(more)
         await sink.start()
         await all_written(database, {**states, **more})
-        found: dict[str, bytes] = {}
-        async with asyncio.timeout(60):
-            while not {unreadable, nul} <= found.keys():
-                record = await consumer.getone()
-                found[record.key.decode()] = record.value
+        found = {cart_id: (await dead_letters.first(cart_id)).value for cart_id in (unreadable, nul)}
     assert found[nul] == poisoned
     assert found[unreadable] == b'{"cart_id": 12}'
     assert await versions(database, [unreadable, nul]) == {}
@@ -109,7 +93,7 @@ async def test_poison_goes_to_the_dead_letters_and_the_others_are_written(
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 async def test_a_postgres_that_goes_away_midway_loses_nothing(
-    fault: str, sink: SinkProcess, topics: Topics, database: str, stack: EmbeddedStack
+    fault: str, sink: AgentProcess, topics: Topics, database: str, stack: EmbeddedStack
 ) -> None:
     states = {cart_id: grow(cart_id, 1) for cart_id in map(_new, range(3000))}
     carts = list(states)
@@ -123,7 +107,7 @@ async def test_a_postgres_that_goes_away_midway_loses_nothing(
         finally:
             await asyncio.to_thread(server.start)
     else:
-        with frozen(server):
+        with frozen(stack, POSTGRES):
             await topics.states({cart_id: states[cart_id] for cart_id in carts[1000:2000]})
     await topics.states({cart_id: states[cart_id] for cart_id in carts[2000:]})
     await all_written(database, states)

@@ -15,8 +15,8 @@ from sinks.postgres.table import CartsTable
 from store.postgres.carts import Deletion
 from store.postgres.errors import SchemaOutdated
 from tests.sinks.making import expire, grow, new_cart_id
-from tests.sinks.running import frozen
 from tests.sinks.test_batch import row
+from tests.support.outages import frozen
 
 
 def stored(url: str) -> dict[str, tuple[int, int]]:
@@ -114,7 +114,7 @@ async def test_a_frozen_postgres_is_noticed(
     batch = newest([row(cart_id, grow(cart_id, 1))])
     async with CartsTable(database) as table:
         await table.write(batch)
-        with frozen(stack.component(POSTGRES)), pytest.raises(TimeoutError):
+        with frozen(stack, POSTGRES), pytest.raises(TimeoutError):
             await table.write(newest([row(cart_id, grow(cart_id, 2))]))
         await table.write(newest([row(cart_id, grow(cart_id, 2))]))
     assert stored(database) == {cart_id: (grow(cart_id, 2).version_number, 2)}

@@ -12,7 +12,7 @@ from sinks.redis.restore import Restorer
 from store.redis import CartStore
 from tests.sinks.making import Topics, add, cart_in, expire, grow, new_cart_id
 from tests.sinks.redis_side import LAYOUT, Redis, Shop
-from tests.sinks.running import until
+from tests.support.waiting import until
 
 WEEK_S = 7 * 86_400
 

@@ -14,7 +14,7 @@ import redis
 from carts.limits import LIMITS, TIMING, Limits, Timing
 from devstack.settings import REDIS
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
-from tests.conftest import Servers
+from tests.support.servers import Servers
 
 PARTITIONS = 16
 

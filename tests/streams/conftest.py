@@ -5,96 +5,33 @@ The topics are the product's own and stay between tests: every test has carts of
 
 import asyncio
 import itertools
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
 from carts.operations import Add, Change, Item, Step
-from runtime.failstop import EXIT_RESTART
 from runtime.settings import KafkaSettings
-from topics.apply import apply
+from tests.support.processes import AgentProcess, compaction_process
+from tests.support.topics import TopicReader, reading_from_now
 from topics.codec import decode_cart, encode_change
 from topics.headers import change_headers
 from topics.partitioner import partition_of
 from topics.records import CartRecord
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, PARTITIONS
 
-PATIENCE_S = 90.0
-SESSION_TIMEOUT_S = "6"
-
-
-class Worker:
-    """One `cartstream streams compaction` process."""
-
-    def __init__(self, environment: dict[str, str], folder: Path, name: str) -> None:
-        self._ready = folder / f"{name}.ready"
-        self._log = folder / f"{name}.log"
-        self._environment = {
-            **environment,
-            "CARTSTREAM_DATADIR": str(folder / name),
-            "CARTSTREAM_READY_FILE": str(self._ready),
-            "CARTSTREAM_COMMIT_INTERVAL_S": "0.2",
-            "CARTSTREAM_SESSION_TIMEOUT_S": SESSION_TIMEOUT_S,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    async def start(self, **settings: str) -> None:
-        """Start it and wait until it has its partitions and its table."""
-        self._ready.unlink(missing_ok=True)
-        await asyncio.to_thread(self._spawn, settings)
-        until = time.monotonic() + PATIENCE_S
-        while not self._ready.exists():
-            assert self._process is not None
-            exit_code = self._process.poll()
-            if exit_code == EXIT_RESTART:  # as its supervisor would: a starved worker takes itself for frozen
-                await asyncio.to_thread(self._spawn, settings)
-            assert exit_code in {None, EXIT_RESTART}, self.log
-            assert time.monotonic() < until, self.log
-            await asyncio.sleep(0.05)
-
-    def _spawn(self, settings: dict[str, str]) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "streams", "compaction"],
-                env={**self._environment, **settings},
-                stdout=log,
-                stderr=log,
-            )
-
-    async def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-
-    async def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return await asyncio.to_thread(self._process.wait, 60)
-
-    @property
-    def log(self) -> str:
-        """What it has said lately."""
-        return self._log.read_text()[-4000:]
-
 
 class Topics:
     """Writes `cart-changed`, watches `carts` and `dead-letters` from the start of the test on."""
 
-    def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, producer: AIOKafkaProducer, reader: TopicReader) -> None:
         self._producer = producer
-        self._consumer = consumer
-        self.seen: dict[str, list[ConsumerRecord]] = {CARTS.name: [], DEAD_LETTERS.name: []}
+        self._reader = reader
+        self.seen = reader.seen
 
     async def change(self, *changes: Change) -> None:
         """Publish changes as the gateway does, and wait for the acknowledgements."""
@@ -124,11 +61,7 @@ class Topics:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Read on until the condition holds for what was seen."""
-        end = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end, f"not within {PATIENCE_S} s"
-            for tp, records in (await self._consumer.getmany(timeout_ms=200)).items():
-                self.seen[tp.topic] += records
+        await self._reader.until(condition)
 
     async def until_counted(self, cart_id: str, n: int) -> CartRecord:
         """Read on until the newest record of the cart has n operations."""
@@ -139,7 +72,7 @@ class Topics:
 
     def records(self, cart_id: str) -> list[ConsumerRecord]:
         """The `carts` records of the cart, in order."""
-        return [record for record in self.seen[CARTS.name] if record.key == cart_id.encode()]
+        return self._reader.records(cart_id)
 
     def cart(self, cart_id: str) -> CartRecord | None:
         """What the newest record says; None without one, or for a tombstone."""
@@ -148,7 +81,7 @@ class Topics:
 
     def dead_letters(self, key: bytes) -> list[ConsumerRecord]:
         """The dead letters with the key."""
-        return [record for record in self.seen[DEAD_LETTERS.name] if record.key == key]
+        return self._reader.records(key, DEAD_LETTERS.name)
 
 
 class Shopper:
@@ -174,45 +107,29 @@ class Shopper:
         )
 
 
-@pytest.fixture(scope="session")
-def topics_ready(kafka_bootstrap: str) -> str:
-    """The broker's address, once the product's topics exist."""
-    kafka = KafkaSettings(kafka_bootstrap=kafka_bootstrap)
-    asyncio.run(apply(kafka, partitions=PARTITIONS, allow_single=True))
-    return kafka_bootstrap
-
-
 @pytest.fixture
-async def topics(topics_ready: str) -> AsyncIterator[Topics]:
+async def topics(kafka: KafkaSettings) -> AsyncIterator[Topics]:
     """The topics, from now on."""
-    options = {"bootstrap_servers": topics_ready}
-    watched = [
-        TopicPartition(name, partition)
-        for name in (CARTS.name, DEAD_LETTERS.name)
-        for partition in range(PARTITIONS)
-    ]
-    async with AIOKafkaProducer(**options, acks="all") as producer, AIOKafkaConsumer(**options) as consumer:
-        consumer.assign(watched)
-        for tp, end in (await consumer.end_offsets(watched)).items():
-            consumer.seek(tp, end)
-        yield Topics(producer, consumer)
+    async with (
+        AIOKafkaProducer(**kafka.client_options(), acks="all") as producer,
+        reading_from_now(kafka, CARTS.name, DEAD_LETTERS.name) as reader,
+    ):
+        yield Topics(producer, reader)
 
 
 @pytest.fixture
-async def workers(topics_ready: str, tmp_path: Path) -> AsyncIterator[Callable[[str], Worker]]:
-    """Makes workers by name; whatever still runs at the end is killed."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CARTSTREAM_")},
-        "CARTSTREAM_KAFKA_BOOTSTRAP": topics_ready,
-    }
-    made: dict[str, Worker] = {}
+def workers(kafka: KafkaSettings, tmp_path: Path) -> Iterator[Callable[[str], AgentProcess]]:
+    """Makes compaction agents by name; whatever still runs at the end is killed."""
+    made: dict[str, AgentProcess] = {}
 
-    def make(name: str) -> Worker:
-        return made.setdefault(name, Worker(environment, tmp_path, name))
+    def make(name: str) -> AgentProcess:
+        if name not in made:
+            made[name] = compaction_process(kafka.kafka_bootstrap, tmp_path, name)
+        return made[name]
 
     yield make
     for worker in made.values():
-        await worker.kill()
+        worker.kill()
 
 
 @pytest.fixture

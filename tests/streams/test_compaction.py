@@ -10,7 +10,8 @@ import pytest
 from carts.fold import fold
 from carts.operations import Add, Change, Claim, Clear, Expire, Item, Purge, Remove, Set
 from carts.state import State
-from tests.streams.conftest import Shopper, Topics, Worker
+from tests.streams.conftest import Shopper, Topics
+from tests.support.processes import AgentProcess
 from topics.codec import decode_cart, decode_purge_floor, encode_change
 from topics.headers import read_headers, version_header
 from topics.partitioner import partition_of
@@ -19,7 +20,7 @@ from topics.registry import CART_CHANGED, CARTS, PARTITIONS
 
 DAY_US = 24 * 60 * 60 * 1_000_000
 
-Workers = Callable[[str], Worker]
+Workers = Callable[[str], AgentProcess]
 NewShopper = Callable[[], Shopper]
 
 pytestmark = pytest.mark.timeout(300)
@@ -120,7 +121,7 @@ async def test_a_worker_started_again_goes_on_where_it_stopped(
     await worker.start(CARTSTREAM_STORE=store)
     await topics.change(shopper.change(), shopper.change())
     await topics.until_counted(shopper.cart_id, 2)
-    assert await worker.stop() == 0, worker.log
+    assert await worker.stop() == 0, worker.tail
     await topics.change(shopper.change())
     await worker.start(CARTSTREAM_STORE=store)
     cart = await topics.until_counted(shopper.cart_id, 3)
@@ -145,7 +146,7 @@ async def test_nothing_is_lost_or_doubled_when_workers_are_killed_under_load(
                 sent[change.cart_id].append(change)
         # Under way: some of it is folded, some not.
         await topics.until(lambda: any(topics.records(cart_id) for cart_id in sent))
-        await worker.kill()
+        await asyncio.to_thread(worker.kill)
         await worker.start(**settings)
     for cart_id, changes in sent.items():
         assert await topics.until_counted(cart_id, len(changes)) == cart_record(cart_id, folded(changes))
@@ -176,7 +177,7 @@ async def test_two_workers_share_the_carts_and_one_takes_over_from_the_other(
     while not stopping.done():
         await shop()
         await asyncio.wait([stopping], timeout=0.2)
-    assert await stopping == 0, first.log
+    assert await stopping == 0, first.tail
     await shop()
     for cart_id, changes in sent.items():
         assert await topics.until_counted(cart_id, len(changes)) == cart_record(cart_id, folded(changes))
@@ -231,7 +232,7 @@ async def test_a_purged_cart_is_gone_for_good_and_a_late_change_cannot_bring_it_
     assert decode_purge_floor(floors[-1].value).purge_floor >= expired.version_number
     assert (floors[-1].partition, floors[-1].offset < null.offset) == (where, True)
 
-    assert await worker.stop() == 0, worker.log
+    assert await worker.stop() == 0, worker.tail
     await worker.start()
     await topics.change(late)
     await topics.until(lambda: len(topics.dead_letters(key)) == 1)
@@ -265,7 +266,7 @@ async def test_a_purged_cart_that_a_worker_writes_again_while_nobody_owns_it_is_
         command(shopper, Purge(expired.number, expired.operation_count, expired.number // 2 + 31 * DAY_US))
     )
     await topics.until(lambda: topics.records(shopper.cart_id)[-1].value is None)
-    assert await worker.stop() == 0, worker.log
+    assert await worker.stop() == 0, worker.tail
 
     zombie = topics.records(shopper.cart_id)[0]
     await topics.raw(CARTS.name, zombie.key, zombie.value, zombie.partition, zombie.headers)

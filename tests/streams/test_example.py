@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from carts.operations import Add, Clear, Item, Remove, Set, SetMetadata, Step
-from tests.streams.conftest import Shopper, Topics, Worker
+from runtime.settings import KafkaSettings
+from tests.streams.conftest import Shopper, Topics
+from tests.support.processes import AgentProcess
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "fold_cart_changed.py"
 
@@ -34,9 +36,9 @@ def some_step(dice: random.Random) -> Step:
 @pytest.mark.timeout(300)
 async def test_folding_cart_changed_alone_gives_what_carts_says(
     topics: Topics,
-    workers: Callable[[str], Worker],
+    workers: Callable[[str], AgentProcess],
     new_shopper: Callable[[], Shopper],
-    topics_ready: str,
+    kafka: KafkaSettings,
 ) -> None:
     dice = random.Random(11)
     expected: dict[str, int] = {}
@@ -62,7 +64,7 @@ async def test_folding_cart_changed_alone_gives_what_carts_says(
     for cart_id, n in expected.items():
         await topics.until_counted(cart_id, n)
 
-    command = [sys.executable, str(SAMPLE), "--bootstrap", topics_ready]
+    command = [sys.executable, str(SAMPLE), "--bootstrap", kafka.kafka_bootstrap]
     printed = await asyncio.to_thread(subprocess.check_output, command, text=True)
 
     folded = {cart["cart_id"]: cart["lines"] for cart in map(json.loads, printed.splitlines())}

@@ -11,9 +11,9 @@ from store.postgres.migrate import migrate
 
 
 @contextmanager
-def migrated_database(server: str, prefix: str) -> Iterator[str]:
+def migrated_database(server: str) -> Iterator[str]:
     """The URL of a new database on the server with this version's schema; it goes away afterwards."""
-    name = f"{prefix}_{uuid4().hex}"
+    name = f"test_{uuid4().hex}"
     url = f"{server.rsplit('/', 1)[0]}/{name}"
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

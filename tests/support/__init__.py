@@ -1,0 +1,1 @@
+"""What several test folders need: processes, waiting, databases, topics, HTTP clients."""

@@ -1,0 +1,8 @@
+"""HTTP clients of a gateway."""
+
+import httpx
+
+
+def http_client(url: str) -> httpx.AsyncClient:
+    """A client of the gateway at `url`, more patient than any gateway, with room for many requests."""
+    return httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=200))

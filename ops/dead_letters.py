@@ -9,7 +9,7 @@ import msgspec
 from aiokafka import TopicPartition
 
 from carts.protocol import publish_allowed
-from ops.carts_topic import CartsIndex
+from ops.carts_index import CartsIndex
 from ops.dead_letter_topic import (
     Action,
     DeadLetter,

@@ -8,7 +8,7 @@ import msgspec
 
 from carts.protocol import Deleted
 from carts.state import State, Version
-from ops.carts_topic import CartsIndex
+from ops.carts_index import CartsIndex
 from ops.comparison import Discrepancy, Kind
 from ops.pieces import pieces
 from ops.progress import Advance, Bars

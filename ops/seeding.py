@@ -15,7 +15,7 @@ import msgspec
 from carts.operations import Change, Seed
 from carts.protocol import Deleted, rank
 from carts.state import State, trim, union
-from ops.carts_topic import CartsIndex
+from ops.carts_index import CartsIndex
 from ops.copies import Rows, rows
 from ops.pieces import pieces
 from ops.progress import Advance, Bars

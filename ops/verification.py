@@ -10,7 +10,7 @@ import msgspec
 from carts.limits import TIMING
 from carts.protocol import Deleted
 from carts.state import State
-from ops.carts_topic import CartsIndex
+from ops.carts_index import CartsIndex
 from ops.comparison import Copies, Discrepancy, Kind, Suspects, discrepancies
 from ops.copies import RedisCopies, Rows
 from ops.pieces import pieces

@@ -5,7 +5,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from carts.state import State
-from ops.carts_topic import CartsIndex
+from ops.carts_index import CartsIndex
 from ops.progress import silent
 from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings

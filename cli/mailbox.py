@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from cli.tables import new_table, print_table
 from devstack.errors import StackError
 from devstack.mailbox.messages import Messages
 from devstack.settings import StackSettings
@@ -35,12 +34,12 @@ def list_command(limit: int, as_json: bool, data_dir: Path | None) -> None:
     if not mails:
         click.echo("no mail yet")
         return
-    table = Table("id", "received", "to", "subject", "copies", box=None, header_style="bold")
+    table = new_table("id", "received", "to", "subject", "copies")
     table.columns[0].no_wrap = True
     for mail in mails:
         received = f"{mail.received:%Y-%m-%d %H:%M:%S}"
         table.add_row(mail.id, received, mail.recipient, mail.subject, str(mail.copies))
-    Console().print(table, markup=False)
+    print_table(table)
 
 
 @command.command("show")

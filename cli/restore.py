@@ -94,7 +94,8 @@ async def _restore(settings: RedisSettings, again: set[int]) -> None:
         TextColumn("{task.fields[carts]} carts, {task.fields[pace]}/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         bars: dict[int, TaskID] = {}
         async for moment in follow_restore(settings, again):
             for partition, report in moment.restoring.items():

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from cli.tables import new_table, print_table
 from devstack.settings import StackSettings
 from devstack.status import StackStatus, read_status
 from runtime.settings import load
@@ -41,19 +41,19 @@ def command(as_json: bool, data_dir: Path | None) -> None:
 
 
 def _show(status: StackStatus) -> None:
-    table = Table("component", "state", "address", "pid", "restarts", "for", box=None, header_style="bold")
+    table = new_table("component", "state", "address", "pid", "restarts", "for")
+    table.columns[2].no_wrap = True
     for each in status.components:
         table.add_row(
             each.name,
-            f"[{COLOURS.get(each.state, 'yellow')}]{each.state}",
+            Text(each.state, style=COLOURS.get(each.state, "yellow")),
             each.address,
             str(each.pid or "-"),
             str(each.restarts),
             _lasted(time.time() - each.since),
         )
-    console = Console()
-    console.print(table)
-    console.print(f"supervisor: pid {status.pid}", highlight=False)
+    print_table(table)
+    click.echo(f"supervisor: pid {status.pid}")
 
 
 def _lasted(seconds: float) -> str:

@@ -17,7 +17,9 @@ Bars = Callable[[str, int], Advance]
 def bars() -> Iterator[Bars]:
     """Bars that are shown until the end of the block."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    console = Console(stderr=True)
+    # The result is what stays; and a file or a pipe needs no bars.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
 
         def bar(what: str, total: int) -> Advance:
             task = shown.add_task(what, total=total)

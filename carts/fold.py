@@ -1,7 +1,7 @@
 """Fold a change into its cart. Late, duplicate and reordered deliveries fold to the same state."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -9,16 +9,12 @@ from carts.limits import TIMING, Timing
 from carts.operations import (
     DUPLICATE,
     VOID,
-    Add,
     Change,
-    Clear,
     Expire,
+    FoldedStep,
     Operation,
     Purge,
-    Remove,
     Seed,
-    Set,
-    SetMetadata,
     Subtract,
 )
 from carts.ordering import renewed
@@ -33,7 +29,7 @@ from carts.state import (
     united_orders,
 )
 
-_FOLDED_KINDS: Final = (Add, Set, Remove, Clear, SetMetadata, Subtract)
+_FOLDED_KINDS: Final = get_args(FoldedStep)
 
 
 class Verdict(StrEnum):

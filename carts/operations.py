@@ -3,7 +3,7 @@
 Every kind of step that version 1 of the records knows is here, so that no later feature breaks a reader.
 """
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -156,23 +156,16 @@ class Seed(msgspec.Struct, frozen=True, tag_field="kind", tag="seed"):
     state: dict[str, Any]
 
 
-Step = (
-    Add
-    | Set
-    | Remove
-    | Clear
-    | SetMetadata
-    | Subtract
-    | Claim
-    | Finish
-    | Merged
-    | Expire
-    | Void
-    | Duplicate
-    | Purge
-    | Seed
-)
+ClientStep = Add | Set | Remove | Clear | SetMetadata
+"""What clients ask for."""
+FoldedStep = ClientStep | Subtract
+"""What a change may bring into a cart's window, alone or with others. All of it becomes content."""
+Step = FoldedStep | Claim | Finish | Merged | Expire | Void | Duplicate | Purge | Seed
+"""Every kind of step. `tests/carts/test_step_kinds.py` names each place that a new kind was forgotten in."""
 Delta = tuple[Step, ...]
+
+KINDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Step))
+"""The names of the step kinds in version 1 of the records."""
 
 DUPLICATE: Final[Delta] = (Duplicate(),)
 VOID: Final[Delta] = (Void(),)

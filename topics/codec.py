@@ -8,33 +8,13 @@ import msgspec
 from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id
 from carts.limits import LIMITS, MAX_SAFE_INTEGER
-from carts.operations import Change, Seed
+from carts.operations import KINDS, Change, Seed
 from carts.products import InvalidProduct, Product, check_product
 from carts.state import State, Version
 from topics.errors import RecordError, RecordErrorCode
 from topics.records import CartRecord, OrderRecord, PurgeFloor
 
 T = TypeVar("T")
-
-KINDS: Final = frozenset(
-    {
-        "add",
-        "set",
-        "remove",
-        "clear",
-        "metadata",
-        "subtract",
-        "claim",
-        "finish",
-        "merged",
-        "expire",
-        "void",
-        "duplicate",
-        "purge",
-        "seed",
-    }
-)
-"""The step kinds of version 1."""
 
 
 class _Recovery(msgspec.Struct, frozen=True):

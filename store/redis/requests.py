@@ -2,7 +2,7 @@
 
 import msgspec
 
-from carts.operations import Add, Clear, Metadata, Remove, Set, SetMetadata
+from carts.operations import ClientStep, Metadata
 
 
 class SetQuantity(msgspec.Struct, frozen=True):
@@ -19,7 +19,7 @@ class SetQuantity(msgspec.Struct, frozen=True):
     metadata: Metadata | None = None
 
 
-RequestStep = Add | Set | SetQuantity | Remove | Clear | SetMetadata
+RequestStep = ClientStep | SetQuantity
 
 
 class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carts.limits import MAX_SAFE_INTEGER
-from carts.operations import Add, Change, Item, Operation, Seed
+from carts.operations import KINDS, Add, Change, Item, Operation, Seed
 from carts.products import Product
 from carts.state import State, Version
 from topics.codec import (
-    KINDS,
     decode_cart,
     decode_change,
     decode_product,

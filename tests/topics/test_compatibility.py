@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from carts.content import Content, Line
-from carts.operations import Change, Operation
+from carts.operations import KINDS, Change, Operation
 from carts.state import State
 from carts.view import CartView
-from topics.codec import KINDS, decode_cart, decode_change, encode_cart, encode_change
+from topics.codec import decode_cart, decode_change, encode_cart, encode_change
 from topics.compatibility import FOLDER, Example, examples, generate, main, record_specs, violations, write
 from topics.headers import version_header
 from topics.partitioner import partition_in_carts

@@ -1,4 +1,4 @@
-"""A change of a cart as its caller asks for it: checked as far as that goes without a look at the cart."""
+"""The command to change a cart: a valid request, before prices and the cart itself are looked at."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from topics.headers import Headers
 
 
 class AddProduct(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="add"):
-    """An add before it is priced: the price is what the caller states, and may be left to the catalogue."""
+    """An add before it is priced: `unit_price` and `currency` are what the caller states, if anything."""
 
     line_id: str
     quantity: int
@@ -55,7 +55,7 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
         return f"/operations/{index}" if self.is_batch else ""
 
     def request(self, steps: tuple[RequestStep, ...], *, replay_only: bool = False) -> ChangeRequest:
-        """What the store is asked for, with these priced steps."""
+        """The request to the store, with the priced steps."""
         return ChangeRequest(
             cart_id=self.cart_id,
             op_id=self.op_id,
@@ -70,8 +70,9 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fingerprint_of(steps: Sequence[CommandStep]) -> str:
-    """16 hex digits that tell a retry (same steps) from a reused key (others); order of members apart.
+    """16 hex digits that distinguish a retry (same steps) from a reused key (other steps).
 
-    Of what was asked, not of what it came to: a retry is one also after the price has changed.
+    The order of JSON members does not matter. Steps are taken before they are priced: a retry is recognised
+    after a price has changed, too.
     """
     return hashlib.blake2b(msgspec.json.encode(steps, order="sorted"), digest_size=8).hexdigest()

@@ -1,8 +1,9 @@
-"""What the store's refusals mean to the caller: one problem each."""
+"""The problem for each reason why the store refuses a change."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from carts.protocol import Durability
 from gateway.http import problems
 from gateway.http.problems import FieldError, Problem, ProblemType, retry_after
 from store.redis import Reason, Refused
@@ -18,10 +19,10 @@ _LIMITS: Final = {
 
 
 def problem_of(refused: Refused, steps: int) -> Problem:
-    """The problem that tells why a change of `steps` steps was refused, and what to do about it.
+    """The problem of a refused change of `steps` steps: why it was refused, and what to do about it.
 
-    RESTORING and UNKNOWN_CART are for the service to solve; here they mean that it could not in time.
-    NOT_APPLIED it keeps to itself.
+    The service retries on RESTORING and UNKNOWN_CART; here they mean that the time was not enough.
+    NOT_APPLIED never gets here.
     """
     return _PROBLEMS[refused.reason](refused, steps)
 
@@ -33,6 +34,26 @@ def restoring() -> Problem:
         "The carts of this partition are being restored; nothing was changed. "
         "Send the request again, with the same Idempotency-Key if it changes the cart.",
         headers=retry_after(1),
+    )
+
+
+def database_unavailable() -> Problem:
+    """The answer when only Postgres can know the cart, and does not answer."""
+    return Problem(
+        problems.DATABASE_UNAVAILABLE,
+        "The cart is not in the live store and the database did not answer; nothing was changed. "
+        "Send the request again, with the same Idempotency-Key if it changes the cart.",
+        headers=retry_after(1),
+    )
+
+
+def durability_not_reached(reached: Durability, preferred: Durability) -> Problem:
+    """The answer to a strict preference for a durability that was not reached in time."""
+    return Problem(
+        problems.DURABILITY_NOT_REACHED,
+        f"The change is made and has durability {reached}, not {preferred}; it will get there. "
+        "Sending it again with the same Idempotency-Key never applies it twice and tells how far it is.",
+        headers={**retry_after(1), "preference-applied": f"durability={reached}, handling=strict"},
     )
 
 

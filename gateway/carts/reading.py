@@ -1,4 +1,4 @@
-"""Read carts: from Redis; from Postgres what Redis lacks; marked stale while Redis is not authoritative."""
+"""Read carts: from Redis, or from Postgres where Redis lacks them; stale while the partition is restored."""
 
 from typing import Final, Protocol
 
@@ -6,9 +6,8 @@ import msgspec
 
 from carts.state import State, Version
 from carts.view import view
-from gateway.carts.problems import restoring
-from gateway.http import problems
-from gateway.http.problems import Problem, retry_after
+from gateway.carts.problems import database_unavailable, restoring
+from gateway.http.problems import Problem
 from gateway.metrics import Metrics
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.deadline import Deadline, ask_until
@@ -107,16 +106,6 @@ class CartReader:
             raise reason
         self._reads.labels("stale").inc()
         return msgspec.structs.replace(_of_state(cart_id, state), stale=True)
-
-
-def database_unavailable() -> Problem:
-    """The answer when only Postgres can know the cart, and does not answer."""
-    return Problem(
-        problems.DATABASE_UNAVAILABLE,
-        "The cart is not in the live store and the database did not answer; nothing was changed. "
-        "Send the request again, with the same Idempotency-Key if it changes the cart.",
-        headers=retry_after(1),
-    )
 
 
 def _of_stored(cart: StoredCart) -> CartDocument:

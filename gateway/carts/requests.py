@@ -1,4 +1,4 @@
-"""What a request on a cart may say, and the command that it is."""
+"""The bodies of requests on carts, and the command that each becomes."""
 
 import time
 from collections.abc import Iterable

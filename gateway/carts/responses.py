@@ -1,4 +1,4 @@
-"""What the routes of carts answer."""
+"""The responses of the routes of carts."""
 
 from functools import lru_cache
 from typing import Final

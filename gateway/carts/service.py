@@ -1,4 +1,4 @@
-"""Change carts: one script, one publish, an honest word about how far the change got."""
+"""Change carts: price the steps, run one script in Redis, publish the change, report its durability."""
 
 import asyncio
 from typing import Final, Protocol
@@ -8,10 +8,8 @@ import msgspec
 from carts.protocol import Durability, durability_at_once, publish_allowed
 from carts.state import State
 from gateway.carts.commands import ChangeCommand
-from gateway.carts.problems import problem_of
-from gateway.carts.reading import database_unavailable
-from gateway.http import problems
-from gateway.http.problems import Problem, retry_after
+from gateway.carts.problems import database_unavailable, durability_not_reached, problem_of
+from gateway.http.problems import Problem
 from gateway.metrics import Metrics
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import record_of
@@ -36,10 +34,10 @@ _LADDER: Final = (Durability.REDIS, Durability.KAFKA, Durability.POSTGRES)
 
 
 class Prices(Protocol):
-    """Puts prices to what was asked for."""
+    """Prices the steps of a command."""
 
     async def price(self, command: ChangeCommand) -> tuple[RequestStep, ...] | Problem:
-        """The steps as they are to be applied, or why they cannot be had now."""
+        """The steps with their prices, or the problem that keeps them from being applied now."""
         ...
 
 
@@ -81,7 +79,10 @@ class CartService:
         self._reached = {level: metrics.changes.labels(level.value) for level in Durability}
 
     async def change(self, command: ChangeCommand) -> Changed:
-        """Apply the change and publish it. Raises Problem when refused, or short of a strict preference."""
+        """Apply the change and publish it.
+
+        Raises Problem when the change is refused, or when a strict preference for durability is not reached.
+        """
         deadline = Deadline(self._settings.request_deadline_s)
         outcome = await self._apply(command, deadline)
         durability, offset = await self._secure(outcome, command, deadline)
@@ -89,7 +90,7 @@ class CartService:
         self._metrics.change_seconds.observe(asyncio.get_running_loop().time() - deadline.began)
         preferred = command.preferences
         if preferred.strict and _LADDER.index(durability) < _LADDER.index(preferred.durability):
-            raise _shortfall(durability, preferred.durability)
+            raise durability_not_reached(durability, preferred.durability)
         return Changed(outcome, durability, offset)
 
     async def _apply(self, command: ChangeCommand, deadline: Deadline) -> Applied | Replayed:
@@ -98,7 +99,7 @@ class CartService:
         if not isinstance(steps, Problem):
             outcome = await self._ask(command.request(steps), deadline)
         elif command.may_be_retry:
-            # What was made before the catalogue refuses it stays made: a retry hears so.
+            # A change that an earlier attempt has applied stays applied, whatever the catalogue says now.
             outcome = await self._ask(command.request((), replay_only=True), deadline)
         else:
             raise steps
@@ -116,7 +117,7 @@ class CartService:
         return await deadline.bound(self._settle(outcome, request))
 
     async def _settle(self, outcome: Replayed | Refused, request: ChangeRequest) -> ChangeOutcome:
-        """Solve what is no concern of the caller's."""
+        """The outcome once the partition is restored and the cart is looked up where Redis lacks it."""
         settled: ChangeOutcome = outcome
         if _is_refused(settled, Reason.RESTORING):
             await self._store.request_restore(self._store.partition(request.cart_id))
@@ -132,7 +133,7 @@ class CartService:
         return settled
 
     async def _change_unknown(self, request: ChangeRequest) -> ChangeOutcome:
-        """A cart that Redis lacks: never from nothing only because a copy has timed out."""
+        """Change a cart that Redis lacks: only where Postgres has no row of it either, it begins empty."""
         try:
             found = await self._hydration.find(request.cart_id)
         except DatabaseUnavailable:
@@ -198,12 +199,3 @@ async def _within(publishing: "asyncio.Future[int | None]", seconds: float) -> i
 
 def _is_refused(outcome: ChangeOutcome, reason: Reason) -> bool:
     return isinstance(outcome, Refused) and outcome.reason is reason
-
-
-def _shortfall(reached: Durability, preferred: Durability) -> Problem:
-    return Problem(
-        problems.DURABILITY_NOT_REACHED,
-        f"The change is made and has durability {reached}, not {preferred}; it will get there. "
-        "Sending it again with the same Idempotency-Key never applies it twice and tells how far it is.",
-        headers={**retry_after(1), "preference-applied": f"durability={reached}, handling=strict"},
-    )

@@ -1,4 +1,4 @@
-"""What the OpenAPI descriptions of all features are made of, and how they become one document.
+"""Helpers for the OpenAPI descriptions of the features, and for the document that they become.
 
 A description is the dictionary that OpenAPI asks for, except that a Struct stands where the document has a
 reference to its schema. So no description can name a schema that the document lacks.

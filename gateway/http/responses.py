@@ -1,4 +1,4 @@
-"""The response with a document, made for the hot path: its headers are bytes already."""
+"""JSON responses for the hot path: their headers are bytes already."""
 
 from collections.abc import Iterator
 from typing import Any, Final

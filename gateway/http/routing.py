@@ -1,4 +1,4 @@
-"""Routes: method, path and OpenAPI description of each stand at its handler, and nowhere else."""
+"""Routes: a handler is declared with its methods, its path and its OpenAPI description, in one place."""
 
 import re
 from collections.abc import Callable, Iterator

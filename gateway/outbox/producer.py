@@ -30,19 +30,19 @@ class ProducerConnection:
     def __init__(self, kafka: KafkaSettings, breaker: Breaker) -> None:
         self._kafka = kafka
         self._breaker = breaker
-        self._keeper: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._connected_at = 0.0
         self.producer: AIOKafkaProducer | None = None
 
     def start(self) -> None:
         """Connect in the background: the gateway serves, with durability redis, while Kafka is away."""
-        self._keeper = asyncio.get_running_loop().create_task(self._keep_connected())
+        self._connecting = asyncio.get_running_loop().create_task(self._keep_connected())
 
     async def stop(self) -> None:
         """Flush what the producer holds and disconnect; gives up after some seconds."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
         await self._drop()
 
     async def _keep_connected(self) -> None:

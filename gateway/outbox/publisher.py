@@ -57,7 +57,7 @@ class _PartitionBatch:
 
 
 class ChangePublisher:
-    """Publishes to `cart-changed` and tells the offset, or that Kafka has not acknowledged within the wait.
+    """Publishes to `cart-changed`: the offset, or None if Kafka does not acknowledge within the wait.
 
     `on_ack(partition, outbox_id, op_id)` is called for every record acknowledged, also when nobody waits for
     it any more.

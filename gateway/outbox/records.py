@@ -1,4 +1,4 @@
-"""The one way from an entry of the Redis outbox to the record that Kafka gets."""
+"""The Kafka record of an entry of the Redis outbox; live changes, sweeps and checkouts make it here."""
 
 import msgspec
 

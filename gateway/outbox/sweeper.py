@@ -23,7 +23,7 @@ _LEASE_MS: Final = 15_000
 
 
 class Sweeper:
-    """Sweeps all partitions whose lease it gets, and tells requests that wait for their entry."""
+    """Sweeps the partitions whose lease it holds, and wakes requests that wait for their entry."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Sweeper:
                     is_failing = True
                     log.warning("sweeper.store_failed", error=repr(error))
             except Exception:
-                # A sweeper that ends without a word would break the promise: say it, and go on.
+                # A sweeper that ends would break the promise: log it, and go on.
                 log.exception("sweeper.failed")
             await asyncio.sleep(self._interval_s)
 

@@ -1,4 +1,4 @@
-"""Take published entries out of the Redis outboxes, in batches behind the replies."""
+"""Remove published entries from the Redis outboxes, in batches, after the replies."""
 
 import asyncio
 from typing import Final
@@ -15,7 +15,7 @@ _PAUSE_S: Final = 0.05
 
 
 class OutboxTrimmer:
-    """Collects what Kafka has acknowledged. What gets lost here is published again: a mere duplicate."""
+    """Collects what Kafka has acknowledged. What is lost here is published again, which does no harm."""
 
     def __init__(self, store: CartStore, partitions: int, metrics: Metrics) -> None:
         self._store = store

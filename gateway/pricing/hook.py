@@ -9,7 +9,7 @@ import structlog
 from carts.limits import MAX_SAFE_INTEGER
 from carts.view import CartView
 from gateway.metrics import Metrics
-from gateway.pricing.service import Answer
+from gateway.pricing.service import HookAnswer
 from gateway.resilience.breaker import Breaker
 
 log = structlog.get_logger(__name__)
@@ -22,11 +22,11 @@ _NUL_ESCAPE: Final = b"\\u0000"
 
 
 class _BadAnswer(Exception):
-    """The hook answered something else than 200 with an Answer."""
+    """The hook answered something else than 200 with an HookAnswer."""
 
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(Answer)
+_DECODER: Final = msgspec.json.Decoder(HookAnswer)
 
 
 class PricingHook:
@@ -51,7 +51,7 @@ class PricingHook:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, cart: CartView) -> Answer | None:
+    async def ask(self, cart: CartView) -> HookAnswer | None:
         """The hook's adjustments and warnings; None if it does not answer in time, or not well.
 
         After some failures in a row it is not asked, except once a second to learn whether it is back.
@@ -76,7 +76,7 @@ class PricingHook:
         self._breaker.succeeded()
         return answer
 
-    async def _post(self, session: aiohttp.ClientSession, cart: CartView) -> Answer:
+    async def _post(self, session: aiohttp.ClientSession, cart: CartView) -> HookAnswer:
         headers = {"content-type": "application/json"}
         async with session.post(self._url, data=_ENCODER.encode(cart), headers=headers) as reply:
             if reply.status != 200:  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""What the steps of a command cost: the caller's word where there is no catalogue, else the catalogue's."""
+"""The prices of a command's steps: the catalogue's, or the caller's where there is no catalogue."""
 
 import asyncio
 from typing import Final
@@ -18,7 +18,7 @@ from store.redis.quantities import LineQuantities
 
 
 class StatedPrices:
-    """Without a catalogue: who adds states price and currency."""
+    """Without a catalogue: the caller states price and currency of an add."""
 
     async def price(self, command: ChangeCommand) -> tuple[RequestStep, ...] | Problem:
         """The same steps; the problem where an add lacks a price or a currency."""
@@ -38,10 +38,10 @@ class StatedPrices:
 
 
 class CataloguePrices:
-    """With a catalogue: adds and sets have its price, and are refused when they cannot be had.
+    """With a catalogue: adds and sets get its price, and are refused when the product cannot be had.
 
-    Checked is what is at hand without another round trip: the quantity asked for, with what the named lines
-    of the cart have already. Other lines of the product are left to the warnings and to the checkout.
+    The check covers what one round trip shows: the requested quantity and what the same lines of the cart
+    already have. Other lines of the product are checked by the warnings on reads and by the checkout.
     """
 
     def __init__(self, catalogue: ProductCache, quantities: LineQuantities) -> None:
@@ -60,18 +60,18 @@ class CataloguePrices:
         )
         if isinstance(known, CacheNotReady):
             return catalogue_restoring()
-        basket = _Basket(known, held)
+        quantities = _Quantities(known, held)
         steps: list[RequestStep] = []
         for index, step in enumerate(command.steps):
-            taken = basket.take(step, command.pointer(index))
+            taken = quantities.take(step, command.pointer(index))
             if isinstance(taken, Problem):
                 return taken
             steps.append(taken)
         return tuple(steps)
 
 
-class _Basket:
-    """The lines that a command names, as they become step by step."""
+class _Quantities:
+    """The quantities of the lines in a command, updated step by step."""
 
     def __init__(self, known: dict[str, Facts | None], held: dict[str, int]) -> None:
         self._known = known
@@ -86,7 +86,7 @@ class _Basket:
                 return _add(step, facts.unit_price, facts.currency)
             case SetQuantity():
                 if self._known[_product_id(step.line_id)] is None and not self._held[step.line_id]:
-                    return step  # no such line, very likely: the cart knows better
+                    return step  # most likely there is no such line: the script decides
                 facts = self._check(step, step.quantity, pointer)
                 if isinstance(facts, Problem):
                     return facts

@@ -1,4 +1,4 @@
-"""Why the catalogue refuses a step: one problem each."""
+"""The problems of steps that the catalogue refuses."""
 
 from typing import Any
 

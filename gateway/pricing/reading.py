@@ -1,4 +1,4 @@
-"""Reads of carts with adjustments and warnings: what a shopper sees, without a write."""
+"""Read carts with the hook's adjustments and warnings of changes in the catalogue."""
 
 from typing import Final
 

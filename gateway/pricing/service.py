@@ -1,4 +1,4 @@
-"""What a cart comes to: the hook's adjustments, the sums, and what has moved on in the catalogue."""
+"""The price of a cart: the hook's adjustments, the totals, and warnings of changes in the catalogue."""
 
 from enum import StrEnum
 from hashlib import blake2b
@@ -15,7 +15,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 _SUFFIX_BYTES: Final = 6
 
 
-class Answer(msgspec.Struct, frozen=True):
+class HookAnswer(msgspec.Struct, frozen=True):
     """What a pricing hook says about a cart."""
 
     adjustments: Annotated[list[Adjustment], msgspec.Meta(max_length=100)] = []
@@ -23,7 +23,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Hook(Protocol):
-    """Asks somebody what a cart costs."""
+    """Asks the shop's own service what a cart costs."""
 
     async def open(self) -> None:
         """Get ready, in the loop that asks."""
@@ -31,17 +31,17 @@ class Hook(Protocol):
     async def close(self) -> None:
         """Let go."""
 
-    async def ask(self, cart: CartView) -> Answer | None:
+    async def ask(self, cart: CartView) -> HookAnswer | None:
         """The answer; None when there is none in time."""
 
 
-class Unknown(StrEnum):
-    """Codes of warnings about the whole cart: something could not be asked."""
+class PricingWarning(StrEnum):
+    """Codes of warnings about the whole cart."""
 
     PRICING_UNAVAILABLE = "pricing_unavailable"
     """The pricing hook did not answer: discounts and taxes are missing."""
     CATALOGUE_UNAVAILABLE = "catalogue_unavailable"
-    """The catalogue is being restored: whether prices and stock have moved on is not known."""
+    """The catalogue is being restored: whether prices and stock have changed is not known."""
 
 
 class Priced(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Priced(msgspec.Struct, frozen=True):
     totals: Totals
 
     def suffix(self) -> str:
-        """What tells this from other ways to price the same version, empty for the plain sums."""
+        """Distinguishes prices of the same version of a cart; empty for the plain totals."""
         if not self.adjustments and not self.warnings:
             return ""
         return blake2b(_ENCODER.encode(self), digest_size=_SUFFIX_BYTES).hexdigest()
@@ -91,19 +91,19 @@ class Pricing:
             return Priced([], [], totals_of(cart.totals.subtotal))
         answer = await self._hook.ask(cart)
         if answer is None:
-            missing = CartWarning(Unknown.PRICING_UNAVAILABLE.value)
+            missing = CartWarning(PricingWarning.PRICING_UNAVAILABLE.value)
             return Priced([], [missing], totals_of(cart.totals.subtotal))
         return Priced(
             answer.adjustments, answer.warnings, totals_of(cart.totals.subtotal, answer.adjustments)
         )
 
     async def price_shown(self, cart: CartView) -> Priced:
-        """As `price`, with what has moved on in the catalogue since the lines were added, those first."""
-        moved = await self._moved_on(cart)
+        """As `price`, with warnings of what has changed in the catalogue since the lines were added first."""
+        changed = await self._catalogue_warnings(cart)
         priced = await self.price(cart)
-        return msgspec.structs.replace(priced, warnings=moved + priced.warnings) if moved else priced
+        return msgspec.structs.replace(priced, warnings=changed + priced.warnings) if changed else priced
 
-    async def _moved_on(self, cart: CartView) -> list[CartWarning]:
+    async def _catalogue_warnings(self, cart: CartView) -> list[CartWarning]:
         if self._catalogue is None or not cart.lines:
             return []
         try:
@@ -113,5 +113,5 @@ class Pricing:
                 raise
             known = CacheNotReady()
         if isinstance(known, CacheNotReady):
-            return [CartWarning(Unknown.CATALOGUE_UNAVAILABLE.value)]
+            return [CartWarning(PricingWarning.CATALOGUE_UNAVAILABLE.value)]
         return warnings(cart.lines, cart.currency, known)

@@ -278,7 +278,7 @@ class CartStore:
         )
 
     async def restore_requests(self) -> set[int]:
-        """The partitions somebody has asked for."""
+        """The partitions that requests wait for."""
         return await self._partitions_with("wish")
 
     async def _partitions_with(self, key: str) -> set[int]:

@@ -1,4 +1,4 @@
-"""How many pieces of a line a cart has in Redis: the cheapest look into a cart there is."""
+"""The quantities of single lines of a cart in Redis, without reading the cart."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,7 +16,7 @@ class LineQuantities:
         self._layout: Final = layout
 
     async def of(self, cart_id: str, line_ids: Sequence[str]) -> dict[str, int]:
-        """Pieces of each line, 0 for what Redis does not have. Raises StoreError.
+        """The quantity of each line, 0 for what Redis does not have. Raises StoreError.
 
         A hint, not a fact: the cart may be in Postgres only, or its partition in the middle of a restore.
         """

@@ -1,4 +1,4 @@
-"""What is asked of the store."""
+"""Requests to the store."""
 
 import msgspec
 

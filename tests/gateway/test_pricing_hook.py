@@ -15,7 +15,7 @@ from carts.view import Adjustment, view
 from devstack.ports import free_ports
 from gateway.metrics import Metrics
 from gateway.pricing.hook import PricingHook
-from gateway.pricing.service import Answer
+from gateway.pricing.service import HookAnswer
 from tests.gateway.conftest import client_of
 from tests.gateway.running import Carts
 from tests.support.processes import GatewayProcess, Process
@@ -211,4 +211,4 @@ async def test_an_answer_that_is_none_counts_as_no_answer(response: bytes) -> No
 
 async def test_an_answer_may_leave_out_what_it_has_nothing_of() -> None:
     async with answering(http("200 OK", b'{"adjustments": [{"code": "tax-de", "amount": 7}]}')) as hook:
-        assert await hook.ask(CART) == Answer([Adjustment("tax-de", 7)], [])
+        assert await hook.ask(CART) == HookAnswer([Adjustment("tax-de", 7)], [])

@@ -9,7 +9,11 @@ import msgspec
 
 from carts.errors import InvalidIdentifier
 
-_CART_ID: Final = re.compile(r"(?:user|guest):[A-Za-z0-9._~-]{1,128}")
+# A user's id is the shop's: an e-mail address, `auth0|…`, `gid://…`. What JSON would escape is left out: the
+# scripts put ids into JSON as they are. So is what cannot be seen: two ids must not look alike.
+_UNSEEN: Final = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffd-\uffff"
+_USER_ID: Final = rf"(?! )[^{_UNSEEN}\"\\]{{1,128}}(?<! )"
+_CART_ID: Final = re.compile(rf"user:{_USER_ID}|guest:[A-Za-z0-9._~-]{{1,128}}")
 _PRODUCT_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}(?:~[0-9a-f]{12})?")
 _ORDER_ID: Final = re.compile(r"o_[0-9a-f]{32}")
@@ -21,10 +25,13 @@ SYSTEM_OP_PREFIX: Final = "!"
 
 
 def check_cart_id(value: str) -> str:
-    """Return `value` if it is `user:<id>` or `guest:<token>`; raise InvalidIdentifier otherwise."""
+    """Return `value` if it is `user:<id>` or `guest:<id>`; raise InvalidIdentifier otherwise."""
     if _CART_ID.fullmatch(value) is None:
         raise InvalidIdentifier(
-            "cart_id", value, "use user:<id> or guest:<token>, 1 to 128 characters of A-Z a-z 0-9 . _ ~ -"
+            "cart_id",
+            value,
+            'use user:<id>, 1 to 128 printable characters without " and \\, '
+            "or guest:<id>, 1 to 128 of A-Z a-z 0-9 . _ ~ -",
         )
     return value
 

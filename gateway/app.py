@@ -11,6 +11,7 @@ from gateway.checkout.routes import CheckoutRoutes
 from gateway.health.routes import HealthRoutes
 from gateway.http.problems import ProblemHandler
 from gateway.http.routing import add_routes
+from gateway.identity.routes import GuestRoutes
 from gateway.openapi import document
 from gateway.orders.routes import OrderRoutes
 from gateway.products.routes import ProductRoutes
@@ -38,10 +39,15 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     )
     app.ctx.metrics = container.metrics
     app.ctx.body_bytes = settings.body_bytes
-    add_routes(app, CartRoutes(container.reader, container.carts))
-    add_routes(app, ProductRoutes(container.catalogue, settings.products_max_age_s))
-    add_routes(app, CheckoutRoutes(container.checkouts, container.metrics))
-    add_routes(app, OrderRoutes(container.orders))
-    add_routes(app, HealthRoutes(container.health, container.metrics, document()))
+    app.ctx.guard = container.identity.guard
+    for feature in (
+        GuestRoutes(container.identity.guests),
+        CartRoutes(container.reader, container.carts),
+        ProductRoutes(container.catalogue, settings.products_max_age_s),
+        CheckoutRoutes(container.checkouts, container.metrics),
+        OrderRoutes(container.orders),
+        HealthRoutes(container.health, container.metrics, document()),
+    ):
+        add_routes(app, feature, container.identity.guard)
     lifecycle.register(app, container)
     return app

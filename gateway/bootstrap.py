@@ -15,6 +15,7 @@ from gateway.checkout.internal import InternalCheckouts
 from gateway.checkout.routes import Checkouts
 from gateway.checkout.service import CheckoutCarts
 from gateway.health.checks import HealthChecks
+from gateway.identity.identity import Identity
 from gateway.metrics import Metrics
 from gateway.orders.service import OrderService
 from gateway.outbox.bound import OutboxBound
@@ -55,6 +56,7 @@ class Container(msgspec.Struct, frozen=True):
     carts: CartService
     checkouts: Checkouts
     orders: OrderService
+    identity: Identity
 
     @classmethod
     def build(cls, settings: GatewaySettings) -> Self:
@@ -123,6 +125,7 @@ class Container(msgspec.Struct, frozen=True):
                 else ExternalCheckouts(settings, database, pricing, checkout_carts)
             ),
             orders=OrderService(database, settings.orders_owner),
+            identity=Identity(settings, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL),
         )
 
 

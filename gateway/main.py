@@ -10,6 +10,7 @@ import structlog
 import uvloop
 from sanic.server.socket import bind_socket
 
+from gateway.identity.settings import Mode
 from gateway.server.supervisor import run_supervisor
 from gateway.settings import GatewaySettings
 from runtime.logs import configure_logging
@@ -31,7 +32,8 @@ def run() -> None:
         sys.exit(2)
     configure_logging()
     log.info("gateway.settings", **shown(settings))
-    log.warning("gateway.open", mode="development", meaning="every caller may read and change every cart")
+    if settings.mode is Mode.DEVELOPMENT:
+        log.warning("gateway.open", mode=settings.mode, meaning="every caller may read and change every cart")
     listener = _listen(settings)
     if settings.gateway_workers > 1:
         run_supervisor(settings, listener)

@@ -8,15 +8,18 @@ from gateway.checkout import openapi as checkout
 from gateway.checkout.routes import CheckoutRoutes
 from gateway.health.routes import HealthRoutes
 from gateway.http.openapi import paths_of, problem_types, with_schemas
+from gateway.identity import openapi as identity
+from gateway.identity.routes import GuestRoutes
 from gateway.orders import openapi as orders
 from gateway.orders.routes import OrderRoutes
 from gateway.products import openapi as products
 from gateway.products.routes import ProductRoutes
 
-FEATURES: Final = (CartRoutes, ProductRoutes, CheckoutRoutes, OrderRoutes, HealthRoutes)
+FEATURES: Final = (GuestRoutes, CartRoutes, ProductRoutes, CheckoutRoutes, OrderRoutes, HealthRoutes)
 _PARAMETERS: Final = carts.PARAMETERS | products.PARAMETERS | checkout.PARAMETERS | orders.PARAMETERS
 _ABOUT: Final = (
-    "Carts that survive anything. Development mode: every caller may read and change every cart. "
+    "Carts that survive anything. In production mode callers prove who they are; in development mode every "
+    "caller may read and change every cart. "
     "Errors are problem details; their types: "
 )
 
@@ -30,5 +33,5 @@ def document() -> dict[str, Any]:
             "version": "1",
             "description": _ABOUT + ", ".join(f"`{kind.uri}`" for kind in problem_types()),
         },
-        **with_schemas(paths_of(FEATURES, _PARAMETERS), checkout.SCHEMAS),
+        **with_schemas(paths_of(FEATURES, _PARAMETERS), checkout.SCHEMAS, identity.SECURITY_SCHEMES),
     }

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from gateway.identity.settings import IdentitySettings
 from runtime.owners import OwnerSettings
 from runtime.settings import KafkaSettings
 from store.redis import RedisSettings
@@ -13,7 +14,7 @@ from store.redis import RedisSettings
 _AFTER_CHECKOUT_S: Final = 10.0
 
 
-class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings):
+class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySettings):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 
     gateway_host: str = Field("127.0.0.1", examples=["127.0.0.1"], description="address to listen on")

@@ -7,6 +7,7 @@ import msgspec
 
 from carts.operations import Item, Metadata
 from gateway.http.conditions import Preferences
+from gateway.identity.principal import Principal
 from store.redis import ChangeRequest, RequestStep
 from topics.headers import Headers
 
@@ -44,6 +45,7 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
     if_match: tuple[str, ...] | None
     preferences: Preferences
     trace: Headers
+    caller: Principal
 
     @property
     def may_be_retry(self) -> bool:
@@ -65,6 +67,7 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
             if_match=self.if_match,
             replay_only=replay_only,
             minimal=self.preferences.minimal,
+            actor=self.caller.actor,
             cause=self.cause,
         )
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from carts.view import CartView
-from gateway.carts.requests import AddItem, MintedCart, PatchCart, PatchItem, PutItem
+from gateway.carts.requests import AddItem, PatchCart, PatchItem, PutItem
 from gateway.http.openapi import errors, header, json_body, operation, reply, reply_header
 
 PARAMETERS: Final = {
@@ -45,11 +45,6 @@ _CHANGE_REPLY_HEADERS: Final = {
     "Idempotency-Replayed": reply_header("true when the change had been made before"),
 }
 
-MINT: Final = operation(
-    "mintCart",
-    "A new guest cart id and its token; nothing is stored",
-    {"201": reply("The id and token", MintedCart), **errors(405)},
-)
 READ: Final = operation(
     "readCart",
     "The cart; one never written is empty",

@@ -16,6 +16,7 @@ from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep, finge
 from gateway.http.conditions import first_attempt_us, parse_idempotency_key, parse_if_match
 from gateway.http.requests import cart_id_in, preferences_of, trace_of
 from gateway.http.validation import FreeForm, check_metadata, invalid
+from gateway.identity.guard import caller_of
 from store.redis import RequestStep, SetQuantity
 
 ProductId = Annotated[
@@ -114,13 +115,6 @@ class PatchCart(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     operations: Annotated[list[AnyOperation], msgspec.Meta(min_length=1, max_length=LIMITS.steps)]
 
 
-class MintedCart(msgspec.Struct, frozen=True):
-    """A new guest cart. `token` proves it; keep it secret."""
-
-    cart_id: str
-    token: str
-
-
 ADD_ITEM: Final = msgspec.json.Decoder(AddItem)
 PUT_ITEM: Final = msgspec.json.Decoder(PutItem)
 PATCH_ITEM: Final = msgspec.json.Decoder(PatchItem)
@@ -157,6 +151,7 @@ def change_command(
         first_seen_us=first_seen_us,
         preferences=preferences,
         trace=trace_of(headers),
+        caller=caller_of(request),
     )
 
 

@@ -3,11 +3,9 @@
 from functools import lru_cache
 from typing import Final
 
-import msgspec
 from sanic.response import HTTPResponse
 
-from gateway.carts.reading import EMPTY_VERSION, CartDocument
-from gateway.carts.requests import MintedCart
+from gateway.carts.reading import CartDocument
 from gateway.carts.service import Changed
 from gateway.http.conditions import Preferences
 from gateway.http.responses import Header, document_response
@@ -15,21 +13,6 @@ from store.redis import Replayed
 
 _STALE: Final = (b"cart-freshness", b"stale")
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
-
-
-def minted(token: str) -> HTTPResponse:
-    """201: the id of a new guest cart, with its token."""
-    cart_id = f"guest:{token}"
-    return HTTPResponse(
-        msgspec.json.encode(MintedCart(cart_id, token)),
-        status=201,
-        content_type="application/json",
-        headers={
-            "location": f"/v1/carts/{cart_id}",
-            "etag": f'"{EMPTY_VERSION}"',
-            "cache-control": "private, no-store",
-        },
-    )
 
 
 def cart_read(found: CartDocument) -> HTTPResponse:

@@ -1,6 +1,5 @@
 """The HTTP routes of carts: parse, hand to the service, answer."""
 
-import secrets
 from typing import Final
 
 from sanic import Request
@@ -21,12 +20,13 @@ from gateway.carts.requests import (
     patch_item,
     put_item,
 )
-from gateway.carts.responses import cart_changed, cart_read, minted
+from gateway.carts.responses import cart_changed, cart_read
 from gateway.carts.service import CartService
 from gateway.http.conditions import is_not_modified
 from gateway.http.requests import body_of, cart_id_in, line_id_in
 from gateway.http.responses import not_modified
 from gateway.http.routing import route
+from gateway.identity.access import Access
 
 CART: Final = "/v1/carts/{cart_id}"
 ITEMS: Final = f"{CART}/items"
@@ -40,12 +40,7 @@ class CartRoutes:
         self._reader = reader
         self._service = service
 
-    @route("POST", "/v1/carts", openapi.MINT)
-    async def mint(self, _: Request) -> HTTPResponse:
-        """A new guest cart id and its token. Nothing is stored: an empty cart needs no place."""
-        return minted(secrets.token_urlsafe(24))
-
-    @route("GET, HEAD", CART, openapi.READ)
+    @route("GET, HEAD", CART, Access.CART, openapi.READ)
     async def read(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart; one never written is empty, with version 0-0-000000000000."""
         found = await self._reader.read(cart_id_in(cart_id))
@@ -54,36 +49,36 @@ class CartRoutes:
             return not_modified(found.tag)
         return cart_read(found)
 
-    @route("POST", ITEMS, openapi.ADD_ITEM)
+    @route("POST", ITEMS, Access.CART, openapi.ADD_ITEM)
     async def add_item(self, request: Request, cart_id: str) -> HTTPResponse:
         """Add pieces of a product."""
         step = add_item(body_of(request, ADD_ITEM))
         return await self._change(request, cart_id, (step,), "items.add")
 
-    @route("PUT", ITEM, openapi.PUT_ITEM)
+    @route("PUT", ITEM, Access.CART, openapi.PUT_ITEM)
     async def put_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Replace quantity and metadata of a line; 0 removes it."""
         step = put_item(line_id_in(line_id), body_of(request, PUT_ITEM))
         return await self._change(request, cart_id, (step,), "items.put")
 
-    @route("PATCH", ITEM, openapi.PATCH_ITEM)
+    @route("PATCH", ITEM, Access.CART, openapi.PATCH_ITEM)
     async def patch_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Change quantity, metadata or both of a line; quantity 0 removes it."""
         step = patch_item(line_id_in(line_id), body_of(request, PATCH_ITEM))
         return await self._change(request, cart_id, (step,), "items.patch")
 
-    @route("DELETE", ITEM, openapi.REMOVE_ITEM)
+    @route("DELETE", ITEM, Access.CART, openapi.REMOVE_ITEM)
     async def remove_item(self, request: Request, cart_id: str, line_id: str) -> HTTPResponse:
         """Remove a line; one that is not there is no error."""
         return await self._change(request, cart_id, (Remove(line_id_in(line_id)),), "items.remove")
 
-    @route("PATCH", CART, openapi.PATCH)
+    @route("PATCH", CART, Access.CART, openapi.PATCH)
     async def patch(self, request: Request, cart_id: str) -> HTTPResponse:
         """Up to 100 operations, all or none."""
         steps = patch_cart(body_of(request, PATCH_CART))
         return await self._change(request, cart_id, steps, "carts.patch", is_batch=True)
 
-    @route("DELETE", CART, openapi.CLEAR)
+    @route("DELETE", CART, Access.CART, openapi.CLEAR)
     async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
         """Remove all lines; the metadata stays."""
         return await self._change(request, cart_id, (Clear(),), "carts.clear")

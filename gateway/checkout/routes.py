@@ -21,6 +21,7 @@ from gateway.checkout.requests import (
 from gateway.http.conditions import parse_idempotency_key
 from gateway.http.requests import cart_id_in, optional_body
 from gateway.http.routing import route
+from gateway.identity.access import Access
 from gateway.metrics import Metrics
 from store.postgres.order_records import Checkout
 
@@ -38,7 +39,7 @@ class CheckoutRoutes:
         self._replies = metrics.checkouts
         self._seconds = metrics.checkout_seconds
 
-    @route("POST", "/v1/carts/{cart_id}/checkout", openapi.CHECK_OUT)
+    @route("POST", "/v1/carts/{cart_id}/checkout", Access.CHECKOUT, openapi.CHECK_OUT)
     async def check_out(self, request: Request, cart_id: str) -> HTTPResponse:
         """Place an order; where orders are external, open a checkout with a token and the lines."""
         name = cart_id_in(cart_id)
@@ -48,7 +49,7 @@ class CheckoutRoutes:
             return await self._open(self._checkouts, name)
         return await self._place(self._checkouts, name, _key(request), body)
 
-    @route("POST", "/v1/carts/{cart_id}/checkout/{token}/complete", openapi.COMPLETE)
+    @route("POST", "/v1/carts/{cart_id}/checkout/{token}/complete", Access.ORDERS_SERVICE, openapi.COMPLETE)
     async def complete(self, request: Request, cart_id: str, token: str) -> HTTPResponse:
         """The owner of orders has sold the lines of the checkout."""
         body = optional_body(request, COMPLETE_CHECKOUT, CompleteCheckout())
@@ -57,7 +58,7 @@ class CheckoutRoutes:
         self._replies.labels("completed").inc()
         return _checkout(completed, 200)
 
-    @route("POST", "/v1/carts/{cart_id}/checkout/{token}/cancel", openapi.CANCEL)
+    @route("POST", "/v1/carts/{cart_id}/checkout/{token}/cancel", Access.ORDERS_SERVICE, openapi.CANCEL)
     async def cancel(self, _: Request, cart_id: str, token: str) -> HTTPResponse:
         """The owner of orders has sold nothing."""
         name = cart_id_in(cart_id)

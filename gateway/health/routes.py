@@ -12,6 +12,8 @@ from gateway.health import openapi
 from gateway.health.checks import HealthChecks
 from gateway.health.docs_page import DOCS_PAGE
 from gateway.http.routing import route
+from gateway.identity.access import Access
+from gateway.identity.guard import caller_of
 from gateway.metrics import Metrics
 
 
@@ -24,28 +26,29 @@ class HealthRoutes:
         self._metrics = metrics
         self._document = msgspec.json.encode(document)
 
-    @route("GET", "/health/live", openapi.LIVE)
+    @route("GET", "/health/live", Access.PUBLIC, openapi.LIVE)
     async def live(self, _: Request) -> HTTPResponse:
         """200 as long as the event loop turns."""
         return _json(b'{"status":"live"}')
 
-    @route("GET", "/health/ready", openapi.READY)
-    async def ready(self, _: Request) -> HTTPResponse:
-        """200 while traffic should come here, else 503; the body has the state of each dependency."""
+    @route("GET", "/health/ready", Access.PUBLIC, openapi.READY)
+    async def ready(self, request: Request) -> HTTPResponse:
+        """200 while traffic should come here, else 503; the state of each dependency is for services."""
         readiness = await self._health.readiness(time.time_ns() // 1000)
-        return _json(msgspec.json.encode(readiness), 200 if readiness.ready else 503)
+        shown = readiness if caller_of(request).is_trusted else {"status": readiness.status}
+        return _json(msgspec.json.encode(shown), 200 if readiness.ready else 503)
 
-    @route("GET", "/metrics", openapi.METRICS)
+    @route("GET", "/metrics", Access.SERVICE, openapi.METRICS)
     async def metrics(self, _: Request) -> HTTPResponse:
         """Prometheus's text format."""
         return HTTPResponse(self._metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
-    @route("GET", "/openapi.json")
+    @route("GET", "/openapi.json", Access.PUBLIC)
     async def api(self, _: Request) -> HTTPResponse:
         """The OpenAPI 3.1 document."""
         return HTTPResponse(self._document, content_type="application/json")
 
-    @route("GET", "/docs")
+    @route("GET", "/docs", Access.PUBLIC)
     async def docs(self, _: Request) -> HTTPResponse:
         """The same, to look at."""
         return HTTPResponse(DOCS_PAGE, content_type="text/html; charset=utf-8")

@@ -12,6 +12,7 @@ import msgspec
 from gateway.http import problems
 from gateway.http.problems import FieldError, ProblemType
 from gateway.http.routing import routes_of
+from gateway.identity.access import SERVICES_ONLY, Access
 
 _SCHEMAS: Final = "#/components/schemas/"
 
@@ -108,11 +109,13 @@ def paths_of(features: Iterable[type], parameters: dict[str, dict[str, Any]]) ->
             path = paths.setdefault(route.path, {})
             if route.parameters:
                 path["parameters"] = [parameters[name] for name in route.parameters]
-            path[route.methods[0].lower()] = route.operation
+            path[route.methods[0].lower()] = _for_callers(route.access, route.operation)
     return paths
 
 
-def with_schemas(paths: dict[str, Any], further: Iterable[type[msgspec.Struct]]) -> dict[str, Any]:
+def with_schemas(
+    paths: dict[str, Any], further: Iterable[type[msgspec.Struct]], security_schemes: dict[str, Any]
+) -> dict[str, Any]:
     """Members `paths` and `components` of the document: references instead of Structs, and their schemas.
 
     `further`: Structs that no description names, such as members of problems.
@@ -132,7 +135,22 @@ def with_schemas(paths: dict[str, Any], further: Iterable[type[msgspec.Struct]])
 
     referring = refer(paths)
     _, schemas = msgspec.json.schema_components(structs, ref_template=_SCHEMAS + "{name}")
-    return {"paths": referring, "components": {"schemas": schemas}}
+    return {
+        "paths": referring,
+        "components": {"schemas": schemas, "securitySchemes": security_schemes},
+    }
+
+
+def _for_callers(access: Access, operation: dict[str, Any]) -> dict[str, Any]:
+    """The operation with what its callers must prove, and what they are answered without."""
+    if access is Access.PUBLIC:
+        return operation | {"security": []}
+    schemes = ("bearer",) if access in SERVICES_ONLY else ("bearer", "cartToken", "cartSession")
+    refused = errors(401, 403) if access in SERVICES_ONLY else errors(401, 403, 404)
+    return operation | {
+        "security": [{scheme: []} for scheme in schemes],
+        "responses": refused | operation["responses"],
+    }
 
 
 def _parameter(name: str, place: str, description: str, kind: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What routes of several features take out of a request."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
@@ -24,7 +25,7 @@ _REQUEST_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def cart_id_in(segment: str) -> str:
-    """The cart id in a segment of the path. Raises Problem if it is none."""
+    """The cart id in a segment of the path, percent-decoded and in NFC. Raises Problem if it is none."""
     return _id_in(segment, check_cart_id, "cart")
 
 
@@ -93,8 +94,18 @@ def number_in(request: Request, name: str, absent: int | None, most: int) -> int
 
 def _id_in(segment: str, check: Callable[[str], str], of: str) -> str:
     try:
-        return check(unquote(segment) if "%" in segment else segment)
+        return check(_decoded(segment))
     except InvalidIdentifier as error:
         raise Problem(
             problems.INVALID_IDENTIFIER, f"The {of} id in the path is not valid: {error.advice}."
         ) from error
+    except UnicodeDecodeError as error:
+        raise Problem(
+            problems.INVALID_IDENTIFIER, f"The {of} id in the path is not valid: percent-encode it as UTF-8."
+        ) from error
+
+
+def _decoded(segment: str) -> str:
+    if segment.isascii() and "%" not in segment:
+        return segment
+    return unicodedata.normalize("NFC", unquote(segment, errors="strict"))

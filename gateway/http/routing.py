@@ -7,13 +7,16 @@ from typing import Any, Final, TypeVar
 import msgspec
 from sanic import Request, Sanic
 
+from gateway.identity.access import Access
+from gateway.identity.guard import Guard
+
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _PARAMETER: Final = re.compile(r"{(\w+)}")
 
 
 class Route(msgspec.Struct, frozen=True):
-    """What an app serves at one path, and the OpenAPI operation that describes it, if any does.
+    """What an app serves at one path and for whom, and the OpenAPI operation that describes it, if any does.
 
     `path` has its parameters in braces, as OpenAPI does. The first of `methods` is the one described; HEAD
     may stand behind GET. A stream's handler reads the body itself, while it arrives.
@@ -21,6 +24,7 @@ class Route(msgspec.Struct, frozen=True):
 
     methods: tuple[str, ...]
     path: str
+    access: Access
     operation: dict[str, Any] | None
     is_stream: bool
 
@@ -31,13 +35,18 @@ class Route(msgspec.Struct, frozen=True):
 
 
 def route(
-    methods: str, path: str, operation: dict[str, Any] | None = None, *, stream: bool = False
+    methods: str,
+    path: str,
+    access: Access,
+    operation: dict[str, Any] | None = None,
+    *,
+    stream: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Mark a method of a class as the handler of `methods` (`GET, HEAD`) at `path`.
+    """Mark a method of a class as the handler of `methods` (`GET, HEAD`) at `path`, for callers of `access`.
 
     Without an `operation` the route is left out of the OpenAPI document.
     """
-    marked = Route(tuple(methods.split(", ")), path, operation, stream)
+    marked = Route(tuple(methods.split(", ")), path, access, operation, stream)
 
     def mark(handler: Handler) -> Handler:
         handler.route = marked  # type: ignore[attr-defined]
@@ -54,10 +63,10 @@ def routes_of(feature: type) -> Iterator[tuple[str, Route]]:
             yield name, found
 
 
-def add_routes(app: Sanic[Any, Any], feature: object) -> None:
-    """Serve all routes of a feature's object from `app`."""
+def add_routes(app: Sanic[Any, Any], feature: object, guard: Guard) -> None:
+    """Serve all routes of a feature's object from `app`, behind the guard."""
     for name, found in routes_of(type(feature)):
-        handler = getattr(feature, name)
+        handler = guard.protect(found.access, getattr(feature, name))
         app.add_route(
             _stream(handler) if found.is_stream else handler,
             _PARAMETER.sub(r"<\1:str>", found.path),

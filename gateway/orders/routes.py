@@ -8,6 +8,8 @@ from sanic.response import HTTPResponse
 
 from gateway.http.requests import cart_id_in
 from gateway.http.routing import route
+from gateway.identity.access import Access
+from gateway.identity.guard import caller_of
 from gateway.orders import openapi
 from gateway.orders.requests import page_of
 from gateway.orders.service import OrderService
@@ -21,22 +23,22 @@ class OrderRoutes:
     def __init__(self, service: OrderService) -> None:
         self._service = service
 
-    @route("GET, HEAD", "/v1/orders/{order_id}", openapi.READ)
-    async def read(self, _: Request, order_id: str) -> HTTPResponse:
+    @route("GET, HEAD", "/v1/orders/{order_id}", Access.ORDER, openapi.READ)
+    async def read(self, request: Request, order_id: str) -> HTTPResponse:
         """The order as it is now."""
-        return _json(await self._service.find(order_id))
+        return _json(await self._service.find(order_id, caller_of(request)))
 
-    @route("GET, HEAD", "/v1/carts/{cart_id}/orders", openapi.LIST)
+    @route("GET, HEAD", "/v1/carts/{cart_id}/orders", Access.ORDERS, openapi.LIST)
     async def of_cart(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart's orders, newest first, in pages."""
         name = cart_id_in(cart_id)
         before, limit = page_of(request)
         return _json(await self._service.of_cart(name, before, limit))
 
-    @route("POST", "/v1/orders/{order_id}/cancel", openapi.CANCEL)
-    async def cancel(self, _: Request, order_id: str) -> HTTPResponse:
+    @route("POST", "/v1/orders/{order_id}/cancel", Access.ORDER, openapi.CANCEL)
+    async def cancel(self, request: Request, order_id: str) -> HTTPResponse:
         """Cancel the order; a cancelled one stays as it is."""
-        return _json(await self._service.cancel(order_id))
+        return _json(await self._service.cancel(order_id, caller_of(request)))
 
 
 def _json(document: msgspec.Struct) -> HTTPResponse:

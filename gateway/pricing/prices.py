@@ -11,7 +11,7 @@ from carts.products import Facts
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep
 from gateway.http.problems import Problem
 from gateway.http.validation import invalid
-from gateway.pricing.problems import cannot_be_had, catalogue_restoring
+from gateway.pricing.problems import cannot_be_had, catalogue_restoring, price_not_yours
 from store.redis import RequestStep, SetQuantity
 from store.redis.catalogue import CacheNotReady, ProductCache
 from store.redis.quantities import LineQuantities
@@ -21,11 +21,13 @@ class StatedPrices:
     """Without a catalogue: the caller states price and currency of an add."""
 
     async def price(self, command: ChangeCommand) -> tuple[RequestStep, ...] | Problem:
-        """The same steps; the problem where an add lacks a price or a currency."""
+        """The same steps; the problem where an add lacks price or currency, or the caller may state none."""
         steps: list[RequestStep] = []
         for index, step in enumerate(command.steps):
             if not isinstance(step, AddProduct):
                 steps.append(step)
+            elif not command.caller.is_trusted:
+                return price_not_yours()
             elif step.unit_price is None or step.currency is None:
                 missing = "unit_price" if step.unit_price is None else "currency"
                 return invalid(

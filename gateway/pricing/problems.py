@@ -18,6 +18,15 @@ def catalogue_restoring() -> Problem:
     )
 
 
+def price_not_yours() -> Problem:
+    """Without a catalogue the price is the caller's word: no shopper's."""
+    return Problem(
+        problems.FORBIDDEN,
+        "This gateway has no catalogue, so prices are stated by services only: let the shop's backend add "
+        "products, with a token that has the scope carts.",
+    )
+
+
 def cannot_be_had(
     code: Code | None, product_id: str, facts: Facts | None, quantity: int, pointer: str
 ) -> Problem:

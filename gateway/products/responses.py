@@ -20,9 +20,13 @@ class ProductPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-def document(request: Request, body: bytes, tag: str, max_age_s: int) -> HTTPResponse:
-    """200 with the JSON, or 304 if the caller has it already; both may be cached for `max_age_s`."""
-    headers = {"etag": f'"{tag}"', "cache-control": f"public, max-age={max_age_s}"}
+def document(request: Request, body: bytes, tag: str, max_age_s: int | None) -> HTTPResponse:
+    """200 with the JSON, or 304 if the caller has it already; both may be cached for `max_age_s`.
+
+    Without a `max_age_s` it is for this caller only.
+    """
+    kept = "private, no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
+    headers = {"etag": f'"{tag}"', "cache-control": kept}
     condition = request.headers.get("if-none-match")
     if condition is not None and is_not_modified(condition, tag, _NEVER):
         return HTTPResponse(b"", status=304, headers=headers)

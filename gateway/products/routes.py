@@ -11,6 +11,8 @@ from carts.errors import InvalidIdentifier
 from gateway.http.conditions import parse_if_match
 from gateway.http.requests import bad_parameter, body_of, product_id_in
 from gateway.http.routing import route
+from gateway.identity.access import Access
+from gateway.identity.guard import caller_of
 from gateway.pricing.problems import catalogue_restoring
 from gateway.products import openapi, problems
 from gateway.products.importing import Import
@@ -37,7 +39,7 @@ class ProductRoutes:
         self._given = catalogue
         self._max_age_s = max_age_s
 
-    @route("GET, HEAD", "/v1/products", openapi.LIST)
+    @route("GET, HEAD", "/v1/products", Access.PUBLIC, openapi.LIST)
     async def page(self, request: Request) -> HTTPResponse:
         """Active products in the order of their ids: those with all words of `q`, of `category`."""
         cache = self._catalogue().cache
@@ -54,18 +56,19 @@ class ProductRoutes:
         body = _ENCODER.encode(ProductPage(found.products, found.next_cursor))
         return document(request, body, tag_of(body), self._max_age_s)
 
-    @route("GET, HEAD", "/v1/products/{product_id}", openapi.READ)
+    @route("GET, HEAD", "/v1/products/{product_id}", Access.PUBLIC, openapi.READ)
     async def read(self, request: Request, product_id: str) -> HTTPResponse:
-        """A product, active or not."""
+        """A product; an inactive one for services only."""
         name = product_id_in(product_id)
         found = await self._catalogue().cache.read(name)
         if isinstance(found, CacheNotReady):
             raise catalogue_restoring()
-        if found is None:
+        if found is None or not (found.active or caller_of(request).is_trusted):
             raise problems.product_not_found(name)
-        return document(request, _ENCODER.encode(found), str(found.version), self._max_age_s)
+        max_age_s = self._max_age_s if found.active else None
+        return document(request, _ENCODER.encode(found), str(found.version), max_age_s)
 
-    @route("PUT", "/v1/products/{product_id}", openapi.PUT)
+    @route("PUT", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PUT)
     async def put(self, request: Request, product_id: str) -> HTTPResponse:
         """Insert or replace the product."""
         writer = self._catalogue().writer
@@ -74,7 +77,7 @@ class ProductRoutes:
         done = await writer.put(product, parse_if_match(request.headers.get("if-match")))
         return written(_ENCODER.encode(done.product), done.product.version, created=done.created)
 
-    @route("PATCH", "/v1/products/{product_id}", openapi.PATCH)
+    @route("PATCH", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PATCH)
     async def patch(self, request: Request, product_id: str) -> HTTPResponse:
         """Change the fields that the body names."""
         writer = self._catalogue().writer
@@ -83,7 +86,7 @@ class ProductRoutes:
         done = await writer.patch(name, body, parse_if_match(request.headers.get("if-match")))
         return written(_ENCODER.encode(done.product), done.product.version, created=False)
 
-    @route("POST", "/v1/products/import", openapi.IMPORT, stream=True)
+    @route("POST", "/v1/products/import", Access.CATALOGUE, openapi.IMPORT, stream=True)
     async def import_products(self, request: Request) -> None:
         """Import a product from each line of the body; reply with lines of errors and progress meanwhile."""
         writer = self._catalogue().writer

@@ -19,6 +19,7 @@ import topics.metrics
 from cli.main import cartstream
 from delivery.settings import DeliverySettings
 from devstack.settings import StackSettings
+from gateway.identity.settings import IdentitySettings
 from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
@@ -48,6 +49,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Redis sink": RedisSinkSettings,
     "Mail": MailSinkSettings,
     "Jobs": JobsSettings,
+    "Identity": IdentitySettings,
     "Gateway": GatewaySettings,
     "Embedded stack": StackSettings,
 }

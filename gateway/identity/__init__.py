@@ -1,0 +1,1 @@
+"""Who calls: guest tokens, shoppers' JWTs, service tokens, and what each may do."""

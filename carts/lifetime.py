@@ -31,9 +31,9 @@ class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
         """How long the cart may idle before it expires."""
         return self.guest_idle_s if cart_id.startswith(GUEST_PREFIX) else self.idle_s
 
-    def idle(self, cart_id: str, v: int, now_us: int) -> bool:
-        """Whether a cart at `v` has idled for its limit."""
-        return too_stale(v, now_us, self.idle_limit_s(cart_id) * 1_000_000)
+    def idle(self, cart_id: str, version: int, now_us: int) -> bool:
+        """Whether a cart at `version` has idled for its limit."""
+        return too_stale(version, now_us, self.idle_limit_s(cart_id) * 1_000_000)
 
     def horizon_us(self, cart_id: str) -> int:
         """Age of the newest change at which a copy counts as absent; 0: never.
@@ -44,12 +44,12 @@ class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
             return 0
         return max(1, (self.idle_limit_s(cart_id) + self.retention_s - MARGIN_S) * 1_000_000)
 
-    def forgotten(self, cart_id: str, v: int, now_us: int, *, expired: bool) -> bool:
-        """Whether a copy at `v` counts as absent: its cart may have been deleted meanwhile."""
+    def forgotten(self, cart_id: str, version: int, now_us: int, *, expired: bool) -> bool:
+        """Whether a copy at `version` counts as absent: its cart may have been deleted meanwhile."""
         horizon = self.horizon_us(cart_id)
         if expired:
             horizon -= self.idle_limit_s(cart_id) * 1_000_000
-        return bool(self.retention_s) and too_stale(v, now_us, horizon)
+        return bool(self.retention_s) and too_stale(version, now_us, horizon)
 
 
 class Due(StrEnum):
@@ -60,10 +60,10 @@ class Due(StrEnum):
 
 
 def due(
-    cart_id: str, v: int, status: Status, now_us: int, lifetime: Lifetime, *, expired: bool
+    cart_id: str, version: int, status: Status, now_us: int, lifetime: Lifetime, *, expired: bool
 ) -> Due | None:
-    """What a cart at `v` has coming by the clock. A claimed one is its merge's until that is finished."""
+    """What a cart at `version` has coming by the clock. A claimed one is its merge's until that ends."""
     if expired:
-        purged = bool(lifetime.retention_s) and 2 * now_us - v >= 2 * lifetime.retention_s * 1_000_000
+        purged = bool(lifetime.retention_s) and 2 * now_us - version >= 2 * lifetime.retention_s * 1_000_000
         return Due.PURGE if purged else None
-    return Due.EXPIRE if status is not Status.CLAIMED and lifetime.idle(cart_id, v, now_us) else None
+    return Due.EXPIRE if status is not Status.CLAIMED and lifetime.idle(cart_id, version, now_us) else None

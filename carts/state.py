@@ -132,9 +132,9 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 @lru_cache(maxsize=65_536)
-def entry_digest(v: int, op_id: str) -> int:
+def entry_digest(version: int, op_id: str) -> int:
     """The first 48 bits of SHA-1 over `<v>:<op_id>`; exact in the doubles of a Redis script."""
-    return int.from_bytes(hashlib.sha1(f"{v}:{op_id}".encode(), usedforsecurity=False).digest()[:6])
+    return int.from_bytes(hashlib.sha1(f"{version}:{op_id}".encode(), usedforsecurity=False).digest()[:6])
 
 
 def _is_plain(op: Operation) -> bool:

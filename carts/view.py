@@ -83,9 +83,9 @@ def _is_tax(code: str) -> bool:
     return code == "tax" or code.startswith("tax-")
 
 
-def time_of(v: int) -> datetime | None:
-    """The UTC time a version was made, none for version 0."""
-    return _EPOCH + timedelta(microseconds=v // 2) if v else None
+def time_of(version: int) -> datetime | None:
+    """The UTC time a version number was made, none for 0."""
+    return _EPOCH + timedelta(microseconds=version // 2) if version else None
 
 
 def view(cart_id: str, state: State, version: Version | None = None) -> CartView:

@@ -17,7 +17,7 @@ from sinks.postgres.table import CartsTable
 from sinks.redis.copies import copies
 from sinks.redis.republish import Republisher, Why
 from store.postgres.carts import Deletion, Row
-from store.redis import CartStore, Layout, PipelinedClient, PutOutcome, Unfolded
+from store.redis import CartStore, Layout, PendingCompaction, PipelinedClient, PutOutcome
 from topics.publishing import Publisher
 
 COPIES_AT_ONCE: Final = 200
@@ -66,8 +66,8 @@ class Repair:
         publisher: Publisher,
     ) -> None:
         """All arguments are connected and belong to the caller."""
-        self._unfolded = Unfolded(client, layout)
-        self._republisher = Republisher(self._unfolded, publisher, layout, cause=CAUSE, source=SOURCE)
+        self._pending = PendingCompaction(client, layout)
+        self._republisher = Republisher(self._pending, publisher, layout, cause=CAUSE, source=SOURCE)
         self._indexes = indexes
         self._store = store
         self._table = table
@@ -145,7 +145,7 @@ class Repair:
     async def _republish(self, discrepancy: Discrepancy) -> None:
         """Publish again, as anti-entropy would, operations that no outbox has and that are young enough."""
         cart_id = discrepancy.cart_id
-        window = (await self._unfolded.windows([cart_id]))[cart_id]
+        window = (await self._pending.windows([cart_id]))[cart_id]
         found = [entry for entry in window if f"{entry.version}:{entry.op_id}" in discrepancy.evidence]
         republished = await self._republisher.republish(discrepancy.partition, {cart_id: found})
         self._done[discrepancy.kind] += sum(map(len, republished.done.values()))

@@ -14,6 +14,7 @@ from carts.lifetime import Lifetime
 from carts.protocol import reached_postgres
 from carts.state import State
 from gateway.metrics import Metrics
+from runtime.clock import clock_us
 from store.postgres import carts
 
 log = structlog.get_logger(__name__)
@@ -118,7 +119,7 @@ class Hydration:
     def _judge(self, cart_id: str, state: State | None) -> State | Forgotten | None:
         if state is None:
             return None
-        now_us = time.time_ns() // 1000
+        now_us = clock_us()
         if self._lifetime.forgotten(cart_id, state.version_number, now_us, expired=state.expired):
             return Forgotten(state.version_number)
         return state

@@ -17,7 +17,7 @@ from sinks.redis.progress import publish
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
 from sinks.settings import RedisSinkSettings
-from store.redis import CartStore, Layout, PipelinedClient, StoreError, Unfolded
+from store.redis import CartStore, Layout, PendingCompaction, PipelinedClient, StoreError
 from topics.groups import REDIS_SINK
 from topics.registry import CARTS
 
@@ -43,7 +43,7 @@ class RestoreAgent:
         self._anti_entropy = AntiEntropy(
             settings,
             self._store,
-            Unfolded(client, self._layout),
+            PendingCompaction(client, self._layout),
             self._layout,
             lambda: {partition: follower for partition, (follower, _) in self._followers.items()},
             after_s=settings.anti_entropy_after_s,

@@ -27,7 +27,7 @@ from sinks.errors import SinkError
 from sinks.redis import metrics
 from sinks.redis.follower import PartitionFollower
 from sinks.redis.republish import Republished, Republisher, Why
-from store.redis import CartStore, Layout, StoreError, Unfolded
+from store.redis import CartStore, Layout, PendingCompaction, StoreError
 from topics.groups import COMPACTION
 from topics.publishing import Publisher
 from topics.registry import CART_CHANGED, CARTS
@@ -52,7 +52,7 @@ class AntiEntropy:
         self,
         kafka: KafkaSettings,
         store: CartStore,
-        unfolded: Unfolded,
+        pending: PendingCompaction,
         layout: Layout,
         followers: Callable[[], Mapping[int, PartitionFollower]],
         *,
@@ -61,7 +61,7 @@ class AntiEntropy:
         """`followers` are the agent's by partition; a change becomes a suspect after `after_s` seconds."""
         self._kafka = kafka
         self._store = store
-        self._unfolded = unfolded
+        self._pending = pending
         self._layout = layout
         self._followers = followers
         self._after_s = after_s
@@ -88,11 +88,11 @@ class AntiEntropy:
         }
         if not following:
             return
-        before = 2 * (await self._unfolded.time_us() - int(self._after_s * 1_000_000))
-        backlogs = await self._unfolded.backlog_us(following)
+        before = 2 * (await self._pending.time_us() - int(self._after_s * 1_000_000))
+        backlogs = await self._pending.backlog_us(following)
         judging = []
         for partition, follower in following.items():
-            suspects = await self._unfolded.before(partition, before, SUSPECTS)
+            suspects = await self._pending.before(partition, before, SUSPECTS)
             metrics.PENDING.labels(partition).set(len(suspects))
             if suspects and publish_allowed(backlogs[partition]):
                 judging.append(self._judge(follower, suspects, before))
@@ -101,14 +101,14 @@ class AntiEntropy:
             raise failure
 
     async def _judge(self, follower: PartitionFollower, suspects: dict[str, int], before: int) -> None:
-        waiting = await self._unfolded.in_outbox(follower.partition)
-        windows = await self._unfolded.windows(list(suspects))
+        waiting = await self._pending.in_outbox(follower.partition)
+        windows = await self._pending.windows(list(suspects))
         for cart_id in (cart_id for cart_id, window in windows.items() if not window):
-            await self._unfolded.skip(cart_id, before)
+            await self._pending.skip(cart_id, before)
         if not await self._caught_up(follower):
             log.info("anti_entropy.behind", partition=follower.partition, carts=len(suspects))
             return
-        still = await self._unfolded.before(follower.partition, before, SUSPECTS)
+        still = await self._pending.before(follower.partition, before, SUSPECTS)
         lost: dict[str, list[Operation]] = {}
         for cart_id in windows.keys() & still.keys():
             settled = [op for op in windows[cart_id] if still[cart_id] <= op.version < before]
@@ -155,7 +155,7 @@ class AntiEntropy:
         }
         again = sum(map(len, lost.values())) - sum(map(len, fresh.values()))
         async with Publisher(self._kafka) as publisher:
-            republisher = Republisher(self._unfolded, publisher, self._layout, cause=CAUSE, source=SOURCE)
+            republisher = Republisher(self._pending, publisher, self._layout, cause=CAUSE, source=SOURCE)
             republished = await republisher.republish(follower.partition, fresh)
         self._note(follower.partition, republished, again)
         for cart_id, some in republished.done.items():
@@ -169,7 +169,7 @@ class AntiEntropy:
                 op.version for op in republished.done.get(cart_id, ())
             }
             if given_up:
-                await self._unfolded.skip(cart_id, max(given_up))
+                await self._pending.skip(cart_id, max(given_up))
                 follower.uncovered.pop(cart_id, None)
 
     @staticmethod

@@ -8,7 +8,7 @@ import msgspec
 from carts.ids import SYSTEM_OP_PREFIX
 from carts.operations import DUPLICATE, Change, Operation
 from carts.protocol import may_republish, publish_allowed
-from store.redis import Layout, Unfolded
+from store.redis import Layout, PendingCompaction
 from topics.publishing import Publisher
 
 
@@ -44,10 +44,10 @@ class Republisher:
     """Publishes again under a name: `cause` in the records, `source` in their headers."""
 
     def __init__(
-        self, unfolded: Unfolded, publisher: Publisher, layout: Layout, *, cause: str, source: str
+        self, pending: PendingCompaction, publisher: Publisher, layout: Layout, *, cause: str, source: str
     ) -> None:
-        """`unfolded` and `publisher` are connected and belong to the caller."""
-        self._unfolded = unfolded
+        """`pending` and `publisher` are connected and belong to the caller."""
+        self._pending = pending
         self._publisher = publisher
         self._layout = layout
         self._cause = cause
@@ -58,9 +58,9 @@ class Republisher:
 
         Raises StoreError, KafkaError, TimeoutError; some may be published then.
         """
-        backlog_us = (await self._unfolded.backlog_us([partition]))[partition]
-        waiting = await self._unfolded.in_outbox(partition)
-        now_us = await self._unfolded.time_us()
+        backlog_us = (await self._pending.backlog_us([partition]))[partition]
+        waiting = await self._pending.in_outbox(partition)
+        now_us = await self._pending.time_us()
         done: dict[str, list[Operation]] = {}
         left: list[Left] = []
         for cart_id, some in operations.items():

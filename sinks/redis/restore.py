@@ -95,14 +95,14 @@ class Restorer:
                     "restore.begun", partition=partition, records=end - first, changes=last_change - start
                 )
 
-                unfolded: dict[str, list[bytes | None]] = {}
+                later_changes: dict[str, list[bytes | None]] = {}
                 async for records in reader.read({changed: OffsetRange(start, last_change)}):
                     for record in records:
                         cart_id = (record.key or b"").decode(errors="replace")
-                        unfolded.setdefault(cart_id, []).append(record.value)
+                        later_changes.setdefault(cart_id, []).append(record.value)
                     progress.done += len(records)
 
-                scan = Scan(self._layout, unfolded, self._lifetime, clock_us())
+                scan = Scan(self._layout, later_changes, self._lifetime, clock_us())
                 async for records in reader.read({carts: OffsetRange(first, end)}):
                     await puts.put(scan.take(records))
                     progress.done = last_change - start + records[-1].offset + 1 - first
@@ -118,11 +118,11 @@ class Scan:
     """Sorts the records of `carts`: states to put at once, and states to fold later changes onto."""
 
     def __init__(
-        self, layout: Layout, unfolded: dict[str, list[bytes | None]], lifetime: Lifetime, now_us: int
+        self, layout: Layout, later_changes: dict[str, list[bytes | None]], lifetime: Lifetime, now_us: int
     ) -> None:
-        """`unfolded`: changes after the committed offset, by cart id. Idle carts are left out."""
+        """`later_changes`: changes after the committed offset, by cart id. Idle carts are left out."""
         self._layout = layout
-        self._unfolded = unfolded
+        self._later_changes = later_changes
         self._lifetime = lifetime
         self._now_us = now_us
         self._bases: dict[str, Found] = {}
@@ -137,7 +137,7 @@ class Scan:
                 self._purge_floor = max(self._purge_floor, understood.purge_floor)
             elif understood is not None:
                 cart_id, found = understood
-                if cart_id in self._unfolded:
+                if cart_id in self._later_changes:
                     keep(self._bases, cart_id, found)
                 elif not (
                     isinstance(found, State)
@@ -148,7 +148,7 @@ class Scan:
 
     def folded(self) -> Iterator[list[tuple[str, State]]]:
         """The states of the carts with later changes, those changes folded in, in batches."""
-        waiting = iter(self._unfolded.items())
+        waiting = iter(self._later_changes.items())
         while some := list(islice(waiting, BATCH)):
             states = (
                 (cart_id, refold(self._bases.get(cart_id), cart_id, changes, self._purge_floor))

@@ -5,7 +5,7 @@ from store.redis.cart_store import CartStore
 from store.redis.client import PipelinedClient
 from store.redis.errors import StoreBroken, StoreBusy, StoreError, StoreFull, StoreUnavailable, UnknownOutcome
 from store.redis.layout import Layout
-from store.redis.pending_compaction import Unfolded
+from store.redis.pending_compaction import PendingCompaction
 from store.redis.requests import ChangeRequest, RequestStep, SetQuantity
 from store.redis.results import (
     Applied,
@@ -37,6 +37,7 @@ __all__ = [
     "Missing",
     "OutboxDepth",
     "OutboxEntry",
+    "PendingCompaction",
     "PipelinedClient",
     "PositionMoved",
     "PutOutcome",
@@ -56,7 +57,6 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "StoredCart",
-    "Unfolded",
     "UnknownOutcome",
     "WindowEntry",
 ]

@@ -1,7 +1,6 @@
 """The cart's home in Redis: changes, reads, puts, outbox, restoration."""
 
 import secrets
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from carts.lifetime import Lifetime
 from carts.limits import LIMITS, MAX_SAFE_INTEGER, TIMING, Limits, Timing
 from carts.operations import Delta
 from carts.state import State, Status
+from runtime.clock import clock_us
 from store.redis import answers, scripts
 from store.redis.client import PipelinedClient
 from store.redis.errors import StoreError, StoreFull
@@ -114,7 +114,7 @@ class CartStore:
             shared.backlog,
             shared.ready,
             shared.events,
-            shared.unfolded,
+            shared.pending_compaction,
         )
         try:
             reply = await self._client.run(scripts.CHANGE, names, arguments)
@@ -141,7 +141,7 @@ class CartStore:
         if not fields:
             return Missing()
         cart = StoredCart(cart_id, fields)
-        v, now_us = cart.version.number, time.time_ns() // 1000
+        v, now_us = cart.version.number, clock_us()
         # Asked as if it had expired first, which forgets sooner: the status costs more than the rest.
         if self._lifetime.forgotten(cart_id, v, now_us, expired=True) and self._lifetime.forgotten(
             cart_id, v, now_us, expired=cart.status is Status.EXPIRED
@@ -166,7 +166,7 @@ class CartStore:
         self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, State]]
     ) -> list[Any]:
         shared = self._layout.of_partition(partition)
-        names = [shared.restore, shared.followed, shared.events, shared.unfolded]
+        names = [shared.restore, shared.followed, shared.events, shared.pending_compaction]
         copies: list[Argument] = []
         for cart_id, state in states:
             keys = self._layout.of_cart(cart_id)

@@ -76,7 +76,11 @@ class PartitionKeys(NamedTuple):
     wish: bytes
     events: bytes
     sweeper: bytes
-    unfolded: bytes
+    pending_compaction: bytes
+
+
+_KEY_NAMES: Final = {"pending_compaction": "unfolded"}
+"""Names of keys in Redis where they differ from the field."""
 
 
 class Layout:
@@ -86,7 +90,9 @@ class Layout:
         self.partitions: Final = partitions
         self.tags: Final = tags(partitions)
         self._partition_keys: Final = tuple(
-            PartitionKeys(*(f"{{{tag}}}:{name}".encode() for name in PartitionKeys._fields))
+            PartitionKeys(
+                *(f"{{{tag}}}:{_KEY_NAMES.get(name, name)}".encode() for name in PartitionKeys._fields)
+            )
             for tag in self.tags
         )
         self.of_cart: Final = lru_cache(maxsize=65_536)(self._of_cart)

@@ -1,4 +1,4 @@
-"""Carts with changes that no state put into Redis has covered yet: where to look for what was lost later.
+"""Pending compaction: carts with changes that no state put into Redis has covered yet, so perhaps lost ones.
 
 The change script enters a cart, with the v of its oldest such change; the put script takes it out, or moves
 it on to the oldest one that the state still lacks. Both do it in the very step that makes it true, so nothing
@@ -18,26 +18,26 @@ from store.redis.wire import Argument
 _PAGE: Final = 1000
 
 
-class Unfolded:
+class PendingCompaction:
     """The carts of each partition. Each method raises store.errors.StoreError when Redis fails."""
 
     def __init__(self, client: PipelinedClient, layout: Layout) -> None:
         self._client: Final = client
         self._layout: Final = layout
 
-    async def before(self, partition: int, v: int, count: int) -> dict[str, int]:
-        """Cart ids with the v of their oldest change that is not covered, where that is below `v`."""
-        key = self._layout.of_partition(partition).unfolded
+    async def before(self, partition: int, version: int, count: int) -> dict[str, int]:
+        """Cart ids with the v of their oldest change that is not covered, where that is below `version`."""
+        key = self._layout.of_partition(partition).pending_compaction
         found = await self._client.execute(
-            b"ZRANGEBYSCORE", key, b"-inf", f"({v}", b"WITHSCORES", b"LIMIT", 0, count
+            b"ZRANGEBYSCORE", key, b"-inf", f"({version}", b"WITHSCORES", b"LIMIT", 0, count
         )
         return {member.decode(): int(score) for member, score in zip(found[::2], found[1::2], strict=True)}
 
-    async def skip(self, cart_id: str, v: int) -> None:
+    async def skip(self, cart_id: str, version: int) -> None:
         """Skip the changes of the cart up to `v`: only those of its window that are above still wait."""
         keys = self._layout.of_cart(cart_id)
-        names = (self._layout.of_partition(keys.partition).unfolded, keys.win)
-        await self._client.run(scripts.SKIP_PENDING, names, (cart_id, v))
+        names = (self._layout.of_partition(keys.partition).pending_compaction, keys.win)
+        await self._client.run(scripts.SKIP_PENDING, names, (cart_id, version))
 
     async def windows(self, cart_ids: Sequence[str]) -> dict[str, list[Operation]]:
         """The entries of the carts' windows in order; none for a cart that is not there."""

@@ -151,7 +151,7 @@ class Subtractor:
         shared = self._layout.of_partition(keys.partition)
         names = (
             *(keys.cart, keys.ops, keys.win, shared.outbox, shared.backlog, shared.ready),
-            *(shared.events, shared.unfolded),
+            *(shared.events, shared.pending_compaction),
         )
         event = _JSON.encode(change)
         arguments = (

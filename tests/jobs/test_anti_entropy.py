@@ -9,7 +9,15 @@ from carts.fold import fold
 from carts.limits import TIMING
 from carts.operations import Add, Change, Item
 from runtime.clock import clock_us
-from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, RedisSettings, Unfolded
+from store.redis import (
+    Applied,
+    CartStore,
+    ChangeRequest,
+    Layout,
+    PendingCompaction,
+    PipelinedClient,
+    RedisSettings,
+)
 from tests.jobs.conftest import Shop
 from tests.support.waiting import until
 from topics.codec import decode_change
@@ -61,7 +69,7 @@ async def is_folded(shop: Shop, cart_id: str, n: int) -> None:
 async def is_off_the_account(shop: Shop, cart_id: str) -> None:
     """Wait until nothing of the cart is looked for any more."""
     async with redis_of(shop) as client:
-        account = Unfolded(client, LAYOUT)
+        account = PendingCompaction(client, LAYOUT)
 
         async def gone() -> bool:
             return cart_id not in await account.before(LAYOUT.partition(cart_id), 2**53, 1000)
@@ -129,7 +137,7 @@ async def test_what_is_only_late_is_not_published_again(shop: Shop) -> None:
         for _ in range(3):
             await shop.add(cart_id)
         async with redis_of(shop) as client:
-            account = Unfolded(client, LAYOUT)
+            account = PendingCompaction(client, LAYOUT)
 
             async def is_a_suspect() -> bool:
                 before = 2 * (await account.time_us() - 4_000_000)
@@ -153,7 +161,7 @@ async def test_a_lost_change_that_is_too_old_is_told_and_left_alone(shop: Shop) 
     async with redis_of(shop) as client:
         partition = LAYOUT.partition(cart_id)
         await CartStore(client, LAYOUT).put(partition, [(cart_id, state)])
-        await client.execute("ZADD", LAYOUT.of_partition(partition).unfolded, v, cart_id)
+        await client.execute("ZADD", LAYOUT.of_partition(partition).pending_compaction, v, cart_id)
     await is_off_the_account(shop, cart_id)
     assert await changes_of(shop, cart_id) == []
     log = shop.log_of("sink-redis")

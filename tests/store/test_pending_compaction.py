@@ -5,7 +5,7 @@ import msgspec
 from carts.fold import fold
 from carts.operations import Add, Change, Item
 from carts.state import State
-from store.redis import Applied, Unfolded
+from store.redis import Applied, PendingCompaction
 from tests.store.conftest import Bench
 from tests.store.test_requests import applied
 
@@ -13,9 +13,9 @@ CART = "user:1"
 ALL = 2**53
 
 
-async def unfolded(bench: Bench) -> dict[str, int]:
+async def pending(bench: Bench) -> dict[str, int]:
     """The account of the cart's partition."""
-    account = Unfolded(bench.client, bench.layout)
+    account = PendingCompaction(bench.client, bench.layout)
     return await account.before(bench.layout.partition(CART), ALL, 100)
 
 
@@ -35,18 +35,18 @@ async def put(bench: Bench, state: State) -> None:
 
 async def test_a_change_is_on_the_account_until_a_state_covers_it(bench: Bench) -> None:
     first = await applied(bench)
-    assert await unfolded(bench) == {CART: first.operation_version}
+    assert await pending(bench) == {CART: first.operation_version}
     await put(bench, folded(first))
-    assert await unfolded(bench) == {}
+    assert await pending(bench) == {}
 
 
 async def test_the_account_names_the_oldest_change_that_is_not_covered(bench: Bench) -> None:
     first, second, third = [await applied(bench) for _ in range(3)]
-    assert await unfolded(bench) == {CART: first.operation_version}
+    assert await pending(bench) == {CART: first.operation_version}
     await put(bench, folded(first, third))
-    assert await unfolded(bench) == {CART: second.operation_version}
+    assert await pending(bench) == {CART: second.operation_version}
     await put(bench, folded(first, second, third))
-    assert await unfolded(bench) == {}
+    assert await pending(bench) == {}
 
 
 async def test_a_state_that_redis_had_already_clears_the_account_too(bench: Bench) -> None:
@@ -55,22 +55,22 @@ async def test_a_state_that_redis_had_already_clears_the_account_too(bench: Benc
     second = await applied(bench)
     await put(bench, folded(first, second))
     await put(bench, folded(first, second))
-    assert await unfolded(bench) == {}
+    assert await pending(bench) == {}
 
 
 async def test_what_is_passed_over_gives_way_to_the_next_change_of_the_window(bench: Bench) -> None:
-    account = Unfolded(bench.client, bench.layout)
+    account = PendingCompaction(bench.client, bench.layout)
     first, second = await applied(bench), await applied(bench)
     await account.skip(CART, first.operation_version)
-    assert await unfolded(bench) == {CART: second.operation_version}
+    assert await pending(bench) == {CART: second.operation_version}
     await account.skip(CART, second.operation_version)
-    assert await unfolded(bench) == {}
+    assert await pending(bench) == {}
     third = await applied(bench)
-    assert await unfolded(bench) == {CART: third.operation_version}
+    assert await pending(bench) == {CART: third.operation_version}
 
 
 async def test_windows_and_outbox_tell_what_waits_to_be_published(bench: Bench) -> None:
-    account = Unfolded(bench.client, bench.layout)
+    account = PendingCompaction(bench.client, bench.layout)
     first = await applied(bench, Add("sock", 1, 100, "EUR", Item("sock")), op_id="a")
     second = await applied(bench, op_id="b")
     windows = await account.windows([CART, "user:nobody"])

@@ -43,7 +43,8 @@ Recorded = State | Alive | Deleted
 def next_version(previous_version: int, time_us: int) -> int:
     """The version number of a write onto a copy at `previous_version`: even, above it, not behind the clock.
 
-    Mirrored by `store/redis/scripts/change.lua`, held to it by `tests/store/test_scripts_equal_protocol.py`.
+    Mirrored by `store/redis/scripts/change.lua`, held to it by
+    `tests/store/redis/test_scripts_equal_protocol.py`.
     """
     return 2 * max(previous_version // 2 + 1, time_us)
 
@@ -54,7 +55,8 @@ def next_version(previous_version: int, time_us: int) -> int:
 def request_in_time(now_us: int, first_seen_us: int, timing: Timing = TIMING) -> bool:
     """Whether the script may take a request first sent at `first_seen_us`: its first try may be trimmed.
 
-    Mirrored by `store/redis/scripts/change.lua`, held to it by `tests/store/test_scripts_equal_protocol.py`.
+    Mirrored by `store/redis/scripts/change.lua`, held to it by
+    `tests/store/redis/test_scripts_equal_protocol.py`.
     """
     return now_us <= first_seen_us + timing.retry_horizon_us
 
@@ -99,7 +101,7 @@ def removes(acknowledged_op_id: str, found_op_id: str) -> bool:
     """Whether an acknowledgement removes the entry at its id: after a rollback the id may be another's.
 
     Mirrored by `store/redis/scripts/outbox_remove.lua`, held to it by
-    `tests/store/test_scripts_equal_protocol.py`.
+    `tests/store/redis/test_scripts_equal_protocol.py`.
     """
     return acknowledged_op_id == found_op_id
 
@@ -126,7 +128,7 @@ def put_outcome(state: State, version: Version | None, window: Iterable[tuple[in
     """What putting `state` does to a copy at `version` (none: absent) with this window of (version, op_id).
 
     Coverage decides; versions are copied, never compared. An expired state is put as absence. Mirrored by
-    `store/redis/scripts/put.lua`, held to it by `tests/store/test_put_equals_protocol.py`.
+    `store/redis/scripts/put.lua`, held to it by `tests/store/redis/test_put_equals_protocol.py`.
     """
     if version is None:
         return PutOutcome.UNCHANGED if state.expired else PutOutcome.STORED
@@ -150,7 +152,7 @@ def too_stale(version: int, now_us: int, horizon_us: int) -> bool:
     """Whether a copy or row at `version` counts as absent: its cart may have been deleted meanwhile.
 
     Mirrored by `store/redis/scripts/change.lua` and `store/redis/scripts/hydrate.lua`, held to it by
-    `tests/store/test_scripts_equal_protocol.py`.
+    `tests/store/redis/test_scripts_equal_protocol.py`.
     """
     return version < 2 * (now_us - horizon_us)
 
@@ -171,7 +173,7 @@ def restore_continues(token: str, sequence: int, found_token: str | None, found_
     """Whether Redis is still the one this restore has filled so far; if not it starts over.
 
     Mirrored by `store/redis/scripts/put.lua` and `store/redis/scripts/restore_finish.lua`, held to it by
-    `tests/store/test_scripts_equal_protocol.py`.
+    `tests/store/redis/test_scripts_equal_protocol.py`.
     """
     return (token, sequence) == (found_token, found_sequence)
 
@@ -180,7 +182,7 @@ def follow_continues(expected: int | None, found: int | None) -> bool:
     """Whether Redis has followed `carts` up to where the agent thinks; if not the agent goes to `found`.
 
     None: Redis has followed nothing yet. Mirrored by `store/redis/scripts/put.lua`, held to it by
-    `tests/store/test_scripts_equal_protocol.py`.
+    `tests/store/redis/test_scripts_equal_protocol.py`.
     """
     return expected == found
 

@@ -29,7 +29,7 @@ from carts.operations import (
 )
 from gateway.carts.requests import AnyOperation
 from store.redis.packing import step_arguments
-from tests.store.histories import steps
+from tests.store.redis.histories import steps
 from topics.compatibility import examples
 
 MADE_BY_THE_FOLD: Final = {Void, Duplicate}
@@ -94,8 +94,10 @@ def test_what_becomes_content_is_folded_or_has_a_case_of_its_own() -> None:
 @pytest.mark.parametrize("kind", OF_CLIENTS, ids=tag)
 def test_the_write_script_is_asked_for_it_and_compared_with_the_fold(kind: Any) -> None:
     assert step_arguments(example_of(kind))[0] == tag(kind), "see store.redis.packing.step_arguments"
-    # tests/store/test_change_equals_fold.py then finds a script (change.lua) that does not know it.
-    assert isinstance(find(steps, lambda step: isinstance(step, kind)), kind), "see tests/store/histories.py"
+    # tests/store/redis/test_change_equals_fold.py then finds a script (change.lua) that does not know it.
+    assert isinstance(find(steps, lambda step: isinstance(step, kind)), kind), (
+        "see tests/store/redis/histories.py"
+    )
 
 
 def test_a_patch_has_an_operation_for_each_kind_of_clients() -> None:

@@ -20,7 +20,7 @@ from topics.registry import ORDERS, PARTITIONS
 PRICE = 1999
 
 
-class Shop:
+class CheckoutClient:
     """A client of two gateways: `http` of the one under test, `carts` of one that takes any price.
 
     The catalogue is written to its table at once: checkouts look nowhere else.

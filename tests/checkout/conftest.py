@@ -8,8 +8,8 @@ import redis
 
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
-from tests.checkout.shop import Shop
-from tests.gateway.running import set_ready
+from tests.checkout.checkout_client import CheckoutClient
+from tests.gateway.cart_client import set_ready
 from tests.support.http import http_client
 from tests.support.processes import INTERNAL, PRICED_BY_CALLER, AgentProcess, GatewayProcess
 from tests.support.servers import Servers, Urls, prepared
@@ -75,28 +75,28 @@ def gateways(
 @pytest.fixture
 async def shop(
     gateways: tuple[GatewayProcess, GatewayProcess], agents: dict[str, AgentProcess], urls: Urls
-) -> AsyncIterator[Shop]:
+) -> AsyncIterator[CheckoutClient]:
     """A client of the gateway that places orders."""
     async with AsyncExitStack() as stack:
         assert agents
-        yield await shop_of(stack, gateways[0].url, gateways[1].url, urls)
+        yield await checkout_client_of(stack, gateways[0].url, gateways[1].url, urls)
 
 
 @pytest.fixture
 async def elsewhere(
     gateways: tuple[GatewayProcess, GatewayProcess], agents: dict[str, AgentProcess], urls: Urls
-) -> AsyncIterator[Shop]:
+) -> AsyncIterator[CheckoutClient]:
     """A client of the gateway that hands carts to another owner of orders."""
     async with AsyncExitStack() as stack:
         assert agents
-        yield await shop_of(stack, gateways[1].url, gateways[1].url, urls)
+        yield await checkout_client_of(stack, gateways[1].url, gateways[1].url, urls)
 
 
-async def shop_of(stack: AsyncExitStack, url: str, carts_url: str, urls: Urls) -> Shop:
+async def checkout_client_of(stack: AsyncExitStack, url: str, carts_url: str, urls: Urls) -> CheckoutClient:
     """A client of the gateways at `url` and `carts_url`; every partition of Redis is ready."""
     client = await stack.enter_async_context(PipelinedClient(RedisSettings(redis_url=urls.redis)))
     store = CartStore(client, Layout(PARTITIONS))
     await set_ready(store)
     http = await stack.enter_async_context(http_client(url))
     carts = await stack.enter_async_context(http_client(carts_url))
-    return Shop(http, carts, store, urls)
+    return CheckoutClient(http, carts, store, urls)

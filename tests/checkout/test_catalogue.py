@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.checkout.shop import Shop
+from tests.checkout.checkout_client import CheckoutClient
 from tests.support.processes import INTERNAL, AgentProcess
 from tests.support.servers import Urls
 from tests.support.waiting import until
@@ -26,7 +26,7 @@ def followed(
     agent.kill()
 
 
-async def shown(shop: Shop, product_id: str) -> dict[str, Any]:
+async def shown(shop: CheckoutClient, product_id: str) -> dict[str, Any]:
     """The product as a shop page shows it."""
     reply = await shop.http.get(f"/v1/products/{product_id}")
     document: dict[str, Any] = reply.json() if reply.status_code == 200 else {}
@@ -34,7 +34,7 @@ async def shown(shop: Shop, product_id: str) -> dict[str, Any]:
 
 
 async def test_a_shopper_adds_accepts_a_changed_price_orders_and_cancels(
-    shop: Shop, followed: AgentProcess
+    shop: CheckoutClient, followed: AgentProcess
 ) -> None:
     assert followed
     cart, product = shop.cart(), f"{shop.mark}-mug"
@@ -77,7 +77,7 @@ async def test_a_shopper_adds_accepts_a_changed_price_orders_and_cancels(
 
 
 async def test_a_cart_that_was_restored_while_a_checkout_was_under_way_has_no_ordered_line(
-    shop: Shop, followed: AgentProcess
+    shop: CheckoutClient, followed: AgentProcess
 ) -> None:
     assert followed
     cart, product = shop.cart(), await shop.product("a", 100)

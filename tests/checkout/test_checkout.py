@@ -5,12 +5,12 @@ import asyncio
 import msgspec
 import pytest
 
-from tests.checkout.shop import PRICE, Shop
+from tests.checkout.checkout_client import PRICE, CheckoutClient
 from tests.support.waiting import until
 from topics.records import OrderRecord, OrderStatus
 
 
-async def test_an_order_has_what_the_cart_had_and_the_cart_is_empty_afterwards(shop: Shop) -> None:
+async def test_an_order_has_what_the_cart_had_and_the_cart_is_empty_afterwards(shop: CheckoutClient) -> None:
     cart, product = shop.cart(), await shop.product("mug", 5)
     await shop.add(cart, product, 2)
     reply = await shop.check_out(
@@ -33,7 +33,9 @@ async def test_an_order_has_what_the_cart_had_and_the_cart_is_empty_afterwards(s
     await shop.until_settled()
 
 
-async def test_of_fifty_buyers_of_ten_pieces_ten_buy_and_forty_hear_what_is_available(shop: Shop) -> None:
+async def test_of_fifty_buyers_of_ten_pieces_ten_buy_and_forty_hear_what_is_available(
+    shop: CheckoutClient,
+) -> None:
     product = await shop.product("rare", 10)
     carts = [shop.cart(number) for number in range(50)]
     await asyncio.gather(*(shop.add(cart, product) for cart in carts))
@@ -52,7 +54,7 @@ async def test_of_fifty_buyers_of_ten_pieces_ten_buy_and_forty_hear_what_is_avai
         assert await shop.quantities(cart) == ({} if reply.status_code == 201 else {product: 1})
 
 
-async def test_adds_during_a_checkout_survive_it(shop: Shop) -> None:
+async def test_adds_during_a_checkout_survive_it(shop: CheckoutClient) -> None:
     cart, product, other = shop.cart(), await shop.product("a", 100), await shop.product("b", 100)
     await shop.add(cart, product, 3)
 
@@ -81,7 +83,7 @@ async def test_adds_during_a_checkout_survive_it(shop: Shop) -> None:
     assert [order["seq"] for order in orders] == [1, 2, 3]
 
 
-async def test_a_line_that_was_set_during_a_checkout_stays_as_it_was_set(shop: Shop) -> None:
+async def test_a_line_that_was_set_during_a_checkout_stays_as_it_was_set(shop: CheckoutClient) -> None:
     cart, product = shop.cart(), await shop.product("a", 100)
     await shop.add(cart, product, 5)
     order = await shop.order(cart, "first")
@@ -94,7 +96,7 @@ async def test_a_line_that_was_set_during_a_checkout_stays_as_it_was_set(shop: S
     assert await shop.quantities(cart) == {}
 
 
-async def test_a_double_submit_and_five_retries_are_one_order(shop: Shop) -> None:
+async def test_a_double_submit_and_five_retries_are_one_order(shop: CheckoutClient) -> None:
     cart, product = shop.cart(), await shop.product("a", 100)
     await shop.add(cart, product, 4)
     twice = await asyncio.gather(*(shop.check_out(cart, "same") for _ in range(2)))
@@ -107,7 +109,7 @@ async def test_a_double_submit_and_five_retries_are_one_order(shop: Shop) -> Non
     assert len(await shop.orders(cart)) == 1
 
 
-async def test_one_key_sent_five_times_at_once_buys_the_last_pieces_once(shop: Shop) -> None:
+async def test_one_key_sent_five_times_at_once_buys_the_last_pieces_once(shop: CheckoutClient) -> None:
     for number in range(8):
         cart, product = shop.cart(number), await shop.product(f"last-{number}", 2)
         await shop.add(cart, product, 2)
@@ -117,7 +119,7 @@ async def test_one_key_sent_five_times_at_once_buys_the_last_pieces_once(shop: S
         assert await shop.stock(product) == 0
 
 
-async def test_two_devices_get_one_order_between_them(shop: Shop) -> None:
+async def test_two_devices_get_one_order_between_them(shop: CheckoutClient) -> None:
     product = await shop.product("a", 100)
     for number in range(5):
         cart = shop.cart(number)
@@ -130,7 +132,7 @@ async def test_two_devices_get_one_order_between_them(shop: Shop) -> None:
     assert await shop.stock(product) == 90
 
 
-async def test_a_key_places_another_order_only_on_another_cart(shop: Shop) -> None:
+async def test_a_key_places_another_order_only_on_another_cart(shop: CheckoutClient) -> None:
     product = await shop.product("a", 100)
     first, second = shop.cart("1"), shop.cart("2")
     for cart in (first, second):
@@ -141,7 +143,9 @@ async def test_a_key_places_another_order_only_on_another_cart(shop: Shop) -> No
     assert (reused.status_code, reused.json()["type"]) == (422, "/problems/idempotency-key-reused")
 
 
-async def test_a_changed_price_is_told_line_by_line_and_accepted_by_setting_the_line(shop: Shop) -> None:
+async def test_a_changed_price_is_told_line_by_line_and_accepted_by_setting_the_line(
+    shop: CheckoutClient,
+) -> None:
     cart = shop.cart()
     dearer, gone = await shop.product("dearer", 9), await shop.product("gone", 9)
     short, fine = await shop.product("short", 2), await shop.product("fine", None)
@@ -185,7 +189,7 @@ async def test_a_changed_price_is_told_line_by_line_and_accepted_by_setting_the_
     }
 
 
-async def test_an_order_that_would_not_come_to_the_expected_total_is_not_placed(shop: Shop) -> None:
+async def test_an_order_that_would_not_come_to_the_expected_total_is_not_placed(shop: CheckoutClient) -> None:
     cart, product = shop.cart(), await shop.product("a", 9)
     await shop.add(cart, product)
     reply = await shop.check_out(cart, expected_total=PRICE - 1)
@@ -195,7 +199,7 @@ async def test_an_order_that_would_not_come_to_the_expected_total_is_not_placed(
     assert (await shop.order(cart, expected_total=PRICE))["totals"]["total"] == PRICE
 
 
-async def test_cancelling_gives_the_pieces_back_once_and_leaves_the_cart_alone(shop: Shop) -> None:
+async def test_cancelling_gives_the_pieces_back_once_and_leaves_the_cart_alone(shop: CheckoutClient) -> None:
     cart, product = shop.cart(), await shop.product("a", 9)
     free = await shop.product("free", None)
     await shop.add(cart, product, 3)
@@ -217,7 +221,7 @@ async def test_cancelling_gives_the_pieces_back_once_and_leaves_the_cart_alone(s
     assert (await shop.check_out(cart)).json()["order_id"] == order["order_id"]
 
 
-async def test_kafka_hears_of_an_order_and_of_its_cancellation(shop: Shop) -> None:
+async def test_kafka_hears_of_an_order_and_of_its_cancellation(shop: CheckoutClient) -> None:
     cart, product = shop.cart(), await shop.product("a", 9)
     await shop.add(cart, product)
     order = await shop.order(cart, email="a@example.com")
@@ -249,13 +253,13 @@ async def test_kafka_hears_of_an_order_and_of_its_cancellation(shop: Shop) -> No
     ],
 )
 async def test_what_cannot_be_checked_out_is_refused(
-    shop: Shop, headers: dict[str, str], body: dict[str, object], status: int, kind: str
+    shop: CheckoutClient, headers: dict[str, str], body: dict[str, object], status: int, kind: str
 ) -> None:
     reply = await shop.http.post(f"/v1/carts/{shop.cart()}/checkout", json=body, headers=headers)
     assert (reply.status_code, reply.json()["type"]) == (status, f"/problems/{kind}")
 
 
-async def test_what_is_not_there_is_not_found(shop: Shop) -> None:
+async def test_what_is_not_there_is_not_found(shop: CheckoutClient) -> None:
     nowhere = [
         ("GET", "/v1/orders/o_nothing", "order-not-found"),
         ("POST", "/v1/orders/o_nothing/cancel", "order-not-found"),
@@ -269,13 +273,13 @@ async def test_what_is_not_there_is_not_found(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("number", ["x", "", "0", "-1", "2147483648", "0" * 12 + "9" * 20, "9" * 5000])
-async def test_what_is_no_number_of_an_order_is_no_cursor(shop: Shop, number: str) -> None:
+async def test_what_is_no_number_of_an_order_is_no_cursor(shop: CheckoutClient, number: str) -> None:
     for name in ("cursor", "limit"):
         bad = await shop.http.get(f"/v1/carts/{shop.cart()}/orders", params={name: number})
         assert (bad.status_code, bad.json()["type"]) == (400, "/problems/invalid-parameter")
 
 
-async def test_a_cart_that_redis_lacks_is_ordered_from_its_row(shop: Shop) -> None:
+async def test_a_cart_that_redis_lacks_is_ordered_from_its_row(shop: CheckoutClient) -> None:
     cart, product = shop.cart(), await shop.product("a", 9)
     await shop.add(cart, product, 2)
     await until(lambda: shop.row_has(cart, product), "the row")

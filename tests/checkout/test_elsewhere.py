@@ -5,12 +5,12 @@ from typing import Any
 
 import httpx
 
-from tests.checkout.shop import PRICE, Shop
+from tests.checkout.checkout_client import PRICE, CheckoutClient
 from tests.support.processes import AgentProcess
 from tests.support.waiting import until
 
 
-async def begin(shop: Shop, cart_id: str) -> dict[str, Any]:
+async def begin(shop: CheckoutClient, cart_id: str) -> dict[str, Any]:
     """The cart's checkout."""
     reply = await shop.check_out(cart_id, None)
     assert reply.status_code in {200, 201}, reply.text
@@ -18,18 +18,18 @@ async def begin(shop: Shop, cart_id: str) -> dict[str, Any]:
     return document
 
 
-async def end(shop: Shop, cart_id: str, token: str, how: str, **body: object) -> httpx.Response:
+async def end(shop: CheckoutClient, cart_id: str, token: str, how: str, **body: object) -> httpx.Response:
     """Complete or cancel it."""
     return await shop.http.post(f"/v1/carts/{cart_id}/checkout/{token}/{how}", json=body)
 
 
-async def status(shop: Shop, token: str) -> str:
+async def status(shop: CheckoutClient, token: str) -> str:
     """What has become of a checkout."""
     ((found,),) = await shop.rows("SELECT status FROM checkouts WHERE token = %s", (token,))
     return str(found)
 
 
-async def run_out(shop: Shop, token: str) -> None:
+async def run_out(shop: CheckoutClient, token: str) -> None:
     """Let its time be over, and wait until jobs has ended it."""
     await shop.execute("UPDATE checkouts SET expires_at = now() WHERE token = %s", (token,))
 
@@ -39,7 +39,7 @@ async def run_out(shop: Shop, token: str) -> None:
     await until(expired, "the checkout is over")
 
 
-async def test_a_checkout_hands_out_a_token_and_the_lines(elsewhere: Shop) -> None:
+async def test_a_checkout_hands_out_a_token_and_the_lines(elsewhere: CheckoutClient) -> None:
     cart = elsewhere.cart()
     seen = await elsewhere.add(cart, "mug", 2)
     reply = await elsewhere.check_out(cart, None)
@@ -54,7 +54,7 @@ async def test_a_checkout_hands_out_a_token_and_the_lines(elsewhere: Shop) -> No
     assert await elsewhere.quantities(cart) == {"mug": 2}
 
 
-async def test_twenty_checkouts_at_once_are_one_token(elsewhere: Shop) -> None:
+async def test_twenty_checkouts_at_once_are_one_token(elsewhere: CheckoutClient) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug")
     replies = await asyncio.gather(*(elsewhere.check_out(cart, None) for _ in range(20)))
@@ -63,7 +63,7 @@ async def test_twenty_checkouts_at_once_are_one_token(elsewhere: Shop) -> None:
     assert len({reply.json()["token"] for reply in replies}) == 1
 
 
-async def test_completing_takes_what_was_sold_out_of_the_cart_once(elsewhere: Shop) -> None:
+async def test_completing_takes_what_was_sold_out_of_the_cart_once(elsewhere: CheckoutClient) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
     token = (await begin(elsewhere, cart))["token"]
@@ -87,7 +87,7 @@ async def test_completing_takes_what_was_sold_out_of_the_cart_once(elsewhere: Sh
     await elsewhere.until_settled()
 
 
-async def test_after_a_cancel_the_cart_can_be_checked_out_again(elsewhere: Shop) -> None:
+async def test_after_a_cancel_the_cart_can_be_checked_out_again(elsewhere: CheckoutClient) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
     token = (await begin(elsewhere, cart))["token"]
@@ -100,7 +100,9 @@ async def test_after_a_cancel_the_cart_can_be_checked_out_again(elsewhere: Shop)
     assert await elsewhere.quantities(cart) == {"mug": 2}
 
 
-async def test_a_checkout_that_nobody_completes_in_time_makes_room_for_another(elsewhere: Shop) -> None:
+async def test_a_checkout_that_nobody_completes_in_time_makes_room_for_another(
+    elsewhere: CheckoutClient,
+) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
     token = (await begin(elsewhere, cart))["token"]
@@ -109,7 +111,7 @@ async def test_a_checkout_that_nobody_completes_in_time_makes_room_for_another(e
 
 
 async def test_an_overdue_checkout_makes_room_even_while_jobs_is_away(
-    elsewhere: Shop, agents: dict[str, AgentProcess]
+    elsewhere: CheckoutClient, agents: dict[str, AgentProcess]
 ) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
@@ -123,7 +125,7 @@ async def test_an_overdue_checkout_makes_room_even_while_jobs_is_away(
     await asyncio.to_thread(agents["jobs"].wait_ready)
 
 
-async def test_a_late_complete_still_takes_what_was_sold_out_of_the_cart(elsewhere: Shop) -> None:
+async def test_a_late_complete_still_takes_what_was_sold_out_of_the_cart(elsewhere: CheckoutClient) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
     await elsewhere.add(cart, "tea", 2)
@@ -138,7 +140,7 @@ async def test_a_late_complete_still_takes_what_was_sold_out_of_the_cart(elsewhe
     assert await status(elsewhere, token) == "completed"
 
 
-async def test_two_checkouts_that_are_both_completed_take_no_piece_twice(elsewhere: Shop) -> None:
+async def test_two_checkouts_that_are_both_completed_take_no_piece_twice(elsewhere: CheckoutClient) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
     first = (await begin(elsewhere, cart))["token"]
@@ -156,7 +158,7 @@ async def test_two_checkouts_that_are_both_completed_take_no_piece_twice(elsewhe
 
 
 async def test_what_is_completed_while_the_cart_has_been_cleared_changes_nothing_more(
-    elsewhere: Shop,
+    elsewhere: CheckoutClient,
 ) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug", 2)
@@ -167,7 +169,7 @@ async def test_what_is_completed_while_the_cart_has_been_cleared_changes_nothing
     assert await elsewhere.quantities(cart) == {"mug": 1}
 
 
-async def test_orders_that_are_kept_elsewhere_are_cancelled_there(elsewhere: Shop) -> None:
+async def test_orders_that_are_kept_elsewhere_are_cancelled_there(elsewhere: CheckoutClient) -> None:
     reply = await elsewhere.http.post("/v1/orders/o_1/cancel")
     assert (reply.status_code, reply.json()["type"]) == (409, "/problems/orders-elsewhere")
     nothing = await elsewhere.check_out(elsewhere.cart(), None)

@@ -19,8 +19,8 @@ from gateway.http.problems import Problem
 from gateway.settings import GatewaySettings
 from runtime.owners import OrdersOwner, ProductsOwner
 from store.redis import CartStore
+from tests.checkout.checkout_client import CheckoutClient
 from tests.checkout.kill_points import STEPS, install
-from tests.checkout.shop import Shop
 from tests.support.http import http_client
 from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.servers import Urls
@@ -120,7 +120,7 @@ class Buyer:
 
 @pytest.mark.parametrize("seeds", [range(first, first + 6) for first in range(0, 24, 6)], ids=str)
 async def test_sold_and_left_are_what_was_there_whatever_step_a_checkout_dies_after(
-    shop: Shop, checkouts: InternalCheckouts, seeds: range
+    shop: CheckoutClient, checkouts: InternalCheckouts, seeds: range
 ) -> None:
     added: dict[str, dict[str, int]] = {}
     stocks: list[tuple[str, str]] = []
@@ -179,7 +179,7 @@ def dying(urls: Urls, tmp_path: Path) -> Iterator[GatewayProcess]:
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_gateway_killed_after_a_step_leaves_an_order_that_is_whole_or_none(
-    shop: Shop, dying: GatewayProcess, step: str
+    shop: CheckoutClient, dying: GatewayProcess, step: str
 ) -> None:
     cart, product = shop.cart(step), await shop.product(step, 9)
     await shop.add(cart, product, 2)
@@ -207,7 +207,7 @@ async def test_a_gateway_killed_after_a_step_leaves_an_order_that_is_whole_or_no
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_a_gateway_killed_again_and_again_sells_what_there_is(
-    shop: Shop, dying: GatewayProcess, seed: int
+    shop: CheckoutClient, dying: GatewayProcess, seed: int
 ) -> None:
     product = await shop.product("rare", STOCK)
     carts = [shop.cart(number) for number in range(3 * STOCK)]

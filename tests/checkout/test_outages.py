@@ -9,8 +9,8 @@ import pytest
 
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
-from tests.checkout.conftest import shop_of
-from tests.checkout.shop import Shop
+from tests.checkout.checkout_client import CheckoutClient
+from tests.checkout.conftest import checkout_client_of
 from tests.support.outages import frozen, stopped
 from tests.support.processes import INTERNAL, PRICED_BY_CALLER, AgentProcess, GatewayProcess
 from tests.support.servers import Urls, prepared_embedded
@@ -25,7 +25,7 @@ def breakable(stack: EmbeddedStack) -> Iterator[Urls]:
 
 
 @pytest.fixture
-async def open_shop(breakable: Urls, tmp_path: Path) -> AsyncIterator[tuple[Shop, AgentProcess]]:
+async def open_shop(breakable: Urls, tmp_path: Path) -> AsyncIterator[tuple[CheckoutClient, AgentProcess]]:
     """A shop on servers that can be hurt; with its compaction."""
     environment = {**breakable.environment(), "CARTSTREAM_CHECKOUT_DEADLINE_S": "4"}
     sink = AgentProcess(("sinks", "postgres"), breakable.environment(), tmp_path)
@@ -42,10 +42,10 @@ async def open_shop(breakable: Urls, tmp_path: Path) -> AsyncIterator[tuple[Shop
                 await asyncio.to_thread(gateway.start)
             for agent in (sink, compaction):
                 await asyncio.to_thread(agent.wait_ready)
-            yield await shop_of(stack, here.url, carts.url, breakable), compaction
+            yield await checkout_client_of(stack, here.url, carts.url, breakable), compaction
 
 
-async def refusal(shop: Shop, cart_id: str, key: str = "k") -> tuple[int, str]:
+async def refusal(shop: CheckoutClient, cart_id: str, key: str = "k") -> tuple[int, str]:
     """Status and problem of a checkout; it says when to try again."""
     reply = await shop.check_out(cart_id, key)
     assert reply.headers.get("retry-after"), reply.text
@@ -53,7 +53,7 @@ async def refusal(shop: Shop, cart_id: str, key: str = "k") -> tuple[int, str]:
 
 
 async def test_without_a_dependency_there_is_no_order_and_later_there_is_one(
-    stack: EmbeddedStack, open_shop: tuple[Shop, AgentProcess]
+    stack: EmbeddedStack, open_shop: tuple[CheckoutClient, AgentProcess]
 ) -> None:
     shop, compaction = open_shop
     cart, product = shop.cart(), await shop.product("a", 9)
@@ -86,5 +86,5 @@ async def test_without_a_dependency_there_is_no_order_and_later_there_is_one(
     assert await shop.store.checkout_lock(cart) is None
 
 
-async def is_empty(shop: Shop, cart_id: str) -> bool:
+async def is_empty(shop: CheckoutClient, cart_id: str) -> bool:
     return await shop.quantities(cart_id) == {}

@@ -21,8 +21,8 @@ from runtime.clock import clock_us
 from store.postgres import orders
 from store.postgres.order_records import PlacedOrder
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
+from tests.gateway.cart_client import set_ready
 from tests.gateway.rows import born, insert
-from tests.gateway.running import set_ready
 from tests.support.servers import Urls
 from topics.codec import decode_change
 from topics.records import OrderLine, OrderRecord, OrderStatus

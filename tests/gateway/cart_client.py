@@ -57,7 +57,7 @@ def _published(record: ConsumerRecord) -> Published:
     )
 
 
-class Carts:
+class CartClient:
     """An HTTP client of a gateway, and the servers behind it."""
 
     def __init__(

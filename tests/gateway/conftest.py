@@ -11,8 +11,8 @@ import redis.asyncio
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
-from tests.gateway.running import Carts, Topic, set_ready
-from tests.gateway.shelves import Shelves, Shop
+from tests.gateway.cart_client import CartClient, Topic, set_ready
+from tests.gateway.product_fixtures import CachedProducts, CatalogueClient
 from tests.support.http import http_client
 from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.servers import Servers, Urls, prepared, prepared_embedded
@@ -20,7 +20,7 @@ from topics.registry import PARTITIONS
 
 
 @asynccontextmanager
-async def client_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]:
+async def client_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CartClient]:
     """A client of the gateway, on an empty Redis whose partitions are ready."""
     async with AsyncExitStack() as stack:
         raw = await stack.enter_async_context(redis.asyncio.Redis.from_url(urls.redis))
@@ -30,17 +30,17 @@ async def client_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]
         store = CartStore(client, layout)
         await set_ready(store)
         http = await stack.enter_async_context(http_client(gateway.url))
-        yield Carts(http, store, layout, Topic(urls.kafka), urls)
+        yield CartClient(http, store, layout, Topic(urls.kafka), urls)
 
 
 @asynccontextmanager
-async def shop_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Shop]:
+async def catalogue_client_of(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CatalogueClient]:
     """A client of a gateway with a catalogue, whose cache is empty and not ready."""
     async with (
         client_of(gateway, urls) as carts,
         PipelinedClient(RedisSettings(redis_url=urls.redis)) as client,
     ):
-        yield Shop(carts, Shelves(client))
+        yield CatalogueClient(carts, CachedProducts(client))
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
 
 
 @pytest.fixture(scope="module")
-def shop_gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+def catalogue_gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway with a catalogue of its own, on the session's servers; tests leave it alive."""
     process = GatewayProcess({**urls.environment(), **INTERNAL}, tmp_path_factory.mktemp("shop"))
     process.start()
@@ -69,14 +69,14 @@ def shop_gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture
-async def shop(shop_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Shop]:
+async def shop(catalogue_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CatalogueClient]:
     """A client of that gateway; the catalogue is empty and not ready."""
-    async with shop_of(shop_gateway, urls) as found:
+    async with catalogue_client_of(catalogue_gateway, urls) as found:
         yield found
 
 
 @pytest.fixture
-async def carts(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]:
+async def carts(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CartClient]:
     """A client of the session's gateway; Redis is empty and ready."""
     async with client_of(gateway, urls) as found:
         yield found

@@ -9,7 +9,7 @@ import redis.asyncio
 from carts.products import Product
 from store.redis import PipelinedClient
 from store.redis.catalogue import ProductCache, ProductsPut
-from tests.gateway.running import Carts
+from tests.gateway.cart_client import CartClient
 
 
 def product(product_id: str = "cup", **changed: Any) -> Product:
@@ -27,7 +27,7 @@ def product(product_id: str = "cup", **changed: Any) -> Product:
     return Product(**fields | changed)
 
 
-class Shelves:
+class CachedProducts:
     """The catalogue's cache, filled by hand; each product gets a higher version than before."""
 
     def __init__(self, client: PipelinedClient) -> None:
@@ -54,13 +54,13 @@ class Shelves:
         assert isinstance(answer, ProductsPut), answer
 
 
-class Shop:
-    """A client of a gateway with a catalogue, and the shelves behind it."""
+class CatalogueClient:
+    """A client of a gateway with a catalogue, and the products in the cache behind it."""
 
-    def __init__(self, carts: Carts, shelves: Shelves) -> None:
+    def __init__(self, carts: CartClient, cached_products: CachedProducts) -> None:
         self.carts = carts
         self.http = carts.http
-        self.shelves = shelves
+        self.cached_products = cached_products
 
     async def wipe_catalogue(self) -> None:
         """Take the catalogue out of Redis; the carts stay."""

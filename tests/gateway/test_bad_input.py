@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.gateway.running import Carts, item
+from tests.gateway.cart_client import CartClient, item
 from tests.support.waiting import until
 
 ADD = "/v1/carts/{cart}/items"
@@ -148,7 +148,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
-async def test_bad_input_is_a_problem_and_changes_nothing(bad: Bad, carts: Carts, cart_id: str) -> None:
+async def test_bad_input_is_a_problem_and_changes_nothing(bad: Bad, carts: CartClient, cart_id: str) -> None:
     await carts.add(cart_id, quantity=2, idempotency_key="used")
     await until(carts.outbox_is_empty, "outbox empty")
     before, ends = await carts.read(cart_id), await carts.topic.ends()
@@ -166,7 +166,7 @@ async def test_bad_input_is_a_problem_and_changes_nothing(bad: Bad, carts: Carts
     assert await carts.topic.ends() == ends
 
 
-async def test_the_501st_line_is_refused(carts: Carts, cart_id: str) -> None:
+async def test_the_501st_line_is_refused(carts: CartClient, cart_id: str) -> None:
     for start in range(0, 500, 100):
         operations = [{"op": "add", **item(f"p-{n}")} for n in range(start, start + 100)]
         reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
@@ -193,7 +193,7 @@ async def test_the_501st_line_is_refused(carts: Carts, cart_id: str) -> None:
     ],
     ids=["no HTTP", "unknown version", "bad content-length", "huge header"],
 )
-async def test_a_request_that_is_not_http_is_a_problem_too(raw: bytes, carts: Carts) -> None:
+async def test_a_request_that_is_not_http_is_a_problem_too(raw: bytes, carts: CartClient) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", carts.http.base_url.port)
     writer.write(raw)
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()

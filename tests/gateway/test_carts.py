@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from tests.gateway.running import Carts, item
+from tests.gateway.cart_client import CartClient, item
 from tests.support.waiting import until
 from topics.codec import decode_change
 
 NEVER_WRITTEN = '"0-0-000000000000"'
 
 
-async def test_a_minted_cart_is_empty_and_stored_nowhere(carts: Carts) -> None:
+async def test_a_minted_cart_is_empty_and_stored_nowhere(carts: CartClient) -> None:
     reply = await carts.http.post("/v1/carts")
     assert reply.status_code == 201
     minted = reply.json()
@@ -22,11 +22,11 @@ async def test_a_minted_cart_is_empty_and_stored_nowhere(carts: Carts) -> None:
     assert await carts.outbox_is_empty()
 
 
-async def test_a_reply_names_no_other_service_to_go_to(carts: Carts, cart_id: str) -> None:
+async def test_a_reply_names_no_other_service_to_go_to(carts: CartClient, cart_id: str) -> None:
     assert "alt-svc" not in (await carts.add(cart_id)).headers
 
 
-async def test_an_add_answers_the_whole_cart_with_its_receipt(carts: Carts, cart_id: str) -> None:
+async def test_an_add_answers_the_whole_cart_with_its_receipt(carts: CartClient, cart_id: str) -> None:
     reply = await carts.add(cart_id, "sku-1", 2, traceparent=TRACE, x_request_id="r-1")
     assert reply.status_code == 200
     cart = reply.json()
@@ -46,7 +46,7 @@ async def test_an_add_answers_the_whole_cart_with_its_receipt(carts: Carts, cart
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-async def test_the_cart_read_is_the_cart_answered(carts: Carts, cart_id: str) -> None:
+async def test_the_cart_read_is_the_cart_answered(carts: CartClient, cart_id: str) -> None:
     changed = await carts.add(cart_id, quantity=3)
     read = await carts.http.get(f"/v1/carts/{cart_id}")
     assert read.content == changed.content
@@ -56,14 +56,14 @@ async def test_the_cart_read_is_the_cart_answered(carts: Carts, cart_id: str) ->
     assert head.headers["content-length"] == str(len(read.content))
 
 
-async def test_an_escaped_cart_id_is_the_same_cart(carts: Carts, cart_id: str) -> None:
+async def test_an_escaped_cart_id_is_the_same_cart(carts: CartClient, cart_id: str) -> None:
     await carts.add(cart_id)
     reply = await carts.http.get(f"/v1/carts/{cart_id.replace(':', '%3A')}")
     assert reply.json()["cart_id"] == cart_id
     assert len(reply.json()["lines"]) == 1
 
 
-async def test_items_are_put_patched_and_removed(carts: Carts, cart_id: str) -> None:
+async def test_items_are_put_patched_and_removed(carts: CartClient, cart_id: str) -> None:
     line = f"/v1/carts/{cart_id}/items/sku-1"
     await carts.http.post(f"/v1/carts/{cart_id}/items", json=item(metadata={"gift": True}))
     patched = await carts.http.patch(line, json={"quantity": 5})
@@ -77,7 +77,7 @@ async def test_items_are_put_patched_and_removed(carts: Carts, cart_id: str) -> 
     assert (await carts.http.delete(line)).json()["lines"] == []
 
 
-async def test_other_options_are_another_line(carts: Carts, cart_id: str) -> None:
+async def test_other_options_are_another_line(carts: CartClient, cart_id: str) -> None:
     for size in ("M", "L", "M"):
         reply = await carts.http.post(f"/v1/carts/{cart_id}/items", json=item(options={"size": size}))
     lines = reply.json()["lines"]
@@ -86,7 +86,7 @@ async def test_other_options_are_another_line(carts: Carts, cart_id: str) -> Non
     assert [line["options"] for line in reply.json()["lines"]] == [{"size": "L"}]
 
 
-async def test_clearing_keeps_the_metadata(carts: Carts, cart_id: str) -> None:
+async def test_clearing_keeps_the_metadata(carts: CartClient, cart_id: str) -> None:
     await carts.add(cart_id)
     operations = [{"op": "metadata", "metadata": {"source": "app"}}]
     await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
@@ -94,7 +94,7 @@ async def test_clearing_keeps_the_metadata(carts: Carts, cart_id: str) -> None:
     assert (cleared.json()["lines"], cleared.json()["metadata"]) == ([], {"source": "app"})
 
 
-async def test_a_patch_is_one_version_and_one_event(carts: Carts, cart_id: str) -> None:
+async def test_a_patch_is_one_version_and_one_event(carts: CartClient, cart_id: str) -> None:
     await carts.add(cart_id, "old")
     operations = [
         {"op": "clear"},
@@ -117,7 +117,7 @@ async def test_a_patch_is_one_version_and_one_event(carts: Carts, cart_id: str) 
     assert len(change.delta) == len(operations)
 
 
-async def test_a_patch_that_fails_changes_nothing(carts: Carts, cart_id: str) -> None:
+async def test_a_patch_that_fails_changes_nothing(carts: CartClient, cart_id: str) -> None:
     before = await carts.add(cart_id)
     operations = [{"op": "add", **item("b", 1)}, {"op": "set", "line_id": "absent", "quantity": 9}]
     reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
@@ -126,7 +126,7 @@ async def test_a_patch_that_fails_changes_nothing(carts: Carts, cart_id: str) ->
     assert (await carts.read(cart_id))["version"] == before.json()["version"]
 
 
-async def test_an_unchanged_cart_is_not_sent_again(carts: Carts, cart_id: str) -> None:
+async def test_an_unchanged_cart_is_not_sent_again(carts: CartClient, cart_id: str) -> None:
     tag = (await carts.add(cart_id)).headers["etag"]
     for condition in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         reply = await carts.http.get(f"/v1/carts/{cart_id}", headers={"if-none-match": condition})
@@ -135,7 +135,7 @@ async def test_an_unchanged_cart_is_not_sent_again(carts: Carts, cart_id: str) -
     assert changed.status_code == 200
 
 
-async def test_if_match_guards_a_change(carts: Carts, cart_id: str) -> None:
+async def test_if_match_guards_a_change(carts: CartClient, cart_id: str) -> None:
     born = await carts.add(cart_id, if_match=NEVER_WRITTEN)
     assert born.status_code == 200
     second = await carts.add(cart_id, if_match=f'"other", {born.headers["etag"]}')
@@ -149,7 +149,7 @@ async def test_if_match_guards_a_change(carts: Carts, cart_id: str) -> None:
     assert (await carts.read(cart_id))["version"] == now
 
 
-async def test_a_retry_with_the_same_key_applies_once(carts: Carts, cart_id: str) -> None:
+async def test_a_retry_with_the_same_key_applies_once(carts: CartClient, cart_id: str) -> None:
     first = await carts.add(cart_id, quantity=2, idempotency_key="k-1")
     await carts.add(cart_id, "sku-2")
     retry = await carts.add(cart_id, quantity=2, idempotency_key='"k-1"')
@@ -161,19 +161,19 @@ async def test_a_retry_with_the_same_key_applies_once(carts: Carts, cart_id: str
     assert retry.json()["version"] == (await carts.read(cart_id))["version"]
 
 
-async def test_concurrent_retries_apply_once(carts: Carts, cart_id: str) -> None:
+async def test_concurrent_retries_apply_once(carts: CartClient, cart_id: str) -> None:
     replies = await asyncio.gather(*(carts.add(cart_id, idempotency_key="k") for _ in range(16)))
     assert {reply.status_code for reply in replies} == {200}
     assert await carts.quantities(cart_id) == {"sku-1": 1}
 
 
-async def test_a_uuid7_from_beyond_the_retry_horizon_is_refused(carts: Carts, cart_id: str) -> None:
+async def test_a_uuid7_from_beyond_the_retry_horizon_is_refused(carts: CartClient, cart_id: str) -> None:
     reply = await carts.add(cart_id, idempotency_key="018bcfe5-6800-7000-8000-000000000000")
     assert (reply.status_code, reply.json()["type"]) == (409, "/problems/request-too-old")
     assert await carts.quantities(cart_id) == {}
 
 
-async def test_a_minimal_reply_has_no_body(carts: Carts, cart_id: str) -> None:
+async def test_a_minimal_reply_has_no_body(carts: CartClient, cart_id: str) -> None:
     reply = await carts.add(cart_id, prefer="return=minimal")
     assert (reply.status_code, reply.content) == (204, b"")
     assert reply.headers["preference-applied"] == "durability=kafka, return=minimal"
@@ -181,7 +181,7 @@ async def test_a_minimal_reply_has_no_body(carts: Carts, cart_id: str) -> None:
 
 
 async def test_durability_redis_does_not_wait_and_is_published_all_the_same(
-    carts: Carts, cart_id: str
+    carts: CartClient, cart_id: str
 ) -> None:
     ends = await carts.topic.ends()
     reply = await carts.add(cart_id, prefer="durability=redis")
@@ -191,13 +191,13 @@ async def test_durability_redis_does_not_wait_and_is_published_all_the_same(
     assert cart_id in {record.key for record in await carts.topic.since(ends)}
 
 
-async def test_published_changes_leave_the_outbox(carts: Carts, cart_id: str) -> None:
+async def test_published_changes_leave_the_outbox(carts: CartClient, cart_id: str) -> None:
     for _ in range(5):
         await carts.add(cart_id)
     await until(carts.outbox_is_empty, "outbox empty")
 
 
-async def test_twenty_clients_adding_to_one_cart_lose_nothing(carts: Carts, cart_id: str) -> None:
+async def test_twenty_clients_adding_to_one_cart_lose_nothing(carts: CartClient, cart_id: str) -> None:
     async def client() -> list[str]:
         replies = [await carts.add(cart_id) for _ in range(10)]
         assert {reply.status_code for reply in replies} == {200}, [reply.text for reply in replies]
@@ -211,13 +211,13 @@ async def test_twenty_clients_adding_to_one_cart_lose_nothing(carts: Carts, cart
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs"])
-async def test_operation_has_its_routes(carts: Carts, path: str) -> None:
+async def test_operation_has_its_routes(carts: CartClient, path: str) -> None:
     reply = await carts.http.get(path)
     assert reply.status_code == 200
     assert reply.content
 
 
-async def test_metrics_count_what_was_answered(carts: Carts, cart_id: str) -> None:
+async def test_metrics_count_what_was_answered(carts: CartClient, cart_id: str) -> None:
     await carts.add(cart_id)
     lines = (await carts.http.get("/metrics")).text.splitlines()
     counted = [

@@ -4,12 +4,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.gateway.running import Carts
-from tests.gateway.shelves import Shop, product
+from tests.gateway.cart_client import CartClient
+from tests.gateway.product_fixtures import CatalogueClient, product
 
 
-async def test_a_product_is_read_with_its_version_as_tag_and_may_be_cached(shop: Shop) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_a_product_is_read_with_its_version_as_tag_and_may_be_cached(shop: CatalogueClient) -> None:
+    await shop.cached_products.put(product("cup"))
     reply = await shop.http.get("/v1/products/cup")
     assert reply.status_code == 200
     assert (reply.json()["name"], reply.json()["unit_price"], reply.json()["stock"]) == ("Cup", 1450, 5)
@@ -17,21 +17,21 @@ async def test_a_product_is_read_with_its_version_as_tag_and_may_be_cached(shop:
     assert reply.headers["cache-control"] == "public, max-age=5"
 
 
-async def test_a_caller_that_has_the_newest_product_gets_304(shop: Shop) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_a_caller_that_has_the_newest_product_gets_304(shop: CatalogueClient) -> None:
+    await shop.cached_products.put(product("cup"))
     tag = (await shop.http.get("/v1/products/cup")).headers["etag"]
     again = await shop.http.get("/v1/products/cup", headers={"if-none-match": tag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
     assert again.headers["cache-control"] == "public, max-age=5"
 
-    await shop.shelves.put(product("cup", unit_price=1500))
+    await shop.cached_products.put(product("cup", unit_price=1500))
     newer = await shop.http.get("/v1/products/cup", headers={"if-none-match": tag})
     assert (newer.status_code, newer.json()["unit_price"]) == (200, 1500)
 
 
-async def test_pages_lead_through_all_active_products(shop: Shop) -> None:
+async def test_pages_lead_through_all_active_products(shop: CatalogueClient) -> None:
     names = [f"sku-{number:02}" for number in range(7)]
-    await shop.shelves.put(*(product(name) for name in names), product("sku-03-old", active=False))
+    await shop.cached_products.put(*(product(name) for name in names), product("sku-03-old", active=False))
     seen, cursor = [], ""
     while True:
         reply = await shop.http.get("/v1/products", params={"limit": 3, "cursor": cursor})
@@ -43,17 +43,17 @@ async def test_pages_lead_through_all_active_products(shop: Shop) -> None:
     assert seen == names
 
 
-async def test_a_list_that_has_not_changed_is_304_and_one_that_has_is_not(shop: Shop) -> None:
-    await shop.shelves.put(product("cup"), product("pan"))
+async def test_a_list_that_has_not_changed_is_304_and_one_that_has_is_not(shop: CatalogueClient) -> None:
+    await shop.cached_products.put(product("cup"), product("pan"))
     tag = (await shop.http.get("/v1/products")).headers["etag"]
     unchanged = await shop.http.get("/v1/products", headers={"if-none-match": tag})
     assert unchanged.status_code == 304
-    await shop.shelves.put(product("pan", stock=4))
+    await shop.cached_products.put(product("pan", stock=4))
     assert (await shop.http.get("/v1/products", headers={"if-none-match": tag})).status_code == 200
 
 
-async def test_products_are_found_by_words_and_by_category(shop: Shop) -> None:
-    await shop.shelves.put(
+async def test_products_are_found_by_words_and_by_category(shop: CatalogueClient) -> None:
+    await shop.cached_products.put(
         product("cup", name="Espresso cup"), product("pan", name="Iron pan"), product("tee", category="tea")
     )
 
@@ -78,29 +78,29 @@ async def test_products_are_found_by_words_and_by_category(shop: Shop) -> None:
         ("page=2", "page"),
     ],
 )
-async def test_a_wrong_parameter_is_named(shop: Shop, query: str, word: str) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_a_wrong_parameter_is_named(shop: CatalogueClient, query: str, word: str) -> None:
+    await shop.cached_products.put(product("cup"))
     reply = await shop.http.get(f"/v1/products?{query}")
     assert (reply.status_code, reply.json()["type"]) == (400, "/problems/invalid-parameter")
     assert word in reply.json()["detail"]
 
 
-async def test_an_unknown_product_is_404_and_an_impossible_id_400(shop: Shop) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_an_unknown_product_is_404_and_an_impossible_id_400(shop: CatalogueClient) -> None:
+    await shop.cached_products.put(product("cup"))
     unknown = await shop.http.get("/v1/products/nothing")
     assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/product-not-found")
     impossible = await shop.http.get("/v1/products/a%20b")
     assert (impossible.status_code, impossible.json()["type"]) == (400, "/problems/invalid-identifier")
 
 
-async def test_while_the_catalogue_is_restored_reads_are_asked_to_come_again(shop: Shop) -> None:
+async def test_while_the_catalogue_is_restored_reads_are_asked_to_come_again(shop: CatalogueClient) -> None:
     for path in ("/v1/products", "/v1/products/cup"):
         reply = await shop.http.get(path)
         assert (reply.status_code, reply.json()["type"]) == (503, "/problems/catalogue-restoring")
         assert reply.headers["retry-after"] == "1"
 
 
-async def test_without_a_catalogue_each_route_names_the_setting(carts: Carts) -> None:
+async def test_without_a_catalogue_each_route_names_the_setting(carts: CartClient) -> None:
     for method, path in (
         ("GET", "/v1/products"),
         ("GET", f"/v1/products/{uuid4().hex}"),

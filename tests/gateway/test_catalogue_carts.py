@@ -6,12 +6,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.gateway.running import Carts, item
-from tests.gateway.shelves import Shop, product
+from tests.gateway.cart_client import CartClient, item
+from tests.gateway.product_fixtures import CatalogueClient, product
 
 
 async def add(
-    shop: Shop, cart_id: str, quantity: int = 1, key: str | None = None, **more: Any
+    shop: CatalogueClient, cart_id: str, quantity: int = 1, key: str | None = None, **more: Any
 ) -> httpx.Response:
     """Add pieces of the cup, without a price."""
     headers = {} if key is None else {"idempotency-key": key}
@@ -23,8 +23,8 @@ def problem(reply: httpx.Response) -> tuple[int, str]:
     return reply.status_code, reply.json()["type"].removeprefix("/problems/")
 
 
-async def test_an_add_has_the_price_of_the_catalogue(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_an_add_has_the_price_of_the_catalogue(shop: CatalogueClient, cart_id: str) -> None:
+    await shop.cached_products.put(product("cup"))
     reply = await add(shop, cart_id, 2)
     assert reply.status_code == 200, reply.text
     (line,) = reply.json()["lines"]
@@ -35,8 +35,10 @@ async def test_an_add_has_the_price_of_the_catalogue(shop: Shop, cart_id: str) -
     )
 
 
-async def test_what_the_shopper_was_told_is_believed_only_while_it_is_so(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_what_the_shopper_was_told_is_believed_only_while_it_is_so(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("cup"))
     assert (await add(shop, cart_id, unit_price=1450, currency="EUR")).status_code == 200
     for stated in ({"unit_price": 1}, {"currency": "USD"}, {"unit_price": 1399, "currency": "EUR"}):
         refused = await add(shop, cart_id, **stated)
@@ -45,16 +47,18 @@ async def test_what_the_shopper_was_told_is_believed_only_while_it_is_so(shop: S
     assert await shop.carts.quantities(cart_id) == {"cup": 1}
 
 
-async def test_an_unknown_and_an_inactive_product_cannot_be_added(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup", active=False))
+async def test_an_unknown_and_an_inactive_product_cannot_be_added(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("cup", active=False))
     assert problem(await add(shop, cart_id)) == (409, "product-inactive")
     assert problem(await add(shop, cart_id, product_id="nothing")) == (422, "product-unknown")
 
 
 async def test_short_stock_says_what_is_available_and_counts_what_the_line_has(
-    shop: Shop, cart_id: str
+    shop: CatalogueClient, cart_id: str
 ) -> None:
-    await shop.shelves.put(product("cup", stock=5))
+    await shop.cached_products.put(product("cup", stock=5))
     assert problem(await add(shop, cart_id, 6)) == (409, "short-stock")
     assert (await add(shop, cart_id, 3)).status_code == 200
     refused = await add(shop, cart_id, 3)
@@ -63,15 +67,15 @@ async def test_short_stock_says_what_is_available_and_counts_what_the_line_has(
     assert (await add(shop, cart_id, 2)).status_code == 200
 
 
-async def test_what_nobody_counts_is_never_short(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup", stock=None))
+async def test_what_nobody_counts_is_never_short(shop: CatalogueClient, cart_id: str) -> None:
+    await shop.cached_products.put(product("cup", stock=None))
     assert (await add(shop, cart_id, 999)).status_code == 200
 
 
 async def test_operations_of_a_patch_are_priced_together_and_errors_point_at_theirs(
-    shop: Shop, cart_id: str
+    shop: CatalogueClient, cart_id: str
 ) -> None:
-    await shop.shelves.put(product("cup", stock=5), product("pan", unit_price=4900))
+    await shop.cached_products.put(product("cup", stock=5), product("pan", unit_price=4900))
 
     async def patch(*operations: dict[str, Any]) -> httpx.Response:
         return await shop.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
@@ -87,41 +91,45 @@ async def test_operations_of_a_patch_are_priced_together_and_errors_point_at_the
     assert [line["unit_price"] for line in done.json()["lines"]] == [1450, 4900]
 
 
-async def test_setting_a_quantity_accepts_the_price_of_now(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_setting_a_quantity_accepts_the_price_of_now(shop: CatalogueClient, cart_id: str) -> None:
+    await shop.cached_products.put(product("cup"))
     await add(shop, cart_id, 2)
-    await shop.shelves.put(product("cup", unit_price=1600))
+    await shop.cached_products.put(product("cup", unit_price=1600))
     assert [line["unit_price"] for line in (await shop.carts.read(cart_id))["lines"]] == [1450]
 
     put = await shop.http.put(f"/v1/carts/{cart_id}/items/cup", json={"quantity": 2})
     assert [line["unit_price"] for line in put.json()["lines"]] == [1600]
     assert (await shop.carts.read(cart_id))["warnings"] == []
 
-    await shop.shelves.put(product("cup", unit_price=1700))
+    await shop.cached_products.put(product("cup", unit_price=1700))
     patched = await shop.http.patch(f"/v1/carts/{cart_id}/items/cup", json={"quantity": 1})
     assert [line["unit_price"] for line in patched.json()["lines"]] == [1700]
 
 
-async def test_a_set_is_stock_checked_and_a_removal_never_refused(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup", stock=5))
+async def test_a_set_is_stock_checked_and_a_removal_never_refused(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("cup", stock=5))
     await add(shop, cart_id, 5)
     line = f"/v1/carts/{cart_id}/items/cup"
     assert problem(await shop.http.put(line, json={"quantity": 6})) == (409, "short-stock")
-    await shop.shelves.put(product("cup", active=False))
+    await shop.cached_products.put(product("cup", active=False))
     assert problem(await shop.http.put(line, json={"quantity": 1})) == (409, "product-inactive")
     assert (await shop.http.put(line, json={"quantity": 0})).status_code == 200
     assert await shop.carts.quantities(cart_id) == {}
 
 
-async def test_setting_a_line_that_is_not_there_says_so(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_setting_a_line_that_is_not_there_says_so(shop: CatalogueClient, cart_id: str) -> None:
+    await shop.cached_products.put(product("cup"))
     for line_id in ("cup", "nothing"):
         refused = await shop.http.put(f"/v1/carts/{cart_id}/items/{line_id}", json={"quantity": 1})
         assert problem(refused) == (404, "line-not-found")
 
 
-async def test_a_reader_is_warned_of_what_moved_on_without_a_write(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup"), product("pan"), product("pot"))
+async def test_a_reader_is_warned_of_what_moved_on_without_a_write(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("cup"), product("pan"), product("pot"))
     for name in ("cup", "pan", "pot"):
         await add(shop, cart_id, 2, product_id=name)
     before = await shop.http.get(f"/v1/carts/{cart_id}")
@@ -129,7 +137,7 @@ async def test_a_reader_is_warned_of_what_moved_on_without_a_write(shop: Shop, c
     assert before.headers["etag"] == f'"{before.json()["version"]}"'
     ends = await shop.carts.topic.ends()
 
-    await shop.shelves.put(
+    await shop.cached_products.put(
         product("cup", unit_price=1600), product("pan", stock=0), product("pot", active=False)
     )
     after = await shop.http.get(f"/v1/carts/{cart_id}")
@@ -144,11 +152,11 @@ async def test_a_reader_is_warned_of_what_moved_on_without_a_write(shop: Shop, c
 
 
 async def test_a_tag_with_a_suffix_tells_one_reading_from_another_and_is_the_version_to_a_writer(
-    shop: Shop, cart_id: str
+    shop: CatalogueClient, cart_id: str
 ) -> None:
-    await shop.shelves.put(product("cup"))
+    await shop.cached_products.put(product("cup"))
     plain = (await add(shop, cart_id)).headers["etag"]
-    await shop.shelves.put(product("cup", unit_price=1600))
+    await shop.cached_products.put(product("cup", unit_price=1600))
     path = f"/v1/carts/{cart_id}"
 
     warned = await shop.http.get(path, headers={"if-none-match": plain})
@@ -166,13 +174,13 @@ async def test_a_tag_with_a_suffix_tells_one_reading_from_another_and_is_the_ver
 
 @pytest.mark.parametrize("change", [{"unit_price": 1600}, {"stock": 0}, {"active": False}])
 async def test_a_retry_is_one_whatever_the_catalogue_says_by_then(
-    shop: Shop, cart_id: str, change: dict[str, Any]
+    shop: CatalogueClient, cart_id: str, change: dict[str, Any]
 ) -> None:
-    await shop.shelves.put(product("cup", stock=2))
+    await shop.cached_products.put(product("cup", stock=2))
     key = uuid4().hex
     first = await add(shop, cart_id, 2, key, unit_price=1450)
     assert first.status_code == 200
-    await shop.shelves.put(product("cup", **change))
+    await shop.cached_products.put(product("cup", **change))
     again = await add(shop, cart_id, 2, key, unit_price=1450)
     assert again.status_code == 200, again.text
     assert again.headers["idempotency-replayed"] == "true"
@@ -181,17 +189,17 @@ async def test_a_retry_is_one_whatever_the_catalogue_says_by_then(
 
 
 async def test_a_key_that_was_never_applied_does_not_help_past_the_catalogue(
-    shop: Shop, cart_id: str
+    shop: CatalogueClient, cart_id: str
 ) -> None:
-    await shop.shelves.put(product("cup", stock=0))
+    await shop.cached_products.put(product("cup", stock=0))
     assert problem(await add(shop, cart_id, 1, uuid4().hex)) == (409, "short-stock")
     assert await shop.carts.quantities(cart_id) == {}
 
 
 async def test_while_the_catalogue_is_restored_adds_wait_and_reads_say_what_they_do_not_know(
-    shop: Shop, cart_id: str
+    shop: CatalogueClient, cart_id: str
 ) -> None:
-    await shop.shelves.put(product("cup"))
+    await shop.cached_products.put(product("cup"))
     await add(shop, cart_id)
     await shop.wipe_catalogue()
     refused = await add(shop, cart_id)
@@ -202,12 +210,12 @@ async def test_while_the_catalogue_is_restored_adds_wait_and_reads_say_what_they
     assert removed.status_code == 200
 
 
-async def test_a_wrong_price_is_refused_before_it_is_compared(shop: Shop, cart_id: str) -> None:
-    await shop.shelves.put(product("cup"))
+async def test_a_wrong_price_is_refused_before_it_is_compared(shop: CatalogueClient, cart_id: str) -> None:
+    await shop.cached_products.put(product("cup"))
     assert problem(await add(shop, cart_id, unit_price=-1)) == (422, "invalid-body")
 
 
-async def test_without_a_catalogue_the_price_is_required(carts: Carts, cart_id: str) -> None:
+async def test_without_a_catalogue_the_price_is_required(carts: CartClient, cart_id: str) -> None:
     for missing in ("unit_price", "currency"):
         body = item()
         del body[missing]

@@ -9,8 +9,8 @@ import pytest
 
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
-from tests.gateway.conftest import shop_of
-from tests.gateway.shelves import Shop, product
+from tests.gateway.conftest import catalogue_client_of
+from tests.gateway.product_fixtures import CatalogueClient, product
 from tests.support.outages import stopped
 from tests.support.processes import EXTERNAL, INTERNAL, GatewayProcess
 from tests.support.servers import Urls
@@ -22,10 +22,10 @@ CUP = {"name": "Cup", "unit_price": 1450, "currency": "EUR"}
 
 
 @pytest.fixture
-async def shop(start_gateway: StartGateway, breakable: Urls) -> AsyncIterator[Shop]:
-    """A client of a gateway on breakable servers, with a cup on the shelf."""
-    async with shop_of(start_gateway(**INTERNAL), breakable) as found:
-        await found.shelves.put(product("cup"))
+async def shop(start_gateway: StartGateway, breakable: Urls) -> AsyncIterator[CatalogueClient]:
+    """A client of a gateway on breakable servers, with a cup in the cache."""
+    async with catalogue_client_of(start_gateway(**INTERNAL), breakable) as found:
+        await found.cached_products.put(product("cup"))
         yield found
 
 
@@ -36,7 +36,7 @@ def kept(url: str, name: str) -> int:
 
 
 async def test_a_shop_page_and_a_cart_do_without_postgres(
-    shop: Shop, stack: EmbeddedStack, cart_id: str
+    shop: CatalogueClient, stack: EmbeddedStack, cart_id: str
 ) -> None:
     add = {"product_id": "cup", "quantity": 1}
     assert (await shop.http.post(f"/v1/carts/{cart_id}/items", json=add)).status_code == 200
@@ -56,7 +56,7 @@ async def test_a_shop_page_and_a_cart_do_without_postgres(
 
 
 async def test_an_import_that_loses_postgres_says_how_far_it_got_and_is_sent_again(
-    shop: Shop, stack: EmbeddedStack, breakable: Urls
+    shop: CatalogueClient, stack: EmbeddedStack, breakable: Urls
 ) -> None:
     name = f"sku-{uuid4().hex}"
     lines = [json.dumps({"product_id": f"{name}-{n:04}", **CUP}).encode() + b"\n" for n in range(2000)]
@@ -93,8 +93,8 @@ async def test_an_import_that_loses_postgres_says_how_far_it_got_and_is_sent_aga
 async def test_another_systems_product_is_refused_while_kafka_is_away(
     start_gateway: StartGateway, breakable: Urls, stack: EmbeddedStack
 ) -> None:
-    async with shop_of(start_gateway(**EXTERNAL), breakable) as shop:
-        await shop.shelves.put_as_sent(product("cup", version=7))
+    async with catalogue_client_of(start_gateway(**EXTERNAL), breakable) as shop:
+        await shop.cached_products.put_as_sent(product("cup", version=7))
         with stopped(stack, KAFKA):
             refused = await shop.http.put("/v1/products/cup", json={**CUP, "version": 8})
             assert (refused.status_code, refused.json()["type"]) == (503, "/problems/kafka-unavailable")
@@ -107,7 +107,9 @@ async def test_another_systems_product_is_refused_while_kafka_is_away(
         await until(written, "Kafka is back")
 
 
-async def test_without_redis_products_are_asked_for_again(shop: Shop, stack: EmbeddedStack) -> None:
+async def test_without_redis_products_are_asked_for_again(
+    shop: CatalogueClient, stack: EmbeddedStack
+) -> None:
     with stopped(stack, REDIS):
         for path in ("/v1/products", "/v1/products/cup"):
             refused = await shop.http.get(path)

@@ -8,8 +8,8 @@ import redis.asyncio
 from carts.fold import fold
 from carts.operations import Change, Expire
 from store.redis import Missing, StoredCart
+from tests.gateway.cart_client import CartClient
 from tests.gateway.rows import born, insert, state_of
-from tests.gateway.running import Carts
 from tests.support.waiting import until
 from topics.codec import decode_change
 
@@ -18,14 +18,14 @@ def some_time_ago() -> int:
     return 2 * (time.time_ns() // 1000 - 3_600_000_000)
 
 
-async def forget(carts: Carts, cart_id: str) -> None:
+async def forget(carts: CartClient, cart_id: str) -> None:
     """Take the cart's keys out of Redis, as their TTL does."""
     async with redis.asyncio.Redis.from_url(carts.urls.redis) as raw:
         assert await raw.delete(*(key for key in carts.layout.of_cart(cart_id) if isinstance(key, bytes)))
     assert isinstance(await carts.store.read(cart_id), Missing)
 
 
-async def test_a_cart_that_only_postgres_has_is_read_and_kept(carts: Carts, cart_id: str) -> None:
+async def test_a_cart_that_only_postgres_has_is_read_and_kept(carts: CartClient, cart_id: str) -> None:
     state = born(cart_id, some_time_ago(), quantity=3)
     await insert(carts.urls.postgres, cart_id, state)
     cart = await carts.read(cart_id)
@@ -34,7 +34,7 @@ async def test_a_cart_that_only_postgres_has_is_read_and_kept(carts: Carts, cart
     assert isinstance(await carts.store.read(cart_id), StoredCart)
 
 
-async def test_a_ttl_that_passed_between_two_adds_loses_no_line(carts: Carts, cart_id: str) -> None:
+async def test_a_ttl_that_passed_between_two_adds_loses_no_line(carts: CartClient, cart_id: str) -> None:
     first = await carts.add(cart_id, "sku-1")
     await until(carts.outbox_is_empty, "outbox empty")
     record = await carts.topic.at(first.headers["cart-receipt"])
@@ -49,7 +49,9 @@ async def test_a_ttl_that_passed_between_two_adds_loses_no_line(carts: Carts, ca
     assert state_of([record.value, published.value]).version.tag() == second.json()["version"]
 
 
-async def test_a_retry_is_recognised_after_the_copy_in_redis_timed_out(carts: Carts, cart_id: str) -> None:
+async def test_a_retry_is_recognised_after_the_copy_in_redis_timed_out(
+    carts: CartClient, cart_id: str
+) -> None:
     first = await carts.add(cart_id, idempotency_key="k")
     record = await carts.topic.at(first.headers["cart-receipt"])
     await insert(carts.urls.postgres, cart_id, state_of([record.value]))
@@ -62,7 +64,9 @@ async def test_a_retry_is_recognised_after_the_copy_in_redis_timed_out(carts: Ca
     assert retry.json()["version"] == first.json()["version"]
 
 
-async def test_an_expired_cart_reads_as_empty_and_lives_on_with_a_write(carts: Carts, cart_id: str) -> None:
+async def test_an_expired_cart_reads_as_empty_and_lives_on_with_a_write(
+    carts: CartClient, cart_id: str
+) -> None:
     alive = born(cart_id, some_time_ago())
     expiry = Expire(
         seen=alive.version_number,
@@ -83,7 +87,7 @@ async def test_an_expired_cart_reads_as_empty_and_lives_on_with_a_write(carts: C
     assert reply.json()["version"].split("-")[1] == str(state.operation_count + 1)
 
 
-async def test_many_unknown_carts_at_once_are_all_found(carts: Carts, cart_id: str) -> None:
+async def test_many_unknown_carts_at_once_are_all_found(carts: CartClient, cart_id: str) -> None:
     known = [f"{cart_id}-{n}" for n in range(0, 60, 2)]
     for found in known:
         await insert(carts.urls.postgres, found, born(found, some_time_ago(), quantity=2))
@@ -91,7 +95,7 @@ async def test_many_unknown_carts_at_once_are_all_found(carts: Carts, cart_id: s
     assert [quantities.get("sku-1", 0) for quantities in read] == [2, 0] * 30
 
 
-async def test_durability_postgres_waits_for_the_row(carts: Carts, cart_id: str) -> None:
+async def test_durability_postgres_waits_for_the_row(carts: CartClient, cart_id: str) -> None:
     ends = await carts.topic.ends()
     adding = asyncio.create_task(carts.add(cart_id, prefer="durability=postgres; handling=strict"))
 
@@ -108,7 +112,9 @@ async def test_durability_postgres_waits_for_the_row(carts: Carts, cart_id: str)
     assert f"{decode_change(value).version}-1-" in reply.json()["version"]
 
 
-async def test_durability_postgres_without_a_sink_is_answered_honestly(carts: Carts, cart_id: str) -> None:
+async def test_durability_postgres_without_a_sink_is_answered_honestly(
+    carts: CartClient, cart_id: str
+) -> None:
     lenient, strict = await asyncio.gather(
         carts.add(cart_id, prefer="durability=postgres"),
         carts.add(cart_id, prefer="durability=postgres, handling=strict"),

@@ -11,9 +11,9 @@ import redis
 from carts.limits import TIMING
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
+from tests.gateway.cart_client import CartClient, item
 from tests.gateway.conftest import client_of
 from tests.gateway.rows import born, insert
-from tests.gateway.running import Carts, item
 from tests.gateway.test_hydration import some_time_ago
 from tests.support.http import http_client
 from tests.support.outages import frozen, stopped
@@ -26,7 +26,7 @@ from topics.registry import PARTITIONS
 StartGateway = Callable[..., GatewayProcess]
 
 
-async def says_kafka(carts: Carts, cart_id: str) -> bool:
+async def says_kafka(carts: CartClient, cart_id: str) -> bool:
     reply = await carts.add(cart_id, "probe")
     return bool(reply.headers.get("preference-applied") == "durability=kafka")
 

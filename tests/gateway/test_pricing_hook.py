@@ -16,8 +16,8 @@ from devstack.ports import free_ports
 from gateway.metrics import Metrics
 from gateway.pricing.hook import PricingHook
 from gateway.pricing.service import HookAnswer
+from tests.gateway.cart_client import CartClient
 from tests.gateway.conftest import client_of
-from tests.gateway.running import Carts
 from tests.support.processes import GatewayProcess, Process
 from tests.support.servers import Urls
 from tests.support.waiting import until
@@ -71,13 +71,13 @@ def priced_gateway(
 
 
 @pytest.fixture
-async def carts(priced_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Carts]:
+async def carts(priced_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CartClient]:
     """A client of that gateway."""
     async with client_of(priced_gateway, urls) as found:
         yield found
 
 
-async def enter(carts: Carts, cart_id: str, coupon: str) -> dict[str, Any]:
+async def enter(carts: CartClient, cart_id: str, coupon: str) -> dict[str, Any]:
     """Write a coupon into the cart's metadata; the change's reply."""
     operation = {"op": "metadata", "metadata": {"coupon": coupon}}
     reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": [operation]})
@@ -90,13 +90,13 @@ def codes(cart: dict[str, Any]) -> list[str]:
     return [warning["code"] for warning in cart["warnings"]]
 
 
-async def counted(carts: Carts, outcome: str) -> float:
+async def counted(carts: CartClient, outcome: str) -> float:
     lines = (await carts.http.get("/metrics")).text.splitlines()
     name = f'cartstream_gateway_pricing_hook_requests_total{{outcome="{outcome}"}} '
     return next((float(line.removeprefix(name)) for line in lines if line.startswith(name)), 0.0)
 
 
-async def test_a_coupon_is_a_discount_in_the_totals_and_another_tag(carts: Carts, cart_id: str) -> None:
+async def test_a_coupon_is_a_discount_in_the_totals_and_another_tag(carts: CartClient, cart_id: str) -> None:
     await carts.add(cart_id, quantity=2)
     plain = await carts.http.get(f"/v1/carts/{cart_id}")
     assert plain.headers["etag"] == f'"{plain.json()["version"]}"'
@@ -111,7 +111,7 @@ async def test_a_coupon_is_a_discount_in_the_totals_and_another_tag(carts: Carts
     assert again.status_code == 304
 
 
-async def test_an_unknown_coupon_is_a_warning(carts: Carts, cart_id: str) -> None:
+async def test_an_unknown_coupon_is_a_warning(carts: CartClient, cart_id: str) -> None:
     await carts.add(cart_id)
     await enter(carts, cart_id, "SAVE99")
     cart = await carts.read(cart_id)
@@ -119,7 +119,7 @@ async def test_an_unknown_coupon_is_a_warning(carts: Carts, cart_id: str) -> Non
 
 
 async def test_without_its_hook_a_cart_is_read_and_changed_and_says_what_is_missing(
-    carts: Carts, cart_id: str, hook: HookProcess
+    carts: CartClient, cart_id: str, hook: HookProcess
 ) -> None:
     await carts.add(cart_id)
     await enter(carts, cart_id, "SAVE10")
@@ -145,7 +145,7 @@ async def test_without_its_hook_a_cart_is_read_and_changed_and_says_what_is_miss
 
 
 async def test_a_frozen_hook_holds_nobody_up_for_longer_than_its_time(
-    carts: Carts, cart_id: str, hook: HookProcess
+    carts: CartClient, cart_id: str, hook: HookProcess
 ) -> None:
     await carts.add(cart_id)
     hook.send(signal.SIGSTOP)

@@ -9,8 +9,8 @@ import msgspec
 import psycopg
 import pytest
 
-from tests.gateway.conftest import shop_of
-from tests.gateway.shelves import Shop, product
+from tests.gateway.conftest import catalogue_client_of
+from tests.gateway.product_fixtures import CatalogueClient, product
 from tests.support.processes import EXTERNAL, GatewayProcess
 from tests.support.servers import Urls
 from tests.support.topics import records_of
@@ -31,9 +31,9 @@ def external_gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-async def external(external_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Shop]:
+async def external(external_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CatalogueClient]:
     """A client of that gateway; the catalogue is empty and not ready."""
-    async with shop_of(external_gateway, urls) as found:
+    async with catalogue_client_of(external_gateway, urls) as found:
         yield found
 
 
@@ -59,16 +59,16 @@ def reports(reply: httpx.Response) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in reply.content.splitlines()]
 
 
-async def import_(shop: Shop, content: Any) -> list[dict[str, Any]]:
+async def import_(shop: CatalogueClient, content: Any) -> list[dict[str, Any]]:
     return reports(await shop.http.post("/v1/products/import", content=content, headers=NDJSON))
 
 
-async def rows(shop: Shop, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+async def rows(shop: CatalogueClient, query: str, *parameters: object) -> list[tuple[Any, ...]]:
     async with await psycopg.AsyncConnection.connect(shop.carts.urls.postgres) as connection:
         return await (await connection.execute(query, parameters)).fetchall()
 
 
-async def newest(shop: Shop, product_id: str) -> dict[str, Any]:
+async def newest(shop: CatalogueClient, product_id: str) -> dict[str, Any]:
     """The newest record of a product in the topic."""
     key = product_id.encode()
     records = await records_of(shop.carts.urls.kafka, PRODUCTS.name, [partition_of(key, PARTITIONS)])
@@ -77,7 +77,7 @@ async def newest(shop: Shop, product_id: str) -> dict[str, Any]:
     return document
 
 
-async def test_a_put_is_a_row_and_a_record_on_its_way(shop: Shop, name: str) -> None:
+async def test_a_put_is_a_row_and_a_record_on_its_way(shop: CatalogueClient, name: str) -> None:
     created = await shop.http.put(f"/v1/products/{name}", json=CUP)
     assert created.status_code == 201, created.text
     assert created.headers["etag"] == f'"{created.json()["version"]}"'
@@ -92,14 +92,14 @@ async def test_a_put_is_a_row_and_a_record_on_its_way(shop: Shop, name: str) -> 
     assert (replaced.json()["stock"], replaced.json()["version"] > created.json()["version"]) == (None, True)
 
 
-async def test_the_same_put_twice_is_one_version(shop: Shop, name: str) -> None:
+async def test_the_same_put_twice_is_one_version(shop: CatalogueClient, name: str) -> None:
     first = await shop.http.put(f"/v1/products/{name}", json=CUP)
     again = await shop.http.put(f"/v1/products/{name}", json=CUP)
     assert (again.status_code, again.json()) == (200, first.json())
     assert len(await rows(shop, "SELECT FROM outbox WHERE key = %s", name)) == 1
 
 
-async def test_a_patch_changes_what_it_names_and_null_is_a_value(shop: Shop, name: str) -> None:
+async def test_a_patch_changes_what_it_names_and_null_is_a_value(shop: CatalogueClient, name: str) -> None:
     await shop.http.put(f"/v1/products/{name}", json=CUP)
     patched = await shop.http.patch(f"/v1/products/{name}", json={"unit_price": 1600, "stock": None})
     assert patched.status_code == 200, patched.text
@@ -110,7 +110,7 @@ async def test_a_patch_changes_what_it_names_and_null_is_a_value(shop: Shop, nam
     )
 
 
-async def test_if_match_guards_a_product_against_overwriting(shop: Shop, name: str) -> None:
+async def test_if_match_guards_a_product_against_overwriting(shop: CatalogueClient, name: str) -> None:
     path = f"/v1/products/{name}"
     absent = await shop.http.put(path, json=CUP, headers={"if-match": "*"})
     assert problem(absent) == (412, "precondition-failed")
@@ -135,7 +135,7 @@ async def test_if_match_guards_a_product_against_overwriting(shop: Shop, name: s
     ],
 )
 async def test_a_bad_product_is_refused_with_a_pointer(
-    shop: Shop, name: str, change: dict[str, Any], pointer: str
+    shop: CatalogueClient, name: str, change: dict[str, Any], pointer: str
 ) -> None:
     for method in ("PUT", "PATCH"):
         await shop.http.put(f"/v1/products/{name}", json=CUP)
@@ -145,12 +145,14 @@ async def test_a_bad_product_is_refused_with_a_pointer(
         assert refused.json()["errors"][0]["pointer"] == pointer
 
 
-async def test_a_patch_of_nothing_known_is_404(shop: Shop, name: str) -> None:
+async def test_a_patch_of_nothing_known_is_404(shop: CatalogueClient, name: str) -> None:
     refused = await shop.http.patch(f"/v1/products/{name}", json={"stock": 1})
     assert problem(refused) == (404, "product-not-found")
 
 
-async def test_an_import_keeps_what_is_right_and_names_each_line_that_is_not(shop: Shop, name: str) -> None:
+async def test_an_import_keeps_what_is_right_and_names_each_line_that_is_not(
+    shop: CatalogueClient, name: str
+) -> None:
     found = await import_(
         shop,
         lines(
@@ -177,7 +179,7 @@ async def test_an_import_keeps_what_is_right_and_names_each_line_that_is_not(sho
     assert kept == [(f"{name}-1",), (f"{name}-6",)]
 
 
-async def test_an_import_sent_again_changes_nothing(shop: Shop, name: str) -> None:
+async def test_an_import_sent_again_changes_nothing(shop: CatalogueClient, name: str) -> None:
     content = lines(*({"product_id": f"{name}-{number}", **CUP} for number in range(10)))
     assert (await import_(shop, content))[-1]["changed"] == 10
     again = (await import_(shop, content))[-1]
@@ -186,7 +188,7 @@ async def test_an_import_sent_again_changes_nothing(shop: Shop, name: str) -> No
 
 
 async def test_an_import_may_be_larger_than_any_other_body_and_its_last_line_open(
-    shop: Shop, name: str
+    shop: CatalogueClient, name: str
 ) -> None:
     count, piece = 3000, {**CUP, "description": "x" * 300}
     body = lines(*({"product_id": f"{name}-{number}", **piece} for number in range(count)))[:-1]
@@ -200,34 +202,34 @@ async def test_an_import_may_be_larger_than_any_other_body_and_its_last_line_ope
     assert (summary["type"], summary["lines"], summary["imported"]) == ("summary", count, count)
 
 
-async def test_errors_beyond_a_thousand_are_counted_and_not_listed(shop: Shop, name: str) -> None:
+async def test_errors_beyond_a_thousand_are_counted_and_not_listed(shop: CatalogueClient, name: str) -> None:
     found = await import_(shop, lines(*([{"product_id": name}] * 1500)))
     assert len([one for one in found if one["type"] == "error"]) == 1000
     assert (found[-1]["errors"], found[-1]["imported"]) == (1500, 0)
 
 
-async def test_an_import_of_another_media_type_is_refused(shop: Shop) -> None:
+async def test_an_import_of_another_media_type_is_refused(shop: CatalogueClient) -> None:
     refused = await shop.http.post("/v1/products/import", json=[])
     assert problem(refused) == (415, "unsupported-media-type")
 
 
-async def test_an_empty_import_is_a_summary_of_nothing(shop: Shop) -> None:
+async def test_an_empty_import_is_a_summary_of_nothing(shop: CatalogueClient) -> None:
     (summary,) = await import_(shop, b"")
     assert (summary["lines"], summary["imported"]) == (0, 0)
 
 
 async def test_another_systems_product_is_in_the_topic_under_its_own_version(
-    external: Shop, name: str
+    external: CatalogueClient, name: str
 ) -> None:
-    await external.shelves.put(product("other"))
+    await external.cached_products.put(product("other"))
     reply = await external.http.put(f"/v1/products/{name}", json={**CUP, "version": 7})
     assert (reply.status_code, reply.headers["etag"]) == (201, '"7"')
     assert await newest(external, name) == reply.json()
     assert await rows(external, "SELECT FROM products WHERE product_id = %s", name) == []
 
 
-async def test_another_system_must_send_versions_that_rise(external: Shop, name: str) -> None:
-    await external.shelves.put_as_sent(product(name, version=7))
+async def test_another_system_must_send_versions_that_rise(external: CatalogueClient, name: str) -> None:
+    await external.cached_products.put_as_sent(product(name, version=7))
     path = f"/v1/products/{name}"
     missing = await external.http.put(path, json=CUP)
     assert (problem(missing), missing.json()["errors"][0]["pointer"]) == ((422, "invalid-body"), "/version")
@@ -237,7 +239,9 @@ async def test_another_system_must_send_versions_that_rise(external: Shop, name:
 
 
 @pytest.mark.parametrize("version", [0, -1, 2**53, 2**70])
-async def test_a_version_that_no_reader_takes_is_refused(external: Shop, name: str, version: int) -> None:
+async def test_a_version_that_no_reader_takes_is_refused(
+    external: CatalogueClient, name: str, version: int
+) -> None:
     sent = {**CUP, "version": version}
     for method, body in (("PUT", sent), ("PATCH", {"stock": 1, "version": version})):
         refused = await external.http.request(method, f"/v1/products/{name}", json=body)
@@ -250,9 +254,9 @@ async def test_a_version_that_no_reader_takes_is_refused(external: Shop, name: s
 
 
 async def test_a_patch_of_another_systems_product_starts_from_what_is_known(
-    external: Shop, name: str
+    external: CatalogueClient, name: str
 ) -> None:
-    await external.shelves.put_as_sent(product(name, version=7))
+    await external.cached_products.put_as_sent(product(name, version=7))
     path = f"/v1/products/{name}"
     stale = await external.http.patch(path, json={"stock": 1, "version": 8}, headers={"if-match": '"6"'})
     assert problem(stale) == (412, "precondition-failed")
@@ -262,8 +266,8 @@ async def test_a_patch_of_another_systems_product_starts_from_what_is_known(
     assert (record["stock"], record["unit_price"], record["version"]) == (1, 1450, 8)
 
 
-async def test_an_import_of_another_system_goes_to_the_topic(external: Shop, name: str) -> None:
-    await external.shelves.put_as_sent(product(f"{name}-2", version=7))
+async def test_an_import_of_another_system_goes_to_the_topic(external: CatalogueClient, name: str) -> None:
+    await external.cached_products.put_as_sent(product(f"{name}-2", version=7))
     *errors, summary = await import_(
         external,
         lines(

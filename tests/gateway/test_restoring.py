@@ -9,14 +9,14 @@ import redis.asyncio
 
 from carts.state import State
 from store.redis import CartStore, Layout
+from tests.gateway.cart_client import CartClient, Published, set_ready
 from tests.gateway.rows import born, insert, state_of
-from tests.gateway.running import Carts, Published, set_ready
 from tests.gateway.test_hydration import some_time_ago
 from tests.support.waiting import until
 from topics.registry import PARTITIONS
 
 
-async def wipe(carts: Carts) -> None:
+async def wipe(carts: CartClient) -> None:
     async with redis.asyncio.Redis.from_url(carts.urls.redis) as raw:
         await raw.flushall()
 
@@ -41,7 +41,7 @@ def folded(records: Iterable[Published]) -> dict[str, State]:
 
 
 async def test_a_write_to_a_wiped_redis_waits_and_then_says_when_to_come_back(
-    carts: Carts, cart_id: str
+    carts: CartClient, cart_id: str
 ) -> None:
     await wipe(carts)
     reply = await carts.add(cart_id)
@@ -51,7 +51,9 @@ async def test_a_write_to_a_wiped_redis_waits_and_then_says_when_to_come_back(
     assert await carts.outbox_is_empty()
 
 
-async def test_a_write_that_waits_goes_on_once_its_partition_is_ready(carts: Carts, cart_id: str) -> None:
+async def test_a_write_that_waits_goes_on_once_its_partition_is_ready(
+    carts: CartClient, cart_id: str
+) -> None:
     await wipe(carts)
     adding = asyncio.create_task(carts.add(cart_id))
     await until(carts.store.restore_requests, "partition wished for")
@@ -61,7 +63,9 @@ async def test_a_write_that_waits_goes_on_once_its_partition_is_ready(carts: Car
     assert await carts.quantities(cart_id) == {"sku-1": 1}
 
 
-async def test_a_read_while_restoring_shows_the_copy_of_postgres_as_stale(carts: Carts, cart_id: str) -> None:
+async def test_a_read_while_restoring_shows_the_copy_of_postgres_as_stale(
+    carts: CartClient, cart_id: str
+) -> None:
     state = born(cart_id, some_time_ago())
     await insert(carts.urls.postgres, cart_id, state)
     await wipe(carts)
@@ -70,14 +74,16 @@ async def test_a_read_while_restoring_shows_the_copy_of_postgres_as_stale(carts:
     assert reply.json()["version"] == state.version.tag()
 
 
-async def test_a_read_while_restoring_never_shows_an_empty_cart(carts: Carts, cart_id: str) -> None:
+async def test_a_read_while_restoring_never_shows_an_empty_cart(carts: CartClient, cart_id: str) -> None:
     await wipe(carts)
     reply = await carts.http.get(f"/v1/carts/{cart_id}")
     assert (reply.status_code, reply.json()["type"]) == (503, "/problems/restoring")
     assert reply.headers["retry-after"]
 
 
-async def test_a_wipe_under_sixteen_writers_loses_and_doubles_nothing(carts: Carts, cart_id: str) -> None:
+async def test_a_wipe_under_sixteen_writers_loses_and_doubles_nothing(
+    carts: CartClient, cart_id: str
+) -> None:
     ends = await carts.topic.ends()
     acknowledged: Counter[str] = Counter()
     others: Counter[int] = Counter()

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import psycopg
 
-from tests.gateway.conftest import shop_of
-from tests.gateway.shelves import product
+from tests.gateway.conftest import catalogue_client_of
+from tests.gateway.product_fixtures import product
 from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.servers import Urls
 
@@ -35,8 +35,8 @@ async def test_product_list_product_page_and_cart_read_no_row(urls: Urls, tmp_pa
     cart_id = f"user:{uuid4().hex}"
     gateway.start()
     try:
-        async with shop_of(gateway, urls) as shop:
-            await shop.shelves.put(*(product(f"sku-{number}") for number in range(50)))
+        async with catalogue_client_of(gateway, urls) as shop:
+            await shop.cached_products.put(*(product(f"sku-{number}") for number in range(50)))
             for number in range(3):
                 added = await shop.http.post(
                     f"/v1/carts/{cart_id}/items", json={"product_id": f"sku-{number}", "quantity": 1}

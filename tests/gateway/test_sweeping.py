@@ -12,7 +12,7 @@ from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import ChangeRecord
 from runtime.settings import KafkaSettings
 from store.redis import Applied, ChangeRequest
-from tests.gateway.running import Carts, Topic
+from tests.gateway.cart_client import CartClient, Topic
 from tests.support.servers import Urls
 from tests.support.waiting import until
 from topics.codec import decode_change
@@ -90,7 +90,7 @@ async def test_republishing_splits_a_batch_that_one_record_spoils(
     assert acks == ["a", "b"]
 
 
-async def test_the_sweeper_publishes_in_order_what_nobody_else_has(carts: Carts, cart_id: str) -> None:
+async def test_the_sweeper_publishes_in_order_what_nobody_else_has(carts: CartClient, cart_id: str) -> None:
     ends = await carts.topic.ends()
     versions = []
     for number in range(10):

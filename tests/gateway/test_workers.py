@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import psutil
 
+from tests.gateway.cart_client import CartClient, item
 from tests.gateway.conftest import client_of
-from tests.gateway.running import Carts, item
 from tests.support.http import http_client
 from tests.support.processes import GatewayProcess
 from tests.support.servers import Urls
@@ -67,7 +67,7 @@ async def shopping(gateway: GatewayProcess, cart_id: str) -> AsyncIterator[Shopp
             shoppers.stopping.set()
 
 
-async def assert_all_there(carts: Carts, shoppers: Shoppers) -> None:
+async def assert_all_there(carts: CartClient, shoppers: Shoppers) -> None:
     for cart_id, pieces in shoppers.acknowledged.items():
         assert await carts.quantities(cart_id) == {"sku-1": pieces}
 
@@ -101,7 +101,7 @@ async def test_a_killed_worker_is_replaced_while_the_other_serves(
         now = gateway.workers()
         return len(now) == 2 and victim not in now
 
-    async def sells(carts: Carts, key: str) -> bool:
+    async def sells(carts: CartClient, key: str) -> bool:
         # One that was in the victim's hands: the same key, once more.
         try:
             return (await carts.add(cart_id, idempotency_key=key)).status_code == 200

@@ -47,7 +47,7 @@ class Row(NamedTuple):
     status: str
 
 
-class Shop:
+class SystemUnderTest:
     """A running product, and everything a test wants to see of a cart in it."""
 
     def __init__(self, stack: EmbeddedStack) -> None:
@@ -164,7 +164,7 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+def product_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     """Servers, gateway, compaction and both sinks; no jobs."""
     folder: Path = tmp_path_factory.mktemp("jobs")
     os.environ["CARTSTREAM_ANTI_ENTROPY_AFTER_S"] = "1"
@@ -180,6 +180,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
 
 
 @pytest.fixture
-async def shop(stack: EmbeddedStack) -> Shop:
+async def system(product_stack: EmbeddedStack) -> SystemUnderTest:
     """The running product."""
-    return Shop(stack)
+    return SystemUnderTest(product_stack)

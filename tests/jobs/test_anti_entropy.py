@@ -18,7 +18,7 @@ from store.redis import (
     PipelinedClient,
     RedisSettings,
 )
-from tests.jobs.conftest import Shop
+from tests.jobs.conftest import SystemUnderTest
 from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import CART_CHANGED, PARTITIONS
@@ -28,9 +28,9 @@ SOCK = Add("sock", 1, 500, "EUR", Item("sock"))
 
 
 @asynccontextmanager
-async def redis_of(shop: Shop) -> AsyncIterator[PipelinedClient]:
+async def redis_of(system: SystemUnderTest) -> AsyncIterator[PipelinedClient]:
     """Redis, for what the gateway would never do."""
-    async with PipelinedClient(RedisSettings(redis_url=shop.urls.redis)) as client:
+    async with PipelinedClient(RedisSettings(redis_url=system.urls.redis)) as client:
         yield client
 
 
@@ -50,25 +50,25 @@ async def change(store: CartStore, cart_id: str) -> Applied:
     return answer
 
 
-async def changes_of(shop: Shop, cart_id: str) -> list[Change]:
+async def changes_of(system: SystemUnderTest, cart_id: str) -> list[Change]:
     """What stands in `cart-changed` of the cart."""
-    records = await shop.records(CART_CHANGED.name, cart_id)
+    records = await system.records(CART_CHANGED.name, cart_id)
     return [decode_change(record.value) for record in records if record.key == cart_id.encode()]
 
 
-async def is_folded(shop: Shop, cart_id: str, n: int) -> None:
+async def is_folded(system: SystemUnderTest, cart_id: str, n: int) -> None:
     """Wait until the row has n operations."""
 
     async def there() -> bool:
-        row = await shop.row(cart_id)
+        row = await system.row(cart_id)
         return row is not None and row.n == n
 
     await until(there, f"{n} operations in Postgres")
 
 
-async def is_off_the_account(shop: Shop, cart_id: str) -> None:
+async def is_off_the_account(system: SystemUnderTest, cart_id: str) -> None:
     """Wait until nothing of the cart is looked for any more."""
-    async with redis_of(shop) as client:
+    async with redis_of(system) as client:
         account = PendingCompaction(client, LAYOUT)
 
         async def gone() -> bool:
@@ -77,9 +77,9 @@ async def is_off_the_account(shop: Shop, cart_id: str) -> None:
         await until(gone, "off the account")
 
 
-async def test_a_change_that_left_the_outbox_unpublished_is_healed(shop: Shop) -> None:
+async def test_a_change_that_left_the_outbox_unpublished_is_healed(system: SystemUnderTest) -> None:
     cart_id = f"user:{uuid4().hex}"
-    async with redis_of(shop) as client:
+    async with redis_of(system) as client:
         store = CartStore(client, LAYOUT)
         first = await change(store, cart_id)
         assert (
@@ -88,55 +88,57 @@ async def test_a_change_that_left_the_outbox_unpublished_is_healed(shop: Shop) -
             )
             == 1
         )
-    await is_folded(shop, cart_id, 1)
-    await is_off_the_account(shop, cart_id)
-    (healed,) = await changes_of(shop, cart_id)
+    await is_folded(system, cart_id, 1)
+    await is_off_the_account(system, cart_id)
+    (healed,) = await changes_of(system, cart_id)
     assert (healed.version, healed.delta, healed.cause) == (first.operation_version, (SOCK,), "anti-entropy")
-    assert await shop.lines(cart_id) == {"sock": 1}
+    assert await system.lines(cart_id) == {"sock": 1}
 
 
-async def test_a_change_that_compaction_has_overlooked_is_healed(shop: Shop) -> None:
+async def test_a_change_that_compaction_has_overlooked_is_healed(system: SystemUnderTest) -> None:
     cart_id = f"user:{uuid4().hex}"
-    await asyncio.to_thread(shop.mutate, "compaction", "the_fold_overlooks_some_once")
+    await asyncio.to_thread(system.mutate, "compaction", "the_fold_overlooks_some_once")
     try:
-        await shop.add(cart_id)
-        await shop.add(cart_id, key=f"{uuid4().hex}7")
-        await shop.add(cart_id)
-        await is_folded(shop, cart_id, 3)
-        await is_off_the_account(shop, cart_id)
+        await system.add(cart_id)
+        await system.add(cart_id, key=f"{uuid4().hex}7")
+        await system.add(cart_id)
+        await is_folded(system, cart_id, 3)
+        await is_off_the_account(system, cart_id)
     finally:
-        await asyncio.to_thread(shop.mutate, "compaction", None)
-    first, overlooked, last, healed = await changes_of(shop, cart_id)
+        await asyncio.to_thread(system.mutate, "compaction", None)
+    first, overlooked, last, healed = await changes_of(system, cart_id)
     assert (healed.version, healed.op_id, healed.delta) == (
         overlooked.version,
         overlooked.op_id,
         overlooked.delta,
     )
     assert first.version < overlooked.version < last.version
-    assert await shop.lines(cart_id) == {"new": 3}
+    assert await system.lines(cart_id) == {"new": 3}
 
 
-async def test_a_change_that_is_overlooked_every_time_is_published_again_only_once(shop: Shop) -> None:
+async def test_a_change_that_is_overlooked_every_time_is_published_again_only_once(
+    system: SystemUnderTest,
+) -> None:
     cart_id = f"user:{uuid4().hex}"
-    await asyncio.to_thread(shop.mutate, "compaction", "the_fold_forgets_some")
+    await asyncio.to_thread(system.mutate, "compaction", "the_fold_forgets_some")
     try:
-        await shop.add(cart_id)
-        await shop.add(cart_id, key=f"{uuid4().hex}7")
-        await is_off_the_account(shop, cart_id)
-        assert len(await changes_of(shop, cart_id)) == 3
-        assert "anti_entropy.in_vain" in shop.log_of("sink-redis")
+        await system.add(cart_id)
+        await system.add(cart_id, key=f"{uuid4().hex}7")
+        await is_off_the_account(system, cart_id)
+        assert len(await changes_of(system, cart_id)) == 3
+        assert "anti_entropy.in_vain" in system.log_of("sink-redis")
     finally:
-        await asyncio.to_thread(shop.mutate, "compaction", None)
+        await asyncio.to_thread(system.mutate, "compaction", None)
 
 
-async def test_what_is_only_late_is_not_published_again(shop: Shop) -> None:
+async def test_what_is_only_late_is_not_published_again(system: SystemUnderTest) -> None:
     cart_id = f"user:{uuid4().hex}"
-    compaction = shop.stack.component("compaction")
+    compaction = system.stack.component("compaction")
     await asyncio.to_thread(compaction.stop)
     try:
         for _ in range(3):
-            await shop.add(cart_id)
-        async with redis_of(shop) as client:
+            await system.add(cart_id)
+        async with redis_of(system) as client:
             account = PendingCompaction(client, LAYOUT)
 
             async def is_a_suspect() -> bool:
@@ -146,34 +148,34 @@ async def test_what_is_only_late_is_not_published_again(shop: Shop) -> None:
             await until(is_a_suspect, "suspected for several looks")
     finally:
         await asyncio.to_thread(compaction.start)
-    await is_folded(shop, cart_id, 3)
-    await is_off_the_account(shop, cart_id)
-    assert len(await changes_of(shop, cart_id)) == 3
-    assert await shop.lines(cart_id) == {"new": 3}
+    await is_folded(system, cart_id, 3)
+    await is_off_the_account(system, cart_id)
+    assert len(await changes_of(system, cart_id)) == 3
+    assert await system.lines(cart_id) == {"new": 3}
 
 
-async def test_a_lost_change_that_is_too_old_is_told_and_left_alone(shop: Shop) -> None:
+async def test_a_lost_change_that_is_too_old_is_told_and_left_alone(system: SystemUnderTest) -> None:
     cart_id = f"user:{uuid4().hex}"
     v = 2 * (clock_us() - TIMING.window_us + TIMING.retry_horizon_us)
     old = Change(cart_id=cart_id, version=v, op_id="old", delta=(SOCK,), born=v)
     state = fold(None, old).state
     assert state is not None
-    async with redis_of(shop) as client:
+    async with redis_of(system) as client:
         partition = LAYOUT.partition(cart_id)
         await CartStore(client, LAYOUT).put(partition, [(cart_id, state)])
         await client.execute("ZADD", LAYOUT.of_partition(partition).pending_compaction, v, cart_id)
-    await is_off_the_account(shop, cart_id)
-    assert await changes_of(shop, cart_id) == []
-    log = shop.log_of("sink-redis")
+    await is_off_the_account(system, cart_id)
+    assert await changes_of(system, cart_id) == []
+    log = system.log_of("sink-redis")
     assert "anti_entropy.cannot_heal" in log
     assert "too_old" in log
 
 
-async def test_a_cart_written_all_the_time_is_never_published_again(shop: Shop) -> None:
+async def test_a_cart_written_all_the_time_is_never_published_again(system: SystemUnderTest) -> None:
     cart_id = f"user:{uuid4().hex}"
     writes = 200
     for _ in range(writes):
-        await shop.add(cart_id)
-    await is_folded(shop, cart_id, writes)
-    await is_off_the_account(shop, cart_id)
-    assert len(await changes_of(shop, cart_id)) == writes
+        await system.add(cart_id)
+    await is_folded(system, cart_id, writes)
+    await is_off_the_account(system, cart_id)
+    assert len(await changes_of(system, cart_id)) == writes

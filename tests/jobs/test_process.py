@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import Shop
+from tests.jobs.conftest import SystemUnderTest
 from tests.support.processes import AgentProcess
 from tests.support.waiting import until
 
@@ -15,8 +15,8 @@ from tests.support.waiting import until
 class JobsProcess(AgentProcess):
     """A `cartstream jobs` process that looks often for what is to be done."""
 
-    def __init__(self, shop: Shop, folder: Path, name: str) -> None:
-        environment = {**shop.urls.environment(), "CARTSTREAM_AGEING_PAUSE_S": "0.2"}
+    def __init__(self, system: SystemUnderTest, folder: Path, name: str) -> None:
+        environment = {**system.urls.environment(), "CARTSTREAM_AGEING_PAUSE_S": "0.2"}
         super().__init__(("jobs",), environment, folder, name)
 
     async def leads(self) -> set[str]:
@@ -29,12 +29,12 @@ StartJobs = Callable[[str], Awaitable[JobsProcess]]
 
 
 @pytest.fixture
-def start_jobs(shop: Shop, tmp_path: Path) -> Iterator[StartJobs]:
+def start_jobs(system: SystemUnderTest, tmp_path: Path) -> Iterator[StartJobs]:
     """Starts processes by name; ready when every job is done, there or elsewhere. Killed at the end."""
     with ExitStack() as cleanup:
 
         async def start(name: str) -> JobsProcess:
-            process = JobsProcess(shop, tmp_path, name)
+            process = JobsProcess(system, tmp_path, name)
             cleanup.callback(process.kill)
             await process.start()
             return process
@@ -42,22 +42,24 @@ def start_jobs(shop: Shop, tmp_path: Path) -> Iterator[StartJobs]:
         yield start
 
 
-async def test_what_a_killed_process_did_another_one_does(shop: Shop, start_jobs: StartJobs) -> None:
+async def test_what_a_killed_process_did_another_one_does(
+    system: SystemUnderTest, start_jobs: StartJobs
+) -> None:
     first = await start_jobs("first")
     second = await start_jobs("second")
     assert "expiry" in await first.leads()
     assert "expiry" not in await second.leads()
-    await shop.has_status(await shop.old_cart(days=8), "expired")
+    await system.has_status(await system.old_cart(days=8), "expired")
 
     first.kill()
 
-    await shop.has_status(await shop.old_cart(days=8), "expired")
+    await system.has_status(await system.old_cart(days=8), "expired")
     assert "expiry" in await second.leads()
     assert await second.stop() == 0, second.tail
 
 
-async def test_while_postgres_is_away_it_waits(shop: Shop, start_jobs: StartJobs) -> None:
-    server = shop.stack.component("postgres")
+async def test_while_postgres_is_away_it_waits(system: SystemUnderTest, start_jobs: StartJobs) -> None:
+    server = system.stack.component("postgres")
     jobs_process = await start_jobs("jobs")
     await asyncio.to_thread(server.stop)
     try:
@@ -68,6 +70,6 @@ async def test_while_postgres_is_away_it_waits(shop: Shop, start_jobs: StartJobs
         await until(has_lost_its_jobs, "no jobs")
     finally:
         await asyncio.to_thread(server.start)
-    await shop.has_status(await shop.old_cart(days=8), "expired")
+    await system.has_status(await system.old_cart(days=8), "expired")
     assert not jobs_process.has_ended()
     assert await jobs_process.stop() == 0

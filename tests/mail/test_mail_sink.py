@@ -14,7 +14,7 @@ from sinks.mail.message import MailKind, message_id
 from tests.mail.kill_loop import kill_loop
 from tests.mail.orders import cancelled, new_order, publish
 from tests.mail.smtp_server import SmtpServer, ids
-from tests.ops.operator import Operator, environment
+from tests.ops.command_line import CommandLine, environment
 from tests.support.processes import AgentProcess
 from tests.support.topics import TopicReader
 from tests.support.waiting import until
@@ -209,9 +209,9 @@ async def test_a_refused_mail_is_sent_once_an_operator_replays_its_letter(
     await publish(producer, order)
     letter = await dead_letters.first(order.order_id)
     await _settled(database, order)
-    operator = Operator(environment(kafka.kafka_bootstrap, redis_url, database))
+    command_line = CommandLine(environment(kafka.kafka_bootstrap, redis_url, database))
     for _ in range(2):
-        answer = await operator.run("dlq", "replay", f"{letter.partition}:{letter.offset}")
+        answer = await command_line.run("dlq", "replay", f"{letter.partition}:{letter.offset}")
         assert answer.status == 0, answer.errors
     await until(lambda: _have_mail(smtp, order), "a mail after all")
     assert len(smtp.to(address(order))) == 1

@@ -34,7 +34,7 @@ class Answer(msgspec.Struct, frozen=True):
         return msgspec.json.decode(self.output)
 
 
-class Operator:
+class CommandLine:
     """Runs `cartstream` commands."""
 
     def __init__(self, told: dict[str, str]) -> None:

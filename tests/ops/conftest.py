@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA
 from runtime.settings import KafkaSettings
-from tests.ops.operator import Operator, environment
+from tests.ops.command_line import CommandLine, environment
 from tests.ops.states import Changes
 from tests.sinks.conftest import redis, topics
 from tests.support.processes import AgentProcess, compaction_process
@@ -59,9 +59,9 @@ async def kafka(own_kafka: str) -> KafkaSettings:
 
 
 @pytest.fixture
-def operator(kafka: KafkaSettings, redis_url: str, database: str) -> Operator:
+def command_line(kafka: KafkaSettings, redis_url: str, database: str) -> CommandLine:
     """Somebody at the command line, with empty stores."""
-    return Operator(environment(kafka.kafka_bootstrap, redis_url, database))
+    return CommandLine(environment(kafka.kafka_bootstrap, redis_url, database))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from carts.state import State, Version
 from carts.view import view
 from ops.comparison import MEANING, Copies, Discrepancy, Kind, RedisCopy, RowCopy, Suspects, discrepancies
 from ops.shown import fingerprint, shown
-from tests.sinks.making import expire, grow
+from tests.sinks.cart_records import expire, grow
 
 CART = "user:1"
 

@@ -19,7 +19,7 @@ from ops.dead_letter_topic import (
     read,
 )
 from streams.decisions import Rules
-from tests.sinks.making import add, grow
+from tests.sinks.cart_records import add, grow
 from topics.codec import encode_cart, encode_change
 from topics.partitioner import partition_of
 from topics.records import LetterMarkHeaders, cart_record

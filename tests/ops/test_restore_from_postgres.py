@@ -12,9 +12,9 @@ from ops.seeding import Plan, plan, seed
 from runtime.settings import KafkaSettings
 from sinks.postgres.batch import newest
 from sinks.postgres.table import CartsTable
-from tests.ops.operator import Operator
+from tests.ops.command_line import CommandLine
 from tests.ops.states import changes_published, state_in_carts, states_in_carts
-from tests.sinks.making import START, Topics, add, expire, grow, new_cart_id
+from tests.sinks.cart_records import START, TopicWriter, add, expire, grow, new_cart_id
 from tests.sinks.test_batch import row
 from tests.support.waiting import until
 from topics.codec import decode_change, encode_change
@@ -80,7 +80,7 @@ def test_compaction_folds_a_seed_to_the_very_state(state: State) -> None:
 
 @pytest.mark.usefixtures("compaction")
 async def test_empty_topics_get_the_same_states_back(
-    operator: Operator, kafka: KafkaSettings, database: str
+    command_line: CommandLine, kafka: KafkaSettings, database: str
 ) -> None:
     carts = [new_cart_id() for _ in range(20)]
     states = {cart_id: grow(cart_id, 1 + number % 3) for number, cart_id in enumerate(carts[:-2])}
@@ -88,12 +88,12 @@ async def test_empty_topics_get_the_same_states_back(
     states[carts[-1]] = expire(carts[-1], grow(carts[-1], 2))
     await write_rows(database, states)
 
-    dry = await operator.run("restore", "--from", "postgres", "--dry-run")
+    dry = await command_line.run("restore", "--from", "postgres", "--dry-run")
     assert dry.status == 0
     assert "20 rows to seed" in dry.output
     assert await changes_published(kafka) == 0
 
-    done = await operator.run("restore", "--from", "postgres")
+    done = await command_line.run("restore", "--from", "postgres")
     assert done.status == 0
     assert await changes_published(kafka) == 20
 
@@ -101,14 +101,14 @@ async def test_empty_topics_get_the_same_states_back(
         return await states_in_carts(kafka, carts) == states
 
     await until(the_same, "the same states in carts")
-    again = await operator.run("restore", "--from", "postgres")
+    again = await command_line.run("restore", "--from", "postgres")
     assert "20 rows that Kafka has already" in again.output
     assert await changes_published(kafka) == 20
 
 
 @pytest.mark.usefixtures("compaction")
 async def test_seeds_unite_with_what_shoppers_did_meanwhile(
-    operator: Operator, topics: Topics, kafka: KafkaSettings, database: str
+    command_line: CommandLine, topics: TopicWriter, kafka: KafkaSettings, database: str
 ) -> None:
     cart_id, lost = new_cart_id(), new_cart_id()
     await write_rows(database, {cart_id: grow(cart_id, 2), lost: grow(lost, 3, first=EARLIER)})
@@ -119,7 +119,7 @@ async def test_seeds_unite_with_what_shoppers_did_meanwhile(
         return len(await states_in_carts(kafka, [cart_id, lost])) == 2
 
     await until(begun, "both carts begun anew")
-    answer = await operator.run("restore", "--from", "postgres")
+    answer = await command_line.run("restore", "--from", "postgres")
     assert answer.status == 1
     assert f"refused (conflict): {lost}" in answer.errors
 
@@ -130,8 +130,8 @@ async def test_seeds_unite_with_what_shoppers_did_meanwhile(
     await until(united, "the union in carts")
 
 
-async def test_a_dry_run_without_from_is_a_mistake(operator: Operator) -> None:
-    assert (await operator.run("restore", "--dry-run")).status == 2
+async def test_a_dry_run_without_from_is_a_mistake(command_line: CommandLine) -> None:
+    assert (await command_line.run("restore", "--dry-run")).status == 2
 
 
 async def write_rows(database: str, states: dict[str, State]) -> None:

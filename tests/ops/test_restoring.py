@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.ops.operator import Operator
-from tests.sinks.redis_side import LAYOUT, Redis
+from tests.ops.command_line import CommandLine
+from tests.sinks.restore_fixtures import LAYOUT, Redis
 from tests.support.waiting import until
 
 MISSING = 3
@@ -26,15 +26,15 @@ async def restored(redis: Redis) -> Redis:
 
 
 @pytest.mark.usefixtures("restored")
-async def test_nothing_to_restore_is_said_at_once(operator: Operator) -> None:
-    answer = await operator.run("restore")
+async def test_nothing_to_restore_is_said_at_once(command_line: CommandLine) -> None:
+    answer = await command_line.run("restore")
     assert (answer.status, answer.output) == (0, f"{ALL_READY}\n")
 
 
 async def test_it_asks_for_a_partition_and_waits_until_it_is_ready(
-    operator: Operator, restored: Redis
+    command_line: CommandLine, restored: Redis
 ) -> None:
-    restoring = asyncio.create_task(operator.run("restore", "--partition", str(MISSING)))
+    restoring = asyncio.create_task(command_line.run("restore", "--partition", str(MISSING)))
 
     async def is_requested() -> bool:
         return await restored.store.restore_requests() == {MISSING}
@@ -47,7 +47,7 @@ async def test_it_asks_for_a_partition_and_waits_until_it_is_ready(
     assert (answer.status, answer.output) == (0, f"{ALL_READY}\n")
 
 
-async def test_a_partition_that_does_not_exist_is_refused(operator: Operator) -> None:
-    answer = await operator.run("restore", "--partition", str(LAYOUT.partitions))
+async def test_a_partition_that_does_not_exist_is_refused(command_line: CommandLine) -> None:
+    answer = await command_line.run("restore", "--partition", str(LAYOUT.partitions))
     assert answer.status == 2
     assert f"there is no partition {LAYOUT.partitions}" in answer.errors

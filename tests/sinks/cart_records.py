@@ -69,7 +69,7 @@ def expire(cart_id: str, state: State) -> State:
     return expired
 
 
-class Topics:
+class TopicWriter:
     """Writes what compaction and gateway would."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:

@@ -9,16 +9,16 @@ from aiokafka import AIOKafkaProducer
 from runtime.settings import KafkaSettings
 from sinks.redis.agent import RestoreAgent
 from store.redis import PipelinedClient
-from tests.sinks.making import Topics
-from tests.sinks.redis_side import Redis, Shop, running_agent, settings_for
+from tests.sinks.cart_records import TopicWriter
+from tests.sinks.restore_fixtures import CartWriter, Redis, running_agent, settings_for
 from tests.support.processes import AgentProcess, sink_process
 
 
 @pytest.fixture
-async def topics(kafka: KafkaSettings) -> AsyncIterator[Topics]:
+async def topics(kafka: KafkaSettings) -> AsyncIterator[TopicWriter]:
     """Writes records into the topics."""
     async with AIOKafkaProducer(**kafka.client_options(), acks="all") as producer:
-        yield Topics(producer)
+        yield TopicWriter(producer)
 
 
 @pytest.fixture
@@ -49,6 +49,6 @@ async def agent(redis: Redis) -> AsyncIterator[RestoreAgent]:
 
 
 @pytest.fixture
-def shop(redis: Redis, topics: Topics) -> Shop:
+def writer(redis: Redis, topics: TopicWriter) -> CartWriter:
     """Somebody who writes."""
-    return Shop(redis, topics)
+    return CartWriter(redis, topics)

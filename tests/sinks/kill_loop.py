@@ -29,7 +29,7 @@ from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES
 from runtime.settings import KafkaSettings
 from store.postgres.migrate import migrate
-from tests.sinks.making import Topics, grow
+from tests.sinks.cart_records import TopicWriter, grow
 from tests.support.processes import sink_process
 from tests.support.waiting import until
 from topics.apply import apply
@@ -67,7 +67,7 @@ class Load:
     async def run(self) -> None:
         """Write until stopped."""
         async with AIOKafkaProducer(**self._kafka.client_options(), acks="all", linger_ms=5) as producer:
-            topics = Topics(producer)
+            topics = TopicWriter(producer)
             serial = 0
             while not self._stopped.is_set():
                 pause = asyncio.create_task(asyncio.sleep(0.05))

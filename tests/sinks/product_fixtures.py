@@ -1,4 +1,4 @@
-"""The owner of products in the tests, and the product cache seen from outside."""
+"""Products as their owner publishes them, and the product cache seen from outside."""
 
 import asyncio
 import uuid
@@ -32,8 +32,8 @@ def new_product(version: int = 1, *, of: str | None = None, **fields: Any) -> Pr
     return Product(product_id=product_id, version=version, updated_at=AT, **given)
 
 
-class Owner:
-    """Publishes products the way the owner's relay does."""
+class ProductPublisher:
+    """Publishes products the way their owner's relay does."""
 
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
@@ -59,7 +59,7 @@ class Owner:
         return future
 
 
-class Shelf:
+class CacheView:
     """The cache of a test's Redis."""
 
     def __init__(self, settings: RedisSinkSettings, client: PipelinedClient) -> None:

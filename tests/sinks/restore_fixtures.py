@@ -1,4 +1,4 @@
-"""An agent in the test's own process, and a shop that writes into Redis and publishes like the gateway."""
+"""A restore agent in the test's own process, and a writer that publishes changes like the gateway."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from runtime.settings import KafkaSettings
 from sinks.redis.agent import RestoreAgent
 from sinks.settings import RedisSinkSettings
 from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, Reason, Refused
-from tests.sinks.making import Topics
+from tests.sinks.cart_records import TopicWriter
 from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import PARTITIONS
@@ -74,10 +74,10 @@ class Redis:
         await self.client.execute_all([*commands, ("EXEC",)])
 
 
-class Shop:
+class CartWriter:
     """Writes like a gateway and, if asked to, folds like compaction."""
 
-    def __init__(self, redis: Redis, topics: Topics) -> None:
+    def __init__(self, redis: Redis, topics: TopicWriter) -> None:
         self._redis = redis
         self._topics = topics
         self.states: dict[str, State] = {}

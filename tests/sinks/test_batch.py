@@ -8,7 +8,7 @@ import pytest
 from carts.state import State
 from sinks.postgres.batch import Batch, newest, row_change
 from store.postgres.carts import Deletion, Row
-from tests.sinks.making import grow, new_cart_id
+from tests.sinks.cart_records import grow, new_cart_id
 from topics.cart_records import interpret
 from topics.codec import encode_cart
 from topics.errors import RecordError

@@ -8,7 +8,7 @@ from carts.fold import fold
 from carts.protocol import Deleted, deletion_clears
 from carts.state import uncovered
 from sinks.redis.copies import Found, copies, found_in, keep, refold
-from tests.sinks.making import START, add, expire, grow, new_cart_id
+from tests.sinks.cart_records import START, add, expire, grow, new_cart_id
 from topics.cart_records import interpret
 from topics.codec import encode_cart, encode_change
 from topics.errors import RecordError

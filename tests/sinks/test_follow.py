@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.sinks.making import Topics, expire, grow, new_cart_id
-from tests.sinks.redis_side import LAYOUT, Redis, Shop, running_agent
+from tests.sinks.cart_records import TopicWriter, expire, grow, new_cart_id
+from tests.sinks.restore_fixtures import LAYOUT, CartWriter, Redis, running_agent
 from tests.support.waiting import until
 
 
@@ -26,7 +26,7 @@ async def knows(redis: Redis, cart_id: str, operations: int) -> None:
 
 
 @pytest.mark.usefixtures("agent")
-async def test_a_state_that_redis_lacks_is_put(redis: Redis, topics: Topics) -> None:
+async def test_a_state_that_redis_lacks_is_put(redis: Redis, topics: TopicWriter) -> None:
     cart_id = new_cart_id()
     await topics.state(cart_id, grow(cart_id, 2))
     await knows(redis, cart_id, 2)
@@ -35,27 +35,29 @@ async def test_a_state_that_redis_lacks_is_put(redis: Redis, topics: Topics) -> 
 
 
 @pytest.mark.usefixtures("agent")
-async def test_a_state_never_hides_an_operation_that_it_does_not_cover(redis: Redis, shop: Shop) -> None:
+async def test_a_state_never_hides_an_operation_that_it_does_not_cover(
+    redis: Redis, writer: CartWriter
+) -> None:
     cart_id = new_cart_id()
-    published = await shop.add(cart_id)
-    unpublished = await shop.write(cart_id)
+    published = await writer.add(cart_id)
+    unpublished = await writer.write(cart_id)
     before = await redis.keys_of(cart_id)
-    await shop.fold(published)
-    await shop.fold(await shop.add(new_cart_id()))
+    await writer.fold(published)
+    await writer.fold(await writer.add(new_cart_id()))
     other = new_cart_id()
     while LAYOUT.partition(other) != LAYOUT.partition(cart_id):
         other = new_cart_id()
-    await shop.fold(await shop.add(other))
+    await writer.fold(await writer.add(other))
     position = await redis.store.followed(LAYOUT.partition(cart_id)) or 0
     await followed_beyond(redis, cart_id, position - 1)
     assert await redis.keys_of(cart_id) == before
-    await shop.fold(unpublished)
+    await writer.fold(unpublished)
     await knows(redis, cart_id, 2)
     assert await redis.keys_of(cart_id) == before
 
 
 @pytest.mark.usefixtures("agent")
-async def test_an_expired_and_a_deleted_cart_leave_redis(redis: Redis, topics: Topics) -> None:
+async def test_an_expired_and_a_deleted_cart_leave_redis(redis: Redis, topics: TopicWriter) -> None:
     expired, deleted = new_cart_id(), new_cart_id()
     for cart_id in (expired, deleted):
         await topics.state(cart_id, grow(cart_id, 2))
@@ -68,7 +70,7 @@ async def test_an_expired_and_a_deleted_cart_leave_redis(redis: Redis, topics: T
 
 @pytest.mark.usefixtures("agent")
 async def test_a_redis_rolled_back_to_an_older_snapshot_reads_again_from_its_own_position(
-    redis: Redis, topics: Topics
+    redis: Redis, topics: TopicWriter
 ) -> None:
     quiet, busy = new_cart_id(), new_cart_id()
     await topics.state(quiet, grow(quiet, 1))
@@ -84,7 +86,7 @@ async def test_a_redis_rolled_back_to_an_older_snapshot_reads_again_from_its_own
 
 
 async def test_two_agents_share_the_partitions_and_one_takes_over_from_the_other(
-    redis: Redis, topics: Topics
+    redis: Redis, topics: TopicWriter
 ) -> None:
     async with running_agent(redis.settings):
         async with running_agent(redis.settings):

@@ -10,8 +10,8 @@ from carts.state import State
 from devstack.embedded import EmbeddedStack
 from devstack.settings import POSTGRES
 from runtime.settings import KafkaSettings
+from tests.sinks.cart_records import TopicWriter, expire, grow, new_cart_id
 from tests.sinks.kill_loop import kill_loop
-from tests.sinks.making import Topics, expire, grow, new_cart_id
 from tests.support.outages import frozen
 from tests.support.processes import AgentProcess
 from tests.support.topics import reading_from_now
@@ -38,7 +38,7 @@ async def all_written(url: str, states: dict[str, State]) -> None:
 
 
 async def test_carts_become_rows_and_later_states_updates(
-    sink: AgentProcess, topics: Topics, database: str
+    sink: AgentProcess, topics: TopicWriter, database: str
 ) -> None:
     states = {cart_id: grow(cart_id, 1 + number % 3) for number, cart_id in enumerate(map(_new, range(50)))}
     await topics.states(states)
@@ -53,7 +53,7 @@ async def test_carts_become_rows_and_later_states_updates(
 
 
 async def test_a_null_with_its_version_deletes_the_row_and_one_without_deletes_nothing(
-    sink: AgentProcess, topics: Topics, database: str
+    sink: AgentProcess, topics: TopicWriter, database: str
 ) -> None:
     gone, kept, last = new_cart_id(), new_cart_id(), new_cart_id()
     states = {cart_id: grow(cart_id, 2) for cart_id in (gone, kept)}
@@ -72,7 +72,7 @@ async def test_a_null_with_its_version_deletes_the_row_and_one_without_deletes_n
 
 
 async def test_poison_goes_to_the_dead_letters_and_the_others_are_written(
-    sink: AgentProcess, topics: Topics, database: str, kafka: KafkaSettings
+    sink: AgentProcess, topics: TopicWriter, database: str, kafka: KafkaSettings
 ) -> None:
     states = {cart_id: grow(cart_id, 1) for cart_id in map(_new, range(40))}
     unreadable, nul = new_cart_id(), new_cart_id()
@@ -93,7 +93,7 @@ async def test_poison_goes_to_the_dead_letters_and_the_others_are_written(
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 async def test_a_postgres_that_goes_away_midway_loses_nothing(
-    fault: str, sink: AgentProcess, topics: Topics, database: str, stack: EmbeddedStack
+    fault: str, sink: AgentProcess, topics: TopicWriter, database: str, stack: EmbeddedStack
 ) -> None:
     states = {cart_id: grow(cart_id, 1) for cart_id in map(_new, range(3000))}
     carts = list(states)

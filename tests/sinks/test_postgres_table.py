@@ -14,7 +14,7 @@ from sinks.postgres.batch import Batch, newest
 from sinks.postgres.table import CartsTable
 from store.postgres.carts import Deletion
 from store.postgres.errors import SchemaOutdated
-from tests.sinks.making import expire, grow, new_cart_id
+from tests.sinks.cart_records import expire, grow, new_cart_id
 from tests.sinks.test_batch import row
 from tests.support.outages import frozen
 

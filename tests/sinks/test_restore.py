@@ -10,8 +10,8 @@ from carts.lifetime import Lifetime
 from sinks.errors import RestoreStartsOver
 from sinks.redis.restore import Restorer
 from store.redis import CartStore
-from tests.sinks.making import Topics, add, cart_in, expire, grow, new_cart_id
-from tests.sinks.redis_side import LAYOUT, Redis, Shop
+from tests.sinks.cart_records import TopicWriter, add, cart_in, expire, grow, new_cart_id
+from tests.sinks.restore_fixtures import LAYOUT, CartWriter, Redis
 from tests.support.waiting import until
 
 WEEK_S = 7 * 86_400
@@ -22,40 +22,40 @@ def restorer(redis: Redis, store: CartStore | None = None) -> Restorer:
 
 
 @pytest.mark.usefixtures("agent")
-async def test_after_flushall_every_cart_is_there_byte_for_byte(redis: Redis, shop: Shop) -> None:
+async def test_after_flushall_every_cart_is_there_byte_for_byte(redis: Redis, writer: CartWriter) -> None:
     carts = [new_cart_id() for _ in range(20)]
     for number, cart_id in enumerate(carts):
         for _ in range(1 + number % 4):
-            await shop.fold(await shop.add(cart_id))
+            await writer.fold(await writer.add(cart_id))
     before = {cart_id: await redis.keys_of(cart_id) for cart_id in carts}
     await redis.wipe()
     assert {cart_id: await redis.keys_of(cart_id) for cart_id in carts} == before
     for cart_id in carts:
-        assert await redis.n(cart_id) == shop.states[cart_id].operation_count
+        assert await redis.n(cart_id) == writer.states[cart_id].operation_count
 
 
 @pytest.mark.usefixtures("agent")
-async def test_changes_that_compaction_has_not_folded_are_restored(redis: Redis, shop: Shop) -> None:
+async def test_changes_that_compaction_has_not_folded_are_restored(redis: Redis, writer: CartWriter) -> None:
     half_folded, never_folded = new_cart_id(), new_cart_id()
-    await shop.fold(await shop.add(half_folded))
+    await writer.fold(await writer.add(half_folded))
     for cart_id in (half_folded, never_folded, half_folded):
-        await shop.add(cart_id)
+        await writer.add(cart_id)
     before = [await redis.keys_of(cart_id) for cart_id in (half_folded, never_folded)]
     await redis.wipe()
     assert [await redis.keys_of(cart_id) for cart_id in (half_folded, never_folded)] == before
 
 
 @pytest.mark.usefixtures("agent")
-async def test_writers_that_go_on_while_redis_is_wiped_lose_nothing(redis: Redis, shop: Shop) -> None:
+async def test_writers_that_go_on_while_redis_is_wiped_lose_nothing(redis: Redis, writer: CartWriter) -> None:
     carts = [new_cart_id() for _ in range(6)]
     acknowledged = dict.fromkeys(carts, 0)
     stop = asyncio.Event()
 
     async def write(cart_id: str) -> None:
         while not stop.is_set():
-            change = await shop.add(cart_id)
+            change = await writer.add(cart_id)
             acknowledged[cart_id] += 1
-            await shop.fold(change)
+            await writer.fold(change)
 
     async with asyncio.TaskGroup() as group:
         for cart_id in carts:
@@ -72,7 +72,7 @@ async def test_writers_that_go_on_while_redis_is_wiped_lose_nothing(redis: Redis
     await until(settled, "every acknowledged add in Redis, once")
 
 
-async def test_flushall_midway_starts_over(redis: Redis, topics: Topics) -> None:
+async def test_flushall_midway_starts_over(redis: Redis, topics: TopicWriter) -> None:
     carts = [cart_in(3) for _ in range(450)]
     await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
 
@@ -106,17 +106,19 @@ async def test_of_two_restorations_at_once_the_later_one_ends_the_earlier(redis:
 
 
 @pytest.mark.usefixtures("agent")
-async def test_a_restore_never_hides_an_operation_that_only_redis_has(redis: Redis, shop: Shop) -> None:
+async def test_a_restore_never_hides_an_operation_that_only_redis_has(
+    redis: Redis, writer: CartWriter
+) -> None:
     cart_id = new_cart_id()
-    await shop.fold(await shop.add(cart_id))
-    await shop.write(cart_id)
+    await writer.fold(await writer.add(cart_id))
+    await writer.write(cart_id)
     before = await redis.keys_of(cart_id)
     await redis.client.execute("DEL", LAYOUT.of_partition(LAYOUT.partition(cart_id)).ready)
     await redis.become_ready()
     assert await redis.keys_of(cart_id) == before
 
 
-async def test_expired_stale_and_deleted_carts_stay_away(redis: Redis, topics: Topics) -> None:
+async def test_expired_stale_and_deleted_carts_stay_away(redis: Redis, topics: TopicWriter) -> None:
     expired, deleted, stale, alive = (cart_in(5) for _ in range(4))
     await topics.states({cart_id: grow(cart_id, 2) for cart_id in (expired, deleted, alive)})
     await topics.state(expired, expire(expired, grow(expired, 2)))
@@ -128,7 +130,7 @@ async def test_expired_stale_and_deleted_carts_stay_away(redis: Redis, topics: T
 
 
 async def test_the_highest_state_is_restored_though_a_lower_one_was_written_last(
-    redis: Redis, topics: Topics
+    redis: Redis, topics: TopicWriter
 ) -> None:
     cart_id = cart_in(6)
     for operations in (1, 3, 2):
@@ -137,7 +139,7 @@ async def test_the_highest_state_is_restored_though_a_lower_one_was_written_last
     assert await redis.n(cart_id) == 3
 
 
-async def test_records_that_nobody_can_read_stop_nothing(redis: Redis, topics: Topics) -> None:
+async def test_records_that_nobody_can_read_stop_nothing(redis: Redis, topics: TopicWriter) -> None:
     before, poison, after = (cart_in(7) for _ in range(3))
     await topics.state(before, grow(before, 1))
     await topics.raw(poison, b"not JSON")

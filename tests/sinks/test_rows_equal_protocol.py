@@ -10,7 +10,7 @@ from carts.state import Version
 from sinks.postgres.batch import Batch
 from sinks.postgres.table import CartsTable
 from store.postgres.carts import Deletion, Row
-from tests.sinks.making import grow
+from tests.sinks.cart_records import grow
 from tests.sinks.test_batch import row
 
 VERSIONS = [Version(number, count) for number, count in itertools.product([10, 11, 20], [1, 2, 9])]

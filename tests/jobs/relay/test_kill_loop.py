@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from store.postgres import outbox
-from tests.relay.conftest import Relaying
-from tests.relay.outbox_side import new_key, record, rows
+from tests.jobs.relay.conftest import Relaying
+from tests.jobs.relay.outbox_records import new_key, record, rows
 from tests.support.processes import INTERNAL, AgentProcess
 from tests.support.servers import Urls
 from tests.support.topics import TopicReader

@@ -11,8 +11,8 @@ from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES
 from store.postgres import outbox
 from store.postgres.outbox import OutboxRecord, RecordTooLarge
-from tests.relay.conftest import Relaying
-from tests.relay.outbox_side import new_key, record, rows, write
+from tests.jobs.relay.conftest import Relaying
+from tests.jobs.relay.outbox_records import new_key, record, rows, write
 from tests.support.topics import TopicReader
 from tests.support.waiting import until
 from topics.partitioner import partition_of

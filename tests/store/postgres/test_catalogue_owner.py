@@ -194,7 +194,7 @@ async def test_locked_products_wait_for_the_end_of_the_transaction(pool: Pool) -
 async def test_the_documented_statements_raise_the_versions_above_all_given_before(pool: Pool) -> None:
     before = await put(pool, *(content(name) for name in ("a", "b")))
     operations = (
-        Path(__file__).parents[2].joinpath("docs/how-to/recover-a-lost-store.md").read_text(encoding="utf-8")
+        Path(__file__).parents[3].joinpath("docs/how-to/recover-a-lost-store.md").read_text(encoding="utf-8")
     )
     (statements,) = re.findall(r"```sql\n(SELECT setval\('product_versions'.*?)```", operations, re.DOTALL)
     async with pool.connection() as connection:

@@ -10,7 +10,7 @@ from sinks.postgres.table import CartsTable
 from store.postgres import migrate as module
 from store.postgres.errors import MigrationFailed
 from store.postgres.migrate import Migration, migrate, migrations
-from tests.sinks.making import grow, new_cart_id
+from tests.sinks.cart_records import grow, new_cart_id
 from tests.sinks.test_batch import row
 
 

@@ -97,7 +97,7 @@ _READ_ALL: dict[bytes, Callable[[bytes], tuple[bytes | str | int, ...]]] = {
 }
 
 
-class Bench:
+class StoreFixture:
     """A client, a layout and stores on one empty server; every partition is ready."""
 
     def __init__(self, client: PipelinedClient, layout: Layout) -> None:
@@ -133,15 +133,15 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(server_url: str) -> AsyncIterator[Bench]:
+async def fixture(server_url: str) -> AsyncIterator[StoreFixture]:
     """An empty server with all partitions ready."""
     async with PipelinedClient(RedisSettings(redis_url=server_url, redis_timeout_s=20)) as client:
-        bench = Bench(client, Layout(PARTITIONS))
-        await bench.empty()
-        yield bench
+        fixture = StoreFixture(client, Layout(PARTITIONS))
+        await fixture.empty()
+        yield fixture
 
 
-Play = Callable[[Bench], Any]
+Play = Callable[[StoreFixture], Any]
 
 
 @pytest.fixture
@@ -150,8 +150,8 @@ def on_empty_server(server_url: str) -> Callable[[Play], None]:
 
     async def played(play: Play) -> None:
         async with PipelinedClient(RedisSettings(redis_url=server_url, redis_timeout_s=20)) as client:
-            bench = Bench(client, Layout(PARTITIONS))
-            await bench.empty()
-            await play(bench)
+            fixture = StoreFixture(client, Layout(PARTITIONS))
+            await fixture.empty()
+            await play(fixture)
 
     return lambda play: asyncio.run(played(play))

@@ -8,34 +8,34 @@ from carts.state import State
 from carts.view import view
 from store.redis import StoredCart
 from store.redis.packing import pack_line
-from tests.store.conftest import Bench
+from tests.store.redis.conftest import StoreFixture
 
 
-async def window_of(bench: Bench, cart_id: str) -> list[tuple[int, str]]:
+async def window_of(fixture: StoreFixture, cart_id: str) -> list[tuple[int, str]]:
     """(v, op_id) of the window in Redis, in order."""
-    members = await bench.client.execute("ZRANGE", bench.layout.of_cart(cart_id).win, 0, -1, "WITHSCORES")
+    members = await fixture.client.execute("ZRANGE", fixture.layout.of_cart(cart_id).win, 0, -1, "WITHSCORES")
     return sorted(
         (int(v), member.decode().partition("\n")[0])
         for member, v in zip(members[::2], members[1::2], strict=True)
     )
 
 
-async def entries_of(bench: Bench, cart_id: str) -> list[Operation]:
+async def entries_of(fixture: StoreFixture, cart_id: str) -> list[Operation]:
     """The window's entries in Redis, in order."""
-    fields = await bench.client.execute("HGETALL", bench.layout.of_cart(cart_id).ops)
+    fields = await fixture.client.execute("HGETALL", fixture.layout.of_cart(cart_id).ops)
     entries = [msgspec.json.decode(value.partition(b"\n")[0], type=Operation) for value in fields[1::2]]
     return sorted(entries, key=lambda op: (op.version, op.op_id))
 
 
-async def assert_redis_holds(bench: Bench, cart_id: str, state: State) -> None:
+async def assert_redis_holds(fixture: StoreFixture, cart_id: str, state: State) -> None:
     """Redis's copy is exactly the state: lines, window, counters, and what a reader sees."""
-    cart = await bench.store.read(cart_id)
+    cart = await fixture.store.read(cart_id)
     assert isinstance(cart, StoredCart)
     content, head = state.content(), cart.head
     assert cart.content() == content
     assert cart.version == state.version
-    assert await window_of(bench, cart_id) == [(op.version, op.op_id) for op in state.ops]
-    assert await entries_of(bench, cart_id) == list(state.ops)
+    assert await window_of(fixture, cart_id) == [(op.version, op.op_id) for op in state.ops]
+    assert await entries_of(fixture, cart_id) == list(state.ops)
     assert (head.floor, head.born, head.cleared_version, head.status) == (
         state.floor,
         state.born,

@@ -13,9 +13,9 @@ from carts.limits import Limits, Timing
 from carts.operations import Change
 from carts.state import State
 from store.redis import Applied, ChangeRequest, Reason, Refused, Replayed, RequestStep
-from tests.store.conftest import Bench
-from tests.store.copies import assert_redis_holds
-from tests.store.histories import deltas, fingerprint, refusal
+from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.copies import assert_redis_holds
+from tests.store.redis.histories import deltas, fingerprint, refusal
 
 CART = "user:of-the-test"
 SMALL = Limits(lines=3, tracked_lines=4, quantity=9, content_bytes=900, window_entries=6, window_bytes=4000)
@@ -39,11 +39,11 @@ property_test = settings(
 class History:
     """Plays requests against Redis and, event by event, against the fold."""
 
-    def __init__(self, bench: Bench, limits: Limits, timing: Timing) -> None:
-        self.bench = bench
+    def __init__(self, fixture: StoreFixture, limits: Limits, timing: Timing) -> None:
+        self.fixture = fixture
         self.limits = limits
         self.timing = timing
-        self.store = bench.store_with(limits, timing)
+        self.store = fixture.store_with(limits, timing)
         self.state: State | None = None
         self.events: dict[str, bytes] = {}
 
@@ -60,16 +60,16 @@ class History:
             actor="shopper é" if number % 2 else None,
             cause="test" if number % 3 else None,
         )
-        before = await self.bench.everything()
+        before = await self.fixture.everything()
         answer = await self.store.change(request)
         match answer:
             case Applied():
                 await self._applied(request, answer)
             case Replayed():
-                assert before == await self.bench.everything()
+                assert before == await self.fixture.everything()
                 self._replayed(request, answer)
             case Refused():
-                assert before == await self.bench.everything()
+                assert before == await self.fixture.everything()
                 self._refused(request, match, answer)
 
     def _tags(self, match: str | None) -> tuple[str, ...] | None:
@@ -102,7 +102,7 @@ class History:
         (entry,) = await self.store.outbox_read(answer.partition, _before(answer.entry.id), 1)
         assert (entry.id, entry.op_id, entry.cart_id) == (answer.entry.id, request.op_id, CART)
         assert (entry.event, entry.version) == (answer.entry.event, answer.operation_version)
-        await assert_redis_holds(self.bench, CART, self.state)
+        await assert_redis_holds(self.fixture, CART, self.state)
 
     def _replayed(self, request: ChangeRequest, answer: Replayed) -> None:
         assert self.state is not None
@@ -143,8 +143,8 @@ def _before(outbox_id: str) -> str:
 def test_the_script_and_the_fold_make_the_same_cart(
     on_empty_server: Callable[[Any], None], history: list[Any], window: int
 ) -> None:
-    async def play(bench: Bench) -> None:
-        played = History(bench, Limits(), Timing(window_us=window))
+    async def play(fixture: StoreFixture) -> None:
+        played = History(fixture, Limits(), Timing(window_us=window))
         for number, delta, match in history:
             await played.play(number, delta, match)
 
@@ -156,8 +156,8 @@ def test_the_script_and_the_fold_make_the_same_cart(
 def test_limits_refuse_and_change_nothing(
     on_empty_server: Callable[[Any], None], history: list[Any], window: int
 ) -> None:
-    async def play(bench: Bench) -> None:
-        played = History(bench, SMALL, Timing(window_us=window))
+    async def play(fixture: StoreFixture) -> None:
+        played = History(fixture, SMALL, Timing(window_us=window))
         for number, delta, match in history:
             await played.play(number, delta, match)
 

@@ -18,8 +18,8 @@ from store.redis import (
     UnknownOutcome,
 )
 from store.redis.errors import NotPrimary, ScriptMissing, StoreBroken, StoreFull, error_of
-from tests.store.conftest import Bench, Server, free_port
-from tests.store.test_requests import CART, request
+from tests.store.redis.conftest import Server, StoreFixture, free_port
+from tests.store.redis.test_requests import CART, request
 
 
 def settings_of(server: Server, **options: float) -> RedisSettings:
@@ -39,31 +39,31 @@ async def connected_again(client: PipelinedClient) -> None:
                 return
 
 
-async def test_replies_find_their_requests_in_order(bench: Bench) -> None:
-    answers = await asyncio.gather(*(bench.client.execute("ECHO", f"word-{n}") for n in range(1000)))
+async def test_replies_find_their_requests_in_order(fixture: StoreFixture) -> None:
+    answers = await asyncio.gather(*(fixture.client.execute("ECHO", f"word-{n}") for n in range(1000)))
     assert answers == [b"word-%d" % n for n in range(1000)]
 
 
-async def test_an_error_reply_reaches_only_its_own_request(bench: Bench) -> None:
+async def test_an_error_reply_reaches_only_its_own_request(fixture: StoreFixture) -> None:
     replies = await asyncio.gather(
-        bench.client.execute("ECHO", "a"),
-        bench.client.execute("HGET", "too", "many", "words"),
-        bench.client.execute("ECHO", "b"),
+        fixture.client.execute("ECHO", "a"),
+        fixture.client.execute("HGET", "too", "many", "words"),
+        fixture.client.execute("ECHO", "b"),
         return_exceptions=True,
     )
     assert [type(reply) for reply in replies] == [bytes, StoreBroken, bytes]
 
 
-async def test_a_cancelled_request_does_not_take_the_reply_of_the_next(bench: Bench) -> None:
-    waiting = asyncio.ensure_future(bench.client.execute("ECHO", "nobody waits"))
+async def test_a_cancelled_request_does_not_take_the_reply_of_the_next(fixture: StoreFixture) -> None:
+    waiting = asyncio.ensure_future(fixture.client.execute("ECHO", "nobody waits"))
     await asyncio.sleep(0)
     waiting.cancel()
-    assert await bench.client.execute("ECHO", "somebody waits") == b"somebody waits"
+    assert await fixture.client.execute("ECHO", "somebody waits") == b"somebody waits"
 
 
-async def test_a_server_that_forgot_the_scripts_is_told_again(bench: Bench) -> None:
-    await bench.client.execute("SCRIPT", "FLUSH")
-    answers = await asyncio.gather(*(bench.store.change(request(op_id=f"op-{n}")) for n in range(5)))
+async def test_a_server_that_forgot_the_scripts_is_told_again(fixture: StoreFixture) -> None:
+    await fixture.client.execute("SCRIPT", "FLUSH")
+    answers = await asyncio.gather(*(fixture.store.change(request(op_id=f"op-{n}")) for n in range(5)))
     assert all(isinstance(answer, Applied) for answer in answers)
 
 

@@ -14,10 +14,10 @@ from carts.operations import Add, Attempt, Change, Expire, Item, OrderedLine, Su
 from carts.protocol import put_outcome
 from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
-from tests.store.conftest import Bench
-from tests.store.copies import assert_redis_holds, window_of
-from tests.store.histories import adds, fingerprint, quantities
-from tests.store.histories import sets as set_steps
+from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.copies import assert_redis_holds, window_of
+from tests.store.redis.histories import adds, fingerprint, quantities
+from tests.store.redis.histories import sets as set_steps
 
 CART = "guest:of-the-test"
 WINDOW_US = 60_000_000
@@ -92,19 +92,19 @@ def ended(state: State, ending: str | None) -> State:
     )
 
 
-async def put(bench: Bench, state: State) -> PutResult:
+async def put(fixture: StoreFixture, state: State) -> PutResult:
     """Put one cart."""
-    (result,) = await bench.store.put(bench.layout.partition(CART), [(CART, state)])
+    (result,) = await fixture.store.put(fixture.layout.partition(CART), [(CART, state)])
     return result
 
 
-async def put_and_check(bench: Bench, state: State, held: State | None) -> State | None:
+async def put_and_check(fixture: StoreFixture, state: State, held: State | None) -> State | None:
     """Put a state over what Redis holds; check outcome and copy; what Redis holds then."""
     expected = put_outcome(
         state, held.version if held else None, [(op.version, op.op_id) for op in held.ops] if held else []
     )
-    before = await bench.everything()
-    result = await put(bench, state)
+    before = await fixture.everything()
+    result = await put(fixture, state)
     assert result.outcome is expected
     match result.outcome:
         case PutOutcome.STORED | PutOutcome.REPLACED:
@@ -113,13 +113,13 @@ async def put_and_check(bench: Bench, state: State, held: State | None) -> State
             held = None
         case PutOutcome.UNCOVERED:
             assert held is not None
-            assert list(result.uncovered) == uncovered(state, await window_of(bench, CART))
+            assert list(result.uncovered) == uncovered(state, await window_of(fixture, CART))
     if result.outcome in {PutOutcome.UNCHANGED, PutOutcome.UNCOVERED}:
-        assert before == await bench.everything()
+        assert before == await fixture.everything()
     if held is None:
-        assert isinstance(await bench.store.read(CART), Missing)
+        assert isinstance(await fixture.store.read(CART), Missing)
     else:
-        await assert_redis_holds(bench, CART, held)
+        await assert_redis_holds(fixture, CART, held)
     return held
 
 
@@ -139,10 +139,10 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
     assert one is not None
     assert other is not None
 
-    async def play(bench: Bench) -> None:
+    async def play(fixture: StoreFixture) -> None:
         held = None
         for state in (one, one, ended(other, ending), union(one, other), other, one):
-            held = await put_and_check(bench, state, held)
+            held = await put_and_check(fixture, state, held)
 
     on_empty_server(play)
 
@@ -160,19 +160,23 @@ def order(v: int, newest: int) -> State:
     return state
 
 
-async def test_an_order_that_has_left_the_window_of_the_state_is_covered_by_its_id(bench: Bench) -> None:
+async def test_an_order_that_has_left_the_window_of_the_state_is_covered_by_its_id(
+    fixture: StoreFixture,
+) -> None:
     window = 2 * WINDOW_US
     trimmed, later_attempt = order(window, 3 * window), order(3 * window - 2, 3 * window)
     assert "order-1" not in {op.op_id for op in trimmed.ops}
-    held = await put_and_check(bench, later_attempt, None)
-    assert await put_and_check(bench, trimmed, held) == trimmed
+    held = await put_and_check(fixture, later_attempt, None)
+    assert await put_and_check(fixture, trimmed, held) == trimmed
 
 
-async def test_an_order_still_in_the_window_of_the_state_is_covered_by_its_version_only(bench: Bench) -> None:
+async def test_an_order_still_in_the_window_of_the_state_is_covered_by_its_version_only(
+    fixture: StoreFixture,
+) -> None:
     window = 2 * WINDOW_US
     earlier_attempt, later_attempt = order(3 * window - 4, 3 * window), order(3 * window - 2, 3 * window)
-    held = await put_and_check(bench, later_attempt, None)
-    assert await put_and_check(bench, earlier_attempt, held) == later_attempt
+    held = await put_and_check(fixture, later_attempt, None)
+    assert await put_and_check(fixture, earlier_attempt, held) == later_attempt
 
 
 @property_test
@@ -185,13 +189,13 @@ def test_a_hydrated_cart_reads_back_and_goes_on_as_the_fold_says(
     assert state is not None
     state = ended(state, ending)
 
-    async def play(bench: Bench) -> None:
+    async def play(fixture: StoreFixture) -> None:
         timing = Timing(window_us=WINDOW_US)
-        store = bench.store_with(timing=timing)
+        store = fixture.store_with(timing=timing)
         assert await store.hydrate(CART, state)
-        await assert_redis_holds(bench, CART, state)
+        await assert_redis_holds(fixture, CART, state)
         assert not await store.hydrate(CART, grown(None, history[:1], 2**40) or state)
-        await assert_redis_holds(bench, CART, state)
+        await assert_redis_holds(fixture, CART, state)
         request = ChangeRequest(
             cart_id=CART,
             op_id="next",
@@ -210,7 +214,7 @@ def test_a_hydrated_cart_reads_back_and_goes_on_as_the_fold_says(
             assert isinstance(answer, Applied)
             after = fold(state, msgspec.json.decode(answer.entry.event, type=Change), timing=timing).state
             assert after is not None
-            await assert_redis_holds(bench, CART, after)
+            await assert_redis_holds(fixture, CART, after)
 
     on_empty_server(play)
 
@@ -226,8 +230,8 @@ def test_a_retry_of_an_operation_brought_in_is_a_replay(
     attempts = [op for op in state.ops if op.op_id == f"op-{number}"]
     assume(attempts)
 
-    async def play(bench: Bench) -> None:
-        await put(bench, state)
+    async def play(fixture: StoreFixture) -> None:
+        await put(fixture, state)
         if state.expired:
             return
         request = ChangeRequest(
@@ -237,10 +241,10 @@ def test_a_retry_of_an_operation_brought_in_is_a_replay(
             steps=(step,),
             first_seen_us=time.time_ns() // 1000,
         )
-        answer = await bench.store.change(request)
+        answer = await fixture.store.change(request)
         assert not isinstance(answer, Applied | Refused)
         assert answer.operation_version in {op.version for op in attempts}
         assert answer.entry is None
-        await assert_redis_holds(bench, CART, state)
+        await assert_redis_holds(fixture, CART, state)
 
     on_empty_server(play)

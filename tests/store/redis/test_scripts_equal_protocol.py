@@ -22,22 +22,22 @@ from carts.protocol import (
 from carts.state import State
 from store.redis import Applied, PositionMoved, Reason, Refused, RestoreLost
 from store.redis.answers import microseconds
-from tests.store.conftest import Bench
-from tests.store.test_requests import CART, SOCKS, applied, request
+from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.test_requests import CART, SOCKS, applied, request
 
 SECOND_US = 1_000_000
 AROUND_US = [-SECOND_US, -1, 0, 60 * SECOND_US]
 
 
 @pytest.fixture
-def partition(bench: Bench) -> int:
+def partition(fixture: StoreFixture) -> int:
     """The partition of the cart."""
-    return bench.layout.partition(CART)
+    return fixture.layout.partition(CART)
 
 
-async def clock(bench: Bench) -> int:
+async def clock(fixture: StoreFixture) -> int:
     """Redis's clock, in microseconds."""
-    return microseconds(await bench.client.execute("TIME"))
+    return microseconds(await fixture.client.execute("TIME"))
 
 
 def state_at(v: int) -> State:
@@ -48,45 +48,45 @@ def state_at(v: int) -> State:
 
 
 @pytest.mark.parametrize("ahead_us", [-3600 * SECOND_US, -1, 3600 * SECOND_US, 3600 * SECOND_US + 1])
-async def test_a_write_gets_the_next_version(bench: Bench, ahead_us: int) -> None:
-    before_us = await clock(bench)
+async def test_a_write_gets_the_next_version(fixture: StoreFixture, ahead_us: int) -> None:
+    before_us = await clock(fixture)
     previous = 2 * before_us + ahead_us
-    await bench.store.hydrate(CART, state_at(previous))
-    version = (await applied(bench)).operation_version
-    assert next_version(previous, before_us) <= version <= next_version(previous, await clock(bench))
+    await fixture.store.hydrate(CART, state_at(previous))
+    version = (await applied(fixture)).operation_version
+    assert next_version(previous, before_us) <= version <= next_version(previous, await clock(fixture))
 
 
 @pytest.mark.parametrize("around_us", AROUND_US)
-async def test_a_request_is_taken_in_time(bench: Bench, around_us: int) -> None:
+async def test_a_request_is_taken_in_time(fixture: StoreFixture, around_us: int) -> None:
     timing = Timing()
-    before_us = await clock(bench)
+    before_us = await clock(fixture)
     first_seen_us = before_us - timing.retry_horizon_us + around_us
-    answer = await bench.store_with(timing=timing).change(request(first_seen_us=first_seen_us))
+    answer = await fixture.store_with(timing=timing).change(request(first_seen_us=first_seen_us))
     if isinstance(answer, Applied):
         assert request_in_time(before_us, first_seen_us, timing)
     else:
         assert answer == Refused(reason=Reason.TOO_OLD)
-        assert not request_in_time(await clock(bench), first_seen_us, timing)
+        assert not request_in_time(await clock(fixture), first_seen_us, timing)
 
 
 @pytest.mark.parametrize("around_us", AROUND_US)
-async def test_a_copy_that_is_too_stale_counts_as_absent(bench: Bench, around_us: int) -> None:
+async def test_a_copy_that_is_too_stale_counts_as_absent(fixture: StoreFixture, around_us: int) -> None:
     lifetime = Lifetime(idle_s=86_400, retention_s=86_400)
-    store, horizon_us = bench.store_with(lifetime=lifetime), lifetime.horizon_us(CART)
-    before_us = await clock(bench)
+    store, horizon_us = fixture.store_with(lifetime=lifetime), lifetime.horizon_us(CART)
+    before_us = await clock(fixture)
     version = 2 * (before_us - horizon_us + around_us)
     await store.hydrate(CART, state_at(version))
     hydrated = await store.hydrate(CART, state_at(version))
     answer = await store.change(request(absent_ok=False))
-    after_us = await clock(bench)
+    after_us = await clock(fixture)
     for absent in (hydrated, answer == Refused(reason=Reason.UNKNOWN_CART)):
         assert too_stale(version, after_us if absent else before_us, horizon_us) is absent
 
 
 @pytest.mark.parametrize("acknowledged", ["op-0", "op-1", ""])
-async def test_an_acknowledgement_removes_its_own_entry(bench: Bench, acknowledged: str) -> None:
-    change = await applied(bench, op_id="op-0")
-    removed = await bench.store.outbox_remove(change.partition, [(change.entry.id, acknowledged)])
+async def test_an_acknowledgement_removes_its_own_entry(fixture: StoreFixture, acknowledged: str) -> None:
+    change = await applied(fixture, op_id="op-0")
+    removed = await fixture.store.outbox_remove(change.partition, [(change.entry.id, acknowledged)])
     assert removed == removes(acknowledged, "op-0")
 
 
@@ -94,31 +94,31 @@ async def test_an_acknowledgement_removes_its_own_entry(bench: Bench, acknowledg
     ("is_own_token", "sequence", "steps"), list(itertools.product([True, False], [0, 1, 2], [0, 1, 2, None]))
 )
 async def test_a_restore_goes_on_in_the_redis_that_it_has_filled(
-    bench: Bench, partition: int, *, is_own_token: bool, sequence: int, steps: int | None
+    fixture: StoreFixture, partition: int, *, is_own_token: bool, sequence: int, steps: int | None
 ) -> None:
     """`steps`: how many the running restoration has made, none: Redis knows of none."""
-    running = await bench.store.restore_begin(partition)
+    running = await fixture.store.restore_begin(partition)
     for step in range(steps or 0):
-        await bench.store.restore_put(partition, running, step, [])
+        await fixture.store.restore_put(partition, running, step, [])
     token = running if is_own_token else "0" * 32
     if steps is None:
-        await bench.client.execute("FLUSHALL")
+        await fixture.client.execute("FLUSHALL")
     goes_on = restore_continues(token, sequence, None if steps is None else running, steps or 0)
-    put = await bench.store.restore_put(partition, token, sequence, [])
+    put = await fixture.store.restore_put(partition, token, sequence, [])
     assert isinstance(put, RestoreLost) is not goes_on
-    finished = await bench.store.restore_finish(partition, token, sequence + goes_on, 0)
+    finished = await fixture.store.restore_finish(partition, token, sequence + goes_on, 0)
     assert isinstance(finished, RestoreLost) is not goes_on
 
 
 @pytest.mark.parametrize(("expected", "found"), list(itertools.product([None, 0, 9, 10], repeat=2)))
 async def test_following_goes_on_from_where_redis_is(
-    bench: Bench, partition: int, expected: int | None, found: int | None
+    fixture: StoreFixture, partition: int, expected: int | None, found: int | None
 ) -> None:
-    key = bench.layout.of_partition(partition).followed
-    await bench.client.execute("DEL", key)
+    key = fixture.layout.of_partition(partition).followed
+    await fixture.client.execute("DEL", key)
     if found is not None:
-        await bench.client.execute("SET", key, found)
-    answer = await bench.store.follow_put(partition, expected, 11, [])
+        await fixture.client.execute("SET", key, found)
+    answer = await fixture.store.follow_put(partition, expected, 11, [])
     goes_on = follow_continues(expected, found)
     assert isinstance(answer, PositionMoved) is not goes_on
-    assert await bench.store.followed(partition) == (11 if goes_on else found)
+    assert await fixture.store.followed(partition) == (11 if goes_on else found)

@@ -15,9 +15,9 @@ from carts.operations import Add, Attempt, Change, Delta, Item, Set, Subtract
 from carts.state import State, union
 from store.redis import Applied, ChangeRequest, Reason, Refused, Replayed
 from tests.model import redis_mirror
-from tests.store.conftest import Bench
-from tests.store.copies import assert_redis_holds
-from tests.store.test_put_equals_protocol import CART, WINDOW_US, grown, histories, property_test, put
+from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.copies import assert_redis_holds
+from tests.store.redis.test_put_equals_protocol import CART, WINDOW_US, grown, histories, property_test, put
 
 TIMING = Timing(window_us=WINDOW_US)
 ORDER = "order-of-the-test"
@@ -69,15 +69,15 @@ def test_redis_then_holds_what_the_model_says(
     assert other is not None
     copy = {"nothing": None, "folded": folded, "ahead": union(folded, other), "fork": other}[held]
 
-    async def play(bench: Bench) -> None:
-        store = bench.store_with(timing=TIMING)
+    async def play(fixture: StoreFixture) -> None:
+        store = fixture.store_with(timing=TIMING)
         if copy is not None:
-            await put(bench, copy)
-        before = await bench.everything()
+            await put(fixture, copy)
+        before = await fixture.everything()
         answer = await store.subtract(CART, ORDER, order_of(root), folded)
         if folded.expired:
             assert answer == Refused(reason=Reason.NO_RECORD)
-            assert await bench.everything() == before
+            assert await fixture.everything() == before
             return
         assert isinstance(answer, Applied)
         mirror = redis_mirror.Redis(
@@ -94,7 +94,7 @@ def test_redis_then_holds_what_the_model_says(
         base = ordering.subtraction_base(folded, copy if copy is not None and not copy.expired else None)
         state = ordering.subtracted(base, change.operation(), TIMING)
         assert answer.version == state.version
-        await assert_redis_holds(bench, CART, state)
+        await assert_redis_holds(fixture, CART, state)
         (entry,) = await store.outbox_read(answer.partition)
         assert (entry.id, entry.op_id, entry.event) == (answer.entry.id, ORDER, answer.entry.event)
         (depth,) = (each for each in await store.outbox_depths() if each.entries)
@@ -103,37 +103,37 @@ def test_redis_then_holds_what_the_model_says(
     on_empty_server(play)
 
 
-async def test_what_is_added_meanwhile_stays(bench: Bench) -> None:
+async def test_what_is_added_meanwhile_stays(fixture: StoreFixture) -> None:
     snapshot = cart(1, 2)
-    await put(bench, snapshot)
-    await bench.store.change(request("later", Add("sock", 4, 100, "EUR", Item("sock"))))
-    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    await put(fixture, snapshot)
+    await fixture.store.change(request("later", Add("sock", 4, 100, "EUR", Item("sock"))))
+    answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(answer, Applied)
     assert answer.cart is not None
     assert {line.line_id: line.quantity for line in answer.cart.view().lines} == {"sock": 4}
 
 
-async def test_a_line_that_was_decided_meanwhile_is_left_alone(bench: Bench) -> None:
+async def test_a_line_that_was_decided_meanwhile_is_left_alone(fixture: StoreFixture) -> None:
     snapshot = cart(3)
-    await put(bench, snapshot)
-    await bench.store.change(request("later", Set("sock", 2, 100, "EUR", Item("sock"))))
-    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    await put(fixture, snapshot)
+    await fixture.store.change(request("later", Set("sock", 2, 100, "EUR", Item("sock"))))
+    answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(answer, Applied)
     assert answer.cart is not None
     assert {line.line_id: line.quantity for line in answer.cart.view().lines} == {"sock": 2}
 
 
-async def test_the_event_folds_to_what_redis_shows(bench: Bench) -> None:
+async def test_the_event_folds_to_what_redis_shows(fixture: StoreFixture) -> None:
     snapshot = cart(1, 2)
-    await put(bench, snapshot)
-    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    await put(fixture, snapshot)
+    answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(answer, Applied)
     folded = fold(snapshot, msgspec.json.decode(answer.entry.event, type=Change)).state
     assert folded is not None
-    await assert_redis_holds(bench, CART, folded)
+    await assert_redis_holds(fixture, CART, folded)
 
 
-async def test_a_late_order_names_the_attempts_that_count_now(bench: Bench) -> None:
+async def test_a_late_order_names_the_attempts_that_count_now(fixture: StoreFixture) -> None:
     def added(op_id: str, minutes_ago: int, quantity: int) -> Change:
         step = Add("sock", quantity, 100, "EUR", Item("sock"))
         v = 2 * (now_us() - minutes_ago * 60_000_000)
@@ -143,7 +143,7 @@ async def test_a_late_order_names_the_attempts_that_count_now(bench: Bench) -> N
     assert snapshot is not None
     folded = fold(fold(snapshot, again := added("bought", 22, 3)).state, added("later", 5, 1)).state
     assert folded is not None
-    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), folded)
+    answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), folded)
     assert isinstance(answer, Applied)
     change = msgspec.json.decode(answer.entry.event, type=Change)
     (step,) = change.delta
@@ -152,55 +152,59 @@ async def test_a_late_order_names_the_attempts_that_count_now(bench: Bench) -> N
     after = fold(folded, change).state
     assert after is not None
     assert {line.quantity for line in after.content().lines.values()} == {1}
-    await assert_redis_holds(bench, CART, after)
+    await assert_redis_holds(fixture, CART, after)
 
 
-async def test_a_second_subtraction_is_a_replay_with_its_outbox_entry(bench: Bench) -> None:
+async def test_a_second_subtraction_is_a_replay_with_its_outbox_entry(fixture: StoreFixture) -> None:
     snapshot = cart(2)
-    await put(bench, snapshot)
-    first = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    await put(fixture, snapshot)
+    first = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(first, Applied)
-    before = await bench.everything()
-    again = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    before = await fixture.everything()
+    again = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(again, Replayed)
     assert again.entry is not None
     assert (again.entry.id, again.entry.event) == (first.entry.id, first.entry.event)
     assert (again.operation_version, again.version) == (first.operation_version, first.version)
-    assert await bench.everything() == before
-    await bench.store.outbox_remove(first.partition, [(first.entry.id, ORDER)])
-    in_kafka = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    assert await fixture.everything() == before
+    await fixture.store.outbox_remove(first.partition, [(first.entry.id, ORDER)])
+    in_kafka = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(in_kafka, Replayed)
     assert in_kafka.entry is None
 
 
-async def test_an_order_that_the_folded_cart_knows_is_a_replay_though_redis_fell_back(bench: Bench) -> None:
+async def test_an_order_that_the_folded_cart_knows_is_a_replay_though_redis_fell_back(
+    fixture: StoreFixture,
+) -> None:
     snapshot = cart(2)
-    await put(bench, snapshot)
-    first = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    await put(fixture, snapshot)
+    first = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(first, Applied)
     folded = fold(snapshot, msgspec.json.decode(first.entry.event, type=Change)).state
-    await bench.empty()
-    await put(bench, snapshot)
-    again = await bench.store.subtract(CART, ORDER, order_of(snapshot), folded)
+    await fixture.empty()
+    await put(fixture, snapshot)
+    again = await fixture.store.subtract(CART, ORDER, order_of(snapshot), folded)
     assert isinstance(again, Replayed)
     assert (again.operation_version, again.entry) == (first.operation_version, None)
-    await assert_redis_holds(bench, CART, snapshot)
+    await assert_redis_holds(fixture, CART, snapshot)
 
 
-async def test_a_change_that_waits_in_the_outbox_is_still_found_there_by_its_retry(bench: Bench) -> None:
+async def test_a_change_that_waits_in_the_outbox_is_still_found_there_by_its_retry(
+    fixture: StoreFixture,
+) -> None:
     snapshot = cart(1)
-    await put(bench, snapshot)
+    await put(fixture, snapshot)
     later = request("later", Add("sock", 1, 100, "EUR", Item("sock")))
-    applied = await bench.store.change(later)
+    applied = await fixture.store.change(later)
     assert isinstance(applied, Applied)
-    assert isinstance(await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot), Applied)
-    replayed = await bench.store.change(later)
+    assert isinstance(await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot), Applied)
+    replayed = await fixture.store.change(later)
     assert isinstance(replayed, Replayed)
     assert replayed.entry is not None
     assert replayed.entry.event == applied.entry.event
 
 
-async def test_an_order_brings_an_absent_cart_back_without_what_it_bought(bench: Bench) -> None:
+async def test_an_order_brings_an_absent_cart_back_without_what_it_bought(fixture: StoreFixture) -> None:
     snapshot = cart(5)
     later = Change(
         cart_id=CART,
@@ -208,100 +212,100 @@ async def test_an_order_brings_an_absent_cart_back_without_what_it_bought(bench:
         op_id="later",
         delta=(Add("sock", 1, 100, "EUR", Item("sock")),),
     )
-    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), fold(snapshot, later).state)
+    answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), fold(snapshot, later).state)
     assert isinstance(answer, Applied)
     assert answer.cart is not None
     assert [line.quantity for line in answer.cart.view().lines] == [1]
 
 
-async def test_without_a_folded_cart_the_order_waits(bench: Bench) -> None:
+async def test_without_a_folded_cart_the_order_waits(fixture: StoreFixture) -> None:
     snapshot = cart(1)
-    await put(bench, snapshot)
-    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), None)
+    await put(fixture, snapshot)
+    answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), None)
     assert answer == Refused(reason=Reason.NO_RECORD)
 
 
-async def test_while_the_partition_restores_the_order_waits(bench: Bench) -> None:
+async def test_while_the_partition_restores_the_order_waits(fixture: StoreFixture) -> None:
     snapshot = cart(1)
-    await bench.client.execute("FLUSHALL")
-    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    await fixture.client.execute("FLUSHALL")
+    answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert answer == Refused(reason=Reason.RESTORING)
 
 
-async def test_a_full_outbox_refuses_and_changes_nothing(bench: Bench) -> None:
+async def test_a_full_outbox_refuses_and_changes_nothing(fixture: StoreFixture) -> None:
     snapshot = cart(1)
-    await put(bench, snapshot)
-    before = await bench.everything()
-    store = bench.store_with(outbox_max_bytes=10)
+    await put(fixture, snapshot)
+    before = await fixture.everything()
+    store = fixture.store_with(outbox_max_bytes=10)
     answer = await store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert answer == Refused(reason=Reason.OUTBOX_FULL)
-    assert await bench.everything() == before
+    assert await fixture.everything() == before
 
 
-async def test_a_full_window_says_when_there_is_room(bench: Bench) -> None:
+async def test_a_full_window_says_when_there_is_room(fixture: StoreFixture) -> None:
     snapshot = cart(1)
-    store = bench.store_with(Limits(window_bytes=10, subtraction_bytes=10))
+    store = fixture.store_with(Limits(window_bytes=10, subtraction_bytes=10))
     answer = await store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(answer, Refused)
     assert answer.reason is Reason.WINDOW_FULL
     assert answer.retry_after_us
 
 
-async def test_a_cart_that_moves_between_reading_and_swapping_is_read_again(bench: Bench) -> None:
+async def test_a_cart_that_moves_between_reading_and_swapping_is_read_again(fixture: StoreFixture) -> None:
     snapshot = cart(1)
-    await put(bench, snapshot)
-    store = bench.store_with()
-    run, moves = bench.client.run, iter(range(3))
+    await put(fixture, snapshot)
+    store = fixture.store_with()
+    run, moves = fixture.client.run, iter(range(3))
 
     async def run_after_a_write(script: Any, keys: Any, arguments: Any) -> Any:
         if script.name == "subtract" and (number := next(moves, None)) is not None:
-            await bench.store.change(request(f"move-{number}", Add("sock", 1, 100, "EUR", Item("sock"))))
+            await fixture.store.change(request(f"move-{number}", Add("sock", 1, 100, "EUR", Item("sock"))))
         return await run(script, keys, arguments)
 
-    bench.client.run = run_after_a_write  # type: ignore[method-assign]
+    fixture.client.run = run_after_a_write  # type: ignore[method-assign]
     answer = await store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(answer, Applied)
     assert answer.cart is not None
     assert [line.quantity for line in answer.cart.view().lines] == [3]
 
 
-async def test_a_cart_that_never_rests_is_left_for_later(bench: Bench) -> None:
+async def test_a_cart_that_never_rests_is_left_for_later(fixture: StoreFixture) -> None:
     snapshot = cart(1)
-    await put(bench, snapshot)
-    run, number = bench.client.run, 0
+    await put(fixture, snapshot)
+    run, number = fixture.client.run, 0
 
     async def run_after_a_write(script: Any, keys: Any, arguments: Any) -> Any:
         nonlocal number
         if script.name == "subtract":
             number += 1
-            await bench.store.change(request(f"move-{number}", Add("sock", 1, 100, "EUR", Item("sock"))))
+            await fixture.store.change(request(f"move-{number}", Add("sock", 1, 100, "EUR", Item("sock"))))
         return await run(script, keys, arguments)
 
-    bench.client.run = run_after_a_write  # type: ignore[method-assign]
-    answer = await bench.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
+    fixture.client.run = run_after_a_write  # type: ignore[method-assign]
+    answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert answer == Refused(reason=Reason.MOVED)
-    read = await bench.store.read(CART)
+    read = await fixture.store.read(CART)
     assert read.view().lines[0].quantity == 1 + number  # type: ignore[union-attr]
 
 
-async def test_of_many_checkout_locks_one_is_held(bench: Bench) -> None:
-    locks = [await bench.store.lock_checkout(CART, f"token-{number}", 60_000) for number in range(20)]
+async def test_of_many_checkout_locks_one_is_held(fixture: StoreFixture) -> None:
+    locks = [await fixture.store.lock_checkout(CART, f"token-{number}", 60_000) for number in range(20)]
     assert {lock.token for lock in locks} == {"token-0"}
     assert all(0 < lock.ttl_ms <= 60_000 for lock in locks)
-    held = await bench.store.checkout_lock(CART)
+    held = await fixture.store.checkout_lock(CART)
     assert held is not None
     assert held.token == "token-0"
 
 
-async def test_only_its_holder_releases_a_checkout_lock(bench: Bench) -> None:
-    await bench.store.lock_checkout(CART, "mine", 60_000)
-    assert not await bench.store.unlock_checkout(CART, "another's")
-    assert await bench.store.unlock_checkout(CART, "mine")
-    assert await bench.store.checkout_lock(CART) is None
-    assert not await bench.store.unlock_checkout(CART, "mine")
+async def test_only_its_holder_releases_a_checkout_lock(fixture: StoreFixture) -> None:
+    await fixture.store.lock_checkout(CART, "mine", 60_000)
+    assert not await fixture.store.unlock_checkout(CART, "another's")
+    assert await fixture.store.unlock_checkout(CART, "mine")
+    assert await fixture.store.checkout_lock(CART) is None
+    assert not await fixture.store.unlock_checkout(CART, "mine")
 
 
-async def test_a_checkout_lock_does_not_stop_writes(bench: Bench) -> None:
-    await bench.store.lock_checkout(CART, "mine", 60_000)
-    answer = await bench.store.change(request("write", Add("sock", 1, 100, "EUR", Item("sock"))))
+async def test_a_checkout_lock_does_not_stop_writes(fixture: StoreFixture) -> None:
+    await fixture.store.lock_checkout(CART, "mine", 60_000)
+    answer = await fixture.store.change(request("write", Add("sock", 1, 100, "EUR", Item("sock"))))
     assert isinstance(answer, Applied)

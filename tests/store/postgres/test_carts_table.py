@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PRODUCT = ("benchmarks", "cli", "delivery", "gateway", "jobs", "ops", "sinks", "store", "streams", "topics")
 SQL = re.compile(r"\b(FROM|INTO|UPDATE|JOIN|USING|TABLE)\s+carts\b|'carts'::")
 

@@ -16,8 +16,8 @@ from gateway.identity.access import Access
 from gateway.openapi import FEATURES
 from store.postgres import orders
 from store.postgres.order_records import PlacedOrder
-from tests.gateway.conftest import shop_of
-from tests.gateway.shelves import Shop, product
+from tests.gateway.conftest import catalogue_client_of
+from tests.gateway.product_fixtures import CatalogueClient, product
 from tests.support.processes import EXTERNAL, INTERNAL, GatewayProcess
 from tests.support.servers import Urls
 from tests.support.waiting import until
@@ -60,10 +60,10 @@ def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
 
 
 @pytest.fixture
-async def shop(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Shop]:
+async def shop(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CatalogueClient]:
     """A client of that gateway; a cup for sale, a cup no longer for sale, and an order of Ada's."""
-    async with shop_of(gateway, urls) as found:
-        await found.shelves.put(product("cup"), product("old-cup", active=False))
+    async with catalogue_client_of(gateway, urls) as found:
+        await found.cached_products.put(product("cup"), product("old-cup", active=False))
         await place_order(urls.postgres, ADA)
         yield found
 
@@ -153,7 +153,7 @@ ROUTES: Final = [(name, route) for feature in FEATURES for name, route in routes
     [(method, route) for _, route in ROUTES for method in route.methods if method != "HEAD"],
     ids=lambda value: value if isinstance(value, str) else value.path,
 )
-async def test_a_route_lets_through_whom_it_is_for(method: str, route: Route, shop: Shop) -> None:
+async def test_a_route_lets_through_whom_it_is_for(method: str, route: Route, shop: CatalogueClient) -> None:
     http = shop.carts.http
     callers = await callers_of(http)
     through = set()
@@ -174,7 +174,7 @@ async def test_a_route_lets_through_whom_it_is_for(method: str, route: Route, sh
 
 
 @pytest.mark.parametrize("path", ["/v1/carts/{}", "/v1/carts/{}/orders"])
-async def test_of_other_carts_nobody_learns_whether_they_exist(path: str, shop: Shop) -> None:
+async def test_of_other_carts_nobody_learns_whether_they_exist(path: str, shop: CatalogueClient) -> None:
     http = shop.carts.http
     added = await http.post(
         "/v1/carts/me/items", json={"product_id": "cup", "quantity": 1}, headers=bearer("ada@example.org")
@@ -189,7 +189,7 @@ async def test_of_other_carts_nobody_learns_whether_they_exist(path: str, shop: 
     assert {*existing.headers.items()} == {*missing.headers.items()}
 
 
-async def test_of_other_orders_nobody_learns_whether_they_exist(shop: Shop) -> None:
+async def test_of_other_orders_nobody_learns_whether_they_exist(shop: CatalogueClient) -> None:
     for method, path in (("GET", "/v1/orders/{}"), ("POST", "/v1/orders/{}/cancel")):
         existing, missing = [
             await shop.carts.http.request(method, path.format(order), headers=bearer("auth0|bob"))
@@ -201,7 +201,7 @@ async def test_of_other_orders_nobody_learns_whether_they_exist(shop: Shop) -> N
     assert own.json()["status"] == "placed"
 
 
-async def test_me_is_the_callers_own_cart(shop: Shop) -> None:
+async def test_me_is_the_callers_own_cart(shop: CatalogueClient) -> None:
     http = shop.carts.http
     minted = await mint(http)
     guest = {"cart-token": minted["token"]}
@@ -212,7 +212,7 @@ async def test_me_is_the_callers_own_cart(shop: Shop) -> None:
     assert (await http.get("/v1/carts/me", headers=bearer("shop", "carts"))).status_code == 404
 
 
-async def test_a_session_is_a_guest_without_a_second_cookie(shop: Shop) -> None:
+async def test_a_session_is_a_guest_without_a_second_cookie(shop: CatalogueClient) -> None:
     http = shop.carts.http
     by_header, by_cookie, other = [
         (await http.get("/v1/carts/me", headers=headers)).json()["cart_id"]
@@ -224,7 +224,7 @@ async def test_a_session_is_a_guest_without_a_second_cookie(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("cart", [ADA, BOB, "user:gid://shop/Customer/7", "user:Zoë", "user:日本 1"])
-async def test_ids_that_people_have_go_the_whole_way(cart: str, shop: Shop) -> None:
+async def test_ids_that_people_have_go_the_whole_way(cart: str, shop: CatalogueClient) -> None:
     path = "/v1/carts/user:" + "".join(f"%{byte:02x}" for byte in cart.removeprefix("user:").encode())
     reply = await shop.carts.http.post(
         f"{path}/items",
@@ -238,7 +238,7 @@ async def test_ids_that_people_have_go_the_whole_way(cart: str, shop: Shop) -> N
     assert (record.key, change.cart_id, change.actor) == (cart, cart, "service:shop for user:7")
 
 
-async def test_inactive_products_are_for_services(shop: Shop) -> None:
+async def test_inactive_products_are_for_services(shop: CatalogueClient) -> None:
     http = shop.carts.http
     assert (await http.get("/v1/products/old-cup")).status_code == 404
     assert (await http.get("/v1/products/old-cup", headers=bearer("ada"))).status_code == 404
@@ -246,13 +246,15 @@ async def test_inactive_products_are_for_services(shop: Shop) -> None:
     assert (found.status_code, found.headers["cache-control"]) == (200, "private, no-cache")
 
 
-async def test_readiness_tells_details_to_services_only(shop: Shop) -> None:
+async def test_readiness_tells_details_to_services_only(shop: CatalogueClient) -> None:
     http = shop.carts.http
     assert set((await http.get("/health/ready")).json()) == {"status"}
     assert "checks" in (await http.get("/health/ready", headers=bearer("shop", "orders"))).json()
 
 
-async def test_an_expired_or_forged_proof_is_told_so_except_where_none_is_needed(shop: Shop) -> None:
+async def test_an_expired_or_forged_proof_is_told_so_except_where_none_is_needed(
+    shop: CatalogueClient,
+) -> None:
     http = shop.carts.http
     forged = {"authorization": "Bearer g1.AAAA.9999999999.AAAA"}
     reply = await http.get("/v1/carts/me", headers=forged)
@@ -261,7 +263,7 @@ async def test_an_expired_or_forged_proof_is_told_so_except_where_none_is_needed
     assert (await http.get("/v1/products", headers=forged)).status_code == 200
 
 
-async def test_a_token_is_renewed_for_its_own_cart_only(shop: Shop) -> None:
+async def test_a_token_is_renewed_for_its_own_cart_only(shop: CatalogueClient) -> None:
     http = shop.carts.http
     mine, other = await mint(http), await mint(http)
     headers = {"authorization": f"Bearer {mine['token']}"}
@@ -272,7 +274,7 @@ async def test_a_token_is_renewed_for_its_own_cart_only(shop: Shop) -> None:
 
 
 async def test_no_token_and_no_session_id_is_in_records_keys_or_logs(
-    shop: Shop, gateway: GatewayProcess
+    shop: CatalogueClient, gateway: GatewayProcess
 ) -> None:
     http = shop.carts.http
     minted = await mint(http)

@@ -1,5 +1,6 @@
 """`cartstream demo`: the whole story once, on servers of its own; exits with 1 when a step fails."""
 
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +19,9 @@ from devstack.spec import RestartPolicy
 @click.command("demo")
 def command() -> None:
     """Tell the whole story once on servers of its own: add, wipe Redis, it is back, check out, get a mail."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Both unwind the blocks below; a shell's background job would otherwise ignore SIGINT.
+        signal.signal(number, signal.default_int_handler)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="cartstream-demo-") as folder:
         began = time.perf_counter()

@@ -1,1 +1,1 @@
-"""What every Kafka client of this project needs to know about aiokafka."""
+"""Parts for aiokafka clients: a reader of offset ranges, and the sign of a dead client."""

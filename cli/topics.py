@@ -21,7 +21,7 @@ from topics.settings import TopicSettings
 T = TypeVar("T")
 
 
-class TopicsSettings(KafkaSettings, TopicSettings):
+class TopicCommandSettings(KafkaSettings, TopicSettings):
     """Where the cluster is and how its topics are laid out, from `CARTSTREAM_*`."""
 
     replication: int | None = Field(default=None, ge=1, le=15)
@@ -44,7 +44,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 @as_json
 def apply_command(*, allow_single: bool, as_json: bool) -> None:
     """Create missing topics and alter settings that differ. Doing it again changes nothing."""
-    settings = load(TopicsSettings)
+    settings = load(TopicCommandSettings)
     applied = _run(
         apply(
             settings,
@@ -64,7 +64,7 @@ def apply_command(*, allow_single: bool, as_json: bool) -> None:
 @as_json
 def check_command(*, allow_single: bool, as_json: bool) -> None:
     """Compare the topics with the registry; exit 1 if something must be mended."""
-    settings = load(TopicsSettings)
+    settings = load(TopicCommandSettings)
     differences = _run(
         check(
             settings,

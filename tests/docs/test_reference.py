@@ -17,6 +17,7 @@ import sinks.redis.metrics
 import streams.metrics
 import topics.metrics
 from cli.main import cartstream
+from cli.topics import TopicCommandSettings
 from delivery.settings import DeliverySettings
 from devstack.settings import StackSettings
 from gateway.identity.settings import IdentitySettings
@@ -38,6 +39,7 @@ from topics.settings import TopicSettings
 SETTINGS: dict[str, type[BaseSettings]] = {
     "Kafka": KafkaSettings,
     "Topics": TopicSettings,
+    "Topic commands": TopicCommandSettings,
     "Redis": RedisSettings,
     "Retention": RetentionSettings,
     "Postgres": PostgresSettings,

@@ -44,7 +44,7 @@ _NOTHING: Final = (b"nothing", b"", b"")
 
 
 class CartStore:
-    """Everything the product does in Redis. Each method raises store.errors.StoreError when Redis fails."""
+    """Everything the product does in Redis. Each method raises StoreError (store.redis.errors) if Redis fails."""
 
     def __init__(
         self,
@@ -274,12 +274,12 @@ class CartStore:
     async def request_restore(self, partition: int) -> None:
         """Ask for this partition to be restored first (forgotten after a minute)."""
         await self._client.execute(
-            b"SET", self._layout.of_partition(partition).wish, b"1", b"EX", _RESTORE_REQUEST_S
+            b"SET", self._layout.of_partition(partition).restore_request, b"1", b"EX", _RESTORE_REQUEST_S
         )
 
     async def restore_requests(self) -> set[int]:
         """The partitions that requests wait for."""
-        return await self._partitions_with("wish")
+        return await self._partitions_with("restore_request")
 
     async def _partitions_with(self, key: str) -> set[int]:
         partitions = range(self._layout.partitions)
@@ -307,7 +307,7 @@ class CartStore:
     ) -> RestoreLost | None:
         """Set marker and follow position, if the restoration is still this one. Asking again does no harm."""
         shared = self._layout.of_partition(partition)
-        names = (shared.restore, shared.ready, shared.followed, shared.wish)
+        names = (shared.restore, shared.ready, shared.followed, shared.restore_request)
         finished = await self._client.run(scripts.RESTORE_FINISH, names, (token, sequence, followed_offset))
         return None if finished else RestoreLost()
 

@@ -73,13 +73,13 @@ class PartitionKeys(NamedTuple):
     ready: bytes
     restore: bytes
     followed: bytes
-    wish: bytes
+    restore_request: bytes
     events: bytes
     sweeper: bytes
     pending_compaction: bytes
 
 
-_KEY_NAMES: Final = {"pending_compaction": "unfolded"}
+_KEY_NAMES: Final = {"restore_request": "wish", "pending_compaction": "unfolded"}
 """Names of keys in Redis where they differ from the field."""
 
 

@@ -19,7 +19,7 @@ _PAGE: Final = 1000
 
 
 class PendingCompaction:
-    """The carts of each partition. Each method raises store.errors.StoreError when Redis fails."""
+    """The carts of each partition. Each method raises store.redis.errors.StoreError when Redis fails."""
 
     def __init__(self, client: PipelinedClient, layout: Layout) -> None:
         self._client: Final = client

@@ -64,7 +64,7 @@ _Following: TypeAlias = Callable[[str, int], Awaitable[tuple[list[str], bool]]]
 
 
 class ProductCache:
-    """The catalogue in one Redis. Each method raises store.errors.StoreError when Redis fails."""
+    """The catalogue in one Redis. Each method raises store.redis.errors.StoreError when Redis fails."""
 
     def __init__(self, client: PipelinedClient) -> None:
         """`client` is connected and belongs to the caller."""

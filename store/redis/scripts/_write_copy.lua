@@ -2,7 +2,7 @@ local function in_chunks(command, key, values)
   for i = 1, #values, 1000 do redis.call(command, key, unpack(values, i, math.min(i + 999, #values))) end
 end
 
--- Replace a cart by the copy of a state (store.packing.Copy), or remove it if the copy has no fields.
+-- Replace a cart by the copy of a state (store.redis.packing.pack_copy), or remove it if the copy has no fields.
 local function write_copy(cart, ops, win, copy, idle_limit)
   redis.call('DEL', cart, ops, win)
   if #copy[4] == 0 then return end

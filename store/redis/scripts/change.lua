@@ -7,7 +7,7 @@
 --       4 the event's JSON after `born`, the closing brace included
 --       5 first seen (us)  6 retry horizon (us)
 --       7 If-Match tags between spaces, `*`, or empty
---       8 empty: an absent cart may not be born; else the v of a copy of it found elsewhere that is too old to
+--       8 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to
 --         count, 0: there is none  9 `1`: return the cart
 --      10 window (v units)  11 idle limit (s)
 --      12 a copy older than this (us) counts as absent, an expired one sooner by the idle limit, 0: none
@@ -46,16 +46,16 @@ if head then
     match(head, HEAD)
 end
 local horizon = ARGV[12] - (status == 'expired' and ARGV[11] * 1000000 or 0)
-local birth = not head or ARGV[12] ~= '0' and tonumber(prev) < 2 * (now - horizon)
+local is_new = not head or ARGV[12] ~= '0' and tonumber(prev) < 2 * (now - horizon)
 local known_of = prev or ARGV[8]
-if birth then
+if is_new then
   if ARGV[8] == '' then return {'refused', 'unknown_cart'} end
   found = {}
   prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr = '0', 0, 0, 0, 0, 0, 0, 0, 0, '0'
   entries, window_bytes, oldest, status, currency = 0, 0, 0, 'active', '-'
 end
 
-local known = not birth and call('HGET', KEYS[2], op_id)
+local known = not is_new and call('HGET', KEYS[2], op_id)
 if known then
   local v = match(known, '^{"v":(%d+)')
   local from = 6 + #v
@@ -97,7 +97,7 @@ local touched = {} -- fields written, in order of their first step
 for i = 2, #fields do packed[fields[i]] = found[i] or false end
 local cleared = false
 local metadata -- nil: not looked at, false: none, else its JSON
-if birth then metadata = false end
+if is_new then metadata = false end
 
 local function size(json)
   return json and json ~= '{}' and #json or 0
@@ -213,7 +213,7 @@ floor = math.max(floor + 0, cut - 1)
 
 -- Writes.
 
-if birth then call('DEL', KEYS[1], KEYS[2], KEYS[3]) end
+if is_new then call('DEL', KEYS[1], KEYS[2], KEYS[3]) end
 local outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[2], 'e', event)
 if outbox_bytes == '0' then outbox_oldest = match(outbox_id, '^%d+') end
 call('SET', KEYS[5], format('%.0f %s', outbox_bytes + event_bytes, outbox_oldest))

@@ -5,7 +5,7 @@
 -- ARGV  1 what it depends on: `nothing`
 --         `restoration`: 2 token  3 sequence, which rises by one
 --         `position`: 2 the follow position expected, empty: none  3 the new one
---       4.. for each copy its idle limit (s) and itself, MessagePack (store.packing.pack_copy)
+--       4.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy)
 -- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, or {v, op_id, ...} not covered
 --         {'lost'}: another restoration, or none; {'moved', position or nil}
 

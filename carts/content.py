@@ -84,18 +84,18 @@ class _Draft:
     def finish(self) -> Content:
         return Content(self._lines, self._cleared_version, self._currency, self._metadata)
 
-    def apply(self, v: int, delta: Delta, start: int) -> None:
+    def apply(self, version: int, delta: Delta, start: int) -> None:
         for step in delta:
             match step:
                 case Add():
-                    self._add(v, step)
+                    self._add(version, step)
                 case Set():
-                    self._set(v, step)
+                    self._set(version, step)
                 case Remove():
-                    self._remove(v, step.line_id)
+                    self._remove(version, step.line_id)
                 case Clear() | Expire():
                     self._lines.clear()
-                    self._cleared_version = v
+                    self._cleared_version = version
                     self._currency = None
                 case SetMetadata():
                     self._set_metadata(step)
@@ -104,27 +104,27 @@ class _Draft:
                 case _:
                     pass  # claims, merges and voids say something about the cart, not about its content
 
-    def _add(self, v: int, step: Add) -> None:
+    def _add(self, version: int, step: Add) -> None:
         old = self._lines.get(step.line_id)
-        quantity, dv = (old.quantity, old.decided_version) if old else (0, self._cleared_version)
-        self._write(v, step, old, quantity + step.quantity, dv)
+        quantity, decided = (old.quantity, old.decided_version) if old else (0, self._cleared_version)
+        self._write(version, step, old, quantity + step.quantity, decided)
 
-    def _set(self, v: int, step: Set) -> None:
-        self._write(v, step, self._lines.get(step.line_id), step.quantity, v)
+    def _set(self, version: int, step: Set) -> None:
+        self._write(version, step, self._lines.get(step.line_id), step.quantity, version)
 
-    def _write(self, v: int, step: Add | Set, old: Line | None, quantity: int, dv: int) -> None:
-        appeared = old.added_version if old and old.quantity > 0 else v
+    def _write(self, version: int, step: Add | Set, old: Line | None, quantity: int, decided: int) -> None:
+        appeared = old.added_version if old and old.quantity > 0 else version
         metadata = step.metadata if step.metadata is not None else old.metadata if old else {}
         self._lines[step.line_id] = Line(
-            step.item.product_id, quantity, step.unit_price, step.item.options, metadata, dv, appeared
+            step.item.product_id, quantity, step.unit_price, step.item.options, metadata, decided, appeared
         )
         self._currency = step.currency
 
-    def _remove(self, v: int, line_id: str) -> None:
+    def _remove(self, version: int, line_id: str) -> None:
         old = self._lines.get(line_id)
         product_id = old.product_id if old else line_id.partition("~")[0]
         price, options = (old.unit_price, old.options) if old else (0, {})
-        self._lines[line_id] = Line(product_id, 0, price, options, {}, v, v)
+        self._lines[line_id] = Line(product_id, 0, price, options, {}, version, version)
 
     def _set_metadata(self, step: SetMetadata) -> None:
         if step.line_id is None:

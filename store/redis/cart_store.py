@@ -44,7 +44,7 @@ _NOTHING: Final = (b"nothing", b"", b"")
 
 
 class CartStore:
-    """Everything the product does in Redis. Each method raises StoreError (store.redis.errors) if Redis fails."""
+    """All that the product does in Redis. Methods raise StoreError (store.redis.errors) when Redis fails."""
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ demo: setup ## Tell the whole story once: add, record, row, wipe, the cart is ba
 test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with servers of its own)
 	@command -v redis-server >/dev/null || \
 		echo 'redis-server is missing: the tests of the store are SKIPPED on Redis 7 and counted below; they run on Valkey'
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: setup ## Break everything under load for many seeds and hold the history against the stores (SEEDS=20)
 	@$(BIN)/python -m tests.faults.soak --seeds $(SEEDS)

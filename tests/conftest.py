@@ -30,6 +30,28 @@ from tests.support.servers import Servers, with_topics
 os.environ |= PRICED_BY_CALLER
 
 
+FOLDER = Path(__file__).parent
+LONGEST = (
+    "delivery/test_kill_loop.py",
+    "delivery/test_kill_loop_guards.py",
+    "faults/test_faults.py",
+    "checkout/test_killed.py",
+    "store/redis/test_change_equals_fold.py",
+    "mail/test_mail_sink.py",
+    "gateway/test_outages.py",
+    "gateway/test_workers.py",
+    "jobs/test_anti_entropy.py",
+    "sinks/test_follow.py",
+    "streams/test_compaction.py",
+    "delivery/test_worker.py",
+    "ops/test_dlq.py",
+    "sinks/test_postgres_sink.py",
+    "jobs/relay/test_kill_loop.py",
+    "cli/test_up.py",
+)
+"""The files that take longest, longest first, as `pytest --durations=0` shows them."""
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[EmbeddedStack]:
     """The session's embedded stack, nothing started until `ensure("redis")`; `component(…)` harms it.
@@ -93,6 +115,17 @@ def database(servers: Servers) -> Iterator[str]:
     """A database of the test's own with this version's schema. Postgres may be killed meanwhile."""
     with migrated_database(servers.url(POSTGRES)) as url:
         yield url
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: no process is left alone with one of them when all others are done."""
+    items.sort(
+        key=lambda item: LONGEST.index(found) if (found := _file_of(item)) in LONGEST else len(LONGEST)
+    )
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.path.relative_to(FOLDER).as_posix()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -18,6 +18,7 @@ from store.postgres import orders
 from store.postgres.order_records import PlacedOrder
 from tests.gateway.conftest import catalogue_client_of
 from tests.gateway.product_fixtures import CatalogueClient, product
+from tests.support.http import http_client
 from tests.support.processes import EXTERNAL, INTERNAL, GatewayProcess
 from tests.support.servers import Urls
 from tests.support.waiting import until
@@ -310,7 +311,7 @@ async def test_where_orders_are_kept_elsewhere_a_checkout_is_for_their_keeper(
     process = GatewayProcess(environment, tmp_path_factory.mktemp("elsewhere"))
     process.start()
     try:
-        async with httpx.AsyncClient(base_url=process.url, timeout=30) as http:
+        async with http_client(process.url) as http:
             path = "/v1/carts/user:ada%40example.org/checkout"
             shopper = await http.post(path, headers=bearer("ada@example.org"))
             assert (shopper.status_code, shopper.json()["type"]) == (404, "/problems/cart-not-found")
@@ -325,7 +326,7 @@ async def test_without_a_catalogue_only_services_state_prices(
     process = GatewayProcess({**urls.environment(), **PRODUCTION}, tmp_path_factory.mktemp("stated"))
     process.start()
     try:
-        async with httpx.AsyncClient(base_url=process.url, timeout=30) as http:
+        async with http_client(process.url) as http:
             body = {"product_id": "cup", "quantity": 1, "unit_price": 1, "currency": "EUR"}
             path = "/v1/carts/user:eve/items"
             shopper = await http.post(path, json=body, headers=bearer("eve"))

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import httpx
 import psutil
 
 from devstack.ports import free_ports
 from runtime.failstop import EXIT_RESTART
+from tests.support.http import http_client
 from tests.support.waiting import until, until_blocking
 
 ROOT: Final = Path(__file__).parents[2]
@@ -155,8 +155,8 @@ class AgentProcess(Process):
 
     async def metrics(self) -> list[str]:
         """The lines of its metrics."""
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"http://127.0.0.1:{self._metrics_port}/metrics")
+        async with http_client(f"http://127.0.0.1:{self._metrics_port}") as client:
+            answer = await client.get("/metrics")
         return answer.text.splitlines()
 
     async def metric(self, name: str) -> int:

@@ -1,0 +1,23 @@
+"""A shorter run of the kill loop without one of its guards: then records get lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.delivery.kill_loop import Experiment, kill_loop
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        Experiment(kills=1, rate=1000, fault="lost-hand-over", without="contiguity"),
+        Experiment(kills=2, rate=1000, fault="slow-changelog", without="acknowledgement"),
+        Experiment(store="rocksdict", kills=3, rate=1000, fault="slow-changelog", without="clean-stop"),
+    ],
+    ids=lambda e: e.without,
+)
+async def test_without_this_guard_records_get_lost(kafka_bootstrap: str, experiment: Experiment) -> None:
+    outcome = await kill_loop(kafka_bootstrap, experiment)
+    assert outcome.lost > 0

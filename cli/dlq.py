@@ -12,7 +12,7 @@ from ops.dead_letters import Result, drop, fetch, find, replay
 from ops.progress import bars
 from ops.running import Failed, print_json, run, settings
 
-HEADINGS: Final = ("letter", "code", "source", "key", "bytes", "time", "handled")
+HEADINGS: Final = ("id", "code", "source", "key", "bytes", "time", "handled")
 PAGE: Final = 50
 SHOWN_BYTES: Final = 4096
 
@@ -31,13 +31,13 @@ class Id(click.ParamType):
 
 
 def filters(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which letters are meant."""
+    """The options that select dead letters."""
     command = click.option("--code", help="Only with this error code, e.g. unknown_kind.")(command)
     return click.option("--topic", help="Only from this source topic, e.g. cart-changed.")(command)
 
 
 def which(command: Callable[..., None]) -> Callable[..., None]:
-    """Letters by id, or all that the filters leave."""
+    """Dead letters by id, or all that the filters select."""
     command = click.option("--dry-run", is_flag=True, help="Only say what would be done.")(command)
     command = click.option("--all", "everything", is_flag=True, help="All open ones that the filters leave.")(
         command
@@ -56,8 +56,10 @@ def command() -> None:
 @command.command("list")
 @filters
 @click.option("--all", "everything", is_flag=True, help="Those that were replayed or dropped, too.")
-@click.option("--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="Letters a page.")
-@click.option("--after", type=Id(), help="Go on after this letter: where the page before has ended.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=PAGE, show_default=True, help="Dead letters a page."
+)
+@click.option("--after", type=Id(), help="Continue after this one: where the page before ended.")
 @as_json
 def list_command(
     topic: str | None,
@@ -68,11 +70,13 @@ def list_command(
     everything: bool,
     as_json: bool,
 ) -> None:
-    """List the letters that nobody has dealt with yet."""
+    """List the dead letters that are neither replayed nor dropped."""
     found = _found(DeadLetterFilter(topic=topic, code=code, after=after))
     shown, go_on = page(found if everything else _open(found), limit)
     if as_json:
-        print_json({"letters": [_summary(each) for each in shown], "after": str(go_on) if go_on else None})
+        print_json(
+            {"dead_letters": [_summary(each) for each in shown], "after": str(go_on) if go_on else None}
+        )
         return
     _print_columns(shown)
     if go_on is not None:
@@ -83,7 +87,7 @@ def list_command(
 @click.argument("id_", type=Id(), metavar="PARTITION:OFFSET")
 @as_json
 def show_command(id_: DeadLetterId, *, as_json: bool) -> None:
-    """Show one letter: why and where it was given up, its headers, its value."""
+    """Show one dead letter: why and where processing failed, its headers, its value."""
     environment = settings()
     if id_.partition >= environment.partitions:
         raise Failed(f"there is no partition {id_.partition}")
@@ -118,7 +122,7 @@ def replay_command(
 ) -> None:
     """Write source records back into their topic, each looked at by the newest code first.
 
-    Doing it twice is safe. Exits with 1 if a letter was refused; it says why, and the letter stays.
+    Doing it twice is safe. Exits with 1 if one was refused; it says why, and the dead letter stays.
     """
     listed = _chosen(ids, topic, code, everything=everything)
     environment = settings()
@@ -143,10 +147,10 @@ def drop_command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Give letters up: they are not listed any more. (They stay in the topic until its retention ends)."""
+    """Take dead letters off the list. They stay in the topic until its retention ends."""
     listed = _chosen(ids, topic, code, everything=everything)
     if everything and not (yes or dry_run):
-        click.confirm(f"Drop {len(listed)} letters?", abort=True, err=True)
+        click.confirm(f"Drop {len(listed)} dead letters?", abort=True, err=True)
     environment = settings()
     _tell(run(environment, drop(environment, listed, dry_run=dry_run)), as_json=as_json)
 
@@ -161,7 +165,7 @@ def _chosen(
     ids: Sequence[DeadLetterId], topic: str | None, code: str | None, *, everything: bool
 ) -> list[Listed]:
     if bool(ids) == everything:
-        raise click.UsageError("name letters as partition:offset, or say --all (with --topic, --code)")
+        raise click.UsageError("name dead letters as partition:offset, or use --all (with --topic, --code)")
     if everything:
         return _open(_found(DeadLetterFilter(topic=topic, code=code)))
     partitions = settings().partitions
@@ -183,7 +187,7 @@ def _open(found: Sequence[Listed]) -> list[Listed]:
 def _summary(listed: Listed) -> dict[str, Any]:
     letter, mark = listed.letter, listed.mark
     return {
-        "letter": str(letter.id),
+        "id": str(letter.id),
         "code": letter.code,
         "detail": letter.detail,
         "source": letter.source,
@@ -218,11 +222,11 @@ def _print_columns(listed: Sequence[Listed]) -> None:
 
 def _tell(results: Sequence[Result], *, as_json: bool) -> None:
     if as_json:
-        print_json({"letters": results})
+        print_json({"dead_letters": results})
         return
     for result in results:
         click.echo(f"{result.letter}  {result.done}: {result.detail}")
-    click.echo("1 letter" if len(results) == 1 else f"{len(results)} letters")
+    click.echo("1 dead letter" if len(results) == 1 else f"{len(results)} dead letters")
 
 
 def _readable(value: bytes | None) -> Any:

@@ -19,7 +19,7 @@ from topics.registry import PARTITIONS
 
 async def letters(command_line: CommandLine, cart_id: str, *options: str) -> list[dict[str, Any]]:
     found = await command_line.json("dlq", "list", *options)
-    return [each for each in found["letters"] if each["key"] == cart_id]
+    return [each for each in found["dead_letters"] if each["key"] == cart_id]
 
 
 async def some_letters(command_line: CommandLine, cart_id: str, count: int) -> list[dict[str, Any]]:
@@ -42,18 +42,18 @@ async def test_poison_is_isolated_listed_and_shown_and_its_replay_refused(
     assert one["source"].startswith(f"cart-changed/{partition_of(cart_id.encode(), PARTITIONS)}/")
     await until(partial(state_in_carts, kafka, cart_id), "the change behind the poison in carts")
 
-    shown = await command_line.run("dlq", "show", one["letter"])
+    shown = await command_line.run("dlq", "show", one["id"])
     assert "not JSON \\xff" in shown.output
     assert await letters(command_line, cart_id, "--code", "unknown_kind") == []
 
-    refused = await command_line.run("dlq", "replay", one["letter"])
+    refused = await command_line.run("dlq", "replay", one["id"])
     assert refused.status == 1
     assert "not_json" in refused.output
     assert len(await letters(command_line, cart_id)) == 1
 
-    assert (await command_line.run("dlq", "drop", one["letter"], "--dry-run")).status == 0
+    assert (await command_line.run("dlq", "drop", one["id"], "--dry-run")).status == 0
     assert len(await letters(command_line, cart_id)) == 1
-    assert (await command_line.run("dlq", "drop", one["letter"])).status == 0
+    assert (await command_line.run("dlq", "drop", one["id"])).status == 0
     assert await letters(command_line, cart_id) == []
     (dropped,) = await letters(command_line, cart_id, "--all")
     assert dropped["handled"].startswith("dropped at")
@@ -75,7 +75,7 @@ async def test_a_letter_replayed_twice_counts_once(
     assert dry.output.count("would replay") == 2
     assert len(await letters(command_line, cart_id)) == 2
 
-    replayed = await command_line.run("dlq", "replay", first["letter"])
+    replayed = await command_line.run("dlq", "replay", first["id"])
     assert replayed.status == 0
     assert f"published as cart-changed/{right}/" in replayed.output
 
@@ -84,9 +84,9 @@ async def test_a_letter_replayed_twice_counts_once(
         return state is not None and state.operation_count == 2
 
     await until(folded, "the replayed change in carts")
-    again = await command_line.run("dlq", "replay", first["letter"])
+    again = await command_line.run("dlq", "replay", first["id"])
     assert "left alone: replayed already" in again.output
-    known = await command_line.run("dlq", "replay", second["letter"])
+    known = await command_line.run("dlq", "replay", second["id"])
     assert "the cart has this change already" in known.output
     state = await state_in_carts(kafka, cart_id)
     assert state is not None
@@ -109,12 +109,12 @@ async def test_nothing_is_replayed_past_a_backlog(
         "XADD", keys.outbox, f"{minute_ago}-0", "op", "o", "cart", cart_id, "e", '{"v":2}'
     )
     await redis.client.execute("SET", keys.backlog, f"10 {minute_ago}")
-    refused = await command_line.run("dlq", "replay", one["letter"])
+    refused = await command_line.run("dlq", "replay", one["id"])
     assert refused.status == 1
     assert "have waited in the outbox for 6" in refused.output
 
     await redis.client.execute("DEL", keys.outbox, keys.backlog)
-    assert (await command_line.run("dlq", "replay", one["letter"])).status == 0
+    assert (await command_line.run("dlq", "replay", one["id"])).status == 0
 
 
 async def test_a_wrong_id_says_what_to_do(command_line: CommandLine) -> None:

@@ -1,8 +1,5 @@
 """The HTTP routes of checkouts: parse, call the checkout that this gateway has, reply."""
 
-from typing import Final
-
-import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -20,12 +17,11 @@ from gateway.checkout.requests import (
 )
 from gateway.http.conditions import parse_idempotency_key
 from gateway.http.requests import cart_id_in, optional_body
+from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.metrics import Metrics
 from store.postgres.order_records import Checkout
-
-_encoder: Final = msgspec.json.Encoder()
 
 Checkouts = InternalCheckouts | ExternalCheckouts
 """Internal: orders are kept here. External: another system keeps them."""
@@ -75,7 +71,7 @@ class CheckoutRoutes:
         headers = {"location": f"/v1/orders/{order.order_id}"}
         if not is_new:
             headers["idempotency-replayed"] = "true"
-        return _json(_encoder.encode(order), 201, headers)
+        return json_response(order, 201, headers)
 
     async def _open(self, checkouts: ExternalCheckouts, cart_id: str) -> HTTPResponse:
         with self._seconds.time():
@@ -98,13 +94,4 @@ def _key(request: Request) -> str:
 
 
 def _checkout(checkout: Checkout, status: int) -> HTTPResponse:
-    return _json(_encoder.encode(document(checkout)), status, {})
-
-
-def _json(body: bytes, status: int, headers: dict[str, str]) -> HTTPResponse:
-    return HTTPResponse(
-        body,
-        status=status,
-        content_type="application/json",
-        headers={"cache-control": "private, no-store", **headers},
-    )
+    return json_response(document(checkout), status)

@@ -1,6 +1,5 @@
 """The routes of operation: health, metrics, the description of the API."""
 
-import time
 from typing import Any
 
 import msgspec
@@ -11,10 +10,12 @@ from sanic.response import HTTPResponse
 from gateway.health import openapi
 from gateway.health.checks import HealthChecks
 from gateway.health.docs_page import DOCS_PAGE
+from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.identity.guard import caller_of
 from gateway.metrics import Metrics
+from runtime.clock import clock_us
 
 
 class HealthRoutes:
@@ -29,14 +30,14 @@ class HealthRoutes:
     @route("GET", "/health/live", Access.PUBLIC, openapi.LIVE)
     async def live(self, _: Request) -> HTTPResponse:
         """200 as long as the event loop turns."""
-        return _json(b'{"status":"live"}')
+        return json_response({"status": "live"}, cache="no-store")
 
     @route("GET", "/health/ready", Access.PUBLIC, openapi.READY)
     async def ready(self, request: Request) -> HTTPResponse:
         """200 while traffic should come here, else 503; the state of each dependency is for services."""
-        readiness = await self._health.readiness(time.time_ns() // 1000)
+        readiness = await self._health.readiness(clock_us())
         shown = readiness if caller_of(request).is_trusted else {"status": readiness.status}
-        return _json(msgspec.json.encode(shown), 200 if readiness.ready else 503)
+        return json_response(shown, 200 if readiness.ready else 503, cache="no-store")
 
     @route("GET", "/metrics", Access.SERVICE, openapi.METRICS)
     async def metrics(self, _: Request) -> HTTPResponse:
@@ -52,9 +53,3 @@ class HealthRoutes:
     async def docs(self, _: Request) -> HTTPResponse:
         """The same, to look at."""
         return HTTPResponse(DOCS_PAGE, content_type="text/html; charset=utf-8")
-
-
-def _json(body: bytes, status: int = 200) -> HTTPResponse:
-    return HTTPResponse(
-        body, status=status, content_type="application/json", headers={"cache-control": "no-store"}
-    )

@@ -1,20 +1,16 @@
 """The HTTP routes of orders."""
 
-from typing import Final
-
-import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
 from gateway.http.requests import cart_id_in
+from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.identity.guard import caller_of
 from gateway.orders import openapi
 from gateway.orders.requests import page_of
 from gateway.orders.service import OrderService
-
-_encoder: Final = msgspec.json.Encoder()
 
 
 class OrderRoutes:
@@ -26,24 +22,16 @@ class OrderRoutes:
     @route("GET, HEAD", "/v1/orders/{order_id}", Access.ORDER, openapi.READ)
     async def read(self, request: Request, order_id: str) -> HTTPResponse:
         """The order as it is now."""
-        return _json(await self._service.find(order_id, caller_of(request)))
+        return json_response(await self._service.find(order_id, caller_of(request)))
 
     @route("GET, HEAD", "/v1/carts/{cart_id}/orders", Access.ORDERS, openapi.LIST)
     async def of_cart(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart's orders, newest first, in pages."""
         name = cart_id_in(cart_id)
         before, limit = page_of(request)
-        return _json(await self._service.of_cart(name, before, limit))
+        return json_response(await self._service.of_cart(name, before, limit))
 
     @route("POST", "/v1/orders/{order_id}/cancel", Access.ORDER, openapi.CANCEL)
     async def cancel(self, request: Request, order_id: str) -> HTTPResponse:
         """Cancel the order; a cancelled one stays as it is."""
-        return _json(await self._service.cancel(order_id, caller_of(request)))
-
-
-def _json(document: msgspec.Struct) -> HTTPResponse:
-    return HTTPResponse(
-        _encoder.encode(document),
-        content_type="application/json",
-        headers={"cache-control": "private, no-store"},
-    )
+        return json_response(await self._service.cancel(order_id, caller_of(request)))

@@ -14,7 +14,7 @@ from carts.operations import (
     Remove,
     Set,
     SetMetadata,
-    Subtract,
+    Withdrawal,
 )
 
 
@@ -99,8 +99,8 @@ class _Draft:
                     self._currency = None
                 case SetMetadata():
                     self._set_metadata(step)
-                case Subtract():
-                    self._subtract(step, start)
+                case Withdrawal():
+                    self._withdraw(step, start)
                 case _:
                     pass  # claims, merges and voids say something about the cart, not about its content
 
@@ -132,7 +132,7 @@ class _Draft:
         elif (old := self._lines.get(step.line_id)) is not None:
             self._lines[step.line_id] = msgspec.structs.replace(old, metadata=step.metadata)
 
-    def _subtract(self, step: Subtract, start: int) -> None:
+    def _withdraw(self, step: Withdrawal, start: int) -> None:
         if step.snapshot_version < start:
             return
         for ordered in step.lines:

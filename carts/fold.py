@@ -15,18 +15,18 @@ from carts.operations import (
     Operation,
     Purge,
     Seed,
-    Subtract,
+    Withdrawal,
 )
 from carts.ordering import renewed
 from carts.state import (
     EXPIRY_PREFIX,
     VOID_PREFIX,
     State,
+    noted,
     ordered,
     overrule,
     trim,
     union,
-    united_orders,
 )
 
 _FOLDED_KINDS: Final = get_args(FoldedStep)
@@ -89,37 +89,31 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
     if change.version <= state.floor:
         return Outcome(state, Verdict.BELOW_FLOOR)
     attempts = [op for op in state.ops if op.op_id == change.op_id]
-    if not attempts and change.op_id in state.orders:
+    if not attempts and state.remembers(change.op_id):
         return Outcome(state, Verdict.KNOWN)
-    orders = _orders(state, change)
     ops = [*state.ops, *_voids(state, change)]
     if not any(op.version == change.version for op in attempts):
         first = next((op for op in attempts if op.delta != DUPLICATE), None)
         if first is None:
-            first = change.operation() if orders is state.orders else _order(state, change)
+            first = _brought_up(state, change)
         ops.append(msgspec.structs.replace(first, version=change.version))
     elif len(ops) == len(state.ops):
         return Outcome(state, Verdict.KNOWN)
+    known = noted(state, change.operation())
     folded = msgspec.structs.replace(
-        state,
-        ops=overrule(ordered(ops)) if orders else ordered(ops),
+        known,
+        ops=overrule(ordered(ops)) if known.orders or known.transfers else ordered(ops),
         born=min(state.born, change.version) if state.born else change.version,
-        orders=orders,
     )
     return Outcome(trim(folded, timing), Verdict.CHANGED)
 
 
-def _order(state: State, change: Change) -> Operation:
-    """The entry of an order: what was decided on an older cart is brought up to this one."""
-    delta = renewed(change.delta, state, change.version, state.floor)
-    return msgspec.structs.replace(change.operation(), delta=delta)
-
-
-def _orders(state: State, change: Change) -> dict[str, int]:
-    for step in change.delta:
-        if isinstance(step, Subtract):
-            return united_orders(state.orders, {change.op_id: change.version})
-    return state.orders
+def _brought_up(state: State, change: Change) -> Operation:
+    """The entry of a change. What takes pieces out was decided on an older cart and is brought up to this."""
+    entry = change.operation()
+    if not any(isinstance(step, Withdrawal) for step in change.delta):
+        return entry
+    return msgspec.structs.replace(entry, delta=renewed(entry.delta, state, change.version, state.floor))
 
 
 def _voids(state: State, change: Change) -> list[Operation]:

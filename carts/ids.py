@@ -24,6 +24,30 @@ SYSTEM_OP_PREFIX: Final = "!"
 """Operation ids made by the system start with it; a client's Idempotency-Key may not."""
 
 
+_TRANSFER: Final = re.compile(r"!(?:merge|finish)/([0-9]{1,15})/.*")
+
+
+def merge_op_id(number: int, merge_id: str) -> str:
+    """The id of the operation that brings a user's cart its transfer of that number."""
+    return f"!merge/{number}/{merge_id}"
+
+
+def finish_op_id(number: int, merge_id: str) -> str:
+    """The id of the operation that takes the guest cart's transfer of that number out of it."""
+    return f"!finish/{number}/{merge_id}"
+
+
+def claim_op_id(merge_id: str) -> str:
+    """The id of the operation by which a merge claims the guest cart."""
+    return f"!claim/{merge_id}"
+
+
+def transfer_number(op_id: str) -> int | None:
+    """The number, within its cart, of the transfer that an operation belongs to; None: it is of none."""
+    match = _TRANSFER.fullmatch(op_id)
+    return int(match[1]) if match else None
+
+
 def check_cart_id(value: str) -> str:
     """Return `value` if it is `user:<id>` or `guest:<id>`; raise InvalidIdentifier otherwise."""
     if _CART_ID.fullmatch(value) is None:

@@ -75,19 +75,21 @@ class Attempt(msgspec.Struct, frozen=True, rename={"version": "v"}):
     version: int
 
 
-class Subtract(
-    msgspec.Struct,
-    frozen=True,
-    tag_field="kind",
-    tag="subtract",
-    rename={"attempts": "births", "snapshot_version": "sv"},
-):
-    """Take what an order bought out of the cart, as it was in the snapshot of that version."""
+class Withdrawal(msgspec.Struct, frozen=True, rename={"attempts": "births", "snapshot_version": "sv"}):
+    """Take pieces out of the cart, as they were in the snapshot of that version.
 
-    order_id: str
+    Pieces added since stay, a line that a set or remove has decided since is left alone (`carts.ordering`).
+    """
+
     lines: tuple[OrderedLine, ...]
     attempts: tuple[Attempt, ...]
     snapshot_version: int
+
+
+class Subtract(Withdrawal, frozen=True, tag_field="kind", tag="subtract"):
+    """Take out what an order bought."""
+
+    order_id: str
 
 
 class Claim(msgspec.Struct, frozen=True, tag_field="kind", tag="claim"):
@@ -97,23 +99,15 @@ class Claim(msgspec.Struct, frozen=True, tag_field="kind", tag="claim"):
     into: str
 
 
-class FinishedLine(msgspec.Struct, frozen=True):
-    """Pieces that a merge has carried over."""
-
-    line_id: str
-    quantity: int
-
-
-class Finish(msgspec.Struct, frozen=True, tag_field="kind", tag="finish"):
-    """A merge has carried these pieces over: they leave the guest cart."""
+class Finish(Withdrawal, frozen=True, tag_field="kind", tag="finish"):
+    """Take out of the guest cart what the transfer of that number has carried over."""
 
     merge_id: str
-    attempt: int
-    lines: tuple[FinishedLine, ...]
+    transfer: int
 
 
 class Merged(msgspec.Struct, frozen=True, tag_field="kind", tag="merged"):
-    """The guest cart is empty and has a successor."""
+    """The guest cart has a successor: what could go along has gone."""
 
     merge_id: str
     into: str
@@ -158,9 +152,9 @@ class Seed(msgspec.Struct, frozen=True, tag_field="kind", tag="seed"):
 
 ClientStep = Add | Set | Remove | Clear | SetMetadata
 """What clients ask for."""
-FoldedStep = ClientStep | Subtract
-"""What a change may bring into a cart's window, alone or with others. All of it becomes content."""
-Step = FoldedStep | Claim | Finish | Merged | Expire | Void | Duplicate | Purge | Seed
+FoldedStep = ClientStep | Subtract | Claim | Finish | Merged
+"""What a change may bring into a cart's window, alone or with others."""
+Step = FoldedStep | Expire | Void | Duplicate | Purge | Seed
 """Every kind of step. `tests/carts/test_step_kinds.py` names each place that a new kind was forgotten in."""
 Delta = tuple[Step, ...]
 

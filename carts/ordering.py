@@ -6,13 +6,27 @@ line that a later set or remove has decided is left alone.
 """
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
 from carts.content import EMPTY, Content, apply, shown
 from carts.limits import TIMING, Timing
-from carts.operations import Attempt, Delta, Operation, OrderedLine, Subtract
-from carts.state import State, effective, ordered, overrule, trim, union, united_orders
+from carts.operations import Attempt, Delta, Operation, OrderedLine, Subtract, Withdrawal
+from carts.state import (
+    EXPIRY_PREFIX,
+    VOID_PREFIX,
+    State,
+    effective,
+    noted,
+    ordered,
+    overrule,
+    trim,
+    uncovered,
+    union,
+)
+
+_Withdrawal = TypeVar("_Withdrawal", bound=Withdrawal)
 
 
 def lines_to_order(state: State) -> tuple[OrderedLine, ...]:
@@ -45,10 +59,16 @@ def rebase(lines: Iterable[OrderedLine], snapshot: State) -> tuple[OrderedLine, 
 
 def subtraction(order_id: str, lines: Iterable[OrderedLine], snapshot: State) -> Delta:
     """The change that takes an order's lines, ordered from `snapshot`, out of the cart."""
-    attempts = tuple(
-        Attempt(op.op_id, op.version) for op in effective(snapshot.ops) if not op.op_id.startswith("!")
+    return (Subtract(tuple(lines), counted_attempts(snapshot), snapshot.version_number, order_id),)
+
+
+def counted_attempts(snapshot: State) -> tuple[Attempt, ...]:
+    """Under which version a snapshot has counted each operation that may be asked for again."""
+    return tuple(
+        Attempt(op.op_id, op.version)
+        for op in effective(snapshot.ops)
+        if not op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))
     )
-    return (Subtract(order_id, tuple(lines), attempts, snapshot.version_number),)
 
 
 def knows_order(state: State, order_id: str, snapshot_version: int) -> bool:
@@ -65,14 +85,22 @@ def may_follow(snapshot: State, latest_order_id: str, latest_snapshot_version: i
 
 
 def may_subtract(folded: State | None, delta: Delta) -> bool:
-    """Whether an order may be subtracted from this record of its cart.
+    """Whether an order may be subtracted from this record of its cart; what takes nothing out always may.
 
     Not without a record, and not from an expired cart: a late write may revive it, a deletion ends it. Not
     from a record that is behind the order's snapshot: it lacks quantities that would be taken out.
     """
+    withdrawals = [step for step in delta if isinstance(step, Withdrawal)]
+    if not withdrawals:
+        return True
     if folded is None or folded.expired:
         return False
-    return all(folded.version_number >= step.snapshot_version for step in delta if isinstance(step, Subtract))
+    return all(
+        folded.version_number >= step.snapshot_version
+        # A record of the same version may be older: the operations of a cart do not arrive in order.
+        and not uncovered(folded, ((attempt.version, attempt.op_id) for attempt in step.attempts))
+        for step in withdrawals
+    )
 
 
 def subtraction_base(folded: State, copy: State | None) -> State:
@@ -80,12 +108,12 @@ def subtraction_base(folded: State, copy: State | None) -> State:
 
     `copy` needs no base. The copy alone is not enough: it may have fallen back to a time before the ordered
     quantities were added. If an order's first subtraction has left the folded window, the order is known, and
-    a subtraction of it in the copy is a further attempt that does not count.
+    a subtraction of it in the copy is a further attempt that does not count. The same goes for transfers.
     """
     if copy is None:
         return folded
     entries = {op.op_id for op in folded.ops}
-    ops = tuple(op for op in copy.ops if op.op_id in entries or op.op_id not in folded.orders)
+    ops = tuple(op for op in copy.ops if op.op_id in entries or not folded.remembers(op.op_id))
     return union(
         folded,
         msgspec.structs.replace(copy, base=EMPTY, ops=ops, floor=0, start=0, trimmed=0, trimmed_digest=0),
@@ -110,11 +138,11 @@ def renewed(delta: Delta, base: State, version: int, left: int) -> Delta:
     attempt has added on top.
     """
     return tuple(
-        _renewed(step, base, version, left) if isinstance(step, Subtract) else step for step in delta
+        _renewed(step, base, version, left) if isinstance(step, Withdrawal) else step for step in delta
     )
 
 
-def _renewed(step: Subtract, base: State, version: int, left: int) -> Subtract:
+def _renewed(step: _Withdrawal, base: State, version: int, left: int) -> _Withdrawal:
     gone = {attempt.op_id: attempt.version for attempt in step.attempts if attempt.version <= left}
     counted = [op for op in effective(base.ops) if op.version < version]
     again = {op.op_id: op.version for op in counted if op.version > gone.get(op.op_id, op.version)}
@@ -150,12 +178,11 @@ def _renewed_line(line: OrderedLine, content: Content, without: Content) -> Orde
 
 
 def subtracted(base: State, operation: Operation, timing: Timing = TIMING) -> State:
-    """`base` with the subtraction `operation`, whose version is above all of its operations."""
+    """`base` with `operation`, of an order or a merge, whose version is above all of its operations."""
     after = msgspec.structs.replace(
-        base,
+        noted(base, operation),
         ops=overrule(ordered((*base.ops, operation))),
         born=base.born or operation.version,
-        orders=united_orders(base.orders, {operation.op_id: operation.version}),
     )
     return trim(after, timing)
 

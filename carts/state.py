@@ -14,11 +14,12 @@ from operator import attrgetter
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from carts.content import EMPTY, Content, apply
-from carts.ids import SYSTEM_OP_PREFIX
+from carts.ids import SYSTEM_OP_PREFIX, claim_op_id, transfer_number
 from carts.limits import TIMING, Timing
-from carts.operations import DUPLICATE, Operation, Subtract
+from carts.operations import DUPLICATE, Claim, Merged, Operation, Subtract, Withdrawal
 
 EXPIRY_PREFIX: Final = "!x:"
 VOID_PREFIX: Final = "!y:"
@@ -74,7 +75,9 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `trimmed` and `trimmed_digest` count the operations that have left into `base`, `start` is the purge
     floor of the partition when the cart was born (0: never deleted), `born` the version of its first
-    operation, `orders` the version of each order's subtraction, outside the window.
+    operation. Outside the window are `orders`, the version of each order's subtraction; `transfers`, the
+    number of the newest transfer of a merge that the cart knows, on either side; `claim`, the merge that
+    holds a guest cart; and `merged_into`, its successor.
     """
 
     base: Content = EMPTY
@@ -86,7 +89,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     born: int = 0
     orders: dict[str, int] = {}
     claim: ClaimState | None = None
-    finishes: dict[str, int] = {}
+    transfers: int = 0
     merged_into: str | None = None
 
     @property
@@ -125,6 +128,19 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         if self.expired:
             return Status.EXPIRED
         return Status.CLAIMED if self.claim is not None else Status.ACTIVE
+
+    def remembers(self, op_id: str) -> bool:
+        """Whether this is the operation of an order or a merge, and known although the window may lack it.
+
+        Transfers of a cart come one after the other: who makes one has seen the last in the folded cart.
+        """
+        if op_id in self.orders:
+            return True
+        if not op_id.startswith(SYSTEM_OP_PREFIX):
+            return False
+        if (number := transfer_number(op_id)) is not None:
+            return number <= self.transfers
+        return self.claim is not None and op_id == claim_op_id(self.claim.merge_id)
 
     def content(self) -> Content:
         """Base, then the effective entries in order: removed lines and signed quantities included."""
@@ -175,14 +191,13 @@ def overrule(ops: Sequence[Operation]) -> tuple[Operation, ...]:
     counted: dict[str, int] = {}
     for op in ops:
         for step in op.delta:
-            if isinstance(step, Subtract):
+            if isinstance(step, Withdrawal):
                 for attempt in step.attempts:
                     counted[attempt.op_id] = min(attempt.version, counted.get(attempt.op_id, attempt.version))
     if not counted:
         return tuple(ops)
     return tuple(
-        msgspec.structs.replace(op, delta=DUPLICATE) if op.version > counted.get(op.op_id, op.version) else op
-        for op in ops
+        replace(op, delta=DUPLICATE) if op.version > counted.get(op.op_id, op.version) else op for op in ops
     )
 
 
@@ -196,7 +211,7 @@ def trim(state: State, timing: Timing = TIMING) -> State:
         return state
     counted = [op for op in effective(state.ops) if op.version < cut] if old else []
     digest = sum(entry_digest(op.version, op.op_id) for op in state.ops[:old])
-    return msgspec.structs.replace(
+    return replace(
         state,
         base=apply(state.base, counted, state.start) if counted else state.base,
         floor=floor,
@@ -213,6 +228,23 @@ def united_orders(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
     return {order_id: max(a.get(order_id, 0), b.get(order_id, 0)) for order_id in (*a, *b)}
 
 
+def noted(state: State, op: Operation) -> State:
+    """`state` with what an operation says of the cart for longer than the window has it."""
+    known = state
+    for step in op.delta:
+        match step:
+            case Subtract():
+                known = replace(known, orders=united_orders(known.orders, {op.op_id: op.version}))
+            case Claim():
+                known = replace(known, claim=known.claim or ClaimState(step.merge_id, step.into))
+            case Merged():
+                known = replace(known, merged_into=known.merged_into or step.into)
+            case _:
+                pass
+    number = transfer_number(op.op_id)
+    return known if number is None else replace(known, transfers=max(known.transfers, number))
+
+
 def union(a: State, b: State) -> State:
     """Unite two copies of a cart: base and floor of the higher floor, all entries above it. Never trims."""
     high, low = (
@@ -224,13 +256,13 @@ def union(a: State, b: State) -> State:
         if op.version > high.floor and (key not in entries or op.delta == DUPLICATE):
             entries[key] = op
     first_versions = [born for born in (a.born, b.born) if born]
-    return msgspec.structs.replace(
+    return replace(
         high,
         ops=overrule(ordered(entries.values())),
         born=min(first_versions, default=0),
         orders=united_orders(low.orders, high.orders),
         claim=high.claim or low.claim,
-        finishes={**low.finishes, **high.finishes},
+        transfers=max(low.transfers, high.transfers),
         merged_into=high.merged_into or low.merged_into,
     )
 
@@ -238,7 +270,8 @@ def union(a: State, b: State) -> State:
 def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
     """The (v, op_id) of another copy's window that `state` does not contain: it may not replace that copy.
 
-    An order whose entry has left the window is known by its id; while the entry is there, its version counts.
+    An order or transfer whose entry has left the window is known by its id; while the entry is there, its
+    version counts.
     """
     known: dict[str, int] = {}
     for op in state.ops:
@@ -246,5 +279,5 @@ def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int
     return [
         (v, op_id)
         for v, op_id in window
-        if v > state.floor and known.get(op_id, -1) < v and (op_id in known or op_id not in state.orders)
+        if v > state.floor and known.get(op_id, -1) < v and (op_id in known or not state.remembers(op_id))
     ]

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from carts.content import Line, subtotal
+from carts.ids import claim_op_id
 from carts.operations import DUPLICATE, Add, Clear, Delta, Item, Metadata, Operation, Remove, Set, SetMetadata
 from carts.state import State, Status
 from store.redis.requests import RequestStep, SetQuantity
@@ -97,7 +98,7 @@ def unpack_head(packed: bytes) -> Head:
 
 
 def unpack_extras(packed: bytes | None) -> State:
-    """What few carts have, out of field `x`: a state with its start, orders, claim, finishes, merged_into."""
+    """What few carts have, out of field `x`: a state of start, orders, claim, transfers, merged_into."""
     return _EXTRAS.decode(packed) if packed else NO_EXTRAS
 
 
@@ -151,7 +152,8 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
     `outbox_ids`: where the entries (v, op_id) stand that wait in the outbox.
 
     [cart id, version tag, floor, fields and values of the cart's hash, scores and members of the window,
-    fields and values of ops, order ids, whether it is expired]
+    fields and values of ops, ids of operations known without an entry, whether it is expired, the number of
+    the newest transfer known]
     """
     content, version = state.content(), state.version
     window, entries, window_bytes = _pack_window(state.ops, outbox_ids)
@@ -185,9 +187,12 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
         *(state.status, content.currency or "-"),
     )
     fields += (HEAD_FIELD.decode(), " ".join(map(str, head)))
-    orders = list(state.orders)
+    remembered = [*state.orders, *([] if state.claim is None else [claim_op_id(state.claim.merge_id)])]
     return _MSGPACK.encode(
-        (cart_id, version.tag(), str(state.floor), fields, window, entries, orders, state.expired)
+        (
+            *(cart_id, version.tag(), str(state.floor), fields, window, entries),
+            *(remembered, state.expired, state.transfers),
+        )
     )
 
 
@@ -196,7 +201,7 @@ def _extras(state: State) -> State:
         start=state.start,
         orders=state.orders,
         claim=state.claim,
-        finishes=state.finishes,
+        transfers=state.transfers,
         merged_into=state.merged_into,
     )
 

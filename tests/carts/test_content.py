@@ -21,7 +21,7 @@ def quantity(content: Content, line_id: str = "x") -> int | None:
 
 def order(quantity: int, dv: int, sv: int = 100) -> Subtract:
     """The subtraction of an order of line x."""
-    return Subtract("s", (OrderedLine("x", quantity, dv),), (), sv)
+    return Subtract((OrderedLine("x", quantity, dv),), (), sv, "s")
 
 
 def test_adds_sum_and_the_newest_price_counts() -> None:

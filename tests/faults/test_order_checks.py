@@ -37,7 +37,7 @@ def _add(v: int, key: str, pieces: int) -> Change:
 
 def _subtract(v: int, order_id: str, pieces: int, attempts: Mapping[str, int], sv: int) -> Change:
     named = tuple(Attempt(key, at) for key, at in attempts.items())
-    step = Subtract(order_id, (OrderedLine(RARE, pieces, 0),), named, sv)
+    step = Subtract((OrderedLine(RARE, pieces, 0),), named, sv, order_id)
     return Change(cart_id=CART, version=v, op_id=order_id, delta=(step,), previous_version=v - 10, born=2)
 
 

@@ -8,7 +8,8 @@ import sys
 import time
 
 from tests.model.ablations import ABLATIONS, counterexample, taken_away
-from tests.model.run import Failure, History, explore, play, shrink
+from tests.model.merge_ablations import MERGE_ABLATIONS
+from tests.model.run import AnyHistory, Failure, explore, play, shrink
 from tests.model.schedules import KINDS, schedule_of
 
 
@@ -57,7 +58,7 @@ def _explore(kinds: list[str], seeds: range, seconds: float) -> int:
 
 def _ablate(guards: str) -> int:
     missed = 0
-    for ablation in ABLATIONS:
+    for ablation in (*ABLATIONS, *MERGE_ABLATIONS):
         if guards != "all" and ablation.guard not in guards.split(","):
             continue
         print(f"without {ablation.guard}: {ablation.rule}", flush=True)
@@ -92,19 +93,8 @@ def _show(kind: str, seed: int) -> int:
     return 0
 
 
-def _watch(action: str, pick: int, history: History) -> None:
-    world = history.world
-    copy = world.redis.cart
-    table = history.compaction.owner.table
-    print(
-        f"{world.now:5} {action:16} {pick:2}"
-        f" | redis {copy.window if copy else '-'}{'' if world.redis.ready else ' restoring'}"
-        f" outbox {[entry.change.op_id for entry in world.redis.outbox]}"
-        f" | log {[(change.version, change.op_id) for change in world.log]}"
-        f" | table {[(op.version, op.op_id) for op in table.ops] if table else '-'}"
-        f" floor {table.floor if table else '-'}"
-        f" | acknowledged {sorted(world.acknowledged)}"
-    )
+def _watch(action: str, pick: int, history: AnyHistory) -> None:
+    print(f"{action:16} {pick:2} | {history.describe()}")
 
 
 if __name__ == "__main__":

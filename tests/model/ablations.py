@@ -343,7 +343,7 @@ ABLATIONS = (
     Ablation(
         "decided since",
         "an order leaves alone a line that a set or remove has decided since its snapshot",
-        {"carts.content._Draft._subtract": without.subtract_always},
+        {"carts.content._Draft._withdraw": without.subtract_always},
         "order_mixed",
         "Redis has a negative line",
         550,
@@ -371,7 +371,7 @@ ABLATIONS = (
     Ablation(
         "orders outlive the window",
         "a cart knows its orders after their entries have left the window",
-        {"carts.fold._orders": without.no_orders},
+        {"carts.fold.noted": without.nothing_noted},
         "order_long",
         "does not come to rest",
         0,

@@ -10,7 +10,7 @@ from carts import content as contents
 from carts import fold as folding
 from carts.content import EMPTY
 from carts.fold import Verdict
-from carts.operations import Add, Attempt, Change, Expire, Operation, Purge, Step, Subtract
+from carts.operations import Add, Attempt, Change, Expire, Operation, Purge, Step, Withdrawal
 from carts.state import State
 from tests.model.sinks import folded, seen_copy
 from tests.model.world import RETENTION, STALE, TIMING, Shown, World, lines_of, quantities, seen
@@ -36,6 +36,19 @@ class Truth(msgspec.Struct):
 
 def judge(history: History) -> None:
     """Raise Broken for the first promise that the history breaks."""
+    world, table = history.world, history.compaction.owner.table
+    changes = judge_topics(history)
+    truth = truth_of(world, changes)
+    _content_is_true(world, table, truth)
+    if world.falls and not truth.dropped:
+        raise Broken(f"version falls in Redis: {world.falls[0]}")
+    _nothing_acknowledged_is_lost(history, truth)
+    _ordered_once(history, table)
+    stores_agree(history, table)
+
+
+def judge_topics(history: History) -> list[Change]:
+    """Raise Broken where table and topics differ; the changes that made the cart, in the order of folding."""
     world = history.world
     if world.problems:
         raise Broken(world.problems[0])
@@ -47,13 +60,7 @@ def judge(history: History) -> None:
     changes = [world.log[position] for position in compaction.lineages[compaction.owner.known]]
     if table != (expected := folded(changes)):
         raise Broken(f"the table {table} is not the fold of the log {expected}")
-    truth = truth_of(world, changes)
-    _content_is_true(world, table, truth)
-    if world.falls and not truth.dropped:
-        raise Broken(f"version falls in Redis: {world.falls[0]}")
-    _nothing_acknowledged_is_lost(history, truth)
-    _ordered_once(history, table)
-    _stores_agree(history, table)
+    return changes
 
 
 def _versions_are_unique(world: World) -> None:
@@ -143,7 +150,8 @@ def republishable_for() -> int:
     )
 
 
-def _stores_agree(history: History, table: State | None) -> None:
+def stores_agree(history: History, table: State | None) -> None:
+    """Raise Broken where Redis or Postgres shows something else than the table."""
     world = history.world
     if not world.redis.ready:
         raise Broken("Redis is not ready")
@@ -222,7 +230,7 @@ def _that_counts(
 ) -> Operation:
     """The operation of a change. Of an order, what the fold made of it; what has left the window stays."""
     operation = change.operation()
-    if not any(isinstance(step, Subtract) for step in change.delta):
+    if not any(isinstance(step, Withdrawal) for step in change.delta):
         return operation
     window = folded_to.ops if folded_to is not None else ()
     operation = next(
@@ -234,7 +242,7 @@ def _that_counts(
 
 
 def _late(step: Step, writes: dict[str, list[Operation]], floor: int) -> Step:
-    if not isinstance(step, Subtract):
+    if not isinstance(step, Withdrawal):
         return step
     left = {
         op_id: [op.version for op in attempts if op.version <= floor] for op_id, attempts in writes.items()
@@ -250,7 +258,7 @@ def _attempts_that_count(writes: dict[str, list[Operation]]) -> list[Operation]:
     ordered: dict[str, int] = {}
     for attempts in writes.values():
         for step in attempts[0].delta:
-            if isinstance(step, Subtract):
+            if isinstance(step, Withdrawal):
                 for attempt in step.attempts:
                     ordered[attempt.op_id] = min(attempt.version, ordered.get(attempt.op_id, attempt.version))
     counted = []

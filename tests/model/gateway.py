@@ -66,11 +66,11 @@ class Gateway:
 
     def write(self, _pick: int) -> None:
         """A client adds to the cart: operation i adds 4^i, so that the sum tells how often each is in it."""
-        self._ask(add("x", 4 ** len(self.world.asked)))
+        self._ask(add("x", self.world.unit * 4 ** len(self.world.asked)))
 
     def write_any(self, pick: int) -> None:
         """A client adds, sets, removes or clears."""
-        self._ask(any_change(pick, 4 ** len(self.world.asked)))
+        self._ask(any_change(pick, self.world.unit * 4 ** len(self.world.asked)))
 
     def write_for_postgres(self, pick: int) -> None:
         """A client adds and waits until the row in Postgres has it."""

@@ -15,7 +15,7 @@ from carts import ordering, protocol
 from carts import state as states
 from carts.content import EMPTY, Content
 from carts.limits import Timing
-from carts.operations import Change, Delta, Operation, Subtract
+from carts.operations import Change, Delta, Operation
 from carts.protocol import Deleted, PutOutcome
 from carts.state import State, Version
 
@@ -117,6 +117,8 @@ def change(
             known_of = copy.version.number
     if knows(copy, request.op_id):
         return redis, replayed(redis, request.op_id, now_us)
+    if copy.known.merged_into is not None or copy.known.claim is not None:
+        return redis, Refused("merged")
     return append(redis, copy, request, cart_id, known_of, now_us, timing)
 
 
@@ -129,8 +131,8 @@ def present(redis: Redis, now_us: int, horizon_us: int) -> StoredCart | None:
 
 
 def knows(copy: StoredCart, op_id: str) -> bool:
-    """Whether the operation is in the copy's window or among its orders: a replay."""
-    return op_id in copy.known.orders or any(op.op_id == op_id for op in copy.known.ops)
+    """Whether the operation is in the copy's window or remembered without it: a replay."""
+    return copy.known.remembers(op_id) or any(op.op_id == op_id for op in copy.known.ops)
 
 
 def replayed(redis: Redis, op_id: str, now_us: int) -> Replayed:
@@ -153,12 +155,10 @@ def append(
     """
     op_id, delta = request.op_id, request.delta
     operation = Operation(protocol.next_version(copy.version.number, now_us), op_id, "", delta)
-    subtracted = {op_id: operation.version} if any(isinstance(step, Subtract) for step in delta) else {}
     known = msgspec.structs.replace(
-        copy.known,
+        states.noted(copy.known, operation),
         ops=(*copy.known.ops, operation),
         born=copy.known.born or operation.version,
-        orders=states.united_orders(copy.known.orders, subtracted),
     )
     known = msgspec.structs.replace(states.trim(known, timing), base=EMPTY)
     written = Change(
@@ -194,16 +194,17 @@ def subtract(
     timing: Timing,
     horizon_us: int,
 ) -> tuple[Redis, Reply]:
-    """The subtraction of an order, on the union of the last folded record and Redis's copy."""
+    """What an order or a merge does to a cart, on the union of the last folded record and Redis's copy."""
     if not redis.ready:
         return redis, Refused("restoring")
-    if folded is None or not ordering.may_subtract(folded, request.delta):
+    if not ordering.may_subtract(folded, request.delta):
         return redis, Refused("no_record")
-    if protocol.too_stale(folded.version_number, now_us, horizon_us):
+    known = folded.version_number if folded is not None else 0
+    if known and protocol.too_stale(known, now_us, horizon_us):
         return redis, Refused("no_record")
     copy = present(redis, now_us, horizon_us)
-    base = ordering.subtraction_base(folded, copy.known if copy is not None else None)
-    if request.op_id in base.orders:
+    base = ordering.subtraction_base(folded or State(), copy.known if copy is not None else None)
+    if base.remembers(request.op_id):
         return redis, replayed(redis, request.op_id, now_us)
     v = protocol.next_version(base.version_number, now_us)
     delta = ordering.renewed(request.delta, base, v, ordering.leaving(base, v, timing))

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Protocol
 
 import msgspec
 
@@ -116,22 +117,48 @@ class History:
         if not action.startswith("write") or len(self.world.asked) < MOST_OPERATIONS:
             self.actions[action](pick)
 
-    def rest(self, bits: int) -> None:
-        """Nothing fails any more: every process finishes its work; `bits` say which clients insist."""
+    @property
+    def exercised(self) -> Counter[str]:
+        """What the history has met."""
+        return self.world.exercised
+
+    def judge(self) -> None:
+        """Raise Broken for the first promise that the history breaks."""
+        judge(self)
+
+    def describe(self) -> str:
+        """One line for whoever watches."""
+        world, copy, table = self.world, self.world.redis.cart, self.compaction.owner.table
+        return (
+            f"redis {copy.window if copy else '-'}{'' if world.redis.ready else ' restoring'}"
+            f" outbox {[entry.change.op_id for entry in world.redis.outbox]}"
+            f" | log {[(change.version, change.op_id) for change in world.log]}"
+            f" | table {[(op.version, op.op_id) for op in table.ops] if table else '-'}"
+            f" floor {table.floor if table else '-'}"
+            f" | acknowledged {sorted(world.acknowledged)}"
+        )
+
+    def insist(self, bits: int) -> None:
+        """Of the replies under way, `bits` say which still get through."""
         for position, flight in enumerate(list(self.gateway.flights)):
             if bits >> position & 1 and (flight.published or self.gateway.publishable(flight)):
                 if not flight.published:
                     self.world.publish(flight.entry.change)
                 self.gateway.finish(flight)
         self.gateway.flights.clear()
+
+    def rest(self, bits: int) -> None:
+        """Nothing fails any more: every process finishes its work; `bits` say which clients insist."""
+        self.insist(bits)
         retrying = {op_id for position, op_id in enumerate(self.world.asked) if bits >> 8 + position & 1}
         for _ in range(_ROUNDS):
             self.world.now += 1
-            if not self._round(retrying):
+            if not self.settle(retrying):
                 return
         raise Broken("does not come to rest")
 
-    def _round(self, retrying: set[str]) -> bool:
+    def settle(self, retrying: set[str]) -> bool:
+        """Let every process do what is left to do, once; whether there was anything."""
         busy = False
         while self.restore.step():
             busy = True
@@ -147,11 +174,45 @@ class History:
         return busy
 
 
+class AnyHistory(Protocol):
+    """What is played: a cart, or carts that are merged."""
+
+    @property
+    def exercised(self) -> Counter[str]:
+        """What the history has met."""
+        ...
+
+    def act(self, action: str, pick: int) -> None:
+        """One tick and one action."""
+        ...
+
+    def rest(self, bits: int) -> None:
+        """Nothing fails any more."""
+        ...
+
+    def judge(self) -> None:
+        """Raise Broken for the first promise that the history breaks."""
+        ...
+
+    def describe(self) -> str:
+        """One line for whoever watches."""
+        ...
+
+
+def history_of(kind: str) -> AnyHistory:
+    """The history that a kind of schedule is played on."""
+    if not KINDS[kind].traits.merges:
+        return History(kind)
+    from tests.model.merge_history import MergeHistory  # noqa: PLC0415  # it is made of histories itself
+
+    return MergeHistory(kind)
+
+
 def play(
-    kind: str, schedule: Schedule, bits: int, watch: Callable[[str, int, History], None] | None = None
-) -> History:
+    kind: str, schedule: Schedule, bits: int, watch: Callable[[str, int, AnyHistory], None] | None = None
+) -> AnyHistory:
     """Play a schedule to its rest and judge it; raise Broken. `watch` sees the history after each action."""
-    history = History(kind)
+    history = history_of(kind)
     for action, pick in schedule:
         history.act(action, pick)
         if watch is not None:
@@ -159,7 +220,7 @@ def play(
     history.rest(bits)
     if watch is not None:
         watch("rest", bits, history)
-    judge(history)
+    history.judge()
     return history
 
 
@@ -187,7 +248,7 @@ def explore(kind: str, seeds: Iterable[int], most_failures: int = 1, until: floa
             if len(report.failures) >= most_failures:
                 break
         else:
-            report.exercised.update({name: 1 for name, times in history.world.exercised.items() if times})
+            report.exercised.update({name: 1 for name, times in history.exercised.items() if times})
     return report
 
 

@@ -2,8 +2,8 @@
 
 import random
 
-import msgspec
-
+from tests.model.kind import Kind
+from tests.model.merge_kinds import MERGE_KINDS
 from tests.model.world import Traits
 
 Schedule = list[tuple[str, int]]
@@ -12,16 +12,6 @@ Schedule = list[tuple[str, int]]
 PICKS = 64
 _REST_BITS = 24
 _RARE = frozenset({"wipe", "failover", "expire", "evict", "move_worker"})
-
-
-class Kind(msgspec.Struct, frozen=True):
-    """The actions of a kind, repeated as often as they weigh, and what its checks must know."""
-
-    actions: str
-    traits: Traits = Traits()
-    story: str = ""
-    """Actions in order, for what chance alone would hardly meet; each happens almost always. `action:3`
-    fixes the pick, `~14` is up to fourteen random actions. Played one to three times."""
 
 
 _WRITES = (
@@ -300,6 +290,7 @@ KINDS = {
         "expire fold:0 "
         "sweep_read sweep_publish sweep_publish sweep_publish fold:2 ~2",
     ),
+    **MERGE_KINDS,
 }
 
 
@@ -319,7 +310,7 @@ def _stream(source: random.Random, actions: list[str]) -> Schedule:
     schedule: Schedule = []
     while len(schedule) < length:
         action = source.choice(actions)
-        if action in _RARE and source.random() < 0.5:
+        if action.rpartition(".")[2] in _RARE and source.random() < 0.5:
             continue
         schedule.append((action, source.randrange(PICKS)))
     return schedule

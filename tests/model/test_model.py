@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 
 from tests.model.ablations import ABLATIONS, Ablation, counterexample, taken_away
+from tests.model.merge_ablations import MERGE_ABLATIONS
 from tests.model.run import Report, explore, problem_of, shrink
 from tests.model.schedules import KINDS, schedule_of
 
@@ -24,7 +25,9 @@ def test_random_histories_keep_every_promise(kind: str) -> None:
     assert not report.failures, "\n".join(f"{each.problem}\n{each.command}" for each in report.failures)
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS, ids=lambda ablation: ablation.guard.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "ablation", [*ABLATIONS, *MERGE_ABLATIONS], ids=lambda ablation: ablation.guard.replace(" ", "_")
+)
 def test_without_the_guard_a_promise_breaks(ablation: Ablation) -> None:
     failure = counterexample(ablation)
     assert failure is not None, f"{ablation.guard}: no history needs it any more"
@@ -48,9 +51,12 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "fold: refused",
         "follow went back",
         "forks and gaps",
+        "further transfers",
         "healed by anti-entropy",
         "late completes",
         "left to the sweeper",
+        "legs of a dead runner",
+        "merges taken up again",
         "orders of a record behind",
         "orders renewed by the fold",
         "orders waiting for an earlier one",
@@ -61,6 +67,10 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "subtractions from a record behind",
         "subtractions renewed",
         "sweeps read again",
+        "transfers",
+        "transfers decided by somebody else",
+        "transfers waiting for another's",
+        "transfers waiting for the last",
         "voided expiries",
         "wipes",
         "zombie records",

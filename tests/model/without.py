@@ -14,7 +14,7 @@ from carts import state as states
 from carts.content import _Draft
 from carts.fold import Outcome, Verdict
 from carts.limits import MAX_SAFE_INTEGER, Timing
-from carts.operations import Change, Delta, Expire, Operation, OrderedLine, Purge, Subtract
+from carts.operations import Change, Delta, Expire, Operation, OrderedLine, Purge, Withdrawal
 from carts.protocol import Durability, PutOutcome, Recorded
 from carts.state import State, Version
 from tests.model import redis_mirror, streams
@@ -27,10 +27,11 @@ Replacement = Callable[..., Any]
 
 _trim, _fold, _write, _void = states.trim, folding.fold, folding._write, folding._voids
 _subtract, _lines_to_order, _subtract_script = (
-    _Draft._subtract,
+    _Draft._withdraw,
     ordering.lines_to_order,
     redis_mirror.subtract,
 )
+_may_subtract = ordering.may_subtract
 _put_outcome, _recovered = protocol.put_outcome, streams.recovered
 
 
@@ -127,7 +128,7 @@ def expire_old_clock(
     return Outcome(msgspec.structs.replace(outcome.state, ops=ops), outcome.verdict)
 
 
-def subtract_always(draft: _Draft, step: Subtract, start: int) -> None:
+def subtract_always(draft: _Draft, step: Withdrawal, start: int) -> None:
     _subtract(
         draft, msgspec.structs.replace(step, lines=tuple(_undecided(line) for line in step.lines)), start
     )
@@ -163,8 +164,8 @@ def lines_as_handed_out(lines: Iterable[OrderedLine], snapshot: State) -> tuple[
     return tuple(lines)
 
 
-def no_orders(state: State, change: Change) -> dict[str, int]:
-    return {}
+def nothing_noted(state: State, op: Operation) -> State:
+    return state
 
 
 def subtract_on_the_copy(
@@ -215,3 +216,17 @@ def publish_late(_gateway: Gateway, flight: Flight) -> bool:
 
 def commit_all(worker: Worker) -> int:
     return worker.position
+
+
+def noted_without_merges(
+    state: State, op: Operation, _noted: Callable[[State, Operation], State] = states.noted
+) -> State:
+    known = _noted(state, op)
+    return msgspec.structs.replace(known, claim=state.claim, merged_into=state.merged_into)
+
+
+def subtract_by_version(folded: State | None, delta: Delta) -> bool:
+    unnamed = [
+        msgspec.structs.replace(step, attempts=()) if isinstance(step, Withdrawal) else step for step in delta
+    ]
+    return _may_subtract(folded, tuple(unnamed))

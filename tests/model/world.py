@@ -51,6 +51,8 @@ class Traits(msgspec.Struct, frozen=True):
     """Anti-entropy runs until nothing is left to heal."""
     skips: bool = False
     """The consumer of compaction may lose a record, as a bug would."""
+    merges: str = ""
+    """By which strategy guests' carts are merged into a user's, empty: there is one cart."""
     deletes: bool = False
     """Carts are purged."""
 
@@ -67,6 +69,8 @@ class World:
 
     def __init__(self, traits: Traits) -> None:
         self.traits = traits
+        self.unit = 1
+        """What the first operation adds; each further one adds four times as much."""
         self.now = 10
         self.skew = 0
         self.redis = Redis(ready=True)
@@ -159,4 +163,4 @@ def seen(state: State | None) -> Seen | None:
 def contains(state: State, v: int, op_id: str) -> bool:
     """Whether the state has the operation in its window, in its base or among its orders."""
     attempts = [op.version for op in state.ops if op.op_id == op_id]
-    return v <= state.floor or (max(attempts) >= v if attempts else op_id in state.orders)
+    return v <= state.floor or (max(attempts) >= v if attempts else state.remembers(op_id))

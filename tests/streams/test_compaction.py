@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from carts.fold import fold
-from carts.operations import Add, Change, Claim, Clear, Expire, Item, Purge, Remove, Set
+from carts.operations import Add, Change, Clear, Expire, Item, Purge, Remove, Set, Void
 from carts.state import State
 from tests.streams.conftest import Shopper, Topics
 from tests.support.processes import AgentProcess
@@ -90,7 +90,7 @@ async def test_what_no_cart_can_take_goes_to_the_dead_letters_and_holds_up_nothi
         (b"\xff?", right, "not_json"),
         (None, right, "empty"),
         (good.replace(b'"add"', b'"teleport"'), right, "unknown_kind"),
-        (encode_change(shopper.change(Claim("m", "user:1"))), right, "unsupported"),
+        (encode_change(shopper.change(Void())), right, "unsupported"),
         (encode_change(stranger.change()), right, "wrong_key"),
         (encode_change(shopper.change()), (right + 1) % PARTITIONS, "wrong_partition"),
     ]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carts.fold import Verdict
-from carts.operations import Add, Change, Claim, Clear, Expire, Item, Purge, Set, Step
+from carts.operations import Add, Change, Clear, Expire, Item, Purge, Set, Step, Void
 from carts.state import Version
 from streams.decisions import ChangeSource, Decision, RefusalCode, Rules, decide
 from topics.codec import decode_cart, decode_purge_floor, encode_change
@@ -120,7 +120,7 @@ def test_a_change_below_the_floor_changes_nothing() -> None:
             RecordErrorCode.UNKNOWN_KIND,
         ),
         (encode_change(change(v_at(0), cart_id="user:43")), RefusalCode.WRONG_KEY),
-        (encode_change(change(v_at(0), Claim("m", "user:1"))), RefusalCode.UNSUPPORTED),
+        (encode_change(change(v_at(0), Void())), RefusalCode.UNSUPPORTED),
         (encode_change(change(v_at(0), op_id="!x:1-1")), RefusalCode.UNSUPPORTED),
     ],
 )

@@ -20,22 +20,27 @@ elseif ARGV[1] == 'position' then
   if (position or '') ~= ARGV[2] then return {'moved', position} end
 end
 
--- Each of a copy's operations is in the state at its v or above, or at or below the state's floor, or it is an
--- order that the state knows although its entry has left the window.
+-- Each of a copy's operations is in the state at its v or above, or at or below the state's floor, or it is of an
+-- order or a merge that the state knows although its entry has left the window (carts.state.State.remembers).
 local function uncovered(win, copy)
   local missing = {}
   local window = redis.call('ZRANGE', win, 0, -1, 'WITHSCORES')
   if #window == 0 then return missing end
-  local floor, known, orders = tonumber(copy[3]), {}, {}
+  local floor, known, remembered = tonumber(copy[3]), {}, {}
   for i = 1, #copy[5], 2 do
     local op_id = string.match(copy[5][i + 1], '^[^\n]*')
     local v = tonumber(copy[5][i])
     if v > (known[op_id] or -1) then known[op_id] = v end
   end
-  for i = 1, #copy[7] do orders[copy[7][i]] = true end
+  for i = 1, #copy[7] do remembered[copy[7][i]] = true end
+  local function is_remembered(op_id)
+    local number = string.match(op_id, '^!merge/(%d+)/') or string.match(op_id, '^!finish/(%d+)/')
+    if number then return tonumber(number) <= copy[9] end
+    return remembered[op_id]
+  end
   for i = 1, #window, 2 do
     local op_id, v = string.match(window[i], '^[^\n]*'), tonumber(window[i + 1])
-    if v > floor and (known[op_id] or -1) < v and (known[op_id] or not orders[op_id]) then
+    if v > floor and (known[op_id] or -1) < v and (known[op_id] or not is_remembered(op_id)) then
       missing[#missing + 1] = string.format('%.0f', v)
       missing[#missing + 1] = op_id
     end

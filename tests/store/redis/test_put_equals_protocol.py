@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from carts.fold import fold
+from carts.ids import claim_op_id, finish_op_id, merge_op_id
 from carts.limits import Timing
-from carts.operations import Add, Attempt, Change, Expire, Item, OrderedLine, Subtract
+from carts.operations import Add, Attempt, Change, Claim, Expire, Finish, Item, OrderedLine, Subtract
 from carts.protocol import put_outcome
 from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
@@ -34,7 +35,7 @@ property_test = settings(
 
 euros = st.one_of(adds, set_steps).map(lambda step: msgspec.structs.replace(step, currency="EUR"))
 writes = st.tuples(
-    st.sampled_from(["write", "write", "write", "write", "expire", "order"]),
+    st.sampled_from(["write", "write", "write", "write", "expire", "order", "claim", "merge", "finish"]),
     st.integers(0, 6),  # the operation: few, so that some are born twice
     st.integers(1, 90),  # seconds ago: some are older than the window
     euros,
@@ -45,7 +46,7 @@ endings = st.sampled_from([None, None, None, "claimed", "merged"])
 
 
 def grown(state: State | None, history: list[Any], now_us: int) -> State | None:
-    """The state after a random history of writes, expiries and orders."""
+    """The state after a random history of writes, expiries, orders and merges."""
     timing = Timing(window_us=WINDOW_US)
     for kind, number, seconds, step, quantity in history:
         v = 2 * (now_us - seconds * 1_000_000 - number)
@@ -68,15 +69,24 @@ def grown(state: State | None, history: list[Any], now_us: int) -> State | None:
                 op_id="",
                 delta=(Expire(state.version_number, state.operation_count, at),),
             )
+        elif kind == "claim":
+            claim = (Claim("merge-1", "user:42"),)
+            change = Change(cart_id=CART, version=v, op_id=claim_op_id("merge-1"), delta=claim)
+        elif kind == "merge":
+            change = Change(cart_id=CART, version=v, op_id=merge_op_id(1 + number % 3, "m"), delta=(step,))
         else:
             attempts = tuple(Attempt(op.op_id, op.version) for op in state.ops)
             lines = tuple(
                 OrderedLine(line_id, quantity, line.decided_version)
                 for line_id, line in state.content().lines.items()
             )
-            order = Subtract(f"order-{number}", lines, attempts, state.version_number)
+            taken: Subtract | Finish = Subtract(lines, attempts, state.version_number, f"order-{number}")
+            op_id = f"order-{number}"
+            if kind == "finish":
+                taken = Finish(lines, attempts, state.version_number, "merge-1", 1 + number % 3)
+                op_id = finish_op_id(1 + number % 3, "merge-1")
             v = max(v, state.version_number + 2)
-            change = Change(cart_id=CART, version=v, op_id=f"order-{number}", delta=(order,))
+            change = Change(cart_id=CART, version=v, op_id=op_id, delta=(taken,))
         state = fold(state, change, timing=timing).state
     return state
 
@@ -86,9 +96,8 @@ def ended(state: State, ending: str | None) -> State:
     if ending is None:
         return state
     claim = ClaimState("merge-1", "user:42")
-    finishes = {"merge-1": 2}
     return msgspec.structs.replace(
-        state, claim=claim, finishes=finishes, merged_into="user:42" if ending == "merged" else None
+        state, claim=claim, transfers=2, merged_into="user:42" if ending == "merged" else None
     )
 
 
@@ -149,7 +158,7 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
 
 def order(v: int, newest: int) -> State:
     """A cart with an order's subtraction at `v` and a write at `newest`: trimmed if they lie far apart."""
-    subtract = Subtract("order-1", (), (), 1)
+    subtract = Subtract((), (), 1, "order-1")
     timing = Timing(window_us=WINDOW_US)
     state = fold(
         None, Change(cart_id=CART, version=v, op_id="order-1", delta=(subtract,)), timing=timing

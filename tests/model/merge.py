@@ -1,0 +1,320 @@
+"""Merges: two guests' carts go into a user's, by whoever has a hand free; the database, and what must hold.
+
+Each cart is a `History` of its own, with its Redis partition, topics and sinks. The database is what none of
+the faults reaches: which merge a guest's cart has, and which transfers were decided, first come first served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from carts import merging
+from carts import state as states
+from carts.ids import claim_op_id
+from carts.limits import MAX_SAFE_INTEGER, Limits
+from carts.merging import Basis, Carried, Merge, Strategy, Transfer
+from carts.operations import Delta
+from carts.state import State
+from tests.model import redis_mirror
+from tests.model.redis_mirror import Applied, Refused, Request
+from tests.model.world import CART, STALE, TIMING
+
+if TYPE_CHECKING:
+    from carts.state import Version
+    from tests.model.run import History
+
+USER: Final = "u"
+GUESTS: Final = ("g", "h")
+MOST_RUNNERS: Final = 4
+LIMITS: Final = Limits(quantity=MAX_SAFE_INTEGER)
+_ROW: Final = 1
+"""The pick of the row in Postgres."""
+
+
+@dataclass
+class Begun:
+    """The row of a merge. `looked` is the version of the guest's row at which nothing was left to carry."""
+
+    merge: Merge
+    done: bool = False
+    looked: Version | None = None
+
+
+@dataclass
+class Decided:
+    """The row of a transfer, and which of the two folded carts has been seen to have it."""
+
+    transfer: Transfer
+    guest: str
+    user: State
+    merged: bool = False
+    finished: bool = False
+
+
+@dataclass
+class Database:
+    """The tables of merges."""
+
+    merges: dict[str, Begun] = field(default_factory=dict)
+    transfers: list[Decided] = field(default_factory=list)
+
+    def of_guest(self, guest: str) -> list[Decided]:
+        """The transfers out of a guest's cart, in order."""
+        return [each for each in self.transfers if each.guest == guest]
+
+    def placed(self) -> list[Decided]:
+        """The transfers that bring the user's cart something, in order."""
+        return [each for each in self.transfers if each.transfer.place]
+
+    def has_moved_on(self, runner: Runner) -> bool:
+        """Whether somebody else has taken one of the two numbers."""
+        numbers = len(self.of_guest(runner.guest)) + 1, len(self.placed()) + 1
+        return (runner.number, runner.place) != numbers
+
+
+@dataclass
+class Runner:
+    """Somebody who carries a merge on: a request, the agent. It may die after each step."""
+
+    guest: str
+    step: str = "begin"
+    number: int = 0
+    place: int = 0
+    guest_snapshot: State | None = None
+    user_snapshot: State | None = None
+    decided: Decided | None = None
+    legs: list[str] = field(default_factory=list)
+
+
+class Merges:
+    """Everybody who carries merges on, and the job that finds those that nobody does."""
+
+    def __init__(self, carts: dict[str, History], strategy: Strategy) -> None:
+        self.carts = carts
+        self.strategy = strategy
+        self.database = Database()
+        self.runners: list[Runner] = []
+        self.exercised = carts[USER].world.exercised
+
+    # Actions
+
+    def begin(self, pick: int) -> None:
+        """Somebody logs in, perhaps again, perhaps on several devices at once."""
+        if len(self.runners) < MOST_RUNNERS:
+            self.runners.append(Runner(GUESTS[pick % len(GUESTS)]))
+
+    def step(self, pick: int) -> None:
+        """The next step of a merge."""
+        if self.runners:
+            self.advance(self.runners[pick % len(self.runners)], pick // 4)
+
+    def killed(self, pick: int) -> None:
+        """Whoever carries a merge on dies between two steps."""
+        if self.runners:
+            self.runners.pop(pick % len(self.runners))
+
+    def recover(self, pick: int) -> None:
+        """The job looks for what stopped half-way."""
+        self.resume(pick)
+
+    # Steps
+
+    def advance(self, runner: Runner, pick: int) -> None:
+        """One step: each may be the last of its process, each may have been done by another one."""
+        match runner.step:
+            case "begin":
+                merge = Merge(f"m{runner.guest}", runner.guest, USER, self.strategy)
+                self.database.merges.setdefault(runner.guest, Begun(merge))
+                runner.step = "claim"
+            case "claim":
+                if self._claim(runner.guest, pick):
+                    runner.step = "deliver"
+            case "deliver":
+                if self._deliver(runner.guest) and self._deliver(USER):
+                    runner.step = "guest"
+            case "guest":
+                self._take_guest(runner, pick)
+            case "user":
+                self._take_user(runner, pick)
+            case "decide":
+                self._decide(runner)
+            case _:
+                self._apply(runner, pick)
+
+    def _claim(self, guest: str, pick: int) -> bool:
+        merge = self.database.merges[guest].merge
+        return self._operate(guest, claim_op_id(merge.merge_id), merge.claim(), pick)
+
+    def _deliver(self, cart: str) -> bool:
+        history = self.carts[cart]
+        if not history.world.redis.ready:
+            return False
+        for entry in history.world.redis.outbox:
+            history.gateway.deliver(entry)
+        return True
+
+    def _take_guest(self, runner: Runner, pick: int) -> None:
+        transfers = self.database.of_guest(runner.guest)
+        claim = claim_op_id(self.database.merges[runner.guest].merge.merge_id)
+        snapshot = self._snapshot(runner.guest, pick, claim)
+        latest = transfers[-1] if transfers else None
+        if snapshot is None:
+            runner.step = "deliver"
+        elif latest is not None and not guest_knows(snapshot, latest.transfer):
+            self.exercised["transfers waiting for the last"] += 1
+            self._finish(latest, pick)
+            runner.step = "deliver"
+        else:
+            runner.number = len(transfers) + 1
+            runner.guest_snapshot = snapshot
+            runner.step = "user"
+
+    def _take_user(self, runner: Runner, pick: int) -> None:
+        placed = self.database.placed()
+        snapshot = self._snapshot(USER, pick)
+        latest = placed[-1] if placed else None
+        if snapshot is None:
+            runner.step = "deliver"
+        elif latest is not None and not user_knows(snapshot, latest.transfer):
+            self.exercised["transfers waiting for another's"] += 1
+            self._merge_in(latest, pick)
+            runner.step = "deliver"
+        else:
+            runner.place = len(placed) + 1
+            runner.user_snapshot = snapshot
+            runner.step = "decide"
+
+    def _snapshot(self, cart: str, pick: int, ignored: str | None = None) -> State | None:
+        """A record that has everything that Redis's copy has, but for the claim; None: not yet."""
+        history = self.carts[cart]
+        copy = history.world.redis.cart
+        record = history.checkout.record(pick) or State()
+        window = [entry for entry in copy.window if entry[1] != ignored] if copy is not None else []
+        return None if states.uncovered(record, window) or not history.world.redis.ready else record
+
+    def _decide(self, runner: Runner) -> None:
+        """The transaction: two unique keys decide who is first."""
+        database = self.database
+        begun = database.merges[runner.guest]
+        if database.has_moved_on(runner):
+            self.exercised["transfers decided by somebody else"] += 1
+            runner.step = "deliver"
+            return
+        assert runner.guest_snapshot is not None
+        assert runner.user_snapshot is not None
+        transfer = merging.plan(
+            begun.merge,
+            Basis(runner.guest_snapshot, runner.user_snapshot),
+            self._earlier(runner.guest),
+            number=runner.number,
+            place=runner.place,
+            now_us=self.carts[USER].world.now,
+            limits=LIMITS,
+        )
+        ended = any(each.transfer.is_last for each in database.of_guest(runner.guest))
+        if ended and not transfer.carried:
+            begun.done = True
+            self.runners.remove(runner)
+            return
+        self.exercised["transfers"] += 1
+        self.exercised["further transfers"] += runner.number > 1
+        runner.decided = Decided(transfer, runner.guest, runner.user_snapshot)
+        database.transfers.append(runner.decided)
+        runner.legs = ["merge", "finish"] if transfer.place else ["finish"]
+        runner.step = "apply"
+
+    def _earlier(self, guest: str) -> list[Carried]:
+        return [line for each in self.database.of_guest(guest) for line in each.transfer.carried]
+
+    def _apply(self, runner: Runner, pick: int) -> None:
+        assert runner.decided is not None
+        leg = runner.legs.pop(pick % len(runner.legs))
+        if leg == "merge":
+            self._merge_in(runner.decided, pick // 2)
+        else:
+            self._finish(runner.decided, pick // 2)
+        if not runner.legs:
+            begun = self.database.merges[runner.guest]
+            if runner.decided.transfer.is_last:
+                begun.done = True
+                self.runners.remove(runner)
+            else:
+                runner.step = "deliver"
+
+    def _merge_in(self, decided: Decided, pick: int) -> bool:
+        transfer = decided.transfer
+        return self._operate(USER, transfer.merge_op_id, transfer.additions, pick)
+
+    def _finish(self, decided: Decided, pick: int) -> bool:
+        transfer = decided.transfer
+        return self._operate(decided.guest, transfer.finish_op_id, transfer.withdrawal, pick)
+
+    def _operate(self, cart: str, op_id: str, delta: Delta, pick: int) -> bool:
+        history = self.carts[cart]
+        world = history.world
+        record = history.checkout.record(pick)
+        request = Request(op_id, delta, world.now)
+        redis, reply = redis_mirror.subtract(
+            world.redis, record or State(), request, CART, world.redis_time, TIMING, STALE
+        )
+        if isinstance(reply, Applied):
+            world.commit(redis)
+            history.gateway.check_copy()
+        history.gateway.replied(reply, op_id)
+        return not isinstance(reply, Refused)
+
+    # The job
+
+    def resume(self, pick: int) -> bool:
+        """Apply what the folded carts lack, start what nobody finishes, look once more; whether any was."""
+        busy = False
+        user = self.carts[USER].world.row or State()
+        for each in self.database.transfers:
+            row = self.carts[each.guest].world.row or State()
+            each.merged |= not each.transfer.place or user_knows(user, each.transfer)
+            each.finished |= guest_knows(row, each.transfer)
+            if not each.merged:
+                self.exercised["legs of a dead runner"] += 1
+                busy |= self._merge_in(each, pick)
+            if not each.finished:
+                busy |= self._finish(each, pick)
+        for guest, begun in self.database.merges.items():
+            busy |= self._look_again(guest, begun)
+        return busy
+
+    def _look_again(self, guest: str, begun: Begun) -> bool:
+        if any(runner.guest == guest for runner in self.runners):
+            return False
+        if not begun.done:
+            self.runners.append(Runner(guest, "claim"))
+            return True
+        row = self.carts[guest].world.row
+        settled = all(each.merged and each.finished for each in self.database.of_guest(guest))
+        if row is None or not settled or row.version == begun.looked:
+            return False
+        begun.looked = row.version
+        if not merging.is_owing(row):
+            return False
+        self.exercised["merges taken up again"] += 1
+        begun.done = False
+        return True
+
+    def rest(self) -> bool:
+        """Let everybody finish; whether there was anything."""
+        busy = bool(self.runners)
+        for runner in list(self.runners):
+            for _ in range(8):
+                if runner in self.runners:
+                    self.advance(runner, _ROW)
+        return self.resume(_ROW) or busy
+
+
+def guest_knows(snapshot: State, transfer: Transfer) -> bool:
+    """Whether the folded cart of a guest has a transfer."""
+    return merging.knows_transfer(snapshot, transfer.number, transfer.decided_version)
+
+
+def user_knows(snapshot: State, transfer: Transfer) -> bool:
+    """Whether the folded cart of the user has a transfer."""
+    return merging.knows_transfer(snapshot, transfer.place, transfer.decided_version)

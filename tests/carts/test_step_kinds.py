@@ -71,7 +71,7 @@ def example_of(kind: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ALL, ids=tag)
 def test_the_fold_takes_it_or_refuses_it_on_purpose(kind: Any) -> None:
-    change = Change(cart_id="user:1", version=2**40, op_id="op", delta=(EXAMPLES[kind],))
+    change = Change(cart_id="user:1", version=2**40, op_id="op", delta=(example_of(kind),))
     refused = fold(None, change).verdict is Verdict.UNSUPPORTED
     assert refused == (kind in MADE_BY_THE_FOLD), (
         f"carts.fold has no case for {tag(kind)}: put it into carts.operations.FoldedStep, or add a case"

@@ -23,7 +23,7 @@ def cart_read(found: CartDocument) -> HTTPResponse:
 def cart_changed(changed: Changed, preferences: Preferences) -> HTTPResponse:
     """200 with the cart after the change, or 204 where the caller prefers that."""
     outcome = changed.outcome
-    headers = [_preference_applied(changed.durability, preferences)]
+    headers = [_preference_applied(changed.durability, preferences.strict, preferences.minimal)]
     if changed.receipt is not None:
         headers.append((b"cart-receipt", changed.receipt.encode()))
     if isinstance(outcome, Replayed):
@@ -33,9 +33,7 @@ def cart_changed(changed: Changed, preferences: Preferences) -> HTTPResponse:
 
 
 @lru_cache
-def _preference_applied(durability: str, preferences: Preferences) -> Header:
+def _preference_applied(durability: str, strict: bool, minimal: bool) -> Header:  # noqa: FBT001  lru_cache
     """The durability reached and the other preferences applied (RFC 7240)."""
-    others = (", handling=strict" if preferences.strict else "") + (
-        ", return=minimal" if preferences.minimal else ""
-    )
+    others = (", handling=strict" if strict else "") + (", return=minimal" if minimal else "")
     return b"preference-applied", f"durability={durability}{others}".encode()

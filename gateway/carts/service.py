@@ -84,7 +84,22 @@ class CartService:
         Raises Problem when the change is refused, or when a strict preference for durability is not reached.
         """
         deadline = Deadline(self._settings.request_deadline_s)
-        outcome = await self._apply(command, deadline)
+        steps = await self._prices.price(command)
+        if not isinstance(steps, Problem):
+            request = command.request(steps)
+        elif command.may_be_retry:
+            # A change that an earlier attempt has applied stays applied, whatever the catalogue says now.
+            request = command.request((), replay_only=True)
+        else:
+            raise steps
+        outcome = await self._store.change(request)
+        if not isinstance(outcome, Applied):
+            # The common case has no task and no timer of its own: store and publisher bound their waits.
+            outcome = await deadline.bound(self._settle(outcome, request))
+        if isinstance(outcome, Refused):
+            if isinstance(steps, Problem) and outcome.reason is Reason.NOT_APPLIED:
+                raise steps
+            raise problem_of(outcome, len(command.steps))
         durability, offset = await self._secure(outcome, command, deadline)
         self._reached[durability].inc()
         self._metrics.change_seconds.observe(asyncio.get_running_loop().time() - deadline.began)
@@ -92,29 +107,6 @@ class CartService:
         if preferred.strict and _LADDER.index(durability) < _LADDER.index(preferred.durability):
             raise durability_not_reached(durability, preferred.durability)
         return Changed(outcome, durability, offset)
-
-    async def _apply(self, command: ChangeCommand, deadline: Deadline) -> Applied | Replayed:
-        """The operation as it stands in Redis. Raises the problem of a change that is refused."""
-        steps = await self._prices.price(command)
-        if not isinstance(steps, Problem):
-            outcome = await self._ask(command.request(steps), deadline)
-        elif command.may_be_retry:
-            # A change that an earlier attempt has applied stays applied, whatever the catalogue says now.
-            outcome = await self._ask(command.request((), replay_only=True), deadline)
-        else:
-            raise steps
-        if not isinstance(outcome, Refused):
-            return outcome
-        if isinstance(steps, Problem) and outcome.reason is Reason.NOT_APPLIED:
-            raise steps
-        raise problem_of(outcome, len(command.steps))
-
-    async def _ask(self, request: ChangeRequest, deadline: Deadline) -> ChangeOutcome:
-        outcome = await self._store.change(request)
-        if isinstance(outcome, Applied):
-            # The common case has no task and no timer of its own: store and publisher bound their waits.
-            return outcome
-        return await deadline.bound(self._settle(outcome, request))
 
     async def _settle(self, outcome: Replayed | Refused, request: ChangeRequest) -> ChangeOutcome:
         """The outcome once the partition is restored and the cart is looked up where Redis lacks it."""

@@ -29,15 +29,22 @@ PRICED_BY_CALLER: Final = {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_OR
 class Process:
     """A process with its log in `folder`; it is ready once its ready file is there.
 
-    `command` is what follows `python`. The environment is the tests' own, and what is given.
+    `command` is what follows the program. The environment is the tests' own, and what is given.
     """
 
-    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: dict[str, str],
+        folder: Path,
+        program: str = sys.executable,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.ready_file = folder / f"{name}.ready"
         self.log = folder / f"{name}.log"
-        self._command = [sys.executable, *command]
+        self._command = [program, *command]
         self._environment = {**os.environ, "CARTSTREAM_READY_FILE": str(self.ready_file), **environment}
         self._process: subprocess.Popen[bytes] | None = None
 

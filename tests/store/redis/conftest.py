@@ -2,8 +2,6 @@
 
 import asyncio
 import shutil
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,68 +10,57 @@ import pytest
 import redis
 
 from carts.limits import LIMITS, TIMING, Limits, Timing
+from devstack.ports import free_ports
 from devstack.settings import REDIS
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
+from tests.support.processes import Process
 from tests.support.servers import Servers
 
 PARTITIONS = 16
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Server:
+class RedisServer(Process):
     """A redis-server of the tests' own."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        place = ("--port", str(self.port), "--dir", str(folder), "--bind", "127.0.0.1")
+        command = (*place, "--save", "", "--appendonly", "yes", *options)
+        super().__init__("redis-server", command, {}, folder, program="redis-server")
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        program = shutil.which("redis-server")
-        if program is None:
+        if shutil.which("redis-server") is None:
             pytest.skip(
                 "the store is NOT tested on Redis: redis-server is missing (apt-get install redis-server)"
             )
-        options = ("--port", str(self.port), "--dir", str(self._folder), "--bind", "127.0.0.1", "--save", "")
-        with (self._folder / "log").open("ab") as output:
-            self._process = subprocess.Popen(
-                [program, *options, "--appendonly", "yes", *self._options], stdout=output, stderr=output
-            )
-        with redis.Redis(
-            port=self.port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 400)
-        ) as probe:
-            probe.ping()
+        self.launch()
+        self.wait_ready()
 
-    def kill(self) -> None:
-        """Kill -9."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def is_ready(self) -> bool:
+        """Whether it answers. AssertionError with its log if it has ended."""
+        assert not self.has_ended(), self.tail
+        with redis.Redis(port=self.port) as probe:
+            try:
+                return bool(probe.ping())
+            except redis.ConnectionError:
+                return False
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis 7.0, Debian's, for the whole session."""
-    server = Server(tmp_path_factory.mktemp("redis"))
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
     server.kill()
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that this test may kill and start."""
-    server = Server(tmp_path)
+    server = RedisServer(tmp_path)
     server.start()
     yield server
     server.kill()
@@ -85,7 +72,7 @@ def server_url(request: pytest.FixtureRequest) -> str:
     if request.param == "valkey":
         servers: Servers = request.getfixturevalue("servers")
         return servers.url(REDIS)
-    server: Server = request.getfixturevalue("redis_server")
+    server: RedisServer = request.getfixturevalue("redis_server")
     return server.url
 
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from devstack.ports import free_ports
 from store.redis import (
     Applied,
     CartStore,
@@ -18,11 +19,11 @@ from store.redis import (
     UnknownOutcome,
 )
 from store.redis.errors import NotPrimary, ScriptMissing, StoreBroken, StoreFull, error_of
-from tests.store.redis.conftest import Server, StoreFixture, free_port
+from tests.store.redis.conftest import RedisServer, StoreFixture
 from tests.store.redis.test_requests import CART, request
 
 
-def settings_of(server: Server, **options: float) -> RedisSettings:
+def settings_of(server: RedisServer, **options: float) -> RedisSettings:
     """Short waits, so that a test of failure does not take long."""
     return RedisSettings.model_validate({"redis_url": server.url, "redis_connect_timeout_s": 5, **options})
 
@@ -67,7 +68,7 @@ async def test_a_server_that_forgot_the_scripts_is_told_again(fixture: StoreFixt
     assert all(isinstance(answer, Applied) for answer in answers)
 
 
-async def test_a_request_without_a_reply_in_time_has_an_unknown_outcome(own_server: Server) -> None:
+async def test_a_request_without_a_reply_in_time_has_an_unknown_outcome(own_server: RedisServer) -> None:
     async with PipelinedClient(settings_of(own_server, redis_timeout_s=0.3)) as client:
         with pytest.raises(UnknownOutcome, match="unknown outcome") as raised:
             await client.execute("BLPOP", "nothing", 30)
@@ -76,7 +77,9 @@ async def test_a_request_without_a_reply_in_time_has_an_unknown_outcome(own_serv
         await connected_again(client)
 
 
-async def test_killed_redis_comes_back_and_an_operation_repeated_is_applied_once(own_server: Server) -> None:
+async def test_killed_redis_comes_back_and_an_operation_repeated_is_applied_once(
+    own_server: RedisServer,
+) -> None:
     async with PipelinedClient(settings_of(own_server, redis_timeout_s=30)) as client:
         store = CartStore(client, Layout(1))
         token = await store.restore_begin(0)
@@ -98,7 +101,7 @@ async def test_killed_redis_comes_back_and_an_operation_repeated_is_applied_once
         assert cart.view().lines[0].quantity == 2
 
 
-async def test_requests_wait_for_a_connection_until_their_time_is_up(own_server: Server) -> None:
+async def test_requests_wait_for_a_connection_until_their_time_is_up(own_server: RedisServer) -> None:
     async with PipelinedClient(settings_of(own_server, redis_timeout_s=0.5)) as client:
         own_server.kill()
         with pytest.raises((StoreUnavailable, UnknownOutcome)):
@@ -111,7 +114,7 @@ async def test_requests_wait_for_a_connection_until_their_time_is_up(own_server:
 
 
 async def test_without_patience_requests_fail_at_once_while_there_is_no_connection(
-    own_server: Server,
+    own_server: RedisServer,
 ) -> None:
     async with PipelinedClient(settings_of(own_server, redis_timeout_s=60), patience_s=0) as client:
         own_server.kill()
@@ -123,7 +126,7 @@ async def test_without_patience_requests_fail_at_once_while_there_is_no_connecti
         await connected_again(client)
 
 
-async def test_a_client_started_before_its_server_connects_later(own_server: Server) -> None:
+async def test_a_client_started_before_its_server_connects_later(own_server: RedisServer) -> None:
     own_server.kill()
     client = PipelinedClient(settings_of(own_server), patience_s=0)
     with pytest.raises(StoreUnavailable):
@@ -134,7 +137,7 @@ async def test_a_client_started_before_its_server_connects_later(own_server: Ser
     await client.close()
 
 
-async def test_a_bound_on_requests_under_way_refuses_more(own_server: Server) -> None:
+async def test_a_bound_on_requests_under_way_refuses_more(own_server: RedisServer) -> None:
     async with PipelinedClient(settings_of(own_server, redis_max_requests=3)) as client:
         answers = await asyncio.gather(*(client.execute("PING") for _ in range(5)), return_exceptions=True)
         assert [isinstance(answer, StoreBusy) for answer in answers] == [False, False, False, True, True]
@@ -142,10 +145,10 @@ async def test_a_bound_on_requests_under_way_refuses_more(own_server: Server) ->
 
 
 async def test_a_server_that_became_a_replica_refuses_and_the_client_connects_again(
-    own_server: Server,
+    own_server: RedisServer,
 ) -> None:
     async with PipelinedClient(settings_of(own_server)) as client:
-        await client.execute("REPLICAOF", "127.0.0.1", free_port())
+        await client.execute("REPLICAOF", "127.0.0.1", free_ports(1)[0])
         with pytest.raises(NotPrimary):
             await client.execute("SET", "a", "b")
         await connected_again(client)
@@ -154,12 +157,12 @@ async def test_a_server_that_became_a_replica_refuses_and_the_client_connects_ag
 
 
 async def test_nothing_listens_there_says_so_at_once() -> None:
-    settings = RedisSettings(redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    settings = RedisSettings(redis_url=f"redis://127.0.0.1:{free_ports(1)[0]}/0")
     with pytest.raises(StoreUnavailable, match="no connection to Redis at 127"):
         await PipelinedClient(settings).connect()
 
 
-async def test_a_wrong_password_is_not_retried(own_server: Server) -> None:
+async def test_a_wrong_password_is_not_retried(own_server: RedisServer) -> None:
     async with PipelinedClient(settings_of(own_server)) as client:
         await client.execute("CONFIG", "SET", "requirepass", "right")
     url = own_server.url.replace("redis://", "redis://:wrong@")
@@ -167,7 +170,7 @@ async def test_a_wrong_password_is_not_retried(own_server: Server) -> None:
         await PipelinedClient(RedisSettings(redis_url=url)).connect()
 
 
-async def test_a_database_number_and_a_password_are_used(own_server: Server) -> None:
+async def test_a_database_number_and_a_password_are_used(own_server: RedisServer) -> None:
     async with PipelinedClient(settings_of(own_server)) as client:
         await client.execute("CONFIG", "SET", "requirepass", "a secret/word")
     url = own_server.url.replace("redis://", "redis://:a%20secret%2Fword@").replace("/0", "/3")
@@ -176,7 +179,7 @@ async def test_a_database_number_and_a_password_are_used(own_server: Server) -> 
         assert b"db3:keys=1" in await client.execute("INFO", "keyspace")
 
 
-async def test_closing_fails_what_is_under_way_and_what_comes_later(own_server: Server) -> None:
+async def test_closing_fails_what_is_under_way_and_what_comes_later(own_server: RedisServer) -> None:
     client = PipelinedClient(settings_of(own_server))
     await client.connect()
     blocked = asyncio.ensure_future(client.execute("BLPOP", "nothing", 0))

@@ -24,6 +24,7 @@ from carts.operations import (
     Seed,
     SetMetadata,
     Step,
+    Subtract,
     Void,
 )
 from gateway.carts.requests import AnyOperation
@@ -62,7 +63,7 @@ def example_of(kind: Any) -> Any:
     step = EXAMPLES[kind]
     if isinstance(getattr(step, "line_id", None), str):
         return msgspec.structs.replace(step, line_id="x")
-    if hasattr(step, "lines"):
+    if isinstance(step, Subtract):
         return msgspec.structs.replace(
             step, lines=(msgspec.structs.replace(step.lines[0], line_id="x", decided_version=2),)
         )

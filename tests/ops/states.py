@@ -1,14 +1,13 @@
 """What stands in the topics now, and somebody who writes whatever he likes into them."""
 
-from typing import Any
-
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from carts.state import State
 from ops.carts_index import CartsIndex
 from ops.progress import silent
 from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
+from tests.support.topics import ends_of
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, PARTITIONS
 
@@ -32,10 +31,7 @@ async def states_in_carts(kafka: KafkaSettings, carts: list[str]) -> dict[str, S
 
 async def changes_published(kafka: KafkaSettings) -> int:
     """How many records `cart-changed` has."""
-    places = [TopicPartition(CART_CHANGED.name, partition) for partition in range(PARTITIONS)]
-    async with AIOKafkaConsumer(**kafka.client_options()) as consumer:
-        ends: dict[Any, int] = await consumer.end_offsets(places)
-    return sum(ends.values())
+    return sum((await ends_of(kafka, CART_CHANGED.name)).values())
 
 
 class Changes:

@@ -68,7 +68,7 @@ class Product(ProductContent, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What pricing and stock checks need of a product."""
+    """What pricing, stock checks and the lines of a cart need of a product."""
 
     version: int
     unit_price: int
@@ -76,6 +76,7 @@ class Facts(msgspec.Struct, frozen=True):
     stock: int | None
     active: bool
     name: str
+    image_url: str | None = None
 
 
 class InvalidProduct(CartError):
@@ -96,6 +97,7 @@ def facts_of(product: Product) -> Facts:
         product.stock,
         product.active,
         product.name,
+        product.image_url,
     )
 
 

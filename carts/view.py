@@ -1,12 +1,12 @@
 """The cart as a reader sees it: over HTTP and in the `carts` topic."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from carts.content import shown
+from carts.content import Line, shown
 from carts.operations import Metadata
 from carts.state import State, Status, Version
 
@@ -14,7 +14,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class CartLine(msgspec.Struct, frozen=True):
-    """A line shown: `quantity` pieces at `unit_price` minor units each."""
+    """A line shown: `quantity` pieces at `unit_price` minor units each, `line_total` together."""
 
     line_id: str
     product_id: str
@@ -22,6 +22,7 @@ class CartLine(msgspec.Struct, frozen=True):
     unit_price: int
     options: dict[str, str] = {}
     metadata: Metadata = {}
+    line_total: int = 0
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -58,7 +59,7 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     version: str
     currency: str | None
-    lines: list[CartLine]
+    lines: Sequence[CartLine]
     totals: Totals
     metadata: Metadata
     adjustments: list[Adjustment] = []
@@ -66,6 +67,19 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True):
     merged_into: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+def line_of(line_id: str, line: Line) -> CartLine:
+    """A line as it is shown."""
+    return CartLine(
+        line_id,
+        line.product_id,
+        line.quantity,
+        line.unit_price,
+        line.options,
+        line.metadata,
+        line.quantity * line.unit_price,
+    )
 
 
 def totals_of(subtotal: int, adjustments: Iterable[Adjustment] = ()) -> Totals:
@@ -91,11 +105,8 @@ def time_of(version: int) -> datetime | None:
 def view(cart_id: str, state: State, version: Version | None = None) -> CartView:
     """The reader's view of `state`; `version` is the state's, where the caller has it already."""
     content = state.content()
-    lines = [
-        CartLine(line_id, line.product_id, line.quantity, line.unit_price, line.options, line.metadata)
-        for line_id, line in shown(content)
-    ]
-    subtotal = sum(line.quantity * line.unit_price for line in lines)
+    lines = [line_of(line_id, line) for line_id, line in shown(content)]
+    subtotal = sum(line.line_total for line in lines)
     return CartView(
         cart_id=cart_id,
         status=state.status,

@@ -42,7 +42,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     app.ctx.guard = container.identity.guard
     for feature in (
         GuestRoutes(container.identity.guests),
-        CartRoutes(container.reader, container.carts),
+        CartRoutes(container.reader, container.carts, container.changed_carts),
         ProductRoutes(container.catalogue, settings.products_max_age_s),
         CheckoutRoutes(container.checkouts, container.metrics),
         OrderRoutes(container.orders),

@@ -7,7 +7,7 @@ from typing import Self
 
 import msgspec
 
-from gateway.carts.reading import CartReader, Reader
+from gateway.carts.reading import CartReader, ChangedCarts, PlainCarts, Reader
 from gateway.carts.service import CartService, Prices
 from gateway.checkout.delivery import CartDelivery
 from gateway.checkout.external import ExternalCheckouts
@@ -25,7 +25,7 @@ from gateway.outbox.trimming import OutboxTrimmer
 from gateway.postgres.database import Database
 from gateway.postgres.hydration import Hydration
 from gateway.pricing.prices import CataloguePrices, StatedPrices
-from gateway.pricing.reading import PricedReader
+from gateway.pricing.reading import CatalogueLines, PricedReader
 from gateway.pricing.service import Hook, Pricing
 from gateway.products.external import ExternalProducts
 from gateway.products.internal import InternalProducts
@@ -53,6 +53,7 @@ class Container(msgspec.Struct, frozen=True):
     catalogue: Catalogue | None
     pricing: Pricing
     reader: Reader
+    changed_carts: ChangedCarts
     carts: CartService
     checkouts: Checkouts
     orders: OrderService
@@ -118,6 +119,7 @@ class Container(msgspec.Struct, frozen=True):
             catalogue=catalogue,
             pricing=pricing,
             reader=reader,
+            changed_carts=PlainCarts() if catalogue is None else CatalogueLines(pricing),
             carts=CartService(settings, store, prices, publisher, sweeper, hydration, metrics),
             checkouts=(
                 InternalCheckouts(settings, store, database, pricing, checkout_carts)

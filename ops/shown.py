@@ -29,7 +29,7 @@ def shown(view: CartView) -> Shown:
         status=view.status,
         currency=view.currency,
         subtotal=view.totals.subtotal,
-        lines=view.lines,
+        lines=list(view.lines),
         metadata=view.metadata,
         merged_into=view.merged_into,
     )
@@ -41,7 +41,8 @@ def fingerprint(what: Shown) -> bytes:
         what,
         metadata=_plain(what.metadata),
         lines=[
-            msgspec.structs.replace(line, metadata=_plain(line.metadata)) if line.metadata else line
+            # Derived from the rest, and not in the rows of older records.
+            msgspec.structs.replace(line, metadata=_plain(line.metadata), line_total=0)
             for line in what.lines
         ],
     )

@@ -47,7 +47,7 @@ def _of_change(source: str) -> tuple[tuple[str, bytes], ...]:
     return _constant(source, "cartstream.cart.changed.v1", schema_id("cart-changed", 1))
 
 
-_OF_CART: Final = _constant(COMPACTION, "cartstream.cart.state.v1", schema_id("carts", 1))
+_OF_CART: Final = _constant(COMPACTION, "cartstream.cart.state.v1", schema_id("carts", 2))
 _OF_TOMBSTONE: Final = _constant(COMPACTION, "cartstream.cart.deleted.v1", None)
 _OF_PURGE_FLOOR: Final = _constant(COMPACTION, "cartstream.purge-floor.v1", schema_id("carts-purge-floor", 1))
 

@@ -118,7 +118,7 @@ CARTS: Final = TopicSpec(
     cleanup=Cleanup.COMPACT,
     written_by="compaction agent",
     purpose="the current state of every cart; changelog of the agent's table",
-    records=(RecordSpec("carts", 1, CartRecord), RecordSpec("carts-purge-floor", 1, PurgeFloor)),
+    records=(RecordSpec("carts", 2, CartRecord), RecordSpec("carts-purge-floor", 1, PurgeFloor)),
     # Content, window and view of the largest cart, in JSON, with room for the characters JSON escapes.
     max_message_bytes=4 * _MIB,
     settings={

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from carts.view import CartView
 from gateway.carts.requests import AddItem, PatchCart, PatchItem, PutItem
+from gateway.carts.shown import ShownCart
 from gateway.http.openapi import errors, header, json_body, operation, reply, reply_header
 
 PARAMETERS: Final = {
@@ -35,11 +35,11 @@ _CHANGE_HEADERS: Final = [
     header("X-Request-ID", "carried into the Kafka record as request_id"),
 ]
 _READ_REPLY_HEADERS: Final = {
-    "ETag": reply_header("version of the cart; a suffix after a dot where warnings or adjustments are shown"),
+    "ETag": reply_header("version of the cart; a suffix after a dot for what is shown beside it"),
     "Cart-Freshness": reply_header("stale: Postgres's copy, Redis may know better"),
 }
 _CHANGE_REPLY_HEADERS: Final = {
-    "ETag": reply_header("version of the cart: v-n-digest, strong"),
+    "ETag": reply_header("version of the cart: v-n-digest; a suffix after a dot for the products' names"),
     "Preference-Applied": reply_header("the durability reached"),
     "Cart-Receipt": reply_header("cart-changed/<partition>/<offset> of the record"),
     "Idempotency-Replayed": reply_header("true when the change had been made before"),
@@ -49,7 +49,7 @@ READ: Final = operation(
     "readCart",
     "The cart; one never written is empty",
     {
-        "200": reply("The cart", CartView, headers=_READ_REPLY_HEADERS),
+        "200": reply("The cart", ShownCart, headers=_READ_REPLY_HEADERS),
         "304": {"description": "It is still at the version in If-None-Match"},
         **errors(400, 503),
     },
@@ -63,7 +63,7 @@ def _change(operation_id: str, summary: str, body: type[msgspec.Struct] | None =
         operation_id,
         summary,
         {
-            "200": reply("The cart after the change", CartView, headers=_CHANGE_REPLY_HEADERS),
+            "200": reply("The cart after the change", ShownCart, headers=_CHANGE_REPLY_HEADERS),
             "204": {"description": "Changed; return=minimal was asked for", "headers": _CHANGE_REPLY_HEADERS},
             **errors(400, 404, 409, 412, 413, 415, 422, 429, 503),
         },

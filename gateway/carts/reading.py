@@ -33,6 +33,22 @@ class Reader(Protocol):
         ...
 
 
+class ChangedCarts(Protocol):
+    """Shows a cart that was changed."""
+
+    async def shown(self, cart: StoredCart) -> CartDocument:
+        """The cart after its change. Raises nothing: the change is made."""
+        ...
+
+
+class PlainCarts:
+    """Without a catalogue a change is answered with the cart as it is written."""
+
+    async def shown(self, cart: StoredCart) -> CartDocument:
+        """The version and the JSON, as Redis has them."""
+        return _of_stored(cart)
+
+
 class CartReader:
     """What GET does, without HTTP."""
 

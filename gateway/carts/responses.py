@@ -20,16 +20,17 @@ def cart_read(found: CartDocument) -> HTTPResponse:
     return document_response(found.body, found.tag, [_STALE] if found.stale else [])
 
 
-def cart_changed(changed: Changed, preferences: Preferences) -> HTTPResponse:
-    """200 with the cart after the change, or 204 where the caller prefers that."""
+def cart_changed(changed: Changed, preferences: Preferences, shown: CartDocument | None) -> HTTPResponse:
+    """200 with the cart after the change as it is `shown`, or 204 where the caller prefers that."""
     outcome = changed.outcome
     headers = [_preference_applied(changed.durability, preferences.strict, preferences.minimal)]
     if changed.receipt is not None:
         headers.append((b"cart-receipt", changed.receipt.encode()))
     if isinstance(outcome, Replayed):
         headers.append(_REPLAYED)
-    body = None if outcome.cart is None else outcome.cart.json()
-    return document_response(body, outcome.version.tag(), headers)
+    if shown is None:
+        return document_response(None, outcome.version.tag(), headers)
+    return document_response(shown.body, shown.tag, headers)
 
 
 @lru_cache

@@ -8,7 +8,7 @@ from sanic.response import HTTPResponse
 from carts.operations import Clear, Remove
 from gateway.carts import openapi
 from gateway.carts.commands import CommandStep
-from gateway.carts.reading import EMPTY_VERSION, Reader
+from gateway.carts.reading import EMPTY_VERSION, ChangedCarts, Reader
 from gateway.carts.requests import (
     ADD_ITEM,
     PATCH_CART,
@@ -36,9 +36,10 @@ ITEM: Final = f"{ITEMS}/{{line_id}}"
 class CartRoutes:
     """Handlers of one app."""
 
-    def __init__(self, reader: Reader, service: CartService) -> None:
+    def __init__(self, reader: Reader, service: CartService, changed_carts: ChangedCarts) -> None:
         self._reader = reader
         self._service = service
+        self._changed_carts = changed_carts
 
     @route("GET, HEAD", CART, Access.CART, openapi.READ)
     async def read(self, request: Request, cart_id: str) -> HTTPResponse:
@@ -94,4 +95,6 @@ class CartRoutes:
     ) -> HTTPResponse:
         command = change_command(request, cart_id, steps, cause, is_batch=is_batch)
         changed = await self._service.change(command)
-        return cart_changed(changed, command.preferences)
+        cart = changed.outcome.cart
+        shown = None if cart is None else await self._changed_carts.shown(cart)
+        return cart_changed(changed, command.preferences, shown)

@@ -64,7 +64,7 @@ def check_total(expected: int | None, total: int, currency: str | None) -> None:
 
 
 def order_lines(cart: CartView, names: Mapping[str, str]) -> list[OrderLine]:
-    """The cart's lines as an order has them; `names` by product id, where the catalogue is kept here."""
+    """The cart's lines as an order has them; `names` by product id, as far as they are known."""
     return [
         OrderLine(
             line.line_id,

@@ -118,10 +118,11 @@ class ExternalCheckouts:
         state = check_may_order(snapshot.state)
         cart = cart_to_order(cart_id, state)
         priced = await deadline.bound(self._pricing.price(cart))
+        products = (await deadline.bound(self._pricing.with_products(cart))).products
         return PricedSnapshot(
             version=cart.version,
             currency=cart.currency or "",
-            lines=order_lines(cart, {}),
+            lines=order_lines(cart, {name: product.name for name, product in products.items()}),
             totals=priced.totals,
             ordered=list(lines_to_order(state)),
             adjustments=priced.adjustments,

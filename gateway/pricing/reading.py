@@ -1,4 +1,4 @@
-"""Read carts with the hook's adjustments and warnings of changes in the catalogue."""
+"""Show carts with the hook's adjustments and with what the catalogue says of their lines."""
 
 from typing import Final
 
@@ -6,7 +6,8 @@ import msgspec
 
 from carts.view import CartView
 from gateway.carts.reading import CartDocument, Reader
-from gateway.pricing.service import Pricing
+from gateway.pricing.service import Priced, Pricing
+from store.redis import StoredCart
 
 _DECODER: Final = msgspec.json.Decoder(CartView)
 _ENCODER: Final = msgspec.json.Encoder()
@@ -23,10 +24,26 @@ class PricedReader:
         """The cart, priced. Its tag has a suffix where it shows more than the version alone tells."""
         found = await self._reader.read(cart_id)
         cart = _DECODER.decode(found.body)
-        priced = await self._pricing.price_shown(cart)
-        suffix = priced.suffix()
-        if not suffix:
-            return found
-        return msgspec.structs.replace(
-            found, tag=f"{found.tag}.{suffix}", body=_ENCODER.encode(priced.shown_in(cart))
-        )
+        return _with(found, cart, await self._pricing.price_shown(cart))
+
+
+class CatalogueLines:
+    """Joins names and images into the carts that changes are answered with."""
+
+    def __init__(self, pricing: Pricing) -> None:
+        self._pricing: Final = pricing
+
+    async def shown(self, cart: StoredCart) -> CartDocument:
+        """The cart with the products of its lines; the tag has a suffix then. Raises nothing."""
+        view = cart.view()
+        plain = CartDocument(view.version, cart.json())
+        return _with(plain, view, await self._pricing.with_products(view))
+
+
+def _with(found: CartDocument, cart: CartView, priced: Priced) -> CartDocument:
+    suffix = priced.suffix()
+    if not suffix:
+        return found
+    return msgspec.structs.replace(
+        found, tag=f"{found.tag}.{suffix}", body=_ENCODER.encode(priced.shown_in(cart))
+    )

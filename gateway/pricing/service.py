@@ -1,4 +1,4 @@
-"""The price of a cart: the hook's adjustments, the totals, and warnings of changes in the catalogue."""
+"""The price of a cart: the hook's adjustments, the totals, and what the catalogue says of its lines."""
 
 from enum import StrEnum
 from hashlib import blake2b
@@ -7,7 +7,9 @@ from typing import Annotated, Final, Protocol
 import msgspec
 
 from carts.availability import warnings
+from carts.products import Facts
 from carts.view import Adjustment, CartView, CartWarning, Totals, totals_of
+from gateway.carts.shown import ShownProduct, joined, shown_products
 from store.redis import StoreError
 from store.redis.catalogue import CacheNotReady, ProductCache
 
@@ -45,22 +47,27 @@ class PricingWarning(StrEnum):
 
 
 class Priced(msgspec.Struct, frozen=True):
-    """What is shown beside a cart's lines, and the sums that follow."""
+    """What is shown with a cart, and the sums that follow; `products` by id, as far as they are known."""
 
     adjustments: list[Adjustment]
     warnings: list[CartWarning]
     totals: Totals
+    products: dict[str, ShownProduct] = {}
 
     def suffix(self) -> str:
-        """Distinguishes prices of the same version of a cart; empty for the plain totals."""
-        if not self.adjustments and not self.warnings:
+        """Distinguishes what is shown with the same version of a cart; empty for the plain totals."""
+        if not self.adjustments and not self.warnings and not self.products:
             return ""
         return blake2b(_ENCODER.encode(self), digest_size=_SUFFIX_BYTES).hexdigest()
 
     def shown_in(self, cart: CartView) -> CartView:
         """The cart with it."""
         return msgspec.structs.replace(
-            cart, adjustments=self.adjustments, warnings=self.warnings, totals=self.totals
+            cart,
+            adjustments=self.adjustments,
+            warnings=self.warnings,
+            totals=self.totals,
+            lines=joined(cart.lines, self.products) if self.products else cart.lines,
         )
 
 
@@ -98,20 +105,39 @@ class Pricing:
         )
 
     async def price_shown(self, cart: CartView) -> Priced:
-        """As `price`, with warnings of what has changed in the catalogue since the lines were added first."""
-        changed = await self._catalogue_warnings(cart)
-        priced = await self.price(cart)
-        return msgspec.structs.replace(priced, warnings=changed + priced.warnings) if changed else priced
+        """As `price`, with the products of the lines, and warnings of what has changed since they were added.
 
-    async def _catalogue_warnings(self, cart: CartView) -> list[CartWarning]:
+        The warnings of the catalogue come first.
+        """
         if self._catalogue is None or not cart.lines:
-            return []
+            return await self.price(cart)
+        known = await self._known(self._catalogue, cart)
+        priced = await self.price(cart)
+        if isinstance(known, CacheNotReady):
+            changed = [CartWarning(PricingWarning.CATALOGUE_UNAVAILABLE.value)]
+            return msgspec.structs.replace(priced, warnings=changed + priced.warnings)
+        return msgspec.structs.replace(
+            priced,
+            warnings=warnings(cart.lines, cart.currency, known) + priced.warnings,
+            products=shown_products(known),
+        )
+
+    async def with_products(self, cart: CartView) -> Priced:
+        """The plain sums and the products of the lines, as far as they are known. Raises nothing."""
+        plain = Priced([], [], totals_of(cart.totals.subtotal))
+        if self._catalogue is None or not cart.lines:
+            return plain
+        known = await self._known(self._catalogue, cart)
+        if isinstance(known, CacheNotReady):
+            return plain
+        return msgspec.structs.replace(plain, products=shown_products(known))
+
+    async def _known(
+        self, catalogue: ProductCache, cart: CartView
+    ) -> dict[str, Facts | None] | CacheNotReady:
         try:
-            known = await self._catalogue.facts({line.product_id: None for line in cart.lines})
+            return await catalogue.facts({line.product_id: None for line in cart.lines})
         except StoreError as error:
             if not error.retriable:
                 raise
-            known = CacheNotReady()
-        if isinstance(known, CacheNotReady):
-            return [CartWarning(PricingWarning.CATALOGUE_UNAVAILABLE.value)]
-        return warnings(cart.lines, cart.currency, known)
+            return CacheNotReady()

@@ -9,7 +9,7 @@ import msgspec
 
 from carts.content import Content, shown
 from carts.state import Status, Version
-from carts.view import CartLine, CartView, Totals, time_of
+from carts.view import CartView, Totals, line_of, time_of
 from store.redis.packing import (
     EXTRAS_FIELD,
     HEAD_FIELD,
@@ -23,7 +23,9 @@ from store.redis.packing import (
 )
 
 _JSON: Final = msgspec.json.Encoder()
-_LINE_JSON: Final = b'{"line_id":"%b",%b,"quantity":%b,"unit_price":%b,"options":%b,"metadata":%b}'
+_LINE_JSON: Final = (
+    b'{"line_id":"%b",%b,"quantity":%b,"unit_price":%b,"options":%b,"metadata":%b,"line_total":%d}'
+)
 _VIEW_JSON: Final = (
     b'{"cart_id":"%b","status":"%b","version":"%d-%d-%012x","currency":%b,"lines":[%b],'
     b'"totals":{"subtotal":%b,"discount":0,"tax":0,"total":%b},"metadata":%b,"adjustments":[],"warnings":[],'
@@ -72,10 +74,7 @@ class StoredCart:
     def view(self) -> CartView:
         """The reader's view."""
         head, content = self.head, self.content()
-        lines = [
-            CartLine(line_id, line.product_id, line.quantity, line.unit_price, line.options, line.metadata)
-            for line_id, line in shown(content)
-        ]
+        lines = [line_of(line_id, line) for line_id, line in shown(content)]
         return CartView(
             cart_id=self.cart_id,
             status=head.status,
@@ -127,7 +126,8 @@ class StoredCart:
             item, _, metadata = rest.partition(b"\n")
             product, _, options = item[1:-1].partition(b',"options":')
             line_id = field[len(LINE_PREFIX) :]
-            json = _LINE_JSON % (line_id, product, quantity, unit_price, options or b"{}", metadata)
+            total = int(quantity) * int(unit_price)
+            json = _LINE_JSON % (line_id, product, quantity, unit_price, options or b"{}", metadata, total)
             lines.append((int(av), line_id, json))
         lines.sort()
         return [json for _, _, json in lines]

@@ -8,7 +8,7 @@ import redis.asyncio
 
 from carts.products import Product
 from store.redis import PipelinedClient
-from store.redis.catalogue import ProductCache, ProductsPut
+from store.redis.catalogue import ProductCache, ProductDeletion, ProductsPut
 from tests.gateway.cart_client import CartClient
 
 
@@ -43,7 +43,7 @@ class CachedProducts:
             newest.append(msgspec.structs.replace(one, version=self._version))
         await self.put_as_sent(*newest)
 
-    async def put_as_sent(self, *products: Product) -> None:
+    async def put_as_sent(self, *products: Product | ProductDeletion) -> None:
         """Put products under their own versions."""
         following = await self.cache.follow(1)
         before = self._position

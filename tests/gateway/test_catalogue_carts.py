@@ -6,6 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from store.redis.catalogue import ProductDeletion
 from tests.gateway.cart_client import CartClient, item
 from tests.gateway.product_fixtures import CatalogueClient, product
 
@@ -134,7 +135,7 @@ async def test_a_reader_is_warned_of_what_moved_on_without_a_write(
         await add(shop, cart_id, 2, product_id=name)
     before = await shop.http.get(f"/v1/carts/{cart_id}")
     assert before.json()["warnings"] == []
-    assert before.headers["etag"] == f'"{before.json()["version"]}"'
+    assert before.headers["etag"].startswith(f'"{before.json()["version"]}.')
     ends = await shop.carts.topic.ends()
 
     await shop.cached_products.put(
@@ -155,14 +156,16 @@ async def test_a_tag_with_a_suffix_tells_one_reading_from_another_and_is_the_ver
     shop: CatalogueClient, cart_id: str
 ) -> None:
     await shop.cached_products.put(product("cup"))
-    plain = (await add(shop, cart_id)).headers["etag"]
+    added = await add(shop, cart_id)
+    plain, version = added.headers["etag"], added.json()["version"]
     await shop.cached_products.put(product("cup", unit_price=1600))
     path = f"/v1/carts/{cart_id}"
 
     warned = await shop.http.get(path, headers={"if-none-match": plain})
     assert warned.status_code == 200
     tag = warned.headers["etag"]
-    assert tag.startswith(plain[:-1] + ".")
+    assert tag.startswith(f'"{version}.')
+    assert tag != plain
     assert (await shop.http.get(path, headers={"if-none-match": tag})).status_code == 304
 
     line = f"{path}/items/cup"
@@ -170,6 +173,49 @@ async def test_a_tag_with_a_suffix_tells_one_reading_from_another_and_is_the_ver
     assert written.status_code == 200, written.text
     late = await shop.http.put(line, json={"quantity": 3}, headers={"if-match": tag})
     assert problem(late) == (412, "precondition-failed")
+
+
+async def test_lines_have_the_name_and_image_of_their_product_in_reads_and_changes_alike(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("cup", image_url="/cup.png"), product("pan"))
+    await add(shop, cart_id, 2)
+    changed = await add(shop, cart_id, 3, product_id="pan")
+    read = await shop.http.get(f"/v1/carts/{cart_id}")
+    shown = [(line["name"], line["image_url"], line["line_total"]) for line in changed.json()["lines"]]
+    assert shown == [("Cup", "/cup.png", 2900), ("Pan", None, 4350)]
+    assert read.json() == changed.json()
+    assert read.headers["etag"] == changed.headers["etag"]
+
+
+async def test_a_renamed_product_is_another_tag_of_the_same_version(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("cup"))
+    tag = (await add(shop, cart_id)).headers["etag"]
+    path = f"/v1/carts/{cart_id}"
+    assert (await shop.http.get(path, headers={"if-none-match": tag})).status_code == 304
+
+    await shop.cached_products.put(product("cup", name="Mug", stock=4))
+    read = await shop.http.get(path, headers={"if-none-match": tag})
+    assert (read.status_code, read.json()["lines"][0]["name"]) == (200, "Mug")
+    assert read.headers["etag"] != tag
+    assert read.headers["etag"].partition(".")[0] == tag.partition(".")[0]
+
+    await shop.cached_products.put(product("cup", name="Mug", stock=3))
+    again = await shop.http.get(path, headers={"if-none-match": read.headers["etag"]})
+    assert again.status_code == 304
+
+
+async def test_a_product_that_the_catalogue_has_no_more_leaves_its_line_without_a_name(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("cup"))
+    await add(shop, cart_id)
+    await shop.cached_products.put_as_sent(ProductDeletion("cup", 2))
+    (line,) = (await shop.http.get(f"/v1/carts/{cart_id}")).json()["lines"]
+    assert "name" not in line
+    assert line["line_total"] == 1450
 
 
 @pytest.mark.parametrize("change", [{"unit_price": 1600}, {"stock": 0}, {"active": False}])

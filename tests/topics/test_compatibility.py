@@ -116,8 +116,8 @@ def test_the_newest_code_writes_what_it_read_from_the_newest_examples() -> None:
             msgspec.json.decode(encode_change(decode_change(msgspec.json.encode(example.value))))
             == example.value
         )
-    for _, example in examples("carts"):
-        if example.value is not None:
+    for path, example in examples("carts"):
+        if example.value is not None and path.parent.name == "v2":
             cart = decode_cart(msgspec.json.encode(example.value))
             assert msgspec.json.decode(encode_cart(cart)) == example.value
 

@@ -1,7 +1,8 @@
 r"""Products in Redis: read by id, priced by their facts, listed and searched; filled from `products`.
 
     {catalogue}:facts            hash: id -> `version unit_price currency stock active name`, stock - if it is
-                                 not counted; a deleted product has only its version. `!…`: of the cache
+                                 not counted, and on a second line the image's URL if there is one; a deleted
+                                 product has only its version. `!…`: of the cache
     {catalogue}:documents        hash: id -> JSON of the product
     {catalogue}:texts            hash: id -> category and words of a listed product (module `words`)
     {catalogue}:ids              zset: ids of listed products in their order
@@ -235,7 +236,7 @@ def pack_facts(facts: Facts) -> bytes:
     """The facts as they stand in Redis."""
     stock = "-" if facts.stock is None else facts.stock
     packed = f"{facts.version} {facts.unit_price} {facts.currency} {stock} {int(facts.active)} {facts.name}"
-    return packed.encode()
+    return (packed if facts.image_url is None else f"{packed}\n{facts.image_url}").encode()
 
 
 def unpack_facts(packed: bytes) -> Facts | None:
@@ -243,7 +244,8 @@ def unpack_facts(packed: bytes) -> Facts | None:
     version, blank, rest = packed.decode().partition(" ")
     if not blank:
         return None
-    unit_price, currency, stock, active, name = rest.split(" ", 4)
+    unit_price, currency, stock, active, texts = rest.split(" ", 4)
+    name, _, image_url = texts.partition("\n")
     return Facts(
         int(version),
         int(unit_price),
@@ -251,6 +253,7 @@ def unpack_facts(packed: bytes) -> Facts | None:
         None if stock == "-" else int(stock),
         active == "1",
         name,
+        image_url or None,
     )
 
 

@@ -112,10 +112,14 @@ async def test_a_product_is_read_as_it_was_put(filled: Filled) -> None:
 
 
 async def test_one_request_tells_the_facts_of_several_products(filled: Filled) -> None:
-    voucher = product("voucher", name="Gift card for you", stock=None, active=False)
+    voucher = product(
+        "voucher", name="Gift card for you", stock=None, active=False, image_url="https://shop.example/card"
+    )
     await filled.put(SHIRT, voucher)
     assert await filled.cache.facts(["voucher", "shirt-1", "nothing", "shirt-1"]) == {
-        "voucher": Facts(1, 100, "EUR", None, active=False, name="Gift card for you"),
+        "voucher": Facts(
+            1, 100, "EUR", None, active=False, name="Gift card for you", image_url="https://shop.example/card"
+        ),
         "shirt-1": Facts(5, 3999, "EUR", 12, active=True, name="Linen Shirt"),
         "nothing": None,
     }

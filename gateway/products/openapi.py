@@ -9,6 +9,7 @@ from gateway.http.openapi import errors, header, json_body, operation, query, re
 from gateway.products.importing import LineError, Progress, Stopped, Summary
 from gateway.products.requests import (
     DEFAULT_LIMIT,
+    MAX_IDS,
     MAX_LIMIT,
     NDJSON,
     ImportProduct,
@@ -40,13 +41,14 @@ _READ_RESPONSES: Final = {
 
 LIST: Final = operation(
     "listProducts",
-    "Active products in the order of their ids; with all words of q, of a category",
+    "Active products in the order of their ids; with all words of q, of a category; or those named by ids",
     {"200": reply("A page", ProductPage, headers=_READ_REPLY_HEADERS), **_READ_RESPONSES},
     parameters=[
         query("cursor", "next_cursor of the page before"),
         query("limit", f"1 to {MAX_LIMIT}, {DEFAULT_LIMIT} unless given", "integer"),
         query("q", "words of name, category and description; the last may be unfinished"),
         query("category", "exactly this category"),
+        query("ids", f"up to {MAX_IDS} product ids between commas, without the other parameters"),
         _UNLESS,
     ],
 )

@@ -23,7 +23,9 @@ DEFAULT_LIMIT: Final = 24
 MAX_LIMIT: Final = 100
 """Of products on a page."""
 _QUERY_CHARACTERS: Final = 200
-_PARAMETERS: Final = {"cursor", "limit", "q", "category"}
+MAX_IDS: Final = 100
+"""Of products that a request may name."""
+_PARAMETERS: Final = {"cursor", "limit", "q", "category", "ids"}
 
 Version = Annotated[
     int | None,
@@ -141,6 +143,26 @@ class PageRequest(msgspec.Struct, frozen=True):
     limit: int
     query: str | None
     category: str | None
+
+
+def ids_request(request: Request) -> list[str] | None:
+    """The ids that the query parameter `ids` names, each once; None without it. Raises Problem."""
+    arguments = request.get_args(keep_blank_values=True)
+    if "ids" not in arguments:
+        return None
+    if len(arguments) > 1:
+        raise bad_parameter("ids", "stands alone; leave the other parameters out")
+    ids = list(dict.fromkeys(one for one in ",".join(arguments.getlist("ids")).split(",") if one))
+    if not 1 <= len(ids) <= MAX_IDS:
+        raise bad_parameter("ids", f"names {len(ids)} products; name 1 to {MAX_IDS}, between commas")
+    for one in ids:
+        try:
+            check_product_id(one)
+        except InvalidIdentifier as error:
+            raise bad_parameter(
+                "ids", f"names {one[:40]!r}, which is no product id: {error.advice}"
+            ) from error
+    return ids
 
 
 def page_request(request: Request) -> PageRequest:

@@ -14,7 +14,7 @@ _NEVER: Final = ""
 
 
 class ProductPage(msgspec.Struct, frozen=True):
-    """Products in the order of their ids, and the cursor of the next page; null on the last page."""
+    """Products by id, or in the order they were named; the cursor of the next page, null on the last page."""
 
     products: list[Product]
     next_cursor: str | None

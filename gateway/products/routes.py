@@ -22,12 +22,13 @@ from gateway.products.requests import (
     PUT_PRODUCT,
     check_ndjson,
     check_version,
+    ids_request,
     page_request,
     sent_product,
 )
 from gateway.products.responses import ProductPage, document, tag_of, written
 from gateway.products.service import Catalogue
-from store.redis.catalogue import CacheNotReady
+from store.redis.catalogue import CacheNotReady, ProductCache
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -41,8 +42,11 @@ class ProductRoutes:
 
     @route("GET, HEAD", "/v1/products", Access.PUBLIC, openapi.LIST)
     async def page(self, request: Request) -> HTTPResponse:
-        """Active products in the order of their ids: those with all words of `q`, of `category`."""
+        """Active products by id: those with all words of `q`, of `category`; or those that `ids` names."""
         cache = self._catalogue().cache
+        ids = ids_request(request)
+        if ids is not None:
+            return await self._named(request, cache, ids)
         page = page_request(request)
         try:
             found = await cache.page(
@@ -97,6 +101,15 @@ class ProductRoutes:
                 response = await request.respond(content_type=NDJSON, headers={"cache-control": "no-store"})
             await response.send(_ENCODER.encode(report) + b"\n")
         await response.eof()
+
+    async def _named(self, request: Request, cache: ProductCache, ids: list[str]) -> HTTPResponse:
+        found = await cache.read_many(ids)
+        if isinstance(found, CacheNotReady):
+            raise catalogue_restoring()
+        shown = [one for one in found if one.active or caller_of(request).is_trusted]
+        body = _ENCODER.encode(ProductPage(shown, None))
+        max_age_s = self._max_age_s if all(one.active for one in shown) else None
+        return document(request, body, tag_of(body), max_age_s)
 
     def _catalogue(self) -> Catalogue:
         if self._given is None:

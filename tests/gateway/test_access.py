@@ -245,6 +245,9 @@ async def test_inactive_products_are_for_services(shop: CatalogueClient) -> None
     assert (await http.get("/v1/products/old-cup", headers=bearer("ada"))).status_code == 404
     found = await http.get("/v1/products/old-cup", headers=bearer("shop", "catalogue"))
     assert (found.status_code, found.headers["cache-control"]) == (200, "private, no-cache")
+    for headers, seen in ((bearer("ada"), ["cup"]), (bearer("shop", "catalogue"), ["old-cup", "cup"])):
+        named = await http.get("/v1/products?ids=old-cup,cup", headers=headers)
+        assert [one["product_id"] for one in named.json()["products"]] == seen
 
 
 async def test_readiness_tells_details_to_services_only(shop: CatalogueClient) -> None:

@@ -67,9 +67,34 @@ async def test_products_are_found_by_words_and_by_category(shop: CatalogueClient
     assert await found(q="nothing") == []
 
 
+async def test_several_products_are_read_by_their_ids_in_the_order_asked_for(shop: CatalogueClient) -> None:
+    await shop.cached_products.put(product("cup"), product("pan"), product("pot", active=False))
+    reply = await shop.http.get("/v1/products?ids=pan,nothing,cup,pan")
+    assert (reply.status_code, reply.json()["next_cursor"]) == (200, None)
+    assert [one["product_id"] for one in reply.json()["products"]] == ["pan", "cup"]
+    assert reply.headers["cache-control"] == "public, max-age=5"
+    unchanged = await shop.http.get(
+        "/v1/products?ids=pan,nothing,cup,pan", headers={"if-none-match": reply.headers["etag"]}
+    )
+    assert unchanged.status_code == 304
+
+
+async def test_inactive_products_among_those_named_are_for_services_and_not_cached(
+    shop: CatalogueClient,
+) -> None:
+    await shop.cached_products.put(product("cup"), product("pot", active=False))
+    reply = await shop.http.get("/v1/products?ids=pot,cup")  # development mode: every caller is trusted
+    assert [one["product_id"] for one in reply.json()["products"]] == ["pot", "cup"]
+    assert reply.headers["cache-control"] == "private, no-cache"
+
+
 @pytest.mark.parametrize(
     ("query", "word"),
     [
+        ("ids=", "ids"),
+        ("ids=a%20b", "ids"),
+        ("ids=cup&limit=3", "ids"),
+        ("ids=" + ",".join(f"sku-{number}" for number in range(101)), "101"),
         ("limit=0", "limit"),
         ("limit=x", "limit"),
         ("limit=101", "limit"),
@@ -94,7 +119,7 @@ async def test_an_unknown_product_is_404_and_an_impossible_id_400(shop: Catalogu
 
 
 async def test_while_the_catalogue_is_restored_reads_are_asked_to_come_again(shop: CatalogueClient) -> None:
-    for path in ("/v1/products", "/v1/products/cup"):
+    for path in ("/v1/products", "/v1/products/cup", "/v1/products?ids=cup"):
         reply = await shop.http.get(path)
         assert (reply.status_code, reply.json()["type"]) == (503, "/problems/catalogue-restoring")
         assert reply.headers["retry-after"] == "1"

@@ -98,6 +98,13 @@ class ProductCache:
             return CacheNotReady()
         return None if document is None else _DECODER.decode(document)
 
+    async def read_many(self, product_ids: Sequence[str]) -> list[Product] | CacheNotReady:
+        """Those of the products that exist, inactive ones too, in the order asked for."""
+        documents, complete = await self._documents(product_ids)
+        if not complete:
+            return CacheNotReady()
+        return [_DECODER.decode(document) for document in documents if document is not None]
+
     async def page(
         self, *, cursor: str | None = None, q: str | None = None, category: str | None = None, limit: int = 24
     ) -> Page | CacheNotReady:

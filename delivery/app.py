@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, cast
 
 import faust
@@ -11,13 +10,13 @@ from faust.types import AgentT, EventT
 from faust.types.transports import TransportT
 
 from delivery.consumer import AccountingTransport
-from delivery.dead_letters import send_with_faust, source_of
 from delivery.errors import TopicTaken
 from delivery.recovery import ReplayTableManager
 from delivery.settings import DeliverySettings
+from delivery.source_records import source_of
 from delivery.table import RAW, ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
 from runtime.failstop import fail_stop
-from topics.dead_letters import DeadLetters
+from topics.dead_letters import DeadLetterRecord, DeadLetters
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +30,7 @@ class DeliveryApp(faust.App):
     def __init__(self, name: str, settings: DeliverySettings, **options: Any) -> None:
         super().__init__(name, **options)
         self.settings = settings
-        self.dead_letters = DeadLetters(name, partial(send_with_faust, self))
+        self.dead_letters = DeadLetters(name, self._send_dead_letter)
         self._sources: set[str] = set()
 
     def source(self, name: str) -> faust.TopicT:
@@ -69,6 +68,12 @@ class DeliveryApp(faust.App):
     async def recovered(self) -> None:
         """Wait until partitions are assigned, tables replayed and the first records may come."""
         await cast(ReplayTableManager, self.tables).recovery.completed.wait()
+
+    async def _send_dead_letter(self, record: DeadLetterRecord) -> None:
+        future = await self.producer.send(
+            self.settings.dead_letter_topic, record.key, record.value, None, None, record.headers
+        )
+        await future
 
     def _new_transport(self) -> TransportT:
         return AccountingTransport(self.conf.broker_consumer, self)

@@ -9,7 +9,7 @@ from faust.types import EventT, StreamT
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
-from delivery.dead_letters import headers_of
+from delivery.source_records import headers_of
 from sinks.data_errors import is_data_error
 from sinks.postgres import metrics
 from sinks.postgres.batch import newest, row_change

@@ -12,6 +12,8 @@ from gateway.health.routes import HealthRoutes
 from gateway.http.problems import ProblemHandler
 from gateway.http.routing import add_routes
 from gateway.identity.routes import GuestRoutes
+from gateway.live.delivery import Delivery
+from gateway.live.routes import LiveRoutes
 from gateway.openapi import document
 from gateway.orders.routes import OrderRoutes
 from gateway.products.routes import ProductRoutes
@@ -43,6 +45,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     for feature in (
         GuestRoutes(container.identity.guests),
         CartRoutes(container.reader, container.carts, container.changed_carts),
+        LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
         ProductRoutes(container.catalogue, settings.products_max_age_s),
         CheckoutRoutes(container.checkouts, container.metrics),
         OrderRoutes(container.orders),

@@ -16,6 +16,7 @@ from gateway.checkout.routes import Checkouts
 from gateway.checkout.service import CheckoutCarts
 from gateway.health.checks import HealthChecks
 from gateway.identity.identity import Identity
+from gateway.live.service import LiveCarts
 from gateway.metrics import Metrics
 from gateway.orders.service import OrderService
 from gateway.outbox.bound import OutboxBound
@@ -32,7 +33,7 @@ from gateway.products.internal import InternalProducts
 from gateway.products.service import Catalogue
 from gateway.settings import GatewaySettings
 from runtime.owners import OrdersOwner, ProductsOwner
-from store.redis import CartStore, Layout, PipelinedClient
+from store.redis import CartStore, ChangeSubscriber, Layout, PipelinedClient, Tickets
 from store.redis.catalogue import ProductCache
 from store.redis.quantities import LineQuantities
 
@@ -55,6 +56,8 @@ class Container(msgspec.Struct, frozen=True):
     reader: Reader
     changed_carts: ChangedCarts
     carts: CartService
+    live: LiveCarts
+    tickets: Tickets
     checkouts: Checkouts
     orders: OrderService
     identity: Identity
@@ -102,6 +105,10 @@ class Container(msgspec.Struct, frozen=True):
         if catalogue is not None or hook is not None:
             reader = PricedReader(reader, pricing)
         delivery = CartDelivery(settings, store, layout, publisher, hydration)
+        subscriber = ChangeSubscriber(
+            settings, layout, name="cartstream-gateway-live", patience_s=settings.redis_patience_s
+        )
+        tickets = Tickets(client, settings.live_ticket_s)
         checkout_carts = CheckoutCarts(store, delivery, database, metrics)
         return cls(
             settings=settings,
@@ -121,13 +128,17 @@ class Container(msgspec.Struct, frozen=True):
             reader=reader,
             changed_carts=PlainCarts() if catalogue is None else CatalogueLines(pricing),
             carts=CartService(settings, store, prices, publisher, sweeper, hydration, metrics),
+            live=LiveCarts(settings, reader, store, subscriber, metrics),
+            tickets=tickets,
             checkouts=(
                 InternalCheckouts(settings, store, database, pricing, checkout_carts)
                 if settings.orders_owner is OrdersOwner.INTERNAL
                 else ExternalCheckouts(settings, database, pricing, checkout_carts)
             ),
             orders=OrderService(database, settings.orders_owner),
-            identity=Identity(settings, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL),
+            identity=Identity(
+                settings, tickets, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL
+            ),
         )
 
 

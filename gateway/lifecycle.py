@@ -33,12 +33,18 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
         container.publisher.start()
         await container.publisher.until_connected(_KAFKA_WAIT_S)
         container.sweeper.start()
+        container.live.start()
 
     async def settle(_: Sanic[Any, Any]) -> None:
         collect_seldom()
 
+    async def end_streams(_: Sanic[Any, Any]) -> None:
+        # Connections come elsewhere by now, and requests in flight are waited for: these would not end.
+        container.live.end_streams()
+
     async def disconnect(_: Sanic[Any, Any]) -> None:
         # After the last request: what it published is still acknowledged and removed from the outboxes.
+        await container.live.close()
         await container.outbox_bound.stop()
         await container.sweeper.stop()
         await container.publisher.stop()
@@ -52,4 +58,5 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
 
     app.register_listener(connect, "before_server_start")
     app.register_listener(settle, "after_server_start")
+    app.register_listener(end_streams, "before_server_stop")
     app.register_listener(disconnect, "after_server_stop")

@@ -107,6 +107,31 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.live_streams = Gauge(
+            "cartstream_gateway_live_streams",
+            "Streams of carts that are open",
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
+        self.live_events = Counter(
+            "cartstream_gateway_live_events_total",
+            "Events sent to streams, by name (cart, merged, stale, unavailable)",
+            ["event"],
+            registry=self.registry,
+        )
+        self.live_streams_ended = Counter(
+            "cartstream_gateway_live_streams_ended_total",
+            "Streams that have ended, by reason (client: gone, slow: did not read, drained, lifetime)",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.live_deaf = Gauge(
+            "cartstream_gateway_live_deaf",
+            "1 while changes of carts are not heard of from Redis (several workers: while any does not)",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+
     def exposition(self) -> bytes:
         """All values in Prometheus's text format; of all workers together where there are several."""
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")

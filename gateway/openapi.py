@@ -10,12 +10,21 @@ from gateway.health.routes import HealthRoutes
 from gateway.http.openapi import paths_of, problem_types, with_schemas
 from gateway.identity import openapi as identity
 from gateway.identity.routes import GuestRoutes
+from gateway.live.routes import LiveRoutes
 from gateway.orders import openapi as orders
 from gateway.orders.routes import OrderRoutes
 from gateway.products import openapi as products
 from gateway.products.routes import ProductRoutes
 
-FEATURES: Final = (GuestRoutes, CartRoutes, ProductRoutes, CheckoutRoutes, OrderRoutes, HealthRoutes)
+FEATURES: Final = (
+    GuestRoutes,
+    CartRoutes,
+    LiveRoutes,
+    ProductRoutes,
+    CheckoutRoutes,
+    OrderRoutes,
+    HealthRoutes,
+)
 _PARAMETERS: Final = carts.PARAMETERS | products.PARAMETERS | checkout.PARAMETERS | orders.PARAMETERS
 _ABOUT: Final = (
     "Carts that survive anything. In production mode callers prove who they are; in development mode every "

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.identity.settings import IdentitySettings
+from gateway.live.settings import LiveSettings
 from runtime.owners import OwnerSettings
 from runtime.settings import KafkaSettings
 from store.redis import RedisSettings
@@ -14,7 +15,7 @@ from store.redis import RedisSettings
 _AFTER_CHECKOUT_S: Final = 10.0
 
 
-class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySettings):
+class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySettings, LiveSettings):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 
     gateway_host: str = Field("127.0.0.1", examples=["127.0.0.1"], description="address to listen on")
@@ -134,6 +135,16 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySetti
                 f"CARTSTREAM_REQUEST_DEADLINE_S: {self.request_deadline_s:g} is less than "
                 "CARTSTREAM_REDIS_TIMEOUT_S plus CARTSTREAM_PUBLISH_WAIT_S. "
                 f"A right value: CARTSTREAM_REQUEST_DEADLINE_S={waits + 1:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _heartbeats_keep_streams_open(self) -> Self:
+        if self.live_heartbeat_s > self.longest_request_s:
+            raise ValueError(
+                f"CARTSTREAM_LIVE_HEARTBEAT_S: {self.live_heartbeat_s:g} is more than the longest request "
+                f"takes, and a connection that is silent for longer is closed. "
+                f"A right value: CARTSTREAM_LIVE_HEARTBEAT_S={self.longest_request_s:g}"
             )
         return self
 

@@ -10,6 +10,7 @@ import structlog
 ACCESS: Final = "sanic.access"
 
 _GUEST: Final = re.compile(r"guest(?::|%3[Aa])[A-Za-z0-9._~%-]+")
+_TICKET: Final = re.compile(r"\bticket=[^&\s]+")
 # The processes report by themselves that Kafka is away; these repeat it many times a second.
 _FLOODING: Final = ("aiokafka",)
 
@@ -24,7 +25,7 @@ def configure_logging() -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        mask_guests,
+        mask_secrets,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -43,14 +44,17 @@ def configure_logging() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def mask_guests(
+def mask_secrets(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Replace guest tokens in all texts of an event: who has the token has the cart."""
-    return {
-        name: _GUEST.sub("guest:***", value) if isinstance(value, str) and "guest" in value else value
-        for name, value in event.items()
-    }
+    """Replace guest carts and tickets in all texts of an event: who has the ticket sees the cart."""
+    return {name: _masked(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _masked(text: str) -> str:
+    if "guest" in text:
+        text = _GUEST.sub("guest:***", text)
+    return _TICKET.sub("ticket=***", text) if "ticket=" in text else text
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:

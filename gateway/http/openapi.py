@@ -146,6 +146,8 @@ def _for_callers(access: Access, operation: dict[str, Any]) -> dict[str, Any]:
     if access is Access.PUBLIC:
         return operation | {"security": []}
     schemes = ("bearer",) if access in SERVICES_ONLY else ("bearer", "cartToken", "cartSession")
+    if access is Access.CART_STREAM:
+        schemes = (*schemes, "streamTicket")
     refused = errors(401, 403) if access in SERVICES_ONLY else errors(401, 403, 404)
     return operation | {
         "security": [{scheme: []} for scheme in schemes],

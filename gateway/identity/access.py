@@ -16,6 +16,8 @@ class Access(StrEnum):
     """Everybody."""
     CART = "cart"
     """The cart's owner, and services with the scope `carts`."""
+    CART_STREAM = "cart_stream"
+    """As CART, and whoever has a ticket for the cart: the guard takes it."""
     ORDERS = "orders"
     """The cart's owner, and services with the scope `orders`."""
     CHECKOUT = "checkout"
@@ -48,6 +50,7 @@ class Decision(StrEnum):
 
 _SCOPES: Final = {
     Access.CART: Scope.CARTS,
+    Access.CART_STREAM: Scope.CARTS,
     Access.ORDERS: Scope.ORDERS,
     Access.CHECKOUT: Scope.ORDERS,
     Access.ORDERS_SERVICE: Scope.ORDERS,

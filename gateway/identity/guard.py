@@ -15,9 +15,12 @@ from gateway.identity.access import Access, Decision, decide
 from gateway.identity.callers import ACTING_FOR, CART_SESSION, CART_TOKEN, Callers, Presented
 from gateway.identity.jwt_tokens import InvalidToken
 from gateway.identity.principal import ANONYMOUS, OPEN, Kind, Principal
+from store.redis import Tickets
 
 OWN_CART: Final = "me"
 """In the place of a cart id: the caller's own cart."""
+TICKET: Final = "ticket"
+"""The query parameter with a ticket, for callers that cannot send headers."""
 _CHALLENGE: Final = 'Bearer realm="cartstream"'
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
@@ -50,9 +53,12 @@ class OpenGuard:
 class ProofGuard:
     """Production mode: callers prove who they are."""
 
-    def __init__(self, callers: Callers, session_cookie: str, *, orders_elsewhere: bool) -> None:
+    def __init__(
+        self, callers: Callers, tickets: Tickets, session_cookie: str, *, orders_elsewhere: bool
+    ) -> None:
         """`orders_elsewhere`: a checkout hands out a token, which is for the keeper of orders only."""
         self._callers: Final = callers
+        self._tickets: Final = tickets
         self._session_cookie: Final = session_cookie
         self._orders_elsewhere: Final = orders_elsewhere
 
@@ -63,7 +69,8 @@ class ProofGuard:
 
         @wraps(handler)
         async def guarded(request: Request, **parameters: str) -> HTTPResponse | None:
-            principal = self._identify(request, access)
+            ticket = request.args.get(TICKET) if access is Access.CART_STREAM else None
+            principal = await self._holder(ticket) if ticket else self._identify(request, access)
             if parameters.get("cart_id") == OWN_CART:
                 parameters["cart_id"] = _own_cart(principal)
             segment = parameters.get("cart_id")
@@ -80,6 +87,18 @@ class ProofGuard:
         """Who sent the request; AttributeError if no guard has seen it."""
         found: Principal = request.ctx.principal
         return found
+
+    async def _holder(self, ticket: str) -> Principal:
+        """Whoever has a ticket: the owner of its cart. It is used up, whatever becomes of the request."""
+        cart_id = await self._tickets.take(ticket)
+        if cart_id is None:
+            raise Problem(
+                problems.UNAUTHENTICATED,
+                "The ticket has been used, has expired, or was never issued; "
+                "get a new one with POST /v1/carts/{cart_id}/stream-tickets.",
+                headers={"www-authenticate": f'{_CHALLENGE}, error="invalid_token"'},
+            )
+        return Principal(Kind.GUEST, carts=(cart_id,), actor=cart_id)
 
     def _identify(self, request: Request, access: Access) -> Principal:
         headers = request.headers

@@ -8,12 +8,13 @@ from gateway.identity.guest_tokens import GuestTokens, Sessions
 from gateway.identity.jwt_keys import FileKey, Keys, PublishedKeys, SecretKey
 from gateway.identity.jwt_tokens import JwtTokens
 from gateway.identity.settings import IdentitySettings, Mode
+from store.redis import Tickets
 
 
 class Identity:
     """The guard before the routes, and the mint of guest tokens."""
 
-    def __init__(self, settings: IdentitySettings, *, orders_elsewhere: bool) -> None:
+    def __init__(self, settings: IdentitySettings, tickets: Tickets, *, orders_elsewhere: bool) -> None:
         """Raises ValueError for a key file that holds no key."""
         self.guests: Final = GuestTokens(settings.guest_keys, settings.guest_token_lifetime_s)
         self._published: Final = (
@@ -24,7 +25,7 @@ class Identity:
         self.guard: Final[Guard] = (
             OpenGuard()
             if settings.mode is Mode.DEVELOPMENT
-            else self._proof_guard(settings, orders_elsewhere=orders_elsewhere)
+            else self._proof_guard(settings, tickets, orders_elsewhere=orders_elsewhere)
         )
 
     async def open(self) -> None:
@@ -37,7 +38,9 @@ class Identity:
         if self._published is not None:
             await self._published.close()
 
-    def _proof_guard(self, settings: IdentitySettings, *, orders_elsewhere: bool) -> ProofGuard:
+    def _proof_guard(
+        self, settings: IdentitySettings, tickets: Tickets, *, orders_elsewhere: bool
+    ) -> ProofGuard:
         keys: list[Keys] = [] if self._published is None else [self._published]
         if settings.jwt_secret is not None:
             keys.append(SecretKey(settings.jwt_secret.get_secret_value()))
@@ -53,4 +56,4 @@ class Identity:
         if settings.session_key is not None:
             sessions = Sessions(settings.session_key.get_secret_value())
         callers = KnownCallers(self.guests, jwts, sessions)
-        return ProofGuard(callers, settings.session_cookie, orders_elsewhere=orders_elsewhere)
+        return ProofGuard(callers, tickets, settings.session_cookie, orders_elsewhere=orders_elsewhere)

@@ -17,6 +17,12 @@ RENEW: Final = operation(
 )
 
 SECURITY_SCHEMES: Final[dict[str, Any]] = {
+    "streamTicket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "ticket",
+        "description": "Opens one stream of the cart it was issued for.",
+    },
     "bearer": {
         "type": "http",
         "scheme": "bearer",

@@ -57,6 +57,7 @@ class Server:
             ready()
             await self._over.wait()
             self._close_listener()
+            await server.before_stop()  # type: ignore[no-untyped-call]
             await self._finish_requests(server)
         finally:
             await server.after_stop()  # type: ignore[no-untyped-call]

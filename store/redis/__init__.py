@@ -26,12 +26,16 @@ from store.redis.results import (
 )
 from store.redis.settings import RedisSettings
 from store.redis.stored import StoredCart
+from store.redis.subscriber import ChangeListener, ChangeSubscriber
+from store.redis.tickets import Ticket, Tickets
 
 __all__ = [
     "Applied",
     "CartStore",
+    "ChangeListener",
     "ChangeOutcome",
     "ChangeRequest",
+    "ChangeSubscriber",
     "CheckoutLock",
     "Layout",
     "Missing",
@@ -57,6 +61,8 @@ __all__ = [
     "StoreFull",
     "StoreUnavailable",
     "StoredCart",
+    "Ticket",
+    "Tickets",
     "UnknownOutcome",
     "WindowEntry",
 ]

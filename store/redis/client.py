@@ -166,7 +166,7 @@ class PipelinedClient:
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(self._connect_timeout):
-                connection = await open_connection(self._address, self._on_lost)
+                connection = await open_connection(self._address, lambda: Connection(self._on_lost))
                 await self._greet(connection)
         except TimeoutError as error:
             self._why = f"no answer within {self._connect_timeout} s"

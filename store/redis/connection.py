@@ -4,13 +4,15 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 import msgspec
 
 from store.redis.errors import NotPrimary, StoreError, UnknownOutcome, error_of
+
+Speaker = TypeVar("Speaker", bound=asyncio.Protocol)
 
 Taker = asyncio.Future[Any] | list[Any]
 """What takes a reply: the future that waits for it, or the list of a later one's companions."""
@@ -181,16 +183,14 @@ class Connection(asyncio.Protocol):
             self.abort(UnknownOutcome("Redis did not answer in time: unknown outcome"))
 
 
-async def open_connection(address: Address, lost: Callable[[Connection, StoreError], None]) -> Connection:
-    """Connect. Raises OSError or ssl.SSLError."""
+async def open_connection(address: Address, make: Callable[[], Speaker]) -> Speaker:
+    """What `make` makes, connected. Raises OSError or ssl.SSLError."""
     loop = asyncio.get_running_loop()
     if address.path:
-        _, connection = await loop.create_unix_connection(lambda: Connection(lost), address.path)
+        _, connection = await loop.create_unix_connection(make, address.path)
     else:
         context = ssl.create_default_context(cafile=address.ca_file) if address.tls else None
-        _, connection = await loop.create_connection(
-            lambda: Connection(lost), address.host, address.port, ssl=context
-        )
+        _, connection = await loop.create_connection(make, address.host, address.port, ssl=context)
     return connection
 
 

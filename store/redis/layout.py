@@ -17,6 +17,7 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     {t}:events       shard channel: `<cart_id> <version tag>` of each change
     {t}:sweeper      the lease of the outbox sweeper
     {t}:unfolded     zset: carts with changes that no state put here has covered yet, by the v of the oldest
+    ticket:<hash>    the cart that a one-use ticket is for, with a time to live; belongs to no partition
 """
 
 from binascii import crc_hqx

@@ -21,6 +21,7 @@ from cli.topics import TopicCommandSettings
 from delivery.settings import DeliverySettings
 from devstack.settings import StackSettings
 from gateway.identity.settings import IdentitySettings
+from gateway.live.settings import LiveSettings
 from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
@@ -52,6 +53,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Mail": MailSinkSettings,
     "Jobs": JobsSettings,
     "Identity": IdentitySettings,
+    "Live carts": LiveSettings,
     "Gateway": GatewaySettings,
     "Embedded stack": StackSettings,
 }

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from runtime.logs import configure_logging, mask_guests
+from runtime.logs import configure_logging, mask_secrets
 
 
 @pytest.mark.parametrize(
@@ -13,11 +13,12 @@ from runtime.logs import configure_logging, mask_guests
         ("/v1/carts/guest:a1-B_2~c.d/items", "/v1/carts/guest:***/items"),
         ("GET http://shop/v1/carts/guest%3Aa1b2?x=1", "GET http://shop/v1/carts/guest:***?x=1"),
         ("/v1/carts/user:42", "/v1/carts/user:42"),
+        ("GET /v1/carts/me/stream?ticket=aB-_9&x=1", "GET /v1/carts/me/stream?ticket=***&x=1"),
         ("no guest today", "no guest today"),
     ],
 )
-def test_guest_tokens_are_masked(text: str, shown: str) -> None:
-    assert mask_guests(None, "info", {"event": "e", "path": text, "status": 200}) == {
+def test_guest_tokens_and_tickets_are_masked(text: str, shown: str) -> None:
+    assert mask_secrets(None, "info", {"event": "e", "path": text, "status": 200}) == {
         "event": "e",
         "path": shown,
         "status": 200,

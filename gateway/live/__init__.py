@@ -1,0 +1,1 @@
+"""Live carts: a stream of events for each page that shows a cart."""

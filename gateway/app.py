@@ -43,7 +43,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     app.ctx.body_bytes = settings.body_bytes
     app.ctx.guard = container.identity.guard
     for feature in (
-        GuestRoutes(container.identity.guests),
+        GuestRoutes(container.identity.guests, container.carts, container.changed_carts),
         CartRoutes(container.reader, container.carts, container.changed_carts),
         LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
         ProductRoutes(container.catalogue, settings.products_max_age_s),

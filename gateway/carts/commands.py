@@ -29,7 +29,8 @@ CommandStep = AddProduct | RequestStep
 class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
     """Steps on one cart, all or none.
 
-    `is_batch`: the request is a list of operations. `cause` names the route, in the record too.
+    `listed_in` is the member of the body that lists the steps, None where the body is the one step. `cause`
+    names the route, in the record too.
     `fingerprint` is empty without an Idempotency-Key: then `op_id` is random and no retry can name it.
     `first_seen_us`: when the client first tried. `if_match`: the versions that the cart may be at, none: any.
     `trace`: further headers of the Kafka record.
@@ -37,7 +38,7 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
 
     cart_id: str
     steps: tuple[CommandStep, ...]
-    is_batch: bool
+    listed_in: str | None
     cause: str
     op_id: str
     fingerprint: str
@@ -54,7 +55,7 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
 
     def pointer(self, index: int) -> str:
         """Where in the body a step stands (RFC 6901)."""
-        return f"/operations/{index}" if self.is_batch else ""
+        return "" if self.listed_in is None else f"/{self.listed_in}/{index}"
 
     def request(self, steps: tuple[RequestStep, ...], *, replay_only: bool = False) -> ChangeRequest:
         """The request to the store, with the priced steps."""

@@ -24,13 +24,16 @@ PARAMETERS: Final = {
     },
 }
 
+PREFER: Final = header(
+    "Prefer", "durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)"
+)
 _CHANGE_HEADERS: Final = [
     header(
         "Idempotency-Key",
         "1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice",
     ),
     header("If-Match", "ETag of the cart: change it only if it is still at this version"),
-    header("Prefer", "durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)"),
+    PREFER,
     header("traceparent", "W3C Trace Context, carried into the Kafka record"),
     header("X-Request-ID", "carried into the Kafka record as request_id"),
 ]
@@ -38,7 +41,7 @@ _READ_REPLY_HEADERS: Final = {
     "ETag": reply_header("version of the cart; a suffix after a dot for what is shown beside it"),
     "Cart-Freshness": reply_header("stale: Postgres's copy, Redis may know better"),
 }
-_CHANGE_REPLY_HEADERS: Final = {
+CHANGE_REPLY_HEADERS: Final = {
     "ETag": reply_header("version of the cart: v-n-digest; a suffix after a dot for the products' names"),
     "Preference-Applied": reply_header("the durability reached"),
     "Cart-Receipt": reply_header("cart-changed/<partition>/<offset> of the record"),
@@ -63,8 +66,8 @@ def _change(operation_id: str, summary: str, body: type[msgspec.Struct] | None =
         operation_id,
         summary,
         {
-            "200": reply("The cart after the change", ShownCart, headers=_CHANGE_REPLY_HEADERS),
-            "204": {"description": "Changed; return=minimal was asked for", "headers": _CHANGE_REPLY_HEADERS},
+            "200": reply("The cart after the change", ShownCart, headers=CHANGE_REPLY_HEADERS),
+            "204": {"description": "Changed; return=minimal was asked for", "headers": CHANGE_REPLY_HEADERS},
             **errors(400, 404, 409, 412, 413, 415, 422, 429, 503),
         },
         parameters=_CHANGE_HEADERS,

@@ -18,13 +18,17 @@ _LIMITS: Final = {
 }
 
 
-def problem_of(refused: Refused, steps: int) -> Problem:
-    """The problem of a refused change of `steps` steps: why it was refused, and what to do about it.
+Pointer = Callable[[int], str]
+"""Where in the body a step stands (RFC 6901)."""
+
+
+def problem_of(refused: Refused, pointer: Pointer) -> Problem:
+    """The problem of a refused change: why it was refused, where, and what to do about it.
 
     The service retries on RESTORING and UNKNOWN_CART; here they mean that the time was not enough.
     NOT_APPLIED never gets here.
     """
-    return _PROBLEMS[refused.reason](refused, steps)
+    return _PROBLEMS[refused.reason](refused, pointer)
 
 
 def restoring() -> Problem:
@@ -57,11 +61,12 @@ def durability_not_reached(reached: Durability, preferred: Durability) -> Proble
     )
 
 
-def _restoring(_: Refused, __: int) -> Problem:
+def _restoring(_: Refused, __: Pointer) -> Problem:
     return restoring()
 
 
-def _too_old(_: Refused, __: int) -> Problem:
+def too_old() -> Problem:
+    """The answer to a request that may be a retry of one long ago."""
     return Problem(
         problems.TOO_OLD,
         "The first attempt is so long ago that a retry could apply twice; read the cart, "
@@ -69,7 +74,7 @@ def _too_old(_: Refused, __: int) -> Problem:
     )
 
 
-def _key_reused(_: Refused, __: int) -> Problem:
+def _key_reused(_: Refused, __: Pointer) -> Problem:
     return Problem(
         problems.KEY_REUSED,
         "This Idempotency-Key has been used on this cart with another change; "
@@ -77,7 +82,7 @@ def _key_reused(_: Refused, __: int) -> Problem:
     )
 
 
-def _precondition_failed(refused: Refused, _: int) -> Problem:
+def _precondition_failed(refused: Refused, _: Pointer) -> Problem:
     return Problem(
         problems.PRECONDITION_FAILED,
         "The cart is not at a version named in If-Match; read it, decide again, and send its ETag.",
@@ -86,7 +91,7 @@ def _precondition_failed(refused: Refused, _: int) -> Problem:
     )
 
 
-def _claimed(refused: Refused, _: int) -> Problem:
+def _claimed(refused: Refused, _: Pointer) -> Problem:
     return Problem(
         problems.CLAIMED,
         "The cart is being merged into the one named; wait a moment, then change that one.",
@@ -95,7 +100,7 @@ def _claimed(refused: Refused, _: int) -> Problem:
     )
 
 
-def _merged(refused: Refused, _: int) -> Problem:
+def _merged(refused: Refused, _: Pointer) -> Problem:
     return Problem(
         problems.MERGED,
         "The cart has been merged; change the one named instead.",
@@ -103,28 +108,28 @@ def _merged(refused: Refused, _: int) -> Problem:
     )
 
 
-def _limit(refused: Refused, steps: int) -> Problem:
+def _limit(refused: Refused, pointer: Pointer) -> Problem:
     text = _LIMITS.get(refused.limit or "", f"keeps {refused.limit} to at most {{bound}}; send less")
     return _at(
         problems.LIMIT_EXCEEDED,
         refused,
-        steps,
+        pointer,
         "the cart " + text.format(bound=refused.bound),
         extra={"limit": refused.limit, "bound": refused.bound},
     )
 
 
-def _line_not_found(refused: Refused, steps: int) -> Problem:
+def _line_not_found(refused: Refused, pointer: Pointer) -> Problem:
     detail = "the cart has no such line; read it for its lines, or add the product"
-    return _at(problems.LINE_NOT_FOUND, refused, steps, detail)
+    return _at(problems.LINE_NOT_FOUND, refused, pointer, detail)
 
 
-def _currency(refused: Refused, steps: int) -> Problem:
+def _currency(refused: Refused, pointer: Pointer) -> Problem:
     detail = f"the cart is in {refused.currency}; send that currency, or clear the cart first"
-    return _at(problems.CURRENCY_MISMATCH, refused, steps, detail)
+    return _at(problems.CURRENCY_MISMATCH, refused, pointer, detail)
 
 
-def _window_full(refused: Refused, _: int) -> Problem:
+def _window_full(refused: Refused, _: Pointer) -> Problem:
     return Problem(
         problems.TOO_MANY_CHANGES,
         "The cart has had too many changes in the last minutes; put several into one PATCH, "
@@ -133,7 +138,7 @@ def _window_full(refused: Refused, _: int) -> Problem:
     )
 
 
-def _outbox_full(_: Refused, __: int) -> Problem:
+def _outbox_full(_: Refused, __: Pointer) -> Problem:
     return Problem(
         problems.OUTBOX_FULL,
         "Kafka is away for so long that no more changes can be kept; carts can still be read. "
@@ -142,7 +147,7 @@ def _outbox_full(_: Refused, __: int) -> Problem:
     )
 
 
-def _storage_full(_: Refused, __: int) -> Problem:
+def _storage_full(_: Refused, __: Pointer) -> Problem:
     return Problem(
         problems.STORE_UNAVAILABLE,
         "The live store is full; carts can still be read. Send the request again later.",
@@ -153,20 +158,20 @@ def _storage_full(_: Refused, __: int) -> Problem:
 def _at(
     kind: ProblemType,
     refused: Refused,
-    steps: int,
+    pointer: Pointer,
     detail: str,
     *,
     extra: Mapping[str, object] | None = None,
 ) -> Problem:
-    pointer = f"/operations/{refused.step}" if refused.step is not None and steps > 1 else ""
-    sentence = f"{pointer}: {detail}." if pointer else f"{detail[0].upper()}{detail[1:]}."
-    return Problem(kind, sentence, errors=[FieldError(pointer, detail)], extra=extra)
+    place = "" if refused.step is None else pointer(refused.step)
+    sentence = f"{place}: {detail}." if place else f"{detail[0].upper()}{detail[1:]}."
+    return Problem(kind, sentence, errors=[FieldError(place, detail)], extra=extra)
 
 
-_PROBLEMS: Final[Mapping[Reason, Callable[[Refused, int], Problem]]] = {
+_PROBLEMS: Final[Mapping[Reason, Callable[[Refused, Pointer], Problem]]] = {
     Reason.RESTORING: _restoring,
     Reason.UNKNOWN_CART: _restoring,
-    Reason.TOO_OLD: _too_old,
+    Reason.TOO_OLD: lambda *_: too_old(),
     Reason.KEY_REUSED: _key_reused,
     Reason.PRECONDITION_FAILED: _precondition_failed,
     Reason.CLAIMED: _claimed,

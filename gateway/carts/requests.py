@@ -12,11 +12,14 @@ from carts.errors import InvalidIdentifier
 from carts.ids import check_line_id, check_product_id, derive_line_id
 from carts.limits import LIMITS, Limits
 from carts.operations import Clear, Item, Metadata, Remove, SetMetadata
+from carts.state import Version
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep, fingerprint_of
 from gateway.http.conditions import first_attempt_us, parse_idempotency_key, parse_if_match
+from gateway.http.problems import INVALID_HEADER, Problem
 from gateway.http.requests import cart_id_in, preferences_of, trace_of
 from gateway.http.validation import FreeForm, check_metadata, invalid
 from gateway.identity.guard import caller_of
+from gateway.identity.principal import Kind
 from store.redis import RequestStep, SetQuantity
 
 ProductId = Annotated[
@@ -115,10 +118,21 @@ class PatchCart(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     operations: Annotated[list[AnyOperation], msgspec.Meta(min_length=1, max_length=LIMITS.steps)]
 
 
+class MintCart(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a new cart begins with; `currency` is that of the items that state none."""
+
+    currency: Currency = None
+    items: Annotated[list[AddItem], msgspec.Meta(max_length=LIMITS.steps)] = []
+
+
+_UNGUESSABLE: Final = 22
+"""Characters of 128 bits in base64url."""
+
 ADD_ITEM: Final = msgspec.json.Decoder(AddItem)
 PUT_ITEM: Final = msgspec.json.Decoder(PutItem)
 PATCH_ITEM: Final = msgspec.json.Decoder(PatchItem)
 PATCH_CART: Final = msgspec.json.Decoder(PatchCart)
+MINT_CART: Final = msgspec.json.Decoder(MintCart)
 
 
 def change_command(
@@ -127,7 +141,7 @@ def change_command(
     steps: tuple[CommandStep, ...],
     cause: str,
     *,
-    is_batch: bool = False,
+    listed_in: str | None = None,
 ) -> ChangeCommand:
     """The command that a request is, with the steps of its body. Raises Problem."""
     headers = request.headers
@@ -144,7 +158,7 @@ def change_command(
         if_match=parse_if_match(headers.get("if-match")),
         cart_id=cart_id_in(cart_id),
         steps=steps,
-        is_batch=is_batch,
+        listed_in=listed_in,
         cause=cause,
         op_id=op_id,
         fingerprint=fingerprint,
@@ -153,6 +167,30 @@ def change_command(
         trace=trace_of(headers),
         caller=caller_of(request),
     )
+
+
+def minting_key(value: str) -> str:
+    """The Idempotency-Key of a mint, which proves whose cart it is until the token does. Raises Problem."""
+    key = parse_idempotency_key(value)
+    if len(key) < _UNGUESSABLE:
+        raise Problem(
+            INVALID_HEADER,
+            f"Idempotency-Key has {len(key)} characters: whoever knows the key of a mint gets its cart, so "
+            f"send at least {_UNGUESSABLE} that nobody can guess; a UUID is best.",
+        )
+    return key
+
+
+def mint_command(request: Request, cart_id: str, steps: tuple[CommandStep, ...]) -> ChangeCommand:
+    """The command that fills a cart just minted. Raises Problem.
+
+    The cart must never have been written: a retry that is too late to be told from a new request is refused.
+    """
+    command = change_command(request, cart_id, steps, "carts.mint", listed_in="items")
+    caller = command.caller
+    if caller.kind is Kind.ANONYMOUS:
+        caller = msgspec.structs.replace(caller, actor=cart_id)
+    return msgspec.structs.replace(command, if_match=(Version().tag(),), caller=caller)
 
 
 def add_item(body: AddItem) -> CommandStep:
@@ -178,6 +216,18 @@ def patch_item(line_id: str, body: PatchItem) -> CommandStep:
 def patch_cart(body: PatchCart) -> tuple[CommandStep, ...]:
     """The steps of all operations, in order. Raises Problem that points at the place."""
     return tuple(_steps(body.operations))
+
+
+def mint_cart(body: MintCart) -> tuple[CommandStep, ...]:
+    """The steps that make a new cart; none: it stays empty. Raises Problem that points at the place."""
+    return tuple(
+        _add(_with_currency(item, body.currency), f"/items/{index}", LIMITS)
+        for index, item in enumerate(body.items)
+    )
+
+
+def _with_currency(item: AddItem, currency: str | None) -> AddItem:
+    return item if item.currency is not None else msgspec.structs.replace(item, currency=currency)
 
 
 def _steps(operations: Iterable[AnyOperation]) -> Iterable[CommandStep]:

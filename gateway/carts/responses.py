@@ -22,15 +22,20 @@ def cart_read(found: CartDocument) -> HTTPResponse:
 
 def cart_changed(changed: Changed, preferences: Preferences, shown: CartDocument | None) -> HTTPResponse:
     """200 with the cart after the change as it is `shown`, or 204 where the caller prefers that."""
-    outcome = changed.outcome
+    headers = change_headers(changed, preferences)
+    if shown is None:
+        return document_response(None, changed.outcome.version.tag(), headers)
+    return document_response(shown.body, shown.tag, headers)
+
+
+def change_headers(changed: Changed, preferences: Preferences) -> list[Header]:
+    """How far the change got, where its record stands, whether it had been made before."""
     headers = [_preference_applied(changed.durability, preferences.strict, preferences.minimal)]
     if changed.receipt is not None:
         headers.append((b"cart-receipt", changed.receipt.encode()))
-    if isinstance(outcome, Replayed):
+    if isinstance(changed.outcome, Replayed):
         headers.append(_REPLAYED)
-    if shown is None:
-        return document_response(None, outcome.version.tag(), headers)
-    return document_response(shown.body, shown.tag, headers)
+    return headers
 
 
 @lru_cache

@@ -77,7 +77,7 @@ class CartRoutes:
     async def patch(self, request: Request, cart_id: str) -> HTTPResponse:
         """Up to 100 operations, all or none."""
         steps = patch_cart(body_of(request, PATCH_CART))
-        return await self._change(request, cart_id, steps, "carts.patch", is_batch=True)
+        return await self._change(request, cart_id, steps, "carts.patch", listed_in="operations")
 
     @route("DELETE", CART, Access.CART, openapi.CLEAR)
     async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
@@ -91,9 +91,9 @@ class CartRoutes:
         steps: tuple[CommandStep, ...],
         cause: str,
         *,
-        is_batch: bool = False,
+        listed_in: str | None = None,
     ) -> HTTPResponse:
-        command = change_command(request, cart_id, steps, cause, is_batch=is_batch)
+        command = change_command(request, cart_id, steps, cause, listed_in=listed_in)
         changed = await self._service.change(command)
         cart = changed.outcome.cart
         shown = None if cart is None else await self._changed_carts.shown(cart)

@@ -99,7 +99,7 @@ class CartService:
         if isinstance(outcome, Refused):
             if isinstance(steps, Problem) and outcome.reason is Reason.NOT_APPLIED:
                 raise steps
-            raise problem_of(outcome, len(command.steps))
+            raise problem_of(outcome, command.pointer)
         durability, offset = await self._secure(outcome, command, deadline)
         self._reached[durability].inc()
         self._metrics.change_seconds.observe(asyncio.get_running_loop().time() - deadline.began)

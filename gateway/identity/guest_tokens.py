@@ -41,6 +41,11 @@ class GuestTokens:
         """A token for a new cart."""
         return self._sign(_text(secrets.token_bytes(_SECRET_BYTES)))
 
+    def mint_again(self, key: str) -> GuestToken:
+        """A token for the cart that belongs to an Idempotency-Key, which nobody else may be able to guess."""
+        digest = hmac.digest(self._keys[0], b"mint\0" + key.encode(), "sha256")
+        return self._sign(_text(digest[:_SECRET_BYTES]))
+
     def renew(self, token: str) -> GuestToken | None:
         """A token for the same cart with its whole lifetime ahead; None for one that is no longer valid."""
         return None if self.check(token) is None else self._sign(token.split(".")[1])

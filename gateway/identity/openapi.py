@@ -2,13 +2,31 @@
 
 from typing import Any, Final
 
-from gateway.http.openapi import errors, operation, reply
-from gateway.identity.requests import GuestCart
+from gateway.carts.openapi import CHANGE_REPLY_HEADERS, PREFER
+from gateway.carts.requests import MintCart
+from gateway.http.openapi import errors, header, json_body, operation, reply, reply_header
+from gateway.identity.requests import GuestCart, MintedCart
 
 MINT: Final = operation(
     "mintCart",
-    "Mint a guest cart; nothing is stored until something is added",
-    {"201": reply("The id, and the token that proves it", GuestCart), **errors(405)},
+    "Mint a guest cart, empty or with its first items; an empty one is stored nowhere",
+    {
+        "201": reply(
+            "The id, the token that proves it, and the cart if it has items",
+            MintedCart,
+            headers={"Location": reply_header("the cart"), **CHANGE_REPLY_HEADERS},
+        ),
+        **errors(400, 403, 405, 409, 413, 415, 422, 429, 503),
+    },
+    parameters=[
+        header(
+            "Idempotency-Key",
+            "of a mint with items: 22 or more characters that nobody can guess, best a UUID; a retry gets "
+            "the same cart, and a token for it",
+        ),
+        PREFER,
+    ],
+    body=json_body(MintCart, required=False),
 )
 RENEW: Final = operation(
     "renewToken",

@@ -3,6 +3,9 @@
 from datetime import datetime
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from gateway.carts.shown import ShownCart
 
 
 class GuestCart(msgspec.Struct, frozen=True):
@@ -11,3 +14,9 @@ class GuestCart(msgspec.Struct, frozen=True):
     cart_id: str
     token: str
     expires_at: datetime
+
+
+class MintedCart(GuestCart, frozen=True):
+    """A new guest cart; with the cart itself where it was minted with something in it."""
+
+    cart: ShownCart | UnsetType = UNSET

@@ -7,34 +7,66 @@ import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from carts.state import Version
+from gateway.carts.commands import CommandStep
+from gateway.carts.problems import too_old
+from gateway.carts.reading import EMPTY_VERSION, ChangedCarts
+from gateway.carts.requests import MINT_CART, MintCart, mint_cart, mint_command, minting_key
+from gateway.carts.responses import change_headers
+from gateway.carts.service import CartService
+from gateway.carts.shown import ShownCart
 from gateway.http import problems
 from gateway.http.problems import Problem
-from gateway.http.requests import cart_id_in
+from gateway.http.requests import cart_id_in, optional_body
+from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity import openapi
 from gateway.identity.access import Access
 from gateway.identity.callers import CART_TOKEN, bearer_token
 from gateway.identity.guard import cart_not_found
 from gateway.identity.guest_tokens import GuestToken, GuestTokens
-from gateway.identity.requests import GuestCart
-
-_EMPTY_TAG: Final = Version().tag()
+from gateway.identity.requests import GuestCart, MintedCart
 
 
 class GuestRoutes:
     """Handlers of one app."""
 
-    def __init__(self, guests: GuestTokens) -> None:
+    def __init__(self, guests: GuestTokens, carts: CartService, changed_carts: ChangedCarts) -> None:
         self._guests: Final = guests
+        self._carts: Final = carts
+        self._changed_carts: Final = changed_carts
 
     @route("POST", "/v1/carts", Access.PUBLIC, openapi.MINT)
-    async def mint(self, _: Request) -> HTTPResponse:
-        """A new guest cart and its token. Nothing is stored: an empty cart needs no place."""
+    async def mint(self, request: Request) -> HTTPResponse:
+        """A new guest cart and its token. An empty cart is stored nowhere: it needs no place."""
+        steps = mint_cart(optional_body(request, MINT_CART, MintCart()))
+        if steps:
+            return await self._mint_with(request, steps)
         minted = self._guests.mint()
-        return _guest_cart(
-            minted, 201, {"location": f"/v1/carts/{minted.cart_id}", "etag": f'"{_EMPTY_TAG}"'}
-        )
+        headers = {"location": f"/v1/carts/{minted.cart_id}", "etag": f'"{EMPTY_VERSION}"'}
+        return json_response(_document(minted), 201, headers)
+
+    async def _mint_with(self, request: Request, steps: tuple[CommandStep, ...]) -> HTTPResponse:
+        key = request.headers.get("idempotency-key")
+        minted = self._guests.mint() if key is None else self._guests.mint_again(minting_key(key))
+        command = mint_command(request, minted.cart_id, steps)
+        try:
+            changed = await self._carts.change(command)
+        except Problem as problem:
+            if problem.kind is problems.PRECONDITION_FAILED:
+                raise too_old() from problem  # the cart of this key has been written before, and not just now
+            raise
+        headers = {"location": f"/v1/carts/{minted.cart_id}", "etag": f'"{changed.outcome.version.tag()}"'}
+        headers |= {
+            name.decode(): value.decode() for name, value in change_headers(changed, command.preferences)
+        }
+        document = _document(minted)
+        if changed.outcome.cart is not None:
+            shown = await self._changed_carts.shown(changed.outcome.cart)
+            headers["etag"] = f'"{shown.tag}"'
+            document = MintedCart(
+                **msgspec.structs.asdict(document), cart=msgspec.json.decode(shown.body, type=ShownCart)
+            )
+        return json_response(document, 201, headers)
 
     @route("POST", "/v1/carts/{cart_id}/token", Access.CART, openapi.RENEW)
     async def renew(self, request: Request, cart_id: str) -> HTTPResponse:
@@ -49,14 +81,8 @@ class GuestRoutes:
             )
         if renewed.cart_id != cart_id_in(cart_id):
             raise cart_not_found()
-        return _guest_cart(renewed, 200, {})
+        return json_response(_document(renewed))
 
 
-def _guest_cart(token: GuestToken, status: int, headers: dict[str, str]) -> HTTPResponse:
-    expires_at = datetime.fromtimestamp(token.expires_at, UTC)
-    return HTTPResponse(
-        msgspec.json.encode(GuestCart(token.cart_id, token.token, expires_at)),
-        status=status,
-        content_type="application/json",
-        headers={"cache-control": "private, no-store", **headers},
-    )
+def _document(token: GuestToken) -> GuestCart:
+    return GuestCart(token.cart_id, token.token, datetime.fromtimestamp(token.expires_at, UTC))

@@ -262,6 +262,16 @@ async def test_inactive_products_are_for_services(shop: CatalogueClient) -> None
         assert [one["product_id"] for one in named.json()["products"]] == seen
 
 
+async def test_whoever_mints_a_cart_with_items_is_its_guest(shop: CatalogueClient) -> None:
+    reply = await shop.http.post("/v1/carts", json={"items": [{"product_id": "cup", "quantity": 1}]})
+    assert reply.status_code == 201, reply.text
+    minted = reply.json()
+    read = await shop.http.get(reply.headers["location"], headers={"cart-token": minted["token"]})
+    assert (read.status_code, read.json()["lines"]) == (200, minted["cart"]["lines"])
+    change = decode_change((await shop.carts.topic.at(reply.headers["cart-receipt"])).value)
+    assert change.actor == minted["cart_id"]
+
+
 async def test_readiness_tells_details_to_services_only(shop: CatalogueClient) -> None:
     http = shop.carts.http
     assert set((await http.get("/health/ready")).json()) == {"status"}

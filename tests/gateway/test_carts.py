@@ -1,6 +1,7 @@
 """What the routes of carts do, on real servers."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
@@ -20,6 +21,66 @@ async def test_a_minted_cart_is_empty_and_stored_nowhere(carts: CartClient) -> N
     read = await carts.http.get(reply.headers["location"])
     assert (read.status_code, read.headers["etag"], read.json()["lines"]) == (200, NEVER_WRITTEN, [])
     assert await carts.outbox_is_empty()
+
+
+async def test_a_cart_is_minted_with_its_first_items(carts: CartClient) -> None:
+    body = {"currency": "EUR", "items": [stated("mug", 2), stated("tea", 1)]}
+    reply = await carts.http.post("/v1/carts", json=body)
+    assert reply.status_code == 201, reply.text
+    minted = reply.json()
+    assert [(line["line_id"], line["quantity"]) for line in minted["cart"]["lines"]] == [
+        ("mug", 2),
+        ("tea", 1),
+    ]
+    assert minted["cart"]["cart_id"] == minted["cart_id"]
+    assert {"token", "expires_at"} < set(minted)
+    assert reply.headers["preference-applied"] == "durability=kafka"
+    read = await carts.http.get(reply.headers["location"])
+    assert (read.json(), read.headers["etag"]) == (minted["cart"], reply.headers["etag"])
+    change = decode_change((await carts.topic.at(reply.headers["cart-receipt"])).value)
+    assert (change.cart_id, change.cause, len(change.delta)) == (minted["cart_id"], "carts.mint", 2)
+
+
+def stated(product_id: str, quantity: int) -> dict[str, object]:
+    """An item with a price and without a currency."""
+    return {"product_id": product_id, "quantity": quantity, "unit_price": 100}
+
+
+async def test_a_retry_of_a_mint_gets_the_same_cart_and_adds_nothing(carts: CartClient) -> None:
+    headers = {"idempotency-key": str(uuid4())}
+    body = {"currency": "EUR", "items": [stated("mug", 2)]}
+    first = await carts.http.post("/v1/carts", json=body, headers=headers)
+    again = await carts.http.post("/v1/carts", json=body, headers=headers)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json()["cart"] == first.json()["cart"]
+
+    other = await carts.http.post("/v1/carts", json={"items": [item("mug", 3)]}, headers=headers)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
+    another = await carts.http.post("/v1/carts", json=body, headers={"idempotency-key": str(uuid4())})
+    assert another.json()["cart_id"] != first.json()["cart_id"]
+
+
+async def test_a_mint_is_refused_with_a_key_to_guess_and_points_at_a_wrong_item(carts: CartClient) -> None:
+    body = {"currency": "EUR", "items": [stated("mug", 2)]}
+    guessed = await carts.http.post("/v1/carts", json=body, headers={"idempotency-key": "1"})
+    assert (guessed.status_code, guessed.json()["type"]) == (400, "/problems/invalid-header")
+    for items, pointer in (
+        ([stated("mug", 1), stated("tea", 1000)], "/items/1/quantity"),
+        ([stated("mug", 1), stated("tea/", 1)], "/items/1/product_id"),
+    ):
+        reply = await carts.http.post("/v1/carts", json={"currency": "EUR", "items": items})
+        assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, pointer)
+    unpriced = await carts.http.post("/v1/carts", json={"items": [stated("mug", 1)]})
+    assert (unpriced.status_code, unpriced.json()["errors"][0]["pointer"]) == (422, "/items/0/currency")
+
+
+async def test_a_minimal_reply_to_a_mint_has_the_token_and_no_cart(carts: CartClient) -> None:
+    body = {"currency": "EUR", "items": [stated("mug", 2)]}
+    reply = await carts.http.post("/v1/carts", json=body, headers={"prefer": "return=minimal"})
+    assert reply.status_code == 201
+    assert set(reply.json()) == {"cart_id", "token", "expires_at"}
+    assert (await carts.quantities(reply.json()["cart_id"])) == {"mug": 2}
 
 
 async def test_a_reply_names_no_other_service_to_go_to(carts: CartClient, cart_id: str) -> None:

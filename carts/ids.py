@@ -16,6 +16,7 @@ _USER_ID: Final = rf"(?! )[^{_UNSEEN}\"\\]{{1,128}}(?<! )"
 _CART_ID: Final = re.compile(rf"user:{_USER_ID}|guest:[A-Za-z0-9._~-]{{1,128}}")
 _PRODUCT_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}(?:~[0-9a-f]{12})?")
+_MERGE_ID: Final = re.compile(r"m_[0-9a-f]{32}")
 _ORDER_ID: Final = re.compile(r"o_[0-9a-f]{32}")
 # Orders have ids of operations, too: nobody may take one in advance.
 _OP_ID: Final = re.compile(rf"(?!{_ORDER_ID.pattern}\Z)[\x22-\x7e][\x21-\x7e]{{0,127}}")
@@ -89,6 +90,11 @@ def check_op_id(value: str) -> str:
 def is_order_id(value: str) -> bool:
     """Whether `value` looks like the id of an order, which is also that of its checkout and subtraction."""
     return _ORDER_ID.fullmatch(value) is not None
+
+
+def is_merge_id(value: str) -> bool:
+    """Whether `value` looks like the id of a merge."""
+    return _MERGE_ID.fullmatch(value) is not None
 
 
 def derive_line_id(product_id: str, options: Mapping[str, str]) -> str:

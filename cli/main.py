@@ -20,7 +20,7 @@ GROUPS = {
     },
     "Run one process": {
         "gateway": ("cli.gateway:command", "The HTTP gateway."),
-        "streams": ("cli.streams:command", "A stream agent: compaction."),
+        "streams": ("cli.streams:command", "A stream agent: compaction, merges."),
         "sinks": ("cli.sinks:command", "A sink: postgres, redis or mail."),
         "jobs": (
             "cli.jobs:command",

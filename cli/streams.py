@@ -1,8 +1,8 @@
-"""`cartstream streams`: the agents that fold the stream of changes."""
+"""`cartstream streams`: the agents that fold the stream of changes and carry merges on."""
 
 import click
 
-from streams.main import run_compaction
+from streams.main import run_compaction, run_merges
 
 
 @click.group("streams")
@@ -14,3 +14,9 @@ def command() -> None:
 def compaction() -> None:
     """Fold `cart-changed` into the compacted topic `carts`."""
     run_compaction()
+
+
+@command.command("merges")
+def merges() -> None:
+    """Carry on the merges that `cart-merges` names."""
+    run_merges()

@@ -133,6 +133,7 @@ COMPONENTS: dict[str, Build] = {
     "sample-products": _task("sample-products", "products", "sample", depends=("migrate",)),
     "gateway": _gateway,
     "compaction": _worker("compaction", "streams", "compaction", depends=("topics",)),
+    "merges": _worker("merges", "streams", "merges", depends=("topics", "migrate", REDIS)),
     "sink-postgres": _worker("sink-postgres", "sinks", "postgres", depends=("topics", "migrate")),
     "sink-redis": _worker("sink-redis", "sinks", "redis", depends=("topics", REDIS)),
     "jobs": _worker("jobs", "jobs", depends=("topics", "migrate", REDIS)),

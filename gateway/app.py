@@ -14,6 +14,7 @@ from gateway.http.routing import add_routes
 from gateway.identity.routes import GuestRoutes
 from gateway.live.delivery import Delivery
 from gateway.live.routes import LiveRoutes
+from gateway.merges.routes import MergeRoutes
 from gateway.openapi import document
 from gateway.orders.routes import OrderRoutes
 from gateway.products.routes import ProductRoutes
@@ -46,6 +47,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         GuestRoutes(container.identity.guests, container.carts, container.changed_carts),
         CartRoutes(container.reader, container.carts, container.changed_carts),
         LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
+        MergeRoutes(container.merges, container.identity.guests, container.metrics),
         ProductRoutes(container.catalogue, settings.products_max_age_s),
         CheckoutRoutes(container.checkouts, container.metrics),
         OrderRoutes(container.orders),

@@ -17,6 +17,8 @@ from gateway.checkout.service import CheckoutCarts
 from gateway.health.checks import HealthChecks
 from gateway.identity.identity import Identity
 from gateway.live.service import LiveCarts
+from gateway.merges.carts import DeliveredCarts
+from gateway.merges.service import MergeService
 from gateway.metrics import Metrics
 from gateway.orders.service import OrderService
 from gateway.outbox.bound import OutboxBound
@@ -32,6 +34,8 @@ from gateway.products.external import ExternalProducts
 from gateway.products.internal import InternalProducts
 from gateway.products.service import Catalogue
 from gateway.settings import GatewaySettings
+from merges.catalogue import CachedCatalogue
+from merges.saga import Saga
 from runtime.owners import OrdersOwner, ProductsOwner
 from store.redis import CartStore, ChangeSubscriber, Layout, PipelinedClient, Tickets
 from store.redis.catalogue import ProductCache
@@ -60,6 +64,7 @@ class Container(msgspec.Struct, frozen=True):
     tickets: Tickets
     checkouts: Checkouts
     orders: OrderService
+    merges: MergeService
     identity: Identity
 
     @classmethod
@@ -110,6 +115,12 @@ class Container(msgspec.Struct, frozen=True):
         )
         tickets = Tickets(client, settings.live_ticket_s)
         checkout_carts = CheckoutCarts(store, delivery, database, metrics)
+        saga = Saga(
+            store,
+            database,
+            DeliveredCarts(delivery, hydration, settings.merge_wait_s),
+            CachedCatalogue(client, callers_name_prices=settings.products_owner is ProductsOwner.CALLER),
+        )
         return cls(
             settings=settings,
             metrics=metrics,
@@ -136,6 +147,7 @@ class Container(msgspec.Struct, frozen=True):
                 else ExternalCheckouts(settings, database, pricing, checkout_carts)
             ),
             orders=OrderService(database, settings.orders_owner),
+            merges=MergeService(settings, database, saga, metrics),
             identity=Identity(
                 settings, tickets, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL
             ),

@@ -132,6 +132,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.merges = Counter(
+            "cartstream_gateway_merges_total",
+            "Merges answered: done (in the request), handed_over (to the merge agent), replayed",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.merge_seconds = Histogram(
+            "cartstream_gateway_merge_seconds",
+            "From the parsed request to the reply of a merge",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
     def exposition(self) -> bytes:
         """All values in Prometheus's text format; of all workers together where there are several."""
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")

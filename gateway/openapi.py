@@ -11,6 +11,8 @@ from gateway.http.openapi import paths_of, problem_types, with_schemas
 from gateway.identity import openapi as identity
 from gateway.identity.routes import GuestRoutes
 from gateway.live.routes import LiveRoutes
+from gateway.merges import openapi as merges
+from gateway.merges.routes import MergeRoutes
 from gateway.orders import openapi as orders
 from gateway.orders.routes import OrderRoutes
 from gateway.products import openapi as products
@@ -20,12 +22,15 @@ FEATURES: Final = (
     GuestRoutes,
     CartRoutes,
     LiveRoutes,
+    MergeRoutes,
     ProductRoutes,
     CheckoutRoutes,
     OrderRoutes,
     HealthRoutes,
 )
-_PARAMETERS: Final = carts.PARAMETERS | products.PARAMETERS | checkout.PARAMETERS | orders.PARAMETERS
+_PARAMETERS: Final = (
+    carts.PARAMETERS | products.PARAMETERS | checkout.PARAMETERS | orders.PARAMETERS | merges.PARAMETERS
+)
 _ABOUT: Final = (
     "Carts that survive anything. In production mode callers prove who they are; in development mode every "
     "caller may read and change every cart. "

@@ -106,6 +106,13 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySetti
         description="a checkout that nobody has completed by then is over (orders kept elsewhere)",
     )
 
+    merge_wait_s: float = Field(
+        0.8, gt=0, le=30, examples=[0.8], description="a merge not done by then is the merge agent's"
+    )
+    merge_lines: int = Field(
+        50, ge=0, le=500, examples=[50], description="a guest's cart with more lines is the merge agent's"
+    )
+
     @field_validator("postgres_url")
     @classmethod
     def _is_a_postgres_address(cls, value: SecretStr) -> SecretStr:

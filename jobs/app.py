@@ -9,22 +9,29 @@ from jobs.checkout_timeouts import CheckoutTimeouts
 from jobs.expiry import ExpiryJob
 from jobs.job import Job
 from jobs.leadership import run_as_leader
+from jobs.merges import MergeJob
 from jobs.outbox_relay import OutboxRelay
 from jobs.settings import JobsSettings
 from jobs.settlement import Settlement
 from runtime.process import run_process
 from runtime.ready import when_all
-from topics.registry import CART_CHANGED, DEAD_LETTERS, ORDERS, PRODUCTS
+from topics.registry import CART_CHANGED, CART_MERGES, DEAD_LETTERS, ORDERS, PRODUCTS
 
 NAME: Final = "cartstream-jobs"
 
-TOPICS: Final = (CART_CHANGED, PRODUCTS, ORDERS, DEAD_LETTERS)
+TOPICS: Final = (CART_CHANGED, PRODUCTS, ORDERS, CART_MERGES, DEAD_LETTERS)
 """What the jobs write to."""
 
 
 def all_jobs(settings: JobsSettings) -> list[Job]:
     """All jobs. Making one connects to nothing."""
-    return [ExpiryJob(settings), OutboxRelay(settings), Settlement(settings), CheckoutTimeouts(settings)]
+    return [
+        ExpiryJob(settings),
+        OutboxRelay(settings),
+        Settlement(settings),
+        CheckoutTimeouts(settings),
+        MergeJob(settings),
+    ]
 
 
 def run_jobs(settings: JobsSettings) -> None:

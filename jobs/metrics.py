@@ -41,6 +41,16 @@ CHECKOUTS_EXPIRED = Counter(
     "cartstream_jobs_checkouts_expired_total", "Checkouts that nobody completed in time"
 )
 
+TRANSFERS_UNSETTLED = Gauge(
+    "cartstream_jobs_merge_transfers_unsettled", "Transfers of merges not yet seen in both carts"
+)
+MERGES_HANDED_OVER = Counter(
+    "cartstream_jobs_merges_handed_over_total", "Merges that stopped half-way, handed to the merge agent"
+)
+MERGES_TAKEN_UP = Counter(
+    "cartstream_jobs_merges_taken_up_total", "Merges taken up again, for their guest's cart has got lines"
+)
+
 
 def succeeded(job: str) -> None:
     """Note that the job has just done all there was to do."""

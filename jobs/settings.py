@@ -28,6 +28,22 @@ class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings):
     settlement_grace_s: float = Field(
         5.0, ge=0, le=3600, examples=[5], description="a younger order is its own checkout's to finish"
     )
+    merge_pause_s: float = Field(
+        2.0, gt=0, le=3600, examples=[2], description="between two rounds over merges that are not finished"
+    )
+    merge_grace_s: float = Field(
+        5.0, ge=0, le=3600, examples=[5], description="whoever carries a merge on is left alone for as long"
+    )
+    merge_watch_pause_s: float = Field(
+        30.0,
+        gt=0,
+        le=86_400,
+        examples=[30],
+        description="between two looks at guests' carts that were merged",
+    )
+    merge_watch_days: float = Field(
+        7.0, gt=0, le=365, examples=[7], description="how long after its merge a guest's cart is looked at"
+    )
     checkout_sweep_s: float = Field(
         5.0, gt=0, le=3600, examples=[5], description="between two looks for overdue checkouts"
     )

@@ -12,7 +12,7 @@ from carts.operations import KINDS, Change, Seed
 from carts.products import InvalidProduct, Product, check_product
 from carts.state import State, Version
 from topics.errors import RecordError, RecordErrorCode
-from topics.records import CartRecord, OrderRecord, PurgeFloor
+from topics.records import CartRecord, MergeRecord, OrderRecord, PurgeFloor
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ _cart_decoder: Final = msgspec.json.Decoder(CartRecord)
 _recovery_decoder: Final = msgspec.json.Decoder(_Recovery)
 _version_decoder: Final = msgspec.json.Decoder(_Version)
 _order_decoder: Final = msgspec.json.Decoder(OrderRecord)
+_merge_decoder: Final = msgspec.json.Decoder(MergeRecord)
 _product_decoder: Final = msgspec.json.Decoder(Product)
 _purge_floor_decoder: Final = msgspec.json.Decoder(PurgeFloor)
 
@@ -123,12 +124,18 @@ def decode_order(value: bytes | None) -> OrderRecord:
     return _decode(_order_decoder, value)
 
 
+def decode_merge(value: bytes | None) -> MergeRecord:
+    """The merge in a `cart-merges` value; RecordError if it is none."""
+    return _decode(_merge_decoder, value)
+
+
 DECODERS: Final[Mapping[type, Callable[[bytes], object]]] = {
     Change: decode_change,
     CartRecord: decode_cart,
     PurgeFloor: decode_purge_floor,
     Product: decode_product,
     OrderRecord: decode_order,
+    MergeRecord: decode_merge,
 }
 """How a value of each type is read where more is checked than its Struct says."""
 

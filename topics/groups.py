@@ -14,5 +14,8 @@ REDIS_SINK: Final = "cartstream-redis"
 CATALOGUE_SINK: Final = "cartstream-redis-products"
 """Keeps the products in Redis; here, too, the position in Redis alone counts."""
 
+MERGES: Final = "cartstream-merges"
+"""Carries on the merges that `cart-merges` names."""
+
 MAIL_SINK: Final = "cartstream-mail"
 """Sends the mails that `orders` asks for."""

@@ -14,7 +14,7 @@ import msgspec
 
 from carts.products import Product
 from carts.state import Version
-from topics.records import DeadLetterHeaders, OrderRecord, OrderStatus
+from topics.records import DeadLetterHeaders, MergeRecord, OrderRecord, OrderStatus
 from topics.registry import schema_id
 
 Headers = list[tuple[str, bytes]]
@@ -23,6 +23,7 @@ GATEWAY: Final = "/cartstream/gateway"
 COMPACTION: Final = "/cartstream/streams/compaction"
 ORDERS: Final = "/cartstream/orders"
 PRODUCTS: Final = "/cartstream/products"
+MERGES: Final = "/cartstream/merges"
 
 CART_VERSION: Final = "cart_version"
 ORDER_VERSION: Final = "order_version"
@@ -55,6 +56,8 @@ _OF_ORDER: Final = {
     status: _constant(ORDERS, f"cartstream.order.{status.value}.v1", schema_id("orders", 1))
     for status in OrderStatus
 }
+
+_OF_MERGE: Final = _constant(MERGES, "cartstream.cart.merge.requested.v1", schema_id("cart-merges", 1))
 
 _OF_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.state.v1", schema_id("products", 1))
 _OF_GONE_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.deleted.v1", None)
@@ -112,6 +115,12 @@ def order_headers(record: OrderRecord) -> Headers:
         ("ce_time", _rfc3339(record.cancelled_at or record.placed_at)),
         (ORDER_VERSION, version),
     ]
+
+
+def merge_headers(record: MergeRecord) -> Headers:
+    """Headers of a `cart-merges` record."""
+    time = _rfc3339(record.requested_at)
+    return [*_OF_MERGE, ("ce_id", b"%s/%s" % (record.merge_id.encode(), time)), ("ce_time", time)]
 
 
 def product_headers(product: Product) -> Headers:

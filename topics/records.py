@@ -75,6 +75,19 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Metadata = {}
 
 
+class MergeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a `cart-merges` record: a merge that is to be carried on.
+
+    What it has to do stands in the database; records may come again, and for merges that have ended.
+    """
+
+    merge_id: str
+    guest_cart_id: str
+    cart_id: str
+    """The user's cart."""
+    requested_at: datetime
+
+
 class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"dlq_{name}"):
     """The headers of a dead letter, as text; its key and value are those of the source record.
 

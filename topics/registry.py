@@ -11,6 +11,7 @@ from topics.records import (
     CartRecord,
     DeadLetterHeaders,
     LetterMarkHeaders,
+    MergeRecord,
     OrderRecord,
     ProductRecord,
     PurgeFloor,
@@ -169,9 +170,11 @@ CART_MERGES: Final = TopicSpec(
     name="cart-merges",
     key="user cart id",
     cleanup=Cleanup.DELETE,
-    written_by="gateway; merge agent",
-    purpose="merges too heavy for a request",
+    written_by="Postgres outbox relay",
+    purpose="merges that the merge agent shall carry on: heavy ones, and those that stopped half-way",
+    records=(RecordSpec("cart-merges", 1, MergeRecord),),
     retention_ms=7 * _DAY_MS,
+    settings=_RELAYED,
 )
 
 CART_ABANDONED: Final = TopicSpec(

@@ -40,12 +40,14 @@ class CartDelivery:
         self._publisher = publisher
         self._hydration = hydration
 
-    async def deliver(self, cart_id: str, deadline: Deadline) -> State | None:
+    async def deliver(
+        self, cart_id: str, deadline: Deadline, but: frozenset[str] = frozenset()
+    ) -> State | None:
         """The cart's row, once it has every operation that Redis's copy had at the call; None without a cart.
 
-        Raises Problem when the row does not get there in time.
+        The operations `but` are not waited for. Raises Problem when the row does not get there in time.
         """
-        window = await self._window(cart_id)
+        window = [entry for entry in await self._window(cart_id) if entry.op_id not in but]
         is_published = False
         while True:
             row = await self.row(cart_id)

@@ -60,6 +60,7 @@ VERSION_TOO_LOW: Final = ProblemType("version-too-low", 409, "A newer version of
 SHORT_STOCK: Final = ProblemType("short-stock", 409, "There are not that many pieces")
 ORDER_NOT_FOUND: Final = ProblemType("order-not-found", 404, "There is no such order")
 CHECKOUT_NOT_FOUND: Final = ProblemType("checkout-not-found", 404, "The cart has no such checkout")
+MERGE_NOT_FOUND: Final = ProblemType("merge-not-found", 404, "There is no such merge")
 CART_EMPTY: Final = ProblemType("cart-empty", 409, "The cart holds nothing to order")
 CART_OUTDATED: Final = ProblemType("cart-outdated", 409, "Prices or stock have changed under the cart")
 CHECKOUT_IN_PROGRESS: Final = ProblemType(

@@ -27,6 +27,7 @@ from store.redis.results import (
 from store.redis.settings import RedisSettings
 from store.redis.stored import StoredCart
 from store.redis.subscriber import ChangeListener, ChangeSubscriber
+from store.redis.subtraction import Decision
 from store.redis.tickets import Ticket, Tickets
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ChangeRequest",
     "ChangeSubscriber",
     "CheckoutLock",
+    "Decision",
     "Layout",
     "Missing",
     "OutboxDepth",

@@ -33,7 +33,7 @@ from store.redis.results import (
     WindowEntry,
 )
 from store.redis.stored import StoredCart
-from store.redis.subtraction import Subtractor
+from store.redis.subtraction import Decision, Subtractor
 from store.redis.wire import Argument
 
 ENDLESS: Final = Lifetime()
@@ -202,7 +202,16 @@ class CartStore:
         Postgres) that is known. Asking again does no harm. Refused: RESTORING, NO_RECORD, MOVED,
         OUTBOX_FULL, STORAGE_FULL, WINDOW_FULL; ask again later with the newest record.
         """
-        return await self._subtractor.subtract(cart_id, order_id, delta, folded, int(self._outbox_max_bytes))
+        return await self._subtractor.apply(
+            cart_id, Decision(order_id, delta), folded, int(self._outbox_max_bytes)
+        )
+
+    async def merge(self, cart_id: str, decision: Decision, folded: State | None) -> ChangeOutcome:
+        """Do one step of a merge to a guest's or a user's cart, as `subtract` does it for an order.
+
+        A cart without a record is born by it. Asking again does no harm. Refused: as `subtract`.
+        """
+        return await self._subtractor.apply(cart_id, decision, folded, int(self._outbox_max_bytes))
 
     async def lock_checkout(self, cart_id: str, token: str, ttl_ms: int) -> CheckoutLock:
         """Lock the cart's checkout for `token` if it is free; the lock as it is then, ours or another's.

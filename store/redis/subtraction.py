@@ -1,4 +1,4 @@
-"""The subtraction of an order in Redis: read the cart's window, decide here, swap if nothing has moved."""
+"""What orders and merges do to carts in Redis: read the window, decide here, swap if nothing has moved."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ from store.redis.stored import StoredCart
 
 _JSON: Final = msgspec.json.Encoder()
 _ATTEMPTS: Final = 8
-"""How often the cart may move under a subtraction before it gives up."""
+"""How often the cart may move under an operation before it gives up."""
 _FRESH_US: Final = 1_000_000
 """How old a reading may be: the v that is taken from it must not lie far behind the clock."""
 _PAGE: Final = 200
@@ -37,17 +37,31 @@ _PAGE: Final = 200
 class Window(msgspec.Struct, frozen=True):
     """A cart with its window as Redis had it at `now_us`: the packed head, the state without its base.
 
-    `outbox_ids` are those of the entries that this copy has put into the outbox.
+    `outbox_ids` are those of the entries that this copy has put into the outbox. A copy that is too old to
+    count is left out; `forgotten_version` is its version.
     """
 
     now_us: int
     head: bytes
     copy: State | None
     outbox_ids: dict[tuple[int, str], str]
+    forgotten_version: int = 0
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """An operation that was decided on the folded cart, and under which id.
+
+    `forgotten_version` is the version of a folded cart that is too old to count.
+    """
+
+    op_id: str
+    delta: Delta
+    forgotten_version: int = 0
+    cause: str | None = None
 
 
 class Subtractor:
-    """Takes orders out of carts."""
+    """Takes orders out of carts, and carries guests' lines over."""
 
     def __init__(
         self,
@@ -63,22 +77,20 @@ class Subtractor:
         self._timing: Final = timing
         self._lifetime: Final = lifetime
 
-    async def subtract(
-        self, cart_id: str, order_id: str, delta: Delta, folded: State | None, outbox_max_bytes: int
+    async def apply(
+        self, cart_id: str, decision: Decision, folded: State | None, outbox_max_bytes: int
     ) -> ChangeOutcome:
-        """See store.redis.cart_store.CartStore.subtract."""
+        """See store.redis.cart_store.CartStore.subtract and merge."""
         keys = self._layout.of_cart(cart_id)
         for _ in range(_ATTEMPTS):
             window = await self._read(cart_id, keys)
             if isinstance(window, Refused):
                 return window
-            if (
-                folded is None
-                or not ordering.may_subtract(folded, delta)
-                or self._forgotten(cart_id, folded, window.now_us)
+            if not ordering.may_subtract(folded, decision.delta) or self._forgotten(
+                cart_id, folded, window.now_us
             ):
                 return Refused(reason=Reason.NO_RECORD)
-            answer = await self._try(cart_id, order_id, delta, folded, window, outbox_max_bytes)
+            answer = await self._try(cart_id, decision, folded or State(), window, outbox_max_bytes)
             if answer != Refused(reason=Reason.MOVED):
                 return answer
         return Refused(reason=Reason.MOVED)
@@ -109,27 +121,29 @@ class Subtractor:
             born=unpack_head(head).born,
         )
         waiting = {(op.version, op.op_id): outbox_id for op, outbox_id in ops if outbox_id}
-        stale = self._forgotten(cart_id, copy, now_us)
-        return Window(now_us, head, None if stale else copy, {} if stale else waiting)
+        if self._forgotten(cart_id, copy, now_us):
+            return Window(now_us, head, None, {}, copy.version_number)
+        return Window(now_us, head, copy, waiting)
 
-    def _forgotten(self, cart_id: str, state: State, now_us: int) -> bool:
+    def _forgotten(self, cart_id: str, state: State | None, now_us: int) -> bool:
+        if state is None or not state.version_number:
+            return False  # a cart that was never written is not too old
         return self._lifetime.forgotten(cart_id, state.version_number, now_us, expired=state.expired)
 
     async def _try(
         self,
         cart_id: str,
-        order_id: str,
-        delta: Delta,
+        decision: Decision,
         folded: State,
         window: Window,
         outbox_max_bytes: int,
     ) -> ChangeOutcome:
         base = ordering.subtraction_base(folded, window.copy)
-        if order_id in base.orders:
-            return await self._replayed(cart_id, order_id, folded, base, window)
+        if base.remembers(decision.op_id):
+            return await self._replayed(cart_id, decision.op_id, folded, base, window)
         v = protocol.next_version(base.version_number, window.now_us)
-        delta = ordering.renewed(delta, base, v, ordering.leaving(base, v, self._timing))
-        operation = Operation(v, order_id, "", delta)
+        delta = ordering.renewed(decision.delta, base, v, ordering.leaving(base, v, self._timing))
+        operation = Operation(v, decision.op_id, "", delta)
         state = ordering.subtracted(base, operation, self._timing)
         if self._size(state) > self._limits.window_bytes + self._limits.subtraction_bytes:
             room_at = state.ops[0].version // 2 + self._timing.window_us
@@ -137,10 +151,12 @@ class Subtractor:
         change = Change(
             cart_id=cart_id,
             version=operation.version,
-            op_id=order_id,
+            op_id=decision.op_id,
             delta=delta,
-            previous_version=base.version_number,
+            # What is too old to count is known of all the same: an expiry of that cart stands.
+            previous_version=base.version_number or max(window.forgotten_version, decision.forgotten_version),
             born=state.born,
+            cause=decision.cause,
         )
         return await self._swap(change, state, window, outbox_max_bytes)
 
@@ -181,31 +197,34 @@ class Subtractor:
         )
 
     async def _replayed(
-        self, cart_id: str, order_id: str, folded: State, base: State, window: Window
+        self, cart_id: str, op_id: str, folded: State, base: State, window: Window
     ) -> Replayed:
         keys = self._layout.of_cart(cart_id)
         shared = self._layout.of_partition(keys.partition)
         entry = None
-        if order_id not in folded.orders:
-            entry = await self._waiting(shared.outbox, cart_id, order_id)
+        if not folded.remembers(op_id):
+            entry = await self._waiting(shared.outbox, cart_id, op_id)
         backlog, fields = await self._client.execute_all(((b"GET", shared.backlog), (b"HGETALL", keys.cart)))
         cart = StoredCart(cart_id, fields) if fields else None
         return Replayed(
             partition=keys.partition,
-            operation_version=base.orders[order_id],
+            operation_version=max(
+                (op.version for op in base.ops if op.op_id == op_id),
+                default=base.orders.get(op_id, base.version_number),
+            ),
             version=base.version if cart is None else cart.version,
             entry=entry,
             oldest_outbox_us=answers.outbox_depth(keys.partition, 0, backlog, window.now_us).oldest_us,
             cart=cart,
         )
 
-    async def _waiting(self, outbox: bytes, cart_id: str, order_id: str) -> OutboxEntry | None:
-        """The order's entry in the outbox. Its id may be lost with the window; then it is looked for."""
+    async def _waiting(self, outbox: bytes, cart_id: str, op_id: str) -> OutboxEntry | None:
+        """The operation's entry in the outbox. Its id may be lost with the window; then it is looked for."""
         after = b"-"
         while page := await self._client.execute(b"XRANGE", outbox, after, b"+", b"COUNT", _PAGE):
             for reply in page:
                 entry = answers.outbox_entry(reply)
-                if (entry.op_id, entry.cart_id) == (order_id, cart_id):
+                if (entry.op_id, entry.cart_id) == (op_id, cart_id):
                     return entry
             after = b"(" + page[-1][0]
         return None

@@ -1,10 +1,10 @@
 #!lua
--- Replace a cart by its copy after the subtraction of an order, and put the event into the outbox; only if the
--- cart is still what that copy was made from.
+-- Replace a cart by its copy after an operation of an order or a merge, and put the event into the outbox; only
+-- if the cart is still what that copy was made from.
 --
 -- KEYS  1 cart  2 ops  3 win  4 outbox  5 backlog  6 ready  7 events  8 unfolded
--- ARGV  1 order_id  2 cart_id  3 the head that was read, empty: there was no cart
---       4 until when (us) the subtraction may take its place: its v is as old as the reading
+-- ARGV  1 op_id  2 cart_id  3 the head that was read, empty: there was no cart
+--       4 until when (us) the operation may take its place: its v is as old as the reading
 --       5 the copy, MessagePack (store.redis.packing)  6 the event  7 bytes of the outbox  8 idle limit (s)
 -- Returns {'applied', outbox id, age of the oldest outbox entry (us), cart fields}
 --         {'refused', reason}: `moved`: read again, `restoring`, `outbox_full`

@@ -1,0 +1,96 @@
+"""Carts and database as the merge agent needs them: it waits for rows, and leaves publishing to gateways."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from carts.lifetime import Lifetime
+from carts.state import State, uncovered
+from merges.saga import FoundCart, MergeWaits
+from runtime.clock import clock_us
+from store.postgres import carts
+from store.redis import Applied, CartStore, Replayed, Restoring
+
+T = TypeVar("T")
+Connection = psycopg.AsyncConnection[Any]
+
+POLL_S: Final = 0.1
+_STATEMENT_S: Final = 10
+_state: Final = msgspec.json.Decoder(State)
+
+
+class AgentDatabase:
+    """Transactions over a small pool that connects when it is first used."""
+
+    def __init__(self, url: str, connections: int) -> None:
+        self._pool = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=connections,
+            open=False,
+            check=AsyncConnectionPool.check_connection,
+            timeout=_STATEMENT_S,
+            reconnect_timeout=0.0,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": 2,
+                "options": f"-c statement_timeout={_STATEMENT_S}s",
+                "application_name": "cartstream-merges",
+            },
+        )
+
+    async def open(self) -> None:
+        """Connect in the background."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._pool.close()
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """What `work` returns, in one transaction. Raises psycopg.Error, PoolTimeout."""
+        async with self._pool.connection() as connection, connection.transaction():
+            return await work(connection)
+
+
+class AwaitedCarts:
+    """Waits until a cart's row has what Redis's copy has; the sweepers of the gateways publish it."""
+
+    def __init__(self, store: CartStore, database: AgentDatabase, lifetime: Lifetime) -> None:
+        self._store: Final = store
+        self._database: Final = database
+        self._lifetime: Final = lifetime
+
+    async def deliver(self, cart_id: str, but: frozenset[str]) -> FoundCart:
+        """See merges.saga.Carts. Raises MergeWaits while Redis is being restored."""
+        window = await self._store.window(cart_id)
+        if isinstance(window, Restoring):
+            await self._store.request_restore(self._store.partition(cart_id))
+            raise MergeWaits("restoring")
+        expected = [(entry.version, entry.op_id) for entry in window if entry.op_id not in but]
+        while True:
+            found = await self.row(cart_id)
+            if not uncovered(found.state or State(), expected):
+                return found
+            await asyncio.sleep(POLL_S)
+
+    async def row(self, cart_id: str) -> FoundCart:
+        """See merges.saga.Carts. Raises psycopg.Error."""
+
+        async def work(connection: Connection) -> list[tuple[str, str]]:
+            return await carts.states(connection, [cart_id])
+
+        rows = await self._database.transact(work)
+        if not rows:
+            return FoundCart(None)
+        state = _state.decode(rows[0][1])
+        if self._lifetime.forgotten(cart_id, state.version_number, clock_us(), expired=state.expired):
+            return FoundCart(None, state.version_number)
+        return FoundCart(state)
+
+    async def publish(self, outcome: Applied | Replayed) -> None:
+        """Leave it to the sweepers: they keep the order of the outbox."""

@@ -1,0 +1,136 @@
+"""The merge agent: carries on what `cart-merges` names, heavy merges and those that stopped half-way.
+
+A record says which merge, the database says how far it is. What cannot go on for a while is left: the job
+`merges` hands it over again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+import psycopg
+import structlog
+from faust.types import EventT, StreamT
+from psycopg_pool import PoolTimeout
+
+from delivery.app import DeliveryApp, create_app
+from delivery.consumption import run_batches
+from merges.catalogue import CachedCatalogue
+from merges.saga import MergeWaits, Saga
+from runtime.owners import ProductsOwner
+from store.postgres import merges
+from store.redis import CartStore, Layout, PipelinedClient, StoreError
+from streams import metrics
+from streams.merge_carts import AgentDatabase, AwaitedCarts
+from streams.settings import MergeSettings
+from topics.codec import decode_merge
+from topics.errors import RecordError, RecordErrorCode
+from topics.groups import MERGES
+from topics.partitioner import partition_of
+from topics.records import MergeRecord
+from topics.registry import CART_MERGES
+
+log = structlog.get_logger(__name__)
+
+BATCH_RECORDS: Final = 100
+BATCH_SECONDS: Final = 0.05
+AGAIN_S: Final = 0.2
+_MAY_PASS: Final = (MergeWaits, StoreError, TimeoutError, psycopg.OperationalError, PoolTimeout)
+
+
+def create_merges(settings: MergeSettings) -> DeliveryApp:
+    """The app of the merge agent. Connects to nothing."""
+    app = create_app(MERGES, settings)
+    worker = MergeWorker(settings)
+
+    @app.agent(app.source(CART_MERGES.name), name="merges")
+    async def carry_on(stream: StreamT[Any]) -> None:
+        await worker.open()
+        try:
+            await run_batches(
+                stream,
+                worker.carry_on,
+                partition_of=partial(partition_of, partitions=settings.partitions),
+                is_data_error=lambda error: isinstance(error, RecordError),
+                max_records=BATCH_RECORDS,
+                within_s=BATCH_SECONDS,
+            )
+        finally:
+            await worker.close()
+
+    return app
+
+
+class MergeWorker:
+    """Carries merges on, several at once."""
+
+    def __init__(self, settings: MergeSettings) -> None:
+        self._settings: Final = settings
+        self._client: Final = PipelinedClient(settings, name=MERGES, patience_s=settings.merge_seconds)
+        self._database: Final = AgentDatabase(
+            settings.postgres_url.get_secret_value(), settings.merge_parallel
+        )
+        store = CartStore(
+            self._client,
+            Layout(settings.partitions),
+            lifetime=settings.lifetime,
+            outbox_max_bytes=settings.outbox_max_bytes,
+        )
+        self._saga: Final = Saga(
+            store,
+            self._database,
+            AwaitedCarts(store, self._database, settings.lifetime),
+            CachedCatalogue(
+                self._client, callers_name_prices=settings.products_owner is ProductsOwner.CALLER
+            ),
+        )
+        self._turns: Final = asyncio.Semaphore(settings.merge_parallel)
+
+    async def open(self) -> None:
+        """Connect. Raises StoreError."""
+        await self._client.connect()
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._database.close()
+        await self._client.close()
+
+    async def carry_on(self, events: Sequence[EventT[Any]]) -> None:
+        """Carry the merges of a batch on, each for a while. Raises RecordError for an unreadable record."""
+        records = [_read(event) for event in events]
+        await asyncio.gather(
+            *(self._carry_on(record) for record in {record.merge_id: record for record in records}.values())
+        )
+
+    async def _carry_on(self, record: MergeRecord) -> None:
+        async with self._turns:
+            try:
+                async with asyncio.timeout(self._settings.merge_seconds):
+                    await self._until_done(record.merge_id)
+            except TimeoutError:
+                metrics.MERGES.labels("left").inc()
+                log.warning("merge.left", merge_id=record.merge_id, seconds=self._settings.merge_seconds)
+
+    async def _until_done(self, merge_id: str) -> None:
+        while True:
+            try:
+                stored = await self._database.transact(partial(merges.find, merge_id=merge_id))
+                if stored is None:
+                    metrics.MERGES.labels("unknown").inc()
+                    return
+                await self._saga.run(stored)
+            except _MAY_PASS as error:
+                log.info("merge.waits", merge_id=merge_id, reason=repr(error))
+                await asyncio.sleep(AGAIN_S)
+            else:
+                metrics.MERGES.labels("done").inc()
+                return
+
+
+def _read(event: EventT[Any]) -> MergeRecord:
+    record = decode_merge(event.message.value)
+    if record.cart_id.encode() != event.message.key:
+        raise RecordError(RecordErrorCode.INVALID, f"key {event.message.key!r}, cart {record.cart_id!r}")
+    return record

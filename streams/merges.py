@@ -21,7 +21,7 @@ from merges.saga import MergeWaits, Saga
 from runtime.owners import ProductsOwner
 from store.postgres import merges
 from store.redis import CartStore, Layout, PipelinedClient, StoreError
-from streams import metrics
+from streams import merge_metrics
 from streams.merge_carts import AgentDatabase, AwaitedCarts
 from streams.settings import MergeSettings
 from topics.codec import decode_merge
@@ -110,7 +110,7 @@ class MergeWorker:
                 async with asyncio.timeout(self._settings.merge_seconds):
                     await self._until_done(record.merge_id)
             except TimeoutError:
-                metrics.MERGES.labels("left").inc()
+                merge_metrics.MERGES.labels("left").inc()
                 log.warning("merge.left", merge_id=record.merge_id, seconds=self._settings.merge_seconds)
 
     async def _until_done(self, merge_id: str) -> None:
@@ -118,14 +118,14 @@ class MergeWorker:
             try:
                 stored = await self._database.transact(partial(merges.find, merge_id=merge_id))
                 if stored is None:
-                    metrics.MERGES.labels("unknown").inc()
+                    merge_metrics.MERGES.labels("unknown").inc()
                     return
                 await self._saga.run(stored)
             except _MAY_PASS as error:
                 log.info("merge.waits", merge_id=merge_id, reason=repr(error))
                 await asyncio.sleep(AGAIN_S)
             else:
-                metrics.MERGES.labels("done").inc()
+                merge_metrics.MERGES.labels("done").inc()
                 return
 
 

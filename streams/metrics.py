@@ -1,4 +1,4 @@
-"""Every metric of the stream agents beside those of `delivery` and the dead letters."""
+"""Every metric of the compaction process beside those of `delivery` and the dead letters."""
 
 from prometheus_client import Counter, Histogram
 
@@ -11,10 +11,4 @@ RECORD_BYTES = Histogram(
     "cartstream_compaction_record_bytes",
     "Size of the carts records sent",
     buckets=[1 << shift for shift in range(9, 23, 2)],
-)
-
-MERGES = Counter(
-    "cartstream_merges_total",
-    "Merges carried on by the merge agent: done, left (to be handed over again), unknown (none any more)",
-    ["outcome"],
 )

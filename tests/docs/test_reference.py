@@ -14,6 +14,7 @@ import jobs.metrics
 import sinks.mail.metrics
 import sinks.postgres.metrics
 import sinks.redis.metrics
+import streams.merge_metrics
 import streams.metrics
 import topics.metrics
 from cli.main import cartstream
@@ -32,7 +33,7 @@ from sinks.mail.settings import MailSinkSettings
 from sinks.settings import PostgresSinkSettings, RedisSinkSettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
-from streams.settings import StreamsSettings
+from streams.settings import MergeSettings, StreamsSettings
 from tests.docs.tables import REFERENCE, ROOT, rows
 from topics.retention import RetentionSettings
 from topics.settings import TopicSettings
@@ -48,6 +49,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Process": ProcessSettings,
     "Faust worker": DeliverySettings,
     "Compaction": StreamsSettings,
+    "Merge agent": MergeSettings,
     "Postgres sink": PostgresSinkSettings,
     "Redis sink": RedisSinkSettings,
     "Mail": MailSinkSettings,
@@ -62,6 +64,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
 PROCESSES = {
     "cartstream gateway": GatewaySettings,
     "cartstream streams compaction": StreamsSettings,
+    "cartstream streams merges": MergeSettings,
     "cartstream sinks postgres": PostgresSinkSettings,
     "cartstream sinks redis": RedisSinkSettings,
     "cartstream sinks mail": MailSinkSettings,
@@ -76,6 +79,7 @@ METRICS = {
     "All processes with topics": vars(topics.metrics),
     "Faust workers": vars(delivery.metrics),
     "Compaction": vars(streams.metrics),
+    "Merge agent": vars(streams.merge_metrics),
     "Postgres sink": vars(sinks.postgres.metrics),
     "Redis sink": vars(sinks.redis.metrics),
     "Mail sink": vars(sinks.mail.metrics),

@@ -1,0 +1,86 @@
+"""The product's own processes for each module: gateway, compaction, sinks, jobs and merge agent."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+
+import pytest
+import redis
+
+from devstack.settings import KAFKA, POSTGRES, REDIS
+from tests.merges.merge_client import MergeClient
+from tests.support.http import http_client
+from tests.support.processes import PRICED_BY_CALLER, AgentProcess, GatewayProcess
+from tests.support.servers import Servers, Urls, prepared
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "compaction": ("streams", "compaction"),
+    "sink": ("sinks", "postgres"),
+    "restore": ("sinks", "redis"),
+    "jobs": ("jobs",),
+    "merges": ("streams", "merges"),
+}
+
+
+@pytest.fixture(scope="module")
+def urls(servers: Servers) -> Iterator[Urls]:
+    """The session's servers, with a database of the module's own and an empty Redis."""
+    with prepared(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES)) as found:
+        with redis.Redis.from_url(found.redis) as client:
+            client.flushall()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def environment(urls: Urls) -> dict[str, str]:
+    """Of every process: callers name the prices, and the job waits for nothing."""
+    return {
+        **urls.environment(),
+        **PRICED_BY_CALLER,
+        "CARTSTREAM_SESSION_TIMEOUT_S": "6",
+        "CARTSTREAM_MERGE_PAUSE_S": "0.3",
+        "CARTSTREAM_MERGE_GRACE_S": "1",
+        "CARTSTREAM_MERGE_WATCH_PAUSE_S": "0.5",
+    }
+
+
+@pytest.fixture(scope="module")
+def agents(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, AgentProcess]]:
+    """Compaction, sinks, jobs and merge agent, at work."""
+    folder = tmp_path_factory.mktemp("agents")
+    found = {
+        name: AgentProcess(
+            command, {**environment, "CARTSTREAM_GROUP_INSTANCE_ID": f"{'-'.join(command)}-merges"}, folder
+        )
+        for name, command in COMMANDS.items()
+    }
+    with ExitStack() as cleanup:
+        for agent in found.values():
+            cleanup.callback(agent.kill)
+            agent.launch()
+        for agent in found.values():
+            agent.wait_ready()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway."""
+    found = GatewayProcess(environment, tmp_path_factory.mktemp("gateway"))
+    with ExitStack() as cleanup:
+        cleanup.callback(found.kill)
+        found.start()
+        yield found
+
+
+@pytest.fixture
+async def client(
+    gateway: GatewayProcess, agents: dict[str, AgentProcess], urls: Urls
+) -> AsyncIterator[MergeClient]:
+    """A client of the gateway, with carts of its own."""
+    assert agents
+    async with http_client(gateway.url) as http:
+        yield MergeClient(http, urls)

@@ -49,7 +49,7 @@ class MergeRoutes:
             return json_response(found, 200, headers)
         return json_response(found, 202, {**headers, "retry-after": "1"})
 
-    @route("GET, HEAD", "/v1/merges/{merge_id}", Access.ORDER, openapi.READ)
+    @route("GET, HEAD", "/v1/merges/{merge_id}", Access.MERGE, openapi.READ)
     async def read(self, request: Request, merge_id: str) -> HTTPResponse:
         """The merge as it stands."""
         if not is_merge_id(merge_id):

@@ -10,11 +10,12 @@ import jwt
 import psycopg
 import pytest
 
+from carts.merging import Merge, Strategy
 from carts.view import Totals
 from gateway.http.routing import Route, routes_of
 from gateway.identity.access import Access
 from gateway.openapi import FEATURES
-from store.postgres import orders
+from store.postgres import merges, orders
 from store.postgres.order_records import PlacedOrder
 from tests.gateway.conftest import catalogue_client_of
 from tests.gateway.product_fixtures import CatalogueClient, product
@@ -35,6 +36,7 @@ PRODUCTION: Final = {
 }
 ADA, BOB = "user:ada@example.org", "user:auth0|bob"
 ORDER: Final = "o_" + "0a" * 16
+MERGE: Final = "m_" + "0a" * 16
 NOWHERE: Final = "o_" + "0b" * 16
 
 
@@ -66,6 +68,7 @@ async def shop(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CatalogueCl
     async with catalogue_client_of(gateway, urls) as found:
         await found.cached_products.put(product("cup"), product("old-cup", active=False))
         await place_order(urls.postgres, ADA)
+        await begin_merge(urls.postgres, ADA)
         yield found
 
 
@@ -86,6 +89,11 @@ async def place_order(postgres_url: str, cart_id: str) -> None:
         await connection.execute("DELETE FROM orders")
         placed = PlacedOrder(record=record, fingerprint=None, subtraction=(), snapshot_version=2)
         await orders.insert(connection, placed, key="k")
+
+
+async def begin_merge(postgres_url: str, cart_id: str) -> None:
+    async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+        await merges.begin(connection, Merge(MERGE, "guest:of-ada", cart_id, Strategy.SUM))
 
 
 async def mint(http: httpx.AsyncClient) -> dict[str, str]:
@@ -126,6 +134,10 @@ GETS_THROUGH: Final = {
     Access.ORDERS: {"guest", "shopper", "shopper with the guest's token", "service"},
     Access.CHECKOUT: {"guest", "shopper", "shopper with the guest's token", "service"},
     Access.ORDER: {"shopper", "shopper, a guest's", "shopper with the guest's token", "service"},
+    Access.MERGE: {
+        *("shopper", "shopper, a guest's", "shopper with the guest's token", "service"),
+        "service without the scope",
+    },
     Access.ORDERS_SERVICE: {"service"},
     Access.CATALOGUE: {"service"},
     Access.SERVICE: {"service", "service without the scope"},
@@ -134,12 +146,20 @@ REFUSALS: Final = {
     "/problems/unauthenticated",
     "/problems/forbidden",
     "/problems/cart-not-found",
+    "/problems/merge-not-found",
     "/problems/order-not-found",
 }
 
 
 def target(route: Route, cart: str, order_id: str = ORDER) -> str:
-    names = {"cart_id": cart, "line_id": "cup", "product_id": "cup", "token": NOWHERE, "order_id": order_id}
+    names = {
+        "cart_id": cart,
+        "line_id": "cup",
+        "product_id": "cup",
+        "token": NOWHERE,
+        "order_id": order_id,
+        "merge_id": MERGE,
+    }
     quoted = {name: str(httpx.URL(path=f"/{value}").raw_path, "ascii")[1:] for name, value in names.items()}
     quoted["cart_id"] = quoted["cart_id"].replace("/", "%2F")
     return route.path.format(**quoted)
@@ -360,3 +380,23 @@ async def test_without_a_catalogue_only_services_state_prices(
             assert service.status_code == 200, service.text
     finally:
         process.kill()
+
+
+async def test_a_merge_needs_the_proof_of_both_carts(shop: CatalogueClient) -> None:
+    http = shop.carts.http
+    mine, user = await mint(http), bearer("merging")
+
+    async def merged(guest: str, headers: dict[str, str]) -> int:
+        reply = await http.post("/v1/carts/me/merge", json={"guest": guest}, headers=headers)
+        return reply.status_code
+
+    assert await merged(mine["cart_id"], user) == 404
+    assert await merged(mine["cart_id"], {"authorization": f"Bearer {mine['token']}"}) == 422
+    assert await merged(f"{mine['token']}x", user) == 422
+    assert await merged(mine["token"], {}) == 401
+    assert await merged(mine["token"], user) in {200, 202}
+    assert await merged(mine["cart_id"], {**user, "cart-token": mine["token"]}) in {200, 202}
+    other = await http.post(
+        "/v1/carts/me/merge", json={"guest": mine["token"]}, headers=bearer("somebody-else")
+    )
+    assert (other.status_code, other.json().get("into")) == (409, None)

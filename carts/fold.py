@@ -10,6 +10,7 @@ from carts.operations import (
     DUPLICATE,
     VOID,
     Change,
+    Erase,
     Expire,
     FoldedStep,
     Operation,
@@ -22,6 +23,7 @@ from carts.state import (
     EXPIRY_PREFIX,
     VOID_PREFIX,
     State,
+    erase,
     noted,
     ordered,
     overrule,
@@ -68,8 +70,15 @@ def fold(
             return _expire(state, step)
         case (Purge() as step,):
             return _purge(state, step, retention_us)
+        case (Erase(),):
+            return _erase(state, change, purge_floor)
         case (Seed() as step,):
             return _seed(state, step, purge_floor, timing)
+        case _:
+            return _fold_write(state, change, purge_floor, timing)
+
+
+def _fold_write(state: State | None, change: Change, purge_floor: int, timing: Timing) -> Outcome:
     if not _foldable(change):
         return Outcome(state, Verdict.UNSUPPORTED)
     if state is None:
@@ -152,6 +161,13 @@ def _purge(state: State | None, step: Purge, retention_us: int) -> Outcome:
     if 2 * step.at - state.version_number < 2 * retention_us:
         return Outcome(state, Verdict.KNOWN)
     return Outcome(None, Verdict.DELETED)
+
+
+def _erase(state: State | None, change: Change, purge_floor: int) -> Outcome:
+    if change.version <= (state.erased if state is not None else purge_floor):
+        return Outcome(state, Verdict.KNOWN)  # done before, or the cart has been deleted since
+    erased = erase(state or State(floor=purge_floor, start=purge_floor), change.operation())
+    return Outcome(erased, Verdict.CHANGED)
 
 
 def _seed(state: State | None, step: Seed, purge_floor: int, timing: Timing) -> Outcome:

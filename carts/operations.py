@@ -144,6 +144,10 @@ class Purge(
     at: int
 
 
+class Erase(msgspec.Struct, frozen=True, tag_field="kind", tag="erase"):
+    """Forget everything that the cart has held up to the version of the change, whatever arrives late."""
+
+
 class Seed(msgspec.Struct, frozen=True, tag_field="kind", tag="seed"):
     """A whole state, united with what is there: import and last-resort restore."""
 
@@ -154,7 +158,7 @@ ClientStep = Add | Set | Remove | Clear | SetMetadata
 """What clients ask for."""
 FoldedStep = ClientStep | Subtract | Claim | Finish | Merged
 """What a change may bring into a cart's window, alone or with others."""
-Step = FoldedStep | Expire | Void | Duplicate | Purge | Seed
+Step = FoldedStep | Expire | Void | Duplicate | Purge | Erase | Seed
 """Every kind of step. `tests/carts/test_step_kinds.py` names each place that a new kind was forgotten in."""
 Delta = tuple[Step, ...]
 

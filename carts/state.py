@@ -77,7 +77,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     floor of the partition when the cart was born (0: never deleted), `born` the version of its first
     operation. Outside the window are `orders`, the version of each order's subtraction; `transfers`, the
     number of the newest transfer of a merge that the cart knows, on either side; `claim`, the merge that
-    holds a guest cart; and `merged_into`, its successor.
+    holds a guest cart; `merged_into`, its successor; and `erased`, the version up to which what the cart has
+    held is forgotten.
     """
 
     base: Content = EMPTY
@@ -91,6 +92,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     claim: ClaimState | None = None
     transfers: int = 0
     merged_into: str | None = None
+    erased: int = 0
 
     @property
     def version_number(self) -> int:
@@ -245,11 +247,33 @@ def noted(state: State, op: Operation) -> State:
     return known if number is None else replace(known, transfers=max(known.transfers, number))
 
 
-def union(a: State, b: State) -> State:
-    """Unite two copies of a cart: base and floor of the higher floor, all entries above it. Never trims."""
-    high, low = (
-        (a, b) if (a.floor, a.trimmed, a.trimmed_digest) >= (b.floor, b.trimmed, b.trimmed_digest) else (b, a)
+def erase(state: State, operation: Operation) -> State:
+    """`state` without anything that the cart has held up to the version of an erasure.
+
+    The floor rises to just below that version at once, so that whatever arrives late is below it. What is
+    newer stays. The erasure itself stays in the window: no older state covers it, so none is put over it.
+    """
+    floor = max(state.floor, operation.version - 1)
+    entries = ordered((*state.ops, operation))
+    gone = [op for op in entries if op.version <= floor]
+    digest = sum(entry_digest(op.version, op.op_id) for op in gone)
+    return replace(
+        state,
+        base=Content(cleared_version=floor),
+        floor=floor,
+        ops=entries[len(gone) :],
+        trimmed=state.trimmed + len(gone),
+        trimmed_digest=(state.trimmed_digest + digest) % _DIGEST_MODULUS,
+        erased=operation.version,
     )
+
+
+def union(a: State, b: State) -> State:
+    """Unite two copies of a cart: base and floor of the higher floor, all entries above it. Never trims.
+
+    A copy that has been erased wins over one that does not know of it, whatever their floors.
+    """
+    high, low = (a, b) if _rank_of_base(a) >= _rank_of_base(b) else (b, a)
     entries: dict[tuple[int, str], Operation] = {}
     for op in (*high.ops, *low.ops):
         key = (op.version, op.op_id)
@@ -265,6 +289,10 @@ def union(a: State, b: State) -> State:
         transfers=max(low.transfers, high.transfers),
         merged_into=high.merged_into or low.merged_into,
     )
+
+
+def _rank_of_base(state: State) -> tuple[int, int, int, int]:
+    return state.erased, state.floor, state.trimmed, state.trimmed_digest
 
 
 def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:

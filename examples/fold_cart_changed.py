@@ -8,8 +8,8 @@ retry may have made a second attempt. Then late, duplicate and reordered records
 The topic keeps 7 days. For older carts start from `carts`, and continue in `cart-changed` after the record
 that its headers `source_partition` and `source_offset` name.
 
-It knows adds, sets, removes, clears and metadata only: carts that were ordered, merged, expired or restored
-come out WRONG. For these read `carts`, or port `carts/fold.py`.
+It knows adds, sets, removes, clears and metadata only: carts that were ordered, merged, expired, erased
+or restored come out WRONG. For these read `carts`, or port `carts/fold.py`.
 """
 
 import argparse

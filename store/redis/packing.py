@@ -98,7 +98,7 @@ def unpack_head(packed: bytes) -> Head:
 
 
 def unpack_extras(packed: bytes | None) -> State:
-    """What few carts have, out of field `x`: a state of start, orders, claim, transfers, merged_into."""
+    """What few carts have, out of field `x`: a state of just that (see `_extras`)."""
     return _EXTRAS.decode(packed) if packed else NO_EXTRAS
 
 
@@ -203,6 +203,7 @@ def _extras(state: State) -> State:
         claim=state.claim,
         transfers=state.transfers,
         merged_into=state.merged_into,
+        erased=state.erased,
     )
 
 

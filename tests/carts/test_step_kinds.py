@@ -15,6 +15,7 @@ from carts.operations import (
     Claim,
     ClientStep,
     Duplicate,
+    Erase,
     Expire,
     FoldedStep,
     Item,
@@ -34,7 +35,7 @@ from topics.compatibility import examples
 
 MADE_BY_THE_FOLD: Final = {Void, Duplicate}
 """No change may bring them."""
-WITHOUT_CONTENT: Final = {Void, Duplicate, Claim, Merged, Purge, Seed}
+WITHOUT_CONTENT: Final = {Void, Duplicate, Claim, Merged, Purge, Erase, Seed}
 """They say something about the cart, not about its lines and metadata."""
 
 ALL: Final[tuple[Any, ...]] = get_args(Step)

@@ -341,6 +341,22 @@ ABLATIONS = (
         30,
     ),
     Ablation(
+        "erased floor",
+        "whatever an erased cart held is below its floor, however late it arrives",
+        {"carts.fold.erase": without.erase_and_keep_the_floor},
+        "erase",
+        "the table still has",
+        0,
+    ),
+    Ablation(
+        "entry of an erasure",
+        "an erasure stays in the window, so that no older state is put over it",
+        {"carts.fold.erase": without.erase_without_an_entry},
+        "erase",
+        "version falls in Redis",
+        0,
+    ),
+    Ablation(
         "decided since",
         "an order leaves alone a line that a set or remove has decided since its snapshot",
         {"carts.content._Draft._withdraw": without.subtract_always},

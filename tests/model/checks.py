@@ -10,7 +10,7 @@ from carts import content as contents
 from carts import fold as folding
 from carts.content import EMPTY
 from carts.fold import Verdict
-from carts.operations import Add, Attempt, Change, Expire, Operation, Purge, Step, Withdrawal
+from carts.operations import Add, Attempt, Change, Clear, Erase, Expire, Operation, Purge, Step, Withdrawal
 from carts.state import State
 from tests.model.sinks import folded, seen_copy
 from tests.model.world import RETENTION, STALE, TIMING, Shown, World, lines_of, quantities, seen
@@ -44,6 +44,7 @@ def judge(history: History) -> None:
         raise Broken(f"version falls in Redis: {world.falls[0]}")
     _nothing_acknowledged_is_lost(history, truth)
     _ordered_once(history, table)
+    _nothing_erased_is_left(history, table)
     stores_agree(history, table)
 
 
@@ -90,7 +91,8 @@ def times_applied(world: World, lines: Shown) -> dict[str, int]:
 
 def _nothing_acknowledged_is_lost(history: History, truth: Truth) -> None:
     world = history.world
-    if not world.outbox_was_lost and not world.traits.deletes and not world.traits.skips:
+    is_whole = not (world.traits.deletes or world.traits.skips or world.traits.erases)
+    if not world.outbox_was_lost and is_whole:
         for op_id in sorted(world.applied - truth.operations):
             raise Broken(f"{op_id} is lost, though Redis never lost its outbox")
     for op_id in world.acknowledged:
@@ -99,12 +101,7 @@ def _nothing_acknowledged_is_lost(history: History, truth: Truth) -> None:
         ):
             raise Broken(f"acknowledged {op_id} is lost")
     table = history.compaction.owner.table
-    if (
-        not world.traits.deletes
-        and not world.traits.skips
-        and table is not None
-        and not history.checkout.orders
-    ):
+    if is_whole and table is not None and not history.checkout.orders:
         for op_id, times in times_applied(world, lines_of(table)).items():
             if (
                 op_id in world.acknowledged
@@ -122,7 +119,7 @@ def _ordered_once(history: History, table: State | None) -> None:
         raise Broken(f"the cart {lines} has a negative line")
     if len({order.key for order in orders}) != len(orders):
         raise Broken("two orders for one key")
-    if not orders or world.traits.deletes or any(isinstance(c.delta[0], Expire) for c in world.log):
+    if not orders or world.traits.deletes or any(isinstance(c.delta[0], Expire | Erase) for c in world.log):
         return
     total = dict(lines).get("x", 0)
     total += sum(line.quantity for order in orders for line in order.lines if line.line_id == "x")
@@ -141,6 +138,22 @@ def _lost_to_a_known_limit(history: History, truth: Truth, op_id: str) -> bool:
     late = 2 * world.now - born > 2 * (republishable_for() - 20)
     dropped = op_id in {dropped_id for _, dropped_id in truth.dropped}
     return (dropped or skipped) and (world.outbox_was_lost or world.cart_was_evicted or late)
+
+
+def _nothing_erased_is_left(history: History, table: State | None) -> None:
+    """No store has anything of an erased cart that is not newer: neither in a window nor in a base."""
+    erased = table.erased if table is not None else 0
+    copy = history.world.redis.cart
+    windows = {
+        "the table": table.ops if table is not None else (),
+        "the row": history.world.row.ops if history.world.row is not None else (),
+        "Redis": copy.known.ops if copy is not None else (),
+    }
+    for store, window in windows.items():
+        if any(op.version <= erased and op.delta != (Erase(),) for op in window):
+            raise Broken(f"{store} still has what was erased")
+    if table is not None and any(line.added_version <= erased for line in table.base.lines.values()):
+        raise Broken("the base still has what was erased")
 
 
 def republishable_for() -> int:
@@ -187,6 +200,7 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
     expiries: dict[int, Operation] = {}
     voided: set[int] = set()
     deleted: set[str] = set()
+    erased = 0
     taken: set[tuple[int, str]] = set()
     for change in changes:
         outcome = folding.fold(state, change, purge_floor=floor, retention_us=RETENTION, timing=TIMING)
@@ -196,6 +210,11 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
                     floor = start = max(floor, state.version_number)
                     deleted |= set(writes)
                     writes, expiries, voided = {}, {}, set()
+            case (Erase(),):
+                if outcome.verdict is Verdict.CHANGED:
+                    erased = max(change.version - 1, state.floor if state is not None else 0)
+                    deleted |= {each.op_id for each in world.log if each.version <= erased}
+                    writes = _newer(writes, erased)
             case (Expire() as step,):
                 if outcome.verdict is Verdict.CHANGED and outcome.state is not None:
                     expiries[step.seen] = next(op for op in outcome.state.ops if op.delta == change.delta)
@@ -218,11 +237,21 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
     counted = [
         *_attempts_that_count(writes),
         *(each for each in expiries.values() if each.version not in voided),
+        Operation(erased, "!erase", "", (Clear(),)),
     ]
     counted.sort(key=lambda operation: (operation.version, operation.op_id))
     lines = quantities(contents.apply(EMPTY, counted, start))
     sent = {(change.version, change.op_id) for change in world.log if not change.op_id.startswith("!")}
     return Truth(lines, set(writes), deleted, sent - taken)
+
+
+def _newer(writes: dict[str, list[Operation]], version: int) -> dict[str, list[Operation]]:
+    """What was written after `version`, of each operation the attempts."""
+    newer = {
+        op_id: [attempt for attempt in attempts if attempt.version > version]
+        for op_id, attempts in writes.items()
+    }
+    return {op_id: attempts for op_id, attempts in newer.items() if attempts}
 
 
 def _that_counts(

@@ -86,6 +86,8 @@ class History:
             "lose_offsets": self.compaction.offsets_lost,
             "expire": self.expiry.expire,
             "purge": self.expiry.purge,
+            "erase": self.expiry.erase,
+            "erase_again": self.expiry.erase_again,
             "sink": self.sink.step,
             "kill_sink": self.sink.killed,
             "restore": self.restore.steps,

@@ -253,6 +253,36 @@ KINDS = {
         Traits(deletes=True, evicts=True),
         _DELETION + " ~8",
     ),
+    "erase": Kind(
+        _ANY
+        + "write erase erase_again "
+        + _CRASHES
+        + "sink follow "
+        + _SINKS
+        + _RESTORES
+        + "kill_restore wipe failover failover",
+        Traits(erases=True),
+    ),
+    "erase_all": Kind(
+        _ANY + "wait retry erase erase_again expire evict lose_offsets " + _CRASHES + "sink follow restore "
+        "restore wipe failover failover move_worker zombie_folds zombie_flushes reread " + _SINKS,
+        Traits(erases=True, evicts=True),
+    ),
+    "erase_ordered": Kind(
+        _ANY
+        + "publish acknowledge retry erase erase_again "
+        + _CRASHES
+        + _SINKS
+        + "follow restore restore wipe failover failover "
+        + _CHECKOUTS,
+        Traits(erases=True),
+    ),
+    "erase_deleted": Kind(
+        "write_any write publish publish acknowledge remove retry sweep_read sweep_publish sink sink follow "
+        "restore look_up look_up expire purge erase erase_again failover back_up put_back " + _CRASHES,
+        Traits(erases=True, deletes=True, evicts=True),
+        _DELETION + " ~8",
+    ),
     "late_sweeper": Kind(
         _WRITES + _FOLDS + _SINKS,
         story="~1 write look_up publish failover:0 wait:15 retry look_up sweep_read failover:0 fold:0 "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from carts import fold as folding
 from carts import protocol
 from carts.fold import Outcome, Verdict
-from carts.operations import Change, Expire, Purge
+from carts.operations import Change, Erase, Expire, Purge
 from carts.protocol import Deleted
 from carts.state import State, Version
 from tests.model.world import CART, FROZEN_FLUSH, RETENTION, TIMING, World, lines_of
@@ -109,6 +109,7 @@ class Compaction:
             world.exercised["forks and gaps"] += (
                 change.previous_version is not None and change.previous_version != before.version_number
             )
+            world.exercised["erasures"] += after.erased > before.erased
             world.exercised["expiries"] += isinstance(change.delta[0], Expire)
             world.exercised["voided expiries"] += len(after.ops) + after.trimmed > before.operation_count + 1
         if after is not None:
@@ -277,7 +278,7 @@ def recovered(world: World) -> tuple[State | Deleted | None, int]:
 
 
 class ExpiryJob:
-    """The job that publishes expiries and, long after, purges."""
+    """Who publishes expiries and, long after, purges; and erasures, whenever somebody asks for one."""
 
     def __init__(self, world: World, compaction: Compaction) -> None:
         self.world = world
@@ -298,6 +299,20 @@ class ExpiryJob:
             self._publish(
                 "purge", state, (Purge(state.version_number, state.operation_count, self.world.now),)
             )
+
+    def erase(self, _pick: int) -> None:
+        """Somebody wants everything forgotten that the cart holds by Redis's clock and copy."""
+        world, copy = self.world, self.world.redis.cart
+        newest = max(world.redis_time, copy.version.number // 2 if copy is not None else 0)
+        world.publish(
+            Change(cart_id=CART, version=2 * newest + 1, op_id=f"!erase/{newest}", delta=(Erase(),))
+        )
+
+    def erase_again(self, pick: int) -> None:
+        """The record of an erasure is delivered once more, out of somebody's outbox."""
+        erasures = [change for change in self.world.log if isinstance(change.delta[0], Erase)]
+        if erasures:
+            self.world.publish(erasures[pick % len(erasures)])
 
     def _publish(self, what: str, state: State, delta: tuple[Expire] | tuple[Purge]) -> None:
         self.world.publish(

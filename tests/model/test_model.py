@@ -42,6 +42,7 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
     assert exercised >= {
         "changelog records lost in a crash",
         "emitted again",
+        "erasures",
         "evictions",
         "expiries",
         "failovers",

@@ -31,6 +31,7 @@ _subtract, _lines_to_order, _subtract_script = (
     ordering.lines_to_order,
     redis_mirror.subtract,
 )
+_erase = states.erase
 _may_subtract = ordering.may_subtract
 _put_outcome, _recovered = protocol.put_outcome, streams.recovered
 
@@ -196,6 +197,20 @@ def fold_without_purge_floor(
 
 def purge_whatever(state: State | None, step: Purge, retention_us: int) -> Outcome:
     return Outcome(state, Verdict.KNOWN) if state is None else Outcome(None, Verdict.DELETED)
+
+
+def erase_and_keep_the_floor(state: State, operation: Operation) -> State:
+    return msgspec.structs.replace(_erase(state, operation), floor=state.floor)
+
+
+def erase_without_an_entry(state: State, operation: Operation) -> State:
+    erased = _erase(state, operation)
+    return msgspec.structs.replace(
+        erased,
+        floor=max(erased.floor, operation.version),
+        ops=tuple(op for op in erased.ops if op != operation),
+        trimmed=erased.trimmed + 1,
+    )
 
 
 def republish_any_age(v: int, now_us: int, timing: Timing, *, in_outbox: bool) -> bool:

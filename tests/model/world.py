@@ -55,6 +55,8 @@ class Traits(msgspec.Struct, frozen=True):
     """By which strategy guests' carts are merged into a user's, empty: there is one cart."""
     deletes: bool = False
     """Carts are purged."""
+    erases: bool = False
+    """Carts are erased: what they held up to then is no promise any more."""
 
 
 class Asked(msgspec.Struct, frozen=True):

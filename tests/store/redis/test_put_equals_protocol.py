@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carts.fold import fold
 from carts.ids import claim_op_id, finish_op_id, merge_op_id
 from carts.limits import Timing
-from carts.operations import Add, Attempt, Change, Claim, Expire, Finish, Item, OrderedLine, Subtract
+from carts.operations import Add, Attempt, Change, Claim, Erase, Expire, Finish, Item, OrderedLine, Subtract
 from carts.protocol import put_outcome
 from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
@@ -35,7 +35,9 @@ property_test = settings(
 
 euros = st.one_of(adds, set_steps).map(lambda step: msgspec.structs.replace(step, currency="EUR"))
 writes = st.tuples(
-    st.sampled_from(["write", "write", "write", "write", "expire", "order", "claim", "merge", "finish"]),
+    st.sampled_from(
+        ["write", "write", "write", "write", "expire", "erase", "order", "claim", "merge", "finish"]
+    ),
     st.integers(0, 6),  # the operation: few, so that some are born twice
     st.integers(1, 90),  # seconds ago: some are older than the window
     euros,
@@ -69,6 +71,8 @@ def grown(state: State | None, history: list[Any], now_us: int) -> State | None:
                 op_id="",
                 delta=(Expire(state.version_number, state.operation_count, at),),
             )
+        elif kind == "erase":
+            change = Change(cart_id=CART, version=v + 1, op_id=f"!erase/{number}", delta=(Erase(),))
         elif kind == "claim":
             claim = (Claim("merge-1", "user:42"),)
             change = Change(cart_id=CART, version=v, op_id=claim_op_id("merge-1"), delta=claim)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import catalogue, compaction, gateway, monolith, outage, restore, wipe
+from benchmarks import catalogue, compaction, gateway, live, monolith, outage, restore, wipe
 
 Benchmark = Callable[[Path, Console], dict[str, Any]]
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "wipe": wipe.run,
     "outage": outage.run,
     "catalogue": catalogue.run,
+    "live": live.run,
 }
 
 

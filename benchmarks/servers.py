@@ -26,14 +26,15 @@ def baseline(kind: str, port: int, postgres_url: str) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_it_answers(f"{url}/v1/carts/nobody", process)
+        wait_until_it_answers(f"{url}/v1/carts/nobody", process)
         yield url
     finally:
         process.terminate()
         process.wait(timeout=20)
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Returns once the URL answers. Raises what the last attempt raised if it never does."""
     deadline = time.monotonic() + 30
     while True:
         try:

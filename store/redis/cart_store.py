@@ -14,7 +14,7 @@ from runtime.clock import clock_us
 from store.redis import answers, scripts
 from store.redis.client import PipelinedClient
 from store.redis.errors import StoreError, StoreFull
-from store.redis.layout import Layout
+from store.redis.layout import EVERY_CART, Layout
 from store.redis.packing import pack_copy, step_arguments
 from store.redis.requests import ChangeRequest
 from store.redis.results import (
@@ -300,8 +300,13 @@ class CartStore:
     async def restore_begin(self, partition: int) -> str:
         """Begin a restoration, ending any other; returns its token. The first sequence is 0."""
         token = secrets.token_hex(16)
-        restore = self._layout.of_partition(partition).restore
-        await self._client.execute(b"HSET", restore, b"token", token, b"sequence", 0)
+        shared = self._layout.of_partition(partition)
+        await self._client.execute_all(
+            (
+                (b"HSET", shared.restore, b"token", token, b"sequence", 0),
+                (b"SPUBLISH", shared.events, EVERY_CART),
+            )
+        )
         return token
 
     async def restore_put(
@@ -316,7 +321,7 @@ class CartStore:
     ) -> RestoreLost | None:
         """Set marker and follow position, if the restoration is still this one. Asking again does no harm."""
         shared = self._layout.of_partition(partition)
-        names = (shared.restore, shared.ready, shared.followed, shared.restore_request)
+        names = (shared.restore, shared.ready, shared.followed, shared.restore_request, shared.events)
         finished = await self._client.run(scripts.RESTORE_FINISH, names, (token, sequence, followed_offset))
         return None if finished else RestoreLost()
 

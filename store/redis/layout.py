@@ -14,7 +14,7 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     {t}:restore      hash: token and sequence of the restoration under way
     {t}:followed     offset in `carts` up to which this copy of the partition has followed
     {t}:wish         somebody waits for this partition to be restored
-    {t}:events       shard channel: `<cart_id> <version tag>` of each change
+    {t}:events       shard channel: `<cart_id> <version tag>` of a change, `*` as a restoration begins or ends
     {t}:sweeper      the lease of the outbox sweeper
     {t}:unfolded     zset: carts with changes that no state put here has covered yet, by the v of the oldest
     ticket:<hash>    the cart that a one-use ticket is for, with a time to live; belongs to no partition
@@ -28,6 +28,8 @@ from store.redis.wire import pack
 from topics.partitioner import partition_of
 
 SLOTS: Final = 16_384
+EVERY_CART: Final = b"*"
+"""The message on a shard channel that names no cart: any cart of the partition may be another one now."""
 
 
 def slot_of(tag: str) -> int:

@@ -15,7 +15,7 @@ import structlog
 
 from store.redis.connection import Address, open_connection
 from store.redis.errors import StoreError, StoreUnavailable, error_of
-from store.redis.layout import Layout
+from store.redis.layout import EVERY_CART, Layout
 from store.redis.settings import RedisSettings
 from store.redis.wire import Argument, pack
 
@@ -32,7 +32,7 @@ class ChangeListener(Protocol):
         """The cart has this version now, or a newer one."""
 
     def hearing(self, partition: int) -> None:
-        """Every change from now on is heard; earlier ones may have been missed."""
+        """Every change of the partition's carts from now on is heard; earlier ones may have been missed."""
 
     def deaf(self) -> None:
         """Nothing has been heard of any partition for longer than the patience."""
@@ -230,7 +230,9 @@ class ChangeSubscriber:
         partition = self._partitions.get(channel)
         if partition is None:
             return
-        if kind == b"smessage":
+        if kind == b"smessage" and message == EVERY_CART:
+            self._listener.hearing(partition)
+        elif kind == b"smessage":
             # Ids may hold spaces, tags do not.
             cart_id, _, tag = message.rpartition(b" ")
             self._listener.changed(cart_id.decode(), tag.decode())

@@ -4,13 +4,15 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from uuid import uuid4
 
 import httpx
 import pytest
 import redis.asyncio
 
+from carts.fold import fold
+from carts.operations import Change, Expire, Merged
 from devstack.embedded import EmbeddedStack
 from devstack.settings import REDIS
 from gateway.carts.reading import CartDocument
@@ -18,9 +20,12 @@ from gateway.live.events import Told, current, stale
 from tests.gateway.cart_client import CartClient, item, set_ready
 from tests.gateway.conftest import client_of
 from tests.gateway.live_client import stream_of
+from tests.gateway.rows import born, insert
 from tests.gateway.test_access import PRODUCTION, bearer
+from tests.gateway.test_hydration import some_time_ago
+from tests.gateway.test_restoring import wipe
 from tests.support.http import http_client
-from tests.support.outages import stopped
+from tests.support.outages import frozen, stopped
 from tests.support.processes import GatewayProcess
 from tests.support.servers import Urls
 from tests.support.waiting import until
@@ -184,14 +189,19 @@ async def test_a_lost_connection_to_redis_loses_no_change(
             await stream.until(quantity=number)
 
 
+@pytest.mark.parametrize("away", [stopped, frozen])
 async def test_without_redis_a_stream_says_so_and_then_shows_the_newest_cart(
-    stack: EmbeddedStack, breakable: Urls, start_gateway: StartGateway, cart_id: str
+    stack: EmbeddedStack,
+    breakable: Urls,
+    start_gateway: StartGateway,
+    cart_id: str,
+    away: Callable[[EmbeddedStack, str], AbstractContextManager[None]],
 ) -> None:
     gateway = start_gateway()
     async with client_of(gateway, breakable) as carts, stream_of(carts.http, cart_id) as stream:
         await carts.add(cart_id)
         await stream.until(quantity=1)
-        with stopped(stack, REDIS):
+        with away(stack, REDIS):
             event = await stream.until_kind("unavailable")
             assert (event.id, event.data["type"]) == (None, "/problems/store-unavailable")
             assert await has(carts.http, "cartstream_gateway_live_deaf", 1)
@@ -207,21 +217,55 @@ async def _is_added(carts: CartClient, cart_id: str) -> bool:
     return (await carts.add(cart_id, idempotency_key="second")).status_code == 200
 
 
-async def test_a_partition_being_restored_is_told_and_then_the_cart_comes(
+async def test_a_restoration_is_told_with_the_copy_of_postgres_if_there_is_one(
     carts: CartClient, elsewhere: httpx.AsyncClient, cart_id: str
 ) -> None:
-    await carts.add(cart_id)
-    partition = carts.layout.partition(cart_id)
-    async with stream_of(elsewhere, cart_id) as stream:
-        await stream.next()
-        async with redis.asyncio.Redis.from_url(carts.urls.redis) as raw:
-            await raw.delete(carts.layout.of_partition(partition).ready)
-            # Its restoration begins with the carts that it puts.
-            await raw.spublish(carts.layout.of_partition(partition).events, f"{cart_id} 2-1-000000000000")
+    known = born(cart_id, some_time_ago(), quantity=3)
+    await insert(carts.urls.postgres, cart_id, known)
+    async with (
+        stream_of(elsewhere, cart_id) as stream,
+        stream_of(elsewhere, f"{cart_id}-unknown") as unknown,
+    ):
+        assert (await stream.next()).id == known.version.tag()
+        await unknown.next()
+        await wipe(carts)
+        partitions = [carts.layout.partition(name) for name in (cart_id, f"{cart_id}-unknown")]
+        for partition in partitions:
+            await carts.store.restore_begin(partition)
         told = await stream.next()
+        assert (told.kind, told.id, told.data["version"]) == ("stale", None, known.version.tag())
+        told = await unknown.next()
         assert (told.kind, told.id, told.data["type"]) == ("unavailable", None, "/problems/restoring")
         await set_ready(carts.store)
-        assert (await stream.next()).data["lines"][0]["quantity"] == 1
+        for reader, version in ((stream, known.version.tag()), (unknown, "0-0-000000000000")):
+            event = await reader.next()
+            assert (event.kind, event.id, event.data["version"]) == ("cart", version, version)
+
+
+async def test_an_expired_cart_and_a_merged_one_are_told(
+    carts: CartClient, elsewhere: httpx.AsyncClient, cart_id: str
+) -> None:
+    alive = born(cart_id, some_time_ago())
+    v, n = alive.version_number, alive.operation_count
+    ends: dict[str, tuple[str, Merged | Expire]] = {
+        "merged": ("!merged", Merged("m1", "user:successor")),
+        "cart": ("!age", Expire(seen=v, seen_operation_count=n, at=v // 2 + 60_000_000)),
+    }
+    for kind, (op_id, step) in ends.items():
+        name = f"{cart_id}-{kind}"
+        partition = carts.layout.partition(name)
+        await carts.store.put(partition, [(name, alive)])
+        async with stream_of(elsewhere, name) as stream:
+            assert (await stream.next()).kind == "cart"
+            change = Change(cart_id=name, version=v + 2, op_id=op_id, delta=(step,))
+            ended = fold(alive, change).state
+            assert ended is not None
+            await insert(carts.urls.postgres, name, ended)  # an expired cart leaves Redis
+            await carts.store.put(partition, [(name, ended)])
+            event = await stream.next()
+            assert (event.kind, event.id) == (kind, ended.version.tag())
+            assert event.data["status"] == ended.status
+            assert event.data["merged_into"] == ended.merged_into
 
 
 async def test_a_stopping_gateway_ends_its_streams_and_nothing_is_lost(

@@ -71,6 +71,7 @@ def _gateway(settings: StackSettings) -> ComponentSpec:
             **_environment(settings),
             "CARTSTREAM_GATEWAY_HOST": HOST,
             "CARTSTREAM_GATEWAY_PORT": str(settings.gateway_port),
+            "CARTSTREAM_MAILBOX_URL": settings.urls.mailbox,
         },
         ports=(Port(settings.gateway_port, "CARTSTREAM_GATEWAY_PORT"),),
         stop_seconds=15.0,

@@ -8,10 +8,13 @@ from gateway import lifecycle
 from gateway.bootstrap import Container
 from gateway.carts.routes import CartRoutes
 from gateway.checkout.routes import CheckoutRoutes
+from gateway.demo.routes import DemoRoutes
+from gateway.demo.service import RedisWipe
 from gateway.health.routes import HealthRoutes
 from gateway.http.problems import ProblemHandler
 from gateway.http.routing import add_routes
 from gateway.identity.routes import GuestRoutes
+from gateway.identity.settings import Mode
 from gateway.live.delivery import Delivery
 from gateway.live.routes import LiveRoutes
 from gateway.merges.routes import MergeRoutes
@@ -54,5 +57,8 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         HealthRoutes(container.health, container.metrics, document()),
     ):
         add_routes(app, feature, container.identity.guard)
+    if settings.mode is Mode.DEVELOPMENT:
+        demo = DemoRoutes(RedisWipe(container.client), settings.mailbox_url)
+        add_routes(app, demo, container.identity.guard)
     lifecycle.register(app, container)
     return app

@@ -112,6 +112,12 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySetti
     merge_lines: int = Field(
         50, ge=0, le=500, examples=[50], description="a guest's cart with more lines is the merge agent's"
     )
+    mailbox_url: str = Field(
+        "http://127.0.0.1:8025",
+        pattern=r"^https?://\S+$",
+        examples=["http://127.0.0.1:8025"],
+        description="page of the mailbox, to which the demo of development mode links",
+    )
 
     @field_validator("postgres_url")
     @classmethod

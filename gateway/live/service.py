@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from gateway.carts.reading import Reader
-from gateway.http.problems import STORE_UNAVAILABLE, Problem
+from gateway.http.problems import INTERNAL_ERROR, STORE_UNAVAILABLE, Problem
 from gateway.live import events
 from gateway.live.events import LiveEvent
 from gateway.live.feeds import Feed
@@ -115,8 +115,10 @@ class LiveCarts:
         except Problem as problem:
             return events.unavailable(problem)
         except StoreError as error:
-            log.warning("live.cart_not_read", cart_id=cart_id, error=repr(error))
-            return events.unavailable(_store_unavailable())
+            if error.retriable:
+                return events.unavailable(_store_unavailable())
+            log.exception("live.cart_not_read", cart_id=cart_id)
+            return events.unavailable(_failed())
         if found.stale or self._subscriber.is_deaf:
             return events.stale(found)
         return events.current(found)
@@ -147,6 +149,10 @@ class LiveCarts:
         if not others:
             del self._by_partition[feed.partition]
             self._subscriber.leave(feed.partition)
+
+
+def _failed() -> Problem:
+    return Problem(INTERNAL_ERROR, "An error of the gateway, which cannot read the cart; it is in its log.")
 
 
 def _store_unavailable() -> Problem:

@@ -19,12 +19,12 @@ from gateway.carts.reading import CartDocument
 from gateway.live.events import Told, current, stale
 from tests.gateway.cart_client import CartClient, item, set_ready
 from tests.gateway.conftest import client_of
-from tests.gateway.live_client import stream_of
 from tests.gateway.rows import born, insert
 from tests.gateway.test_access import PRODUCTION, bearer
 from tests.gateway.test_hydration import some_time_ago
 from tests.gateway.test_restoring import wipe
 from tests.support.http import http_client
+from tests.support.live_streams import stream_of
 from tests.support.outages import frozen, stopped
 from tests.support.processes import GatewayProcess
 from tests.support.servers import Urls

@@ -4,6 +4,7 @@ import asyncio
 
 from carts.ids import is_merge_id
 from tests.merges.merge_client import MergeClient
+from tests.support.live_streams import stream_of
 from tests.support.waiting import until
 
 
@@ -22,6 +23,17 @@ async def test_the_lines_go_along_and_the_guests_cart_names_its_successor(client
     refused = await client.try_to_add(guest, "late")
     assert (refused.status_code, refused.json()["into"]) == (409, user)
     await client.until_settled()
+
+
+async def test_the_streams_of_both_carts_tell_of_the_merge(client: MergeClient) -> None:
+    user, guest = client.user(), client.guest()
+    await client.add(user, "mug", 1)
+    await client.add(guest, "mug", 2)
+    async with stream_of(client.http, user) as users, stream_of(client.http, guest) as guests:
+        await client.merge(user, guest)
+        await users.until(quantity=3)
+        event = await guests.until_kind("merged")
+        assert (event.data["merged_into"], event.data["lines"]) == (user, [])
 
 
 async def test_merging_again_changes_nothing(client: MergeClient) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from carts.details import NO_DETAILS, Details, patched
 from carts.operations import (
     Add,
     Clear,
@@ -13,6 +14,7 @@ from carts.operations import (
     Operation,
     Remove,
     Set,
+    SetDetails,
     SetMetadata,
     Withdrawal,
 )
@@ -41,12 +43,13 @@ class Line(
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True, rename={"cleared_version": "clr"}):
-    """Lines by line id, the version of the last clear, the currency and the cart's metadata."""
+    """Lines by line id, the version of the last clear, the currency, the cart's metadata and its details."""
 
     lines: dict[str, Line] = {}
     cleared_version: int = 0
     currency: str | None = None
     metadata: Metadata = {}
+    details: Details = NO_DETAILS
 
 
 EMPTY = Content()
@@ -80,9 +83,10 @@ class _Draft:
         self._cleared_version = content.cleared_version
         self._currency = content.currency
         self._metadata = content.metadata
+        self._details = content.details
 
     def finish(self) -> Content:
-        return Content(self._lines, self._cleared_version, self._currency, self._metadata)
+        return Content(self._lines, self._cleared_version, self._currency, self._metadata, self._details)
 
     def apply(self, version: int, delta: Delta, start: int) -> None:
         for step in delta:
@@ -99,6 +103,8 @@ class _Draft:
                     self._currency = None
                 case SetMetadata():
                     self._set_metadata(step)
+                case SetDetails():
+                    self._details = patched(self._details, step)
                 case Withdrawal():
                     self._withdraw(step, start)
                 case _:

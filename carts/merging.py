@@ -203,7 +203,11 @@ class _Draft:
         self._tracked = set(user.lines)
         self._subtotal = subtotal(user)
         self._prices = {line_id: line.unit_price for line_id, line in shown(user)}
-        self._bytes = _size(user.metadata) + sum(_line_bytes(*entry) for entry in user.lines.items())
+        self._bytes = (
+            _size(user.metadata)
+            + _size(user.details)
+            + sum(_line_bytes(*entry) for entry in user.lines.items())
+        )
         self._transfer_bytes = 0
 
     def take(self, line_id: str, line: Line) -> None:

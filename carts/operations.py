@@ -7,6 +7,8 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from carts.details import DetailsPatch
+
 Metadata = dict[str, Any]
 """A JSON object that the product carries and never looks into."""
 
@@ -47,7 +49,7 @@ class Remove(msgspec.Struct, frozen=True, tag_field="kind", tag="remove"):
 
 
 class Clear(msgspec.Struct, frozen=True, tag_field="kind", tag="clear"):
-    """Decide that no line has pieces. The cart's metadata stays."""
+    """Decide that no line has pieces. The cart's metadata and details stay."""
 
 
 class SetMetadata(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="metadata"):
@@ -55,6 +57,10 @@ class SetMetadata(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
 
     metadata: Metadata
     line_id: str | None = None
+
+
+class SetDetails(DetailsPatch, frozen=True, tag_field="kind", tag="details"):
+    """Set or remove details of the cart; the last step that names a field decides it."""
 
 
 class OrderedLine(msgspec.Struct, frozen=True, rename={"decided_version": "dv"}):
@@ -154,7 +160,7 @@ class Seed(msgspec.Struct, frozen=True, tag_field="kind", tag="seed"):
     state: dict[str, Any]
 
 
-ClientStep = Add | Set | Remove | Clear | SetMetadata
+ClientStep = Add | Set | Remove | Clear | SetMetadata | SetDetails
 """What clients ask for."""
 FoldedStep = ClientStep | Subtract | Claim | Finish | Merged
 """What a change may bring into a cart's window, alone or with others."""
@@ -163,7 +169,7 @@ Step = FoldedStep | Expire | Void | Duplicate | Purge | Erase | Seed
 Delta = tuple[Step, ...]
 
 KINDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Step))
-"""The names of the step kinds in version 1 of the records."""
+"""The names of the step kinds in the newest version of the records."""
 
 DUPLICATE: Final[Delta] = (Duplicate(),)
 VOID: Final[Delta] = (Void(),)

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from carts.content import Line, shown
+from carts.details import NO_DETAILS, Details
 from carts.operations import Metadata
 from carts.state import State, Status, Version
 
@@ -62,6 +63,7 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True):
     lines: Sequence[CartLine]
     totals: Totals
     metadata: Metadata
+    details: Details = NO_DETAILS
     adjustments: list[Adjustment] = []
     warnings: list[CartWarning] = []
     merged_into: str | None = None
@@ -115,6 +117,7 @@ def view(cart_id: str, state: State, version: Version | None = None) -> CartView
         lines=lines,
         totals=totals_of(subtotal),
         metadata=content.metadata,
+        details=content.details,
         merged_into=state.merged_into,
         created_at=time_of(state.born),
         updated_at=time_of(state.version_number),

@@ -1,11 +1,11 @@
-"""A pricing hook to copy: coupons out of a cart's metadata.
+"""A pricing hook to copy: promotion codes out of a cart's details.
 
     python examples/pricing_hook.py 8100
     CARTSTREAM_PRICING_URL=http://127.0.0.1:8100/price cartstream up
 
 The gateway posts each cart that is read or ordered, and shows the answer: adjustments in minor units (a
-discount is negative, the code of a tax begins with `tax-`) and warnings. A shopper enters a coupon by writing
-it to the cart's metadata: `{"op": "metadata", "metadata": {"coupon": "SAVE10"}}`.
+discount is negative, the code of a tax begins with `tax-`) and warnings. A shopper enters a code with
+`PATCH /v1/carts/{id}/details` and `{"codes": ["SAVE10"]}`; a wrong one is a warning.
 """
 
 import sys
@@ -15,7 +15,7 @@ from sanic import Request, Sanic
 from sanic.response import HTTPResponse, json
 
 COUPONS = {"SAVE10": 10, "SAVE25": 25}
-"""Percent of the subtotal by coupon."""
+"""Percent of the subtotal by code."""
 
 app = Sanic("pricing_hook")
 
@@ -28,13 +28,16 @@ async def price(request: Request) -> HTTPResponse:
 
 def priced(cart: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """What a cart costs besides its lines."""
-    coupon = cart["metadata"].get("coupon")
-    if coupon is None:
-        return {"adjustments": [], "warnings": []}
-    if coupon not in COUPONS:
-        return {"adjustments": [], "warnings": [{"code": "coupon_unknown"}]}
-    discount = cart["totals"]["subtotal"] * COUPONS[coupon] // 100
-    return {"adjustments": [{"code": f"coupon-{coupon}", "amount": -discount}], "warnings": []}
+    codes = cart["details"].get("codes", [])
+    subtotal = cart["totals"]["subtotal"]
+    return {
+        "adjustments": [
+            {"code": f"coupon-{code}", "amount": -(subtotal * COUPONS[code] // 100)}
+            for code in codes
+            if code in COUPONS
+        ],
+        "warnings": [{"code": "coupon_unknown"} for code in codes if code not in COUPONS],
+    }
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ def _row_copy(row: FoundRow) -> RowCopy:
             subtotal=row.subtotal,
             lines=_LINES.decode(row.lines),
             metadata=_METADATA.decode(row.metadata),
+            details=recovered.content().details,
             merged_into=recovered.merged_into,
         )
         seen = fingerprint(columns)

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from carts.details import NO_DETAILS, Details
 from carts.operations import Metadata
 from carts.view import CartLine, CartView
 
@@ -13,13 +14,14 @@ _DIGEST_BYTES: Final = 16
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """Status, subtotal in minor units of the currency, lines in their order, metadata, successor."""
+    """Status, subtotal in minor units of the currency, lines in their order, metadata, details, successor."""
 
     status: str
     currency: str | None
     subtotal: int
     lines: list[CartLine]
     metadata: Metadata
+    details: Details = NO_DETAILS
     merged_into: str | None = None
 
 
@@ -31,6 +33,7 @@ def shown(view: CartView) -> Shown:
         subtotal=view.totals.subtotal,
         lines=list(view.lines),
         metadata=view.metadata,
+        details=view.details,
         merged_into=view.merged_into,
     )
 

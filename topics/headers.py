@@ -45,7 +45,7 @@ def _constant(source: str, event_type: str, schema: str | None) -> tuple[tuple[s
 
 @lru_cache(maxsize=64)
 def _of_change(source: str) -> tuple[tuple[str, bytes], ...]:
-    return _constant(source, "cartstream.cart.changed.v1", schema_id("cart-changed", 1))
+    return _constant(source, "cartstream.cart.changed.v1", schema_id("cart-changed", 2))
 
 
 _OF_CART: Final = _constant(COMPACTION, "cartstream.cart.state.v1", schema_id("carts", 2))
@@ -53,7 +53,7 @@ _OF_TOMBSTONE: Final = _constant(COMPACTION, "cartstream.cart.deleted.v1", None)
 _OF_PURGE_FLOOR: Final = _constant(COMPACTION, "cartstream.purge-floor.v1", schema_id("carts-purge-floor", 1))
 
 _OF_ORDER: Final = {
-    status: _constant(ORDERS, f"cartstream.order.{status.value}.v1", schema_id("orders", 1))
+    status: _constant(ORDERS, f"cartstream.order.{status.value}.v1", schema_id("orders", 2))
     for status in OrderStatus
 }
 

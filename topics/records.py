@@ -1,4 +1,4 @@
-"""The records of version 1: what stands in each topic, as Structs and from their domain types."""
+"""The records: what stands in each topic, as Structs and from their domain types."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from carts.details import NO_DETAILS, Details
 from carts.operations import Change, Metadata
 from carts.products import Product
 from carts.state import State, Version
@@ -56,8 +57,8 @@ class OrderLine(msgspec.Struct, frozen=True):
 class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The value of an `orders` record: the whole order as of `version`, 1 when placed, 2 once cancelled.
 
-    `seq` is the order's number within its cart. A reader that has seen a higher version passes a lower one
-    over: records may come again.
+    `seq` is the order's number within its cart, `details` are those that the cart had. A reader that has seen
+    a higher version passes a lower one over: records may come again.
     """
 
     order_id: str
@@ -73,6 +74,7 @@ class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
     adjustments: list[Adjustment] = []
     email: str | None = None
     metadata: Metadata = {}
+    details: Details = NO_DETAILS
 
 
 class MergeRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -103,7 +103,7 @@ CART_CHANGED: Final = TopicSpec(
     cleanup=Cleanup.DELETE,
     written_by="gateway; agents that act on a cart",
     purpose="every operation on every cart; folding it gives the carts",
-    records=(RecordSpec("cart-changed", 1, CartChanged),),
+    records=(RecordSpec("cart-changed", 2, CartChanged),),
     retention_ms=7 * _DAY_MS,
     settings={
         # The record's time is that of its script: the broker itself refuses a publisher that was frozen past
@@ -159,7 +159,7 @@ ORDERS: Final = TopicSpec(
     cleanup=Cleanup.DELETE,
     written_by="Postgres outbox relay",
     purpose="orders placed and cancelled, for what follows a checkout",
-    records=(RecordSpec("orders", 1, OrderRecord),),
+    records=(RecordSpec("orders", 2, OrderRecord),),
     # The largest cart with the names of its products.
     max_message_bytes=2 * _MIB,
     retention_ms=30 * _DAY_MS,

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.carts.details import PatchDetails
 from gateway.carts.requests import AddItem, PatchCart, PatchItem, PutItem
 from gateway.carts.shown import ShownCart
 from gateway.http.openapi import errors, header, json_body, operation, reply, reply_header
@@ -76,7 +77,10 @@ def _change(operation_id: str, summary: str, body: type[msgspec.Struct] | None =
 
 
 PATCH: Final = _change("patchCart", "Up to 100 operations: all or none, one version, one event", PatchCart)
-CLEAR: Final = _change("clearCart", "Remove all lines; the metadata stays")
+PATCH_DETAILS: Final = _change(
+    "patchDetails", "Set or remove details: null removes one, those left out stay", PatchDetails
+)
+CLEAR: Final = _change("clearCart", "Remove all lines; metadata and details stay")
 ADD_ITEM: Final = _change("addItem", "Add pieces of a product", AddItem)
 PUT_ITEM: Final = _change("putItem", "Replace quantity and metadata of a line; 0 removes it", PutItem)
 PATCH_ITEM: Final = _change("patchItem", "Change quantity, metadata or both; 0 removes the line", PatchItem)

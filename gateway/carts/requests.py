@@ -14,6 +14,7 @@ from carts.limits import LIMITS, Limits
 from carts.operations import Clear, Item, Metadata, Remove, SetMetadata
 from carts.state import Version
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep, fingerprint_of
+from gateway.carts.details import DetailsOperation, Locale, PatchDetails, set_details
 from gateway.http.conditions import first_attempt_us, parse_idempotency_key, parse_if_match
 from gateway.http.problems import INVALID_HEADER, Problem
 from gateway.http.requests import cart_id_in, preferences_of, trace_of
@@ -97,7 +98,7 @@ class RemoveOperation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, t
 
 
 class ClearOperation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, tag_field="op", tag="clear"):
-    """Remove all lines; the cart's metadata stays."""
+    """Remove all lines; the cart's metadata and details stay."""
 
 
 class MetadataOperation(
@@ -109,7 +110,9 @@ class MetadataOperation(
     line_id: LineId | None = None
 
 
-AnyOperation = AddOperation | SetOperation | RemoveOperation | ClearOperation | MetadataOperation
+AnyOperation = (
+    AddOperation | SetOperation | RemoveOperation | ClearOperation | MetadataOperation | DetailsOperation
+)
 
 
 class PatchCart(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -119,10 +122,11 @@ class PatchCart(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class MintCart(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What a new cart begins with; `currency` is that of the items that state none."""
+    """What a new cart begins with; `currency` is that of the items that state none, `locale` a detail."""
 
     currency: Currency = None
-    items: Annotated[list[AddItem], msgspec.Meta(max_length=LIMITS.steps)] = []
+    locale: Locale | None = None
+    items: Annotated[list[AddItem], msgspec.Meta(max_length=LIMITS.steps - 1)] = []
 
 
 _UNGUESSABLE: Final = 22
@@ -220,10 +224,13 @@ def patch_cart(body: PatchCart) -> tuple[CommandStep, ...]:
 
 def mint_cart(body: MintCart) -> tuple[CommandStep, ...]:
     """The steps that make a new cart; none: it stays empty. Raises Problem that points at the place."""
-    return tuple(
+    steps: list[CommandStep] = [
         _add(_with_currency(item, body.currency), f"/items/{index}", LIMITS)
         for index, item in enumerate(body.items)
-    )
+    ]
+    if body.locale is not None:
+        steps.append(set_details(PatchDetails(locale=body.locale)))
+    return tuple(steps)
 
 
 def _with_currency(item: AddItem, currency: str | None) -> AddItem:
@@ -247,6 +254,8 @@ def _steps(operations: Iterable[AnyOperation]) -> Iterable[CommandStep]:
                 metadata = _metadata(operation.metadata, pointer, LIMITS)
                 named = None if operation.line_id is None else _line_id(operation.line_id, pointer)
                 yield SetMetadata(metadata or {}, named)
+            case DetailsOperation():
+                yield set_details(operation, pointer)
 
 
 def _add(body: AddItem, pointer: str, limits: Limits) -> AddProduct:

@@ -8,6 +8,7 @@ from sanic.response import HTTPResponse
 from carts.operations import Clear, Remove
 from gateway.carts import openapi
 from gateway.carts.commands import CommandStep
+from gateway.carts.details import PATCH_DETAILS, set_details
 from gateway.carts.reading import EMPTY_VERSION, ChangedCarts, Reader
 from gateway.carts.requests import (
     ADD_ITEM,
@@ -29,6 +30,7 @@ from gateway.http.routing import route
 from gateway.identity.access import Access
 
 CART: Final = "/v1/carts/{cart_id}"
+DETAILS: Final = f"{CART}/details"
 ITEMS: Final = f"{CART}/items"
 ITEM: Final = f"{ITEMS}/{{line_id}}"
 
@@ -79,9 +81,15 @@ class CartRoutes:
         steps = patch_cart(body_of(request, PATCH_CART))
         return await self._change(request, cart_id, steps, "carts.patch", listed_in="operations")
 
+    @route("PATCH", DETAILS, Access.CART, openapi.PATCH_DETAILS)
+    async def patch_details(self, request: Request, cart_id: str) -> HTTPResponse:
+        """Set or remove details; those that the body does not name stay."""
+        step = set_details(body_of(request, PATCH_DETAILS))
+        return await self._change(request, cart_id, (step,), "carts.details")
+
     @route("DELETE", CART, Access.CART, openapi.CLEAR)
     async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
-        """Remove all lines; the metadata stays."""
+        """Remove all lines; metadata and details stay."""
         return await self._change(request, cart_id, (Clear(),), "carts.clear")
 
     async def _change(

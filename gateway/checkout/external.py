@@ -126,6 +126,7 @@ class ExternalCheckouts:
             totals=priced.totals,
             ordered=list(lines_to_order(state)),
             adjustments=priced.adjustments,
+            details=cart.details,
         )
 
 
@@ -156,6 +157,8 @@ def _order(checkout: Checkout, reference: str, snapshot: Snapshot) -> PlacedOrde
         totals=sold.totals,
         placed_at=datetime.now(UTC),
         adjustments=sold.adjustments,
+        email=sold.details.email,
+        details=sold.details,
         metadata={"order_id": reference},
     )
     return PlacedOrder(

@@ -181,6 +181,7 @@ def _record(
         totals=priced.totals,
         placed_at=datetime.now(UTC),
         adjustments=priced.adjustments,
-        email=body.email,
+        email=body.email or cart.details.email,
         metadata=body.metadata,
+        details=cart.details,
     )

@@ -6,25 +6,21 @@ from typing import Annotated, Final
 
 import msgspec
 
+from carts.details import NO_DETAILS, Details
 from carts.limits import LIMITS, MAX_SAFE_INTEGER
 from carts.view import Adjustment, Totals
-from gateway.http.validation import FreeForm, check_metadata, invalid
+from gateway.carts.details import Email, check_printable
+from gateway.http.validation import FreeForm, check_metadata
 from store.postgres.order_records import Checkout, CheckoutStatus
 from topics.records import OrderLine
 
-Email = Annotated[
-    str,
-    msgspec.Meta(
-        max_length=254, pattern=r"^[^\s@]+@[^\s@]+$", description="where the order confirmation is sent"
-    ),
-]
 Reference = Annotated[
     str, msgspec.Meta(min_length=1, max_length=128, description="the order's id at the owner of orders")
 ]
 
 
 class PlaceOrder(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """Order what is in the cart. Every field may be left out, and the body too.
+    """Order what is in the cart. Every field may be left out, and the body too; `email` is then the cart's.
 
     With `expected_total` (minor units) the order is placed only if it comes to exactly that.
     """
@@ -52,6 +48,7 @@ class CheckoutDocument(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[OrderLine]
     adjustments: list[Adjustment]
     totals: Totals
+    details: Details = NO_DETAILS
     order_id: str | None = None
 
 
@@ -61,9 +58,7 @@ COMPLETE_CHECKOUT: Final = msgspec.json.Decoder(CompleteCheckout)
 
 def check(body: PlaceOrder) -> None:
     """Raise Problem for what the schema cannot express."""
-    # In some dialects of regular expressions `$` also matches before a final line feed.
-    if body.email is not None and not body.email.isprintable():
-        raise invalid("/email", "contains a control character, such as a line feed; remove it")
+    check_printable(body.email, "/email")
     if body.metadata:
         check_metadata(body.metadata, "/metadata", LIMITS.metadata_bytes)
 
@@ -86,5 +81,6 @@ def document(checkout: Checkout) -> CheckoutDocument:
         lines=snapshot.lines,
         adjustments=snapshot.adjustments,
         totals=snapshot.totals,
+        details=snapshot.details,
         order_id=checkout.reference,
     )

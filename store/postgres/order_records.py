@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from carts.details import NO_DETAILS, Details
 from carts.operations import Delta, OrderedLine
 from carts.state import State
 from carts.view import Adjustment, Totals
@@ -55,7 +56,7 @@ class CheckoutStatus(StrEnum):
 
 
 class PricedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What an external checkout offers for sale: the lines of a snapshot with their prices.
+    """What an external checkout offers for sale: the lines of a snapshot with their prices, and its details.
 
     `ordered` has the same lines, each with the version that had decided it.
     """
@@ -66,6 +67,7 @@ class PricedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals
     ordered: list[OrderedLine]
     adjustments: list[Adjustment] = []
+    details: Details = NO_DETAILS
 
 
 class Checkout(msgspec.Struct, frozen=True, kw_only=True):

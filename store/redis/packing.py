@@ -2,19 +2,32 @@
 
 The head, field `m`, is one string so that a script reads and writes it at once:
 `v n digest floor born lines tracked bytes subtotal clr entries window_bytes oldest status currency`
-with the digest in decimal, `lines` shown, `tracked` lines in all, `bytes` of lines and metadata, `entries`,
-`window_bytes` and `oldest` v of the window, `-` for no currency.
+with the digest in decimal, `lines` shown, `tracked` lines in all, `bytes` of lines, metadata and details,
+`entries`, `window_bytes` and `oldest` v of the window, `-` for no currency.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from carts.content import Line, subtotal
+from carts.details import NO_DETAILS, Details, DetailsPatch
 from carts.ids import claim_op_id
-from carts.operations import DUPLICATE, Add, Clear, Delta, Item, Metadata, Operation, Remove, Set, SetMetadata
+from carts.operations import (
+    DUPLICATE,
+    Add,
+    Clear,
+    Delta,
+    Item,
+    Metadata,
+    Operation,
+    Remove,
+    Set,
+    SetDetails,
+    SetMetadata,
+)
 from carts.state import State, Status
 from store.redis.requests import RequestStep, SetQuantity
 
@@ -22,8 +35,10 @@ _JSON: Final = msgspec.json.Encoder()
 _MSGPACK: Final = msgspec.msgpack.Encoder()
 _ITEM: Final = msgspec.json.Decoder(Item)
 _METADATA: Final = msgspec.json.Decoder(Metadata)
+_DETAILS: Final = msgspec.json.Decoder(Details)
 
 METADATA_FIELD: Final = b"metadata"
+DETAILS_FIELD: Final = b"details"
 EXTRAS_FIELD: Final = b"x"
 HEAD_FIELD: Final = b"m"
 LINE_PREFIX: Final = b"l:"
@@ -107,6 +122,27 @@ def unpack_metadata(packed: bytes | None) -> Metadata:
     return _METADATA.decode(packed) if packed else {}
 
 
+def pack_details(details: DetailsPatch | Details) -> bytes:
+    r"""A line `<name> <JSON>\n` for each that is known, or that a step names, in the order of the names."""
+    named = details.named() if isinstance(details, DetailsPatch) else _known(details)
+    return b"".join(b"%b %b\n" % (name.encode(), _JSON.encode(named[name])) for name in sorted(named))
+
+
+def details_json(packed: bytes | None) -> bytes:
+    """The JSON of the details that `pack_details` packed."""
+    lines = (packed or b"").split(b"\n")[:-1]
+    return b"{%b}" % b",".join(b'"%b":%b' % tuple(line.split(b" ", 1)) for line in lines)
+
+
+def unpack_details(packed: bytes | None) -> Details:
+    """The details out of their field."""
+    return _DETAILS.decode(details_json(packed)) if packed else NO_DETAILS
+
+
+def _known(details: Details) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(details).items() if value is not None}
+
+
 def unpack_entry(packed: bytes) -> tuple[Operation, str]:
     """An entry of ops: the operation, and its outbox id (empty: it was not put there by this copy)."""
     json, _, outbox_id = packed.partition(b"\n")
@@ -142,6 +178,8 @@ def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
             return "remove", step.line_id, "", "", "", item, b"", json
         case Clear():
             return "clear", "", "", "", "", b"", b"", json
+        case SetDetails():
+            return "details", "", "", "", "", b"", pack_details(step), json
         case SetMetadata():
             return "metadata", step.line_id or "", "", "", "", b"", _JSON.encode(step.metadata), json
 
@@ -167,6 +205,10 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
         metadata = _JSON.encode(content.metadata)
         fields += (METADATA_FIELD.decode(), metadata.decode())
         size += len(metadata)
+    if content.details != NO_DETAILS:
+        details = pack_details(content.details)
+        fields += (DETAILS_FIELD.decode(), details.decode())
+        size += len(details)
     extras = _extras(state)
     if extras != NO_EXTRAS:
         fields += (EXTRAS_FIELD.decode(), _JSON.encode(extras).decode())

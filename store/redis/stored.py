@@ -11,11 +11,14 @@ from carts.content import Content, shown
 from carts.state import Status, Version
 from carts.view import CartView, Totals, line_of, time_of
 from store.redis.packing import (
+    DETAILS_FIELD,
     EXTRAS_FIELD,
     HEAD_FIELD,
     LINE_PREFIX,
     METADATA_FIELD,
     Head,
+    details_json,
+    unpack_details,
     unpack_extras,
     unpack_head,
     unpack_line,
@@ -28,7 +31,7 @@ _LINE_JSON: Final = (
 )
 _VIEW_JSON: Final = (
     b'{"cart_id":"%b","status":"%b","version":"%d-%d-%012x","currency":%b,"lines":[%b],'
-    b'"totals":{"subtotal":%b,"discount":0,"tax":0,"total":%b},"metadata":%b,"adjustments":[],"warnings":[],'
+    b'"totals":{"subtotal":%b,"discount":0,"tax":0,"total":%b},"metadata":%b,"details":%b,"adjustments":[],"warnings":[],'
     b'"merged_into":%b,"created_at":%b,"updated_at":%b}'
 )
 
@@ -68,7 +71,11 @@ class StoredCart:
             if field.startswith(LINE_PREFIX)
         }
         return Content(
-            lines, head.cleared_version, head.currency, unpack_metadata(self._fields.get(METADATA_FIELD))
+            lines,
+            head.cleared_version,
+            head.currency,
+            unpack_metadata(self._fields.get(METADATA_FIELD)),
+            unpack_details(self._fields.get(DETAILS_FIELD)),
         )
 
     def view(self) -> CartView:
@@ -83,6 +90,7 @@ class StoredCart:
             lines=lines,
             totals=Totals(head.subtotal, 0, 0, head.subtotal),
             metadata=content.metadata,
+            details=content.details,
             merged_into=unpack_extras(self._fields.get(EXTRAS_FIELD)).merged_into,
             created_at=time_of(head.born),
             updated_at=time_of(head.version_number),
@@ -110,6 +118,7 @@ class StoredCart:
             subtotal,
             subtotal,
             fields.get(METADATA_FIELD, b"{}"),
+            details_json(fields.get(DETAILS_FIELD)),
             _JSON.encode(merged_into),
             _time_json(int(born)),
             _time_json(int(v)),

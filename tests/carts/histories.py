@@ -14,6 +14,7 @@ from carts.operations import (
     Item,
     Remove,
     Set,
+    SetDetails,
     SetMetadata,
 )
 from carts.ordering import lines_to_order, subtraction
@@ -29,6 +30,11 @@ DELTAS = st.one_of(
     st.builds(lambda line: (Remove(line),), st.sampled_from("xy")),
     st.just((Clear(),)),
     st.builds(lambda text: (SetMetadata({"note": text}),), st.sampled_from("ab")),
+    st.builds(
+        lambda field, value: (SetDetails(**{field: value}),),
+        st.sampled_from(["email", "locale"]),
+        st.none() | st.sampled_from("ab"),
+    ),
     st.builds(lambda a, b: (add("x", a), put("y", b)), st.integers(1, 9), st.integers(1, 9)),
 )
 _GAPS = st.sampled_from([2, 2, 2, 4, 10, 60, 150])

@@ -33,6 +33,40 @@ async def test_an_order_has_what_the_cart_had_and_the_cart_is_empty_afterwards(s
     await shop.until_settled()
 
 
+async def test_an_order_has_the_details_of_its_cart_and_its_e_mail_unless_another_is_named(
+    shop: CheckoutClient,
+) -> None:
+    cart, product = shop.cart(), await shop.product("mug", 5)
+    details = {
+        "codes": ["SUMMER10"],
+        "email": "ada@example.com",
+        "locale": "en-GB",
+        "shipping_address": {"name": "Ada", "lines": ["1 Dorset Street"], "country": "GB"},
+        "shipping_method": "express",
+    }
+    await shop.add(cart, product, 1)
+    named = await shop.carts.patch(f"/v1/carts/{cart}/details", json=details)
+    assert named.status_code == 200, named.text
+    first = await shop.order(cart)
+    assert (first["email"], first["details"]) == ("ada@example.com", details)
+    (record,) = await until_found(shop, first["order_id"])
+    assert (record.email, record.details.codes) == ("ada@example.com", ("SUMMER10",))
+
+    await shop.add(cart, product, 1)
+    second = await shop.order(cart, "k2", email="gift@example.com")
+    assert (second["email"], second["details"]) == ("gift@example.com", details)
+    assert (await shop.carts.get(f"/v1/carts/{cart}")).json()["details"] == details
+
+
+async def until_found(shop: CheckoutClient, order_id: str) -> list[OrderRecord]:
+    """The records of an order in Kafka, once there are any."""
+
+    async def found() -> list[OrderRecord]:
+        return await shop.records(order_id)
+
+    return await until(found, "the order's record")
+
+
 async def test_of_fifty_buyers_of_ten_pieces_ten_buy_and_forty_hear_what_is_available(
     shop: CheckoutClient,
 ) -> None:

@@ -78,9 +78,8 @@ async def carts(priced_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[Car
 
 
 async def enter(carts: CartClient, cart_id: str, coupon: str) -> dict[str, Any]:
-    """Write a coupon into the cart's metadata; the change's reply."""
-    operation = {"op": "metadata", "metadata": {"coupon": coupon}}
-    reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": [operation]})
+    """Enter a code; the change's reply."""
+    reply = await carts.http.patch(f"/v1/carts/{cart_id}/details", json={"codes": [coupon]})
     assert reply.status_code == 200, reply.text
     found: dict[str, Any] = reply.json()
     return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from carts import protocol
-from carts.operations import Add, Clear, Delta, Item, Remove, Set
+from carts.operations import Add, Clear, Delta, Item, Remove, Set, SetDetails
 from carts.protocol import Durability
 from tests.model import redis_mirror
 from tests.model.redis_mirror import Applied, OutboxEntry, Refused, Replayed, Reply, Request
@@ -31,8 +31,10 @@ def any_change(pick: int, quantity: int) -> Delta:
             return (Set(line_id, quantity, 1, "EUR", _ITEM),)
         case 2:
             return (Remove(line_id),)
-        case _:
+        case _ if pick // 8 % 4:
             return (Clear(),)
+        case _:
+            return (SetDetails(email=None if quantity % 2 else line_id, codes=("CODE",)),)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from topics.registry import RecordSpec
 
 
 class Wider(Change, frozen=True, kw_only=True):
-    """A change with a field more: it may come, as version 2."""
+    """A change with a field more: it may come, as version 3."""
 
     channel: str | None = None
 
@@ -52,45 +52,55 @@ def test_everything_published_is_compatible() -> None:
 
 
 def test_a_changed_struct_without_a_new_version_fails_and_says_what_to_do(folder: Path) -> None:
-    (violation,) = violations([RecordSpec("cart-changed", 1, Wider)], folder)
+    (violation,) = violations([RecordSpec("cart-changed", 2, Wider)], folder)
     assert "no longer describes Wider" in violation
-    assert "version 2" in violation
+    assert "version 3" in violation
 
 
 def test_a_further_field_is_a_new_version_that_old_readers_accept(folder: Path) -> None:
-    spec = RecordSpec("cart-changed", 2, Wider)
+    spec = RecordSpec("cart-changed", 3, Wider)
     assert write(spec, folder)
-    add_example(folder, 2, channel="app")
+    add_example(folder, 3, channel="app")
     assert violations([spec], folder) == []
 
 
 def test_a_new_version_without_examples_fails(folder: Path) -> None:
-    spec = RecordSpec("cart-changed", 2, Wider)
+    spec = RecordSpec("cart-changed", 3, Wider)
     write(spec, folder)
     assert any("has no example records" in violation for violation in violations([spec], folder))
 
 
 def test_a_new_version_that_old_records_do_not_fit_fails(folder: Path) -> None:
-    spec = RecordSpec("cart-changed", 2, Stricter)
+    spec = RecordSpec("cart-changed", 3, Stricter)
     write(spec, folder)
-    add_example(folder, 2, channel="app")
+    add_example(folder, 3, channel="app")
     assert any(
-        "v1/add.json is not valid for cart-changed v2.json" in found for found in violations([spec], folder)
+        "v1/add.json is not valid for cart-changed v3.json" in found for found in violations([spec], folder)
     )
 
 
 def test_a_new_record_that_old_readers_cannot_take_fails(folder: Path) -> None:
-    spec = RecordSpec("cart-changed", 2, Wider)
+    spec = RecordSpec("cart-changed", 3, Wider)
     write(spec, folder)
-    add_example(folder, 2, delta=[{"kind": "teleport"}])
+    add_example(folder, 3, delta=[{"kind": "teleport"}])
     found = violations([spec], folder)
     assert any("can no longer be read" in violation for violation in found)
     assert any("new.json is not valid for cart-changed v1.json" in violation for violation in found)
 
 
+def test_only_records_with_a_kind_that_came_later_are_unknown_to_an_older_schema(folder: Path) -> None:
+    spec = RecordSpec("cart-changed", 2, Change)
+    add_example(folder, 2, delta=[{"kind": "details", "email": "a@b"}])
+    assert violations([spec], folder) == []
+    add_example(folder, 2, delta=[{"kind": "details", "email": 7}])
+    assert any(
+        "new.json is not valid for cart-changed v2.json" in found for found in violations([spec], folder)
+    )
+
+
 def test_a_published_schema_is_never_written_over(folder: Path) -> None:
-    assert not write(RecordSpec("cart-changed", 1, Wider), folder)
-    assert violations([RecordSpec("cart-changed", 1, Change)], folder) == []
+    assert not write(RecordSpec("cart-changed", 2, Wider), folder)
+    assert violations([RecordSpec("cart-changed", 2, Change)], folder) == []
 
 
 def test_a_better_description_is_no_new_version() -> None:

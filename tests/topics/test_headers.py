@@ -32,7 +32,7 @@ def test_a_change_carries_the_required_attributes_of_cloudevents() -> None:
     assert headers["ce_source"] == b"/cartstream/gateway"
     assert headers["ce_type"] == b"cartstream.cart.changed.v1"
     assert headers["content-type"] == b"application/json"
-    assert headers["ce_dataschema"] == b"urn:cartstream:schema:cart-changed:1"
+    assert headers["ce_dataschema"] == b"urn:cartstream:schema:cart-changed:2"
     assert headers["cart_version"] == b"%d" % V
 
 
@@ -104,7 +104,7 @@ def test_an_order_carries_its_version_and_the_time_of_what_happened() -> None:
     headers = dict(order_headers(placed))
     assert headers["ce_id"] == b"order-1/1"
     assert headers["ce_type"] == b"cartstream.order.placed.v1"
-    assert headers["ce_dataschema"] == b"urn:cartstream:schema:orders:1"
+    assert headers["ce_dataschema"] == b"urn:cartstream:schema:orders:2"
     assert headers["ce_time"] == b"2025-11-25T09:00:00.000000Z"
     assert headers["order_version"] == b"1"
     cancelled_at = datetime(2025, 11, 25, 11, 0, tzinfo=timezone(timedelta(hours=1)))

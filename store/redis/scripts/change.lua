@@ -15,7 +15,8 @@
 --         window bytes, subtotal
 --      21 `1`: only tell whether the operation was applied before; refuse it if not
 --      22.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
---         (set_quantity: its JSON up to the quantity; unit price and currency may be empty)
+--         (set_quantity: its JSON up to the quantity; unit price and currency may be empty; details: a line
+--         `name JSON` for each in the place of the metadata, null removes)
 -- Returns {'applied', v, event, outbox id, age of the oldest outbox entry (us), head, cart fields}
 --         {'replayed', v, event, outbox id (both empty: not in the outbox), age, head, cart fields}
 --         {'refused', reason, details...}
@@ -97,10 +98,28 @@ local touched = {} -- fields written, in order of their first step
 for i = 2, #fields do packed[fields[i]] = found[i] or false end
 local cleared = false
 local metadata -- nil: not looked at, false: none, else its JSON
-if is_new then metadata = false end
+local details -- nil: not looked at, else a line `name JSON` for each, in the order of the names
+if is_new then metadata, details = false, '' end
 
 local function size(json)
   return json and json ~= '{}' and #json or 0
+end
+
+-- The details with those of a step: each of its names replaces the one that is there.
+local function with_details(patch)
+  local known, names = {}, {}
+  for _, text in ipairs({details, patch}) do
+    for name, json in string.gmatch(text, '(%S+) ([^\n]*)\n') do
+      if known[name] == nil then names[#names + 1] = name end
+      known[name] = json ~= 'null' and json
+    end
+  end
+  table.sort(names)
+  local packed_details = {}
+  for _, name in ipairs(names) do
+    if known[name] then packed_details[#packed_details + 1] = name .. ' ' .. known[name] .. '\n' end
+  end
+  return table.concat(packed_details)
 end
 
 local function decide(field, old, old_quantity, old_price, new, new_quantity, new_price)
@@ -162,7 +181,13 @@ for i = FIRST, #ARGV, WIDTH do
   elseif kind == 'clear' then
     packed, touched, cleared = {}, {}, true
     if metadata == nil then metadata = call('HGET', KEYS[1], 'metadata') end
-    lines, tracked, bytes, subtotal, clr, currency = 0, 0, size(metadata), 0, vs, '-'
+    if details == nil then details = call('HGET', KEYS[1], 'details') or '' end
+    lines, tracked, bytes, subtotal, clr, currency = 0, 0, size(metadata) + #details, 0, vs, '-'
+  elseif kind == 'details' then
+    if details == nil then details = call('HGET', KEYS[1], 'details') or '' end
+    bytes = bytes - #details
+    details = with_details(ARGV[i + 6])
+    bytes = bytes + #details
   elseif ARGV[i + 1] ~= '' then
     if quantity <= 0 then return {'refused', 'line_not_found', step} end
     decide(field, old, quantity, price,
@@ -239,6 +264,12 @@ if metadata == '{}' then
 elseif metadata then
   writes[#writes + 1] = 'metadata'
   writes[#writes + 1] = metadata
+end
+if details == '' and not is_new then
+  call('HDEL', KEYS[1], 'details')
+elseif details and details ~= '' then
+  writes[#writes + 1] = 'details'
+  writes[#writes + 1] = details
 end
 for field in pairs(touched) do
   writes[#writes + 1] = field

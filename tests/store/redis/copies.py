@@ -7,7 +7,7 @@ from carts.operations import Operation
 from carts.state import State
 from carts.view import view
 from store.redis import StoredCart
-from store.redis.packing import pack_line
+from store.redis.packing import pack_details, pack_line
 from tests.store.redis.conftest import StoreFixture
 
 
@@ -46,7 +46,8 @@ async def assert_redis_holds(fixture: StoreFixture, cart_id: str, state: State) 
     assert head.lines == sum(line.quantity > 0 for line in content.lines.values())
     assert head.tracked == len(content.lines)
     lines = sum(len(f"l:{line_id}") + len(pack_line(line)) for line_id, line in content.lines.items())
-    assert head.bytes == lines + (len(msgspec.json.encode(content.metadata)) if content.metadata else 0)
+    metadata = len(msgspec.json.encode(content.metadata)) if content.metadata else 0
+    assert head.bytes == lines + metadata + len(pack_details(content.details))
     assert head.entries == len(state.ops)
     assert head.window_bytes == sum(len(msgspec.json.encode(op)) for op in state.ops)
     assert head.oldest == (state.ops[0].version if state.ops else 0)

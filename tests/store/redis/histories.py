@@ -7,12 +7,13 @@ import msgspec
 from hypothesis import strategies as st
 
 from carts.content import Content, Line, apply, shown, subtotal
+from carts.details import NO_DETAILS, Address
 from carts.ids import derive_line_id
 from carts.limits import MAX_SAFE_INTEGER, Limits
-from carts.operations import Add, Clear, Delta, Item, Operation, Remove, Set, SetMetadata, Step
+from carts.operations import Add, Clear, Delta, Item, Operation, Remove, Set, SetDetails, SetMetadata, Step
 from carts.state import State
 from store.redis import Reason, RequestStep, SetQuantity
-from store.redis.packing import pack_line
+from store.redis.packing import pack_details, pack_line
 
 ITEMS = [
     Item("shoe", {"size": "42", "colour": 'r"ød'}),
@@ -58,6 +59,25 @@ sets = st.builds(
 set_quantities = st.builds(
     SetQuantity, line_ids, quantities, st.none() | prices, st.none() | currencies, st.none() | metadata
 )
+texts = st.text(min_size=1, max_size=12)
+addresses = st.builds(
+    Address,
+    name=st.none() | texts,
+    lines=st.lists(texts, max_size=2).map(tuple),
+    country=st.sampled_from(["DE", "FR"]),
+)
+named: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "email": st.none() | texts,
+        "codes": st.none() | st.lists(texts, max_size=3).map(tuple),
+        "shipping_address": st.none() | addresses,
+        "billing_address": st.none() | st.just(Address()) | addresses,
+        "locale": st.none() | st.sampled_from(["de", "fr-CH"]),
+        "shipping_method": st.none() | st.just("express"),
+    },
+)
+details = named.map(lambda fields: SetDetails(**fields))
 steps: st.SearchStrategy[RequestStep] = st.one_of(
     adds,
     adds,
@@ -68,6 +88,7 @@ steps: st.SearchStrategy[RequestStep] = st.one_of(
     st.builds(Remove, line_ids),
     st.just(Clear()),
     st.builds(SetMetadata, metadata, st.none() | line_ids),
+    details,
 )
 deltas = st.lists(steps, min_size=1, max_size=4).map(tuple)
 
@@ -100,6 +121,7 @@ def completed(step: RequestStep, content: Content) -> Step | None:
 def size(content: Content) -> int:
     """The bytes that the limit on content counts."""
     about = len(msgspec.json.encode(content.metadata)) if content.metadata else 0
+    about += len(pack_details(content.details)) if content.details != NO_DETAILS else 0
     return about + sum(len(f"l:{line_id}") + len(pack_line(line)) for line_id, line in content.lines.items())
 
 

@@ -48,6 +48,7 @@ LONGEST = (
     "sinks/test_postgres_sink.py",
     "jobs/relay/test_kill_loop.py",
     "cli/test_up.py",
+    "demo/test_demo_shop.py",
 )
 """The files that take longest, longest first, as `pytest --durations=0` shows them."""
 

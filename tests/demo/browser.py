@@ -1,0 +1,46 @@
+"""A browser and a whole stack for the demo shop: for its tests, and for its screenshots."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from playwright.sync_api import Browser, sync_playwright
+
+from devstack.components import COMPONENTS
+from devstack.embedded import EmbeddedStack
+from devstack.ports import free_ports
+from devstack.settings import PORTS, StackSettings
+from runtime.owners import OrdersOwner, ProductsOwner
+
+MISSING: Final = "the demo shop is NOT tested: chromium is missing (apt-get install chromium)"
+
+
+def chromium() -> str | None:
+    """Where the system's Chromium is; None without one. Playwright brings none."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@contextmanager
+def launched(path: str) -> Iterator[Browser]:
+    """The browser, without a window."""
+    # Its sandbox refuses to be root's.
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def whole_stack(folder: Path) -> Iterator[EmbeddedStack]:
+    """Everything that `make run` starts, on free ports, whatever the environment says of owners."""
+    settings = StackSettings(
+        products_owner=ProductsOwner.INTERNAL, orders_owner=OrdersOwner.INTERNAL
+    ).with_ports(*free_ports(len(PORTS)))
+    with EmbeddedStack(folder, settings, only=COMPONENTS) as stack:
+        yield stack

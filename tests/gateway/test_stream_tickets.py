@@ -1,0 +1,88 @@
+"""Streams in production mode: proofs, sessions, and tickets for browsers."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+import redis.asyncio
+
+from tests.gateway.cart_client import CartClient
+from tests.gateway.conftest import client_of
+from tests.gateway.test_access import PRODUCTION, bearer
+from tests.support.live_streams import stream_of
+from tests.support.processes import GatewayProcess
+from tests.support.servers import Urls
+from tests.support.waiting import until
+
+
+@pytest.fixture(scope="module")
+def guarded(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway in production mode; its tickets are good for a second."""
+    environment = {**urls.environment(), **PRODUCTION, "CARTSTREAM_LIVE_TICKET_S": "1"}
+    process = GatewayProcess(environment, tmp_path_factory.mktemp("guarded"))
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+async def production(guarded: GatewayProcess, urls: Urls) -> AsyncIterator[CartClient]:
+    """A client of that gateway."""
+    async with client_of(guarded, urls) as found:
+        yield found
+
+
+ADA = "user:ada%40example.org"
+
+
+async def ticket_of(http: httpx.AsyncClient, **headers: str) -> str:
+    reply = await http.post(f"/v1/carts/{ADA}/stream-tickets", headers=headers or bearer("ada@example.org"))
+    assert reply.status_code == 201, reply.text
+    assert reply.headers["cache-control"] == "private, no-store"
+    ticket: str = reply.json()["ticket"]
+    return ticket
+
+
+async def test_a_ticket_opens_one_stream_of_its_cart_and_is_in_no_log(
+    production: CartClient, guarded: GatewayProcess
+) -> None:
+    http = production.http
+    ticket = await ticket_of(http)
+    async with redis.asyncio.Redis.from_url(production.urls.redis) as raw:
+        keys = await raw.keys("*")
+        assert not [key for key in keys if ticket.encode() in key]
+    async with stream_of(http, ADA, f"?ticket={ticket}") as stream:
+        assert (await stream.next()).data["cart_id"] == "user:ada@example.org"
+    used = await http.get(f"/v1/carts/{ADA}/stream?ticket={ticket}")
+    assert (used.status_code, used.json()["type"]) == (401, "/problems/unauthenticated")
+    await until(lambda: guarded.log.read_text().count("/stream?ticket=***") >= 2, "both in the log")
+    assert ticket not in guarded.log.read_text()
+
+
+async def test_a_ticket_is_for_its_own_cart_and_for_streams_only(production: CartClient) -> None:
+    http = production.http
+    other = await http.get(f"/v1/carts/user:bob/stream?ticket={await ticket_of(http)}")
+    assert (other.status_code, other.json()["type"]) == (404, "/problems/cart-not-found")
+    reading = await http.get(f"/v1/carts/{ADA}?ticket={await ticket_of(http)}")
+    assert reading.status_code == 401
+    for wrong in ("x", "x" * 32, "%00", "x" * 3000):
+        assert (await http.get(f"/v1/carts/{ADA}/stream?ticket={wrong}")).status_code == 401
+
+
+async def test_a_ticket_expires(production: CartClient) -> None:
+    ticket = await ticket_of(production.http)
+    async with redis.asyncio.Redis.from_url(production.urls.redis) as raw:
+
+        async def is_gone() -> bool:
+            return not await raw.keys("ticket:*")
+
+        await until(is_gone, "the ticket expired")
+    reply = await production.http.get(f"/v1/carts/{ADA}/stream?ticket={ticket}")
+    assert reply.status_code == 401
+
+
+async def test_session_cookies_and_me_work_as_they_do_elsewhere(production: CartClient) -> None:
+    session = {"cookie": "cart_session=s1"}
+    own = (await production.http.get("/v1/carts/me", headers=session)).json()["cart_id"]
+    async with stream_of(production.http, "me", **session) as stream:
+        assert (await stream.next()).data["cart_id"] == own

@@ -48,7 +48,13 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     app.ctx.guard = container.identity.guard
     for feature in (
         GuestRoutes(container.identity.guests, container.carts, container.changed_carts),
-        CartRoutes(container.reader, container.carts, container.changed_carts),
+        CartRoutes(
+            container.reader,
+            container.carts,
+            container.changed_carts,
+            container.erasure,
+            container.metrics,
+        ),
         LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
         MergeRoutes(container.merges, container.identity.guests, container.metrics),
         ProductRoutes(container.catalogue, settings.products_max_age_s),

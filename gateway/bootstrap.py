@@ -14,6 +14,7 @@ from gateway.checkout.external import ExternalCheckouts
 from gateway.checkout.internal import InternalCheckouts
 from gateway.checkout.routes import Checkouts
 from gateway.checkout.service import CheckoutCarts
+from gateway.erasure.service import Erasure
 from gateway.health.checks import HealthChecks
 from gateway.identity.identity import Identity
 from gateway.live.service import LiveCarts
@@ -60,6 +61,7 @@ class Container(msgspec.Struct, frozen=True):
     reader: Reader
     changed_carts: ChangedCarts
     carts: CartService
+    erasure: Erasure
     live: LiveCarts
     tickets: Tickets
     checkouts: Checkouts
@@ -139,6 +141,7 @@ class Container(msgspec.Struct, frozen=True):
             reader=reader,
             changed_carts=PlainCarts() if catalogue is None else CatalogueLines(pricing),
             carts=CartService(settings, store, prices, publisher, sweeper, hydration, metrics),
+            erasure=Erasure(store, database, settings.erasure_wait_s),
             live=LiveCarts(settings, reader, store, subscriber, metrics),
             tickets=tickets,
             checkouts=(

@@ -24,6 +24,12 @@ class Metrics:
             "Retries recognised by their Idempotency-Key",
             registry=self.registry,
         )
+        self.erasures = Counter(
+            "cartstream_gateway_erasures_total",
+            "Carts erased, by whether every store was seen to have done it (complete, waiting)",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.reads = Counter(
             "cartstream_gateway_reads_total",
             "Carts read, by where the copy came from",

@@ -13,6 +13,8 @@ from runtime.settings import KafkaSettings
 from store.redis import RedisSettings
 
 _AFTER_CHECKOUT_S: Final = 10.0
+_BEFORE_ERASURE_WAIT_S: Final = 20.0
+"""For the transaction of an erasure, which may have to wait for its turn."""
 
 
 class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySettings, LiveSettings):
@@ -112,6 +114,13 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySetti
     merge_lines: int = Field(
         50, ge=0, le=500, examples=[50], description="a guest's cart with more lines is the merge agent's"
     )
+    erasure_wait_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        examples=[5],
+        description="an erasure not seen in every store by then is answered 202: it goes on",
+    )
     mailbox_url: str = Field(
         "http://127.0.0.1:8025",
         pattern=r"^https?://\S+$",
@@ -163,5 +172,12 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySetti
 
     @property
     def longest_request_s(self) -> float:
-        """Every request has been answered by then: a checkout's deadline, then its subtraction."""
-        return max(self.request_deadline_s, self.checkout_deadline_s + _AFTER_CHECKOUT_S)
+        """Every request has been answered by then.
+
+        A checkout's deadline, then its subtraction; an erasure's transaction, then its wait.
+        """
+        return max(
+            self.request_deadline_s,
+            self.checkout_deadline_s + _AFTER_CHECKOUT_S,
+            _BEFORE_ERASURE_WAIT_S + self.erasure_wait_s,
+        )

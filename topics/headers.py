@@ -21,6 +21,7 @@ Headers = list[tuple[str, bytes]]
 
 GATEWAY: Final = "/cartstream/gateway"
 COMPACTION: Final = "/cartstream/streams/compaction"
+ERASURE: Final = "/cartstream/erasure"
 ORDERS: Final = "/cartstream/orders"
 PRODUCTS: Final = "/cartstream/products"
 MERGES: Final = "/cartstream/merges"

@@ -55,7 +55,9 @@ class OrderLine(msgspec.Struct, frozen=True):
 
 
 class OrderRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The value of an `orders` record: the whole order as of `version`, 1 when placed, 2 once cancelled.
+    """The value of an `orders` record: the whole order as of `version`, 1 when placed.
+
+    It rises when the order is cancelled, and when the shopper's own data is erased from it.
 
     `seq` is the order's number within its cart, `details` are those that the cart had. A reader that has seen
     a higher version passes a lower one over: records may come again.

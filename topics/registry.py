@@ -1,5 +1,6 @@
 """The table of topics: what each is called, keyed by, kept for, written by and made of."""
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -25,6 +26,10 @@ _MIB: Final = 1024 * _KIB
 _HOUR_MS: Final = 60 * 60 * 1000
 _DAY_MS: Final = 24 * _HOUR_MS
 _DEADLINE_MS: Final = TIMING.publish_deadline_us // 1000
+_DAILY_SEGMENTS: Final = {
+    # Erasure: a record goes with its segment, so it outlives its retention by a day at most.
+    "segment.ms": str(_DAY_MS),
+}
 _RELAYED: Final = {
     # The record's time is that of its reading from the outbox: a relay that was frozen past this, half of
     # the time after which the database gives its lock to another one, gets nothing in that is older than
@@ -77,6 +82,16 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str] = {}
     """Further topic settings."""
 
+    @property
+    def outlived_by(self) -> timedelta:
+        """How long a record can be on disk after it was written; in a compacted topic, after its successor.
+
+        A record goes with its segment. KeyError for a topic that promises nothing.
+        """
+        if self.cleanup is Cleanup.COMPACT:
+            return timedelta(milliseconds=int(self.settings["max.compaction.lag.ms"]))
+        return timedelta(milliseconds=(self.retention_ms or 0) + int(self.settings["segment.ms"]))
+
     def configs(self, *, replicas: int) -> dict[str, str]:
         """The topic settings Kafka must show, for a cluster that keeps `replicas` copies."""
         configs = {
@@ -106,6 +121,7 @@ CART_CHANGED: Final = TopicSpec(
     records=(RecordSpec("cart-changed", 2, CartChanged),),
     retention_ms=7 * _DAY_MS,
     settings={
+        **_DAILY_SEGMENTS,
         # The record's time is that of its script: the broker itself refuses a publisher that was frozen past
         # the deadline. The other bound refuses clocks that run ahead, which would stretch the deadline.
         "message.timestamp.before.max.ms": str(_DEADLINE_MS),
@@ -163,7 +179,7 @@ ORDERS: Final = TopicSpec(
     # The largest cart with the names of its products.
     max_message_bytes=2 * _MIB,
     retention_ms=30 * _DAY_MS,
-    settings=_RELAYED,
+    settings={**_DAILY_SEGMENTS, **_RELAYED},
 )
 
 CART_MERGES: Final = TopicSpec(
@@ -199,6 +215,7 @@ DEAD_LETTERS: Final = TopicSpec(
     # Any record of any topic must fit, with its headers and those of the dead letter.
     max_message_bytes=5 * _MIB,
     retention_ms=30 * _DAY_MS,
+    settings=_DAILY_SEGMENTS,
 )
 
 TOPICS: Final = (CART_CHANGED, CARTS, PRODUCTS, ORDERS, CART_MERGES, CART_ABANDONED, DEAD_LETTERS)

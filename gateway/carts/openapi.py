@@ -7,7 +7,8 @@ import msgspec
 from gateway.carts.details import PatchDetails
 from gateway.carts.requests import AddItem, PatchCart, PatchItem, PutItem
 from gateway.carts.shown import ShownCart
-from gateway.http.openapi import errors, header, json_body, operation, reply, reply_header
+from gateway.erasure.certificate import Certificate
+from gateway.http.openapi import errors, header, json_body, operation, query, reply, reply_header
 
 PARAMETERS: Final = {
     "cart_id": {
@@ -76,11 +77,29 @@ def _change(operation_id: str, summary: str, body: type[msgspec.Struct] | None =
     )
 
 
+def _with_erasure(clear: dict[str, Any]) -> dict[str, Any]:
+    """The operation that clears a cart, and erases it if it is asked to."""
+    erased = "The cart after the change; with erase=true the certificate of the erasure"
+    return clear | {
+        "parameters": [
+            *clear["parameters"],
+            query(
+                "erase", "true: forget the cart, and personal data of its orders, in all stores", "boolean"
+            ),
+        ],
+        "responses": clear["responses"]
+        | {
+            "200": reply(erased, ShownCart, Certificate, headers=CHANGE_REPLY_HEADERS),
+            "202": reply("Erased, and on its way to every store: `waits_for` names them", Certificate),
+        },
+    }
+
+
 PATCH: Final = _change("patchCart", "Up to 100 operations: all or none, one version, one event", PatchCart)
 PATCH_DETAILS: Final = _change(
     "patchDetails", "Set or remove details: null removes one, those left out stay", PatchDetails
 )
-CLEAR: Final = _change("clearCart", "Remove all lines; metadata and details stay")
+CLEAR: Final = _with_erasure(_change("clearCart", "Remove all lines; metadata and details stay"))
 ADD_ITEM: Final = _change("addItem", "Add pieces of a product", AddItem)
 PUT_ITEM: Final = _change("putItem", "Replace quantity and metadata of a line; 0 removes it", PutItem)
 PATCH_ITEM: Final = _change("patchItem", "Change quantity, metadata or both; 0 removes the line", PatchItem)

@@ -1,6 +1,6 @@
 """The HTTP routes of carts: parse, hand to the service, answer."""
 
-from typing import Final
+from typing import Any, Final
 
 from sanic import Request
 from sanic.response import HTTPResponse
@@ -23,11 +23,14 @@ from gateway.carts.requests import (
 )
 from gateway.carts.responses import cart_changed, cart_read
 from gateway.carts.service import CartService
+from gateway.erasure.service import Erasure
 from gateway.http.conditions import is_not_modified
-from gateway.http.requests import body_of, cart_id_in, line_id_in
-from gateway.http.responses import not_modified
+from gateway.http.requests import bad_parameter, body_of, cart_id_in, line_id_in
+from gateway.http.responses import json_response, not_modified
 from gateway.http.routing import route
 from gateway.identity.access import Access
+from gateway.identity.guard import caller_of
+from gateway.metrics import Metrics
 
 CART: Final = "/v1/carts/{cart_id}"
 DETAILS: Final = f"{CART}/details"
@@ -38,10 +41,19 @@ ITEM: Final = f"{ITEMS}/{{line_id}}"
 class CartRoutes:
     """Handlers of one app."""
 
-    def __init__(self, reader: Reader, service: CartService, changed_carts: ChangedCarts) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        service: CartService,
+        changed_carts: ChangedCarts,
+        erasure: Erasure,
+        metrics: Metrics,
+    ) -> None:
         self._reader = reader
         self._service = service
         self._changed_carts = changed_carts
+        self._erasure = erasure
+        self._erasures = metrics.erasures
 
     @route("GET, HEAD", CART, Access.CART, openapi.READ)
     async def read(self, request: Request, cart_id: str) -> HTTPResponse:
@@ -89,8 +101,15 @@ class CartRoutes:
 
     @route("DELETE", CART, Access.CART, openapi.CLEAR)
     async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
-        """Remove all lines; metadata and details stay."""
+        """Remove all lines; metadata and details stay. With `erase=true` forget everything."""
+        if erase_in(request):
+            return await self._erase(request, cart_id_in(cart_id))
         return await self._change(request, cart_id, (Clear(),), "carts.clear")
+
+    async def _erase(self, request: Request, cart_id: str) -> HTTPResponse:
+        certificate = await self._erasure.erase(cart_id, caller_of(request).actor)
+        self._erasures.labels("complete" if certificate.complete else "waiting").inc()
+        return json_response(certificate, 200 if certificate.complete else 202)
 
     async def _change(
         self,
@@ -106,3 +125,12 @@ class CartRoutes:
         cart = changed.outcome.cart
         shown = None if cart is None else await self._changed_carts.shown(cart)
         return cart_changed(changed, command.preferences, shown)
+
+
+def erase_in(request: Request) -> bool:
+    """Whether the query asks for an erasure. Raises Problem for a value that is neither true nor false."""
+    arguments: Any = request.get_args(keep_blank_values=True)
+    value = arguments.get("erase", "false")
+    if value not in {"true", "false"}:
+        raise bad_parameter("erase", "is true or false")
+    return bool(value == "true")

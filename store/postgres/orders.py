@@ -21,7 +21,6 @@ Connection = psycopg.AsyncConnection[Any]
 
 query: Final = queries_of("orders")
 
-_CANCELLED_VERSION: Final = 2
 _encoder: Final = msgspec.json.Encoder()
 _record: Final = msgspec.json.Decoder(OrderRecord)
 _delta: Final = msgspec.json.Decoder(Delta)
@@ -123,7 +122,7 @@ async def reserved_quantities(connection: Connection, order_id: str) -> dict[str
 async def cancel(connection: Connection, record: OrderRecord, now: datetime) -> OrderRecord:
     """Mark a locked order as cancelled; the order as it is now."""
     cancelled = msgspec.structs.replace(
-        record, status=OrderStatus.CANCELLED, version=_CANCELLED_VERSION, cancelled_at=now
+        record, status=OrderStatus.CANCELLED, version=record.version + 1, cancelled_at=now
     )
     await connection.execute(
         query("cancel_order"),

@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.goods import goods
 from benchmarks.servers import rss_bytes
 from devstack.embedded import EmbeddedStack
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from devstack.settings import KAFKA, PORTS, POSTGRES, REDIS, StackSettings
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import load

@@ -11,7 +11,7 @@ from benchmarks.load import Load, run_wrk
 from benchmarks.servers import baseline
 from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 
 CONNECTIONS = 128
 CARTS = 4000

@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.servers import wait_until_it_answers
 from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 
 STREAMS = 2000
 WRITES_PER_S = 200

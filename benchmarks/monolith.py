@@ -15,7 +15,7 @@ from benchmarks.load import Load, run_wrk
 from benchmarks.servers import baseline, cpu_seconds, renice
 from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from topics.registry import CART_CHANGED, CARTS
 
 CONNECTIONS = (1, 32, 128)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from devstack.component import Component
 from devstack.components import SERVERS
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from devstack.settings import PORTS, StackSettings, Urls
 from devstack.spec import RestartPolicy, State
 from devstack.supervisor import Reporter, Supervisor

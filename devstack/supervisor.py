@@ -19,7 +19,7 @@ import psutil
 from devstack.component import POLL_SECONDS, Component
 from devstack.components import specs
 from devstack.errors import AlreadyRunningError, data_folder_error
-from devstack.ports import require_free
+from devstack.free_ports import require_free
 from devstack.process import LogFile, Watchdog
 from devstack.settings import StackSettings
 from devstack.spec import ComponentSpec, Kind, RestartPolicy

@@ -9,7 +9,7 @@ import msgspec
 from carts.protocol import Deleted, deletion_clears, rank, row_deleted
 from carts.state import State, Version, uncovered
 from carts.view import view
-from ops.shown import fingerprint, shown
+from ops.fingerprint import fingerprint, shown
 
 CONFIRMATIONS: Final = 2
 """How often a discrepancy must be found again, unchanged, before it counts."""

@@ -11,7 +11,7 @@ from carts.operations import Metadata
 from carts.state import State, Version
 from carts.view import CartLine, view
 from ops.comparison import RedisCopy, RowCopy
-from ops.shown import Shown, fingerprint, shown
+from ops.fingerprint import Shown, fingerprint, shown
 from store.postgres import carts
 from store.postgres.carts import FoundRow
 from store.redis import Layout, PipelinedClient, StoredCart

@@ -16,8 +16,8 @@ from carts.state import State
 from runtime.kafka.ranges import Record
 from sinks.errors import SinkError
 from sinks.redis import metrics
-from sinks.redis.cart_records import understand_cart
 from sinks.redis.copies import Found, copies, keep
+from sinks.redis.readable_carts import understand_cart
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
 from store.redis import CartStore, Layout, PositionMoved, PutOutcome, PutResult, StoreError

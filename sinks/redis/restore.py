@@ -27,9 +27,9 @@ from runtime.kafka.ranges import OffsetRange, ReaderPool, Record
 from runtime.settings import KafkaSettings
 from sinks.errors import RestoreStartsOver
 from sinks.redis import metrics
-from sinks.redis.cart_records import understand_cart
 from sinks.redis.copies import Found, copies, keep, refold
 from sinks.redis.progress import Progress
+from sinks.redis.readable_carts import understand_cart
 from store.redis import CartStore, Layout, PutOutcome, PutResult, RestoreLost
 from topics.groups import COMPACTION
 from topics.records import PurgeFloor

@@ -106,7 +106,7 @@ class Subtractor:
 
     async def _read(self, cart_id: str, keys: CartKeys) -> Window | Refused:
         shared = self._layout.of_partition(keys.partition)
-        reply = await self._client.run(scripts.WINDOW, (keys.cart, keys.ops, shared.ready), ())
+        reply = await self._client.run(scripts.READ_WITH_WINDOW, (keys.cart, keys.ops, shared.ready), ())
         if reply[0] == b"restoring":
             return Refused(reason=Reason.RESTORING)
         _, time, head, extras, entries = reply

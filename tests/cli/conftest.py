@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from devstack import watchdog
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from devstack.settings import PORTS, StackSettings
 from devstack.status import ComponentStatus, read_status, status_path
 from tests.support.waiting import until_blocking

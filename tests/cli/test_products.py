@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from devstack.settings import KAFKA, REDIS
 from ops.sample import sample_products
 from tests.support.processes import INTERNAL, GatewayProcess

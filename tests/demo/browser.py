@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from devstack.components import COMPONENTS
 from devstack.embedded import EmbeddedStack
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from devstack.settings import PORTS, StackSettings
 from runtime.owners import OrdersOwner, ProductsOwner
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from tests.faults.proxy import NetworkCondition, Proxy
 
 

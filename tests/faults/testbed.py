@@ -20,7 +20,7 @@ import redis.asyncio
 
 from devstack.component import Component
 from devstack.embedded import EmbeddedComponent, EmbeddedStack
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from devstack.settings import HOST, StackSettings, Urls
 from devstack.spec import Preparing, RestartPolicy, State
 from runtime.owners import OrdersOwner, ProductsOwner

@@ -12,7 +12,7 @@ import pytest
 
 from carts.state import State
 from carts.view import Adjustment, view
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from gateway.metrics import Metrics
 from gateway.pricing.hook import PricingHook
 from gateway.pricing.service import HookAnswer

@@ -14,7 +14,7 @@ from aiokafka.structs import ConsumerRecord
 
 from carts.operations import Add, Change, Item
 from devstack.embedded import EmbeddedStack
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from devstack.settings import StackSettings
 from devstack.spec import RestartPolicy
 from jobs.expiry import ExpiryJob

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 
 HOST: Final = "127.0.0.1"
 

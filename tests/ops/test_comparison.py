@@ -9,7 +9,7 @@ from carts.protocol import Deleted
 from carts.state import State, Version
 from carts.view import view
 from ops.comparison import MEANING, Copies, Discrepancy, Kind, RedisCopy, RowCopy, Suspects, discrepancies
-from ops.shown import fingerprint, shown
+from ops.fingerprint import fingerprint, shown
 from tests.sinks.cart_records import expire, grow
 
 CART = "user:1"

@@ -6,7 +6,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from runtime.failstop import EXIT_RESTART
 from streams.settings import StreamsSettings
 from topics.registry import CARTS

@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from runtime.failstop import EXIT_RESTART
 from tests.support.http import http_client
 from tests.support.waiting import until, until_blocking

@@ -15,7 +15,7 @@ from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
 from click.testing import CliRunner
 
 from cli.topics import topics as command
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from runtime.settings import KafkaSettings
 from topics.apply import apply, check, errors_in, require
 from topics.errors import ClusterUnreachableError, TopicsDifferError, TopicsRefusedError

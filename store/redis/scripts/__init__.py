@@ -35,7 +35,7 @@ OUTBOX_REMOVE: Final = _read("outbox_remove")
 RESTORE_FINISH: Final = _read("restore_finish")
 LEASE: Final = _read("lease")
 SKIP_PENDING: Final = _read("skip_pending")
-WINDOW: Final = _read("window")
+READ_WITH_WINDOW: Final = _read("read_with_window")
 SUBTRACT: Final = _read("subtract")
 CHECKOUT_LOCK: Final = _read("checkout_lock")
 CHECKOUT_UNLOCK: Final = _read("checkout_unlock")
@@ -50,7 +50,7 @@ ALL: Final = (
     RESTORE_FINISH,
     LEASE,
     SKIP_PENDING,
-    WINDOW,
+    READ_WITH_WINDOW,
     SUBTRACT,
     CHECKOUT_LOCK,
     CHECKOUT_UNLOCK,

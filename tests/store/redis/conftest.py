@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from carts.limits import LIMITS, TIMING, Limits, Timing
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from devstack.settings import REDIS
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.support.processes import Process

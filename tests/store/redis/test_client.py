@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from devstack.ports import free_ports
+from devstack.free_ports import free_ports
 from store.redis import (
     Applied,
     CartStore,

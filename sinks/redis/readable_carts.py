@@ -1,4 +1,4 @@
-"""What the records of `carts` say; unreadable ones are counted and skipped."""
+"""Read a record of `carts` for Redis; unreadable ones are counted and skipped."""
 
 import structlog
 

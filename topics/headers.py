@@ -14,8 +14,17 @@ import msgspec
 
 from carts.products import Product
 from carts.state import Version
-from topics.records import DeadLetterHeaders, MergeRecord, OrderRecord, OrderStatus
-from topics.registry import schema_id
+from topics.records import (
+    CartChanged,
+    CartRecord,
+    DeadLetterHeaders,
+    MergeRecord,
+    OrderRecord,
+    OrderStatus,
+    ProductRecord,
+    PurgeFloor,
+)
+from topics.registry import record_spec_of
 
 Headers = list[tuple[str, bytes]]
 
@@ -37,30 +46,33 @@ _MAX_DETAIL: Final = 1000
 _INTEGER: Final = re.compile(r"[0-9]{1,19}")
 
 
-def _constant(source: str, event_type: str, schema: str | None) -> tuple[tuple[str, bytes], ...]:
+def _constant(
+    source: str, event_type: str, value: type[msgspec.Struct] | None
+) -> tuple[tuple[str, bytes], ...]:
+    """What records with such a value have in common; without a value they have no schema."""
     headers = [("ce_specversion", b"1.0"), ("ce_source", source.encode()), ("ce_type", event_type.encode())]
-    if schema is not None:
-        headers += [("content-type", b"application/json"), ("ce_dataschema", schema.encode())]
+    if value is not None:
+        schema_id = record_spec_of(value).schema_id
+        headers += [("content-type", b"application/json"), ("ce_dataschema", schema_id.encode())]
     return tuple(headers)
 
 
 @lru_cache(maxsize=64)
 def _of_change(source: str) -> tuple[tuple[str, bytes], ...]:
-    return _constant(source, "cartstream.cart.changed.v1", schema_id("cart-changed", 2))
+    return _constant(source, "cartstream.cart.changed.v1", CartChanged)
 
 
-_OF_CART: Final = _constant(COMPACTION, "cartstream.cart.state.v1", schema_id("carts", 2))
+_OF_CART: Final = _constant(COMPACTION, "cartstream.cart.state.v1", CartRecord)
 _OF_TOMBSTONE: Final = _constant(COMPACTION, "cartstream.cart.deleted.v1", None)
-_OF_PURGE_FLOOR: Final = _constant(COMPACTION, "cartstream.purge-floor.v1", schema_id("carts-purge-floor", 1))
+_OF_PURGE_FLOOR: Final = _constant(COMPACTION, "cartstream.purge-floor.v1", PurgeFloor)
 
 _OF_ORDER: Final = {
-    status: _constant(ORDERS, f"cartstream.order.{status.value}.v1", schema_id("orders", 2))
-    for status in OrderStatus
+    status: _constant(ORDERS, f"cartstream.order.{status.value}.v1", OrderRecord) for status in OrderStatus
 }
 
-_OF_MERGE: Final = _constant(MERGES, "cartstream.cart.merge.requested.v1", schema_id("cart-merges", 1))
+_OF_MERGE: Final = _constant(MERGES, "cartstream.cart.merge.requested.v1", MergeRecord)
 
-_OF_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.state.v1", schema_id("products", 1))
+_OF_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.state.v1", ProductRecord)
 _OF_GONE_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.deleted.v1", None)
 
 

@@ -63,8 +63,8 @@ class RecordSpec(msgspec.Struct, frozen=True):
 
     @property
     def schema_id(self) -> str:
-        """The URI in `ce_dataschema` and in the schema's `$id`."""
-        return schema_id(self.name, self.version)
+        """The URI in `ce_dataschema` and in the schema's `$id`: `urn:cartstream:schema:cart-changed:1`."""
+        return f"urn:cartstream:schema:{self.name}:{self.version}"
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,11 +105,6 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
         if self.retention_ms is not None:
             configs["retention.ms"] = str(self.retention_ms)
         return configs
-
-
-def schema_id(name: str, version: int) -> str:
-    """The URI that names a schema: `urn:cartstream:schema:cart-changed:1`."""
-    return f"urn:cartstream:schema:{name}:{version}"
 
 
 CART_CHANGED: Final = TopicSpec(
@@ -226,4 +221,10 @@ def topic(name: str) -> TopicSpec:
     return _BY_NAME[name]
 
 
+def record_spec_of(described: type[msgspec.Struct]) -> RecordSpec:
+    """The kind of record that this Struct describes; KeyError for one that is in no topic."""
+    return _BY_STRUCT[described]
+
+
 _BY_NAME: Final = {spec.name: spec for spec in TOPICS}
+_BY_STRUCT: Final = {record.type: record for spec in TOPICS for record in spec.records}

@@ -12,7 +12,16 @@ from ops.dead_letters import Result, drop, fetch, find, replay
 from ops.progress import bars
 from ops.running import Failed, print_json, run, settings
 
-HEADINGS: Final = ("id", "code", "source", "key", "bytes", "time", "handled")
+COLUMNS: Final[dict[str, Callable[[Listed], str]]] = {
+    "id": lambda each: str(each.letter.id),
+    "code": lambda each: each.letter.code,
+    "source": lambda each: each.letter.source,
+    "key": lambda each: each.letter.key_text,
+    "bytes": lambda each: str(each.letter.size),
+    "time": lambda each: each.letter.time,
+    "handled": lambda each: "" if each.mark is None else str(each.mark.handled),
+}
+"""Heading and text of each column of the list."""
 PAGE: Final = 50
 SHOWN_BYTES: Final = 4096
 
@@ -201,20 +210,7 @@ def _summary(listed: Listed) -> dict[str, Any]:
 
 def _print_columns(listed: Sequence[Listed]) -> None:
     """Plain columns: nothing is cut off in a pipe, and no key is taken for markup."""
-    lines = [HEADINGS]
-    for each in listed:
-        letter, handled = each.letter, "" if each.mark is None else str(each.mark.handled)
-        lines.append(
-            (
-                str(letter.id),
-                letter.code,
-                letter.source,
-                letter.key_text,
-                str(letter.size),
-                letter.time,
-                handled,
-            )
-        )
+    lines = [list(COLUMNS), *([text(each) for text in COLUMNS.values()] for each in listed)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 from random import getrandbits
-from typing import Annotated, Final
+from typing import Annotated, Final, assert_never
 
 import msgspec
 from sanic import Request
@@ -256,6 +256,8 @@ def _steps(operations: Iterable[AnyOperation]) -> Iterable[CommandStep]:
                 yield SetMetadata(metadata or {}, named)
             case DetailsOperation():
                 yield set_details(operation, pointer)
+            case _:
+                assert_never(operation)
 
 
 def _add(body: AddItem, pointer: str, limits: Limits) -> AddProduct:

@@ -32,6 +32,8 @@ from gateway.carts.requests import AnyOperation
 from store.redis.packing import step_arguments
 from tests.store.redis.histories import steps
 from topics.compatibility import examples
+from topics.records import CartChanged
+from topics.registry import record_spec_of
 
 MADE_BY_THE_FOLD: Final = {Void, Duplicate}
 """No change may bring them."""
@@ -60,7 +62,8 @@ def tag(kind: Any) -> str:
 
 def example_of(kind: Any) -> Any:
     """A step of this kind, out of the published examples; of one about a line, about a line that is there."""
-    assert kind in EXAMPLES, f"add an example to topics/examples/cart-changed/v1/{tag(kind)}.json"
+    folder = f"topics/examples/cart-changed/v{record_spec_of(CartChanged).version}"
+    assert kind in EXAMPLES, f"add an example to {folder}/{tag(kind)}.json"
     step = EXAMPLES[kind]
     if isinstance(getattr(step, "line_id", None), str):
         return msgspec.structs.replace(step, line_id="x")

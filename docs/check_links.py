@@ -1,7 +1,10 @@
-"""Check the project's Markdown: each link leads to a file or heading, each path and module named exists."""
+"""Check pages and code: each link leads to a file or heading, each path and module that is named exists."""
 
+import ast
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,7 @@ _HEADING = re.compile(r"^#{1,6} (.+?)(?: #+)?$", re.MULTILINE)
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"[A-Za-z_.][\w.-]*/[\w./*-]*")
+_FILE = re.compile(r"(?<![\w./:<{-])[a-z_]+/[\w./-]*\w\.(?:py|lua|sql|md|json|html|txt)\b")
 _MODULE = re.compile(r"python -m ([a-z_]+(?:\.[a-z_]+)*)")
 
 
@@ -61,6 +65,32 @@ def missing_paths(page: Path, root: Path) -> Iterator[str]:
     for code in _CODE.findall(_FENCED.sub("", text)):
         if _PATH.fullmatch(code) and (root / code.split("/", 1)[0]).is_dir() and not any(root.glob(code)):
             yield f"`{code}`: no such file or folder"
+    yield from _missing_modules(text, root)
+
+
+def missing_paths_of_code(file: Path, root: Path) -> Iterator[str]:
+    """A complaint for each file or module that a comment or docstring names and that is not there.
+
+    Only files of the project, as for pages; a file is told from other words by its ending.
+    """
+    text = "\n".join(prose(file.read_text(encoding="utf-8")))
+    for path in _FILE.findall(text):
+        if (root / path.split("/", 1)[0]).is_dir() and not (root / path).exists():
+            yield f"{path}: no such file"
+    yield from _missing_modules(text, root)
+
+
+def prose(code: str) -> Iterator[str]:
+    """The docstrings and comments of a module; a string that stands alone is one, too."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def _missing_modules(text: str, root: Path) -> Iterator[str]:
     for module in _MODULE.findall(text):
         path = root / module.replace(".", "/")
         if path.parts[len(root.parts)] in _folders(root) and not (
@@ -84,21 +114,23 @@ def _folders(root: Path) -> set[str]:
     return {path.name for path in root.iterdir() if path.is_dir()}
 
 
-def pages(root: Path) -> list[Path]:
-    """Every Markdown file of the project, in all folders but hidden ones."""
+def files(root: Path, ending: str) -> list[Path]:
+    """Every file of the project with this ending, in all folders but hidden ones."""
     return sorted(
-        page
-        for page in root.rglob("*.md")
-        if not any(part.startswith(".") for part in page.relative_to(root).parts[:-1])
+        file
+        for file in root.rglob(f"*{ending}")
+        if not any(part.startswith(".") for part in file.relative_to(root).parts[:-1])
     )
 
 
 def complaints(root: Path) -> list[str]:
-    """Everything that is wrong with the pages under `root`, a line each."""
+    """Everything that is wrong with the pages and the code under `root`, a line each."""
+    of_pages = {page: (*broken_links(page), *missing_paths(page, root)) for page in files(root, ".md")}
+    of_code = {file: missing_paths_of_code(file, root) for file in files(root, ".py")}
     found = [
-        f"{page.relative_to(root)}: {complaint}"
-        for page in pages(root)
-        for complaint in (*broken_links(page), *missing_paths(page, root))
+        f"{file.relative_to(root)}: {complaint}"
+        for file, told in (of_pages | of_code).items()
+        for complaint in told
     ]
     return [*found, *unlisted_pages(root)]
 
@@ -109,7 +141,8 @@ def main() -> None:
     if found:
         print("\n".join(found))
         sys.exit(1)
-    print(f"links and paths of {len(pages(ROOT))} pages lead somewhere")
+    pages, modules = len(files(ROOT, ".md")), len(files(ROOT, ".py"))
+    print(f"links and paths of {pages} pages and {modules} modules lead somewhere")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,32 @@ def test_what_leads_nowhere_is_told(
     assert check_links.complaints(project) == [complaint]
 
 
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ('"""Held to it by carts/none.py."""', "carts/fold.py: carts/none.py: no such file"),
+        ("x = 1  # see `carts/none.lua`", "carts/fold.py: carts/none.lua: no such file"),
+        ('"""Run `python -m carts.none`."""', "carts/fold.py: python -m carts.none: no such module"),
+        ('def f():\n    "As carts/none.py."', "carts/fold.py: carts/none.py: no such file"),
+    ],
+)
+def test_what_code_says_and_is_not_there_is_told(
+    check_links: ModuleType, project: Path, code: str, complaint: str
+) -> None:
+    (project / "carts" / "fold.py").write_text(code)
+    assert check_links.complaints(project) == [complaint]
+
+
+def test_code_that_names_what_is_there_or_nothing_of_the_project_is_fine(
+    check_links: ModuleType, project: Path
+) -> None:
+    (project / "carts" / "fold.py").write_text(
+        '"""See carts/fold.py, docs/how-to/page.md, cart-changed/5/0, and/or https://a.org/carts/none.py."""\n'
+        'path = "carts/none.py"\n'
+    )
+    assert check_links.complaints(project) == []
+
+
 def test_pages_in_every_folder_are_checked(check_links: ModuleType, project: Path) -> None:
     (project / "carts" / "README.md").write_text("[x](none.md)")
     assert check_links.complaints(project) == ["carts/README.md: none.md: no such file"]

@@ -4,7 +4,7 @@ Each script takes the keys before and returns the keys after and its reply. Redi
 materialised beside the window, so a copy is `content` and everything of the state but its base.
 
 A script's decisions are functions of `carts`, called here and mirrored in Lua; what holds the two together:
-`change` by tests/store/test_change_equals_fold.py, `subtract` by test_subtraction.py, `put` by
+`change` by tests/store/redis/test_change_equals_fold.py, `subtract` by test_subtraction.py, `put` by
 test_put_equals_protocol.py, the others by test_scripts_equal_protocol.py in the same folder.
 """
 

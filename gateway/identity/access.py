@@ -1,6 +1,8 @@
-"""What each kind of caller may do: one rule for every route. Pure.
+"""Whom each route is for, and which kinds of callers may use it. Pure.
 
-Somebody else's cart is answered like one that does not exist: nobody learns from the answer that it does.
+Whose a single order or merge is shows only once it is found: the services of these features decide that
+(`gateway/orders/service.py`). Somebody else's cart is answered like one that does not exist: nobody learns
+from the answer that it does.
 """
 
 from enum import StrEnum
@@ -23,7 +25,7 @@ class Access(StrEnum):
     CHECKOUT = "checkout"
     """As ORDERS, or as ORDERS_SERVICE where another system keeps the orders: the guard knows which."""
     ORDER = "order"
-    """Whoever is known; the route itself compares the owner once it has found the order."""
+    """Whoever is known; `gateway/orders/service.py` compares the owner once it has found the order."""
     MERGE = "merge"
     """As ORDER, of a merge."""
     ORDERS_SERVICE = "orders_service"

@@ -21,6 +21,8 @@ from cli.main import cartstream
 from cli.topics import TopicCommandSettings
 from delivery.settings import DeliverySettings
 from devstack.settings import StackSettings
+from gateway.identity.openapi import SECURITY_SCHEMES
+from gateway.identity.principal import Scope
 from gateway.identity.settings import IdentitySettings
 from gateway.live.settings import LiveSettings
 from gateway.metrics import Metrics
@@ -139,6 +141,12 @@ def described(metric: MetricWrapperBase) -> tuple[str, str, str]:
     suffix = "_total" if family.type == "counter" else ""
     labels = metric._labelnames  # noqa: SLF001  # a metric without samples tells them in no other way
     return f"{family.name}{suffix}", family.type, ", ".join(labels)
+
+
+def test_every_scope_is_listed_and_in_the_openapi_document() -> None:
+    assert {row[0] for row in rows(ROOT / "docs" / "how-to" / "secure.md", "Services")} == set(Scope)
+    described = SECURITY_SCHEMES["bearer"]["description"]
+    assert [scope for scope in Scope if scope not in described] == []
 
 
 def test_every_command_that_a_page_names_exists() -> None:

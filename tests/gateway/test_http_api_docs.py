@@ -1,10 +1,10 @@
-"""docs/reference/http-api.md says of routes, problems and readiness what the code does."""
+"""docs/reference/http-api.md says of routes, problems, readiness and limits what the code does."""
 
 import re
 
 import pytest
 
-from carts.limits import TIMING
+from carts.limits import LIMITS, TIMING
 from gateway.app import create_app
 from gateway.bootstrap import Container
 from gateway.health.checks import Check, Health, judge
@@ -12,7 +12,7 @@ from gateway.http import problems
 from gateway.http.problems import ProblemType
 from gateway.openapi import document
 from gateway.settings import GatewaySettings
-from tests.docs.tables import REFERENCE, rows
+from tests.docs.tables import REFERENCE, ROOT, rows
 
 PAGE = REFERENCE / "http-api.md"
 
@@ -76,5 +76,60 @@ def test_readiness_is_as_the_table_says(
     assert (found.status, 200 if found.ready else 503) == (status, code)
 
 
-def test_the_retry_horizon_is_the_one_promised() -> None:
-    assert f"{TIMING.retry_horizon_us // 60_000_000} minutes" in PAGE.read_text(encoding="utf-8")
+def test_the_limits_are_those_of_the_code() -> None:
+    body = GatewaySettings.model_fields["body_bytes"].default
+    assert dict(rows(PAGE, "Limits")) == {
+        "lines of a cart": (
+            f"{LIMITS.lines} shown, {LIMITS.tracked_lines:,} with removed ones that are still remembered"
+        ),
+        "quantity of a line": f"{LIMITS.quantity}",
+        "steps of one PATCH": f"{LIMITS.steps}",
+        "metadata of a cart or of a line": f"{kib(LIMITS.metadata_bytes)} of JSON",
+        "lines, metadata and details of a cart together": kib(LIMITS.content_bytes),
+        f"changes of one cart in {minutes(TIMING.window_us)}": (
+            f"{LIMITS.window_entries}, and {kib(LIMITS.window_bytes)} of JSON; more get 429"
+        ),
+        "unit_price": f"2^{(LIMITS.unit_price + 1).bit_length() - 1} \N{MINUS SIGN} 1 minor units",
+        "request body": f"{kib(body)} (CARTSTREAM_BODY_BYTES), except imports",
+    }
+
+
+def kib(size: int) -> str:
+    return f"{size // 1024} KiB"
+
+
+def minutes(time_us: int) -> str:
+    return f"{time_us // 60_000_000} minutes"
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence", "time"),
+    [
+        ("README.md", "(within {}) is never applied twice", TIMING.retry_horizon_us),
+        ("docs/explanation/reliability.md", "(within {}) is never applied twice", TIMING.retry_horizon_us),
+        (
+            "docs/explanation/reliability.md",
+            "A retry is safe for {} from its first try.",
+            TIMING.retry_horizon_us,
+        ),
+        ("docs/reference/http-api.md", "Valid for {} from the first try.", TIMING.retry_horizon_us),
+        ("docs/explanation/reliability.md", "may arrive more than {} late", TIMING.window_us),
+        (
+            "docs/explanation/architecture.md",
+            "[W](../reference/glossary.md#constants) = {} ",
+            TIMING.window_us,
+        ),
+    ],
+)
+def test_the_times_of_the_protocol_are_those_of_the_code(page: str, sentence: str, time: int) -> None:
+    said = re.sub(r"\n>? *", " ", (ROOT / page).read_text(encoding="utf-8"))
+    assert sentence.format(minutes(time)) in said
+
+
+def test_the_constants_of_the_glossary_are_those_of_the_code() -> None:
+    constants = {row[0].strip("*"): row[2] for row in rows(REFERENCE / "glossary.md", "Constants")}
+    assert {name: constants[name] for name in ("W", "HR", "D")} == {
+        "W": minutes(TIMING.window_us),
+        "HR": minutes(TIMING.retry_horizon_us),
+        "D": f"{TIMING.publish_deadline_us // 1_000_000} seconds",
+    }

@@ -45,7 +45,9 @@ class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySetti
     publish_wait_s: float = Field(
         2.0, gt=0, le=10, examples=[2], description="wait for Kafka before saying redis"
     )
-    restore_wait_s: float = Field(2.0, ge=0, le=30, examples=[2], description="a write waits for a restore")
+    restore_wait_s: float = Field(
+        2.0, ge=0, le=30, examples=[2], description="writes, reads and checkouts wait for a restore"
+    )
     drain_s: float = Field(2.0, ge=0, le=300, examples=[2], description="serving on after SIGTERM, not ready")
     stop_s: float = Field(
         10.0, gt=0, le=300, examples=[10], description="for requests in flight to end when stopping"

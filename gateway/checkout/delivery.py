@@ -47,6 +47,13 @@ class CartDelivery:
 
         The operations `but` are not waited for. Raises Problem when the row does not get there in time.
         """
+        try:
+            async with asyncio.timeout(deadline.left()):
+                return await self._deliver(cart_id, but)
+        except TimeoutError:
+            raise problems.not_delivered("it takes too long") from None
+
+    async def _deliver(self, cart_id: str, but: frozenset[str]) -> State | None:
         window = [entry for entry in await self._window(cart_id) if entry.op_id not in but]
         is_published = False
         while True:
@@ -59,8 +66,6 @@ class CartDelivery:
                 is_published = True
             elif not self._publisher.connected:
                 raise problems.not_delivered("Kafka does not acknowledge them")
-            elif deadline.left() <= _POLL_S:
-                raise problems.not_delivered("it takes too long")
             await asyncio.sleep(_POLL_S)
 
     async def row(self, cart_id: str) -> State | None:

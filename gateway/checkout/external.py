@@ -72,7 +72,7 @@ class ExternalCheckouts:
             if found.status in {CheckoutStatus.COMPLETED, CheckoutStatus.CANCELLED}:
                 raise problems.checkout_closed(found.status, found.reference)
             # 2. Snapshot.
-            snapshot = await deadline.bound(self._carts.snapshot(cart_id, deadline))
+            snapshot = await self._carts.snapshot(cart_id, deadline)
             # 3. Order transaction.
             order = _order(found, reference or token, snapshot)
             try:
@@ -114,7 +114,7 @@ class ExternalCheckouts:
             await self._carts.subtract(order)
 
     async def _priced_snapshot(self, cart_id: str, deadline: Deadline) -> PricedSnapshot:
-        snapshot = await deadline.bound(self._carts.snapshot(cart_id, deadline))
+        snapshot = await self._carts.snapshot(cart_id, deadline)
         state = check_may_order(snapshot.state)
         cart = cart_to_order(cart_id, state)
         priced = await deadline.bound(self._pricing.price(cart))

@@ -101,7 +101,7 @@ class InternalCheckouts:
 
     async def _place(self, cart_id: str, key: str, body: PlaceOrder, deadline: Deadline) -> OrderRecord:
         # 3. Snapshot.
-        snapshot = await deadline.bound(self._carts.snapshot(cart_id, deadline))
+        snapshot = await self._carts.snapshot(cart_id, deadline)
         state = check_may_order(snapshot.state)
         cart = cart_to_order(cart_id, state)
         # 4. Price. Before the transaction: no product is locked while the pricing hook answers.

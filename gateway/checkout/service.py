@@ -52,7 +52,7 @@ class CheckoutCarts:
         """
         while True:
             state = await self._delivery.deliver(cart_id, deadline)
-            latest = await self._database.transact(partial(orders.latest, cart_id=cart_id))
+            latest = await deadline.bound(self._database.transact(partial(orders.latest, cart_id=cart_id)))
             if latest is None:
                 return Snapshot(state, 1)
             if (
@@ -61,7 +61,7 @@ class CheckoutCarts:
                 or may_follow(state, latest.record.order_id, latest.snapshot_version)
             ):
                 return Snapshot(state, latest.record.seq + 1)
-            refused = await self._subtract(latest, state)
+            refused = await deadline.bound(self._subtract(latest, state))
             if refused is not None:
                 raise problems.not_delivered(f"its latest order is still in it ({refused.reason})")
 

@@ -27,7 +27,7 @@ def breakable(stack: EmbeddedStack) -> Iterator[Urls]:
 @pytest.fixture
 async def open_shop(breakable: Urls, tmp_path: Path) -> AsyncIterator[tuple[CheckoutClient, AgentProcess]]:
     """A shop on servers that can be hurt; with its compaction."""
-    environment = {**breakable.environment(), "CARTSTREAM_CHECKOUT_DEADLINE_S": "4"}
+    environment = {**breakable.environment(), "CARTSTREAM_CHECKOUT_DEADLINE_S": "8"}
     sink = AgentProcess(("sinks", "postgres"), breakable.environment(), tmp_path)
     compaction = AgentProcess(("streams", "compaction"), breakable.environment(), tmp_path)
     here = GatewayProcess({**environment, **INTERNAL}, tmp_path / "internal")

@@ -10,7 +10,7 @@ import uvloop
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
 from delivery.liveness import Liveness, stop_when_frozen
-from runtime.failstop import fail_stop
+from runtime.failstop import end, fail_stop
 from runtime.logs import configure_logging
 from runtime.process import begin
 from runtime.ready import ReadyFile
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 def run_worker(app: DeliveryApp) -> None:
-    """Run until SIGTERM or SIGINT, then stop gracefully and return.
+    """Run until SIGTERM or SIGINT, then stop gracefully and return; before it is ready, end at once with 0.
 
     Exits with code 75 when only a restart helps: a lost changelog record, a failed agent, a stalled
     partition, a crashed consumer, a stop that takes longer than `stop_timeout_s`.
@@ -33,10 +33,11 @@ async def _run(app: DeliveryApp) -> None:
     ready, asked_to_stop = begin(app.conf.id, settings)
     settings.datadir.mkdir(parents=True, exist_ok=True)
     stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
+    at_work = asyncio.Event()
     started = asyncio.create_task(app.start(), name="start")
     endless = {
         asyncio.create_task(app._crashed.wait(), name="faust"),  # noqa: SLF001  (the only sign mode gives)
-        asyncio.create_task(_work(app, ready), name="work"),
+        asyncio.create_task(_work(app, ready, at_work), name="work"),
         asyncio.create_task(stop_when_frozen(settings.session_timeout_s), name="frozen"),
     }
     running = {stop, started, *endless}
@@ -46,17 +47,20 @@ async def _run(app: DeliveryApp) -> None:
             if task in endless or task.exception():
                 reason = app.crash_reason or task.exception()
                 fail_stop("process.crashed", part=task.get_name(), reason=repr(reason))
-    try:
-        await asyncio.wait_for(_stop(app, ready), settings.stop_timeout_s)
-    except TimeoutError:
-        fail_stop("process.stop_timed_out", seconds=settings.stop_timeout_s)
+    if not at_work.is_set():
+        # There is nothing to finish, and a Faust that is still starting stops late or never: it waits for the
+        # group, for the replay, and for a thread that may wait for this one.
+        log.info("process.stopped", app=app.conf.id)
+        end(0)
+    await _stop(app, ready)
     for task in running:
         task.cancel()
 
 
-async def _work(app: DeliveryApp, ready: ReadyFile) -> None:
+async def _work(app: DeliveryApp, ready: ReadyFile, at_work: asyncio.Event) -> None:
     """After recovery: report ready, then watch liveness."""
     await app.recovered()
+    at_work.set()
     ready.set()
     log.info("process.ready", app=app.conf.id, partitions=len(consumer_of(app).ledger.partitions))
     await Liveness(app).watch()

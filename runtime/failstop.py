@@ -1,8 +1,9 @@
-"""Ends a process when only a restart helps."""
+"""Ends a process at once: when only a restart helps, or when it does not end by itself."""
 
 import logging
 import os
 import sys
+import threading
 from typing import Final, NoReturn
 
 import structlog
@@ -21,7 +22,23 @@ def fail_stop(event: str, **details: object) -> NoReturn:
     exit would run Faust's shutdown, which commits.
     """
     log.critical(event, exit_code=EXIT_RESTART, **details)
+    end(EXIT_RESTART)
+
+
+def fail_stop_after(seconds: float, event: str) -> None:
+    """End the process with code 75 after `seconds`, unless it has ended by then.
+
+    A thread does it: it also runs while the event loop is blocked, while a task does not let itself be
+    cancelled, and while the interpreter waits for other threads at its exit.
+    """
+    timer = threading.Timer(seconds, fail_stop, (event,), {"seconds": seconds})
+    timer.daemon = True
+    timer.start()
+
+
+def end(code: int) -> NoReturn:
+    """End the process with `code`, without waiting for tasks or threads; what it has logged is written."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(EXIT_RESTART)
+    os._exit(code)

@@ -148,7 +148,7 @@ class ProcessSettings(KafkaSettings):
     """Settings of every process that serves no HTTP, from `CARTSTREAM_*`."""
 
     stop_timeout_s: float = Field(default=20.0, gt=0.0)
-    """How long a graceful stop may take; a Faust process that takes longer ends with exit 75."""
+    """How long a graceful stop may take; a process that takes longer ends with exit 75."""
     ready_file: Path | None = Field(default=None, examples=["/run/cartstream/streams.ready"])
     """Touched once the process does its work (a Faust one: has partitions and tables), removed on stop."""
     metrics_port: int = Field(default=0, ge=0, le=65535)

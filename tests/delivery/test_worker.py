@@ -108,6 +108,19 @@ async def test_sigterm_before_it_is_ready_ends_it_at_once(scene: Scene) -> None:
     assert await worker.stop() == 0
 
 
+async def test_sigterm_during_a_start_that_does_not_end_ends_it_at_once(scene: Scene) -> None:
+    worker = scene.worker(KILL_LOOP_FAULT="endless-start")
+    await until(lambda: bool(scene.logged("replay.endless")))
+    assert await worker.stop() == 0
+
+
+async def test_a_stop_that_does_not_end_is_ended(scene: Scene) -> None:
+    worker = scene.worker(KILL_LOOP_FAULT="endless-stop", CARTSTREAM_STOP_TIMEOUT_S="2")
+    await worker.ready()
+    assert await worker.stop() == EXIT_RESTART
+    assert scene.logged("process.stop_timed_out")
+
+
 async def test_a_refused_changelog_record_ends_the_process_before_its_offset_is_committed(
     kafka_bootstrap: str, tmp_path: Path
 ) -> None:

@@ -20,19 +20,23 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 from faust.transport.drivers.aiokafka import Consumer, Producer
 
 from delivery import metrics
 from delivery.app import DeliveryApp, create_app
-from delivery.consumer import AccountingConsumer
+from delivery.consumer import AccountingConsumer, AccountingThread
 from delivery.consumption import events, run_batches
 from delivery.contiguity import Admission, Contiguity
 from delivery.ledger import Partition
+from delivery.recovery import ReplayRecovery
 from delivery.settings import DeliverySettings
 from delivery.stores import RocksStore
 from delivery.table import Headers
 from delivery.worker import run_worker
 from topics.partitioner import partition_of
+
+log = structlog.get_logger(__name__)
 
 PARTITIONS = 8
 
@@ -145,6 +149,11 @@ def provoke(fault: str) -> None:
             _lose_hand_overs()
         case "slow-changelog":
             _hold_changelog_back()
+        case "endless-stop":
+            _never_end_the_thread()
+        case "endless-start":
+            _never_end_the_thread()
+            _never_recover()
         case "stuck":
 
             async def never(*_: Any, **__: Any) -> None:
@@ -165,6 +174,25 @@ def _lose_hand_overs() -> None:
 
     original = AccountingConsumer.__init__
     AccountingConsumer.__init__ = init  # type: ignore[method-assign]
+
+
+def _never_end_the_thread() -> None:
+    """The consumer's thread goes on when Faust joins it, as when it waits for the loop that joins it."""
+
+    async def never(_: AccountingThread) -> None:
+        await asyncio.Event().wait()
+
+    AccountingThread._gather_remaining_tasks = never  # type: ignore[assignment,method-assign]  # noqa: SLF001
+
+
+def _never_recover() -> None:
+    """The tables' replay has begun, and does not end."""
+
+    async def never(_: ReplayRecovery, generation_id: int = 0) -> None:  # noqa: ARG001
+        log.info("replay.endless")
+        await asyncio.Event().wait()
+
+    ReplayRecovery.on_recovery_completed = never  # type: ignore[assignment,method-assign]
 
 
 def _hold_changelog_back() -> None:

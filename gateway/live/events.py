@@ -8,6 +8,7 @@ import msgspec
 from carts.state import Status
 from gateway.carts.reading import CartDocument
 from gateway.http.problems import Problem
+from gateway.pricing.service import PricingWarning
 
 MEDIA_TYPE: Final = "text/event-stream"
 HEARTBEAT: Final = b":\n\n"
@@ -28,11 +29,15 @@ class EventKind(StrEnum):
 
 
 class LiveEvent(msgspec.Struct, frozen=True):
-    """An event, encoded. `tag` is the version it shows, none for one that may not be the newest."""
+    """An event, encoded. `tag` is the version it shows, none for one that may not be the newest.
+
+    `is_partial`: the cart is the newest, and something shown beside it was not available.
+    """
 
     kind: EventKind
     frame: bytes
     tag: str | None = None
+    is_partial: bool = False
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -52,18 +57,26 @@ class Told(msgspec.Struct, frozen=True):
         return Told(self.tag, event.frame) if event.tag is None else Told(event.tag)
 
 
-class _Standing(msgspec.Struct):
+class _Warning(msgspec.Struct):
+    code: str
+
+
+class _Shown(msgspec.Struct):
     status: Status
+    warnings: list[_Warning] = []
 
 
-_STANDING: Final = msgspec.json.Decoder(_Standing)
+_BODY: Final = msgspec.json.Decoder(_Shown)
+_PASSING: Final = frozenset(PricingWarning)
+"""Warnings that a later reading of the same version may not have."""
 
 
 def current(found: CartDocument) -> LiveEvent:
     """The event of a cart that was read just now."""
-    is_merged = _STANDING.decode(found.body).status is Status.MERGED
-    kind = EventKind.MERGED if is_merged else EventKind.CART
-    return LiveEvent(kind, _frame(kind, found.body, found.tag), found.tag)
+    cart = _BODY.decode(found.body)
+    kind = EventKind.MERGED if cart.status is Status.MERGED else EventKind.CART
+    is_partial = any(warning.code in _PASSING for warning in cart.warnings)
+    return LiveEvent(kind, _frame(kind, found.body, found.tag), found.tag, is_partial)
 
 
 def stale(found: CartDocument) -> LiveEvent:

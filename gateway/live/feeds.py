@@ -10,6 +10,8 @@ from gateway.live.streams import Stream
 
 _ASK_AGAIN_S: Final = 1.0
 """Pause between looks whether a cart in doubt can be read again."""
+_COMPLETE_S: Final = 5.0
+"""Pause until a cart is read again that was shown without something: prices to compare, adjustments."""
 _JITTER: Final = 0.25
 
 
@@ -29,6 +31,7 @@ class Feed:
     """The streams of one cart at this worker. It reads when there is news, and holds nothing that it read."""
 
     __slots__ = (
+        "_again",
         "_is_behind",
         "_pause_s",
         "_reading",
@@ -49,6 +52,7 @@ class Feed:
         self._pause_s: Final = pause_s
         self._is_behind = False
         self._reading: asyncio.Task[None] | None = None
+        self._again: asyncio.TimerHandle | None = None
 
     def read(self) -> None:
         """Read the cart soon: it may have changed."""
@@ -69,6 +73,7 @@ class Feed:
 
     async def stop(self) -> None:
         """Read no more."""
+        self._forget_again()
         if self._reading is not None:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -77,8 +82,11 @@ class Feed:
     async def _read_until_current(self) -> None:
         while self._is_behind and self.streams:
             self._is_behind = False
+            self._forget_again()
             event = await self._source.event(self.cart_id)
             self.publish(event)
+            if event.is_partial:
+                self._again = asyncio.get_running_loop().call_later(_jittered(_COMPLETE_S), self.read)
             if event.tag is None:
                 self._is_behind = True
                 await self._until_readable()
@@ -87,7 +95,15 @@ class Feed:
 
     async def _until_readable(self) -> None:
         while self.streams:
-            jitter = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  apart from each other, no secret
-            await asyncio.sleep(_ASK_AGAIN_S * jitter)
+            await asyncio.sleep(_jittered(_ASK_AGAIN_S))
             if await self._source.is_readable(self.cart_id):
                 return
+
+    def _forget_again(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  apart from each other, no secret

@@ -31,9 +31,14 @@ class CachedProducts:
     """The catalogue's cache, filled by hand; each product gets a higher version than before."""
 
     def __init__(self, client: PipelinedClient) -> None:
+        self._client = client
         self.cache = ProductCache(client)
         self._position: int | None = None
         self._version = 0
+
+    def from_the_start(self) -> "CachedProducts":
+        """Another one, for a cache that has lost everything."""
+        return CachedProducts(self._client)
 
     async def put(self, *products: Product) -> None:
         """Put products into the cache, under versions given here; it is complete afterwards."""
@@ -66,3 +71,8 @@ class CatalogueClient:
         """Take the catalogue out of Redis; the carts stay."""
         async with redis.asyncio.Redis.from_url(self.carts.urls.redis) as client:
             await client.delete(*[key async for key in client.scan_iter("{catalogue}:*")])
+
+    async def refill_catalogue(self, *products: Product) -> None:
+        """Fill the cache from the start, after it was wiped."""
+        self.cached_products = self.cached_products.from_the_start()
+        await self.cached_products.put(*products)

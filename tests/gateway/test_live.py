@@ -259,6 +259,21 @@ async def test_streams_that_clients_close_leave_nothing_behind(
         await until(has_none, "no partition is subscribed to")
 
 
+async def test_prices_that_could_not_be_compared_are_looked_at_again(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("cup"))
+    await shop.http.post(f"/v1/carts/{cart_id}/items", json={"product_id": "cup", "quantity": 1})
+    await shop.wipe_catalogue()
+    async with stream_of(shop.http, cart_id) as stream:
+        first = await stream.next()
+        assert first.data["warnings"] == [{"code": "catalogue_unavailable", "target": None}]
+        await shop.refill_catalogue(product("cup"))
+        event = await stream.next()
+        assert (event.data["version"], event.data["warnings"]) == (first.data["version"], [])
+        assert event.id != first.id
+
+
 BODY = b'{"status":"active"}'
 
 

@@ -38,6 +38,14 @@ def obstacle(request: ProductRequest, facts: Facts | None) -> Code | None:
     return _short(request.quantity, facts)
 
 
+def wrong_option(chosen: Mapping[str, str], facts: Facts) -> str | None:
+    """The first option that the product offers and that is not chosen from its values; None if all are.
+
+    Options that the product does not name are the shop's own, such as an engraving.
+    """
+    return next((name for name, values in facts.options.items() if chosen.get(name) not in values), None)
+
+
 def warnings(
     lines: Iterable[CartLine], currency: str | None, known: Mapping[str, Facts | None]
 ) -> list[CartWarning]:

@@ -68,7 +68,7 @@ class Product(ProductContent, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What pricing, stock checks and the lines of a cart need of a product."""
+    """What pricing, stock checks and the lines of a cart need of a product; `options`: the values of each."""
 
     version: int
     unit_price: int
@@ -77,6 +77,7 @@ class Facts(msgspec.Struct, frozen=True):
     active: bool
     name: str
     image_url: str | None = None
+    options: dict[str, tuple[str, ...]] = {}
 
 
 class InvalidProduct(CartError):
@@ -98,7 +99,23 @@ def facts_of(product: Product) -> Facts:
         product.active,
         product.name,
         product.image_url,
+        options_of(product.attributes),
     )
+
+
+def options_of(attributes: Metadata) -> dict[str, tuple[str, ...]]:
+    """The options that a product offers, by name with their values: its attribute `options`.
+
+    Attributes are free: what is not a list of values says nothing.
+    """
+    named = attributes.get("options")
+    if not isinstance(named, dict):
+        return {}
+    return {
+        name: tuple(values)
+        for name, values in named.items()
+        if isinstance(values, list) and values and all(isinstance(value, str) for value in values)
+    }
 
 
 def with_version(content: ProductContent, version: int, updated_at: datetime) -> Product:

@@ -79,6 +79,7 @@ UNSUPPORTED_MEDIA_TYPE: Final = ProblemType(
 )
 INVALID_BODY: Final = ProblemType("invalid-body", 422, "The body does not follow its schema")
 PRODUCT_UNKNOWN: Final = ProblemType("product-unknown", 422, "The catalogue has no such product")
+OPTION_NOT_OFFERED: Final = ProblemType("option-not-offered", 422, "The product does not have that option")
 KEY_REUSED: Final = ProblemType(
     "idempotency-key-reused", 422, "The Idempotency-Key belongs to another request"
 )

@@ -18,6 +18,9 @@ FreeForm = Annotated[
 MAX_DEPTH: Final = 32
 """Levels of nesting of metadata: far below what any reader of the records refuses."""
 
+_MEMBERS: Final = 16
+"""Options of a line."""
+
 _PLACE: Final = re.compile(r" - at `(?:key(?: in)? )?(\$[^`]*)`$")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
@@ -46,7 +49,7 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
-        pointer, detail = explain(str(error))
+        pointer, detail = explain(str(error), _unnamed_key(decoder, body, str(error)))
         raise Problem(
             INVALID_BODY, f"{pointer or 'the body'}: {detail}", errors=[FieldError(pointer, detail)]
         ) from error
@@ -88,24 +91,46 @@ def invalid(pointer: str, detail: str) -> Problem:
     return Problem(INVALID_BODY, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
 
 
-def explain(message: str) -> tuple[str, str]:
+def _unnamed_key(decoder: "msgspec.json.Decoder[Any]", body: bytes, message: str) -> str | None:
+    """The key of the member of a free-form object that the message is about: msgspec writes `[...]` for it.
+
+    Each member is tried alone, as many as an object of the API may have.
+    """
+    place = _PLACE.search(message)
+    if place is None or "[...]" not in place[1]:
+        return None
+    document = msgspec.json.decode(body)
+    container = document
+    for name, index in _STEP.findall(place[1].partition("[...]")[0]):
+        container = container[int(index) if index else name]
+    members = list(container.items())[:_MEMBERS]
+    for key, value in members:
+        container.clear()
+        container[key] = value
+        try:
+            decoder.decode(msgspec.json.encode(document))
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return str(key)
+    return None
+
+
+def explain(message: str, key: str | None = None) -> tuple[str, str]:
     """Turn a msgspec message into a JSON Pointer and a sentence that says what to do.
+
+    `key` is the name of the place that the message writes as `[...]`, if it is known.
 
     >>> explain("Expected `int`, got `str` - at `$.operations[3].quantity`")
     ('/operations/3/quantity', 'expected an integer, got a string; send an integer')
     """
     place = _PLACE.search(message)
     reason = message[: place.start()] if place else message
-    pointer = (
-        "".join(f"/{_escape(name or index)}" for name, index in _STEP.findall(place[1]) if name or index)
-        if place
-        else ""
-    )
+    pointer = "".join(f"/{escape(step)}" for step in _steps(place[1], key)) if place else ""
     if found := _MISSING.search(reason):
-        return f"{pointer}/{_escape(found[1])}", "is required; add it"
+        return f"{pointer}/{escape(found[1])}", "is required; add it"
     if found := _UNKNOWN.search(reason):
         return (
-            f"{pointer}/{_escape(found[1])}",
+            f"{pointer}/{escape(found[1])}",
             "is not a known field; remove it, /openapi.json lists the known ones",
         )
     if found := _EXPECTED.fullmatch(reason):
@@ -115,6 +140,11 @@ def explain(message: str) -> tuple[str, str]:
         pointer,
         f"{reason[:1].lower()}{reason[1:].replace('`', '')}; change it, /openapi.json has the bounds",
     )
+
+
+def _steps(place: str, key: str | None) -> list[str]:
+    names = (name or index or key for name, index in _STEP.findall(place))
+    return [name for name in names if name]
 
 
 _NAMES: Final = {
@@ -128,7 +158,8 @@ _NAMES: Final = {
 }
 
 
-def _escape(name: str) -> str:
+def escape(name: str) -> str:
+    """A name as it stands in a JSON Pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
@@ -139,8 +170,8 @@ def _refuse_nul(value: Any, pointer: str) -> None:
                 raise invalid(pointer, "contains the character U+0000, which cannot be stored; remove it")
         case dict():
             for key, member in value.items():
-                _refuse_nul(key, f"{pointer}/{_escape(key)}")
-                _refuse_nul(member, f"{pointer}/{_escape(key)}")
+                _refuse_nul(key, f"{pointer}/{escape(key)}")
+                _refuse_nul(member, f"{pointer}/{escape(key)}")
         case list():
             for index, member in enumerate(value):
                 _refuse_nul(member, f"{pointer}/{index}")

@@ -5,13 +5,13 @@ from typing import Final
 
 import msgspec
 
-from carts.availability import ProductRequest, obstacle
+from carts.availability import ProductRequest, obstacle, wrong_option
 from carts.operations import Add, Clear, Remove
 from carts.products import Facts
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep
 from gateway.http.problems import Problem
 from gateway.http.validation import invalid
-from gateway.pricing.problems import cannot_be_had, catalogue_restoring, price_not_yours
+from gateway.pricing.problems import cannot_be_had, catalogue_restoring, option_not_offered, price_not_yours
 from store.redis import RequestStep, SetQuantity
 from store.redis.catalogue import CacheNotReady, ProductCache
 from store.redis.quantities import LineQuantities
@@ -109,7 +109,8 @@ class _Quantities:
         code = obstacle(ProductRequest(total, step.unit_price, step.currency), facts)
         if facts is None or code is not None:
             return cannot_be_had(code, product_id, facts, total, pointer)
-        return facts
+        wrong = wrong_option(step.item.options, facts) if isinstance(step, AddProduct) else None
+        return facts if wrong is None else option_not_offered(wrong, facts.options[wrong], pointer)
 
 
 def _add(step: AddProduct, unit_price: int, currency: str) -> Add:

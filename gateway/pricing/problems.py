@@ -1,11 +1,13 @@
 """The problems of steps that the catalogue refuses."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from carts.availability import Code
 from carts.products import Facts
 from gateway.http import problems
 from gateway.http.problems import FieldError, Problem, retry_after
+from gateway.http.validation import escape
 
 
 def catalogue_restoring() -> Problem:
@@ -50,6 +52,17 @@ def cannot_be_had(
         return _at(problems.PRICE_CHANGED, pointer, detail, extra)
     detail = f"there are {facts.stock} pieces of {product_id}, the cart would have {quantity}; ask for fewer"
     return _at(problems.SHORT_STOCK, pointer, detail, extra | {"available": facts.stock})
+
+
+def option_not_offered(name: str, values: Sequence[str], pointer: str) -> Problem:
+    """An option of the product is not chosen, or has another value than the product offers."""
+    detail = f"send one of {', '.join(values)}"
+    return _at(
+        problems.OPTION_NOT_OFFERED,
+        f"{pointer}/options/{escape(name)}",
+        detail,
+        {"option": name, "values": list(values)},
+    )
 
 
 def _at(kind: problems.ProblemType, pointer: str, detail: str, extra: dict[str, Any]) -> Problem:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from carts.availability import Code, ProductRequest, obstacle, warnings
+from carts.availability import Code, ProductRequest, obstacle, warnings, wrong_option
 from carts.products import Facts
 from carts.view import Adjustment, CartLine, CartWarning, Totals, totals_of
 
@@ -67,3 +67,11 @@ def test_discounts_fees_and_taxes_make_the_total() -> None:
 
 def test_nobody_is_paid_for_shopping() -> None:
     assert totals_of(100, [Adjustment("GIFT", -500)]) == Totals(subtotal=100, discount=500, tax=0, total=0)
+
+
+def test_only_options_that_the_product_offers_are_checked() -> None:
+    shirt = msgspec.structs.replace(CUP, options={"size": ("S", "M"), "cut": ("slim",)})
+    assert wrong_option({"size": "M", "cut": "slim", "engraving": "Ada"}, shirt) is None
+    assert wrong_option({"size": "L", "cut": "slim"}, shirt) == "size"
+    assert wrong_option({"size": "S"}, shirt) == "cut"
+    assert wrong_option({"size": "S"}, CUP) is None

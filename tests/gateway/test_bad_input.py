@@ -59,7 +59,8 @@ BAD = {
     "currency with a newline": add(422, "invalid-body", "/currency", currency="EUR\n"),
     "product id with a space": add(422, "invalid-body", "/product_id", product_id="a b"),
     "product id too long": add(422, "invalid-body", "/product_id", product_id="a" * 65),
-    "option not a string": add(422, "invalid-body", "/options", options={"size": 4}),
+    "option not a string": add(422, "invalid-body", "/options/size", options={"cut": "x", "size": 4}),
+    "option too long": add(422, "invalid-body", "/options/a~1b", options={"a/b": "x" * 257}),
     "metadata an array": add(422, "invalid-body", "/metadata", metadata=[1]),
     "metadata too large": add(422, "invalid-body", "/metadata", metadata={"x": "y" * 17_000}),
     "metadata too deep": add(

@@ -56,6 +56,33 @@ async def test_an_unknown_and_an_inactive_product_cannot_be_added(
     assert problem(await add(shop, cart_id, product_id="nothing")) == (422, "product-unknown")
 
 
+SHIRT: dict[str, Any] = {"options": {"size": ["S", "M"], "fit/cut": ["slim"], "care": "by hand"}}
+
+
+async def test_options_are_those_of_the_product_and_others_are_free(
+    shop: CatalogueClient, cart_id: str
+) -> None:
+    await shop.cached_products.put(product("shirt", attributes=SHIRT))
+    chosen = {"size": "M", "fit/cut": "slim"}
+    for options in (chosen, {**chosen, "engraving": "for Ada"}):
+        reply = await add(shop, cart_id, product_id="shirt", options=options)
+        assert reply.status_code == 200, reply.text
+    for options, pointer, values in (
+        ({**chosen, "size": "XL"}, "/options/size", ["S", "M"]),
+        ({"size": "S"}, "/options/fit~1cut", ["slim"]),
+        ({}, "/options/size", ["S", "M"]),
+    ):
+        refused = await add(shop, cart_id, product_id="shirt", options=options)
+        assert problem(refused) == (422, "option-not-offered")
+        assert (refused.json()["errors"][0]["pointer"], refused.json()["values"]) == (pointer, values)
+    operations = [
+        {"op": "clear"},
+        {"op": "add", "product_id": "shirt", "quantity": 1, "options": {"size": "L"}},
+    ]
+    batch = await shop.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
+    assert batch.json()["errors"][0]["pointer"] == "/operations/1/options/size"
+
+
 async def test_short_stock_says_what_is_available_and_counts_what_the_line_has(
     shop: CatalogueClient, cart_id: str
 ) -> None:

@@ -95,6 +95,11 @@ def test_messages_become_json_pointers(message: str, pointer: str) -> None:
     assert explain(message)[0] == pointer
 
 
+def test_the_key_of_a_member_is_named_where_it_is_known() -> None:
+    message = "Expected `str`, got `int` - at `$.items[1].options[...]`"
+    assert explain(message, "a/b")[0] == "/items/1/options/a~1b"
+
+
 FACTS = {
     "version": "9.1.0",
     "role": "master",

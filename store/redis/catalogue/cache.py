@@ -1,8 +1,9 @@
 r"""Products in Redis: read by id, priced by their facts, listed and searched; filled from `products`.
 
     {catalogue}:facts            hash: id -> `version unit_price currency stock active name`, stock - if it is
-                                 not counted, and on a second line the image's URL if there is one; a deleted
-                                 product has only its version. `!…`: of the cache
+                                 not counted, then a line with the image's URL and one with the options as
+                                 JSON, if there are any; a deleted product has only its version. `!…`: of the
+                                 cache
     {catalogue}:documents        hash: id -> JSON of the product
     {catalogue}:texts            hash: id -> category and words of a listed product (module `words`)
     {catalogue}:ids              zset: ids of listed products in their order
@@ -58,6 +59,7 @@ ENDINGS: Final = 64
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Product)
+_OPTIONS: Final = msgspec.json.Decoder(dict[str, tuple[str, ...]])
 
 
 _Following: TypeAlias = Callable[[str, int], Awaitable[tuple[list[str], bool]]]
@@ -243,7 +245,8 @@ def pack_facts(facts: Facts) -> bytes:
     """The facts as they stand in Redis."""
     stock = "-" if facts.stock is None else facts.stock
     packed = f"{facts.version} {facts.unit_price} {facts.currency} {stock} {int(facts.active)} {facts.name}"
-    return (packed if facts.image_url is None else f"{packed}\n{facts.image_url}").encode()
+    lines = [packed, facts.image_url or "", _ENCODER.encode(facts.options).decode() if facts.options else ""]
+    return "\n".join(lines).rstrip("\n").encode()
 
 
 def unpack_facts(packed: bytes) -> Facts | None:
@@ -252,7 +255,7 @@ def unpack_facts(packed: bytes) -> Facts | None:
     if not blank:
         return None
     unit_price, currency, stock, active, texts = rest.split(" ", 4)
-    name, _, image_url = texts.partition("\n")
+    name, image_url, options, *_ = (*texts.split("\n", 2), "", "")
     return Facts(
         int(version),
         int(unit_price),
@@ -261,6 +264,7 @@ def unpack_facts(packed: bytes) -> Facts | None:
         active == "1",
         name,
         image_url or None,
+        _OPTIONS.decode(options) if options else {},
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from carts.errors import InvalidIdentifier
-from carts.products import Facts, Product
+from carts.products import Facts, Product, facts_of
 from store.redis import PipelinedClient, PositionMoved, RedisSettings
 from store.redis.catalogue import (
     CacheLost,
@@ -115,7 +115,11 @@ async def test_one_request_tells_the_facts_of_several_products(filled: Filled) -
     voucher = product(
         "voucher", name="Gift card for you", stock=None, active=False, image_url="https://shop.example/card"
     )
-    await filled.put(SHIRT, voucher)
+    mug = product("mug", image_url="/mug.png", attributes={"options": {"size": ["S", "M"]}})
+    pen = product("pen", attributes={"options": {"ink": ["blue"]}})
+    await filled.put(SHIRT, voucher, mug, pen)
+    found = await filled.cache.facts(["mug", "pen"])
+    assert found == {"mug": facts_of(mug), "pen": facts_of(pen)}
     assert await filled.cache.facts(["voucher", "shirt-1", "nothing", "shirt-1"]) == {
         "voucher": Facts(
             1, 100, "EUR", None, active=False, name="Gift card for you", image_url="https://shop.example/card"

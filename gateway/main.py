@@ -34,6 +34,12 @@ def run() -> None:
     log.info("gateway.settings", **shown(settings))
     if settings.mode is Mode.DEVELOPMENT:
         log.warning("gateway.open", mode=settings.mode, meaning="every caller may read and change every cart")
+    elif settings.jwt_audience is None:
+        log.warning(
+            "gateway.any_audience",
+            meaning="a JWT that the login has made for another application is a proof here, too",
+            instead="set CARTSTREAM_JWT_AUDIENCE",
+        )
     listener = _listen(settings)
     if settings.gateway_workers > 1:
         run_supervisor(settings, listener)

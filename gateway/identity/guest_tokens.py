@@ -77,7 +77,9 @@ class Sessions:
 
     def cart_id(self, session_id: str) -> str:
         """The guest cart of a session: HMAC-SHA256 of the session id under the configured key."""
-        digest = hmac.digest(self._key, b"session\0" + session_id.encode(), "sha256")
+        # Sanic hands on the bytes of a header that are no UTF-8 as lone surrogates.
+        secret = session_id.encode(errors="surrogateescape")
+        digest = hmac.digest(self._key, b"session\0" + secret, "sha256")
         return f"guest:{_text(digest[:_ID_BYTES])}"
 
 

@@ -13,6 +13,7 @@ KEY_CHARACTERS: Final = 32
 """The least a key must have: 256 bits need at least so many characters."""
 _DEVELOPMENT_KEY: Final = "development-mode-is-open-no-secret"
 _EXAMPLE_KEY: Final = "output-of-openssl-rand-base64-48"
+_PUBLISHED_KEYS: Final = frozenset({_DEVELOPMENT_KEY, _EXAMPLE_KEY})
 
 
 class Mode(StrEnum):
@@ -83,10 +84,10 @@ class IdentitySettings(BaseSettings):
     def _is_strong(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        for key in value.get_secret_value().split(","):
-            if len(key.strip()) < KEY_CHARACTERS:
+        for key in _keys_of(value):
+            if len(key) < KEY_CHARACTERS:
                 raise ValueError(
-                    f"a key has {len(key.strip())} characters and needs {KEY_CHARACTERS}; "
+                    f"a key has {len(key)} characters and needs {KEY_CHARACTERS}; "
                     "make one with `openssl rand -base64 48`"
                 )
         return value
@@ -114,9 +115,26 @@ class IdentitySettings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_secret_keys(self) -> Self:
+        if self.mode is Mode.DEVELOPMENT:
+            return self
+        for name in ("guest_token_keys", "session_key", "jwt_secret"):
+            value: SecretStr | None = getattr(self, name)
+            if value and not _PUBLISHED_KEYS.isdisjoint(_keys_of(value)):
+                raise ValueError(
+                    f"{PREFIX}{name.upper()}: everybody can read this key in the documentation or the "
+                    "source; make one with `openssl rand -base64 48`"
+                )
+        return self
+
     @property
     def guest_keys(self) -> list[str]:
         """The keys of guest tokens. In development mode there is one that everybody knows."""
         if self.guest_token_keys is None:
             return [_DEVELOPMENT_KEY]
-        return [key.strip() for key in self.guest_token_keys.get_secret_value().split(",")]
+        return _keys_of(self.guest_token_keys)
+
+
+def _keys_of(value: SecretStr) -> list[str]:
+    return [key.strip() for key in value.get_secret_value().split(",")]

@@ -4,29 +4,26 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
-from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.identity.access import Access, Decision, decide
 from gateway.identity.callers import KnownCallers, Presented
 from gateway.identity.guest_tokens import GuestTokens, Sessions
-from gateway.identity.jwt_keys import FileKey, PublishedKeys, SecretKey
-from gateway.identity.jwt_tokens import InvalidToken, JwtTokens
+from gateway.identity.jwt_keys import FileKey, PublishedKeys
+from gateway.identity.jwt_tokens import InvalidToken
 from gateway.identity.principal import ANONYMOUS, OPEN, Kind, Principal, Scope
 from gateway.identity.settings import IdentitySettings
 from runtime.settings import SettingsError, load
+from tests.gateway.logins import SECRET, PublishedKey, jwts, publishing, signed
 from tests.support.waiting import until
 
 KEY, OLD_KEY = "k" * 32, "o" * 32
-SECRET = "s" * 32
 NOW = 1_800_000_000
 
 GUEST = Principal(Kind.GUEST, carts=("guest:mine",))
@@ -133,15 +130,6 @@ def test_a_session_has_one_cart_and_the_cart_does_not_tell_the_session() -> None
     assert sessions.cart_id("abc") == sessions.cart_id("abc") != sessions.cart_id("abd")
     assert "abc" not in sessions.cart_id("abc")
     assert Sessions(OLD_KEY).cart_id("abc") != sessions.cart_id("abc")
-
-
-def jwts(*keys: Any, **options: Any) -> JwtTokens:
-    settings: dict[str, Any] = {"issuer": None, "audience": None, "leeway_s": 0.0} | options
-    return JwtTokens(keys or (SecretKey(SECRET),), **settings)
-
-
-def signed(key: Any = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
-    return jwt.encode({"sub": "42", "exp": time.time() + 60, **claims}, key, algorithm)
 
 
 def test_a_jwt_is_the_shopper_in_its_sub() -> None:
@@ -291,45 +279,6 @@ def test_production_mode_does_not_start_with_weak_or_missing_keys(
     with pytest.raises(SettingsError, match=name) as raised:
         load(IdentitySettings)
     assert "short" not in str(raised.value)
-
-
-@asynccontextmanager
-async def publishing(keys: list[Any]) -> AsyncIterator[str]:
-    """The address of a login that publishes these public keys; the list may change meanwhile."""
-
-    async def key_set(_: web.Request) -> web.Response:
-        if not keys:
-            return web.Response(status=503)
-        return web.json_response({"keys": [key.as_dict() for key in keys]})
-
-    app = web.Application()
-    app.router.add_get("/jwks.json", key_set)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/jwks.json"
-    finally:
-        await runner.cleanup()
-
-
-class PublishedKey:
-    """A key pair of a login; the public half as it is published."""
-
-    def __init__(self, key_id: str) -> None:
-        self.key_id = key_id
-        self.private = ec.generate_private_key(ec.SECP256R1())
-
-    def as_dict(self) -> dict[str, Any]:
-        """The public key as a JSON Web Key."""
-        numbers: dict[str, Any] = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.private.public_key()))
-        return {**numbers, "kid": self.key_id, "alg": "ES256", "use": "sig"}
-
-    def token(self) -> str:
-        """A shopper's JWT signed with it."""
-        claims = {"sub": "42", "exp": time.time() + 60}
-        return jwt.encode(claims, self.private, "ES256", headers={"kid": self.key_id})
 
 
 async def test_published_keys_are_read_again_when_a_token_names_a_new_one() -> None:

@@ -10,6 +10,7 @@ from sanic import Request
 
 from carts.errors import InvalidIdentifier
 from carts.ids import check_line_id, check_product_id, derive_line_id
+from carts.lifetime import GUEST_PREFIX
 from carts.limits import LIMITS, Limits
 from carts.operations import Clear, Item, Metadata, Remove, SetMetadata
 from carts.state import Version
@@ -194,7 +195,11 @@ def mint_command(request: Request, cart_id: str, steps: tuple[CommandStep, ...])
     caller = command.caller
     if caller.kind is Kind.ANONYMOUS:
         caller = msgspec.structs.replace(caller, actor=cart_id)
-    return msgspec.structs.replace(command, if_match=(Version().tag(),), caller=caller)
+    op_id = command.op_id
+    if command.may_be_retry:
+        # The key is a proof, and operation ids stand in records and stores. The cart is this key's alone.
+        op_id = f"mint/{cart_id.removeprefix(GUEST_PREFIX)}"
+    return msgspec.structs.replace(command, op_id=op_id, if_match=(Version().tag(),), caller=caller)
 
 
 def add_item(body: AddItem) -> CommandStep:

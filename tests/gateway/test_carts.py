@@ -61,6 +61,19 @@ async def test_a_retry_of_a_mint_gets_the_same_cart_and_adds_nothing(carts: Cart
     assert another.json()["cart_id"] != first.json()["cart_id"]
 
 
+async def test_the_key_of_a_mint_is_a_proof_and_in_no_record_and_no_store(
+    carts: CartClient,
+) -> None:
+    key = str(uuid4())
+    body = {"currency": "EUR", "items": [stated("mug", 2)]}
+    minted = await carts.http.post("/v1/carts", json=body, headers={"idempotency-key": key})
+    record = await carts.topic.at(minted.headers["cart-receipt"])
+    keys = carts.layout.of_cart(minted.json()["cart_id"])
+    client = carts.store._client  # noqa: SLF001
+    stored = [await client.execute("HGETALL", keys.ops), await client.execute("ZRANGE", keys.win, 0, -1)]
+    assert key not in repr((record.key, record.value, record.raw_headers, stored))
+
+
 async def test_a_mint_is_refused_with_a_key_to_guess_and_points_at_a_wrong_item(carts: CartClient) -> None:
     body = {"currency": "EUR", "items": [stated("mug", 2)]}
     guessed = await carts.http.post("/v1/carts", json=body, headers={"idempotency-key": "1"})

@@ -4,7 +4,7 @@ The product has no hook for this: `install` wraps the collaborators' own methods
 it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any, Final, NamedTuple
 
@@ -38,9 +38,13 @@ KILL_POINTS: Final = (
 STEPS: Final = tuple(point.step for point in KILL_POINTS)
 
 
-def install(may_die: Callable[[str], None], replace: Callable[[Any, str, Any], None] = setattr) -> None:
+def install(
+    may_die: Callable[[str], None],
+    replace: Callable[[Any, str, Any], None] = setattr,
+    points: Sequence[KillPoint] = KILL_POINTS,
+) -> None:
     """Call `may_die` with the name of each step; `replace` sets an attribute of a class or a module."""
-    for point in KILL_POINTS:
+    for point in points:
         original = getattr(point.owner, point.function)
         replace(point.owner, point.function, _wrapped(original, point, may_die))
 

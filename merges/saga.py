@@ -28,8 +28,9 @@ from carts.ordering import may_follow
 from carts.products import Facts
 from carts.state import State
 from runtime.clock import clock_us
-from store.postgres import merges, orders
+from store.postgres import checkouts, merges, orders
 from store.postgres.merges import StoredMerge, StoredTransfer
+from store.postgres.order_records import PlacedOrder
 from store.redis import Applied, CartStore, Decision, Reason, Refused, Replayed
 
 CAUSE: Final = "merge"
@@ -122,7 +123,7 @@ class Saga:
         """
         merge = stored.merge
         await self._apply_unsettled(merge)
-        if stored.finished_at is not None:
+        if not stored.is_open:
             return
         await self._claim(merge)
         is_last = False
@@ -169,7 +170,8 @@ class Saga:
                 return None
             try:
                 await self._database.transact(partial(self._write, merge, transfer, guest, earlier))
-            except UniqueViolation:
+            except (UniqueViolation, _Overtaken):
+                await asyncio.sleep(AGAIN_S)
                 continue  # somebody else has decided meanwhile: look again
             await self._apply(merge, transfer, guest, user.state, user.forgotten_version)
             return transfer
@@ -182,6 +184,11 @@ class Saga:
         earlier: list[StoredTransfer],
         connection: Connection,
     ) -> None:
+        await merges.lock_guest(connection, merge.guest)
+        if await checkouts.find_open(connection, merge.guest) is not None:
+            raise MergeWaits("the guest's cart is being checked out")
+        if not _knows_order(guest, await orders.latest(connection, merge.guest)):
+            raise _Overtaken
         before = sum(len(each.transfer.carried) for each in earlier)
         await merges.attend(connection, merge.merge_id, before + len(shown(guest.content())))
         await merges.insert(connection, merge, transfer)
@@ -191,10 +198,9 @@ class Saga:
         found = await self._carts.deliver(merge.guest, frozenset({claim_op_id(merge.merge_id)}))
         state = found.state or State()
         ordered = await self._database.transact(partial(orders.latest, cart_id=merge.guest))
-        if ordered is not None and not may_follow(state, ordered.record.order_id, ordered.snapshot_version):
-            await self._catch_up(
-                self._do(merge.guest, Decision(ordered.record.order_id, ordered.subtraction), state)
-            )
+        if ordered is not None and not _knows_order(state, ordered):
+            decision = Decision(ordered.record.order_id, ordered.subtraction)
+            await self._catch_up(self._do(merge.guest, decision, state))
             return None
         earlier = await self._database.transact(partial(merges.transfers, merge_id=merge.merge_id))
         if earlier and not _guest_knows(state, earlier[-1].transfer):
@@ -265,6 +271,10 @@ class Saga:
         return outcome
 
 
+class _Overtaken(Exception):
+    """Another one has taken quantities out of the guest's cart since its row was read."""
+
+
 class _User(msgspec.Struct, frozen=True):
     """The user's folded cart, and the latest transfer into it."""
 
@@ -281,6 +291,10 @@ def new_merge_id() -> str:
 def _next(state: State, numbers: Iterable[int]) -> int:
     """The number after every one that the database or the cart itself knows: rows may have been forgotten."""
     return 1 + max((state.transfers, *numbers))
+
+
+def _knows_order(state: State, latest: PlacedOrder | None) -> bool:
+    return latest is None or may_follow(state, latest.record.order_id, latest.snapshot_version)
 
 
 def _guest_knows(state: State, transfer: Transfer) -> bool:

@@ -13,7 +13,13 @@ from carts.ordering import lines_to_order, rebase, subtraction
 from carts.state import State
 from gateway.checkout import problems
 from gateway.checkout.decisions import cart_to_order, check_may_order, order_lines
-from gateway.checkout.service import CheckoutCarts, Snapshot, new_order_id
+from gateway.checkout.service import (
+    CheckoutCarts,
+    Overtaken,
+    Snapshot,
+    check_not_overtaken,
+    new_order_id,
+)
 from gateway.postgres.database import Connection, Database
 from gateway.pricing.service import Pricing
 from gateway.resilience.deadline import Deadline
@@ -44,16 +50,13 @@ class ExternalCheckouts:
             found = await self._database.transact(partial(checkouts.find_open, cart_id=cart_id))
             if found is not None:
                 return found, False
-            priced = await self._priced_snapshot(cart_id, deadline)
-            opened = await self._database.transact(
-                partial(
-                    checkouts.open_one,
-                    token=new_order_id(),
-                    cart_id=cart_id,
-                    snapshot=priced,
-                    seconds=self._settings.checkout_timeout_s,
+            state, priced = await self._priced_snapshot(cart_id, deadline)
+            try:
+                opened = await self._database.transact(
+                    partial(self._open, cart_id=cart_id, state=state, priced=priced)
                 )
-            )
+            except Overtaken:
+                continue
             if opened is not None:
                 return opened, True
 
@@ -77,10 +80,12 @@ class ExternalCheckouts:
             order = _order(found, reference or token, snapshot)
             try:
                 completed = await deadline.bound(
-                    self._database.transact(partial(_write, order=order, reference=reference or token))
+                    self._database.transact(
+                        partial(_write, order=order, reference=reference or token, snapshot=snapshot.state)
+                    )
                 )
-            except UniqueViolation:
-                # Another order of the cart has taken the number: look again.
+            except (UniqueViolation, Overtaken):
+                # Another order of the cart has taken the number, or a merge the lines: look again.
                 continue
             if completed is not None:
                 # 4. Subtract.
@@ -102,6 +107,18 @@ class ExternalCheckouts:
             raise problems.checkout_closed(found.status, found.reference)
         return found
 
+    async def _open(
+        self, connection: Connection, cart_id: str, state: State, priced: PricedSnapshot
+    ) -> Checkout | None:
+        await check_not_overtaken(connection, cart_id, state)
+        return await checkouts.open_one(
+            connection,
+            token=new_order_id(),
+            cart_id=cart_id,
+            snapshot=priced,
+            seconds=self._settings.checkout_timeout_s,
+        )
+
     async def _find(self, cart_id: str, token: str) -> Checkout:
         found = await self._database.transact(partial(checkouts.find, cart_id=cart_id, token=token))
         if found is None:
@@ -113,13 +130,13 @@ class ExternalCheckouts:
         if order is not None and not order.settled:
             await self._carts.subtract(order)
 
-    async def _priced_snapshot(self, cart_id: str, deadline: Deadline) -> PricedSnapshot:
+    async def _priced_snapshot(self, cart_id: str, deadline: Deadline) -> tuple[State, PricedSnapshot]:
         snapshot = await self._carts.snapshot(cart_id, deadline)
         state = check_may_order(snapshot.state)
         cart = cart_to_order(cart_id, state)
         priced = await deadline.bound(self._pricing.price(cart))
         products = (await deadline.bound(self._pricing.with_products(cart))).products
-        return PricedSnapshot(
+        return state, PricedSnapshot(
             version=cart.version,
             currency=cart.currency or "",
             lines=order_lines(cart, {name: product.name for name, product in products.items()}),
@@ -130,11 +147,14 @@ class ExternalCheckouts:
         )
 
 
-async def _write(connection: Connection, order: PlacedOrder, reference: str) -> Checkout | None:
+async def _write(
+    connection: Connection, order: PlacedOrder, reference: str, snapshot: State | None
+) -> Checkout | None:
     """Complete the checkout and write its order; None if it was completed or cancelled before.
 
-    Raises psycopg.errors.UniqueViolation when the order's number is taken.
+    Raises psycopg.errors.UniqueViolation when the order's number is taken, Overtaken by a merge.
     """
+    await check_not_overtaken(connection, order.record.cart_id, snapshot)
     completed = await checkouts.complete(connection, order.record.order_id, reference)
     if completed is not None:
         await orders.insert(connection, order)

@@ -34,7 +34,7 @@ from gateway.checkout.decisions import (
     quantities_by_product,
 )
 from gateway.checkout.requests import PlaceOrder, fingerprint
-from gateway.checkout.service import CheckoutCarts, new_order_id
+from gateway.checkout.service import CheckoutCarts, Overtaken, check_not_overtaken, new_order_id
 from gateway.http.problems import Problem
 from gateway.postgres.database import Connection, Database
 from gateway.pricing.service import Priced, Pricing
@@ -85,8 +85,8 @@ class InternalCheckouts:
                 refusal: Problem | None = None
                 try:
                     return await self._place(cart_id, key, body, deadline), True
-                except UniqueViolation:
-                    # Another checkout has taken the order number, or this key.
+                except (UniqueViolation, Overtaken):
+                    # Another checkout has taken the order number, or this key; or a merge the lines.
                     pass
                 except Problem as problem:
                     if problem.kind not in problems.POSSIBLE_RACE:
@@ -109,6 +109,7 @@ class InternalCheckouts:
 
         # 5. Order transaction.
         async def transaction(connection: Connection) -> PlacedOrder:
+            await check_not_overtaken(connection, cart_id, state)
             reserved = await _reserve(connection, cart, priced)
             check_total(body.expected_total, priced.totals.total, cart.currency)
             record = _record(snapshot.order_number, cart, priced, reserved, body)

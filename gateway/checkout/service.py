@@ -7,15 +7,17 @@ from functools import partial
 import msgspec
 import structlog
 
+from carts.lifetime import GUEST_PREFIX
+from carts.merging import knows_transfer
 from carts.ordering import may_follow
 from carts.state import State
 from gateway.checkout import problems
 from gateway.checkout.delivery import CartDelivery
 from gateway.http.problems import Problem
 from gateway.metrics import Metrics
-from gateway.postgres.database import Database
+from gateway.postgres.database import Connection, Database
 from gateway.resilience.deadline import Deadline
-from store.postgres import orders
+from store.postgres import merges, orders
 from store.postgres.order_records import PlacedOrder
 from store.redis import CartStore, Refused, StoreError
 
@@ -89,6 +91,25 @@ class CheckoutCarts:
             return answer
         await self._delivery.publish(answer)
         return None
+
+
+class Overtaken(Exception):
+    """A merge has carried quantities out of a guest's cart since the snapshot: take another one."""
+
+
+async def check_not_overtaken(connection: Connection, cart_id: str, snapshot: State | None) -> None:
+    """Raise Overtaken if a merge has taken anything out of the cart that the snapshot does not know.
+
+    In the transaction of the order: no merge takes anything until it ends.
+    """
+    if not cart_id.startswith(GUEST_PREFIX):
+        return
+    await merges.lock_guest(connection, cart_id)
+    latest = await merges.latest_of_guest(connection, cart_id)
+    if latest is not None and not knows_transfer(
+        snapshot or State(), latest.transfer.number, latest.transfer.decided_version
+    ):
+        raise Overtaken
 
 
 def new_order_id() -> str:

@@ -23,10 +23,14 @@ _state: Final = msgspec.json.Decoder(State)
 
 
 class StoredMerge(msgspec.Struct, frozen=True):
-    """A merge as it stands. `lines_total` counts the lines the guest's cart had, those carried included."""
+    """A merge as it stands. `lines_total` counts the lines the guest's cart had, those carried included.
+
+    `is_open`: there may be something to carry on, also after it was finished for the first time.
+    """
 
     merge: Merge
     lines_total: int
+    is_open: bool
     began_at: datetime
     finished_at: datetime | None
 
@@ -108,6 +112,17 @@ async def latest_into(connection: Connection, cart_id: str) -> StoredTransfer | 
     return None if row is None else _stored_transfer(row)
 
 
+async def lock_guest(connection: Connection, guest: str) -> None:
+    """Keep everybody else from taking quantities out of the guest's cart until the transaction ends."""
+    await connection.execute(_query("lock_guest"), {"guest": guest})
+
+
+async def latest_of_guest(connection: Connection, guest: str) -> StoredTransfer | None:
+    """The latest transfer out of a guest's cart."""
+    row = await _one(connection, "latest_transfer_of_guest", guest=guest)
+    return None if row is None else _stored_transfer(row)
+
+
 async def insert(connection: Connection, merge: Merge, transfer: Transfer) -> None:
     """Write a decided transfer. Raises psycopg.errors.UniqueViolation when one of its numbers is taken."""
     await connection.execute(
@@ -169,7 +184,7 @@ async def settle(connection: Connection, seen: Sequence[Unsettled]) -> None:
 
 
 async def unattended(connection: Connection, grace: timedelta, limit: int) -> list[str]:
-    """Merges not finished that nobody has carried on for `grace`."""
+    """Open merges that nobody has carried on for `grace`."""
     cursor = await connection.execute(_query("unattended_merges"), {"grace": grace, "limit": limit})
     return [merge_id for (merge_id,) in await cursor.fetchall()]
 
@@ -203,7 +218,7 @@ async def note_looks(connection: Connection, looks: Sequence[Changed]) -> None:
 
 
 async def take_up_again(connection: Connection, merge_ids: Sequence[str]) -> None:
-    """Let finished merges run on: their guests' carts hold lines."""
+    """Open finished merges again: their guests' carts hold lines."""
     await connection.execute(_query("take_up_again"), {"merge_ids": list(merge_ids)})
 
 
@@ -221,8 +236,9 @@ async def _one(connection: Connection, name: str, **parameters: object) -> tuple
 def _stored(row: tuple[Any, ...] | None) -> StoredMerge | None:
     if row is None:
         return None
-    merge_id, guest, into, strategy, lines_total, began_at, finished_at = row
-    return StoredMerge(Merge(merge_id, guest, into, Strategy(strategy)), lines_total, began_at, finished_at)
+    merge_id, guest, into, strategy, lines_total, is_open, began_at, finished_at = row
+    merge = Merge(merge_id, guest, into, Strategy(strategy))
+    return StoredMerge(merge, lines_total, is_open, began_at, finished_at)
 
 
 def _stored_transfer(row: tuple[Any, ...]) -> StoredTransfer:

@@ -103,7 +103,7 @@ class MergeClient:
                 """
                 SELECT count(*)
                 FROM merges LEFT JOIN merge_transfers USING (merge_id)
-                WHERE guest LIKE %s AND (finished_at IS NULL OR number IS NOT NULL AND settled_at IS NULL)
+                WHERE guest LIKE %s AND (is_open OR number IS NOT NULL AND settled_at IS NULL)
                 """,
                 (f"guest:{self.mark}-%",),
             )

@@ -243,3 +243,19 @@ async def test_a_wiped_redis_in_the_middle(client: MergeClient) -> None:
     await until(restored)
     assert await client.quantities(user) == {"mug": 3, "shirt": 1}
     assert await client.quantities(guest) == {}
+
+
+async def test_a_guest_who_is_paying_elsewhere_is_merged_afterwards(client: MergeClient) -> None:
+    user, guest = client.user(), client.guest()
+    await client.add(guest, "mug", 2)
+    opened = await client.http.post(f"/v1/carts/{guest}/checkout")
+    assert opened.status_code == 201, opened.text
+    asked = await client.ask(user, guest)
+    assert asked.status_code == 202, asked.text
+    assert await client.quantities(guest) == {"mug": 2}
+    completed = await client.http.post(f"/v1/carts/{guest}/checkout/{opened.json()['token']}/complete")
+    assert completed.status_code == 200, completed.text
+    await client.done(asked.json()["merge_id"])
+    await client.until_settled()
+    assert await client.quantities(user) == {}
+    assert await client.quantities(guest) == {}

@@ -1,5 +1,6 @@
 """Checkout: orders of a cart and the subtraction of what they bought, resumed by anyone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from carts import ordering
@@ -63,6 +64,8 @@ class Checkout:
         self.orders: list[Order] = []
         self.tokens: list[Token] = []
         self.keys = 0
+        self.may_order: Callable[[State], bool] = lambda _state: True
+        """Whether a record knows what merges have taken out of the cart."""
 
     def begin(self, _pick: int) -> None:
         """A client checks out."""
@@ -145,18 +148,25 @@ class Checkout:
         else:
             self.attempts.remove(attempt)
 
+    def knows_latest(self, state: State) -> bool:
+        """Whether a record knows the cart's latest order."""
+        latest = self.orders[-1] if self.orders else None
+        return latest is None or ordering.may_follow(state, latest.order_id, latest.snapshot.version_number)
+
     def _lines(self, attempt: Attempt, state: State) -> tuple[OrderedLine, ...]:
         if attempt.token is not None:
             return ordering.rebase(attempt.token.lines, state)
         return ordering.lines_to_order(state)
 
     def _order(self, attempt: Attempt, state: State, pick: int) -> None:
-        latest = self.orders[-1] if self.orders else None
-        if latest is not None and not ordering.may_follow(
-            state, latest.order_id, latest.snapshot.version_number
-        ):
+        if not self.may_order(state):
+            self.world.exercised["orders overtaken by a transfer"] += 1
+            attempt.snapshot = None
+            attempt.delivered = False
+            return
+        if not self.knows_latest(state):
             self.world.exercised["orders waiting for an earlier one"] += 1
-            self.subtract(latest, pick)
+            self.subtract(self.orders[-1], pick)
             attempt.snapshot = None
             attempt.delivered = False
             return

@@ -7,6 +7,7 @@ the faults reaches: which merge a guest's cart has, and which transfers were dec
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from carts import merging
@@ -95,7 +96,14 @@ class Merges:
         self.strategy = strategy
         self.database = Database()
         self.runners: list[Runner] = []
+        for guest in GUESTS:
+            carts[guest].checkout.may_order = partial(self._not_overtaken, guest)
         self.exercised = carts[USER].world.exercised
+
+    def _not_overtaken(self, guest: str, record: State) -> bool:
+        """Whether a record of a guest's cart that is to be ordered knows what was taken out of it."""
+        transfers = self.database.of_guest(guest)
+        return not transfers or guest_knows(record, transfers[-1].transfer)
 
     # Actions
 
@@ -156,10 +164,15 @@ class Merges:
 
     def _take_guest(self, runner: Runner, pick: int) -> None:
         transfers = self.database.of_guest(runner.guest)
+        checkout = self.carts[runner.guest].checkout
         claim = claim_op_id(self.database.merges[runner.guest].merge.merge_id)
         snapshot = self._snapshot(runner.guest, pick, claim)
         latest = transfers[-1] if transfers else None
         if snapshot is None:
+            runner.step = "deliver"
+        elif not checkout.knows_latest(snapshot):
+            self.exercised["transfers waiting for an order"] += 1
+            checkout.subtract(checkout.orders[-1], pick)
             runner.step = "deliver"
         elif latest is not None and not guest_knows(snapshot, latest.transfer):
             self.exercised["transfers waiting for the last"] += 1
@@ -197,11 +210,12 @@ class Merges:
         """The transaction: two unique keys decide who is first."""
         database = self.database
         begun = database.merges[runner.guest]
-        if database.has_moved_on(runner):
+        assert runner.guest_snapshot is not None
+        ordered = not self.carts[runner.guest].checkout.knows_latest(runner.guest_snapshot)
+        if ordered or database.has_moved_on(runner):
             self.exercised["transfers decided by somebody else"] += 1
             runner.step = "deliver"
             return
-        assert runner.guest_snapshot is not None
         assert runner.user_snapshot is not None
         transfer = merging.plan(
             begun.merge,

@@ -29,6 +29,22 @@ MERGE_ABLATIONS = (
         0,
     ),
     Ablation(
+        "one transfer after an order",
+        "and knows the last order of the guest's cart",
+        {"tests.model.checkout.Checkout.knows_latest": without.always},
+        "merge_guest_order",
+        "Redis has a negative line",
+        0,
+    ),
+    Ablation(
+        "one order after a transfer",
+        "and so is an order of a guest's cart on a record that knows the last transfer",
+        {"tests.model.merge.Merges._not_overtaken": without.always},
+        "merge_guest_order",
+        "Redis has a negative line",
+        0,
+    ),
+    Ablation(
         "transfers outlive the window",
         "a cart knows its transfers after their entries have left the window",
         {"carts.state.State.remembers": without.never},

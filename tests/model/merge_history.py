@@ -118,7 +118,12 @@ class MergeHistory:
     def _each_once(self) -> None:
         """Every operation adds its own power of four: it is in the carts and orders together once."""
         total = sum(dict(self._lines(name)).get("x", 0) for name in self.carts)
-        total += sum(line.quantity for order in self.carts[USER].checkout.orders for line in order.lines)
+        total += sum(
+            line.quantity
+            for history in self.carts.values()
+            for order in history.checkout.orders
+            for line in order.lines
+        )
         for name, history in self.carts.items():
             for position, op_id in enumerate(history.world.asked):
                 times = total // (history.world.unit * 4**position) % 4

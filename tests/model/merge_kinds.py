@@ -86,6 +86,17 @@ MERGE_KINDS: Final = {
         Traits(merges="sum"),
         f"{_MERGING} u.check_out u.checkout:0 u.checkout:0 u.checkout:0 ~3 {_MERGING}",
     ),
+    "merge_guest_order": Kind(
+        _of("g", _CART + "failover failover " + _CHECKOUT + _CHECKOUT) + _of("u", _CART) + 3 * _SAGA,
+        Traits(merges="sum"),
+        _ADDED
+        + "~1 g.check_out g.checkout:0 ~1 m.begin:0 g.checkout:4 m.step ~1 m.step:4 m.step g.checkout:4 "
+        + _LANDS.format("g")
+        + "m.step:4 m.step:4 g.checkout:4 m.step m.step:4 ~2 g.checkout:4 m.step:4 "
+        + _LANDS.format("g")
+        + _LANDS.format("u")
+        + "~4",
+    ),
     "merge_max": Kind(
         _QUIET_USER, Traits(merges="max"), f"u.write u.look_up ~2 {_TAKEN_BACK} {_of_the_other(_MERGING)}"
     ),

@@ -11,16 +11,18 @@ CREATE TABLE merges (
     began_at    timestamptz NOT NULL DEFAULT now(),
     -- When somebody last carried it on, or handed it to the merge agent.
     attended_at timestamptz NOT NULL DEFAULT now(),
-    -- When nothing was left that could go along.
+    -- Whether there is something to carry on; again, where a write got into a guest's cart that was merged.
+    is_open     boolean NOT NULL DEFAULT true,
+    -- When nothing was left that could go along, for the first time.
     finished_at timestamptz,
     -- The version of the guest's row at which that was looked at again.
     looked_v    bigint,
     looked_n    bigint
 );
 
-CREATE INDEX merges_running ON merges (attended_at) WHERE finished_at IS NULL;
+CREATE INDEX merges_open ON merges (attended_at) WHERE is_open;
 
-CREATE INDEX merges_finished ON merges (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX merges_finished ON merges (finished_at) WHERE NOT is_open;
 
 CREATE TABLE merge_transfers (
     merge_id     text NOT NULL REFERENCES merges ON DELETE CASCADE,

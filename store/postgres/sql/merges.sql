@@ -6,12 +6,12 @@ VALUES (%(merge_id)s, %(guest)s, %(into_cart)s, %(strategy)s)
 ON CONFLICT (guest) DO NOTHING
 
 -- merge_of_guest
-SELECT merge_id, guest, into_cart, strategy, lines_total, began_at, finished_at
+SELECT merge_id, guest, into_cart, strategy, lines_total, is_open, began_at, finished_at
 FROM merges
 WHERE guest = %(guest)s
 
 -- merge_by_id
-SELECT merge_id, guest, into_cart, strategy, lines_total, began_at, finished_at
+SELECT merge_id, guest, into_cart, strategy, lines_total, is_open, began_at, finished_at
 FROM merges
 WHERE merge_id = %(merge_id)s
 
@@ -44,7 +44,7 @@ WHERE merge_id = %(merge_id)s AND number = %(number)s
 
 -- finish_merge
 UPDATE merges
-SET finished_at = coalesce(finished_at, now())
+SET is_open = false, finished_at = coalesce(finished_at, now())
 WHERE merge_id = %(merge_id)s
 
 -- unsettled_transfers
@@ -70,7 +70,7 @@ WHERE t.merge_id = seen.merge_id AND t.number = seen.number AND t.settled_at IS 
 -- unattended_merges
 SELECT merge_id
 FROM merges
-WHERE finished_at IS NULL AND attended_at < now() - %(grace)s::interval
+WHERE is_open AND attended_at < now() - %(grace)s::interval
 ORDER BY attended_at
 LIMIT %(limit)s
 
@@ -86,9 +86,14 @@ RETURNING merge_id, guest, into_cart
 SELECT m.merge_id, c.v, c.n, c.state::text
 FROM merges AS m
 JOIN carts AS c ON c.cart_id = m.guest
-WHERE m.finished_at > now() - %(watched)s::interval
+WHERE NOT m.is_open
+    AND m.finished_at > now() - %(watched)s::interval
     AND m.merge_id > %(after_id)s
     AND (m.looked_v, m.looked_n) IS DISTINCT FROM (c.v, c.n)
+    -- Until then the row may not have what the last transfer has taken out.
+    AND NOT EXISTS (
+        SELECT FROM merge_transfers AS t WHERE t.merge_id = m.merge_id AND t.settled_at IS NULL
+    )
 ORDER BY m.merge_id
 LIMIT %(limit)s
 
@@ -100,7 +105,7 @@ WHERE m.merge_id = seen.merge_id
 
 -- take_up_again
 UPDATE merges
-SET finished_at = NULL, attended_at = to_timestamp(0)
+SET is_open = true, attended_at = to_timestamp(0)
 WHERE merge_id = ANY(%(merge_ids)s)
 
 -- forget_merges
@@ -109,10 +114,23 @@ DELETE FROM merges
 WHERE merge_id IN (
     SELECT m.merge_id
     FROM merges AS m
-    WHERE m.finished_at < now() - %(kept)s::interval
+    WHERE NOT m.is_open
+        AND m.finished_at < now() - %(kept)s::interval
         AND NOT EXISTS (SELECT FROM carts WHERE carts.cart_id = m.guest)
         AND NOT EXISTS (
             SELECT FROM merge_transfers AS t WHERE t.merge_id = m.merge_id AND t.settled_at IS NULL
         )
     LIMIT %(limit)s
 )
+
+-- lock_guest
+-- Whoever takes quantities out of a guest's cart does it alone, until its transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(%(guest)s, 6))
+
+-- latest_transfer_of_guest
+SELECT t.transfer::text, t.cart_version, t.settled_at IS NOT NULL
+FROM merge_transfers AS t
+JOIN merges AS m ON m.merge_id = t.merge_id
+WHERE m.guest = %(guest)s
+ORDER BY t.number DESC
+LIMIT 1

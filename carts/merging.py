@@ -3,7 +3,8 @@
 A merge is a sequence of *transfers*. Each is decided once, on snapshots of both folded carts that know every
 transfer before it, and takes some lines out of the guest's cart for good: what they bring the user's cart is
 fixed then, too. What a transfer finds no room for is lost only where the rest of its line goes along; a line
-that cannot go along at all stays in the guest's cart.
+that cannot go along at all stays in the guest's cart. The first transfer brings the details that the user's
+cart lacks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,9 +15,10 @@ import msgspec
 
 from carts.availability import Code
 from carts.content import Line, shown, subtotal
+from carts.details import Details, lacking
 from carts.ids import finish_op_id, merge_op_id
 from carts.limits import LIMITS, MAX_SAFE_INTEGER, Limits
-from carts.operations import Add, Claim, Delta, Finish, Item, Merged, OrderedLine
+from carts.operations import Add, Claim, Delta, Finish, Item, Merged, OrderedLine, SetDetails
 from carts.ordering import counted_attempts
 from carts.products import Facts
 from carts.state import State
@@ -148,7 +150,10 @@ def plan(
     `earlier` is what the merge has carried before: the result is the same as if all had been carried at once.
     """
     guest = basis.guest
-    draft = _Draft(merge.strategy, basis, earlier, limits)
+    before = list(earlier)
+    draft = _Draft(merge.strategy, basis, before, limits)
+    if not before:
+        draft.take_details(guest.content().details)
     for line_id, line in shown(guest.content()):
         draft.take(line_id, line)
     last = (Merged(merge.merge_id, merge.into),) if not draft.is_cut_short else ()
@@ -156,9 +161,9 @@ def plan(
     return Transfer(
         merge_id=merge.merge_id,
         number=number,
-        place=place if draft.additions else 0,
+        place=place if draft.additions or draft.details else 0,
         decided_version=2 * now_us,
-        additions=tuple(draft.additions),
+        additions=(*draft.additions, *draft.details),
         withdrawal=(finish, *last),
         carried=tuple(draft.carried),
         warnings=tuple(draft.warnings),
@@ -178,12 +183,14 @@ class _Draft:
         limits: Limits,
     ) -> None:
         self.additions: list[Add] = []
+        self.details: tuple[SetDetails, ...] = ()
         self.taken: list[OrderedLine] = []
         self.carried: list[Carried] = []
         self.warnings: list[Pieces] = []
         self.left: list[Pieces] = []
         self.is_cut_short = False
         """Whether lines are left for the next transfer."""
+        self._known_details = basis.user.content().details
         self._strategy = strategy
         self._guest = basis.guest.content()
         self._facts = basis.facts
@@ -210,6 +217,15 @@ class _Draft:
         )
         self._transfer_bytes = 0
 
+    def take_details(self, details: Details) -> None:
+        """Let the details that the user's cart lacks go along, if there is room for them."""
+        step = SetDetails(**lacking(self._known_details, details))
+        size = _size(step)
+        if step.named() and self._bytes + size <= self._limits.content_bytes:
+            self.details = (step,)
+            self._bytes += size
+            self._transfer_bytes += size
+
     def take(self, line_id: str, line: Line) -> None:
         """Let a line go along as far as it can."""
         if self.is_cut_short:
@@ -225,7 +241,8 @@ class _Draft:
             return
         size = _line_bytes(line_id, line)
         if self.carried and (
-            len(self.carried) >= self._limits.steps or self._transfer_bytes + size > TRANSFER_BYTES
+            len(self.carried) + len(self.details) >= self._limits.steps
+            or self._transfer_bytes + size > TRANSFER_BYTES
         ):
             self.is_cut_short = True
             return

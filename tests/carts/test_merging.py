@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carts.content import shown
+from carts.details import Details
 from carts.fold import Verdict, fold
 from carts.ids import claim_op_id, transfer_number
 from carts.limits import LIMITS, Limits
 from carts.merging import Basis, Carried, Merge, Pieces, Strategy, Transfer, knows_transfer, plan
-from carts.operations import Add, Change, Finish, Item, Merged
+from carts.operations import Add, Change, Finish, Item, Merged, SetDetails
 from carts.products import Facts
 from carts.state import State, Status, uncovered
 from tests.carts.histories import change, quantities, state_of
@@ -258,3 +259,32 @@ def test_two_transfers_give_what_one_gives(
         after(halfway, second.merge_op_id, second.additions, 950) if second.additions else halfway
     )
     assert found == expected
+
+
+def test_the_first_transfer_brings_the_details_that_the_user_lacks() -> None:
+    known = SetDetails(email="guest@example.org", codes=("X",))
+    guest = state_of(change(20, "o1", known), change(22, "o2", wished(2)))
+    user = state_of(change(20, "o1", SetDetails(email="ada@example.org", locale="en")))
+    made = transfer(guest, user)
+    merged = after(user, made.merge_op_id, made.additions).content().details
+    assert merged == Details(email="ada@example.org", codes=("X",), locale="en")
+    assert transfer(guest, user, earlier=(Carried("y", 1, 1),)).additions == (wished(2),)
+
+
+def test_details_alone_reach_the_user_and_those_without_room_do_not() -> None:
+    guest = state_of(change(20, "o1", SetDetails(email="guest@example.org")))
+    made = transfer(guest, State())
+    assert made.place == 1
+    assert after(State(), made.merge_op_id, made.additions).content().details.email == "guest@example.org"
+    assert transfer(guest, State(), limits=Limits(content_bytes=20)).additions == ()
+
+
+def test_lines_and_details_of_a_transfer_are_no_more_steps_than_an_operation_may_have() -> None:
+    adds = [wished(1, f"sku-{number}") for number in range(5)]
+    guest = state_of(
+        change(20, "o0", SetDetails(locale="de")),
+        *(change(22 + 2 * n, f"o{n + 1}", add) for n, add in enumerate(adds)),
+    )
+    made = transfer(guest, State(), limits=Limits(steps=3))
+    assert len(made.additions) == 3
+    assert not made.is_last

@@ -53,6 +53,11 @@ class MergeClient:
 
         await until(added, f"{product_id} in {cart_id}")
 
+    async def detail(self, cart_id: str, **details: object) -> None:
+        """Set details of a cart."""
+        reply = await self.http.patch(f"/v1/carts/{cart_id}/details", json=details)
+        assert reply.status_code == 200, reply.text
+
     async def read(self, cart_id: str) -> dict[str, Any]:
         """The cart."""
         reply = await self.http.get(f"/v1/carts/{cart_id}")

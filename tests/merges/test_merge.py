@@ -25,6 +25,21 @@ async def test_the_lines_go_along_and_the_guests_cart_names_its_successor(client
     await client.until_settled()
 
 
+async def test_details_that_the_user_lacks_go_along_with_lines_or_alone(client: MergeClient) -> None:
+    user, guest, other = client.user(), client.guest(), client.guest("other")
+    await client.add(user, "mug", 1)
+    await client.add(guest, "mug", 2)
+    await client.detail(user, email="ada@example.org")
+    await client.detail(guest, email="guest@example.org", codes=["X"])
+    await client.detail(other, locale="en-GB", codes=["Y"])
+    await client.merge(user, guest)
+    await client.merge(user, other)
+    read = await client.read(user)
+    assert read["details"] == {"codes": ["X"], "email": "ada@example.org", "locale": "en-GB"}
+    assert [line["quantity"] for line in read["lines"]] == [3]
+    await client.until_settled()
+
+
 async def test_the_streams_of_both_carts_tell_of_the_merge(client: MergeClient) -> None:
     user, guest = client.user(), client.guest()
     await client.add(user, "mug", 1)

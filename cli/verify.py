@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import click
 
+from cli.erase import cart_ids, tell_found
 from ops.comparison import MEANING, Discrepancy, Kind
+from ops.erasure import find
 from ops.progress import bars
 from ops.repair import Repaired
 from ops.running import chosen, print_json, run, settings
@@ -35,14 +37,28 @@ EXAMPLES: Final = 3
     show_default=True,
     help="Seconds until what differs is looked at again: changes in flight land meanwhile.",
 )
+@click.option(
+    "--erased",
+    "erased",
+    metavar="CART",
+    multiple=True,
+    callback=cart_ids,
+    help="Only look for what is left of this erased cart; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(partitions: tuple[int, ...], settle: float, *, repair: bool, as_json: bool) -> None:
+def command(
+    partitions: tuple[int, ...], settle: float, erased: list[str], *, repair: bool, as_json: bool
+) -> None:
     """Compare Redis, `carts` and Postgres cart by cart; safe at any time, under load too.
 
     Exits with 0 if they are equal, with 1 if they differ (or did, before the repair), with 2 if it could not
-    check.
+    check. With --erased: with 1 if a store has something that should be gone.
     """
     environment = settings()
+    if erased:
+        found = run(environment, find(environment, erased), exit_code=COULD_NOT_CHECK)
+        tell_found(found, as_json=as_json)
+        sys.exit(0 if all(each.clean for each in found) else DIFFERENT)
     asked = chosen(environment, partitions)
     with bars() as shown:
         verified, repaired = run(

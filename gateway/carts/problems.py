@@ -31,6 +31,15 @@ def problem_of(refused: Refused, pointer: Pointer) -> Problem:
     return _PROBLEMS[refused.reason](refused, pointer)
 
 
+def being_ordered(ttl_ms: int) -> Problem:
+    """The answer to an erasure while a checkout of the cart is under way."""
+    return Problem(
+        problems.CHECKOUT_IN_PROGRESS,
+        "The cart is being ordered; send the request again after Retry-After.",
+        headers=retry_after(min(ttl_ms / 1000, 2)),
+    )
+
+
 def restoring() -> Problem:
     """The answer while the cart's partition is not authoritative."""
     return Problem(

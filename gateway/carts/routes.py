@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import structlog
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -9,6 +10,7 @@ from carts.operations import Clear, Remove
 from gateway.carts import openapi
 from gateway.carts.commands import CommandStep
 from gateway.carts.details import PATCH_DETAILS, set_details
+from gateway.carts.problems import being_ordered
 from gateway.carts.reading import EMPTY_VERSION, ChangedCarts, Reader
 from gateway.carts.requests import (
     ADD_ITEM,
@@ -23,7 +25,7 @@ from gateway.carts.requests import (
 )
 from gateway.carts.responses import cart_changed, cart_read
 from gateway.carts.service import CartService
-from gateway.erasure.service import Erasure
+from gateway.erasure.service import BeingOrdered, Erasure
 from gateway.http.conditions import is_not_modified
 from gateway.http.requests import bad_parameter, body_of, cart_id_in, line_id_in
 from gateway.http.responses import json_response, not_modified
@@ -31,6 +33,8 @@ from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.identity.guard import caller_of
 from gateway.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 CART: Final = "/v1/carts/{cart_id}"
 DETAILS: Final = f"{CART}/details"
@@ -107,7 +111,11 @@ class CartRoutes:
         return await self._change(request, cart_id, (Clear(),), "carts.clear")
 
     async def _erase(self, request: Request, cart_id: str) -> HTTPResponse:
-        certificate = await self._erasure.erase(cart_id, caller_of(request).actor)
+        try:
+            certificate = await self._erasure.erase(cart_id, caller_of(request).actor)
+        except BeingOrdered as error:
+            raise being_ordered(error.ttl_ms) from error
+        log.info("cart.erased", erasure_id=certificate.erasure_id, waits_for=certificate.waits_for)
         self._erasures.labels("complete" if certificate.complete else "waiting").inc()
         return json_response(certificate, 200 if certificate.complete else 202)
 

@@ -24,8 +24,6 @@ import structlog
 from carts.operations import Change, Erase
 from carts.state import State
 from gateway.erasure.certificate import KEPT, Certificate, Copy, Removed, expires
-from gateway.http import problems
-from gateway.http.problems import Problem, retry_after
 from store.postgres import carts, erasure
 from store.redis import CartStore, PutOutcome, Restoring, StoredCart, StoreError
 
@@ -40,6 +38,15 @@ _POLL_S: Final = 0.1
 _PAGE: Final = 1000
 
 _STATE: Final = msgspec.json.Decoder(State)
+
+
+class BeingOrdered(Exception):
+    """The cart is being ordered: erase it afterwards."""
+
+    def __init__(self, ttl_ms: int) -> None:
+        """`ttl_ms`: in how many milliseconds the checkout has ended, at the latest."""
+        super().__init__(self.__doc__)
+        self.ttl_ms = ttl_ms
 
 
 class Transactions(Protocol):
@@ -62,8 +69,8 @@ class Erasure:
     async def erase(self, cart_id: str, actor: str | None) -> Certificate:
         """Erase and certify. To do it again does no harm.
 
-        Raises Problem while the cart is checked out, StoreError when Redis fails, and whatever the database
-        raises: then it may have been done.
+        Raises BeingOrdered, StoreError when Redis fails, and whatever the database raises: then it may have
+        been done.
         """
         erasure_id = secrets.token_hex(16)
         async with self._checkout_lock(cart_id, erasure_id):
@@ -95,7 +102,6 @@ class Erasure:
             transfers=personal.transfers,
             mails=personal.mails,
         )
-        log.info("erasure.done", erasure_id=erasure_id, complete=not waits_for, removed=removed)
         return Certificate(
             erasure_id=erasure_id,
             cart_id=cart_id,
@@ -156,15 +162,11 @@ class Erasure:
 
     @asynccontextmanager
     async def _checkout_lock(self, cart_id: str, token: str) -> AsyncIterator[None]:
-        """Holds the cart's checkout lock. Raises Problem while a checkout holds it."""
+        """Holds the cart's checkout lock. Raises BeingOrdered while a checkout holds it."""
         ttl_ms = int((self._wait_s + _LOCK_MARGIN_S) * 1000)
         lock = await self._store.lock_checkout(cart_id, token, ttl_ms)
         if lock.token != token:
-            raise Problem(
-                problems.CHECKOUT_IN_PROGRESS,
-                "The cart is being ordered; erase it afterwards.",
-                headers=retry_after(1 + lock.ttl_ms // 1000),
-            )
+            raise BeingOrdered(lock.ttl_ms)
         try:
             yield
         finally:

@@ -45,7 +45,7 @@ class PersonalRows(msgspec.Struct, frozen=True):
     """Still to be sent, or refused."""
 
     @property
-    def any(self) -> bool:
+    def exist(self) -> bool:
         """Whether there is one."""
         return any(msgspec.structs.astuple(self))
 
@@ -66,6 +66,12 @@ class _Found(msgspec.Struct, frozen=True):
 async def find(connection: Connection, cart_id: str, until: datetime | None = None) -> PersonalRows:
     """What is there; with `until` only what was there by then."""
     return (await _find(connection, cart_id, until)).count()
+
+
+async def order_ids(connection: Connection, cart_id: str) -> list[str]:
+    """The ids of the cart's orders."""
+    cursor = await connection.execute(_query("orders"), {"cart_id": cart_id, "until": None})
+    return [order_id for order_id, _ in await cursor.fetchall()]
 
 
 async def erase(connection: Connection, change: Change) -> PersonalRows:

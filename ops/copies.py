@@ -1,5 +1,6 @@
 """Reads what Redis and Postgres have of carts, in batches."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -18,6 +19,7 @@ from store.redis import Layout, PipelinedClient, StoredCart
 
 CONNECT_SECONDS: Final = 5
 _SCAN_COUNT: Final = 2000
+_CART_KEY: Final = re.compile(r"{[0-9]+}:cart:(.*)", re.DOTALL)
 _PAGE: Final = 5000
 
 _STATE: Final = msgspec.json.Decoder(State)
@@ -39,7 +41,9 @@ class RedisCopies:
             cursor, keys = await self._client.execute(
                 "SCAN", cursor, "MATCH", "{*}:cart:*", "COUNT", _SCAN_COUNT
             )
-            yield [key.decode().partition("}:cart:")[2] for key in keys]
+            # The pattern finds keys of other kinds, too, if the id of their cart looks like the end of a key.
+            found = [_CART_KEY.fullmatch(key.decode()) for key in keys]
+            yield [match[1] for match in found if match is not None]
             if cursor == b"0":
                 return
 

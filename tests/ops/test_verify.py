@@ -61,6 +61,17 @@ async def test_equal_stores_are_called_equal(
     assert "6 carts, 5 in Redis, 6 in Postgres: equal" in answer.output
 
 
+async def test_an_id_that_looks_like_the_end_of_a_key_is_one_cart(
+    command_line: CommandLine, topics: TopicWriter, ready: Redis
+) -> None:
+    cart_id = f"{new_cart_id()}}}:cart:user:somebody-else"
+    await topics.state(cart_id, grow(cart_id, 2))
+    await put(ready, cart_id, grow(cart_id, 2))
+    assert (await command_line.run("rebuild")).status == 0
+    answer = await command_line.run("verify", *SETTLE)
+    assert "1 carts, 1 in Redis, 1 in Postgres: equal" in answer.output
+
+
 async def test_each_difference_is_found_mended_and_gone(
     command_line: CommandLine, topics: TopicWriter, ready: Redis, database: str
 ) -> None:

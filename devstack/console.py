@@ -58,7 +58,8 @@ class ConsoleReporter:
         """The start-up table: component, address, pid, seconds."""
         table = Table("component", "address", "pid", "seconds", box=None, header_style="bold", padding=(0, 2))
         table.columns[2].justify = table.columns[3].justify = "right"
-        for each in components:
+        shown = list(components)
+        for each in shown:
             pid = str(each.pid) if each.pid else "-"
             table.add_row(each.spec.name, each.spec.address, pid, f"{each.start_seconds or 0:.1f}")
         self._console.print()
@@ -66,6 +67,11 @@ class ConsoleReporter:
         self._console.print(
             f"\nReady in {seconds:.1f} s. Logs are in {logs}; Ctrl-C stops everything.\n", highlight=False
         )
+        for each in shown:
+            if each.spec.name == "gateway":
+                self._console.print(
+                    f"Open {each.spec.address} in a browser to look around.\n", highlight=False
+                )
 
     def _say(self, name: str, text: str, style: str) -> None:
         self._print(name, Text(text, style=style))

@@ -158,6 +158,41 @@ def test_what_the_gateway_refuses_is_said(demo: DemoPage) -> None:
     expect(pieces).to_have_value("1")
 
 
+def test_a_price_that_has_changed_is_warned_of(demo: DemoPage) -> None:
+    towel = f"{demo.url}/v1/products/tea-towel"
+    demo.phone.add("Tea towel")
+    demo.phone.shows(Tea_towel=1)
+    assert httpx.patch(towel, json={"unit_price": 1390}).status_code == 200
+    until_blocking(lambda: httpx.get(towel).json()["unit_price"] == 1390, "the new price in the catalogue")
+
+    # The page does not know yet: it tells the price that it shows, and that is refused.
+    demo.phone.add("Tea towel")
+    expect(demo.phone.cart.get_by_role("alert")).to_contain_text("13")
+    demo.phone.add("Cookie jar")
+    demo.phone.shows(Tea_towel=1, Cookie_jar=1)
+    expect(demo.phone.cart.get_by_text("Tea towel has another price now.")).to_be_visible()
+
+
+def test_a_gateway_without_a_catalogue_is_told_of(demo: DemoPage) -> None:
+    demo.page.route("**/v1/products?*", lambda route: route.fulfill(status=404, json={}))
+    demo.phone.root.get_by_label("Search products").fill("cup")
+    expect(demo.phone.root.get_by_text("This gateway has no catalogue")).to_be_visible()
+
+
+def test_what_is_being_typed_is_not_overwritten(demo: DemoPage, shopper: str) -> None:
+    for device in (demo.phone, demo.laptop):
+        device.login(shopper)
+    demo.phone.add("Cappuccino cup")
+    demo.laptop.shows(Cappuccino_cup=1)
+    pieces = demo.phone.cart.get_by_label("Pieces of Cappuccino cup")
+    pieces.fill("7")
+    demo.laptop.add("Cookie jar")
+    expect(demo.phone.lines).to_have_count(2)
+    expect(pieces).to_have_value("7")
+    pieces.press("Enter")
+    demo.laptop.shows(Cappuccino_cup=7, Cookie_jar=1)
+
+
 def test_search_and_categories_find_products(demo: DemoPage) -> None:
     cards = demo.laptop.root.locator(".card")
     demo.laptop.root.get_by_label("Search products").fill("hazel")

@@ -52,7 +52,7 @@ export class CartPanel {
     keyed(this.#find(".totals"), sums(shown), ({ name }) => name, total, (row, { amount }) => {
       row.querySelector("dd").textContent = money(amount, shown.currency);
     });
-    if (count) this.forgetOrder();
+    if (count && cart.document.version !== this.orderedAt) this.forgetOrder();
     if (lostFocus >= 0 && !this.root.contains(document.activeElement)) this.#focusNear(lostFocus);
   }
 
@@ -63,15 +63,25 @@ export class CartPanel {
     notice.hidden = !text;
   }
 
-  /** Shows what was ordered, and where the mail is. */
-  ordered(order, email, mailbox) {
+  /** Shows what was ordered, and where the mail is; or that another system goes on with this checkout. */
+  ordered(order, cartVersion, email, mailbox) {
+    const total = money(order.totals.total, order.currency);
     const box = this.#find(".ordered");
-    box.replaceChildren(
-      element("strong", { tabIndex: -1 }, `Ordered for ${money(order.totals.total, order.currency)}.`),
-      element("span", {}, ` The confirmation goes to ${email}: `),
-      element("a", { href: mailbox, target: "_blank", rel: "noopener" }, "open the mailbox"),
-      element("small", {}, order.order_id),
-    );
+    if (order.order_id) {
+      box.replaceChildren(
+        element("strong", { tabIndex: -1 }, `Ordered for ${total}.`),
+        element("span", {}, ` The confirmation goes to ${email}: `),
+        element("a", { href: mailbox, target: "_blank", rel: "noopener" }, "open the mailbox"),
+        element("small", {}, order.order_id),
+      );
+    } else {
+      box.replaceChildren(
+        element("strong", { tabIndex: -1 }, `Checkout for ${total} begun.`),
+        element("span", {}, " Orders are kept by another system, which completes it."),
+        element("small", {}, order.token),
+      );
+    }
+    this.orderedAt = cartVersion;
     box.hidden = false;
     box.querySelector("strong").focus();
   }
@@ -116,7 +126,10 @@ export class CartPanel {
     row.querySelector(".less").addEventListener("click", () => this.actions.step(row.line, -1));
     row.querySelector(".more").addEventListener("click", () => this.actions.step(row.line, 1));
     row.querySelector(".remove").addEventListener("click", () => this.actions.remove(row.line));
+    // What is being typed is not overwritten, unless the quantity itself has changed.
+    quantity.addEventListener("input", () => (row.isTyping = true));
     quantity.addEventListener("change", () => {
+      row.isTyping = false;
       const wanted = Number(quantity.value);
       if (quantity.value !== "" && quantity.checkValidity()) this.actions.set(row.line, wanted);
       else quantity.value = row.line.quantity;
@@ -138,7 +151,7 @@ function fill(row, line, currency) {
   row.querySelector(".remove").setAttribute("aria-label", `Remove ${name}`);
   const quantity = row.querySelector("input");
   quantity.setAttribute("aria-label", `Pieces of ${name}`);
-  quantity.value = line.quantity;
+  if (hasChanged || !row.isTyping) quantity.value = line.quantity;
   if (hasChanged) flash(row);
 }
 

@@ -3,11 +3,15 @@
 import { send } from "/demo/api.js";
 
 const PAGE = 100;
+const NO_CATALOGUE = 404;
 
 /** Products by id, of every list that was seen: without a catalogue in Redis a cart's lines have no names. */
 export const known = new Map();
 
-/** The products that have all words of `q` and are of `category`; null while the catalogue is being restored. */
+/**
+ * {products, hasCatalogue}: those that have all words of `q` and are of `category`, none where the gateway has no
+ * catalogue. Null while the catalogue is being restored.
+ */
 export async function find(q = "", category = "") {
   const found = [];
   let cursor = null;
@@ -16,13 +20,14 @@ export async function find(q = "", category = "") {
     if (q) parameters.set("q", q);
     if (category) parameters.set("category", category);
     if (cursor) parameters.set("cursor", cursor);
-    const { ok, body } = await send("GET", `/v1/products?${parameters}`);
+    const { ok, status, body } = await send("GET", `/v1/products?${parameters}`);
+    if (status === NO_CATALOGUE) return { products: [], hasCatalogue: false };
     if (!ok) return null;
     found.push(...body.products);
     cursor = body.next_cursor;
   } while (cursor);
   for (const product of found) known.set(product.product_id, product);
-  return found;
+  return { products: found, hasCatalogue: true };
 }
 
 /** What to show of a cart's line: what it says itself, else what is known of its product. */

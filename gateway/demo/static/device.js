@@ -91,7 +91,7 @@ export class Device extends EventTarget {
     this.panel.show(cart);
     this.dispatchEvent(new Event("changed"));
     await cart.read();
-    this.isOpen = true;
+    this.isOpen = this.cart === cart;
     cart.follow();
   }
 
@@ -163,6 +163,7 @@ export class Device extends EventTarget {
       this.panel.show(this.cart);
       this.panel.notice(reason(reply));
       this.log(`${what}: refused`, reason(reply));
+      this.products.show(); // a price or the stock may have changed
       return;
     }
     this.log(what, ...receipt(reply));
@@ -204,6 +205,7 @@ export class Device extends EventTarget {
   async #order(email) {
     if (this.ordering) return;
     this.ordering = true;
+    this.changing += 1;
     this.panel.notice("");
     const { version, totals, currency } = this.cart.document;
     // A second press for the same cart is a retry: the same key, the same order.
@@ -211,13 +213,13 @@ export class Device extends EventTarget {
     const body = { email, expected_total: totals.total };
     const reply = await send("POST", `${cartPath(this.cart.id)}/checkout`, { body, key: this.lastOrder.key });
     if (reply.ok) {
-      this.panel.ordered(reply.body, email, document.querySelector("#mailbox").href);
-      this.log(`orders for ${money(totals.total, currency)}`, reply.body.order_id, `${reply.milliseconds} ms`);
+      this.panel.ordered(reply.body, version, email, document.querySelector("#mailbox").href);
+      const { order_id: order, token } = reply.body;
+      this.log(`orders for ${money(totals.total, currency)}`, order ?? `checkout ${token}`, `${reply.milliseconds} ms`);
     } else {
       this.panel.notice(reason(reply));
       this.log("order: refused", reason(reply));
     }
-    this.changing += 1;
     await this.cart.read();
     this.changing -= 1;
     this.ordering = false;

@@ -7,6 +7,8 @@ import { pause } from "/demo/api.js";
 
 const TYPING_MS = 150;
 const READ_AGAIN_MS = 300;
+const NOTHING = "No product has all of these words.";
+const NO_CATALOGUE = "This gateway has no catalogue, so there is nothing to add.";
 
 export class ProductPanel {
   /** `add(product)` is called for the product that a shopper wants. */
@@ -37,9 +39,12 @@ export class ProductPanel {
       await pause(READ_AGAIN_MS);
     }
     if (asked !== this.asked) return;
-    if (!query && !this.category) this.#showCategories(found);
-    this.root.querySelector(".nothing").hidden = found.length > 0;
-    keyed(this.grid, found, (product) => product.product_id, (product) => this.#card(product), fill);
+    const { products, hasCatalogue } = found;
+    if (!query && !this.category) this.#showCategories(products);
+    const nothing = this.root.querySelector(".nothing");
+    nothing.hidden = products.length > 0;
+    nothing.textContent = hasCatalogue ? NOTHING : NO_CATALOGUE;
+    keyed(this.grid, products, (product) => product.product_id, (product) => this.#card(product), fill);
   }
 
   #card(product) {

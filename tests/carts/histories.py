@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from hypothesis import strategies as st
 
 from carts.fold import Verdict, fold
+from carts.ids import claim_op_id, merge_op_id
 from carts.limits import Timing
 from carts.operations import (
     Add,
     Change,
+    Claim,
     Clear,
     Delta,
     Item,
@@ -37,6 +39,11 @@ DELTAS = st.one_of(
     ),
     st.builds(lambda a, b: (add("x", a), put("y", b)), st.integers(1, 9), st.integers(1, 9)),
 )
+MERGING: dict[str, tuple[str, Delta]] = {
+    "claim": (claim_op_id("m"), (Claim("m", "user:2"),)),
+    # One transfer: the next is not made before this one is in the folded cart.
+    "transfer": (merge_op_id(1, "m"), (Add("x", 7, 100, "EUR", Item("x")),)),
+}
 _GAPS = st.sampled_from([2, 2, 2, 4, 10, 60, 150])
 
 
@@ -68,13 +75,15 @@ def changes(draw: st.DrawFn, most: int = 9) -> list[Change]:
     for number in range(draw(st.integers(1, most))):
         v += draw(_GAPS)
         young = [earlier for earlier in made if v - earlier.version < 40]
-        what = draw(st.sampled_from(["new"] * 6 + ["again", "order"]))
+        what = draw(st.sampled_from(["new"] * 6 + ["again", "order", "claim", "transfer"]))
         if what == "again" and young:
             first = draw(st.sampled_from(young))
             op_id, delta = first.op_id, first.delta
         elif what == "order" and made:
             snapshot = state_of(*made[: draw(st.integers(1, len(made)))])
             op_id, delta = f"s{number}", subtract(v, f"s{number}", snapshot).delta
+        elif what in MERGING and MERGING[what][0] not in {each.op_id for each in made}:
+            op_id, delta = MERGING[what]
         else:
             op_id, delta = f"o{number}", draw(DELTAS)
         prev = made[-1].version if made else 0

@@ -158,8 +158,8 @@ def test_coverage_is_containment(drawn: tuple[list[Change], list[tuple[State, li
 
 
 def _left(state: State, op_id: str) -> bool:
-    """Whether it is an order whose entry has left the window."""
-    return op_id in state.orders and not any(op.op_id == op_id for op in state.ops)
+    """Whether it is of an order or a merge, and its entry has left the window."""
+    return state.remembers(op_id) and not any(op.op_id == op_id for op in state.ops)
 
 
 @given(changes())

@@ -21,6 +21,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
+QUICK = {
+    "CARTSTREAM_SESSION_TIMEOUT_S": "6",
+    "CARTSTREAM_MERGE_PAUSE_S": "0.3",
+    "CARTSTREAM_MERGE_GRACE_S": "1",
+    "CARTSTREAM_MERGE_WATCH_PAUSE_S": "0.5",
+}
+"""What tests would have to wait for."""
+
+
 @pytest.fixture(scope="module")
 def urls(servers: Servers) -> Iterator[Urls]:
     """The session's servers, with a database of the module's own and an empty Redis."""
@@ -33,14 +42,7 @@ def urls(servers: Servers) -> Iterator[Urls]:
 @pytest.fixture(scope="module")
 def environment(urls: Urls) -> dict[str, str]:
     """Of every process: callers name the prices, and the job waits for nothing."""
-    return {
-        **urls.environment(),
-        **PRICED_BY_CALLER,
-        "CARTSTREAM_SESSION_TIMEOUT_S": "6",
-        "CARTSTREAM_MERGE_PAUSE_S": "0.3",
-        "CARTSTREAM_MERGE_GRACE_S": "1",
-        "CARTSTREAM_MERGE_WATCH_PAUSE_S": "0.5",
-    }
+    return {**urls.environment(), **PRICED_BY_CALLER, **QUICK}
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,19 @@ async def run_out(shop: CheckoutClient, token: str) -> None:
     await until(expired, "the checkout is over")
 
 
+async def test_a_checkout_hands_out_the_details_and_its_order_keeps_them(elsewhere: CheckoutClient) -> None:
+    cart = elsewhere.cart()
+    await elsewhere.add(cart, "mug", 2)
+    details = {"codes": ["SUMMER10"], "email": "ada@example.com"}
+    assert (await elsewhere.http.patch(f"/v1/carts/{cart}/details", json=details)).status_code == 200
+    opened = await begin(elsewhere, cart)
+    assert opened["details"] == details
+    completed = await end(elsewhere, cart, opened["token"], "complete")
+    assert (completed.status_code, completed.json()["details"]) == (200, details)
+    (order,) = await elsewhere.orders(cart)
+    assert (order["email"], order["details"]) == ("ada@example.com", details)
+
+
 async def test_a_checkout_hands_out_a_token_and_the_lines(elsewhere: CheckoutClient) -> None:
     cart = elsewhere.cart()
     seen = await elsewhere.add(cart, "mug", 2)

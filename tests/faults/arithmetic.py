@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from carts.operations import Change, Subtract
-from tests.faults.history import Add, Clear, Command, Note, Record, Remove, Set, writes
+from tests.faults.history import Add, Clear, Command, Detail, Note, Record, Remove, Set, writes
 from tests.faults.stores import Stores
 
 
@@ -60,7 +60,7 @@ class _Cart:
             case Clear():
                 self.lines.clear()
                 self._cleared = version
-            case Note():
+            case Note() | Detail():
                 pass
 
 

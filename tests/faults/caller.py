@@ -14,6 +14,7 @@ from tests.faults.history import (
     Add,
     Clear,
     Command,
+    Detail,
     Fail,
     History,
     Invoke,
@@ -91,6 +92,8 @@ def _operation(command: Command) -> dict[str, Any]:
             return {"op": "clear"}
         case Note(text):
             return {"op": "metadata", "metadata": {"note": text}}
+        case Detail(email):
+            return {"op": "details", "email": email, "codes": None}
 
 
 class Reply(msgspec.Struct, frozen=True):

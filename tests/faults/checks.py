@@ -14,7 +14,7 @@ import msgspec
 
 from carts.content import Content
 from carts.fold import fold
-from carts.operations import DUPLICATE, Delta, Step
+from carts.operations import DUPLICATE, Delta, SetDetails, Step
 from carts.operations import Add as AddStep
 from carts.operations import Clear as ClearStep
 from carts.operations import Operation as Entry
@@ -29,6 +29,7 @@ from tests.faults.history import (
     Began,
     Clear,
     Command,
+    Detail,
     Forgets,
     Note,
     Outcome,
@@ -280,6 +281,12 @@ def _does(step: Step, command: Command) -> bool:
             return step.line_id == command.line_id
         case ClearStep(), Clear():
             return True
-        case MetadataStep(), Note():
-            return step.line_id is None and step.metadata == {"note": command.text}
-    return False
+    return isinstance(command, Note | Detail) and step == _about_the_cart(command)
+
+
+def _about_the_cart(command: Note | Detail) -> Step:
+    match command:
+        case Note(text):
+            return MetadataStep({"note": text})
+        case Detail(email):
+            return SetDetails(email=email, codes=None)

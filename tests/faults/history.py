@@ -44,7 +44,13 @@ class Note(msgspec.Struct, frozen=True, tag_field="do", tag="note"):
     text: str
 
 
-Command = Add | Set | Remove | Clear | Note
+class Detail(msgspec.Struct, frozen=True, tag_field="do", tag="detail"):
+    """Ask for the cart's e-mail to be this, and for its codes to go."""
+
+    email: str
+
+
+Command = Add | Set | Remove | Clear | Note | Detail
 
 
 class Invoke(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="invoke"):

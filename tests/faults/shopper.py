@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 from tests.faults.catalogue import OWN, Counted, price
-from tests.faults.history import Add, Clear, Command, Note, Remove, Set
+from tests.faults.history import Add, Clear, Command, Detail, Note, Remove, Set
 
 
 @dataclass
@@ -62,6 +62,7 @@ class Shopper:
                 (first, Remove(first.line_id), second),
                 (Remove(mine), second, Add(mine, 2, price(mine))),
                 (second, self._note()),
+                (self._detail(), first),
                 (Clear(), first, second, Add(first.line_id, 1, first.unit_price)),
             )
         )
@@ -69,6 +70,10 @@ class Shopper:
     def _note(self) -> Note:
         self._notes += 1
         return Note(f"{self._number}-{self._notes}")
+
+    def _detail(self) -> Detail:
+        self._notes += 1
+        return Detail(f"{self._number}-{self._notes}@example.org")
 
     def _adds(self, count: int) -> tuple[Add, ...]:
         return tuple(self._add(self._product()) for _ in range(count))

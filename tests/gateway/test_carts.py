@@ -4,6 +4,7 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+import redis.asyncio
 
 from tests.gateway.cart_client import CartClient, item
 from tests.support.waiting import until
@@ -72,6 +73,18 @@ async def test_the_key_of_a_mint_is_a_proof_and_in_no_record_and_no_store(
     client = carts.store._client  # noqa: SLF001
     stored = [await client.execute("HGETALL", keys.ops), await client.execute("ZRANGE", keys.win, 0, -1)]
     assert key not in repr((record.key, record.value, record.raw_headers, stored))
+
+
+async def test_a_retry_of_a_mint_that_cannot_be_told_from_a_new_request_is_refused(carts: CartClient) -> None:
+    headers = {"idempotency-key": str(uuid4())}
+    body = {"currency": "EUR", "items": [stated("mug", 2)]}
+    cart_id = (await carts.http.post("/v1/carts", json=body, headers=headers)).json()["cart_id"]
+    async with redis.asyncio.Redis.from_url(carts.urls.redis) as client:
+        keys = carts.layout.of_cart(cart_id)
+        assert await client.delete(keys.ops, keys.win) == 2  # as if it had left the window
+    late = await carts.http.post("/v1/carts", json=body, headers=headers)
+    assert (late.status_code, late.json()["type"]) == (409, "/problems/request-too-old")
+    assert await carts.quantities(cart_id) == {"mug": 2}
 
 
 async def test_a_mint_is_refused_with_a_key_to_guess_and_points_at_a_wrong_item(carts: CartClient) -> None:

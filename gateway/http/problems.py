@@ -1,13 +1,15 @@
 """Problem details (RFC 9457) for every error the gateway answers: one table of types, one rendering."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 import structlog
 from sanic import Request
+from sanic.constants import HTTP_METHODS
 from sanic.exceptions import (
     MethodNotAllowed,
     NotFound,
@@ -178,12 +180,20 @@ def _store_failed(_: Request, error: StoreError) -> Problem:
 
 
 def _method_not_allowed(request: Request, error: MethodNotAllowed) -> Problem:
-    allowed = str(error.headers.get("Allow", ""))
+    allowed = str(error.headers.get("Allow", "")) or ", ".join(_methods_at(request))
     return Problem(
         METHOD_NOT_ALLOWED,
         f"{request.method} is not possible here; use one of: {allowed}.",
         headers={"allow": allowed},
     )
+
+
+def _methods_at(request: Request) -> Iterator[str]:
+    """The methods that the path knows. Of paths with parameters Sanic does not tell them."""
+    for method in HTTP_METHODS:
+        with suppress(SanicException):
+            request.app.router.get(request.path, method, None)
+            yield method.value
 
 
 def _not_found(request: Request, _: NotFound) -> Problem:

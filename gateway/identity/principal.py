@@ -47,8 +47,13 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def is_trusted(self) -> bool:
-        """Whether the caller may see and say what shoppers may not: inactive products, prices, details."""
+        """Whether the caller may see what shoppers may not: inactive products, details of readiness."""
         return self.kind in {Kind.OPEN, Kind.SERVICE}
+
+    @property
+    def may_state_prices(self) -> bool:
+        """Whether a price is believed because this caller says so."""
+        return self.kind is Kind.OPEN or Scope.CARTS in self.scopes
 
 
 OPEN: Final = Principal(Kind.OPEN)

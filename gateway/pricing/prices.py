@@ -26,7 +26,7 @@ class StatedPrices:
         for index, step in enumerate(command.steps):
             if not isinstance(step, AddProduct):
                 steps.append(step)
-            elif not command.caller.is_trusted:
+            elif not command.caller.may_state_prices:
                 return price_not_yours()
             elif step.unit_price is None or step.currency is None:
                 missing = "unit_price" if step.unit_price is None else "currency"

@@ -378,6 +378,16 @@ async def test_without_a_catalogue_only_services_state_prices(
             assert (shopper.status_code, shopper.json()["type"]) == (403, "/problems/forbidden")
             service = await http.post(path, json=body, headers=bearer("monolith", "carts"))
             assert service.status_code == 200, service.text
+            minted = [
+                (await http.post("/v1/carts", json={"items": [body]}, headers=headers)).status_code
+                for headers in (
+                    {},
+                    bearer("eve"),
+                    bearer("shop", "orders catalogue"),
+                    bearer("shop", "carts"),
+                )
+            ]
+            assert minted == [403, 403, 403, 201]
     finally:
         process.kill()
 

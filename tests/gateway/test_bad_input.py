@@ -167,6 +167,21 @@ async def test_bad_input_is_a_problem_and_changes_nothing(bad: Bad, carts: CartC
     assert await carts.topic.ends() == ends
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/carts", {"POST"}),
+        ("/v1/carts/user:1", {"GET", "HEAD", "PATCH", "DELETE"}),
+        ("/v1/carts/user:1/items/mug", {"PUT", "PATCH", "DELETE"}),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(path: str, allowed: set[str], carts: CartClient) -> None:
+    reply = await carts.http.request("TRACE", path)
+    assert reply.status_code == 405
+    assert set(reply.headers["allow"].split(", ")) == allowed
+    assert reply.headers["allow"] in check_problem(reply)["detail"]
+
+
 async def test_the_501st_line_is_refused(carts: CartClient, cart_id: str) -> None:
     for start in range(0, 500, 100):
         operations = [{"op": "add", **item(f"p-{n}")} for n in range(start, start + 100)]

@@ -14,10 +14,9 @@ from carts.content import EMPTY, Content, apply, shown
 from carts.limits import TIMING, Timing
 from carts.operations import Attempt, Delta, Operation, OrderedLine, Subtract, Withdrawal
 from carts.state import (
-    EXPIRY_PREFIX,
-    VOID_PREFIX,
     State,
     effective,
+    made_by_the_fold,
     noted,
     ordered,
     overrule,
@@ -64,11 +63,7 @@ def subtraction(order_id: str, lines: Iterable[OrderedLine], snapshot: State) ->
 
 def counted_attempts(snapshot: State) -> tuple[Attempt, ...]:
     """Under which version a snapshot has counted each operation that may be asked for again."""
-    return tuple(
-        Attempt(op.op_id, op.version)
-        for op in effective(snapshot.ops)
-        if not op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))
-    )
+    return tuple(Attempt(op.op_id, op.version) for op in effective(snapshot.ops) if not made_by_the_fold(op))
 
 
 def knows_order(state: State, order_id: str, snapshot_version: int) -> bool:

@@ -155,6 +155,11 @@ def entry_digest(version: int, op_id: str) -> int:
     return int.from_bytes(hashlib.sha1(f"{version}:{op_id}".encode(), usedforsecurity=False).digest()[:6])
 
 
+def made_by_the_fold(op: Operation) -> bool:
+    """Whether an entry came from no change: an expiry, a void, an attempt that does not count."""
+    return op.delta == DUPLICATE or op.op_id.startswith((EXPIRY_PREFIX, VOID_PREFIX))
+
+
 def _is_plain(op: Operation) -> bool:
     return op.op_id >= _CLIENT_IDS and op.delta != DUPLICATE
 

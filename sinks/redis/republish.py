@@ -5,9 +5,9 @@ from enum import StrEnum
 
 import msgspec
 
-from carts.ids import SYSTEM_OP_PREFIX
-from carts.operations import DUPLICATE, Change, Operation
+from carts.operations import Change, Operation
 from carts.protocol import may_republish, publish_allowed
+from carts.state import made_by_the_fold
 from store.redis import Layout, PendingCompaction
 from topics.publishing import Publisher
 
@@ -66,7 +66,7 @@ class Republisher:
         for cart_id, some in operations.items():
             for operation in some:
                 in_outbox = (operation.version, operation.op_id) in waiting
-                if operation.op_id.startswith(SYSTEM_OP_PREFIX) or operation.delta == DUPLICATE:
+                if made_by_the_fold(operation):
                     left.append(Left(cart_id, operation, Why.NO_CHANGE))
                 elif in_outbox:
                     left.append(Left(cart_id, operation, Why.WAITS))

@@ -86,6 +86,11 @@ MERGE_KINDS: Final = {
         Traits(merges="sum"),
         f"{_MERGING} u.check_out u.checkout:0 u.checkout:0 u.checkout:0 ~3 {_MERGING}",
     ),
+    "merge_heal": Kind(
+        _of("gu", _CART + _FAULTS + "scan republish ") + 3 * _SAGA,
+        Traits(merges="sum", heals=True),
+        _TAKEN_BACK,
+    ),
     "merge_guest_order": Kind(
         _of("g", _CART + "failover failover " + _CHECKOUT + _CHECKOUT) + _of("u", _CART) + 3 * _SAGA,
         Traits(merges="sum"),

@@ -224,7 +224,7 @@ class AntiEntropy:
             (world.now, Change(cart_id=CART, version=op.version, op_id=op.op_id, delta=op.delta))
             for op in copy.known.ops
             if (op.version, op.op_id) in missing
-            and not op.op_id.startswith("!")
+            and not states.made_by_the_fold(op)
             and protocol.may_republish(op.version, world.redis_time, TIMING, in_outbox=op.op_id in waiting)
         ]
         self.found.extend(found)

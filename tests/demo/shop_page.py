@@ -64,6 +64,7 @@ class DemoPage:
         self.complaints: Final[list[str]] = []
         self.foreign: Final[list[str]] = []
         self.refused: Final[set[int]] = set()
+        page.set_default_timeout(PATIENCE_S * 1000)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", lambda said: self._heard(said.type, said.text))
         page.on("request", lambda request: self._asked(request.url))

@@ -126,7 +126,8 @@ class Problem(Exception):
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.kind = kind
-        self.detail = detail
+        # It may repeat a part of the request, and what is no UTF-8 there Sanic hands on as lone surrogates.
+        self.detail = detail.encode(errors="backslashreplace").decode()
         self.errors = errors
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})

@@ -206,8 +206,15 @@ async def test_the_501st_line_is_refused(carts: CartClient, cart_id: str) -> Non
         b"GET /v1/carts/user:1 HTTP/9.9\r\n\r\n",
         b"POST /v1/carts/user:1/items HTTP/1.1\r\nContent-Length: many\r\n\r\n",
         b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"GE\xff /v1/carts/user:1 HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"POST /v1/carts HTTP/1.1\r\nExpect: \xff\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+        b"POST /v1/carts HTTP/1.1\r\nContent-Type: \xff\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+        b'DELETE /v1/carts/user:1 HTTP/1.1\r\nPrefer: durability="\xff"\r\nConnection: close\r\n\r\n',
     ],
-    ids=["no HTTP", "unknown version", "bad content-length", "huge header"],
+    ids=[
+        *("no HTTP", "unknown version", "bad content-length", "huge header"),
+        *("method of bytes", "expectation of bytes", "media type of bytes", "preference of bytes"),
+    ],
 )
 async def test_a_request_that_is_not_http_is_a_problem_too(raw: bytes, carts: CartClient) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", carts.http.base_url.port)

@@ -15,6 +15,7 @@ _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"[A-Za-z_.][\w.-]*/[\w./*-]*")
 _FILE = re.compile(r"(?<![\w./:<{-])[a-z_]+/[\w./-]*\w\.(?:py|lua|sql|md|json|html|txt)\b")
+_TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 _MODULE = re.compile(r"python -m ([a-z_]+(?:\.[a-z_]+)*)")
 
 
@@ -56,7 +57,7 @@ def broken_links(page: Path) -> Iterator[str]:
 
 
 def missing_paths(page: Path, root: Path) -> Iterator[str]:
-    """A complaint for each path or module of the project that `page` names and that is not there.
+    """A complaint for each path, test or module of the project that `page` names and that is not there.
 
     A path is a code span such as `carts/fold.py` or `topics/examples/*`; its first part must be a folder of
     the project, else it is the name of something else (`cart-changed/5/0`).
@@ -65,6 +66,10 @@ def missing_paths(page: Path, root: Path) -> Iterator[str]:
     for code in _CODE.findall(_FENCED.sub("", text)):
         if _PATH.fullmatch(code) and (root / code.split("/", 1)[0]).is_dir() and not any(root.glob(code)):
             yield f"`{code}`: no such file or folder"
+    for file, name in _TEST.findall(text):
+        path = root / file
+        if not path.is_file() or f"def {name}(" not in path.read_text(encoding="utf-8"):
+            yield f"{file}::{name}: no such test"
     yield from _missing_modules(text, root)
 
 

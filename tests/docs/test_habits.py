@@ -70,6 +70,7 @@ def test_a_page_with_good_links_and_paths_is_fine(check_links: ModuleType, proje
         ("[x](docs/how-to/page.md#b)", "README.md: docs/how-to/page.md#b: no such heading"),
         ("`carts/none.py`", "README.md: `carts/none.py`: no such file or folder"),
         ("```sh\npython -m carts.none\n```", "README.md: python -m carts.none: no such module"),
+        ("`tests/test_x.py::test_y`", "README.md: tests/test_x.py::test_y: no such test"),
     ],
 )
 def test_what_leads_nowhere_is_told(

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,8 +11,13 @@ import msgspec
 from carts.errors import InvalidIdentifier
 
 # A user's id is the shop's: an e-mail address, `auth0|…`, `gid://…`. What JSON would escape is left out: the
-# scripts put ids into JSON as they are. So is what cannot be seen: two ids must not look alike.
-_UNSEEN: Final = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufffd-\uffff"
+# scripts put ids into JSON as they are. So is what cannot be seen, spaces but the common one, and other forms
+# than NFC: two ids must not look alike.
+_UNSEEN: Final = (
+    r"\x00-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u3000\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffd-\uffff"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
 _USER_ID: Final = rf"(?! )[^{_UNSEEN}\"\\]{{1,128}}(?<! )"
 _CART_ID: Final = re.compile(rf"user:{_USER_ID}|guest:[A-Za-z0-9._~-]{{1,128}}")
 _PRODUCT_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -49,13 +55,18 @@ def transfer_number(op_id: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def to_cart_id(text: str) -> str:
+    """The cart id that somebody has written, in NFC: keyboards differ in it. Raises InvalidIdentifier."""
+    return check_cart_id(unicodedata.normalize("NFC", text))
+
+
 def check_cart_id(value: str) -> str:
-    """Return `value` if it is `user:<id>` or `guest:<id>`; raise InvalidIdentifier otherwise."""
-    if _CART_ID.fullmatch(value) is None:
+    """Return `value` if it is `user:<id>`, in NFC, or `guest:<id>`; raise InvalidIdentifier otherwise."""
+    if _CART_ID.fullmatch(value) is None or not unicodedata.is_normalized("NFC", value):
         raise InvalidIdentifier(
             "cart_id",
             value,
-            'use user:<id>, 1 to 128 printable characters without " and \\, '
+            'use user:<id>, 1 to 128 printable characters in NFC without " and \\, '
             "or guest:<id>, 1 to 128 of A-Z a-z 0-9 . _ ~ -",
         )
     return value

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from carts.errors import InvalidIdentifier
-from carts.ids import check_cart_id
+from carts.ids import to_cart_id
 from gateway.erasure.certificate import Certificate
 from ops.erasure import Found, Refused, erase, find
 from ops.running import print_json, run, settings
@@ -18,7 +18,7 @@ WAITS: Final = 1
 def cart_ids(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> list[str]:
     """The cart ids, each once. Raises BadParameter for one that is none."""
     try:
-        return [check_cart_id(value) for value in dict.fromkeys(values)]
+        return list(dict.fromkeys(to_cart_id(value) for value in values))
     except InvalidIdentifier as error:
         raise click.BadParameter(str(error)) from error
 

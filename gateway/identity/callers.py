@@ -1,12 +1,11 @@
 """Finds out who calls, from the headers and cookies of a request."""
 
-import unicodedata
 from typing import Final, Protocol
 
 import msgspec
 
 from carts.errors import InvalidIdentifier
-from carts.ids import check_cart_id
+from carts.ids import to_cart_id
 from gateway.identity.guest_tokens import PREFIX, GuestTokens, Sessions
 from gateway.identity.jwt_tokens import InvalidToken, JwtTokens
 from gateway.identity.principal import ANONYMOUS, OPEN, Kind, Principal
@@ -97,7 +96,7 @@ def bearer_token(authorization: str) -> str | None:
 
 def _acting_for(service: Principal, cart_id: str) -> Principal:
     try:
-        name = check_cart_id(unicodedata.normalize("NFC", cart_id))
+        name = to_cart_id(cart_id)
     except InvalidIdentifier as error:
         raise InvalidToken(f"Acting-For names nobody: {error.advice}") from None
     return msgspec.structs.replace(service, actor=f"{service.actor} for {name}")

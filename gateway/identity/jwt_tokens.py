@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,7 +10,7 @@ import jwt
 import msgspec
 
 from carts.errors import InvalidIdentifier
-from carts.ids import check_cart_id
+from carts.ids import to_cart_id
 from gateway.identity.jwt_keys import Keys
 from gateway.identity.principal import Kind, Principal, Scope
 
@@ -99,7 +98,7 @@ def _no_token() -> InvalidToken:
 
 def _principal(claims: dict[str, Any]) -> Principal:
     try:
-        cart_id = check_cart_id(unicodedata.normalize("NFC", f"user:{claims['sub']}"))
+        cart_id = to_cart_id(f"user:{claims['sub']}")
     except InvalidIdentifier as error:
         raise InvalidToken(f"its sub is no usable id: {error.advice}") from None
     scopes = _scopes(claims.get("scope"))

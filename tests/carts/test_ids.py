@@ -5,7 +5,14 @@ from collections.abc import Callable
 import pytest
 
 from carts.errors import InvalidIdentifier
-from carts.ids import check_cart_id, check_line_id, check_op_id, check_product_id, derive_line_id
+from carts.ids import (
+    check_cart_id,
+    check_line_id,
+    check_op_id,
+    check_product_id,
+    derive_line_id,
+    to_cart_id,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,12 +40,21 @@ def test_cart_ids(cart_id: str) -> None:
     [
         *("", "user:", "1", "admin:1", "guest:a/b", "guest:a b", "guest:é", "user:" + "x" * 129),
         *("user:1\n", 'user:"', "user:\\", "user:\x00", "user:\x7f", "user:\ud800", "user:\ufffd"),
+        *(
+            f"user:a{unseen}b"
+            for unseen in "\xa0\xad\u034f\u061c\u115f\u180e\u2003\u202f\u3000\u3164\ufe0f\uffa0\ufff9"
+        ),
+        *("user:a\U000e0020", "user:\U0001d173", "user:a\u3000", "user:Zoe\u0308", "user:\u212b"),
         *("user: a", "user:a ", "user:a\u200bb", "user:a\u202eb", "user:\ufeffa", "User:1", "user"),
     ],
 )
 def test_what_is_not_a_cart_id(cart_id: str) -> None:
     with pytest.raises(InvalidIdentifier, match="use user:<id>"):
         check_cart_id(cart_id)
+
+
+def test_a_cart_id_that_somebody_has_written_is_brought_to_one_form() -> None:
+    assert to_cart_id("user:Zoe\u0308") == to_cart_id("user:Zoë") == "user:Zoë"
 
 
 @pytest.mark.parametrize("op_id", ["a", "018f3c2e-7b1a-7000-8000-000000000000", "~" * 128, '"', "o_1"])

@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 
+import cli.erase
 from carts.content import Content, Line
 from gateway.erasure.certificate import expires
 from ops.erasure import Holding, judge
@@ -32,3 +34,11 @@ def test_old_records_are_gone_when_their_last_segment_is() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     days = {each.topic: (each.by - at) / timedelta(days=1) for each in expires(at)}
     assert days == {"cart-changed": 8, "carts": 7, "orders": 31, "dead-letters": 31}
+
+
+def test_a_cart_is_erased_whichever_unicode_form_its_id_is_typed_in() -> None:
+    with click.Context(cli.erase.command) as context:
+        named = cli.erase.cart_ids(
+            context, context.command.params[0], ["user:Zoe\u0308", "user:Zoë", "user:1"]
+        )
+    assert named == ["user:Zoë", "user:1"]

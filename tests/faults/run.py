@@ -20,6 +20,7 @@ from tests.faults.collect import Collector
 from tests.faults.faults import Breaker
 from tests.faults.history import History, Outage, Outcome, Record, outages, writes
 from tests.faults.load_generator import Load, LoadGenerator, anyone
+from tests.faults.logins import Logins
 from tests.faults.recovery import not_recovered
 from tests.faults.request_history import checkouts
 from tests.faults.schedule import Fault
@@ -62,6 +63,8 @@ class Report:
     outcomes: dict[Outcome, int]
     checkouts: dict[order_records.Outcome, int]
     outages: list[Outage]
+    merges: int
+    """Guests' carts that were merged."""
     violations: list[Violation]
     quiet_after: float
     """Seconds from the last operation until the stores were equal."""
@@ -104,20 +107,23 @@ async def run(
     path = folder / f"history-{plan.seed}.jsonl"
     with History(path) as history:
         generator = LoadGenerator(testbed.gateways, history, plan.seed, plan.load, writing, pick)
+        logins = Logins(testbed.gateways, plan.seed, writing, pick)
         breaker = Breaker(testbed, history, writing)
         async with Collector(testbed.urls, testbed.smtp) as collector:
             await stock(testbed.gateways[0], history, generator.counted.pieces())
-            clients = asyncio.create_task(generator.run())
+            clients = asyncio.gather(generator.run(), logins.run())
             try:
                 await breaker.play(faults)
                 await _until_enough(history, plan)
             finally:
                 generator.stop()
+                logins.stop()
                 await clients
             ended = time.monotonic()
             for name in PROCESSES:
                 await testbed.wait_ready(name)
             sick = await not_recovered(testbed.gateways, history, generator.cart_ids, generator.spare_ids)
+            sick += await logins.violations()
             cart_ids = [*generator.cart_ids, *generator.spare_ids]
             stores = await quiet(collector, cart_ids, history, quiet_seconds)
             quiet_after = time.monotonic() - ended
@@ -130,6 +136,7 @@ async def run(
             for outcome in order_records.Outcome
         },
         outages(history.records),
+        logins.merges,
         sick + violations(history.records, stores),
         quiet_after,
         history.records,

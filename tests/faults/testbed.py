@@ -30,14 +30,20 @@ from tests.faults.proxy import NetworkCondition, Proxy
 from tests.mail.smtp_server import SmtpServer
 
 GATEWAYS: Final = ("gateway", "gateway-2")
-AGENTS: Final = ("compaction", "sink-postgres", "sink-redis", "jobs", "sink-mail")
+AGENTS: Final = ("compaction", "merges", "sink-postgres", "sink-redis", "jobs", "sink-mail")
 PRODUCT: Final = ("topics", "migrate", "gateway", *AGENTS)
 SERVERS: Final = ("redis", "kafka", "postgres")
 PROCESSES: Final = (*GATEWAYS, *AGENTS)
 READY_SECONDS: Final = 90.0
 MUTATIONS: Final = Path(__file__).with_name("mutations")
 HASTE: Final = {
-    "jobs": {"CARTSTREAM_SETTLEMENT_PAUSE_S": "0.5", "CARTSTREAM_SETTLEMENT_GRACE_S": "1"},
+    "jobs": {
+        "CARTSTREAM_SETTLEMENT_PAUSE_S": "0.5",
+        "CARTSTREAM_SETTLEMENT_GRACE_S": "1",
+        "CARTSTREAM_MERGE_PAUSE_S": "0.5",
+        "CARTSTREAM_MERGE_GRACE_S": "2",
+        "CARTSTREAM_MERGE_WATCH_PAUSE_S": "2",
+    },
     # Longer than a freeze, for a mail that waits is no mail that is lost; the retry is the wait after a kill.
     "sink-mail": {"CARTSTREAM_SMTP_TIMEOUT_S": "15", "CARTSTREAM_MAIL_RETRY_S": "16"},
 }

@@ -25,7 +25,7 @@ number that says which of several (which request, how old a copy). `schedules.py
 | `streams.py` | compaction with its table, changelog and zombies; expiry |
 | `sinks.py` | Postgres sink, restore, follow, anti-entropy |
 | `checkout.py` | orders and their subtraction |
-| `merge.py`, `merge_history.py`, `merge_kinds.py`, `merge_ablations.py` | three carts: two guests' go into a user's |
+| `merge.py`, `merge_history.py`, `merge_kinds.py`, `merge_ablations.py` | two guests and a user |
 | `faults.py` | what happens to Redis, to the topics and to the clock |
 | `schedules.py`, `run.py`, `checks.py` | kinds, playing, shrinking, judging |
 | `ablations.py` | the table: guard, how it is taken away, what then fails |

@@ -104,6 +104,11 @@ def time_of(version: int) -> datetime | None:
     return _EPOCH + timedelta(microseconds=version // 2) if version else None
 
 
+def last_version_of(time: datetime) -> int:
+    """The highest version number of that microsecond; at least 0."""
+    return max(0, 2 * ((time - _EPOCH) // timedelta(microseconds=1)) + 1)
+
+
 def view(cart_id: str, state: State, version: Version | None = None) -> CartView:
     """The reader's view of `state`; `version` is the state's, where the caller has it already."""
     content = state.content()

@@ -8,12 +8,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from devstack.components import COMPONENTS
+from devstack.components import usual
 from devstack.console import ConsoleReporter, Milestones
 from devstack.demo.story import Story
 from devstack.embedded import EmbeddedStack
 from devstack.mailbox.messages import Messages
+from devstack.settings import StackSettings
 from devstack.spec import RestartPolicy
+from runtime.settings import load
 
 
 @click.command("demo")
@@ -25,11 +27,10 @@ def command() -> None:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="cartstream-demo-") as folder:
         began = time.perf_counter()
+        names = usual(load(StackSettings))
         console.print("starting Kafka, Redis, Postgres, gateway, agents and sinks on free ports ...")
-        reporter = Milestones(ConsoleReporter(list(COMPONENTS), console))
-        with EmbeddedStack(
-            Path(folder), only=COMPONENTS, policy=RestartPolicy.ALWAYS, reporter=reporter
-        ) as stack:
+        reporter = Milestones(ConsoleReporter(names, console))
+        with EmbeddedStack(Path(folder), only=names, policy=RestartPolicy.ALWAYS, reporter=reporter) as stack:
             console.print(f"[green]ready[/green] after {time.perf_counter() - began:.1f} s\n")
             story = Story(stack.urls, Messages(stack.settings.mail_folder), console)
             story.tell()

@@ -26,3 +26,9 @@ def redis() -> None:
 def mail() -> None:
     """Send the mails about orders: a confirmation of each, a notice when it is cancelled."""
     run("mail")
+
+
+@command.command("history")
+def history() -> None:
+    """Write every operation of every cart to Postgres, once; only where a history is wanted."""
+    run("history")

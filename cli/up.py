@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from devstack.components import COMPONENTS
+from devstack.components import COMPONENTS, usual
 from devstack.console import ConsoleReporter
 from devstack.errors import StackError
 from devstack.settings import StackSettings
@@ -42,7 +42,7 @@ def command(only: str | None, data_dir: Path | None, port_base: int | None) -> N
         settings = settings.model_copy(update={"data_dir": data_dir})
     if port_base:
         settings = settings.with_port_base(port_base)
-    names = [name.strip() for name in only.split(",")] if only else list(COMPONENTS)
+    names = [name.strip() for name in only.split(",")] if only else usual(settings)
     try:
         asyncio.run(_serve(settings, names))
     except StackError as error:

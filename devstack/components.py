@@ -14,6 +14,7 @@ from devstack.spec import NO_ADDRESS, Build, ComponentSpec, Kind, Port
 from devstack.valkey import redis_component
 
 CARTSTREAM = (sys.executable, "-m", "cli")
+HISTORY = "sink-history"
 
 
 def _task(name: str, *args: str, depends: tuple[str, ...]) -> Build:
@@ -115,6 +116,8 @@ def _environment(settings: StackSettings) -> dict[str, str]:
         **settings.urls.environment(),
         "CARTSTREAM_PRODUCTS_OWNER": settings.products_owner.value,
         "CARTSTREAM_ORDERS_OWNER": settings.orders_owner.value,
+        "CARTSTREAM_HISTORY": str(settings.history).lower(),
+        "CARTSTREAM_HISTORY_DAYS": str(settings.history_days),
         # Lines should be in the log when they are printed, above all the last one.
         "PYTHONUNBUFFERED": "1",
     }
@@ -139,8 +142,14 @@ COMPONENTS: dict[str, Build] = {
     "sink-redis": _worker("sink-redis", "sinks", "redis", depends=("topics", REDIS)),
     "jobs": _worker("jobs", "jobs", depends=("topics", "migrate", REDIS)),
     "sink-mail": _mail,
+    HISTORY: _worker(HISTORY, "sinks", "history", depends=("topics", "migrate")),
     MAILBOX: _mailbox,
 }
+
+
+def usual(settings: StackSettings) -> list[str]:
+    """The components that start when nobody names any: not what a setting switches off."""
+    return [name for name in COMPONENTS if settings.history or name != HISTORY]
 
 
 def specs(settings: StackSettings, names: Iterable[str]) -> list[ComponentSpec]:

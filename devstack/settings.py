@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
+from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 
 HOST = "127.0.0.1"
@@ -44,7 +45,7 @@ class Urls:
         }
 
 
-class StackSettings(OwnerSettings):
+class StackSettings(OwnerSettings, HistorySettings):
     """The embedded stack's settings, each from `CARTSTREAM_<NAME>`."""
 
     data_dir: Path = Field(Path(".local"), examples=[".local"], description="data, logs and status; kept")

@@ -11,6 +11,7 @@ from gateway.checkout.routes import CheckoutRoutes
 from gateway.demo.routes import DemoRoutes
 from gateway.demo.service import RedisWipe
 from gateway.health.routes import HealthRoutes
+from gateway.history.routes import HistoryRoutes
 from gateway.http.problems import ProblemHandler
 from gateway.http.routing import add_routes
 from gateway.identity.routes import GuestRoutes
@@ -53,6 +54,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
             container.carts,
             container.changed_carts,
             container.erasure,
+            container.history,
             container.metrics,
         ),
         LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
@@ -60,6 +62,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         ProductRoutes(container.catalogue, settings.products_max_age_s),
         CheckoutRoutes(container.checkouts, container.metrics),
         OrderRoutes(container.orders),
+        HistoryRoutes(container.history),
         HealthRoutes(container.health, container.metrics, document()),
     ):
         add_routes(app, feature, container.identity.guard)

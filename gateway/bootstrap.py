@@ -16,6 +16,7 @@ from gateway.checkout.routes import Checkouts
 from gateway.checkout.service import CheckoutCarts
 from gateway.erasure.service import Erasure
 from gateway.health.checks import HealthChecks
+from gateway.history.service import CartHistory
 from gateway.identity.identity import Identity
 from gateway.live.service import LiveCarts
 from gateway.merges.carts import DeliveredCarts
@@ -62,6 +63,7 @@ class Container(msgspec.Struct, frozen=True):
     changed_carts: ChangedCarts
     carts: CartService
     erasure: Erasure
+    history: CartHistory
     live: LiveCarts
     tickets: Tickets
     checkouts: Checkouts
@@ -142,6 +144,7 @@ class Container(msgspec.Struct, frozen=True):
             changed_carts=PlainCarts() if catalogue is None else CatalogueLines(pricing),
             carts=CartService(settings, store, prices, publisher, sweeper, hydration, metrics),
             erasure=Erasure(store, database, settings.erasure_wait_s),
+            history=CartHistory(settings, database),
             live=LiveCarts(settings, reader, store, subscriber, metrics),
             tickets=tickets,
             checkouts=(

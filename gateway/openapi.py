@@ -7,6 +7,7 @@ from gateway.carts.routes import CartRoutes
 from gateway.checkout import openapi as checkout
 from gateway.checkout.routes import CheckoutRoutes
 from gateway.health.routes import HealthRoutes
+from gateway.history.routes import HistoryRoutes
 from gateway.http.openapi import paths_of, problem_types, with_schemas
 from gateway.identity import openapi as identity
 from gateway.identity.routes import GuestRoutes
@@ -26,6 +27,7 @@ FEATURES: Final = (
     ProductRoutes,
     CheckoutRoutes,
     OrderRoutes,
+    HistoryRoutes,
     HealthRoutes,
 )
 _PARAMETERS: Final = (

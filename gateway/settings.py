@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.identity.settings import IdentitySettings
 from gateway.live.settings import LiveSettings
+from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 from runtime.settings import KafkaSettings
 from store.redis import RedisSettings
@@ -17,7 +18,9 @@ _BEFORE_ERASURE_WAIT_S: Final = 20.0
 """For the transaction of an erasure, which may have to wait for its turn."""
 
 
-class GatewaySettings(KafkaSettings, RedisSettings, OwnerSettings, IdentitySettings, LiveSettings):
+class GatewaySettings(
+    KafkaSettings, RedisSettings, OwnerSettings, IdentitySettings, LiveSettings, HistorySettings
+):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 
     gateway_host: str = Field("127.0.0.1", examples=["127.0.0.1"], description="address to listen on")

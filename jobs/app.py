@@ -7,6 +7,7 @@ from typing import Final
 
 from jobs.checkout_timeouts import CheckoutTimeouts
 from jobs.expiry import ExpiryJob
+from jobs.history import HistoryJob
 from jobs.job import Job
 from jobs.leadership import run_as_leader
 from jobs.merges import MergeJob
@@ -31,6 +32,7 @@ def all_jobs(settings: JobsSettings) -> list[Job]:
         Settlement(settings),
         CheckoutTimeouts(settings),
         MergeJob(settings),
+        HistoryJob(settings),
     ]
 
 

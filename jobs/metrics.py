@@ -51,6 +51,10 @@ MERGES_TAKEN_UP = Counter(
     "cartstream_jobs_merges_taken_up_total", "Merges taken up again, for their guest's cart has got lines"
 )
 
+HISTORY_PARTITIONS_DROPPED = Counter(
+    "cartstream_jobs_history_partitions_dropped_total", "Days of the history that have become too old"
+)
+
 
 def succeeded(job: str) -> None:
     """Note that the job has just done all there was to do."""

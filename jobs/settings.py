@@ -2,12 +2,13 @@
 
 from pydantic import Field
 
+from runtime.history import HistorySettings
 from runtime.settings import ProcessSettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 
 
-class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings):
+class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings, HistorySettings):
     """The jobs' stores, and how they are paced."""
 
     ageing_pause_s: float = Field(
@@ -46,4 +47,7 @@ class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings):
     )
     checkout_sweep_s: float = Field(
         5.0, gt=0, le=3600, examples=[5], description="between two looks for overdue checkouts"
+    )
+    history_pause_s: float = Field(
+        3600.0, gt=0, le=86_400, examples=[3600], description="between two looks at the history's partitions"
     )

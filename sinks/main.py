@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runtime.settings import SettingsError, load
-from sinks.settings import PostgresSinkSettings, RedisSinkSettings
+from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
 
 
 def run(name: str) -> None:
@@ -44,4 +44,16 @@ def _mail() -> None:
     run_worker(create_mail_app(load(MailSinkSettings)))
 
 
-_STARTS: Final[dict[str, Callable[[], None]]] = {"postgres": _postgres, "redis": _redis, "mail": _mail}
+def _history() -> None:
+    from delivery.worker import run_worker  # noqa: PLC0415
+    from sinks.history.app import create_history_app  # noqa: PLC0415
+
+    run_worker(create_history_app(load(HistorySinkSettings)))
+
+
+_STARTS: Final[dict[str, Callable[[], None]]] = {
+    "postgres": _postgres,
+    "redis": _redis,
+    "mail": _mail,
+    "history": _history,
+}

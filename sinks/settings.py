@@ -20,6 +20,15 @@ class PostgresSinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
     """Longest time to collect a batch: the lag of a row when there is little to do."""
 
 
+class HistorySinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
+    """The process `sinks history`."""
+
+    history_batch_records: int = Field(2000, ge=1, le=20_000, examples=[2000])
+    """Operations written in one transaction at most."""
+    history_batch_seconds: float = Field(0.2, gt=0, le=10, examples=[0.2])
+    """Longest time to collect a batch: the lag of the history when there is little to do."""
+
+
 class RedisSinkSettings(DeliverySettings, RedisSettings):
     """The process `sinks redis`."""
 

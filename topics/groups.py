@@ -19,3 +19,6 @@ MERGES: Final = "cartstream-merges"
 
 MAIL_SINK: Final = "cartstream-mail"
 """Sends the mails that `orders` asks for."""
+
+HISTORY_SINK: Final = "cartstream-history"
+"""Writes every operation of `cart-changed` into Postgres, where there is a history."""

@@ -42,6 +42,7 @@ _CHANGE_HEADERS: Final = [
 _READ_REPLY_HEADERS: Final = {
     "ETag": reply_header("version of the cart; a suffix after a dot for what is shown beside it"),
     "Cart-Freshness": reply_header("stale: Postgres's copy, Redis may know better"),
+    "Cart-At": reply_header("with `at`, and without ETag: the version of the newest operation in it"),
 }
 CHANGE_REPLY_HEADERS: Final = {
     "ETag": reply_header("version of the cart: v-n-digest; a suffix after a dot for the products' names"),
@@ -56,9 +57,12 @@ READ: Final = operation(
     {
         "200": reply("The cart", ShownCart, headers=_READ_REPLY_HEADERS),
         "304": {"description": "It is still at the version in If-None-Match"},
-        **errors(400, 503),
+        **errors(400, 404, 409, 503),
     },
-    parameters=[header("If-None-Match", "ETag of the cart: 304 if it is still at this version")],
+    parameters=[
+        header("If-None-Match", "ETag of the cart: 304 if it is still at this version"),
+        query("at", "time (RFC 3339) or version number: the cart as it was, where there is a history"),
+    ],
 )
 
 

@@ -7,8 +7,9 @@ from sanic.response import HTTPResponse
 
 from gateway.carts.reading import CartDocument
 from gateway.carts.service import Changed
+from gateway.history.service import PastCart
 from gateway.http.conditions import Preferences
-from gateway.http.responses import Header, document_response
+from gateway.http.responses import Header, document_response, json_response
 from store.redis import Replayed
 
 _STALE: Final = (b"cart-freshness", b"stale")
@@ -18,6 +19,11 @@ _REPLAYED: Final = (b"idempotency-replayed", b"true")
 def cart_read(found: CartDocument) -> HTTPResponse:
     """200: the cart."""
     return document_response(found.body, found.tag, [_STALE] if found.stale else [])
+
+
+def past_cart(found: PastCart) -> HTTPResponse:
+    """200: the cart as it was; without an ETag, for no change can be made on it."""
+    return json_response(found.cart, headers={"cart-at": str(found.version)})
 
 
 def cart_changed(changed: Changed, preferences: Preferences, shown: CartDocument | None) -> HTTPResponse:

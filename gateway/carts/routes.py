@@ -23,9 +23,11 @@ from gateway.carts.requests import (
     patch_item,
     put_item,
 )
-from gateway.carts.responses import cart_changed, cart_read
+from gateway.carts.responses import cart_changed, cart_read, past_cart
 from gateway.carts.service import CartService
 from gateway.erasure.service import BeingOrdered, Erasure
+from gateway.history.requests import version_in
+from gateway.history.service import CartHistory
 from gateway.http.conditions import is_not_modified
 from gateway.http.requests import bad_parameter, body_of, cart_id_in, line_id_in
 from gateway.http.responses import json_response, not_modified
@@ -51,18 +53,23 @@ class CartRoutes:
         service: CartService,
         changed_carts: ChangedCarts,
         erasure: Erasure,
+        history: CartHistory,
         metrics: Metrics,
     ) -> None:
         self._reader = reader
         self._service = service
         self._changed_carts = changed_carts
         self._erasure = erasure
+        self._history = history
         self._erasures = metrics.erasures
 
     @route("GET, HEAD", CART, Access.CART, openapi.READ)
     async def read(self, request: Request, cart_id: str) -> HTTPResponse:
-        """The cart; one never written is empty, with version 0-0-000000000000."""
-        found = await self._reader.read(cart_id_in(cart_id))
+        """The cart; one never written is empty, with version 0-0-000000000000. With `at` as it was then."""
+        name, version = cart_id_in(cart_id), version_in(request)
+        if version is not None:
+            return past_cart(await self._history.at(name, version))
+        found = await self._reader.read(name)
         condition = request.headers.get("if-none-match")
         if condition is not None and is_not_modified(condition, found.tag, EMPTY_VERSION):
             return not_modified(found.tag)

@@ -20,7 +20,7 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
     `redis` and `row` are the cart in Redis and in Postgres. `outbox_entries` are its changes that waited in
     Redis for Kafka. `orders`, `checkouts`, `transfers` (of merges) and `mails` are rows of Postgres that held
-    something personal.
+    something personal, `changes` the rows of the history.
     """
 
     redis: Copy
@@ -30,6 +30,7 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     checkouts: int
     transfers: int
     mails: int
+    changes: int
 
 
 class Expires(msgspec.Struct, frozen=True):

@@ -101,6 +101,7 @@ class Erasure:
             checkouts=personal.checkouts,
             transfers=personal.transfers,
             mails=personal.mails,
+            changes=personal.changes,
         )
         return Certificate(
             erasure_id=erasure_id,

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from carts.details import NO_DETAILS
 from carts.merging import Transfer
 from carts.operations import Add, Change, Item, Set, SetDetails, Step
-from store.postgres import orders, outbox
+from carts.view import last_version_of
+from store.postgres import history, orders, outbox
 from store.postgres.order_records import PricedSnapshot
 from store.postgres.outbox import OutboxRecord
 from store.postgres.queries import queries_of
@@ -43,6 +44,8 @@ class PersonalRows(msgspec.Struct, frozen=True):
     """Of merges."""
     mails: int = 0
     """Still to be sent, or refused."""
+    changes: int = 0
+    """Operations in the history."""
 
     @property
     def exist(self) -> bool:
@@ -58,9 +61,12 @@ class _Found(msgspec.Struct, frozen=True):
     transfers: dict[tuple[str, int], Transfer]
     order_ids: list[str]
     mails: int
+    changes: int
 
     def count(self) -> PersonalRows:
-        return PersonalRows(len(self.orders), len(self.checkouts), len(self.transfers), self.mails)
+        return PersonalRows(
+            len(self.orders), len(self.checkouts), len(self.transfers), self.mails, self.changes
+        )
 
 
 async def find(connection: Connection, cart_id: str, until: datetime | None = None) -> PersonalRows:
@@ -88,6 +94,7 @@ async def erase(connection: Connection, change: Change) -> PersonalRows:
     for (merge_id, number), transfer in found.transfers.items():
         await _write(connection, "erase_transfer", transfer, merge_id=merge_id, number=number)
     await connection.execute(_query("erase_mails"), {"order_ids": found.order_ids, "tasks": _MAILS})
+    await history.erase(connection, [(change.cart_id, change.version)])
     headers = change_headers(change.cart_id, change.version, change.op_id, source=ERASURE)
     told = OutboxRecord(CART_CHANGED.name, change.cart_id, encode_change(change), headers)
     await outbox.write(connection, [told])
@@ -150,6 +157,9 @@ async def _find(connection: Connection, cart_id: str, until: datetime | None) ->
         transfers={(key[0], key[1]): plain for key, plain in _personal(transfers, plain_transfer).items()},
         order_ids=order_ids,
         mails=0 if row is None else int(row[0]),
+        changes=await history.count(
+            connection, cart_id, history.NEWEST if until is None else last_version_of(until)
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from playwright.sync_api import Browser, sync_playwright
 
-from devstack.components import COMPONENTS
+from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
 from devstack.settings import PORTS, StackSettings
@@ -42,5 +42,5 @@ def whole_stack(folder: Path) -> Iterator[EmbeddedStack]:
     settings = StackSettings(
         products_owner=ProductsOwner.INTERNAL, orders_owner=OrdersOwner.INTERNAL
     ).with_ports(*free_ports(len(PORTS)))
-    with EmbeddedStack(folder, settings, only=COMPONENTS) as stack:
+    with EmbeddedStack(folder, settings, only=usual(settings)) as stack:
         yield stack

@@ -206,7 +206,9 @@ async def test_a_route_lets_through_whom_it_is_for(method: str, route: Route, sh
     assert through == expected
 
 
-@pytest.mark.parametrize("path", ["/v1/carts/{}", "/v1/carts/{}/orders"])
+@pytest.mark.parametrize(
+    "path", ["/v1/carts/{}", "/v1/carts/{}/orders", "/v1/carts/{}/history", "/v1/carts/{}?at=2"]
+)
 async def test_of_other_carts_nobody_learns_whether_they_exist(path: str, shop: CatalogueClient) -> None:
     http = shop.carts.http
     added = await http.post(

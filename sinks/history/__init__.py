@@ -1,0 +1,1 @@
+"""The history of carts in Postgres: the sink that writes every operation, once."""

@@ -82,7 +82,8 @@ def _tell(done: Certificate | Refused) -> None:
         f"    removed: Redis {removed.redis.lines} lines and {removed.redis.operations} operations, "
         f"{removed.outbox_entries} waiting changes; Postgres {removed.row.lines} lines and "
         f"{removed.row.operations} operations; personal data of {removed.orders} orders, "
-        f"{removed.checkouts} checkouts, {removed.transfers} merges; {removed.mails} mails"
+        f"{removed.checkouts} checkouts, {removed.transfers} merges; {removed.mails} mails; "
+        f"{removed.changes} changes in the history"
     )
     for expiring in done.expires:
         click.echo(f"    {expiring.topic}: {expiring.records}, gone by {expiring.by:%Y-%m-%d %H:%M} UTC")

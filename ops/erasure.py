@@ -17,7 +17,7 @@ from gateway.erasure.certificate import Certificate
 from gateway.erasure.service import BeingOrdered, Erasure
 from ops.settings import OpsSettings
 from runtime.kafka.ranges import RangeReader, Record
-from store.postgres import carts, erasure
+from store.postgres import carts, erasure, history
 from store.redis import CartStore, Layout, PipelinedClient, Restoring, StoredCart
 from topics.codec import decode_change, decode_order, decode_state
 from topics.errors import RecordError
@@ -180,6 +180,7 @@ class _Search:
             await self._in_redis_outbox(cart_id, home, erased),
             await self._in_row(cart_id, is_recorded=newest is not None, erased=erased),
             await self._in_orders(cart_id, at),
+            await self._in_history(cart_id, erased),
         ]
         waiting = [
             _waiting(CARTS, states, lambda record: _is_state_of_before(record, erased), at),
@@ -257,6 +258,10 @@ class _Search:
         rows = await erasure.find(self._connection, cart_id, at)
         counts = ", ".join(f"{count} {name}" for name, count in msgspec.structs.asdict(rows).items())
         return Place("Postgres orders", found=rows.exist, detail=counts)
+
+    async def _in_history(self, cart_id: str, erased: int) -> Place:
+        count = await history.count(self._connection, cart_id, erased or history.NEWEST)
+        return Place("Postgres history", found=bool(count), detail=f"{count} changes of before")
 
 
 def _is_state_of_before(record: Record, erased: int) -> bool:

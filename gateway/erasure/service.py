@@ -86,7 +86,7 @@ class Erasure:
                 actor=actor,
                 cause=CAUSE,
             )
-            personal = await self._database.transact(partial(erasure.erase, change=change))
+            personal, changes = await self._database.transact(partial(erasure.erase, change=change))
             dropped = await self._drop_waiting(cart_id, version)
             waits_for = await self._until_done(cart_id, version)
         at = datetime.now(UTC)
@@ -101,7 +101,7 @@ class Erasure:
             checkouts=personal.checkouts,
             transfers=personal.transfers,
             mails=personal.mails,
-            changes=personal.changes,
+            changes=changes,
         )
         return Certificate(
             erasure_id=erasure_id,

@@ -6,7 +6,7 @@ Each function works in the caller's transaction and raises psycopg.Error when Po
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import psycopg
@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from carts.details import NO_DETAILS
 from carts.merging import Transfer
 from carts.operations import Add, Change, Item, Set, SetDetails, Step
-from carts.view import last_version_of
 from store.postgres import history, orders, outbox
 from store.postgres.order_records import PricedSnapshot
 from store.postgres.outbox import OutboxRecord
@@ -44,13 +43,19 @@ class PersonalRows(msgspec.Struct, frozen=True):
     """Of merges."""
     mails: int = 0
     """Still to be sent, or refused."""
-    changes: int = 0
-    """Operations in the history."""
 
     @property
     def exist(self) -> bool:
         """Whether there is one."""
         return any(msgspec.structs.astuple(self))
+
+
+class Erased(NamedTuple):
+    """What an erasure has removed."""
+
+    personal: PersonalRows
+    changes: int
+    """Rows of the history."""
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -61,12 +66,9 @@ class _Found(msgspec.Struct, frozen=True):
     transfers: dict[tuple[str, int], Transfer]
     order_ids: list[str]
     mails: int
-    changes: int
 
     def count(self) -> PersonalRows:
-        return PersonalRows(
-            len(self.orders), len(self.checkouts), len(self.transfers), self.mails, self.changes
-        )
+        return PersonalRows(len(self.orders), len(self.checkouts), len(self.transfers), self.mails)
 
 
 async def find(connection: Connection, cart_id: str, until: datetime | None = None) -> PersonalRows:
@@ -80,7 +82,7 @@ async def order_ids(connection: Connection, cart_id: str) -> list[str]:
     return [order_id for order_id, _ in await cursor.fetchall()]
 
 
-async def erase(connection: Connection, change: Change) -> PersonalRows:
+async def erase(connection: Connection, change: Change) -> Erased:
     """Erase what is there, and write `change`, the erasure of the cart, to the outbox; what was erased."""
     await connection.execute(_query("lock_orders"), {"cart_id": change.cart_id})
     found = await _find(connection, change.cart_id, None)
@@ -94,11 +96,11 @@ async def erase(connection: Connection, change: Change) -> PersonalRows:
     for (merge_id, number), transfer in found.transfers.items():
         await _write(connection, "erase_transfer", transfer, merge_id=merge_id, number=number)
     await connection.execute(_query("erase_mails"), {"order_ids": found.order_ids, "tasks": _MAILS})
-    await history.erase(connection, [(change.cart_id, change.version)])
+    changes = await history.erase(connection, [(change.cart_id, change.version)])
     headers = change_headers(change.cart_id, change.version, change.op_id, source=ERASURE)
     told = OutboxRecord(CART_CHANGED.name, change.cart_id, encode_change(change), headers)
     await outbox.write(connection, [told])
-    return found.count()
+    return Erased(found.count(), changes)
 
 
 def plain_order(order: OrderRecord) -> OrderRecord:
@@ -157,9 +159,6 @@ async def _find(connection: Connection, cart_id: str, until: datetime | None) ->
         transfers={(key[0], key[1]): plain for key, plain in _personal(transfers, plain_transfer).items()},
         order_ids=order_ids,
         mails=0 if row is None else int(row[0]),
-        changes=await history.count(
-            connection, cart_id, history.NEWEST if until is None else last_version_of(until)
-        ),
     )
 
 

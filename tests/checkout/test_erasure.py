@@ -69,7 +69,7 @@ async def in_redis(shop: CheckoutClient, cart_id: str) -> str:
 async def in_postgres(shop: CheckoutClient, cart_id: str) -> str:
     """Everything that Postgres has of the cart and its orders."""
     found = []
-    for table in ("carts", "orders", "checkouts"):
+    for table in ("carts", "orders", "checkouts", "cart_changes"):
         found += await shop.rows(f"SELECT t::text FROM {table} AS t WHERE cart_id = %s", (cart_id,))
     found += await shop.rows(
         "SELECT t::text FROM post_checkout_tasks AS t JOIN orders USING (order_id) WHERE cart_id = %s",

@@ -1,12 +1,14 @@
 """`cartstream erase` erases carts, and `cartstream verify --erased` finds whatever is left of them."""
 
 import msgspec
+import psycopg
 import pytest
 
 from carts.state import State
+from store.postgres import history
 from store.redis import CartStore
 from tests.checkout.checkout_client import CheckoutClient
-from tests.checkout.test_erasure import EMAIL, SECRET, in_postgres, in_redis, personal_add
+from tests.checkout.test_erasure import EMAIL, SECRET, changes_of, in_postgres, in_redis, personal_add
 from tests.ops.command_line import CommandLine, environment
 from tests.support.waiting import until
 from topics.registry import CART_CHANGED, CARTS, ORDERS
@@ -18,11 +20,20 @@ def command_line(shop: CheckoutClient) -> CommandLine:
     return CommandLine(environment(shop.urls.kafka.kafka_bootstrap, shop.urls.redis, shop.urls.postgres))
 
 
+async def record_history(shop: CheckoutClient, cart_id: str) -> None:
+    """Write the cart's changes into its history, as `sinks history` would."""
+    changes = await changes_of(shop, cart_id)
+    assert changes
+    async with await psycopg.AsyncConnection.connect(shop.urls.postgres) as connection:
+        await history.insert(connection, changes)
+
+
 async def test_carts_are_erased_and_that_is_proven(shop: CheckoutClient, command_line: CommandLine) -> None:
     buyer, visitor = shop.cart("buyer"), shop.cart("visitor")
     product_id = await shop.product("cup", 9)
     for cart_id in (buyer, visitor):
         await personal_add(shop, cart_id, product_id)
+        await record_history(shop, cart_id)
     order = await shop.order(buyer, email=EMAIL, metadata={"street": SECRET})
     before = await command_line.run("verify", "--erased", buyer, "--json")
     assert before.status == 1
@@ -32,6 +43,7 @@ async def test_carts_are_erased_and_that_is_proven(shop: CheckoutClient, command
         "Redis outbox": False,
         "Postgres row": True,
         "Postgres orders": True,
+        "Postgres history": True,
     }
 
     answer = await command_line.run("erase", buyer, visitor, "--yes", "--json")
@@ -39,6 +51,7 @@ async def test_carts_are_erased_and_that_is_proven(shop: CheckoutClient, command
     assert answer.status == 0, answer.output
     assert [(each["cart_id"], each["complete"]) for each in answer.json] == [(buyer, True), (visitor, True)]
     assert [each["removed"]["orders"] for each in answer.json] == [1, 0]
+    assert all(each["removed"]["changes"] for each in answer.json)
     for cart_id in (buyer, visitor):
         assert SECRET not in await in_redis(shop, cart_id)
         assert SECRET not in await in_postgres(shop, cart_id)
@@ -72,6 +85,18 @@ async def test_what_came_back_by_hand_is_found(shop: CheckoutClient, command_lin
     assert answer.status == 1
     assert "FOUND  Redis: 1 lines" in answer.output
     assert "FOUND  Postgres row: 1 lines" in answer.output
+
+
+async def test_a_late_change_does_not_come_back_into_the_history(
+    shop: CheckoutClient, command_line: CommandLine
+) -> None:
+    cart_id = shop.cart("late")
+    await personal_add(shop, cart_id, await shop.product("can", 9))
+    assert (await command_line.run("erase", cart_id, "--yes")).status == 0
+    await record_history(shop, cart_id)
+    assert SECRET not in await in_postgres(shop, cart_id)
+    answer = await command_line.run("verify", "--erased", cart_id)
+    assert "clean  Postgres history: 0 changes of before" in answer.output
 
 
 async def test_a_shopper_who_comes_back_is_no_finding(

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings
 
 import delivery.metrics
 import jobs.metrics
+import sinks.history.metrics
 import sinks.mail.metrics
 import sinks.postgres.metrics
 import sinks.redis.metrics
@@ -29,10 +30,11 @@ from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
 from ops.settings import OpsSettings
+from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 from runtime.settings import PREFIX, KafkaSettings, ProcessSettings
 from sinks.mail.settings import MailSinkSettings
-from sinks.settings import PostgresSinkSettings, RedisSinkSettings
+from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 from streams.settings import MergeSettings, StreamsSettings
@@ -48,11 +50,13 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Retention": RetentionSettings,
     "Postgres": PostgresSettings,
     "Owners": OwnerSettings,
+    "History": HistorySettings,
     "Process": ProcessSettings,
     "Faust worker": DeliverySettings,
     "Compaction": StreamsSettings,
     "Merge agent": MergeSettings,
     "Postgres sink": PostgresSinkSettings,
+    "History sink": HistorySinkSettings,
     "Redis sink": RedisSinkSettings,
     "Mail": MailSinkSettings,
     "Jobs": JobsSettings,
@@ -70,6 +74,7 @@ PROCESSES = {
     "cartstream sinks postgres": PostgresSinkSettings,
     "cartstream sinks redis": RedisSinkSettings,
     "cartstream sinks mail": MailSinkSettings,
+    "cartstream sinks history": HistorySinkSettings,
     "cartstream jobs": JobsSettings,
     "cartstream verify": OpsSettings,
     "cartstream up": StackSettings,
@@ -83,6 +88,7 @@ METRICS = {
     "Compaction": vars(streams.metrics),
     "Merge agent": vars(streams.merge_metrics),
     "Postgres sink": vars(sinks.postgres.metrics),
+    "History sink": vars(sinks.history.metrics),
     "Redis sink": vars(sinks.redis.metrics),
     "Mail sink": vars(sinks.mail.metrics),
     "Jobs": vars(jobs.metrics),

@@ -12,7 +12,7 @@ from gateway.demo.routes import DemoRoutes
 from gateway.demo.service import RedisWipe
 from gateway.health.routes import HealthRoutes
 from gateway.history.routes import HistoryRoutes
-from gateway.http.problems import ProblemHandler
+from gateway.http.problems import AnsweredRequest, ProblemHandler
 from gateway.http.routing import add_routes
 from gateway.identity.routes import GuestRoutes
 from gateway.identity.settings import Mode
@@ -32,7 +32,10 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     """An app with all routes and listeners over these container; it connects when its server starts."""
     settings = container.settings
     app: Sanic[Any, Any] = Sanic(
-        "cartstream-gateway", error_handler=ProblemHandler(), configure_logging=False
+        "cartstream-gateway",
+        error_handler=ProblemHandler(),
+        request_class=AnsweredRequest,
+        configure_logging=False,
     )
     app.config.update(
         {

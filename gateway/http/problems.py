@@ -164,6 +164,17 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"retry-after": str(max(1, round(seconds)))}
 
 
+class AnsweredRequest(Request):
+    """A request that can be answered whatever its first line was.
+
+    Sanic answers one that it cannot parse as a request with the method NONE, to the same target: a target
+    that is no URL would then fail again, and the connection would end without an answer.
+    """
+
+    def __init__(self, *, url_bytes: bytes, method: str, **others: Any) -> None:
+        super().__init__(url_bytes=b"*" if method == "NONE" else url_bytes, method=method, **others)
+
+
 class ProblemHandler(ErrorHandler):
     """Sanic's error handler, answering problems whatever was raised and wherever."""
 

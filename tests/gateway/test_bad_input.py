@@ -206,6 +206,8 @@ async def test_the_501st_line_is_refused(carts: CartClient, cart_id: str) -> Non
         b"GET /v1/carts/user:1 HTTP/9.9\r\n\r\n",
         b"POST /v1/carts/user:1/items HTTP/1.1\r\nContent-Length: many\r\n\r\n",
         b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /v1/carts/\x00 HTTP/1.1\r\n\r\n",
+        b"CONNECT elsewhere:443 HTTP/1.1\r\n\r\n",
         b"GE\xff /v1/carts/user:1 HTTP/1.1\r\nConnection: close\r\n\r\n",
         b"POST /v1/carts HTTP/1.1\r\nExpect: \xff\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
         b"POST /v1/carts HTTP/1.1\r\nContent-Type: \xff\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
@@ -213,6 +215,7 @@ async def test_the_501st_line_is_refused(carts: CartClient, cart_id: str) -> Non
     ],
     ids=[
         *("no HTTP", "unknown version", "bad content-length", "huge header"),
+        *("NUL in the path", "no path"),
         *("method of bytes", "expectation of bytes", "media type of bytes", "preference of bytes"),
     ],
 )

@@ -113,7 +113,9 @@ def amount(minor: int, currency: str) -> str:
 
 def _label(line: OrderLine) -> str:
     options = ", ".join(f"{name}: {value}" for name, value in line.options.items())
-    return f"{line.name or line.product_id}{f' ({options})' if options else ''}"
+    label = f"{line.name or line.product_id}{f' ({options})' if options else ''}"
+    # Shoppers write options of their own: with lines of their own they could write the whole mail.
+    return " ".join(label.split())
 
 
 def _totals(order: OrderRecord) -> list[tuple[str, str]]:

@@ -38,6 +38,13 @@ def test_what_people_wrote_is_no_markup_in_the_html() -> None:
     assert "Cup &amp; Co" in html
 
 
+def test_what_people_wrote_is_one_line_in_the_text() -> None:
+    line = replace(PLACED.lines[0], name="Cup", options={"engraving": "A\n\nDear\u2028customer,\r\nB"})
+    assert "x Cup (engraving: A Dear customer, B)\n    39.98 EUR" in part(
+        mail(replace(PLACED, lines=[line])), "plain"
+    )
+
+
 def test_adjustments_stand_between_subtotal_and_total() -> None:
     text = part(mail(replace(PLACED, adjustments=[Adjustment("SPRING", -400)])), "plain")
     assert "Subtotal: 48.48 EUR\nSPRING: -4.00 EUR\nTotal: 44.48 EUR" in text

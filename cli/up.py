@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from devstack.components import COMPONENTS, usual
-from devstack.console import ConsoleReporter
+from devstack.console import ConsoleReporter, Trouble
 from devstack.errors import StackError
 from devstack.settings import StackSettings
 from devstack.spec import RestartPolicy
@@ -32,7 +32,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     type=click.IntRange(1, 65530),
     help="All ports in a row from here instead of the usual ones.",
 )
-def command(only: str | None, data_dir: Path | None, port_base: int | None) -> None:
+@click.option("--logs", is_flag=True, help="Show every line that the components print, not only trouble.")
+def command(only: str | None, data_dir: Path | None, port_base: int | None, logs: bool) -> None:
     """Start Redis, Postgres, Kafka and the product's processes here; stop them with Ctrl-C.
 
     Needs neither root nor Docker. Data is kept between starts.
@@ -44,14 +45,16 @@ def command(only: str | None, data_dir: Path | None, port_base: int | None) -> N
         settings = settings.with_port_base(port_base)
     names = [name.strip() for name in only.split(",")] if only else usual(settings)
     try:
-        asyncio.run(_serve(settings, names))
+        asyncio.run(_serve(settings, names, all_lines=logs))
     except StackError as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _serve(settings: StackSettings, names: list[str]) -> None:
+async def _serve(settings: StackSettings, names: list[str], *, all_lines: bool) -> None:
     reporter = ConsoleReporter(names, Console())
-    supervisor = Supervisor(settings, names, RestartPolicy.ALWAYS, reporter)
+    supervisor = Supervisor(
+        settings, names, RestartPolicy.ALWAYS, reporter if all_lines else Trouble(reporter)
+    )
     stopping = _stop_event(supervisor)
     began = time.monotonic()
     await supervisor.open()

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from devstack.component import Component
 from devstack.spec import NO_ADDRESS, Kind, State
+from devstack.trouble import trouble_in
 
 COLOURS = (
     "cyan",
@@ -79,6 +80,26 @@ class ConsoleReporter:
     def _print(self, name: str, text: Text) -> None:
         prefix = Text(f"{name:<{self._width}} | ", style=self._colour[name])
         self._console.print(prefix + text, soft_wrap=True, highlight=False)
+
+
+class Trouble:
+    """Says what a ConsoleReporter says, but of what components print only what has gone wrong."""
+
+    def __init__(self, reporter: ConsoleReporter) -> None:
+        self._reporter = reporter
+
+    def changed(self, component: Component) -> None:
+        """Says when a component is ready, has stopped or failed."""
+        self._reporter.changed(component)
+
+    def note(self, component: Component, text: str) -> None:
+        """Says what a component is busy with, or what happened to it."""
+        self._reporter.note(component, text)
+
+    def line(self, name: str, text: str) -> None:
+        """Passes on a line that tells of trouble."""
+        if (trouble := trouble_in(text)) is not None:
+            self._reporter.line(name, trouble)
 
 
 class Milestones:

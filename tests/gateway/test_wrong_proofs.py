@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +41,7 @@ def test_a_session_id_may_have_any_bytes() -> None:
     assert one != other
 
 
-@pytest.mark.parametrize("expiry", [10**400, 1e300, time.time() + 60.9])
+@pytest.mark.parametrize("expiry", [10**400, 1e300, 4_102_444_800.9])
 def test_an_expiry_may_be_any_number(expiry: float) -> None:
     tokens, token = jwts(), signed(exp=expiry)
     assert tokens.principal(token) is tokens.principal(token)

@@ -46,8 +46,16 @@ def environment(urls: Urls) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def commands() -> dict[str, tuple[str, ...]]:
+    """The agents of the module."""
+    return COMMANDS
+
+
+@pytest.fixture(scope="module")
 def agents(
-    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    environment: dict[str, str],
+    commands: dict[str, tuple[str, ...]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, AgentProcess]]:
     """Compaction, sinks, jobs and merge agent, at work."""
     folder = tmp_path_factory.mktemp("agents")
@@ -55,7 +63,7 @@ def agents(
         name: AgentProcess(
             command, {**environment, "CARTSTREAM_GROUP_INSTANCE_ID": f"{'-'.join(command)}-merges"}, folder
         )
-        for name, command in COMMANDS.items()
+        for name, command in commands.items()
     }
     with ExitStack() as cleanup:
         for agent in found.values():

@@ -24,7 +24,7 @@ GROUPS = {
         "sinks": ("cli.sinks:command", "A sink: postgres, redis or mail."),
         "jobs": (
             "cli.jobs:command",
-            "The singleton jobs: expiry, outbox, settlement, timeouts.",
+            "The singleton jobs: expiry, outbox, settlement, carts left behind, …",
         ),
     },
     "Operate": {

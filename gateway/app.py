@@ -22,6 +22,7 @@ from gateway.merges.routes import MergeRoutes
 from gateway.openapi import document
 from gateway.orders.routes import OrderRoutes
 from gateway.products.routes import ProductRoutes
+from gateway.recovery.routes import RecoveryRoutes
 
 NAME: Final = "cartstream-gateway"
 _REFUSED_UNREAD: Final = 8
@@ -66,6 +67,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         CheckoutRoutes(container.checkouts, container.metrics),
         OrderRoutes(container.orders),
         HistoryRoutes(container.history),
+        RecoveryRoutes(container.recovery),
         HealthRoutes(container.health, container.metrics, document()),
     ):
         add_routes(app, feature, container.identity.guard)

@@ -35,6 +35,7 @@ from gateway.pricing.service import Hook, Pricing
 from gateway.products.external import ExternalProducts
 from gateway.products.internal import InternalProducts
 from gateway.products.service import Catalogue
+from gateway.recovery.service import Recovery
 from gateway.settings import GatewaySettings
 from merges.catalogue import CachedCatalogue
 from merges.saga import Saga
@@ -70,6 +71,7 @@ class Container(msgspec.Struct, frozen=True):
     orders: OrderService
     merges: MergeService
     identity: Identity
+    recovery: Recovery
 
     @classmethod
     def build(cls, settings: GatewaySettings) -> Self:
@@ -125,6 +127,7 @@ class Container(msgspec.Struct, frozen=True):
             DeliveredCarts(delivery, hydration, settings.merge_wait_s),
             CachedCatalogue(client, callers_name_prices=settings.products_owner is ProductsOwner.CALLER),
         )
+        identity = Identity(settings, tickets, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL)
         return cls(
             settings=settings,
             metrics=metrics,
@@ -154,9 +157,8 @@ class Container(msgspec.Struct, frozen=True):
             ),
             orders=OrderService(database, settings.orders_owner),
             merges=MergeService(settings, database, saga, metrics),
-            identity=Identity(
-                settings, tickets, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL
-            ),
+            identity=identity,
+            recovery=Recovery(settings.links, database, identity.guests),
         )
 
 

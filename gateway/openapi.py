@@ -18,6 +18,8 @@ from gateway.orders import openapi as orders
 from gateway.orders.routes import OrderRoutes
 from gateway.products import openapi as products
 from gateway.products.routes import ProductRoutes
+from gateway.recovery import openapi as recovery
+from gateway.recovery.routes import RecoveryRoutes
 
 FEATURES: Final = (
     GuestRoutes,
@@ -28,10 +30,16 @@ FEATURES: Final = (
     CheckoutRoutes,
     OrderRoutes,
     HistoryRoutes,
+    RecoveryRoutes,
     HealthRoutes,
 )
 _PARAMETERS: Final = (
-    carts.PARAMETERS | products.PARAMETERS | checkout.PARAMETERS | orders.PARAMETERS | merges.PARAMETERS
+    carts.PARAMETERS
+    | products.PARAMETERS
+    | checkout.PARAMETERS
+    | orders.PARAMETERS
+    | merges.PARAMETERS
+    | recovery.PARAMETERS
 )
 _ABOUT: Final = (
     "Carts that survive anything. In production mode callers prove who they are; in development mode every "

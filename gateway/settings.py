@@ -10,6 +10,7 @@ from gateway.identity.settings import IdentitySettings
 from gateway.live.settings import LiveSettings
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
+from runtime.recovery import RecoverySettings
 from runtime.settings import KafkaSettings
 from store.redis import RedisSettings
 
@@ -19,7 +20,13 @@ _BEFORE_ERASURE_WAIT_S: Final = 20.0
 
 
 class GatewaySettings(
-    KafkaSettings, RedisSettings, OwnerSettings, IdentitySettings, LiveSettings, HistorySettings
+    KafkaSettings,
+    RedisSettings,
+    OwnerSettings,
+    IdentitySettings,
+    LiveSettings,
+    HistorySettings,
+    RecoverySettings,
 ):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from jobs.abandonment import AbandonmentJob
 from jobs.checkout_timeouts import CheckoutTimeouts
 from jobs.expiry import ExpiryJob
 from jobs.history import HistoryJob
@@ -16,17 +17,17 @@ from jobs.settings import JobsSettings
 from jobs.settlement import Settlement
 from runtime.process import run_process
 from runtime.ready import when_all
-from topics.registry import CART_CHANGED, CART_MERGES, DEAD_LETTERS, ORDERS, PRODUCTS
+from topics.registry import CART_ABANDONED, CART_CHANGED, CART_MERGES, DEAD_LETTERS, ORDERS, PRODUCTS
 
 NAME: Final = "cartstream-jobs"
 
-TOPICS: Final = (CART_CHANGED, PRODUCTS, ORDERS, CART_MERGES, DEAD_LETTERS)
+TOPICS: Final = (CART_CHANGED, PRODUCTS, ORDERS, CART_MERGES, CART_ABANDONED, DEAD_LETTERS)
 """What the jobs write to."""
 
 
 def all_jobs(settings: JobsSettings) -> list[Job]:
     """All jobs. Making one connects to nothing."""
-    return [
+    jobs: list[Job] = [
         ExpiryJob(settings),
         OutboxRelay(settings),
         Settlement(settings),
@@ -34,6 +35,9 @@ def all_jobs(settings: JobsSettings) -> list[Job]:
         MergeJob(settings),
         HistoryJob(settings),
     ]
+    if settings.abandoned_after_s and settings.links is not None:
+        jobs.append(AbandonmentJob(settings, settings.links))
+    return jobs
 
 
 def run_jobs(settings: JobsSettings) -> None:

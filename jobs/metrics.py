@@ -41,6 +41,10 @@ CHECKOUTS_EXPIRED = Counter(
     "cartstream_jobs_checkouts_expired_total", "Checkouts that nobody completed in time"
 )
 
+ABANDONMENTS = Counter(
+    "cartstream_jobs_abandonments_total", "Carts told of: abandoned (left behind), recovered", ("kind",)
+)
+
 TRANSFERS_UNSETTLED = Gauge(
     "cartstream_jobs_merge_transfers_unsettled", "Transfers of merges not yet seen in both carts"
 )

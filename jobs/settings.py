@@ -1,14 +1,17 @@
 """Settings of the process `jobs`, all from `CARTSTREAM_*`."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from runtime.history import HistorySettings
+from runtime.recovery import RecoverySettings
 from runtime.settings import ProcessSettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 
 
-class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings, HistorySettings):
+class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings, HistorySettings, RecoverySettings):
     """The jobs' stores, and how they are paced."""
 
     ageing_pause_s: float = Field(
@@ -51,3 +54,51 @@ class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings, HistorySett
     history_pause_s: float = Field(
         3600.0, gt=0, le=86_400, examples=[3600], description="between two looks at the history's partitions"
     )
+
+    abandoned_after_s: float = Field(
+        0.0,
+        ge=0,
+        le=365 * 86_400,
+        examples=[10_800],
+        description="a cart with lines that has idled for as long is told of as left behind; 0: none is",
+    )
+    abandonment_pause_s: float = Field(
+        60.0, gt=0, le=86_400, examples=[60], description="between two looks for carts left behind"
+    )
+    recovery_lifetime_s: int = Field(
+        14 * 86_400,
+        ge=60,
+        le=365 * 86_400,
+        examples=[1_209_600],
+        description="how long the link to a cart left behind is good, and the cart is watched for a return",
+    )
+    abandonment_mails: bool = Field(
+        default=False, examples=[True], description="one mail about each cart left behind with an address"
+    )
+    recovery_url: str = Field(
+        "",
+        pattern=r"^$|^https?://\S*\{token\}\S*$",
+        examples=["https://shop.example.com/recover?token={token}"],
+        description="the shop's page in those mails that asks the gateway for the cart",
+    )
+    unsubscribe_url: str = Field(
+        "",
+        pattern=r"^$|^https?://\S*\{token\}\S*$",
+        examples=["https://carts.example.com/v1/unsubscribe/{token}"],
+        description="where a gateway's /v1/unsubscribe/{token} is reached from outside",
+    )
+
+    @model_validator(mode="after")
+    def _can_sign_links(self) -> Self:
+        if self.abandoned_after_s and self.recovery_keys is None:
+            raise ValueError(
+                "CARTSTREAM_RECOVERY_KEYS: links to carts left behind need a key that signs them, the "
+                "gateway's too; make one with `openssl rand -base64 48`"
+            )
+        if self.abandonment_mails and not (self.recovery_url and self.unsubscribe_url):
+            raise ValueError(
+                "CARTSTREAM_RECOVERY_URL and CARTSTREAM_UNSUBSCRIBE_URL: mails need both links, e.g. "
+                "https://shop.example.com/recover?token={token} and "
+                "https://carts.example.com/v1/unsubscribe/{token}"
+            )
+        return self

@@ -22,7 +22,7 @@ from store.redis import CartStore, Layout, PipelinedClient, Restoring, StoredCar
 from topics.codec import decode_change, decode_order, decode_state
 from topics.errors import RecordError
 from topics.partitioner import partition_of
-from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, TopicSpec
+from topics.registry import CART_ABANDONED, CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, TopicSpec
 
 T = TypeVar("T")
 
@@ -197,6 +197,11 @@ class _Search:
                     if record.key in order_ids
                 ],
                 _is_personal,
+            ),
+            _waiting(
+                CART_ABANDONED,
+                [record async for record in self._records(CART_ABANDONED, [home]) if record.key == key],
+                lambda record: at is None or record.timestamp <= at.timestamp() * 1000,
             ),
             _waiting(
                 DEAD_LETTERS,

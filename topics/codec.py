@@ -12,7 +12,7 @@ from carts.operations import KINDS, Change, Seed
 from carts.products import InvalidProduct, Product, check_product
 from carts.state import State, Version
 from topics.errors import RecordError, RecordErrorCode
-from topics.records import CartRecord, MergeRecord, OrderRecord, PurgeFloor
+from topics.records import AbandonmentRecord, CartRecord, MergeRecord, OrderRecord, PurgeFloor
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ _cart_decoder: Final = msgspec.json.Decoder(CartRecord)
 _recovery_decoder: Final = msgspec.json.Decoder(_Recovery)
 _version_decoder: Final = msgspec.json.Decoder(_Version)
 _order_decoder: Final = msgspec.json.Decoder(OrderRecord)
+_abandonment_decoder: Final = msgspec.json.Decoder(AbandonmentRecord)
 _merge_decoder: Final = msgspec.json.Decoder(MergeRecord)
 _product_decoder: Final = msgspec.json.Decoder(Product)
 _purge_floor_decoder: Final = msgspec.json.Decoder(PurgeFloor)
@@ -129,6 +130,11 @@ def decode_merge(value: bytes | None) -> MergeRecord:
     return _decode(_merge_decoder, value)
 
 
+def decode_abandonment(value: bytes | None) -> AbandonmentRecord:
+    """What a `cart-abandoned` value tells of; RecordError if it is none."""
+    return _decode(_abandonment_decoder, value)
+
+
 DECODERS: Final[Mapping[type, Callable[[bytes], object]]] = {
     Change: decode_change,
     CartRecord: decode_cart,
@@ -136,6 +142,7 @@ DECODERS: Final[Mapping[type, Callable[[bytes], object]]] = {
     Product: decode_product,
     OrderRecord: decode_order,
     MergeRecord: decode_merge,
+    AbandonmentRecord: decode_abandonment,
 }
 """How a value of each type is read where more is checked than its Struct says."""
 

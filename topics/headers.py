@@ -15,6 +15,8 @@ import msgspec
 from carts.products import Product
 from carts.state import Version
 from topics.records import (
+    AbandonmentKind,
+    AbandonmentRecord,
     CartChanged,
     CartRecord,
     DeadLetterHeaders,
@@ -30,6 +32,7 @@ Headers = list[tuple[str, bytes]]
 
 GATEWAY: Final = "/cartstream/gateway"
 COMPACTION: Final = "/cartstream/streams/compaction"
+ABANDONMENT: Final = "/cartstream/abandonment"
 ERASURE: Final = "/cartstream/erasure"
 ORDERS: Final = "/cartstream/orders"
 PRODUCTS: Final = "/cartstream/products"
@@ -71,6 +74,11 @@ _OF_ORDER: Final = {
 }
 
 _OF_MERGE: Final = _constant(MERGES, "cartstream.cart.merge.requested.v1", MergeRecord)
+
+_OF_ABANDONMENT: Final = {
+    kind: _constant(ABANDONMENT, f"cartstream.cart.{kind.value}.v1", AbandonmentRecord)
+    for kind in AbandonmentKind
+}
 
 _OF_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.state.v1", ProductRecord)
 _OF_GONE_PRODUCT: Final = _constant(PRODUCTS, "cartstream.product.deleted.v1", None)
@@ -134,6 +142,12 @@ def merge_headers(record: MergeRecord) -> Headers:
     """Headers of a `cart-merges` record."""
     time = _rfc3339(record.requested_at)
     return [*_OF_MERGE, ("ce_id", b"%s/%s" % (record.merge_id.encode(), time)), ("ce_time", time)]
+
+
+def abandonment_headers(record: AbandonmentRecord) -> Headers:
+    """Headers of a `cart-abandoned` record."""
+    name = f"{record.cart_id}/{record.version_number}/{record.type}"
+    return [*_OF_ABANDONMENT[record.type], ("ce_id", name.encode()), ("ce_time", _rfc3339(record.at))]
 
 
 def product_headers(product: Product) -> Headers:

@@ -92,6 +92,44 @@ class MergeRecord(msgspec.Struct, frozen=True, kw_only=True):
     requested_at: datetime
 
 
+class AbandonmentKind(StrEnum):
+    """What a record of `cart-abandoned` tells of."""
+
+    ABANDONED = "abandoned"
+    RECOVERED = "recovered"
+
+
+class LineLeft(msgspec.Struct, frozen=True):
+    """A line of a cart left behind; `unit_price` in minor units."""
+
+    line_id: str
+    product_id: str
+    quantity: int
+    unit_price: int
+
+
+class AbandonmentRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a `cart-abandoned` record: a cart was left behind, or was taken up again.
+
+    `version_number` names the idle period: once `abandoned`, then once `recovered` at the most. Records may
+    come again. `recovery_token` leads back to the cart until `recovery_expires_at`; with `recovered` there is
+    none. `recovered_by` is `changed` or `ordered`, with the `order_id`.
+    """
+
+    type: AbandonmentKind
+    cart_id: str
+    version_number: int
+    idle_since: datetime
+    at: datetime
+    currency: str | None
+    subtotal: int
+    lines: list[LineLeft] = []
+    recovery_token: str | None = None
+    recovery_expires_at: datetime | None = None
+    recovered_by: str | None = None
+    order_id: str | None = None
+
+
 class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True, rename=lambda name: f"dlq_{name}"):
     """The headers of a dead letter, as text; its key and value are those of the source record.
 

@@ -8,6 +8,7 @@ import msgspec
 
 from carts.limits import TIMING
 from topics.records import (
+    AbandonmentRecord,
     CartChanged,
     CartRecord,
     DeadLetterHeaders,
@@ -192,9 +193,11 @@ CART_ABANDONED: Final = TopicSpec(
     name="cart-abandoned",
     key="cart id",
     cleanup=Cleanup.DELETE,
-    written_by="expiry job",
+    written_by="Postgres outbox relay",
     purpose="carts left behind, and those taken up again",
+    records=(RecordSpec("cart-abandoned", 1, AbandonmentRecord),),
     retention_ms=30 * _DAY_MS,
+    settings={**_DAILY_SEGMENTS, **_RELAYED},
 )
 
 DEAD_LETTERS: Final = TopicSpec(

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, TopicSpec
+from topics.registry import CART_ABANDONED, CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, TopicSpec
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -20,7 +20,8 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
     `redis` and `row` are the cart in Redis and in Postgres. `outbox_entries` are its changes that waited in
     Redis for Kafka. `orders`, `checkouts`, `transfers` (of merges) and `mails` are rows of Postgres that held
-    something personal, `changes` the rows of the history.
+    something personal, `changes` the rows of the history; `links` led to the cart, in messages about a cart
+    left behind.
     """
 
     redis: Copy
@@ -31,6 +32,7 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
     transfers: int
     mails: int
     changes: int
+    links: int
 
 
 class Expires(msgspec.Struct, frozen=True):
@@ -74,6 +76,7 @@ IN_TOPICS: Final[tuple[tuple[TopicSpec, str], ...]] = (
     (CART_CHANGED, "the changes that made the cart"),
     (CARTS, "earlier states of the cart"),
     (ORDERS, "earlier versions of the orders"),
+    (CART_ABANDONED, "that the cart was left behind, and its lines"),
     (DEAD_LETTERS, "changes and orders that could not be processed"),
 )
 """Where old records of a cart stay for a while, and what they are."""
@@ -83,6 +86,7 @@ KEPT: Final = [
         "the cart's id, its version numbers and the ids of its orders", "no late record may revive the cart"
     ),
     Kept("orders: products, names, quantities, amounts, times, line ids", "bookkeeping"),
-    Kept("order mails that were sent", "they are with the recipient"),
+    Kept("mails that were sent", "they are with the recipient"),
+    Kept("a hash of the address that unsubscribed from mails", "no mail is sent to it again"),
 ]
 """What an erasure leaves in the stores."""

@@ -102,6 +102,7 @@ class Erasure:
             transfers=personal.transfers,
             mails=personal.mails,
             changes=changes,
+            links=personal.links,
         )
         return Certificate(
             erasure_id=erasure_id,

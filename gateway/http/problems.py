@@ -64,6 +64,7 @@ ORDER_NOT_FOUND: Final = ProblemType("order-not-found", 404, "There is no such o
 CHECKOUT_NOT_FOUND: Final = ProblemType("checkout-not-found", 404, "The cart has no such checkout")
 NO_HISTORY: Final = ProblemType("no-history", 404, "This gateway has no history of carts")
 NOT_IN_HISTORY: Final = ProblemType("not-in-history", 404, "The history does not know the cart at that time")
+LINK_NOT_FOUND: Final = ProblemType("link-not-found", 404, "The link leads nowhere")
 MERGE_NOT_FOUND: Final = ProblemType("merge-not-found", 404, "There is no such merge")
 CART_EMPTY: Final = ProblemType("cart-empty", 409, "The cart holds nothing to order")
 CART_OUTDATED: Final = ProblemType("cart-outdated", 409, "Prices or stock have changed under the cart")

@@ -6,7 +6,7 @@ import msgspec
 
 from carts.errors import InvalidIdentifier
 from carts.ids import to_cart_id
-from gateway.identity.guest_tokens import PREFIX, GuestTokens, Sessions
+from gateway.identity.guest_tokens import PREFIXES, GuestTokens, Sessions
 from gateway.identity.jwt_tokens import InvalidToken, JwtTokens
 from gateway.identity.principal import ANONYMOUS, OPEN, Kind, Principal
 
@@ -69,7 +69,7 @@ class KnownCallers:
         token = bearer_token(authorization)
         if token is None:
             raise InvalidToken("send `Authorization: Bearer <token>`")
-        if token.startswith(PREFIX):
+        if token.startswith(PREFIXES):
             (cart_id,) = self._guest(token)
             return Principal(Kind.GUEST, carts=(cart_id,), actor=cart_id)
         return self._jwts.principal(token)

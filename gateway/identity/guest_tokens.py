@@ -2,10 +2,10 @@
 
 A token is `g1.<secret>.<expiry>.<signature>`: 18 random bytes in base64url, Unix seconds in decimal, and
 HMAC-SHA256 of what stands before, in base64url. The cart's id is a hash of the secret: it stands in Kafka,
-rows, orders and logs, and proves nothing.
+rows, orders and logs, and proves nothing. A token out of a link to a cart left behind, whose secret nobody
+has any more, is `g2.<cart id>.<expiry>.<signature>`, the id without `guest:` in base64url.
 """
 
-import base64
 import hashlib
 import hmac
 import secrets
@@ -15,7 +15,11 @@ from typing import Final
 
 import msgspec
 
-PREFIX: Final = "g1."
+from carts.lifetime import GUEST_PREFIX
+from runtime.keys import bytes_of, is_signed, signature_of, text_of
+
+PREFIXES: Final = ("g1.", "g2.")
+_OF_SECRET, _OF_CART = PREFIXES
 _SECRET_BYTES: Final = 18
 _ID_BYTES: Final = 18
 _PARTS: Final = 4
@@ -39,34 +43,39 @@ class GuestTokens:
 
     def mint(self) -> GuestToken:
         """A token for a new cart."""
-        return self._sign(_text(secrets.token_bytes(_SECRET_BYTES)))
+        return self._sign(_OF_SECRET, text_of(secrets.token_bytes(_SECRET_BYTES)))
 
     def mint_again(self, key: str) -> GuestToken:
         """A token for the cart that belongs to an Idempotency-Key, which nobody else may be able to guess."""
         digest = hmac.digest(self._keys[0], b"mint\0" + key.encode(), "sha256")
-        return self._sign(_text(digest[:_SECRET_BYTES]))
+        return self._sign(_OF_SECRET, text_of(digest[:_SECRET_BYTES]))
+
+    def mint_for(self, cart_id: str) -> GuestToken:
+        """A token for a guest's cart that is there. Only for who has proven the right to it otherwise."""
+        return self._sign(_OF_CART, text_of(cart_id.removeprefix(GUEST_PREFIX).encode()))
 
     def renew(self, token: str) -> GuestToken | None:
         """A token for the same cart with its whole lifetime ahead; None for one that is no longer valid."""
-        return None if self.check(token) is None else self._sign(token.split(".")[1])
+        if self.check(token) is None:
+            return None
+        prefix, name, _, _ = token.split(".")
+        return self._sign(f"{prefix}.", name)
 
     def check(self, token: str) -> GuestToken | None:
         """The token, if it was signed here and has not expired."""
         parts = token.split(".")
-        if not token.isascii() or len(parts) != _PARTS or f"{parts[0]}." != PREFIX:
+        if len(parts) != _PARTS or f"{parts[0]}." not in PREFIXES or not is_signed(token, self._keys):
             return None
-        signed, _, signature = token.rpartition(".")
-        if not any(hmac.compare_digest(_signature(key, signed), signature) for key in self._keys):
-            return None
-        _, secret, expiry, _ = parts  # as they were signed: well-formed
+        prefix, name, expiry, _ = parts  # as they were signed: well-formed
         if int(expiry) <= self._clock():
             return None
-        return GuestToken(token, _cart_id(secret), int(expiry))
+        return GuestToken(token, _cart_id(f"{prefix}.", name), int(expiry))
 
-    def _sign(self, secret: str) -> GuestToken:
+    def _sign(self, prefix: str, name: str) -> GuestToken:
         expires_at = int(self._clock()) + self._lifetime_s
-        signed = f"{PREFIX}{secret}.{expires_at}"
-        return GuestToken(f"{signed}.{_signature(self._keys[0], signed)}", _cart_id(secret), expires_at)
+        signed = f"{prefix}{name}.{expires_at}"
+        token = f"{signed}.{signature_of(self._keys[0], signed)}"
+        return GuestToken(token, _cart_id(prefix, name), expires_at)
 
 
 class Sessions:
@@ -80,17 +89,11 @@ class Sessions:
         # Sanic hands on the bytes of a header that are no UTF-8 as lone surrogates.
         secret = session_id.encode(errors="surrogateescape")
         digest = hmac.digest(self._key, b"session\0" + secret, "sha256")
-        return f"guest:{_text(digest[:_ID_BYTES])}"
+        return f"{GUEST_PREFIX}{text_of(digest[:_ID_BYTES])}"
 
 
-def _cart_id(secret: str) -> str:
-    digest = hashlib.sha256(b"cartstream guest cart\0" + secret.encode()).digest()
-    return f"guest:{_text(digest[:_ID_BYTES])}"
-
-
-def _signature(key: bytes, signed: str) -> str:
-    return _text(hmac.digest(key, signed.encode(), "sha256"))
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def _cart_id(prefix: str, name: str) -> str:
+    if prefix == _OF_CART:
+        return f"{GUEST_PREFIX}{bytes_of(name).decode()}"
+    digest = hashlib.sha256(b"cartstream guest cart\0" + name.encode()).digest()
+    return f"{GUEST_PREFIX}{text_of(digest[:_ID_BYTES])}"

@@ -7,10 +7,9 @@ from typing import Final, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runtime.keys import check_strength, keys_of
 from runtime.settings import PREFIX
 
-KEY_CHARACTERS: Final = 32
-"""The least a key must have: 256 bits need at least so many characters."""
 _DEVELOPMENT_KEY: Final = "development-mode-is-open-no-secret"
 _EXAMPLE_KEY: Final = "output-of-openssl-rand-base64-48"
 _PUBLISHED_KEYS: Final = frozenset({_DEVELOPMENT_KEY, _EXAMPLE_KEY})
@@ -82,15 +81,7 @@ class IdentitySettings(BaseSettings):
     @field_validator("guest_token_keys", "session_key", "jwt_secret")
     @classmethod
     def _is_strong(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        for key in _keys_of(value):
-            if len(key) < KEY_CHARACTERS:
-                raise ValueError(
-                    f"a key has {len(key)} characters and needs {KEY_CHARACTERS}; "
-                    "make one with `openssl rand -base64 48`"
-                )
-        return value
+        return check_strength(value)
 
     @field_validator("jwt_public_key_file")
     @classmethod
@@ -121,7 +112,7 @@ class IdentitySettings(BaseSettings):
             return self
         for name in ("guest_token_keys", "session_key", "jwt_secret"):
             value: SecretStr | None = getattr(self, name)
-            if value and not _PUBLISHED_KEYS.isdisjoint(_keys_of(value)):
+            if value and not _PUBLISHED_KEYS.isdisjoint(keys_of(value)):
                 raise ValueError(
                     f"{PREFIX}{name.upper()}: everybody can read this key in the documentation or the "
                     "source; make one with `openssl rand -base64 48`"
@@ -133,8 +124,4 @@ class IdentitySettings(BaseSettings):
         """The keys of guest tokens. In development mode there is one that everybody knows."""
         if self.guest_token_keys is None:
             return [_DEVELOPMENT_KEY]
-        return _keys_of(self.guest_token_keys)
-
-
-def _keys_of(value: SecretStr) -> list[str]:
-    return [key.strip() for key in value.get_secret_value().split(",")]
+        return keys_of(self.guest_token_keys)

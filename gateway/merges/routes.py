@@ -14,7 +14,7 @@ from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.identity.guard import caller_of, cart_not_found
-from gateway.identity.guest_tokens import PREFIX, GuestTokens
+from gateway.identity.guest_tokens import PREFIXES, GuestTokens
 from gateway.identity.principal import Scope
 from gateway.merges import openapi, problems
 from gateway.merges.requests import MERGE_GUEST, MergeStatus
@@ -58,7 +58,7 @@ class MergeRoutes:
 
     def _proven_guest(self, request: Request, guest: str) -> str:
         """The guest's cart that the caller has proved to be its own, by its token in the body or a header."""
-        if guest.startswith(PREFIX):
+        if guest.startswith(PREFIXES):
             token = self._guests.check(guest)
             if token is None:
                 raise problems.not_a_guest("the token is not of this shop, or has expired")

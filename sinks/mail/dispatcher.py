@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from email.headerregistry import Address
+from email.message import EmailMessage
 from functools import partial
 from typing import Final
 
@@ -12,10 +14,12 @@ import structlog
 
 from runtime.cancellation import to_its_end
 from sinks.mail import metrics
-from sinks.mail.message import BadAddress, MailKind, compose, recipient
+from sinks.mail.abandonment import compose_reminder
+from sinks.mail.message import BadAddress, MailKind, address_of, compose, recipient
 from sinks.mail.settings import MailSinkSettings
 from sinks.mail.smtp import MailPutOff, MailRefused, MailServerAway, SmtpClient
 from sinks.mail.tasks import ClaimedMail, MailTasks
+from store.postgres.abandonments import decode_mail
 from store.postgres.errors import SchemaOutdated
 from topics.codec import decode_order
 from topics.dead_letters import SourceRecord
@@ -91,10 +95,13 @@ class MailDispatcher:
     async def _attempt(self, client: SmtpClient, mail: ClaimedMail) -> None:
         key = mail.order_id, mail.kind
         if key not in self._taken:
-            order = decode_order(mail.record)
+            if not await self._tasks.is_wanted(mail):
+                await self._tasks.settle(mail, "not_wanted", "")
+                metrics.MAILS.labels(mail.kind, "not_wanted").inc()
+                return
             try:
-                message = compose(order, mail.kind, self._settings.shop_name, self._settings.sender)
-                await client.send(message, recipient(order))
+                message, address = self._compose(mail)
+                await client.send(message, address)
             except (BadAddress, MailRefused) as error:
                 await self._give_up(mail, "mail_refused", str(error))
                 return
@@ -110,6 +117,15 @@ class MailDispatcher:
         metrics.MAILS.labels(mail.kind, "sent").inc()
         log.info("mail.sent", order=mail.order_id, kind=mail.kind, attempts=mail.attempts)
 
+    def _compose(self, mail: ClaimedMail) -> tuple[EmailMessage, Address]:
+        """The mail, and to whom it goes. Raises BadAddress."""
+        shop, sender = self._settings.shop_name, self._settings.sender
+        if mail.kind is MailKind.ABANDONMENT:
+            cart = decode_mail(mail.record)
+            return compose_reminder(cart, shop, sender), address_of(cart.email)
+        order = decode_order(mail.record)
+        return compose(order, mail.kind, shop, sender), recipient(order)
+
     async def _put_off(self, mail: ClaimedMail, reason: str) -> None:
         if mail.age_s > self._settings.mail_give_up_hours * _HOUR_SECONDS:
             await self._give_up(mail, "mail_undeliverable", reason)
@@ -119,10 +135,12 @@ class MailDispatcher:
         log.info("mail.put_off", order=mail.order_id, kind=mail.kind, attempts=mail.attempts, reason=reason)
 
     async def _give_up(self, mail: ClaimedMail, code: str, reason: str) -> None:
-        source = SourceRecord(
-            ORDERS.name, mail.source_partition, mail.source_offset, mail.order_id.encode(), mail.record
-        )
-        await self._refuse(source, code, f"{mail.kind}: {reason}")
+        # A reminder comes from no record that could be replayed.
+        if mail.kind is not MailKind.ABANDONMENT:
+            source = SourceRecord(
+                ORDERS.name, mail.source_partition, mail.source_offset, mail.order_id.encode(), mail.record
+            )
+            await self._refuse(source, code, f"{mail.kind}: {reason}")
         await self._tasks.settle(mail, "refused", reason)
         metrics.MAILS.labels(mail.kind, "refused").inc()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -31,6 +32,7 @@ class MailKind(StrEnum):
 
     CONFIRMATION = "confirmation_mail"
     CANCELLATION = "cancellation_mail"
+    ABANDONMENT = "abandonment_mail"
 
 
 _OF_STATUS: Final = {
@@ -59,8 +61,12 @@ def message_id(order_id: str, kind: MailKind, domain: str) -> str:
 
 
 def recipient(order: OrderRecord) -> Address:
-    """The order's address, a domain in other scripts in its ASCII form. Raises BadAddress."""
-    text = order.email or ""
+    """The order's address. Raises BadAddress."""
+    return address_of(order.email or "")
+
+
+def address_of(text: str) -> Address:
+    """The address, a domain in other scripts in its ASCII form. Raises BadAddress."""
     username, _, domain = text.rpartition("@")
     try:
         if not (username and domain and text.isprintable() and " " not in text):
@@ -75,15 +81,14 @@ def recipient(order: OrderRecord) -> Address:
 
 def compose(order: OrderRecord, kind: MailKind, shop: str, sender: Address) -> EmailMessage:
     """The mail, in text and in HTML. Raises BadAddress."""
-    message = EmailMessage(policy=SMTP)
-    message["Message-ID"] = message_id(order.order_id, kind, sender.domain)
     happened = order.placed_at if kind is MailKind.CONFIRMATION else order.cancelled_at or order.placed_at
-    message["Date"] = format_datetime(happened)
-    message["From"] = sender
-    message["To"] = recipient(order)
-    message["Subject"] = _SUBJECTS[kind].format(shop=shop)
-    # RFC 3834: no vacation notices, please.
-    message["Auto-Submitted"] = "auto-generated"
+    headers: dict[str, str | Address] = {
+        "Message-ID": message_id(order.order_id, kind, sender.domain),
+        "Date": format_datetime(happened),
+        "From": sender,
+        "To": recipient(order),
+        "Subject": _SUBJECTS[kind].format(shop=shop),
+    }
     values = {
         "shop": shop,
         "order_id": order.order_id,
@@ -93,9 +98,25 @@ def compose(order: OrderRecord, kind: MailKind, shop: str, sender: Address) -> E
     text = {**values, "lines": _text_lines(order), "totals": _text_totals(order)}
     html = {name: escape(value) for name, value in values.items()}
     html |= {"lines": _html_lines(order), "totals": _html_totals(order)}
+    return body(kind, order.order_id, headers, text, html)
+
+
+def body(
+    kind: MailKind,
+    task_id: str,
+    headers: Mapping[str, str | Address],
+    text: Mapping[str, str],
+    html: Mapping[str, str],
+) -> EmailMessage:
+    """A mail of a kind, made from its templates; `html` is escaped already."""
+    message = EmailMessage(policy=SMTP)
+    for name, value in headers.items():
+        message[name] = value
+    # RFC 3834: no vacation notices, please.
+    message["Auto-Submitted"] = "auto-generated"
     message.set_content(_template(kind, "txt").substitute(text), cte="quoted-printable")
     message.add_alternative(_template(kind, "html").substitute(html), subtype="html", cte="quoted-printable")
-    boundary = hashlib.sha256(f"{kind}/{order.order_id}".encode()).hexdigest()
+    boundary = hashlib.sha256(f"{kind}/{task_id}".encode()).hexdigest()
     message.set_boundary(f"=_{boundary[:32]}")
     return message
 

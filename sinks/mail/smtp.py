@@ -88,8 +88,9 @@ class SmtpClient:
             raise MailServerAway("not connected")
         try:
             async with _classified(), asyncio.timeout(self._settings.smtp_timeout_s):
-                await self._client.send_message(
-                    message, sender=self._settings.sender.addr_spec, recipients=[recipient.addr_spec]
+                # Not send_message: it folds long words in headers, and a link is one.
+                await self._client.sendmail(
+                    self._settings.sender.addr_spec, [recipient.addr_spec], message.as_bytes()
                 )
         except MailServerAway:
             await self.close()

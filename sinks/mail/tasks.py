@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from sinks.mail.message import MailKind
+from store.postgres.abandonments import decode_mail, is_mail_wanted
 from store.postgres.connection import RenewedConnection
 from store.postgres.queries import queries_of
 
@@ -84,6 +85,13 @@ class MailTasks:
             return None
         order_id, kind, record, partition, offset, attempts, age_s = row
         return ClaimedMail(order_id, MailKind(kind), record.encode(), partition, offset, attempts, age_s)
+
+    async def is_wanted(self, mail: ClaimedMail) -> bool:
+        """Whether the mail is still to be sent: one about a cart left behind only while the cart is left."""
+        if mail.kind is not MailKind.ABANDONMENT:
+            return True
+        async with self._lock, self._connection.use() as connection:
+            return await is_mail_wanted(connection, decode_mail(mail.record))
 
     async def settle(self, mail: ClaimedMail, outcome: str, detail: str) -> None:
         """Mark the mail as finished, with its outcome."""

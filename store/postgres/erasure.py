@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from carts.details import NO_DETAILS
 from carts.merging import Transfer
 from carts.operations import Add, Change, Item, Set, SetDetails, Step
-from store.postgres import history, orders, outbox
+from store.postgres import abandonments, history, orders, outbox
 from store.postgres.order_records import PricedSnapshot
 from store.postgres.outbox import OutboxRecord
 from store.postgres.queries import queries_of
@@ -43,6 +43,8 @@ class PersonalRows(msgspec.Struct, frozen=True):
     """Of merges."""
     mails: int = 0
     """Still to be sent, or refused."""
+    links: int = 0
+    """To the cart, in messages about a cart left behind."""
 
     @property
     def exist(self) -> bool:
@@ -66,9 +68,12 @@ class _Found(msgspec.Struct, frozen=True):
     transfers: dict[tuple[str, int], Transfer]
     order_ids: list[str]
     mails: int
+    links: int
 
     def count(self) -> PersonalRows:
-        return PersonalRows(len(self.orders), len(self.checkouts), len(self.transfers), self.mails)
+        return PersonalRows(
+            len(self.orders), len(self.checkouts), len(self.transfers), self.mails, self.links
+        )
 
 
 async def find(connection: Connection, cart_id: str, until: datetime | None = None) -> PersonalRows:
@@ -96,6 +101,7 @@ async def erase(connection: Connection, change: Change) -> Erased:
     for (merge_id, number), transfer in found.transfers.items():
         await _write(connection, "erase_transfer", transfer, merge_id=merge_id, number=number)
     await connection.execute(_query("erase_mails"), {"order_ids": found.order_ids, "tasks": _MAILS})
+    await abandonments.erase(connection, change.cart_id)
     changes = await history.erase(connection, [(change.cart_id, change.version)])
     headers = change_headers(change.cart_id, change.version, change.op_id, source=ERASURE)
     told = OutboxRecord(CART_CHANGED.name, change.cart_id, encode_change(change), headers)
@@ -151,15 +157,19 @@ async def _find(connection: Connection, cart_id: str, until: datetime | None) ->
     checkouts = await _read(connection, "checkouts", cart_id, until, PricedSnapshot)
     transfers = await _read(connection, "transfers", cart_id, until, Transfer)
     order_ids = [order_id for (order_id,) in known]
-    cursor = await connection.execute(_query("count_mails"), {"order_ids": order_ids})
-    row = await cursor.fetchone()
     return _Found(
         orders=list(_personal(known, plain_order).values()),
         checkouts={token: plain for (token,), plain in _personal(checkouts, plain_snapshot).items()},
         transfers={(key[0], key[1]): plain for key, plain in _personal(transfers, plain_transfer).items()},
         order_ids=order_ids,
-        mails=0 if row is None else int(row[0]),
+        mails=await _count(connection, "count_mails", cart_id=cart_id, order_ids=order_ids),
+        links=await _count(connection, "count_links", cart_id=cart_id, until=until),
     )
+
+
+async def _count(connection: Connection, name: str, **values: object) -> int:
+    row = await (await connection.execute(_query(name), values)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 async def _read(

@@ -102,7 +102,7 @@ async def test_nothing_personal_is_left_of_a_cart(shop: CheckoutClient) -> None:
 
     assert certificate["removed"]["redis"]["lines"] == 1
     assert {each["topic"] for each in certificate["expires"]} == {
-        *("cart-changed", "carts", "orders", "dead-letters")
+        *("cart-changed", "carts", "orders", "cart-abandoned", "dead-letters")
     }
     assert SECRET not in await in_redis(shop, cart_id)
     assert SECRET not in await in_postgres(shop, cart_id)

@@ -32,6 +32,7 @@ from jobs.settings import JobsSettings
 from ops.settings import OpsSettings
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
+from runtime.recovery import RecoverySettings
 from runtime.settings import PREFIX, KafkaSettings, ProcessSettings
 from sinks.mail.settings import MailSinkSettings
 from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
@@ -60,6 +61,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Redis sink": RedisSinkSettings,
     "Mail": MailSinkSettings,
     "Jobs": JobsSettings,
+    "Recovery links": RecoverySettings,
     "Identity": IdentitySettings,
     "Live carts": LiveSettings,
     "Gateway": GatewaySettings,

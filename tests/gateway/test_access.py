@@ -159,6 +159,7 @@ def target(route: Route, cart: str, order_id: str = ORDER) -> str:
         "token": NOWHERE,
         "order_id": order_id,
         "merge_id": MERGE,
+        "link": "r1.none",
     }
     quoted = {name: str(httpx.URL(path=f"/{value}").raw_path, "ascii")[1:] for name, value in names.items()}
     quoted["cart_id"] = quoted["cart_id"].replace("/", "%2F")

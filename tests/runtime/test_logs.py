@@ -14,6 +14,8 @@ from runtime.logs import configure_logging, mask_secrets
         ("GET http://shop/v1/carts/guest%3Aa1b2?x=1", "GET http://shop/v1/carts/guest:***?x=1"),
         ("/v1/carts/user:42", "/v1/carts/user:42"),
         ("GET /v1/carts/me/stream?ticket=aB-_9&x=1", "GET /v1/carts/me/stream?ticket=***&x=1"),
+        ("GET /v1/recover/r1.aB-_9.1.c?x=1", "GET /v1/recover/***?x=1"),
+        ("POST /v1/unsubscribe/u1.aB-_9.0.c", "POST /v1/unsubscribe/***"),
         ("no guest today", "no guest today"),
     ],
 )

@@ -44,7 +44,22 @@ WHERE merge_id = %(merge_id)s AND number = %(number)s
 DELETE FROM outbox WHERE topic = 'orders' AND key = ANY(%(order_ids)s)
 
 -- count_mails
-SELECT count(*) FROM post_checkout_tasks WHERE order_id = ANY(%(order_ids)s) AND record IS NOT NULL
+SELECT count(*)
+FROM post_checkout_tasks
+WHERE record IS NOT NULL
+    AND (
+        order_id = ANY(%(order_ids)s)
+        OR order_id IN (
+            SELECT 'abandoned:' || cart_id || '/' || v FROM abandoned_carts WHERE cart_id = %(cart_id)s
+        )
+    )
+
+-- count_links
+SELECT count(*)
+FROM abandoned_carts
+WHERE cart_id = %(cart_id)s
+    AND erased_at IS NULL
+    AND (%(until)s::timestamptz IS NULL OR abandoned_at <= %(until)s)
 
 -- erase_mails
 -- Also those that nobody has recorded yet: a mail sink that is behind must not bring the address back.

@@ -13,6 +13,7 @@ from carts.operations import (
     Metadata,
     Operation,
     Remove,
+    Save,
     Set,
     SetDetails,
     SetMetadata,
@@ -42,14 +43,27 @@ class Line(
     added_version: int = 0
 
 
+class SavedLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A product saved for later: nobody orders it, and its price is not kept."""
+
+    product_id: str
+    quantity: int
+    options: dict[str, str] = {}
+    metadata: Metadata = {}
+
+
 class Content(msgspec.Struct, frozen=True, omit_defaults=True, rename={"cleared_version": "clr"}):
-    """Lines by line id, the version of the last clear, the currency, the cart's metadata and its details."""
+    """Lines by line id, the version of the last clear, the currency, the cart's metadata and its details.
+
+    `saved` are the lines saved for later, by line id.
+    """
 
     lines: dict[str, Line] = {}
     cleared_version: int = 0
     currency: str | None = None
     metadata: Metadata = {}
     details: Details = NO_DETAILS
+    saved: dict[str, SavedLine] = {}
 
 
 EMPTY = Content()
@@ -84,9 +98,12 @@ class _Draft:
         self._currency = content.currency
         self._metadata = content.metadata
         self._details = content.details
+        self._saved = dict(content.saved)
 
     def finish(self) -> Content:
-        return Content(self._lines, self._cleared_version, self._currency, self._metadata, self._details)
+        return Content(
+            self._lines, self._cleared_version, self._currency, self._metadata, self._details, self._saved
+        )
 
     def apply(self, version: int, delta: Delta, start: int) -> None:
         for step in delta:
@@ -105,6 +122,8 @@ class _Draft:
                     self._set_metadata(step)
                 case SetDetails():
                     self._details = patched(self._details, step)
+                case Save():
+                    self._save(step)
                 case Withdrawal():
                     self._withdraw(step, start)
                 case _:
@@ -131,6 +150,14 @@ class _Draft:
         product_id = old.product_id if old else line_id.partition("~")[0]
         price, options = (old.unit_price, old.options) if old else (0, {})
         self._lines[line_id] = Line(product_id, 0, price, options, {}, version, version)
+
+    def _save(self, step: Save) -> None:
+        if step.quantity:
+            self._saved[step.line_id] = SavedLine(
+                step.item.product_id, step.quantity, step.item.options, step.metadata
+            )
+        else:
+            self._saved.pop(step.line_id, None)
 
     def _set_metadata(self, step: SetMetadata) -> None:
         if step.line_id is None:

@@ -17,6 +17,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Lines remembered, removed ones included."""
     quantity: int = 999
     """Pieces of one line."""
+    saved_lines: int = 50
+    """Lines saved for later."""
     steps: int = 100
     """Steps of one operation."""
     unit_price: int = 2**40 - 1

@@ -4,7 +4,7 @@ A merge is a sequence of *transfers*. Each is decided once, on snapshots of both
 transfer before it, and takes some lines out of the guest's cart for good: what they bring the user's cart is
 fixed then, too. What a transfer finds no room for is lost only where the rest of its line goes along; a line
 that cannot go along at all stays in the guest's cart. The first transfer brings the details that the user's
-cart lacks.
+cart lacks, and what is saved for later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,11 +14,11 @@ from typing import Final
 import msgspec
 
 from carts.availability import Code
-from carts.content import Line, shown, subtotal
+from carts.content import Line, SavedLine, shown, subtotal
 from carts.details import Details, lacking
 from carts.ids import finish_op_id, merge_op_id
 from carts.limits import LIMITS, MAX_SAFE_INTEGER, Limits
-from carts.operations import Add, Claim, Delta, Finish, Item, Merged, OrderedLine, SetDetails
+from carts.operations import Add, Claim, Delta, Finish, Item, Merged, OrderedLine, Save, SetDetails
 from carts.ordering import counted_attempts
 from carts.products import Facts
 from carts.state import State
@@ -154,6 +154,7 @@ def plan(
     draft = _Draft(merge.strategy, basis, before, limits)
     if not before:
         draft.take_details(guest.content().details)
+        draft.take_saved(guest.content().saved)
     for line_id, line in shown(guest.content()):
         draft.take(line_id, line)
     last = (Merged(merge.merge_id, merge.into),) if not draft.is_cut_short else ()
@@ -161,9 +162,9 @@ def plan(
     return Transfer(
         merge_id=merge.merge_id,
         number=number,
-        place=place if draft.additions or draft.details else 0,
+        place=place if draft.additions or draft.beside else 0,
         decided_version=2 * now_us,
-        additions=(*draft.additions, *draft.details),
+        additions=(*draft.additions, *draft.beside),
         withdrawal=(finish, *last),
         carried=tuple(draft.carried),
         warnings=tuple(draft.warnings),
@@ -183,7 +184,8 @@ class _Draft:
         limits: Limits,
     ) -> None:
         self.additions: list[Add] = []
-        self.details: tuple[SetDetails, ...] = ()
+        self.beside: list[SetDetails | Save] = []
+        """Details, and what is saved for later."""
         self.taken: list[OrderedLine] = []
         self.carried: list[Carried] = []
         self.warnings: list[Pieces] = []
@@ -191,6 +193,7 @@ class _Draft:
         self.is_cut_short = False
         """Whether lines are left for the next transfer."""
         self._known_details = basis.user.content().details
+        self._known_saved = basis.user.content().saved
         self._strategy = strategy
         self._guest = basis.guest.content()
         self._facts = basis.facts
@@ -213,6 +216,7 @@ class _Draft:
         self._bytes = (
             _size(user.metadata)
             + _size(user.details)
+            + _size(user.saved)
             + sum(_line_bytes(*entry) for entry in user.lines.items())
         )
         self._transfer_bytes = 0
@@ -222,9 +226,27 @@ class _Draft:
         step = SetDetails(**lacking(self._known_details, details))
         size = _size(step)
         if step.named() and self._bytes + size <= self._limits.content_bytes:
-            self.details = (step,)
-            self._bytes += size
-            self._transfer_bytes += size
+            self._take_beside(step, size)
+
+    def take_saved(self, saved: Mapping[str, SavedLine]) -> None:
+        """Let what is saved for later go along, as far as the user's cart has not saved it and has room."""
+        count = len(self._known_saved)
+        for line_id, line in sorted(saved.items()):
+            step = Save(line_id, line.quantity, Item(line.product_id, line.options), line.metadata)
+            size = _size(step)
+            has_room = (
+                count < self._limits.saved_lines
+                and self._bytes + size <= self._limits.content_bytes
+                and self._transfer_bytes + size <= TRANSFER_BYTES
+            )
+            if line_id not in self._known_saved and has_room:
+                count += 1
+                self._take_beside(step, size)
+
+    def _take_beside(self, step: SetDetails | Save, size: int) -> None:
+        self.beside.append(step)
+        self._bytes += size
+        self._transfer_bytes += size
 
     def take(self, line_id: str, line: Line) -> None:
         """Let a line go along as far as it can."""
@@ -241,7 +263,7 @@ class _Draft:
             return
         size = _line_bytes(line_id, line)
         if self.carried and (
-            len(self.carried) + len(self.details) >= self._limits.steps
+            len(self.carried) + len(self.beside) >= self._limits.steps
             or self._transfer_bytes + size > TRANSFER_BYTES
         ):
             self.is_cut_short = True

@@ -49,7 +49,7 @@ class Remove(msgspec.Struct, frozen=True, tag_field="kind", tag="remove"):
 
 
 class Clear(msgspec.Struct, frozen=True, tag_field="kind", tag="clear"):
-    """Decide that no line has pieces. The cart's metadata and details stay."""
+    """Decide that no line has pieces. The cart's metadata and details, and what is saved, stay."""
 
 
 class SetMetadata(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="metadata"):
@@ -61,6 +61,15 @@ class SetMetadata(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
 
 class SetDetails(DetailsPatch, frozen=True, tag_field="kind", tag="details"):
     """Set or remove details of the cart; the last step that names a field decides it."""
+
+
+class Save(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="save"):
+    """Decide what is saved for later of a line, beside the cart; a quantity of 0 takes it off the list."""
+
+    line_id: str
+    quantity: int
+    item: Item
+    metadata: Metadata = {}
 
 
 class OrderedLine(msgspec.Struct, frozen=True, rename={"decided_version": "dv"}):
@@ -160,7 +169,7 @@ class Seed(msgspec.Struct, frozen=True, tag_field="kind", tag="seed"):
     state: dict[str, Any]
 
 
-ClientStep = Add | Set | Remove | Clear | SetMetadata | SetDetails
+ClientStep = Add | Set | Remove | Clear | SetMetadata | SetDetails | Save
 """What clients ask for."""
 FoldedStep = ClientStep | Subtract | Claim | Finish | Merged
 """What a change may bring into a cart's window, alone or with others."""

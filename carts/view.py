@@ -1,12 +1,12 @@
 """The cart as a reader sees it: over HTTP and in the `carts` topic."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from carts.content import Line, shown
+from carts.content import Line, SavedLine, shown
 from carts.details import NO_DETAILS, Details
 from carts.operations import Metadata
 from carts.state import State, Status, Version
@@ -24,6 +24,16 @@ class CartLine(msgspec.Struct, frozen=True):
     options: dict[str, str] = {}
     metadata: Metadata = {}
     line_total: int = 0
+
+
+class SavedForLater(msgspec.Struct, frozen=True):
+    """A line saved for later, beside the cart: it has no price and is not ordered."""
+
+    line_id: str
+    product_id: str
+    quantity: int
+    options: dict[str, str] = {}
+    metadata: Metadata = {}
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -64,6 +74,7 @@ class CartView(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals
     metadata: Metadata
     details: Details = NO_DETAILS
+    saved: Sequence[SavedForLater] = ()
     adjustments: list[Adjustment] = []
     warnings: list[CartWarning] = []
     merged_into: str | None = None
@@ -82,6 +93,14 @@ def line_of(line_id: str, line: Line) -> CartLine:
         line.metadata,
         line.quantity * line.unit_price,
     )
+
+
+def saved_of(saved: Mapping[str, SavedLine]) -> list[SavedForLater]:
+    """The lines saved for later as they are shown, by line id."""
+    return [
+        SavedForLater(line_id, line.product_id, line.quantity, line.options, line.metadata)
+        for line_id, line in sorted(saved.items())
+    ]
 
 
 def totals_of(subtotal: int, adjustments: Iterable[Adjustment] = ()) -> Totals:
@@ -123,6 +142,7 @@ def view(cart_id: str, state: State, version: Version | None = None) -> CartView
         totals=totals_of(subtotal),
         metadata=content.metadata,
         details=content.details,
+        saved=saved_of(content.saved),
         merged_into=state.merged_into,
         created_at=time_of(state.born),
         updated_at=time_of(state.version_number),

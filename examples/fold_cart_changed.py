@@ -65,8 +65,8 @@ def _apply(lines: dict[str, Line], step: Step) -> None:
             lines.clear()
         case "metadata" if line_id in lines:
             lines[line_id] = {**line, "metadata": step["metadata"]}
-        case "details":
-            pass  # of the cart, not of its lines
+        case "details" | "save":
+            pass  # beside the lines
 
 
 async def fold(bootstrap: str) -> dict[str, Cart]:

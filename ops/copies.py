@@ -10,7 +10,7 @@ import psycopg
 
 from carts.operations import Metadata
 from carts.state import State, Version
-from carts.view import CartLine, view
+from carts.view import CartLine, saved_of, view
 from ops.comparison import RedisCopy, RowCopy
 from ops.fingerprint import Shown, fingerprint, shown
 from store.postgres import carts
@@ -121,6 +121,7 @@ def _row_copy(row: FoundRow) -> RowCopy:
             lines=_LINES.decode(row.lines),
             metadata=_METADATA.decode(row.metadata),
             details=recovered.content().details,
+            saved=saved_of(recovered.content().saved),
             merged_into=recovered.merged_into,
         )
         seen = fingerprint(columns)

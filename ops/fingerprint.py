@@ -1,13 +1,14 @@
 """A fingerprint of what a reader sees of a cart, equal for equal carts in every store. Pure."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from carts.details import NO_DETAILS, Details
 from carts.operations import Metadata
-from carts.view import CartLine, CartView
+from carts.view import CartLine, CartView, SavedForLater
 
 _JSON: Final = msgspec.json.Encoder(order="deterministic")
 _DIGEST_BYTES: Final = 16
@@ -22,6 +23,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[CartLine]
     metadata: Metadata
     details: Details = NO_DETAILS
+    saved: Sequence[SavedForLater] = ()
     merged_into: str | None = None
 
 
@@ -34,6 +36,7 @@ def shown(view: CartView) -> Shown:
         lines=list(view.lines),
         metadata=view.metadata,
         details=view.details,
+        saved=view.saved,
         merged_into=view.merged_into,
     )
 

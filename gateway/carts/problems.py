@@ -11,6 +11,7 @@ from store.redis import Reason, Refused
 _LIMITS: Final = {
     "lines": "shows at most {bound} lines; remove some first",
     "tracked_lines": "has seen {bound} different lines; clear it to start over",
+    "saved_lines": "saves at most {bound} lines for later; take some off the list first",
     "quantity": "holds at most {bound} pieces of a line; send a smaller quantity",
     "metadata_bytes": "takes at most {bound} bytes of metadata; keep large values elsewhere",
     "content_bytes": "takes at most {bound} bytes of lines and metadata; remove some first",

@@ -12,7 +12,7 @@ from carts.errors import InvalidIdentifier
 from carts.ids import check_line_id, check_product_id, derive_line_id
 from carts.lifetime import GUEST_PREFIX
 from carts.limits import LIMITS, Limits
-from carts.operations import Clear, Item, Metadata, Remove, SetMetadata
+from carts.operations import Clear, Item, Metadata, Remove, Save, SetMetadata
 from carts.state import Version
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep, fingerprint_of
 from gateway.carts.details import DetailsOperation, Locale, PatchDetails, set_details
@@ -111,8 +111,23 @@ class MetadataOperation(
     line_id: LineId | None = None
 
 
+class SaveOperation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, tag_field="op", tag="save"):
+    """Save a product for later, beside the cart, or take it off that list: quantity 0."""
+
+    product_id: ProductId
+    quantity: Quantity
+    options: Options = {}
+    metadata: FreeForm = {}
+
+
 AnyOperation = (
-    AddOperation | SetOperation | RemoveOperation | ClearOperation | MetadataOperation | DetailsOperation
+    AddOperation
+    | SetOperation
+    | RemoveOperation
+    | ClearOperation
+    | MetadataOperation
+    | DetailsOperation
+    | SaveOperation
 )
 
 
@@ -261,15 +276,14 @@ def _steps(operations: Iterable[AnyOperation]) -> Iterable[CommandStep]:
                 yield SetMetadata(metadata or {}, named)
             case DetailsOperation():
                 yield set_details(operation, pointer)
+            case SaveOperation():
+                yield _save(operation, pointer)
             case _:
                 assert_never(operation)
 
 
 def _add(body: AddItem, pointer: str, limits: Limits) -> AddProduct:
-    try:
-        product_id = check_product_id(body.product_id)
-    except InvalidIdentifier as error:
-        raise invalid(f"{pointer}/product_id", error.advice) from error
+    product_id = _product_id(body.product_id, pointer)
     return AddProduct(
         line_id=derive_line_id(product_id, body.options),
         quantity=body.quantity,
@@ -278,6 +292,20 @@ def _add(body: AddItem, pointer: str, limits: Limits) -> AddProduct:
         currency=body.currency,
         metadata=_metadata(body.metadata, pointer, limits),
     )
+
+
+def _save(body: SaveOperation, pointer: str) -> Save:
+    product_id = _product_id(body.product_id, pointer)
+    line_id = derive_line_id(product_id, body.options)
+    metadata = _metadata(body.metadata, pointer, LIMITS) or {}
+    return Save(line_id, body.quantity, Item(product_id, body.options), metadata)
+
+
+def _product_id(value: str, pointer: str) -> str:
+    try:
+        return check_product_id(value)
+    except InvalidIdentifier as error:
+        raise invalid(f"{pointer}/product_id", error.advice) from error
 
 
 def _quantity(line_id: str, quantity: int, metadata: Metadata | None) -> RequestStep:

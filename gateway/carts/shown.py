@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from carts.products import Facts
-from carts.view import CartLine, CartView
+from carts.view import CartLine, CartView, SavedForLater
 
 
 class ShownProduct(msgspec.Struct, frozen=True):
@@ -22,10 +22,18 @@ class ShownLine(CartLine, frozen=True):
     image_url: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
+class ShownSaved(SavedForLater, frozen=True):
+    """A line saved for later as HTTP shows it, with the name and image as `ShownLine`."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    image_url: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class ShownCart(CartView, frozen=True, kw_only=True):
     """A cart as HTTP shows it."""
 
     lines: Sequence[ShownLine]
+    saved: Sequence[ShownSaved] = ()
 
 
 def shown_products(known: Mapping[str, Facts | None]) -> dict[str, ShownProduct]:
@@ -44,4 +52,14 @@ def joined(lines: Iterable[CartLine], products: Mapping[str, ShownProduct]) -> l
         if (product := products.get(line.product_id)) is None
         else ShownLine(**msgspec.structs.asdict(line), name=product.name, image_url=product.image_url)
         for line in lines
+    ]
+
+
+def joined_saved(saved: Iterable[SavedForLater], products: Mapping[str, ShownProduct]) -> list[SavedForLater]:
+    """The lines saved for later with name and image, as `joined`."""
+    return [
+        line
+        if (product := products.get(line.product_id)) is None
+        else ShownSaved(**msgspec.structs.asdict(line), name=product.name, image_url=product.image_url)
+        for line in saved
     ]

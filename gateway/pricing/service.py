@@ -9,7 +9,7 @@ import msgspec
 from carts.availability import warnings
 from carts.products import Facts
 from carts.view import Adjustment, CartView, CartWarning, Totals, totals_of
-from gateway.carts.shown import ShownProduct, joined, shown_products
+from gateway.carts.shown import ShownProduct, joined, joined_saved, shown_products
 from store.redis import StoreError
 from store.redis.catalogue import CacheNotReady, ProductCache
 
@@ -68,6 +68,7 @@ class Priced(msgspec.Struct, frozen=True):
             warnings=self.warnings,
             totals=self.totals,
             lines=joined(cart.lines, self.products) if self.products else cart.lines,
+            saved=joined_saved(cart.saved, self.products) if self.products else cart.saved,
         )
 
 
@@ -109,7 +110,7 @@ class Pricing:
 
         The warnings of the catalogue come first.
         """
-        if self._catalogue is None or not cart.lines:
+        if self._catalogue is None or not (cart.lines or cart.saved):
             return await self.price(cart)
         known = await self._known(self._catalogue, cart)
         priced = await self.price(cart)
@@ -125,7 +126,7 @@ class Pricing:
     async def with_products(self, cart: CartView) -> Priced:
         """The plain sums and the products of the lines, as far as they are known. Raises nothing."""
         plain = Priced([], [], totals_of(cart.totals.subtotal))
-        if self._catalogue is None or not cart.lines:
+        if self._catalogue is None or not (cart.lines or cart.saved):
             return plain
         known = await self._known(self._catalogue, cart)
         if isinstance(known, CacheNotReady):
@@ -136,7 +137,9 @@ class Pricing:
         self, catalogue: ProductCache, cart: CartView
     ) -> dict[str, Facts | None] | CacheNotReady:
         try:
-            return await catalogue.facts({line.product_id: None for line in cart.lines})
+            return await catalogue.facts(
+                [line.product_id for line in cart.lines] + [line.product_id for line in cart.saved]
+            )
         except StoreError as error:
             if not error.retriable:
                 raise

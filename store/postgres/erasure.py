@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from carts.details import NO_DETAILS
 from carts.merging import Transfer
-from carts.operations import Add, Change, Item, Set, SetDetails, Step
+from carts.operations import Add, Change, Item, Save, Set, SetDetails, Step
 from store.postgres import abandonments, history, orders, outbox
 from store.postgres.order_records import PricedSnapshot
 from store.postgres.outbox import OutboxRecord
@@ -148,6 +148,8 @@ def _plain_step(step: Step) -> Step:
             return replace(step, item=Item(step.item.product_id), metadata=None)
         case SetDetails():
             return SetDetails()
+        case Save():
+            return replace(step, item=Item(step.item.product_id), metadata={})
         case _:
             return step
 

@@ -4,7 +4,7 @@ All keys of a partition share one hash tag, so that one script can touch a cart,
 and its marker atomically, in Redis Cluster too. The tag's slot is the middle of the partition's share
 of the 16,384 slots: any number of nodes up to half the partitions gets them evenly.
 
-    {t}:cart:<id>    hash: `m` the head, `metadata`, `details` and `x` if any, one `l:<line_id>` per line
+    {t}:cart:<id>    hash: `m` the head, `metadata`, `details`, `saved`, `x` if any, a `l:<line_id>` per line
     {t}:ops:<id>     hash: op_id -> the window's entry; a further attempt of an operation under `op_id\n<v>`
     {t}:win:<id>     zset: the fields of ops by v
     {t}:fence:<id>   the lock on the cart's checkout: the holder's token, with a time to live

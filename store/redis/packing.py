@@ -2,7 +2,7 @@
 
 The head, field `m`, is one string so that a script reads and writes it at once:
 `v n digest floor born lines tracked bytes subtotal clr entries window_bytes oldest status currency`
-with the digest in decimal, `lines` shown, `tracked` lines in all, `bytes` of lines, metadata and details,
+with the digest in decimal, `lines` shown, `tracked` lines in all, `bytes` of all but the window,
 `entries`, `window_bytes` and `oldest` v of the window, `-` for no currency.
 """
 
@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from carts.content import Line, subtotal
+from carts.content import EMPTY, Line, SavedLine, apply, subtotal
 from carts.details import NO_DETAILS, Details, DetailsPatch
 from carts.ids import claim_op_id
+from carts.limits import LIMITS
 from carts.operations import (
     DUPLICATE,
     Add,
@@ -24,6 +25,7 @@ from carts.operations import (
     Metadata,
     Operation,
     Remove,
+    Save,
     Set,
     SetDetails,
     SetMetadata,
@@ -36,9 +38,11 @@ _MSGPACK: Final = msgspec.msgpack.Encoder()
 _ITEM: Final = msgspec.json.Decoder(Item)
 _METADATA: Final = msgspec.json.Decoder(Metadata)
 _DETAILS: Final = msgspec.json.Decoder(Details)
+_SAVED: Final = msgspec.json.Decoder(SavedLine)
 
 METADATA_FIELD: Final = b"metadata"
 DETAILS_FIELD: Final = b"details"
+SAVED_FIELD: Final = b"saved"
 EXTRAS_FIELD: Final = b"x"
 HEAD_FIELD: Final = b"m"
 LINE_PREFIX: Final = b"l:"
@@ -134,6 +138,19 @@ def details_json(packed: bytes | None) -> bytes:
     return b"{%b}" % b",".join(b'"%b":%b' % tuple(line.split(b" ", 1)) for line in lines)
 
 
+def pack_saved(saved: Mapping[str, SavedLine | None]) -> bytes:
+    r"""A line `<line id> <JSON>\n` for each line saved for later; null takes one off the list."""
+    return b"".join(
+        b"%b %b\n" % (line_id.encode(), _JSON.encode(line)) for line_id, line in sorted(saved.items())
+    )
+
+
+def unpack_saved(packed: bytes | None) -> dict[str, SavedLine]:
+    """The lines saved for later out of their field."""
+    lines = (line.split(b" ", 1) for line in (packed or b"").split(b"\n")[:-1])
+    return {line_id.decode(): _SAVED.decode(json) for line_id, json in lines}
+
+
 def unpack_details(packed: bytes | None) -> Details:
     """The details out of their field."""
     return _DETAILS.decode(details_json(packed)) if packed else NO_DETAILS
@@ -178,10 +195,18 @@ def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
             return "remove", step.line_id, "", "", "", item, b"", json
         case Clear():
             return "clear", "", "", "", "", b"", b"", json
-        case SetDetails():
-            return "details", "", "", "", "", b"", pack_details(step), json
+        case SetDetails() | Save():
+            if isinstance(step, Save):
+                kind, bound, named = "save", LIMITS.saved_lines, pack_saved({step.line_id: _saved(step)})
+            else:
+                kind, bound, named = "details", 0, pack_details(step)
+            return kind, "", bound, "", "", b"", named, json
         case SetMetadata():
             return "metadata", step.line_id or "", "", "", "", b"", _JSON.encode(step.metadata), json
+
+
+def _saved(step: Save) -> SavedLine | None:
+    return apply(EMPTY, [Operation(0, "", "", (step,))]).saved.get(step.line_id)
 
 
 def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], str] = _NONE_WAITS) -> bytes:
@@ -209,6 +234,10 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
         details = pack_details(content.details)
         fields += (DETAILS_FIELD.decode(), details.decode())
         size += len(details)
+    if content.saved:
+        saved = pack_saved(content.saved)
+        fields += (SAVED_FIELD.decode(), saved.decode())
+        size += len(saved)
     extras = _extras(state)
     if extras != NO_EXTRAS:
         fields += (EXTRAS_FIELD.decode(), _JSON.encode(extras).decode())

@@ -9,13 +9,14 @@ import msgspec
 
 from carts.content import Content, shown
 from carts.state import Status, Version
-from carts.view import CartView, Totals, line_of, time_of
+from carts.view import CartView, Totals, line_of, saved_of, time_of
 from store.redis.packing import (
     DETAILS_FIELD,
     EXTRAS_FIELD,
     HEAD_FIELD,
     LINE_PREFIX,
     METADATA_FIELD,
+    SAVED_FIELD,
     Head,
     details_json,
     unpack_details,
@@ -23,6 +24,7 @@ from store.redis.packing import (
     unpack_head,
     unpack_line,
     unpack_metadata,
+    unpack_saved,
 )
 
 _JSON: Final = msgspec.json.Encoder()
@@ -31,7 +33,7 @@ _LINE_JSON: Final = (
 )
 _VIEW_JSON: Final = (
     b'{"cart_id":"%b","status":"%b","version":"%d-%d-%012x","currency":%b,"lines":[%b],'
-    b'"totals":{"subtotal":%b,"discount":0,"tax":0,"total":%b},"metadata":%b,"details":%b,"adjustments":[],"warnings":[],'
+    b'"totals":{"subtotal":%b,"discount":0,"tax":0,"total":%b},"metadata":%b,"details":%b,"saved":%b,"adjustments":[],"warnings":[],'
     b'"merged_into":%b,"created_at":%b,"updated_at":%b}'
 )
 
@@ -76,6 +78,7 @@ class StoredCart:
             head.currency,
             unpack_metadata(self._fields.get(METADATA_FIELD)),
             unpack_details(self._fields.get(DETAILS_FIELD)),
+            unpack_saved(self._fields.get(SAVED_FIELD)),
         )
 
     def view(self) -> CartView:
@@ -91,6 +94,7 @@ class StoredCart:
             totals=Totals(head.subtotal, 0, 0, head.subtotal),
             metadata=content.metadata,
             details=content.details,
+            saved=saved_of(content.saved),
             merged_into=unpack_extras(self._fields.get(EXTRAS_FIELD)).merged_into,
             created_at=time_of(head.born),
             updated_at=time_of(head.version_number),
@@ -119,6 +123,7 @@ class StoredCart:
             subtotal,
             fields.get(METADATA_FIELD, b"{}"),
             details_json(fields.get(DETAILS_FIELD)),
+            _JSON.encode(saved_of(unpack_saved(fields.get(SAVED_FIELD)))) if SAVED_FIELD in fields else b"[]",
             _JSON.encode(merged_into),
             _time_json(int(born)),
             _time_json(int(v)),

@@ -15,6 +15,7 @@ from carts.operations import (
     Delta,
     Item,
     Remove,
+    Save,
     Set,
     SetDetails,
     SetMetadata,
@@ -32,6 +33,11 @@ DELTAS = st.one_of(
     st.builds(lambda line: (Remove(line),), st.sampled_from("xy")),
     st.just((Clear(),)),
     st.builds(lambda text: (SetMetadata({"note": text}),), st.sampled_from("ab")),
+    st.builds(
+        lambda line_id, quantity: (Save(line_id, quantity, Item(line_id)),),
+        st.sampled_from("xy"),
+        st.integers(0, 2),
+    ),
     st.builds(
         lambda field, value: (SetDetails(**{field: value}),),
         st.sampled_from(["email", "locale"]),

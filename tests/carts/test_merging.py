@@ -10,7 +10,7 @@ from carts.fold import Verdict, fold
 from carts.ids import claim_op_id, transfer_number
 from carts.limits import LIMITS, Limits
 from carts.merging import Basis, Carried, Merge, Pieces, Strategy, Transfer, knows_transfer, plan
-from carts.operations import Add, Change, Finish, Item, Merged, SetDetails
+from carts.operations import Add, Change, Finish, Item, Merged, Save, SetDetails
 from carts.products import Facts
 from carts.state import State, Status, uncovered
 from tests.carts.histories import change, quantities, state_of
@@ -288,3 +288,12 @@ def test_lines_and_details_of_a_transfer_are_no_more_steps_than_an_operation_may
     made = transfer(guest, State(), limits=Limits(steps=3))
     assert len(made.additions) == 3
     assert not made.is_last
+
+
+def test_what_is_saved_for_later_goes_along_as_far_as_there_is_room() -> None:
+    guest = state_of(change(20, "o1", *(Save(name, 1, Item(name)) for name in "abc")))
+    user = state_of(change(20, "o1", Save("a", 5, Item("a"))))
+    made = transfer(guest, user, limits=Limits(saved_lines=2))
+    merged = after(user, made.merge_op_id, made.additions).content().saved
+    assert {line_id: line.quantity for line_id, line in merged.items()} == {"a": 5, "b": 1}
+    assert transfer(guest, user, earlier=(Carried("y", 1, 1),)).additions == ()

@@ -16,7 +16,8 @@
 --      21 `1`: only tell whether the operation was applied before; refuse it if not
 --      22.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
 --         (set_quantity: its JSON up to the quantity; unit price and currency may be empty; details: a line
---         `name JSON` for each in the place of the metadata, null removes)
+--         `name JSON` for each in the place of the metadata, null removes; save: the same with a line id, and the
+--         bound of the list in the place of the quantity)
 -- Returns {'applied', v, event, outbox id, age of the oldest outbox entry (us), head, cart fields}
 --         {'replayed', v, event, outbox id (both empty: not in the outbox), age, head, cart fields}
 --         {'refused', reason, details...}
@@ -99,27 +100,28 @@ for i = 2, #fields do packed[fields[i]] = found[i] or false end
 local cleared = false
 local metadata -- nil: not looked at, false: none, else its JSON
 local details -- nil: not looked at, else a line `name JSON` for each, in the order of the names
-if is_new then metadata, details = false, '' end
+local saved -- as details, with line ids
+if is_new then metadata, details, saved = false, '', '' end
 
 local function size(json)
   return json and json ~= '{}' and #json or 0
 end
 
--- The details with those of a step: each of its names replaces the one that is there.
-local function with_details(patch)
+-- Lines `name JSON` with those of a step, each of which replaces the one that is there; and how many they are.
+local function with_named(current, patch)
   local known, names = {}, {}
-  for _, text in ipairs({details, patch}) do
+  for _, text in ipairs({current, patch}) do
     for name, json in string.gmatch(text, '(%S+) ([^\n]*)\n') do
       if known[name] == nil then names[#names + 1] = name end
       known[name] = json ~= 'null' and json
     end
   end
   table.sort(names)
-  local packed_details = {}
+  local named = {}
   for _, name in ipairs(names) do
-    if known[name] then packed_details[#packed_details + 1] = name .. ' ' .. known[name] .. '\n' end
+    if known[name] then named[#named + 1] = name .. ' ' .. known[name] .. '\n' end
   end
-  return table.concat(packed_details)
+  return table.concat(named), #named
 end
 
 local function decide(field, old, old_quantity, old_price, new, new_quantity, new_price)
@@ -182,12 +184,20 @@ for i = FIRST, #ARGV, WIDTH do
     packed, touched, cleared = {}, {}, true
     if metadata == nil then metadata = call('HGET', KEYS[1], 'metadata') end
     if details == nil then details = call('HGET', KEYS[1], 'details') or '' end
-    lines, tracked, bytes, subtotal, clr, currency = 0, 0, size(metadata) + #details, 0, vs, '-'
+    if saved == nil then saved = call('HGET', KEYS[1], 'saved') or '' end
+    lines, tracked, bytes, subtotal, clr, currency = 0, 0, size(metadata) + #details + #saved, 0, vs, '-'
   elseif kind == 'details' then
     if details == nil then details = call('HGET', KEYS[1], 'details') or '' end
     bytes = bytes - #details
-    details = with_details(ARGV[i + 6])
+    details = with_named(details, ARGV[i + 6])
     bytes = bytes + #details
+  elseif kind == 'save' then
+    if saved == nil then saved = call('HGET', KEYS[1], 'saved') or '' end
+    bytes = bytes - #saved
+    local count
+    saved, count = with_named(saved, ARGV[i + 6])
+    bytes = bytes + #saved
+    if count > tonumber(ARGV[i + 2]) then return {'refused', 'limit', 'saved_lines', step, ARGV[i + 2]} end
   elseif ARGV[i + 1] ~= '' then
     if quantity <= 0 then return {'refused', 'line_not_found', step} end
     decide(field, old, quantity, price,
@@ -265,11 +275,13 @@ elseif metadata then
   writes[#writes + 1] = 'metadata'
   writes[#writes + 1] = metadata
 end
-if details == '' and not is_new then
-  call('HDEL', KEYS[1], 'details')
-elseif details and details ~= '' then
-  writes[#writes + 1] = 'details'
-  writes[#writes + 1] = details
+for name, lines_of in pairs({details = details, saved = saved}) do
+  if lines_of ~= '' then
+    writes[#writes + 1] = name
+    writes[#writes + 1] = lines_of
+  elseif not is_new then
+    call('HDEL', KEYS[1], name)
+  end
 end
 for field in pairs(touched) do
   writes[#writes + 1] = field

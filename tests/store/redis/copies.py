@@ -7,7 +7,7 @@ from carts.operations import Operation
 from carts.state import State
 from carts.view import view
 from store.redis import StoredCart
-from store.redis.packing import pack_details, pack_line
+from store.redis.packing import pack_details, pack_line, pack_saved
 from tests.store.redis.conftest import StoreFixture
 
 
@@ -47,7 +47,9 @@ async def assert_redis_holds(fixture: StoreFixture, cart_id: str, state: State) 
     assert head.tracked == len(content.lines)
     lines = sum(len(f"l:{line_id}") + len(pack_line(line)) for line_id, line in content.lines.items())
     metadata = len(msgspec.json.encode(content.metadata)) if content.metadata else 0
-    assert head.bytes == lines + metadata + len(pack_details(content.details))
+    assert head.bytes == lines + metadata + len(pack_details(content.details)) + len(
+        pack_saved(content.saved)
+    )
     assert head.entries == len(state.ops)
     assert head.window_bytes == sum(len(msgspec.json.encode(op)) for op in state.ops)
     assert head.oldest == (state.ops[0].version if state.ops else 0)

@@ -9,11 +9,23 @@ from hypothesis import strategies as st
 from carts.content import Content, Line, apply, shown, subtotal
 from carts.details import NO_DETAILS, Address
 from carts.ids import derive_line_id
-from carts.limits import MAX_SAFE_INTEGER, Limits
-from carts.operations import Add, Clear, Delta, Item, Operation, Remove, Set, SetDetails, SetMetadata, Step
+from carts.limits import LIMITS, MAX_SAFE_INTEGER, Limits
+from carts.operations import (
+    Add,
+    Clear,
+    Delta,
+    Item,
+    Operation,
+    Remove,
+    Save,
+    Set,
+    SetDetails,
+    SetMetadata,
+    Step,
+)
 from carts.state import State
 from store.redis import Reason, RequestStep, SetQuantity
-from store.redis.packing import pack_details, pack_line
+from store.redis.packing import pack_details, pack_line, pack_saved
 
 ITEMS = [
     Item("shoe", {"size": "42", "colour": 'r"ød'}),
@@ -89,6 +101,12 @@ steps: st.SearchStrategy[RequestStep] = st.one_of(
     st.just(Clear()),
     st.builds(SetMetadata, metadata, st.none() | line_ids),
     details,
+    st.builds(
+        lambda line_id, quantity, about: Save(line_id, quantity, LINES[line_id], about),
+        line_ids,
+        st.sampled_from([0, 1, 999]),
+        metadata,
+    ),
 )
 deltas = st.lists(steps, min_size=1, max_size=4).map(tuple)
 
@@ -122,6 +140,7 @@ def size(content: Content) -> int:
     """The bytes that the limit on content counts."""
     about = len(msgspec.json.encode(content.metadata)) if content.metadata else 0
     about += len(pack_details(content.details)) if content.details != NO_DETAILS else 0
+    about += len(pack_saved(content.saved))
     return about + sum(len(f"l:{line_id}") + len(pack_line(line)) for line_id, line in content.lines.items())
 
 
@@ -152,6 +171,7 @@ _LATE = 2**52
 def _limit_hit(step: Step, content: Content, limits: Limits) -> str | None:
     line = content.lines.get(step.line_id) if isinstance(step, Add | Set) else None
     hits = {
+        "saved_lines": len(content.saved) > LIMITS.saved_lines,
         "quantity": line is not None and line.quantity > limits.quantity,
         "lines": len(shown(content)) > limits.lines,
         "tracked_lines": len(content.lines) > limits.tracked_lines,

@@ -1,6 +1,7 @@
-"""The job that keeps the partitions of the history: makes those of the next days, drops the oldest."""
+"""The job that keeps the partitions of the history: makes those around today, drops the oldest."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
@@ -10,12 +11,14 @@ import structlog
 from jobs import metrics
 from jobs.settings import JobsSettings
 from store.postgres import history
-from topics.registry import DEAD_LETTERS
+from topics.registry import CART_CHANGED, DEAD_LETTERS
 
 log = structlog.get_logger(__name__)
 
 DAYS_AHEAD: Final = 3
-"""From today on: while this job is away for less than these, no operation is without its partition."""
+"""While this job is away for less than these, no operation is without its partition."""
+DAYS_BACK: Final = CART_CHANGED.outlived_by.days
+"""A history that is switched on begins with what the topic still has."""
 
 
 class HistoryJob:
@@ -36,9 +39,11 @@ class HistoryJob:
     async def round(self, connection: psycopg.AsyncConnection[Any], today: date) -> None:
         """Do what is to be done on a day. Raises psycopg.Error."""
         found = await history.partitions(connection)
-        if self._settings.history:
-            await self._make_ahead(connection, {each.day for each in found}, today)
         oldest = today - timedelta(days=self._settings.history_days)
+        if self._settings.history:
+            back = min(DAYS_BACK, self._settings.history_days)
+            days = {today + timedelta(days=day) for day in range(-back, DAYS_AHEAD + 1)}
+            await self._make(connection, sorted(days - {each.day for each in found}))
         for partition in found:
             if partition.day < oldest:
                 await history.drop_partition(connection, partition)
@@ -49,12 +54,8 @@ class HistoryJob:
             connection, max(DEAD_LETTERS.outlived_by, timedelta(days=self._settings.history_days))
         )
 
-    async def _make_ahead(
-        self, connection: psycopg.AsyncConnection[Any], there: set[date], today: date
-    ) -> None:
-        for day in (today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)):
-            if day in there:
-                continue
+    async def _make(self, connection: psycopg.AsyncConnection[Any], days: Iterable[date]) -> None:
+        for day in days:
             if await history.create_partition(connection, day):
                 log.info("history.partition", day=day.isoformat())
             else:

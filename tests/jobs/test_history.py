@@ -9,7 +9,7 @@ import pytest
 
 from carts.operations import Change
 from carts.view import last_version_of
-from jobs.history import DAYS_AHEAD, HistoryJob
+from jobs.history import DAYS_AHEAD, DAYS_BACK, HistoryJob
 from jobs.settings import JobsSettings
 from store.postgres import history
 from store.postgres.history import NEWEST, Position
@@ -45,7 +45,7 @@ async def test_partitions_are_there_ahead_and_operations_go_into_that_of_their_d
 ) -> None:
     await job(database).round(connection, TODAY)
     found = await history.partitions(connection)
-    days = [TODAY + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+    days = [TODAY + timedelta(days=day) for day in range(-DAYS_BACK, DAYS_AHEAD + 1)]
     assert [each.day for each in found] == days
     await job(database).round(connection, TODAY + timedelta(days=1))
     assert len(await history.partitions(connection)) == len(days) + 1

@@ -36,6 +36,7 @@ async def personal_add(shop: CheckoutClient, cart_id: str, product_id: str, key:
             "metadata": {"note": SECRET},
         },
         {"op": "metadata", "metadata": {"name": SECRET}},
+        {"op": "details", "shipping_address": {"name": SECRET, "country": "GB"}},
     ]
     headers = {} if key is None else {"idempotency-key": key}
     reply = await shop.carts.patch(f"/v1/carts/{cart_id}", json={"operations": steps}, headers=headers)

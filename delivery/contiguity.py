@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from heapq import heappop, heappush
 from itertools import pairwise
 
 
@@ -51,13 +52,14 @@ class Contiguity:
     expected: int
     _seeking: bool = False
     _holes: dict[int, int] = field(default_factory=dict)  # end of a hole (a record's offset) -> its start
+    _ends: list[int] = field(default_factory=list)  # the ends, as a heap: those passed are the first to go
 
     def judge(self, offset: int) -> Admission:
         """Decide about the record at `offset`; PROCESS moves `expected` past it."""
         if offset == self.expected or self._absent_before(offset):
             self.expected = offset + 1
-            if self._holes:
-                self._holes = {end: start for end, start in self._holes.items() if end > offset}
+            while self._ends and self._ends[0] <= offset:
+                del self._holes[heappop(self._ends)]
             return Admission.PROCESS
         if offset < self.expected or self._seeking:
             return Admission.SKIP
@@ -66,6 +68,8 @@ class Contiguity:
     def absent(self, start: int, end: int) -> None:
         """The broker has shown that the log has nothing in `[start, end)`."""
         if end > self.expected:
+            if end not in self._holes:
+                heappush(self._ends, end)
             self._holes[end] = start
 
     def sought(self) -> None:

@@ -44,7 +44,7 @@ class Partition:
 
     def committable(self) -> int:
         """The offset that may be committed: processed, and every changelog record before it acknowledged."""
-        while self.sends and self.sends[0].future.done():
+        while self.sends and acknowledged(self.sends[0].future):
             self.sends.popleft()
         return min(self.done, self.sends[0].offset) if self.sends else self.done
 
@@ -138,15 +138,22 @@ class Ledger:
             await asyncio.wait(sends)
 
     def unacknowledged(self, tps: Iterable[TP]) -> list[asyncio.Future[Any]]:
-        """Changelog sends of these partitions that are still in flight."""
+        """Changelog sends of these partitions that are in flight, or have failed."""
         held = [self.partitions[tp] for tp in tps if tp in self.partitions]
-        return [send.future for partition in held for send in partition.sends if not send.future.done()]
+        return [
+            send.future for partition in held for send in partition.sends if not acknowledged(send.future)
+        ]
 
     def drop(self, tps: Iterable[TP]) -> None:
         """Forget the partitions: another worker owns them now."""
         for tp in tps:
             self.partitions.pop(tp, None)
             self._closing.discard(tp)
+
+
+def acknowledged(future: asyncio.Future[Any]) -> bool:
+    """Whether the broker has taken the record. A send that has failed is done, and has not been taken."""
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def stop_if_refused(future: asyncio.Future[Any]) -> None:

@@ -50,8 +50,9 @@ HeadersOf = Callable[[bytes, "bytes | None"], Headers]
 """The headers of a state that is sent again."""
 
 Opened = Callable[[int, "Callable[[bytes], bytes | None]"], None]
-"""`opened(partition, get)`: what a local store held is trusted, and only what came after is read. Whatever
-`keep` remembers from record to record it finds with `get(key)`."""
+"""`opened(partition, get)`: the partition's changelog is about to be read on top of what the store holds,
+which is nothing if it is read from its beginning. Whatever `keep` remembers of the partition from record to
+record ends here; what is still true of it is found with `get(key)`."""
 
 
 def nothing_to_find(_partition: int, _get: Callable[[bytes], bytes | None]) -> None:
@@ -183,8 +184,7 @@ class ChangelogTable(faust.Table[bytes, bytes]):
                 if start is None or not beginning <= start <= end:
                     self._local.discard(partition)
                     start = beginning
-                else:
-                    self._opened(partition, partial(self._local.get, partition))
+                self._opened(partition, partial(self._local.get, partition))
                 ranges[partition] = OffsetRange(start, end)
             # Until all is read the old positions are no longer true: a replay cut short must start over.
             self._next.clear()

@@ -55,7 +55,15 @@ class Recovery:
         return held if keep_recovered(own, found) is own else read
 
     def opened(self, partition: int, get: Callable[[bytes], bytes | None]) -> None:
-        """Take in the purge floor of a local store that is trusted."""
+        """Forget the partition's earlier ownership; take in the purge floor that its store holds.
+
+        A floor that outlives its store would make every live cart below it look like one that a late worker
+        wrote again, as soon as the partition comes back and is read into an empty store.
+        """
+        self._floors.pop(partition, None)
+        self._deleted = {
+            key: version for key, version in self._deleted.items() if self._partition(key) != partition
+        }
         key = purge_floor_key(partition)
         self.note_floor(key, get(key))
 

@@ -31,15 +31,6 @@ class RedisSettings(TopicSettings, RetentionSettings):
     redis_max_requests: int = Field(
         20_000, ge=1, examples=[20_000], description="requests under way at once; more are refused at once"
     )
-    cart_idle_limit_s: int = Field(
-        7 * 86_400,
-        ge=60,
-        examples=[604_800],
-        description="a cart expires, and leaves Redis, when nobody has changed it for this long",
-    )
-    guest_idle_limit_s: int | None = Field(
-        None, ge=60, examples=[86_400], description="the same for guest carts, if theirs is another one"
-    )
     outbox_max_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024,

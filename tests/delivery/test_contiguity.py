@@ -58,6 +58,61 @@ def test_an_undisturbed_compacted_log_is_processed_without_a_single_seek(log: li
     assert [contiguity.judge(offset) for offset in log] == [Admission.PROCESS] * len(log)
 
 
+class EveryHoleLookedAt(Contiguity):
+    """Looks at all holes for every record: slow, and plain to see that it is right."""
+
+    def judge(self, offset: int) -> Admission:
+        """As it was before holes were kept in order."""
+        admission = super().judge(offset)
+        if admission is Admission.PROCESS:
+            self._holes = {end: start for end, start in self._holes.items() if end > offset}
+            self._ends = []
+        return admission
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_the_holes_that_are_forgotten_are_those_that_were_passed(data: st.DataObject) -> None:
+    offsets = st.integers(0, 25)
+    fast, plain = Contiguity(0), EveryHoleLookedAt(0)
+    for _ in range(data.draw(st.integers(1, 40))):
+        match data.draw(
+            st.sampled_from(["judge", "judge", "judge", "absent", "sought", "answered", "rewind"])
+        ):
+            case "judge":
+                offset = data.draw(st.just(fast.expected) | offsets)
+                assert fast.judge(offset) is plain.judge(offset)
+            case "absent":
+                start, end = sorted((data.draw(offsets), data.draw(offsets)))
+                fast.absent(start, end)
+                plain.absent(start, end)
+            case "sought":
+                fast.sought()
+                plain.sought()
+            case "answered":
+                fast.answered()
+                plain.answered()
+            case "rewind":
+                offset = data.draw(st.integers(0, fast.expected))
+                fast.rewind(offset)
+                plain.rewind(offset)
+        assert fast.expected == plain.expected
+        assert fast._holes == plain._holes  # noqa: SLF001
+        assert sorted(fast._ends) == sorted(fast._holes)  # noqa: SLF001
+
+
+def test_a_record_costs_the_same_however_many_holes_are_ahead() -> None:
+    contiguity = Contiguity(0)
+    known = contiguity._holes  # noqa: SLF001
+    log = range(0, 2000, 2)
+    for start, end in holes(log, 0):
+        contiguity.absent(start, end)
+    assert [contiguity.judge(offset) for offset in log] == [Admission.PROCESS] * len(log)
+    # All of them are forgotten, one by one: they were never copied.
+    assert contiguity._holes is known  # noqa: SLF001
+    assert not known
+
+
 def test_a_record_lost_before_a_hole_is_not_taken_for_part_of_the_hole() -> None:
     contiguity = Contiguity(10)
     for start, end in holes([10, 15], None):

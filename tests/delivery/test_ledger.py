@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delivery.contiguity import Admission
-from delivery.ledger import Ledger
+from delivery.ledger import Ledger, stop_if_refused
 
 SOURCE = TP("source", 0)
 
@@ -55,6 +55,21 @@ async def test_an_offset_is_committed_only_up_to_the_first_unacknowledged_change
     assert ledger.committable() == {SOURCE: 4}
     ledger.committed({SOURCE: 4})
     assert ledger.committable() == {}
+
+
+async def test_a_changelog_record_that_was_refused_holds_the_offset_back(ledger: Ledger) -> None:
+    refused, cancelled = (asyncio.get_running_loop().create_future() for _ in range(2))
+    ledger.track(Record(1), refused)  # type: ignore[arg-type]
+    ledger.track(Record(2), cancelled)  # type: ignore[arg-type]
+    process(ledger, 0, 1, 2, 3)
+    for future in (refused, cancelled):
+        future.remove_done_callback(stop_if_refused)
+    # The callback ends the process in the loop's next turn; a commit may come in this one.
+    refused.set_exception(RuntimeError("the broker refuses the record"))
+    assert ledger.committable() == {SOURCE: 1}
+    assert refused in ledger.unacknowledged([SOURCE])
+    cancelled.cancel()
+    assert ledger.committable() == {SOURCE: 1}
 
 
 @settings(deadline=None)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import Any
 
 import pytest
 
+from carts.fold import fold
+from carts.operations import Add, Change, Item
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import events
 from delivery.errors import OutsideOfStream, RecordTooLarge, TopicTaken
 from delivery.liveness import Liveness
 from delivery.settings import DeliverySettings
 from delivery.table import ChangelogTable, Headers
+from streams.recovery import Recovery
 from tests.delivery.conftest import PARTITIONS, Broker, Running
 from tests.support.waiting import until
+from topics.codec import encode_cart, encode_purge_floor
 from topics.partitioner import partition_of
+from topics.records import PurgeFloor, cart_record, purge_floor_key
 
 right_partition = partial(partition_of, partitions=PARTITIONS)
 
@@ -102,6 +108,40 @@ async def test_an_older_state_at_the_end_of_the_changelog_is_answered_when_the_t
         assert dict(table.items()) == {b"a": b"123", b"b": b"1"}
     own = [r for r in await broker.read(broker.changelog) if r.key == b"a"]
     assert [(r.value, r.headers) for r in own][-1] == (b"123", (("version", b"3"),))
+
+
+async def test_what_is_remembered_of_a_partition_ends_with_its_ownership(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    now = 2 * int(time.time() * 1e6)
+    cart_id = "user:42"
+    partition = right_partition(cart_id.encode())
+    add = Add("cup", 1, 500, "EUR", Item("cup"))
+    state = fold(None, Change(cart_id=cart_id, version=now, op_id="op", delta=(add,))).state
+    assert state is not None
+    live = encode_cart(cart_record(cart_id, state))
+    # The live cart is below the floor: a purge that came after its last change has lifted it.
+    floor_key, floor = purge_floor_key(partition), encode_purge_floor(PurgeFloor(now + 2))
+    await broker.send(broker.changelog, [(cart_id.encode(), live)], partition)
+    await broker.send(broker.changelog, [(floor_key, floor)], partition)
+    recovery = Recovery(PARTITIONS)
+    app = create_app(f"regains-{broker.source}", settings)
+    table = app.changelog_table(
+        broker.changelog, keep=recovery.keep, headers_of=recovery.headers_of, opened=recovery.opened
+    )
+
+    @app.agent(app.source(broker.source))
+    async def ignore(stream: Any) -> None:
+        async for _ in events(stream, right_partition):
+            pass
+
+    async with running(app):
+        assert dict(table.items()) == {cart_id.encode(): live, floor_key: floor}
+        # Another worker takes it over for a while.
+        await table.replay({1 - partition})
+        await table.replay({0, 1})
+        assert dict(table.items()) == {cart_id.encode(): live, floor_key: floor}
+    assert await values_of(broker, cart_id.encode()) == [live]
 
 
 async def values_of(broker: Broker, key: bytes) -> list[bytes | None]:

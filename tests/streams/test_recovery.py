@@ -34,6 +34,10 @@ OLD, NEW = grown(1), grown(2)
 NEW_VERSION = version_header(NEW.headers) or Version()
 
 
+def nothing_held(_key: bytes) -> None:
+    """An empty store."""
+
+
 def test_a_newer_record_replaces_an_older_one() -> None:
     assert Recovery(16).keep(CART, OLD.value, NEW.value, NEW.headers) is NEW.value
 
@@ -81,6 +85,27 @@ def test_the_floor_that_a_trusted_local_store_holds_counts_for_what_is_read_afte
     held = {purge_floor_key(PARTITION): encode_purge_floor(PurgeFloor(NEW_VERSION.number))}
     recovery.opened(PARTITION, held.get)
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
+
+
+def test_a_floor_ends_with_the_ownership_of_its_partition() -> None:
+    floor = encode_purge_floor(PurgeFloor(NEW_VERSION.number))
+    recovery = Recovery(16)
+    # A live cart below the floor: in the log it stands before the floor, which a later purge has lifted.
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is NEW.value
+    assert recovery.keep(purge_floor_key(PARTITION), None, floor, []) is floor
+    # The partition goes to another worker, comes back and is read into an empty store.
+    recovery.opened(PARTITION, nothing_held)
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is NEW.value
+    assert recovery.keep(purge_floor_key(PARTITION), None, floor, []) is floor
+
+
+def test_a_contradicted_deletion_ends_with_the_ownership_of_its_partition() -> None:
+    recovery = Recovery(16)
+    recovery.note_floor(purge_floor_key(PARTITION), encode_purge_floor(PurgeFloor(NEW_VERSION.number)))
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
+    recovery.opened(PARTITION, nothing_held)
+    assert recovery.keep(CART, None, b"garbage", []) is None
+    assert version_header(recovery.headers_of(CART, None)) == Version()
 
 
 def test_a_floor_of_another_partition_says_nothing_about_a_cart() -> None:

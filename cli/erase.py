@@ -89,5 +89,7 @@ def _tell(done: Certificate | Refused) -> None:
         click.echo(f"    {expiring.topic}: {expiring.records}, gone by {expiring.by:%Y-%m-%d %H:%M} UTC")
     for kept in done.kept:
         click.echo(f"    kept: {kept.what} ({kept.why})")
+    if done.merged_guests:
+        click.echo(f"    merged into it, erase them too: {' '.join(done.merged_guests)}")
     if done.waits_for:
         click.echo(f"    not seen yet in {', '.join(done.waits_for)}: `cartstream verify --erased` tells")

@@ -87,6 +87,7 @@ class Erasure:
                 cause=CAUSE,
             )
             personal, changes = await self._database.transact(partial(erasure.erase, change=change))
+            guests = await self._database.transact(partial(erasure.merged_guests, cart_id=cart_id))
             dropped = await self._drop_waiting(cart_id, version)
             waits_for = await self._until_done(cart_id, version)
         at = datetime.now(UTC)
@@ -112,6 +113,7 @@ class Erasure:
             complete=not waits_for,
             waits_for=waits_for,
             removed=removed,
+            merged_guests=guests,
             expires=expires(at),
             kept=KEPT,
         )

@@ -87,6 +87,12 @@ async def order_ids(connection: Connection, cart_id: str) -> list[str]:
     return [order_id for order_id, _ in await cursor.fetchall()]
 
 
+async def merged_guests(connection: Connection, cart_id: str) -> list[str]:
+    """The guests' carts that were merged into this one."""
+    cursor = await connection.execute(_query("merged_guests"), {"cart_id": cart_id})
+    return [guest for (guest,) in await cursor.fetchall()]
+
+
 async def erase(connection: Connection, change: Change) -> Erased:
     """Erase what is there, and write `change`, the erasure of the cart, to the outbox; what was erased."""
     await connection.execute(_query("lock_orders"), {"cart_id": change.cart_id})

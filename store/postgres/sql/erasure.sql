@@ -29,11 +29,24 @@ SET
 WHERE token = %(token)s
 
 -- transfers
-SELECT t.merge_id, t.number, t.transfer::text
-FROM merge_transfers AS t
-JOIN merges AS m ON m.merge_id = t.merge_id
-WHERE (m.guest = %(cart_id)s OR t.into_cart = %(cart_id)s)
-    AND (%(until)s::timestamptz IS NULL OR t.decided_at <= %(until)s)
+-- Into the cart, and out of it: each by its own index.
+SELECT merge_id, number, transfer::text
+FROM (
+    SELECT * FROM merge_transfers WHERE into_cart = %(cart_id)s
+    UNION
+    SELECT t.*
+    FROM merge_transfers AS t
+    JOIN merges ON merges.merge_id = t.merge_id
+    WHERE merges.guest = %(cart_id)s
+) AS found
+WHERE %(until)s::timestamptz IS NULL OR decided_at <= %(until)s
+
+-- merged_guests
+SELECT DISTINCT merges.guest
+FROM merge_transfers
+JOIN merges ON merges.merge_id = merge_transfers.merge_id
+WHERE merge_transfers.into_cart = %(cart_id)s
+ORDER BY merges.guest
 
 -- erase_transfer
 UPDATE merge_transfers

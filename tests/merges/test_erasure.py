@@ -1,0 +1,46 @@
+"""Erasing carts that were merged: nothing personal is left of either, and the merge stays done."""
+
+from typing import Any
+
+from tests.merges.merge_client import MergeClient
+
+SECRET = "Ada Lovelace"
+
+
+async def erased(client: MergeClient, cart_id: str) -> dict[str, Any]:
+    """Erase the cart; the certificate."""
+    reply = await client.http.delete(f"/v1/carts/{cart_id}", params={"erase": "true"}, timeout=60)
+    assert reply.status_code == 200, reply.text
+    certificate: dict[str, Any] = reply.json()
+    return certificate
+
+
+async def everything(client: MergeClient, *cart_ids: str) -> str:
+    """What Postgres has of the carts and their merges."""
+    found = await client.rows("SELECT c::text FROM carts AS c WHERE cart_id = ANY(%s)", (list(cart_ids),))
+    found += await client.rows(
+        "SELECT t::text FROM merge_transfers AS t JOIN merges USING (merge_id) WHERE guest = ANY(%s)",
+        (list(cart_ids),),
+    )
+    return repr(found)
+
+
+async def test_a_user_and_the_guest_it_was_are_erased_one_by_one(client: MergeClient) -> None:
+    user, guest = client.user(), client.guest()
+    await client.add(guest, "mug", 2, options={"engraving": SECRET}, metadata={"note": SECRET})
+    await client.detail(guest, shipping_address={"name": SECRET, "country": "GB"})
+    await client.merge(user, guest)
+    await client.until_settled()
+    assert SECRET in await everything(client, user, guest)
+
+    certificate = await erased(client, user)
+
+    assert certificate["merged_guests"] == [guest]
+    assert certificate["removed"]["transfers"] >= 1
+    assert (await erased(client, guest))["merged_guests"] == []
+    assert SECRET not in await everything(client, user, guest)
+    read = await client.read(guest)
+    assert (read["status"], read["merged_into"], read["details"]) == ("merged", user, {})
+    await client.add(user, "pen", 1)
+    await client.until_settled()
+    assert await client.quantities(user) == {"pen": 1}

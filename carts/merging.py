@@ -152,7 +152,7 @@ def plan(
     guest = basis.guest
     before = list(earlier)
     draft = _Draft(merge.strategy, basis, before, limits)
-    if not before:
+    if not before and guest.merged_into is None:
         draft.take_details(guest.content().details)
         draft.take_saved(guest.content().saved)
     for line_id, line in shown(guest.content()):

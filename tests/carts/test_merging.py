@@ -297,3 +297,28 @@ def test_what_is_saved_for_later_goes_along_as_far_as_there_is_room() -> None:
     merged = after(user, made.merge_op_id, made.additions).content().saved
     assert {line_id: line.quantity for line_id, line in merged.items()} == {"a": 5, "b": 1}
     assert transfer(guest, user, earlier=(Carried("y", 1, 1),)).additions == ()
+
+
+def test_a_transfer_has_no_more_steps_than_a_change_may_have() -> None:
+    saved = (Save(f"s{place}", 1, Item(f"s{place}"), {}) for place in range(40))
+    guest = state_of(
+        *(change(20 + 2 * place, f"s{place}", step) for place, step in enumerate(saved)),
+        *(change(120 + 2 * place, f"l{place}", wished(1, f"l{place}")) for place in range(LIMITS.steps)),
+    )
+    made = transfer(guest, State())
+    assert len(made.additions) == LIMITS.steps
+    assert not made.is_last
+    user = after(State(), made.merge_op_id, made.additions)
+    rest = after(guest, made.finish_op_id, made.withdrawal)
+    second = plan(merge(), Basis(rest, user), made.carried, number=2, place=2, now_us=NOW_US)
+    assert second.is_last
+    user = after(user, second.merge_op_id, second.additions, 950)
+    assert len(quantities(user)) == LIMITS.steps
+    assert len(user.content().saved) == 40
+
+
+def test_what_stands_beside_the_lines_goes_along_once() -> None:
+    guest = state_of(change(20, "s", Save("x", 1, Item("x"), {})))
+    made = transfer(guest, State())
+    merged = after(guest, made.finish_op_id, made.withdrawal)
+    assert transfer(merged, State()).additions == ()

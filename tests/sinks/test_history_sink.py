@@ -1,6 +1,7 @@
 """The history sink as a process: every operation of every cart is written once, whatever dies."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from carts.operations import Change, Erase
 from carts.view import time_of
+from devstack.embedded import EmbeddedStack
+from devstack.settings import POSTGRES
 from runtime.settings import KafkaSettings
 from sinks.history.batch import batch_of
 from tests.sinks.cart_records import add, new_cart_id
@@ -120,6 +123,23 @@ async def test_killed_again_and_again_it_loses_nothing_and_writes_nothing_twice(
         await loading
     await all_written(database, sent)
     assert await sink.stop() == 0
+
+
+async def test_a_postgres_that_is_killed_midway_loses_nothing(
+    sink: AgentProcess, kafka: KafkaSettings, database: str, stack: EmbeddedStack
+) -> None:
+    carts = [new_cart_id() for _ in range(200)]
+    batches = [[add(cart_id, number) for cart_id in carts] for number in (1, 2, 3)]
+    await sink.start()
+    server = stack.component(POSTGRES)
+    await publish(kafka, batches[0])
+    await asyncio.to_thread(server.kill, signal.SIGKILL)
+    try:
+        await publish(kafka, batches[1])
+    finally:
+        await asyncio.to_thread(server.start)
+    await publish(kafka, batches[2])
+    await all_written(database, [each for batch in batches for each in batch])
 
 
 async def test_an_erasure_takes_what_was_before_it_and_what_arrives_late(

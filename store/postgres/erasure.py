@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from carts.details import NO_DETAILS
 from carts.merging import Transfer
-from carts.operations import Add, Change, Item, Save, Set, SetDetails, Step
+from carts.operations import Add, Change, Item, Save, Set, SetDetails, SetMetadata, Step
 from store.postgres import abandonments, history, orders, outbox
 from store.postgres.order_records import PricedSnapshot
 from store.postgres.outbox import OutboxRecord
@@ -139,25 +139,28 @@ def plain_snapshot(snapshot: PricedSnapshot) -> PricedSnapshot:
 
 def plain_transfer(transfer: Transfer) -> Transfer:
     """What a merge carries, without what the shopper has written."""
-    return replace(transfer, additions=tuple(_plain_step(step) for step in transfer.additions))
+    return replace(transfer, additions=tuple(plain_step(step) for step in transfer.additions))
+
+
+def plain_step(step: Step) -> Step:
+    """A step without what the shopper has written."""
+    match step:
+        case Add() | Set():
+            return replace(step, item=Item(step.item.product_id), metadata=None)
+        case Save():
+            return replace(step, item=Item(step.item.product_id), metadata={})
+        case SetMetadata():
+            return replace(step, metadata={})
+        case SetDetails():
+            return SetDetails()
+        case _:
+            return step
 
 
 def _plain_lines(lines: Iterable[OrderLine]) -> list[OrderLine]:
     return [
         OrderLine(line.line_id, line.product_id, line.quantity, line.unit_price, line.name) for line in lines
     ]
-
-
-def _plain_step(step: Step) -> Step:
-    match step:
-        case Add() | Set():
-            return replace(step, item=Item(step.item.product_id), metadata=None)
-        case SetDetails():
-            return SetDetails()
-        case Save():
-            return replace(step, item=Item(step.item.product_id), metadata={})
-        case _:
-            return step
 
 
 async def _find(connection: Connection, cart_id: str, until: datetime | None) -> _Found:

@@ -29,6 +29,7 @@ from carts.operations import (
     Void,
 )
 from gateway.carts.requests import AnyOperation
+from store.postgres.erasure import plain_step
 from store.redis.packing import step_arguments
 from tests.store.redis.histories import steps
 from topics.compatibility import examples
@@ -105,6 +106,15 @@ def test_the_write_script_is_asked_for_it_and_compared_with_the_fold(kind: Any) 
 def test_a_patch_has_an_operation_for_each_kind_of_clients() -> None:
     offered = {tag(operation) for operation in get_args(AnyOperation)}
     assert offered == {tag(kind) for kind in OF_CLIENTS}, "see gateway.carts.requests.AnyOperation"
+
+
+@pytest.mark.parametrize("kind", OF_CLIENTS, ids=tag)
+def test_an_erasure_leaves_nothing_in_it_that_a_shopper_has_written(kind: Any) -> None:
+    plain = msgspec.to_builtins(plain_step(example_of(kind)))
+    ids = {"kind", "line_id", "quantity", "unit_price", "currency"}
+    left = {name: value for name, value in plain.items() if name not in ids and value}
+    assert left.keys() <= {"item"}, "see store.postgres.erasure.plain_step"
+    assert left.get("item", {}).keys() <= {"product_id"}
 
 
 @pytest.mark.parametrize("kind", OF_CLIENTS, ids=tag)

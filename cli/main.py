@@ -21,7 +21,7 @@ GROUPS = {
     "Run one process": {
         "gateway": ("cli.gateway:command", "The HTTP gateway."),
         "streams": ("cli.streams:command", "A stream agent: compaction, merges."),
-        "sinks": ("cli.sinks:command", "A sink: postgres, redis or mail."),
+        "sinks": ("cli.sinks:command", "A sink: postgres, redis, mail or history."),
         "jobs": (
             "cli.jobs:command",
             "The singleton jobs: expiry, outbox, settlement, carts left behind, …",

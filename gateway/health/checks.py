@@ -12,7 +12,8 @@ from store.redis import CartStore, ServerFacts, StoreError
 
 _CHECK_S: Final = 2.0
 _CLOCK_SKEW_US: Final = 5_000_000
-"""Half of the publish deadline: with a Redis clock further off, the broker may refuse changes."""
+"""Half of the publish deadline. The gateway's clock stands for the broker's, which nobody can ask for: with a
+Redis clock further off, the broker may refuse changes."""
 
 
 class Health(StrEnum):
@@ -65,7 +66,7 @@ def judge_redis(facts: ServerFacts, now_us: int) -> Check:
     if abs(behind_us) > _CLOCK_SKEW_US:
         return Check(
             Health.FAILED,
-            f"its clock is {behind_us / 1e6:.1f} s behind; Kafka would refuse its changes: set the clocks",
+            f"its clock is {behind_us / 1e6:.1f} s behind this one; ages are misjudged: set the clocks",
         )
     if not facts.aof_enabled:
         return Check(
@@ -105,7 +106,8 @@ class HealthChecks:
         if self._publisher.connected:
             return Check(Health.OK)
         return Check(
-            Health.DEGRADED, "no acknowledgement; changes have durability redis and wait in the outbox"
+            Health.DEGRADED,
+            "no acknowledgement; changes have durability redis and wait for a gateway that can publish",
         )
 
     async def _postgres(self) -> Check:

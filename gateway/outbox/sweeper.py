@@ -1,25 +1,35 @@
 """Publish what stayed in the Redis outboxes: so the promise survives a killed or frozen gateway.
 
-Each gateway sweeps; a lease in Redis gives every partition to one of them. Entries go out in their order,
-each within the publish deadline of being read, stamped with the time of reading. Twice is harmless.
+Each gateway sweeps; a lease in Redis gives every partition to one of them. One that cannot publish holds no
+lease: it would keep those that can from their work. Entries go out in their order, each within the publish
+deadline of being read, stamped with the time of reading, by Redis's clock. Twice is harmless.
 """
 
 import asyncio
-import time
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 import structlog
 
 from gateway.metrics import Metrics
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import record_of
-from store.redis import CartStore, OutboxEntry, StoreError
+from store.redis import CartStore, OutboxPage, StoreError
 
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 200
 _LEASE_MS: Final = 15_000
 """Longer than one batch can take, so that two sweepers seldom do the same work."""
+_LONGEST_REST_S: Final = 8.0
+"""Below the publish deadline: one that can publish again does so before live changes are held back."""
+
+
+class Swept(NamedTuple):
+    """How many records of a partition were published, and whether Kafka did not take one."""
+
+    published: int
+    failed: bool
 
 
 class Sweeper:
@@ -43,16 +53,21 @@ class Sweeper:
         self._age_us = int(age_s * 1_000_000)
         self._waiting: dict[tuple[int, str], asyncio.Future[int]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._leases: set[int] = set()
+        self._rest_s = 0.0
+        self._rests_until = 0.0
 
     def start(self) -> None:
         """Sweep in the background from now on."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop at once: whatever is left belongs to the next sweeper."""
+        """Stop at once, and give the leases back: whatever is left belongs to the next sweeper."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        with suppress(StoreError):
+            await self._give_back(*self._leases)
 
     async def wait(self, partition: int, outbox_id: str, timeout_s: float) -> int | None:
         """The offset of this entry once this sweeper has published it; None when it does not in time."""
@@ -83,30 +98,39 @@ class Sweeper:
     async def _sweep(self) -> None:
         depths = await self._store.outbox_depths()
         self._metrics.redis_outbox_entries.set(sum(depth.entries for depth in depths))
+        if not self._publisher.connected or asyncio.get_running_loop().time() < self._rests_until:
+            await self._give_back(*self._leases)
+            return
         overdue = [depth.partition for depth in depths if depth.entries and depth.oldest_us >= self._age_us]
-        published = sum(await asyncio.gather(*(self._sweep_partition(partition) for partition in overdue)))
+        swept = await asyncio.gather(*(self._sweep_partition(partition) for partition in overdue))
+        published = sum(each.published for each in swept)
         if published:
+            self._rest_s = 0.0
             self._metrics.published_records.labels("sweeper").inc(published)
             log.info("sweeper.published", records=published, partitions=len(overdue))
+        elif any(each.failed for each in swept):
+            self._rest()
 
-    async def _sweep_partition(self, partition: int) -> int:
-        """Publish what is due; how many records that were."""
+    async def _sweep_partition(self, partition: int) -> Swept:
+        """Publish what is due, as far as Kafka takes it."""
         after, total = "0-0", 0
-        while await self._store.acquire_sweeper(partition, self._owner, _LEASE_MS):
-            entries = await self._store.outbox_read(partition, after, _BATCH, self._age_us)
-            published = await self._publish(partition, entries) if entries else 0
+        while self._publisher.connected and await self._take(partition):
+            page = await self._store.outbox_page(partition, after, _BATCH, self._age_us)
+            published = await self._publish(partition, page)
             total += published
-            if not entries or published < len(entries):
+            if published < len(page.entries):
+                await self._give_back(partition)
+                return Swept(total, failed=True)
+            if not page.entries:
                 break
-            after = entries[-1].id
-        return total
+            after = page.entries[-1].id
+        return Swept(total, failed=False)
 
-    async def _publish(self, partition: int, entries: list[OutboxEntry]) -> int:
-        read_ms = time.time_ns() // 1_000_000
-        records = [record_of(entry, read_ms=read_ms) for entry in entries]
+    async def _publish(self, partition: int, page: OutboxPage) -> int:
+        records = [record_of(entry, read_ms=page.read_us // 1000) for entry in page.entries]
         offsets = await self._publisher.republish(partition, records)
         published = 0
-        for entry, offset in zip(entries, offsets, strict=True):
+        for entry, offset in zip(page.entries, offsets, strict=True):
             if offset is None:
                 continue
             published += 1
@@ -114,3 +138,21 @@ class Sweeper:
             if waiting is not None and not waiting.done():
                 waiting.set_result(offset)
         return published
+
+    async def _take(self, partition: int) -> bool:
+        if not await self._store.acquire_sweeper(partition, self._owner, _LEASE_MS):
+            self._leases.discard(partition)
+            return False
+        self._leases.add(partition)
+        return True
+
+    async def _give_back(self, *partitions: int) -> None:
+        for partition in partitions:
+            await self._store.release_sweeper(partition, self._owner)
+            self._leases.discard(partition)
+
+    def _rest(self) -> None:
+        """Try again later, and later each time: the leases are free meanwhile."""
+        self._rest_s = min(2 * self._rest_s or 1.0, _LONGEST_REST_S)
+        self._rests_until = asyncio.get_running_loop().time() + self._rest_s
+        log.warning("sweeper.rests", seconds=self._rest_s)

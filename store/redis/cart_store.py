@@ -23,6 +23,7 @@ from store.redis.results import (
     Missing,
     OutboxDepth,
     OutboxEntry,
+    OutboxPage,
     PositionMoved,
     PutResult,
     Reason,
@@ -225,7 +226,7 @@ class CartStore:
     async def unlock_checkout(self, cart_id: str, token: str) -> bool:
         """Release the lock if `token` holds it; whether it did."""
         key = self._layout.of_cart(cart_id).checkout_lock
-        return bool(await self._client.run(scripts.CHECKOUT_UNLOCK, (key,), (token,)))
+        return bool(await self._client.run(scripts.RELEASE, (key,), (token,)))
 
     async def checkout_lock(self, cart_id: str) -> CheckoutLock | None:
         """The lock on the cart's checkout; None if it is free."""
@@ -239,14 +240,20 @@ class CartStore:
         self, partition: int, after_id: str = "0-0", count: int = 100, min_age_us: int = 0
     ) -> list[OutboxEntry]:
         """Entries after `after_id`, oldest first, that are at least `min_age_us` old by Redis's clock."""
+        return (await self.outbox_page(partition, after_id, count, min_age_us)).entries
+
+    async def outbox_page(self, partition: int, after_id: str, count: int, min_age_us: int) -> OutboxPage:
+        """The same, with the time of the reading."""
         outbox = self._layout.of_partition(partition).outbox
         now, entries = await self._client.execute_all(
             ((b"TIME",), (b"XRANGE", outbox, f"({after_id}", b"+", b"COUNT", count))
         )
-        youngest = answers.microseconds(now) - min_age_us
-        return [
+        read_us = answers.microseconds(now)
+        youngest = read_us - min_age_us
+        due = [
             answers.outbox_entry(entry) for entry in entries if answers.entry_time_us(entry[0]) <= youngest
         ]
+        return OutboxPage(due, read_us)
 
     async def outbox_remove(self, partition: int, entries: Sequence[tuple[str, str]]) -> int:
         """Remove entries by (id, op_id); one whose op_id differs stays. Returns how many were removed."""
@@ -273,6 +280,11 @@ class CartStore:
         """Take or prolong the lease of the partition's outbox sweeper; whether `owner` holds it now."""
         lease = self._layout.of_partition(partition).sweeper
         return bool(await self._client.run(scripts.LEASE, (lease,), (owner, ttl_ms)))
+
+    async def release_sweeper(self, partition: int, owner: str) -> bool:
+        """Give the lease back if `owner` holds it; whether it did."""
+        lease = self._layout.of_partition(partition).sweeper
+        return bool(await self._client.run(scripts.RELEASE, (lease,), (owner,)))
 
     # Restore and follow
 

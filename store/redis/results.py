@@ -30,6 +30,13 @@ class OutboxEntry(msgspec.Struct, frozen=True):
     version: int
 
 
+class OutboxPage(msgspec.Struct, frozen=True):
+    """Entries of an outbox, and when they were read, by Redis's clock, in microseconds."""
+
+    entries: list[OutboxEntry]
+    read_us: int
+
+
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """The operation was applied now, under `operation_version`.
 

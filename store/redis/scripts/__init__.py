@@ -38,7 +38,7 @@ SKIP_PENDING: Final = _read("skip_pending")
 READ_WITH_WINDOW: Final = _read("read_with_window")
 SUBTRACT: Final = _read("subtract")
 CHECKOUT_LOCK: Final = _read("checkout_lock")
-CHECKOUT_UNLOCK: Final = _read("checkout_unlock")
+RELEASE: Final = _read("release")
 CATALOGUE_FOLLOW: Final = _read("catalogue_follow")
 CATALOGUE_PUT: Final = _read("catalogue_put")
 
@@ -53,7 +53,7 @@ ALL: Final = (
     READ_WITH_WINDOW,
     SUBTRACT,
     CHECKOUT_LOCK,
-    CHECKOUT_UNLOCK,
+    RELEASE,
     CATALOGUE_FOLLOW,
     CATALOGUE_PUT,
 )

@@ -1,0 +1,130 @@
+"""An erased cart stays erased on the whole product: no stale replica, outbox or wipe brings anything back."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis.asyncio
+
+from store.redis import Layout
+from tests.jobs.conftest import SystemUnderTest
+from tests.support.http import http_client
+from tests.support.processes import AgentProcess
+from tests.support.waiting import until
+from topics.registry import CART_CHANGED, CARTS, PARTITIONS
+
+SECRET = "Ada Lovelace"
+LAYOUT = Layout(PARTITIONS)
+
+
+@pytest.fixture
+async def jobs(system: SystemUnderTest, tmp_path: Path) -> AsyncIterator[AgentProcess]:
+    """The jobs, of which the relay carries erasures."""
+    process = AgentProcess(("jobs",), system.urls.environment(), tmp_path, "jobs")
+    try:
+        await process.start()
+        yield process
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+async def raw(system: SystemUnderTest) -> AsyncIterator[redis.asyncio.Redis]:
+    """Redis itself."""
+    async with redis.asyncio.Redis.from_url(system.urls.redis) as client:
+        yield client
+
+
+async def write(system: SystemUnderTest, cart_id: str) -> None:
+    """Say something personal, acknowledged by Kafka."""
+    steps = [
+        {
+            "op": "add",
+            "product_id": "mug",
+            "quantity": 1,
+            "unit_price": 100,
+            "currency": "EUR",
+            "options": {"engraving": SECRET},
+        },
+        {"op": "details", "shipping_address": {"name": SECRET, "country": "GB"}},
+    ]
+    async with http_client(system.urls.gateway) as client:
+        reply = await client.patch(f"/v1/carts/{cart_id}", json={"operations": steps})
+    assert reply.status_code == 200, reply.text
+
+
+async def erase(system: SystemUnderTest, cart_id: str) -> None:
+    """Erase the cart everywhere."""
+    async with http_client(system.urls.gateway) as client:
+        reply = await client.delete(f"/v1/carts/{cart_id}", params={"erase": "true"}, timeout=60)
+    assert reply.status_code == 200, reply.text
+
+
+async def in_redis(raw: redis.asyncio.Redis, cart_id: str) -> str:
+    """All that Redis has of the cart, and of its partition's outbox."""
+    keys = LAYOUT.of_cart(cart_id)
+    outbox = LAYOUT.of_partition(keys.partition).outbox
+    found: list[Any] = [await raw.hgetall(keys.cart), await raw.hgetall(keys.ops), await raw.xrange(outbox)]
+    return repr(found)
+
+
+async def dump(raw: redis.asyncio.Redis) -> dict[bytes, bytes]:
+    """Every key, as a replica has it that stops to receive."""
+    return {key: value async for key in raw.scan_iter() if (value := await raw.dump(key)) is not None}
+
+
+async def fall_back(raw: redis.asyncio.Redis, keys: dict[bytes, bytes]) -> None:
+    """Fail over to that replica."""
+    async with raw.pipeline(transaction=True) as pipeline:
+        pipeline.flushall()
+        for key, value in keys.items():
+            pipeline.restore(key, 0, value)
+        await pipeline.execute()
+
+
+async def is_clean(raw: redis.asyncio.Redis, cart_id: str) -> bool:
+    """Whether Redis has the cart, and nothing personal of it."""
+    return bool(await raw.exists(LAYOUT.of_cart(cart_id).cart)) and SECRET not in await in_redis(raw, cart_id)
+
+
+async def test_nothing_brings_an_erased_cart_back(
+    system: SystemUnderTest, jobs: AgentProcess, raw: redis.asyncio.Redis
+) -> None:
+    assert jobs.is_ready()
+    cart_id = f"user:{uuid4().hex}"
+    await write(system, cart_id)
+    await until(lambda: system.row(cart_id), "row")
+    key = cart_id.encode()
+    (change,) = [record for record in await system.records(CART_CHANGED.name, cart_id) if record.key == key]
+    replica = await dump(raw)
+
+    await erase(system, cart_id)
+    assert await is_clean(raw, cart_id)
+
+    await fall_back(raw, replica)
+    assert SECRET in await in_redis(raw, cart_id)
+    # The replica had not heard that Kafka has the change: it is in its outbox, and is published again.
+    shared = LAYOUT.of_partition(LAYOUT.partition(cart_id))
+    op_id = dict(change.headers)["ce_id"].decode().rpartition("/")[2]
+    entry: Any = await raw.xadd(shared.outbox, {"op": op_id, "cart": cart_id, "e": change.value})
+    size = len(op_id) + len(cart_id) + len(change.value)
+    await raw.set(shared.backlog, f"{size} {entry.decode().partition('-')[0]}")
+    await until(lambda: is_clean(raw, cart_id), "the stale copy and its outbox gone")
+    changes = [record for record in await system.records(CART_CHANGED.name, cart_id) if record.key == key]
+    assert [record.value for record in changes].count(change.value) == 2
+
+    await system.add(cart_id, "marker")  # folded after the change that came again
+    row = await system.row(cart_id)
+    assert row is not None
+    await raw.flushall()
+    await until(lambda: is_clean(raw, cart_id), "restored without what was erased")
+
+    async def shows_the_marker_only() -> bool:
+        return await system.lines(cart_id) == {"marker": 1}
+
+    await until(shows_the_marker_only, "the marker")
+    newest = [record for record in await system.records(CARTS.name, cart_id) if record.key == key][-1]
+    assert SECRET.encode() not in newest.value
+    assert not await system.dead_letters(cart_id)

@@ -82,6 +82,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "lines of a cart": (
             f"{LIMITS.lines} shown, {LIMITS.tracked_lines:,} with removed ones that are still remembered"
         ),
+        "lines saved for later": f"{LIMITS.saved_lines}",
         "quantity of a line": f"{LIMITS.quantity}",
         "steps of one PATCH": f"{LIMITS.steps}",
         "metadata of a cart or of a line": f"{kib(LIMITS.metadata_bytes)} of JSON",

@@ -35,6 +35,7 @@ LONGEST = (
     "delivery/test_kill_loop.py",
     "delivery/test_kill_loop_guards.py",
     "faults/test_faults.py",
+    "merges/test_killed.py",
     "checkout/test_killed.py",
     "store/redis/test_change_equals_fold.py",
     "mail/test_mail_sink.py",

@@ -13,7 +13,8 @@ from faust.transport.consumer import ensure_TP
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, EventT
 
-from delivery.contiguity import Admission, holes
+from delivery import metrics
+from delivery.contiguity import Admission, holes, starting_point
 from delivery.ledger import Ledger
 from runtime.failstop import fail_stop
 
@@ -109,16 +110,29 @@ class AccountingConsumer(Consumer):
     async def perform_seek(self) -> None:
         """Start every source partition of a new assignment at its committed offset, or at the log's start.
 
-        Where retention has removed that offset the first answer starts later, and is believed.
+        An offset that the log does not have is told loudly: records are lost, or are read again.
         """
         sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         if not sources:
             return
         generation = self.app.consumer_generation_id
         committed = {ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()}
+        firsts, ends = await self.earliest_offsets(*sources), await self.highwaters(*sources)
         for tp in sources:
-            start = self.ledger.anchor(tp, generation, committed.get(tp) or 0)
-            await self._thread.seek_back(tp, start)
+            found = committed.get(tp)
+            start, outside = starting_point(found, firsts[tp], ends[tp])
+            if outside is not None and not self.ledger.is_anchored(tp, generation):
+                metrics.OUTSIDE_LOG.labels(tp.topic, tp.partition, outside).inc()
+                log.error(
+                    "partition.committed_outside_log",
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    why=outside,
+                    committed=found,
+                    first=firsts[tp],
+                    end=ends[tp],
+                )
+            await self._thread.seek_back(tp, self.ledger.anchor(tp, generation, start))
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Hand over what is fetched; Faust's task for the life of the fetcher.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from heapq import heappop, heappush
 from itertools import pairwise
 
@@ -23,6 +23,30 @@ class Admission(Enum):
     """It was processed already, or is the rest of a fetch that a seek has made stale."""
     SEEK = auto()
     """Records before it are missing: seek back to `expected`, do not process it."""
+
+
+class OutsideLog(StrEnum):
+    """Why a committed offset is no place to begin at."""
+
+    REMOVED = "removed"
+    """Retention has removed records from it on, and nobody has read them."""
+    BEYOND_END = "beyond_end"
+    """The log ends before it: the end of the log was lost, or the topic was made anew."""
+
+
+def starting_point(committed: int | None, first: int, end: int) -> tuple[int, OutsideLog | None]:
+    """Where to begin in a log of the offsets from `first` to before `end`, what is wrong with `committed`.
+
+    None is a group that has never committed. Beyond the end new records would get offsets that count as
+    processed: all that there is is processed again, which changes nothing.
+    """
+    if committed is None:
+        return first, None
+    if committed > end:
+        return first, OutsideLog.BEYOND_END
+    if committed < first:
+        return first, OutsideLog.REMOVED
+    return committed, None
 
 
 def holes(offsets: Sequence[int], sought: int | None) -> Iterator[tuple[int, int]]:

@@ -57,13 +57,18 @@ class Ledger:
         self._closing: set[TP] = set()
         self._progress = asyncio.Event()
 
+    def is_anchored(self, tp: TP, generation: int) -> bool:
+        """Whether the partition is accounted for in this assignment."""
+        partition = self.partitions.get(tp)
+        return partition is not None and partition.generation == generation
+
     def anchor(self, tp: TP, generation: int, offset: int) -> int:
         """Start accounting at `offset`, unless this assignment has; returns the offset to fetch from."""
-        partition = self.partitions.get(tp)
-        if partition is None or partition.generation != generation:
+        if not self.is_anchored(tp, generation):
             partition = Partition(generation, Contiguity(offset), done=offset, committed=offset)
             self.partitions[tp] = partition
             self._closing.discard(tp)
+        partition = self.partitions[tp]
         partition.contiguity.sought()
         return partition.contiguity.expected
 

@@ -30,12 +30,21 @@ class Liveness:
         self._app = app
         self.lag: dict[TP, int] = {}
         """Log end minus committed offset, as last measured."""
+        self._beyond: set[TP] = set()
 
     async def look(self) -> None:
-        """Measure the lag, fetch again what may be lost at the end of a log, look for foreign writes."""
+        """Measure the lag, fetch again what may be lost at the end of a log, look for foreign writes.
+
+        Ends the process with code 75 when a log ends before what was committed of it: the next process begins
+        where it is safe. Seen twice, because a new leader may know the end a little late.
+        """
         consumer = consumer_of(self._app)
         partitions = consumer.ledger.partitions
         ends: Any = await consumer.highwaters(*partitions) if partitions else {}
+        beyond = {tp for tp, end in ends.items() if tp in partitions and end < partitions[tp].committed}
+        if lost := beyond & self._beyond:
+            fail_stop("partition.log_lost_its_end", partitions=sorted(lost))
+        self._beyond = beyond
         for tp in self.lag.keys() - partitions.keys():
             metrics.LAG.remove(tp.topic, tp.partition)
         self.lag = {

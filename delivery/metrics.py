@@ -9,6 +9,11 @@ _PARTITION = ("topic", "partition")
 LAG = Gauge("cartstream_delivery_lag_records", "Log end minus committed offset", _PARTITION)
 GAPS = Counter("cartstream_delivery_gaps_total", "Records lost on their way, fetched again", _PARTITION)
 REDELIVERIES = Counter("cartstream_delivery_redeliveries_total", "Records seen before, skipped", _PARTITION)
+OUTSIDE_LOG = Counter(
+    "cartstream_delivery_offsets_outside_log_total",
+    "Assignments whose committed offset the log did not have",
+    (*_PARTITION, "why"),
+)
 REPLAYED = Counter(
     "cartstream_delivery_replayed_records_total", "Changelog records read into a table", ("table",)
 )

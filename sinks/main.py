@@ -6,12 +6,15 @@ from typing import Final
 
 from runtime.settings import SettingsError, load
 from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
+from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, PRODUCTS
+from topics.startup import require_topics
 
 
 def run(name: str) -> None:
     """Run the sink called `name` until SIGTERM or SIGINT; KeyError for one that does not exist.
 
-    Exits with 1 when the environment is wrong, with 75 when only a new start helps.
+    Exits with 1 when the environment is wrong or the topics are not as it says, with 75 when only a new start
+    helps.
     """
     start = _STARTS[name]
     try:
@@ -27,13 +30,19 @@ def _postgres() -> None:
     from delivery.worker import run_worker  # noqa: PLC0415
     from sinks.postgres.app import create_postgres_app  # noqa: PLC0415
 
-    run_worker(create_postgres_app(load(PostgresSinkSettings)))
+    settings = load(PostgresSinkSettings)
+    require_topics("sinks postgres", settings, settings.partitions, (CARTS, DEAD_LETTERS))
+    run_worker(create_postgres_app(settings))
 
 
 def _redis() -> None:
     from sinks.redis.app import run_agent  # noqa: PLC0415
 
-    run_agent(load(RedisSinkSettings))
+    settings = load(RedisSinkSettings)
+    require_topics(
+        "sinks redis", settings, settings.partitions, (CARTS, CART_CHANGED, PRODUCTS, DEAD_LETTERS)
+    )
+    run_agent(settings)
 
 
 def _mail() -> None:
@@ -41,14 +50,18 @@ def _mail() -> None:
     from sinks.mail.app import create_mail_app  # noqa: PLC0415
     from sinks.mail.settings import MailSinkSettings  # noqa: PLC0415
 
-    run_worker(create_mail_app(load(MailSinkSettings)))
+    settings = load(MailSinkSettings)
+    require_topics("sinks mail", settings, settings.partitions, (ORDERS, DEAD_LETTERS))
+    run_worker(create_mail_app(settings))
 
 
 def _history() -> None:
     from delivery.worker import run_worker  # noqa: PLC0415
     from sinks.history.app import create_history_app  # noqa: PLC0415
 
-    run_worker(create_history_app(load(HistorySinkSettings)))
+    settings = load(HistorySinkSettings)
+    require_topics("sinks history", settings, settings.partitions, (CART_CHANGED, DEAD_LETTERS))
+    run_worker(create_history_app(settings))
 
 
 _STARTS: Final[dict[str, Callable[[], None]]] = {

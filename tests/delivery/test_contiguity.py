@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delivery.contiguity import Admission, Contiguity, holes
+from delivery.contiguity import Admission, Contiguity, OutsideLog, holes, starting_point
 
 logs = st.sets(st.integers(0, 60), min_size=1).map(sorted)
 
@@ -130,6 +131,27 @@ def test_a_gap_between_two_answers_is_sought_once_and_believed_when_the_broker_r
         contiguity.absent(start, end)
     contiguity.answered()
     assert [contiguity.judge(8), contiguity.judge(9)] == [Admission.PROCESS, Admission.PROCESS]
+
+
+@pytest.mark.parametrize(
+    ("committed", "first", "end", "start", "outside"),
+    [
+        (None, 0, 10, 0, None),
+        (None, 5, 10, 5, None),
+        (7, 5, 10, 7, None),
+        (5, 5, 10, 5, None),
+        (10, 5, 10, 10, None),
+        (10, 10, 10, 10, None),
+        (11, 5, 10, 5, OutsideLog.BEYOND_END),
+        (1000, 0, 0, 0, OutsideLog.BEYOND_END),
+        (4, 5, 10, 5, OutsideLog.REMOVED),
+        (0, 5, 5, 5, OutsideLog.REMOVED),
+    ],
+)
+def test_reading_begins_at_the_committed_offset_if_the_log_has_it(
+    committed: int | None, first: int, end: int, start: int, outside: OutsideLog | None
+) -> None:
+    assert starting_point(committed, first, end) == (start, outside)
 
 
 def test_records_given_up_are_expected_again() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, NoReturn, cast
 
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
+from mode import Service
 
 from delivery.table import ChangelogTable
 from runtime.failstop import fail_stop
@@ -17,6 +19,33 @@ class ReplayRecovery(Recovery):
 
     It runs outside of the rebalance callback, so heartbeats go on, and is cancelled by the next rebalance.
     """
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        """Faust's task for the life of the worker, watched.
+
+        Faust takes a request that times out for its own stop, and a cancelled one for a cancelled task: it
+        ends the task without a word. The worker would keep its partitions and process nothing, for good.
+        """
+        # Service.task makes a wrapper of the method, which has no counterpart in `super()`.
+        watched = cast(Any, Recovery._restart_recovery).fun  # noqa: SLF001
+        try:
+            await watched(self)
+        except asyncio.CancelledError:
+            if not self._is_stopping():
+                self._ended("cancelled")
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, only a new process helps)
+            self._ended(repr(error))
+        if not self._is_stopping():
+            self._ended("a request to the broker timed out")
+
+    def _is_stopping(self) -> bool:
+        return bool(self.should_stop or self.app.should_stop)
+
+    @staticmethod
+    def _ended(reason: str) -> NoReturn:
+        fail_stop("recovery.ended", reason=reason)
 
     def need_recovery(self) -> bool:
         """False: nothing is left for Faust to read."""

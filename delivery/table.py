@@ -173,9 +173,23 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         Partitions held already are read on from where they were; others are dropped.
         """
         started = time.monotonic()
-        async with self._lock, self._reader() as reader:
+        async with self._lock:
             for partition in self._local.partitions() - partitions:
                 self._local.close(partition)
+                self._next.pop(partition, None)
+                self._foreign.pop(partition, None)
+            # A consumer that is never asked for a partition cannot be counted on: it is not even connected.
+            count = await self._replay(partitions) if partitions else 0
+        log.info(
+            "table.replayed",
+            table=self.name,
+            partitions=len(partitions),
+            records=count,
+            seconds=round(time.monotonic() - started, 2),
+        )
+
+    async def _replay(self, partitions: set[int]) -> int:
+        async with self._reader() as reader:
             ranges: dict[int, OffsetRange] = {}
             bounds = await reader.bounds_of(map(self._changelog, partitions))
             for (_, partition), (beginning, end) in bounds.items():
@@ -192,13 +206,7 @@ class ChangelogTable(faust.Table[bytes, bytes]):
             count, outdated = await self._absorb(reader, ranges)
             self._next = {partition: end for partition, (_, end) in ranges.items()}
             await self._send_again(outdated)
-        log.info(
-            "table.replayed",
-            table=self.name,
-            partitions=len(partitions),
-            records=count,
-            seconds=round(time.monotonic() - started, 2),
-        )
+        return count
 
     async def answer_foreign_writes(self) -> None:
         """Read what others have written to our partitions and send our state again where theirs is older.

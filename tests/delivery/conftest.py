@@ -35,14 +35,14 @@ class Broker:
         run = uuid.uuid4().hex[:8]
         self.source, self.changelog, self.dead_letters = f"source-{run}", f"states-{run}", f"dead-{run}"
 
-    async def make_topics(self) -> None:
+    async def make_topics(self, partitions: int = PARTITIONS) -> None:
         """Create them."""
         compact = {"cleanup.policy": "compact"}
         async with administration(self.bootstrap) as admin:
             await admin.create_topics(
                 [
-                    NewTopic(self.source, PARTITIONS, 1),
-                    NewTopic(self.changelog, PARTITIONS, 1, topic_configs=compact),
+                    NewTopic(self.source, partitions, 1),
+                    NewTopic(self.changelog, partitions, 1, topic_configs=compact),
                     NewTopic(self.dead_letters, 1, 1),
                 ]
             )

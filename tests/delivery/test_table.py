@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from carts.fold import fold
 from carts.operations import Add, Change, Item
 from delivery.app import DeliveryApp, create_app
+from delivery.consumer import consumer_of
 from delivery.consumption import events
 from delivery.errors import OutsideOfStream, RecordTooLarge, TopicTaken
 from delivery.liveness import Liveness
@@ -142,6 +145,31 @@ async def test_what_is_remembered_of_a_partition_ends_with_its_ownership(
         await table.replay({0, 1})
         assert dict(table.items()) == {cart_id.encode(): live, floor_key: floor}
     assert await values_of(broker, cart_id.encode()) == [live]
+
+
+async def test_a_worker_without_partitions_is_ready_and_takes_them_over_later(
+    kafka_bootstrap: str, settings: DeliverySettings, running: Running, tmp_path: Path
+) -> None:
+    broker = Broker(kafka_bootstrap)
+    await broker.make_topics(partitions=1)
+    key = next(key for key in (b"a", b"b", b"c", b"d", b"e", b"f") if right_partition(key) == 0)
+    owner, owned = appending_app(settings, broker)
+    spare, spared = appending_app(settings.model_copy(update={"datadir": tmp_path / "spare"}), broker)
+    async with AsyncExitStack() as takes_over:
+        async with running(owner):
+            await broker.send(broker.source, [(key, b"1")], 0)
+            await until(lambda: dict(owned.items()) == {key: b"1"}, "the owner works")
+            await takes_over.enter_async_context(running(spare))
+            await until(
+                lambda: (
+                    len(consumer_of(owner).ledger.partitions) + len(consumer_of(spare).ledger.partitions) == 1
+                ),
+                "one of them has the partition",
+            )
+            await broker.send(broker.source, [(key, b"2")], 0)
+            await until(lambda: {key: b"12"} in (dict(owned.items()), dict(spared.items())), "it is folded")
+        await broker.send(broker.source, [(key, b"3")], 0)
+        await until(lambda: dict(spared.items()) == {key: b"123"}, "the spare one takes over")
 
 
 async def values_of(broker: Broker, key: bytes) -> list[bytes | None]:

@@ -114,6 +114,18 @@ async def test_sigterm_during_a_start_that_does_not_end_ends_it_at_once(scene: S
     assert await worker.stop() == 0
 
 
+async def test_a_recovery_that_the_broker_does_not_answer_ends_the_process(scene: Scene) -> None:
+    worker = scene.worker(KILL_LOOP_FAULT="unanswered-seek", BROKER_REQUEST_TIMEOUT="11")
+    assert await asyncio.to_thread(worker.wait) == EXIT_RESTART
+    assert scene.logged("recovery.ended")
+
+
+async def test_a_recovery_that_is_cancelled_ends_the_process(scene: Scene) -> None:
+    worker = scene.worker(KILL_LOOP_FAULT="cancelled-replay")
+    assert await asyncio.to_thread(worker.wait) == EXIT_RESTART
+    assert scene.logged("recovery.ended")
+
+
 async def test_a_stop_that_does_not_end_is_ended(scene: Scene) -> None:
     worker = scene.worker(KILL_LOOP_FAULT="endless-stop", CARTSTREAM_STOP_TIMEOUT_S="2")
     await worker.ready()

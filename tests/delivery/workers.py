@@ -32,7 +32,7 @@ from delivery.ledger import Partition
 from delivery.recovery import ReplayRecovery
 from delivery.settings import DeliverySettings
 from delivery.stores import RocksStore
-from delivery.table import Headers
+from delivery.table import ChangelogTable, Headers
 from delivery.worker import run_worker
 from topics.partitioner import partition_of
 
@@ -154,6 +154,10 @@ def provoke(fault: str) -> None:
         case "endless-start":
             _never_end_the_thread()
             _never_recover()
+        case "unanswered-seek":
+            _never_answer_the_seek()
+        case "cancelled-replay":
+            _cancel_the_replay()
         case "stuck":
 
             async def never(*_: Any, **__: Any) -> None:
@@ -193,6 +197,24 @@ def _never_recover() -> None:
         await asyncio.Event().wait()
 
     ReplayRecovery.on_recovery_completed = never  # type: ignore[assignment,method-assign]
+
+
+def _never_answer_the_seek() -> None:
+    """The broker goes away between the replay and the first fetch."""
+
+    async def never(_: AccountingConsumer) -> None:
+        await asyncio.Event().wait()
+
+    AccountingConsumer.perform_seek = never  # type: ignore[assignment,method-assign]
+
+
+def _cancel_the_replay() -> None:
+    """A client that is closed cancels what waits for its answers."""
+
+    async def cancelled(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    ChangelogTable.replay = cancelled  # type: ignore[assignment,method-assign]
 
 
 def _hold_changelog_back() -> None:

@@ -98,20 +98,19 @@ class MergeWorker:
         await self._client.close()
 
     async def carry_on(self, events: Sequence[EventT[Any]]) -> None:
-        """Carry the merges of a batch on, each for a while. Raises RecordError for an unreadable record."""
-        records = [_read(event) for event in events]
-        await asyncio.gather(
-            *(self._carry_on(record) for record in {record.merge_id: record for record in records}.values())
-        )
+        """Carry the merges of a batch on, all for a while. Raises RecordError for an unreadable record."""
+        merge_ids = {_read(event).merge_id for event in events}
+        # Of the whole batch: a process that is to stop ends the batch first.
+        end = asyncio.get_running_loop().time() + self._settings.merge_seconds
+        await asyncio.gather(*(self._carry_on(merge_id, end) for merge_id in merge_ids))
 
-    async def _carry_on(self, record: MergeRecord) -> None:
-        async with self._turns:
-            try:
-                async with asyncio.timeout(self._settings.merge_seconds):
-                    await self._until_done(record.merge_id)
-            except TimeoutError:
-                merge_metrics.MERGES.labels("left").inc()
-                log.warning("merge.left", merge_id=record.merge_id, seconds=self._settings.merge_seconds)
+    async def _carry_on(self, merge_id: str, end: float) -> None:
+        try:
+            async with asyncio.timeout_at(end), self._turns:
+                await self._until_done(merge_id)
+        except TimeoutError:
+            merge_metrics.MERGES.labels("left").inc()
+            log.warning("merge.left", merge_id=merge_id)
 
     async def _until_done(self, merge_id: str) -> None:
         while True:

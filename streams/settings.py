@@ -24,4 +24,4 @@ class MergeSettings(DeliverySettings, RedisSettings, PostgresSettings, OwnerSett
     merge_parallel: int = Field(8, ge=1, le=100, examples=[8])
     """Merges carried on at once, and connections to Postgres."""
     merge_seconds: float = Field(10.0, gt=0, le=300, examples=[10])
-    """A merge that cannot go on for so long is left; the job `merges` hands it over again."""
+    """Merges that are not done after so long are left; the job `merges` hands them over again."""

@@ -26,6 +26,7 @@ DONE_SECONDS: Final = 120.0
 RETRY_SECONDS: Final = 60.0
 """A client gives an add up after it: the gateway refuses older retries."""
 _POLL_SECONDS: Final = 0.2
+_FAILED: Final = (aiohttp.ClientError, TimeoutError, OSError)
 _PAUSE_SECONDS: Final = 0.3
 
 
@@ -110,7 +111,7 @@ class Logins:
                         login.acknowledged.add(mark)
                     if reply.ok or reply.status == HTTPStatus.CONFLICT:
                         return  # a merged cart refuses it, but may have taken an earlier attempt
-            except (aiohttp.ClientError, TimeoutError):
+            except _FAILED:
                 pass
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -124,7 +125,7 @@ class Logins:
                     if reply.status in {200, 202}:
                         login.merge_id = (await reply.json())["merge_id"]
                         return
-            except (aiohttp.ClientError, TimeoutError):
+            except _FAILED:
                 pass
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -176,7 +177,7 @@ class Logins:
                     return None
                 document: dict[str, Any] = await reply.json()
                 return document
-        except (aiohttp.ClientError, TimeoutError):
+        except _FAILED:
             return None
 
     def _gateway(self) -> str:

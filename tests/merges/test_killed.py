@@ -44,8 +44,9 @@ class DyingAgent(AgentProcess):
 
 @pytest.fixture
 async def dying_gateway(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[GatewayProcess]:
-    """A gateway's process that kills itself, not started yet."""
-    process = GatewayProcess(environment, tmp_path, "tests.merges.dying_gateway")
+    """A gateway's process that kills itself, not started yet; it leaves no merge to the agent before that."""
+    patient = {**environment, "CARTSTREAM_MERGE_WAIT_S": "20"}
+    process = GatewayProcess(patient, tmp_path, "tests.merges.dying_gateway")
     yield process
     process.kill()
 
@@ -98,7 +99,7 @@ async def test_an_agent_killed_after_a_step_leaves_a_merge_that_the_next_one_fin
     assert reply.status_code == 200, reply.text
     asked = await client.ask(user, guest)
     assert asked.status_code == 202, asked.text
-    await dying_agent.start(CARTSTREAM_TEST_DIE_AFTER=step)
+    dying_agent.launch(CARTSTREAM_TEST_DIE_AFTER=step)  # it may die before it says that it is ready
     assert await asyncio.to_thread(dying_agent.wait) == -9
     await dying_agent.start(CARTSTREAM_TEST_DIE_AFTER="never")
     await client.done(asked.json()["merge_id"])

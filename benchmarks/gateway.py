@@ -9,22 +9,23 @@ from rich.table import Table
 
 from benchmarks.load import Load, run_wrk
 from benchmarks.servers import baseline
-from devstack.components import COMPONENTS
+from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
+from devstack.settings import StackSettings
 
 CONNECTIONS = 128
 CARTS = 4000
 SECONDS = 6.0
 ROUNDS = 5
-AGENTS = ("sink-redis", "sink-postgres", "compaction")
+AGENTS = ("sink-redis", "sink-postgres", "compaction", "merges")
 
 
 def run(folder: Path, console: Console) -> dict[str, Any]:
     """Five paired rounds of bare add, add, bare read, read; the medians of the ratios are the figures."""
     rates: dict[str, list[float]] = {"bare add": [], "add": [], "bare read": [], "read": []}
     loads: dict[str, Load] = {}
-    with EmbeddedStack(folder, only=COMPONENTS) as stack:
+    with EmbeddedStack(folder, only=usual(StackSettings())) as stack:
         for agent in AGENTS:  # the restore agent has set the markers by now
             stack.component(agent).stop()
         with baseline("bare", free_ports(1)[0], stack.urls.postgres) as bare:

@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.servers import wait_until_it_answers
-from devstack.components import COMPONENTS
+from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
+from devstack.settings import StackSettings
 
 STREAMS = 2000
 WRITES_PER_S = 200
@@ -109,7 +110,7 @@ def run(folder: Path, console: Console) -> dict[str, Any]:
     """2,000 streams at one gateway, 200 writes a second at another for 20 seconds."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with EmbeddedStack(folder, only=COMPONENTS) as stack:
+    with EmbeddedStack(folder, only=usual(StackSettings())) as stack:
         for agent in AGENTS:  # the restore agent has set the markers by now
             stack.component(agent).stop()
         with _gateway(stack) as (process, port):

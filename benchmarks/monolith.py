@@ -13,9 +13,10 @@ from rich.table import Table
 
 from benchmarks.load import Load, run_wrk
 from benchmarks.servers import baseline, cpu_seconds, renice
-from devstack.components import COMPONENTS
+from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
+from devstack.settings import StackSettings
 from topics.registry import CART_CHANGED, CARTS
 
 CONNECTIONS = (1, 32, 128)
@@ -31,7 +32,7 @@ def run(folder: Path, console: Console) -> dict[str, Any]:
     """Adds and reads of both at 1, 32 and 128 connections; lag, its drain, CPU and Postgres transactions."""
     figures: dict[str, Any] = {}
     with (
-        EmbeddedStack(folder, only=COMPONENTS) as stack,
+        EmbeddedStack(folder, only=usual(StackSettings())) as stack,
         baseline("monolith", free_ports(1)[0], stack.urls.postgres) as monolith,
     ):
         renice(stack, AGENTS, NICENESS)

@@ -17,9 +17,9 @@ from aiokafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
-from devstack.components import COMPONENTS
+from devstack.components import usual
 from devstack.embedded import EmbeddedStack
-from devstack.settings import KAFKA
+from devstack.settings import KAFKA, StackSettings
 from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
 from topics.codec import decode_change
@@ -96,7 +96,7 @@ class Shop:
 
 def run(folder: Path, console: Console) -> dict[str, Any]:
     """Healthy, away, back again; once with the broker stopped and once with it frozen."""
-    with EmbeddedStack(folder, only=COMPONENTS) as stack:
+    with EmbeddedStack(folder, only=usual(StackSettings())) as stack:
         for agent in AGENTS:  # the restore agent has set the markers by now
             stack.component(agent).stop()
         kafka = stack.component(KAFKA)

@@ -19,6 +19,8 @@ _UNSEEN: Final = (
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _USER_ID: Final = rf"(?! )[^{_UNSEEN}\"\\]{{1,128}}(?<! )"
+_PLAIN_CART_ID: Final = re.compile(r"(?:user|guest):[A-Za-z0-9._~-]{1,128}")
+"""What nearly all ids are; quicker to tell than the whole grammar, and always in NFC."""
 _CART_ID: Final = re.compile(rf"user:{_USER_ID}|guest:[A-Za-z0-9._~-]{{1,128}}")
 _PRODUCT_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LINE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}(?:~[0-9a-f]{12})?")
@@ -62,6 +64,8 @@ def to_cart_id(text: str) -> str:
 
 def check_cart_id(value: str) -> str:
     """Return `value` if it is `user:<id>`, in NFC, or `guest:<id>`; raise InvalidIdentifier otherwise."""
+    if _PLAIN_CART_ID.fullmatch(value) is not None:
+        return value
     if _CART_ID.fullmatch(value) is None or not unicodedata.is_normalized("NFC", value):
         raise InvalidIdentifier(
             "cart_id",

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from sanic import Request
+from sanic.compat import Header
 from sanic.constants import HTTP_METHODS
 from sanic.exceptions import (
     MethodNotAllowed,
@@ -172,8 +173,23 @@ class AnsweredRequest(Request):
     that is no URL would then fail again, and the connection would end without an answer.
     """
 
-    def __init__(self, *, url_bytes: bytes, method: str, **others: Any) -> None:
-        super().__init__(url_bytes=b"*" if method == "NONE" else url_bytes, method=method, **others)
+    # Every request is one: without a dictionary of its own, and without one of its arguments.
+    __slots__ = ()
+
+    def __init__(  # noqa: PLR0913, PLR0917  Sanic's own
+        self,
+        url_bytes: bytes,
+        headers: Header,
+        version: str,
+        method: str,
+        transport: Any,
+        app: Any,
+        head: bytes = b"",
+        stream_id: int = 0,
+    ) -> None:
+        super().__init__(
+            b"*" if method == "NONE" else url_bytes, headers, version, method, transport, app, head, stream_id
+        )
 
 
 class ProblemHandler(ErrorHandler):

@@ -110,7 +110,7 @@ class StoredCart:
             b" "
         )
         extras = fields.get(EXTRAS_FIELD)
-        merged_into = unpack_extras(extras).merged_into if extras else None
+        merged_into = _JSON.encode(unpack_extras(extras).merged_into) if extras else b"null"
         return _VIEW_JSON % (
             self.cart_id.encode(),
             status,
@@ -122,9 +122,9 @@ class StoredCart:
             subtotal,
             subtotal,
             fields.get(METADATA_FIELD, b"{}"),
-            details_json(fields.get(DETAILS_FIELD)),
+            details_json(fields[DETAILS_FIELD]) if DETAILS_FIELD in fields else b"{}",
             _JSON.encode(saved_of(unpack_saved(fields.get(SAVED_FIELD)))) if SAVED_FIELD in fields else b"[]",
-            _JSON.encode(merged_into),
+            merged_into,
             _time_json(int(born)),
             _time_json(int(v)),
         )

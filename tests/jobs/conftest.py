@@ -137,6 +137,12 @@ class SystemUnderTest:
         partitions = range(PARTITIONS) if topic == DEAD_LETTERS.name else [own]
         return await records_of(self.kafka, topic, partitions)
 
+    async def redis_is_complete(self) -> bool:
+        """Whether every partition of Redis is restored: no write is refused for it."""
+        ready = [keys.ready for keys in map(Layout(PARTITIONS).of_partition, range(PARTITIONS))]
+        async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
+            return await client.exists(*ready) == PARTITIONS
+
     async def in_redis(self, cart_id: str) -> bool:
         """Whether anything of the cart stands in Redis."""
         keys = Layout(PARTITIONS).of_cart(cart_id)

@@ -15,8 +15,9 @@ from topics.registry import CARTS, PARTITIONS
 
 @asynccontextmanager
 async def redis_left_behind(system: SystemUnderTest) -> AsyncIterator[None]:
-    """What `carts` says does not reach Redis meanwhile."""
+    """What `carts` says does not reach Redis meanwhile; what it holds is complete."""
     sink = system.stack.component("sink-redis")
+    await until(system.redis_is_complete, "every partition restored")
     await asyncio.to_thread(sink.pause)
     try:
         yield

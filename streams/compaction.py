@@ -25,6 +25,7 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
     """The app of the compaction agent. Connects to nothing."""
     app = create_app(COMPACTION, settings)
     app.conf.producer_linger = LINGER_S
+    app.conf.producer_compression_type = cast("str", CARTS.compression)  # Faust takes None, too
     recovery = Recovery(settings.partitions)
     carts = app.changelog_table(
         CARTS.name, keep=recovery.keep, headers_of=recovery.headers_of, opened=recovery.opened

@@ -24,8 +24,8 @@ PARTITIONS: Final = 16
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
-_HOUR_MS: Final = 60 * 60 * 1000
-_DAY_MS: Final = 24 * _HOUR_MS
+_MINUTE_MS: Final = 60 * 1000
+_DAY_MS: Final = 24 * 60 * _MINUTE_MS
 _DEADLINE_MS: Final = TIMING.publish_deadline_us // 1000
 _DAILY_SEGMENTS: Final = {
     # Erasure: a record goes with its segment, so it outlives its retention by a day at most.
@@ -45,6 +45,12 @@ class Cleanup(StrEnum):
 
     DELETE = "delete"
     COMPACT = "compact"
+
+
+class Compression(StrEnum):
+    """How writers compress batches of records, in aiokafka's word for it."""
+
+    ZSTD = "zstd"
 
 
 class Part(StrEnum):
@@ -80,14 +86,17 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Empty: reserved, nothing is published there yet."""
     max_message_bytes: int = _MIB
     retention_ms: int | None = None
+    compression: Compression | None = None
+    """What its writers compress with; readers find it in each batch."""
     settings: dict[str, str] = {}
-    """Further topic settings."""
+    """Further topic settings. They replace those that every topic has."""
 
     @property
     def outlived_by(self) -> timedelta:
         """How long a record can be on disk after it was written; in a compacted topic, after its successor.
 
-        A record goes with its segment. KeyError for a topic that promises nothing.
+        A record goes with its segment, and a compacted topic ends a segment when the next record comes.
+        KeyError for a topic that promises nothing.
         """
         if self.cleanup is Cleanup.COMPACT:
             return timedelta(milliseconds=int(self.settings["max.compaction.lag.ms"]))
@@ -134,15 +143,25 @@ CARTS: Final = TopicSpec(
     records=(RecordSpec("carts", 2, CartRecord), RecordSpec("carts-purge-floor", 1, PurgeFloor)),
     # Content, window and view of the largest cart, in JSON, with room for the characters JSON escapes.
     max_message_bytes=4 * _MIB,
+    # Of a batch of 10 states it leaves 15 %, for 3 to 8 µs a state; lz4, as aiokafka writes it, 24 % for 4 to
+    # 35 µs. Not for `cart-changed`: a change is mostly alone in its batch, two thirds of which would stay, at
+    # 23 µs in the gateway and 18 µs in each reader.
+    compression=Compression.ZSTD,
     settings={
-        "min.compaction.lag.ms": str(_HOUR_MS),
-        # Erasure: what was deleted is gone from disk within this time, on a quiet partition too.
-        "max.compaction.lag.ms": str(7 * _DAY_MS),
+        # By the broker's clock: a worker that was frozen and woke up, or whose clock is wrong, must not make
+        # the cleaner take a newer state before the owner of the partition has written it again.
+        "message.timestamp.type": "LogAppendTime",
+        # The owner writes it again within seconds; if it died meanwhile, the next one has read the partition.
+        "min.compaction.lag.ms": str(5 * _MINUTE_MS),
+        # The cleaner cannot touch the segment that is being written: a minute of changes, not 64 MiB.
+        "segment.ms": str(_MINUTE_MS),
+        "segment.bytes": str(64 * _MIB),
+        # A reader from the beginning reads what compaction has not reached, too: keep that small.
+        "min.cleanable.dirty.ratio": "0.2",
+        # Erasure: what was deleted is gone from disk within this time, however few changes there are.
+        "max.compaction.lag.ms": str(_DAY_MS),
         # A reader that was away for less than this still sees every tombstone.
         "delete.retention.ms": str(7 * _DAY_MS),
-        # A restore reads the whole topic: keep what compaction has not reached small.
-        "min.cleanable.dirty.ratio": "0.2",
-        "segment.bytes": str(128 * _MIB),
     },
 )
 

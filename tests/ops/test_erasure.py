@@ -33,7 +33,7 @@ def test_only_what_is_of_before_counts(copy: Holding, is_recorded: bool, erased:
 def test_old_records_are_gone_when_their_last_segment_is() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     days = {each.topic: (each.by - at) / timedelta(days=1) for each in expires(at)}
-    assert days == {"cart-changed": 8, "carts": 7, "orders": 31, "cart-abandoned": 31, "dead-letters": 31}
+    assert days == {"cart-changed": 8, "carts": 1, "orders": 31, "cart-abandoned": 31, "dead-letters": 31}
 
 
 def test_a_cart_is_erased_whichever_unicode_form_its_id_is_typed_in() -> None:

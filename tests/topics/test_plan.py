@@ -4,6 +4,7 @@ import pytest
 
 from carts.limits import TIMING
 from carts.protocol import publish_in_time
+from delivery.settings import DeliverySettings
 from topics.plan import (
     Observed,
     ObservedTopic,
@@ -124,6 +125,19 @@ def test_the_broker_refuses_a_change_later_than_the_publish_deadline() -> None:
     latest_us = int(configs["message.timestamp.before.max.ms"]) * 1000
     assert publish_in_time(latest_us, 0)
     assert not publish_in_time(latest_us + 1, 0)
+
+
+def test_carts_stays_small_and_nothing_is_cleaned_before_it_may() -> None:
+    configs = {name: int(value) for name, value in CARTS.settings.items() if name.endswith(".ms")}
+    minute_ms = 60_000
+    # Three records a cart at 500 changes/s over 20,000 carts: one, and a segment's worth of changes.
+    assert configs["segment.ms"] <= minute_ms
+    assert configs["segment.ms"] <= configs["min.compaction.lag.ms"] <= 10 * minute_ms
+    assert configs["min.compaction.lag.ms"] < configs["max.compaction.lag.ms"]
+    # A local store that still has a deleted cart, and everybody who was away for hours, sees the deletion.
+    store_age_ms = DeliverySettings().local_store_max_age_s * 1000
+    assert store_age_ms < configs["delete.retention.ms"]
+    assert CARTS.configs(replicas=3)["message.timestamp.type"] == "LogAppendTime"
 
 
 def test_a_dead_letter_has_room_for_any_record() -> None:

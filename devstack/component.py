@@ -2,45 +2,18 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from devstack.command import Preparation
 from devstack.errors import ComponentFailedError, data_folder_error
 from devstack.process import LogFile, RunningProcess, Watchdog
 from devstack.spec import ComponentSpec, Kind, NotReadyError, RestartPolicy, State
-
-EX_TEMPFAIL = os.EX_TEMPFAIL
-"""Exit code 75: the process asks to be restarted at once."""
+from runtime.supervision.restarts import restart_after
 
 POLL_SECONDS = 0.1
-FIRST_DELAY_SECONDS = 0.25
-LONGEST_DELAY_SECONDS = 30.0
-HEALTHY_SECONDS = 30.0
-BRIEF_SECONDS = 1.0
 ATTEMPTS_TO_BE_READY = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """When to restart a process that has ended, and how many failures in a row there are by then."""
-
-    delay: float
-    failures: int
-
-
-def restart_after(exit_code: int, ran_seconds: float, failures: int) -> Restart:
-    """The delay doubles with each failure in a row, up to 30 s; 30 s of running end the row.
-
-    Exit code 75 asks for a restart at once and is no failure, unless the process ended within a second.
-    """
-    if exit_code == EX_TEMPFAIL and ran_seconds >= BRIEF_SECONDS:
-        return Restart(delay=0.0, failures=0)
-    before = 0 if ran_seconds >= HEALTHY_SECONDS else failures
-    return Restart(delay=min(FIRST_DELAY_SECONDS * 2**before, LONGEST_DELAY_SECONDS), failures=before + 1)
 
 
 class Component:

@@ -3,7 +3,7 @@
 No kept library fits. circus and supervisor start in order of priority but know neither readiness nor
 dependencies; honcho ends everything when one process ends; mode, which comes with Faust, supervises services
 inside one process, not processes. What is left to write is small, and its one decision, when to restart, is a
-pure function (`component.restart_after`).
+pure function (`runtime.supervision.restarts.restart_after`).
 """
 
 import asyncio

@@ -5,7 +5,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devstack.component import HEALTHY_SECONDS, LONGEST_DELAY_SECONDS, restart_after
+from runtime.supervision.restarts import HEALTHY_SECONDS, LONGEST_DELAY_SECONDS, restart_after
 
 exit_codes = st.integers(-64, 255)
 lives = st.floats(0, 100_000)

@@ -1,0 +1,268 @@
+"""Keeps several workers of one kind: starts them, starts dead ones again, renews them one by one on SIGHUP.
+
+The supervisor does no work of its own. Workers end when it dies, so that the next one finds no strangers.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from runtime.ready import ReadyFile
+from runtime.supervision.link import Command
+from runtime.supervision.restarts import restart_after
+from runtime.supervision.worker_process import WorkerProcess
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Renewal(Enum):
+    """How a worker is replaced by a new one."""
+
+    NEW_FIRST = "new first"
+    """The new one works before the old one retires; if it cannot, the old one stays."""
+    OLD_FIRST = "old first"
+    """There may be one at a time: the new one takes what the old one has left."""
+
+
+def _nothing(_: int) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """What a supervisor keeps."""
+
+    name: str
+    """In the log."""
+    count: int
+    argv: Sequence[str]
+    environment: Callable[[int], Mapping[str, str]]
+    """The variables of worker number 0, 1, …"""
+    renewal: Renewal
+    stop_s: float
+    """How long a worker may take to stop gently; then it is killed."""
+    start_s: float | None = None
+    """How long it may take until it works; None if it ends by itself when it cannot."""
+    descriptors: Sequence[int] = ()
+    """File descriptors that it inherits."""
+    any_will_do: bool = False
+    """Whether the whole is ready as long as one worker is; at the start all must be."""
+    ready_file: Path | None = None
+    ended: Callable[[int], None] = _nothing
+    """Told the pid of each worker that has ended."""
+
+
+class _Slot:
+    """The place of one worker."""
+
+    def __init__(self, number: int) -> None:
+        self.number: Final = number
+        self.worker: WorkerProcess | None = None
+        """The one that works; None while there is none."""
+        self.woken: Final = asyncio.Event()
+        self.renewed: asyncio.Future[bool] | None = None
+        """Wanted: a new worker. The result is whether it works."""
+
+    def answer(self, *, renewed: bool) -> None:
+        if self.renewed is not None and not self.renewed.done():
+            self.renewed.set_result(renewed)
+        self.renewed = None
+        self.woken.clear()
+
+
+class Supervisor:
+    """Keeps `workers` until SIGTERM or SIGINT; a second signal cuts the gentle stop short."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._ready_file = ReadyFile(workers.ready_file)
+        self._slots = [_Slot(number) for number in range(workers.count)]
+        self._alive: set[WorkerProcess] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopping = asyncio.Event()
+        self._renewal_wanted = asyncio.Event()
+        self._complete = False
+
+    async def run(self) -> None:
+        """Start all workers and look after them; returns when all have ended."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._renewal_wanted.set)
+        self._ready_file.clear()
+        tasks = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
+        tasks.append(asyncio.create_task(self._renew_on_demand()))
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, *tasks):
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._tell_all(Command.STOP)
+        log.info("supervisor.stopping", workers=self._workers.name)
+        self._stopping.set()
+
+    # One worker
+
+    async def _keep(self, slot: _Slot) -> None:
+        """Keep the slot filled, until cancelled. Failures in a row delay the next try."""
+        failures = 0
+        while True:
+            worker = await self._launch(slot)
+            if worker is not None and await self._works(slot, worker):
+                worker = await self._until_it_ends(slot)
+            slot.answer(renewed=False)
+            self._look()
+            code, lasted_s = (-1, 0.0) if worker is None else (worker.ended.result(), worker.lasted_s)
+            restart = restart_after(code, lasted_s, failures)
+            failures = restart.failures
+            log.error(
+                "supervisor.worker_ended",
+                workers=self._workers.name,
+                number=slot.number,
+                pid=worker.pid if worker else None,
+                code=code,
+                again_in_s=restart.delay,
+            )
+            await asyncio.sleep(restart.delay)
+
+    async def _launch(self, slot: _Slot) -> WorkerProcess | None:
+        try:
+            # What has been started must be known, or nobody would end it.
+            return await asyncio.shield(self._aside(self._start(slot.number)))
+        except OSError as error:
+            log.warning(
+                "supervisor.cannot_start", workers=self._workers.name, number=slot.number, error=repr(error)
+            )
+            return None
+
+    async def _start(self, number: int) -> WorkerProcess:
+        workers = self._workers
+        worker = await WorkerProcess.start(workers.argv, workers.environment(number), workers.descriptors)
+        self._alive.add(worker)
+        worker.ended.add_done_callback(lambda _: self._forget(worker))
+        return worker
+
+    async def _works(self, slot: _Slot, worker: WorkerProcess) -> bool:
+        """Whether the new worker does its work and has the slot now; if not, it has ended."""
+        if not await worker.becomes_ready(self._workers.start_s):
+            await worker.end_within(0)
+            return False
+        slot.worker = worker
+        log.info("supervisor.worker_ready", workers=self._workers.name, number=slot.number, pid=worker.pid)
+        slot.answer(renewed=True)
+        self._look()
+        return True
+
+    async def _until_it_ends(self, slot: _Slot) -> WorkerProcess | None:
+        """Returns the worker that has ended unasked, or could not take its place (None: it did not start)."""
+        while slot.worker is not None:
+            worker = slot.worker
+            woken = asyncio.create_task(slot.woken.wait())
+            await asyncio.wait([worker.ended, woken], return_when=asyncio.FIRST_COMPLETED)
+            woken.cancel()
+            if worker.ended.done():
+                slot.worker = None
+                return worker
+            slot.woken.clear()
+            if self._workers.renewal is Renewal.NEW_FIRST:
+                new = await self._launch(slot)
+                if new is not None and await self._works(slot, new):
+                    self._aside(self._retire(worker))
+                else:
+                    slot.answer(renewed=False)
+            else:
+                slot.worker = None
+                self._look()
+                await self._retire(worker)
+                new = await self._launch(slot)
+                if new is None or not await self._works(slot, new):
+                    return new
+        return None
+
+    async def _retire(self, worker: WorkerProcess) -> None:
+        worker.send(Command.RETIRE)
+        await worker.end_within(self._workers.stop_s)
+
+    def _aside(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Do it whatever becomes of the task that asks for it; the end waits for it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _forget(self, worker: WorkerProcess) -> None:
+        self._alive.discard(worker)
+        self._workers.ended(worker.pid)
+
+    # All workers
+
+    async def _renew_on_demand(self) -> None:
+        """At each SIGHUP renew all, one by one; a worker that cannot be renewed ends the round."""
+        while True:
+            await self._renewal_wanted.wait()
+            self._renewal_wanted.clear()
+            log.info("supervisor.renewing", workers=self._workers.name, count=len(self._slots))
+            for slot in self._slots:
+                slot.renewed = asyncio.get_running_loop().create_future()
+                slot.woken.set()
+                if not await slot.renewed:
+                    log.error(
+                        "supervisor.renewal_failed",
+                        workers=self._workers.name,
+                        number=slot.number,
+                        meaning="the other workers stay as they are; SIGHUP tries again",
+                    )
+                    break
+            else:
+                log.info("supervisor.renewed", workers=self._workers.name, count=len(self._slots))
+
+    def _look(self) -> None:
+        """Set or clear the ready file."""
+        working = sum(slot.worker is not None for slot in self._slots)
+        if working == len(self._slots):
+            if not self._complete:
+                log.info("supervisor.ready", workers=self._workers.name, count=working)
+            self._complete = True
+            self._ready_file.set()
+        elif not (self._workers.any_will_do and self._complete and working):
+            self._complete = False
+            self._ready_file.clear()
+
+    def _tell_all(self, command: Command) -> None:
+        for worker in self._alive:
+            worker.send(command)
+
+    async def _end(self) -> None:
+        self._ready_file.clear()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        ready = {slot.worker for slot in self._slots}
+        workers = list(self._alive)
+        for worker in workers:
+            if worker in ready:
+                worker.send(Command.LEAVE)
+            else:
+                worker.terminate()
+        await asyncio.gather(*(worker.end_within(self._workers.stop_s) for worker in workers))
+        log.info("supervisor.stopped", workers=self._workers.name)
+
+
+def inherited_environment(*without: str) -> dict[str, str]:
+    """The environment of this process without its ready file, which stands for the whole, and `without`."""
+    dropped = {"CARTSTREAM_READY_FILE", *without}
+    return {name: value for name, value in os.environ.items() if name not in dropped}

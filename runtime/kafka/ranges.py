@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from runtime.kafka.topic_ids import topic_ids
 from runtime.settings import KafkaSettings
 
 FETCH_BYTES: Final = 8 * 1024 * 1024
@@ -87,6 +88,11 @@ class RangeReader:
         self._consumer.assign([partition])
         committed: int | None = await self._consumer.committed(partition)
         return committed
+
+    async def topic_id(self, topic: str) -> str:
+        """The id of the topic, which one of the same name made later does not have; empty if it has none."""
+        ids = await topic_ids(self._consumer._client, [topic])  # noqa: SLF001  (no public way in)
+        return ids[topic].hex if topic in ids else ""
 
     async def bounds(self, partition: TopicPartition) -> OffsetRange:
         """What the log has: from the first offset that is left to the one the next record will get."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, TypeAlias, cast
 
 import faust
 import structlog
@@ -20,6 +21,12 @@ from topics.dead_letters import DeadLetterRecord, DeadLetters
 
 log = structlog.get_logger(__name__)
 
+Positions: TypeAlias = Callable[[Collection[int], int], Awaitable[Mapping[int, int]]]
+"""Where to begin in partitions that were just assigned, for a sink that keeps that beside what it writes.
+
+It is told the partitions and the assignment's generation, which their messages name.
+"""
+
 OVERHEAD_BYTES = 64 << 10
 """Room for key, headers and batch framing beside the largest value."""
 
@@ -31,16 +38,17 @@ class DeliveryApp(faust.App):
         super().__init__(name, **options)
         self.settings = settings
         self.dead_letters = DeadLetters(name, self._send_dead_letter)
-        self._sources: set[str] = set()
+        self.positions: dict[str, Positions | None] = {}
+        """What each source topic is consumed from, by name; None: from the group's committed offsets."""
 
-    def source(self, name: str) -> faust.TopicT:
+    def source(self, name: str, positions: Positions | None = None) -> faust.TopicT:
         """The topic as a source of raw bytes for one agent; a tombstone's value is None.
 
         Raises TopicTaken at the second call for one name.
         """
-        if name in self._sources:
+        if name in self.positions:
             raise TopicTaken(f"{name} is consumed by another agent of {self.conf.id}")
-        self._sources.add(name)
+        self.positions[name] = positions
         return self.topic(name, **RAW)
 
     def changelog_table(

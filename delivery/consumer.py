@@ -21,6 +21,8 @@ from runtime.failstop import fail_stop
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
+    from delivery.app import DeliveryApp
+
 log = structlog.get_logger(__name__)
 
 FETCH_WAIT_MS = 250
@@ -108,27 +110,36 @@ class AccountingConsumer(Consumer):
         return partition is not None and not partition.handed_out
 
     async def perform_seek(self) -> None:
-        """Start every source partition of a new assignment at its committed offset, or at the log's start.
+        """Start every source partition of a new assignment at its position, or at the log's start.
 
-        An offset that the log does not have is told loudly: records are lost, or are read again.
+        That is the group's committed offset, or what the sink has stored beside what it writes. An offset
+        that the log does not have is told loudly: records are lost, or are read again.
         """
         sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         if not sources:
             return
         generation = self.app.consumer_generation_id
-        committed = {ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()}
+        starts: dict[TP, int | None] = {
+            ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()
+        }
+        new = {tp for tp in sources if not self.ledger.is_anchored(tp, generation)}
+        for topic, stored in cast("DeliveryApp", self.app).positions.items():
+            partitions = {tp.partition: tp for tp in new if tp.topic == topic}
+            if stored is not None and partitions:
+                found = await stored(partitions, generation)
+                starts |= {tp: found.get(partition) for partition, tp in partitions.items()}
         firsts, ends = await self.earliest_offsets(*sources), await self.highwaters(*sources)
         for tp in sources:
-            found = committed.get(tp)
-            start, outside = starting_point(found, firsts[tp], ends[tp])
-            if outside is not None and not self.ledger.is_anchored(tp, generation):
+            position = starts.get(tp)
+            start, outside = starting_point(position, firsts[tp], ends[tp])
+            if outside is not None and tp in new:
                 metrics.OUTSIDE_LOG.labels(tp.topic, tp.partition, outside).inc()
                 log.error(
                     "partition.committed_outside_log",
                     topic=tp.topic,
                     partition=tp.partition,
                     why=outside,
-                    committed=found,
+                    committed=position,
                     first=firsts[tp],
                     end=ends[tp],
                 )

@@ -13,6 +13,7 @@ from delivery.source_records import headers_of
 from sinks.data_errors import is_data_error
 from sinks.postgres import metrics
 from sinks.postgres.batch import newest, row_change
+from sinks.postgres.positions import Passed, Positions, purge_floor_of
 from sinks.postgres.table import CartsTable
 from sinks.settings import PostgresSinkSettings
 from topics.cart_records import interpret
@@ -26,13 +27,14 @@ log = structlog.get_logger(__name__)
 def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
     """The app of the process `sinks postgres`. Connects to nothing yet."""
     app = create_app(POSTGRES_SINK, settings)
-    table = CartsTable(settings.postgres_url.get_secret_value())
+    url = settings.postgres_url.get_secret_value()
+    table, positions = CartsTable(url), Positions(settings, url)
 
-    @app.agent(app.source(CARTS.name), name="write_carts")
+    @app.agent(app.source(CARTS.name, positions.begin), name="write_carts")
     async def write_carts(stream: StreamT[Any]) -> None:
         await run_batches(
             stream,
-            partial(write, table),
+            partial(write, table, positions),
             partition_of=partial(partition_in_carts, partitions=settings.partitions),
             is_data_error=is_data_error,
             max_records=settings.sink_batch_records,
@@ -42,17 +44,21 @@ def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
     return app
 
 
-async def write(table: CartsTable, events: Sequence[EventT[Any]]) -> None:
+async def write(table: CartsTable, positions: Positions, events: Sequence[EventT[Any]]) -> None:
     """Write what the events say: of each cart the newest, all or nothing. Idempotent.
 
     Raises RecordError for an unreadable record, psycopg.Error or TimeoutError when Postgres refuses
     or does not answer.
     """
-    batch = newest(
-        row_change(interpret(event.message.key, event.message.value, headers_of(event))) for event in events
-    )
+    mine = [event for event in events if positions.owns(event.message.partition, event.message.generation_id)]
+    said = [interpret(event.message.key, event.message.value, headers_of(event)) for event in mine]
+    batch = newest(map(row_change, said))
+    passed = [
+        Passed(event.message.partition, event.message.offset, purge_floor_of(each))
+        for event, each in zip(mine, said, strict=True)
+    ]
     with metrics.WRITE_SECONDS.time():
-        changed = await table.write(batch)
+        changed = await positions.write(table, batch, passed)
     metrics.ROWS.inc(changed)
     metrics.STALE_ROWS.inc(len(batch.rows) + len(batch.deletions) - changed)
     log.debug("sink.written", records=len(events), changed=changed)

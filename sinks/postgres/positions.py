@@ -1,0 +1,166 @@
+"""Where the sink is in `carts`: in Postgres, moved in the transactions of the rows, and not in Kafka.
+
+A database that goes back to a backup takes its positions back with it. So the sink notices, and reads again
+what the rows have lost.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import psycopg
+import stamina
+import structlog
+from aiokafka import TopicPartition
+
+from runtime.failstop import fail_stop
+from runtime.kafka.ranges import OffsetRange, RangeReader
+from runtime.settings import KafkaSettings
+from sinks.postgres.batch import Batch
+from sinks.postgres.table import CartsTable, RowsFellBack
+from store.postgres.errors import SchemaOutdated
+from store.postgres.positions import Move, Position
+from topics.cart_records import CartsRecord, DeletionRecord
+from topics.records import PurgeFloor
+from topics.registry import CARTS
+
+log = structlog.get_logger(__name__)
+
+TOMBSTONES_S: Final = int(CARTS.settings["delete.retention.ms"]) / 1000
+_WAIT_MAX_S: Final = 2.0
+
+
+class BeginsAnew(StrEnum):
+    """Why a partition is written from the start of its log."""
+
+    UNKNOWN = "unknown"
+    """It was never written, or by a version that kept no positions."""
+    OTHER_TOPIC = "other_topic"
+    """The topic was made anew."""
+    BEYOND_END = "beyond_end"
+    """The log ends before the position: it has lost its end."""
+
+
+class Passed(NamedTuple):
+    """A record that the rows reflect, and what it says is deleted (see `purge_floor_of`)."""
+
+    partition: int
+    offset: int
+    purge_floor: int
+
+
+def begins(found: Position | None, topic_id: str, log_range: OffsetRange) -> tuple[int, BeginsAnew | None]:
+    """Where to begin in a log, and why at its start if so. Pure."""
+    if found is None:
+        return log_range.start, BeginsAnew.UNKNOWN
+    if found.topic_id != topic_id:
+        return log_range.start, BeginsAnew.OTHER_TOPIC
+    if found.position > log_range.end:
+        return log_range.start, BeginsAnew.BEYOND_END
+    return found.position, None
+
+
+class Positions:
+    """The positions of the partitions that this process owns."""
+
+    def __init__(self, kafka: KafkaSettings, postgres_url: str) -> None:
+        self._kafka = kafka
+        self._postgres_url = postgres_url
+        self._topic_id = ""
+        self._positions: dict[int, int] = {}
+        """What is known of what stands in Postgres: it is there, or further."""
+        self._generations: dict[int, int] = {}
+
+    async def begin(self, partitions: Collection[int], generation: int) -> Mapping[int, int]:
+        """Where to begin in partitions that were just assigned. Waits for Postgres."""
+        async with RangeReader(self._kafka) as reader:
+            self._topic_id = await reader.topic_id(CARTS.name)
+            places = {partition: TopicPartition(CARTS.name, partition) for partition in partitions}
+            bounds = await reader.bounds_of(places.values())
+        logs = {partition: bounds[place] for partition, place in places.items()}
+        async for attempt in stamina.retry_context(
+            on=(psycopg.OperationalError, SchemaOutdated, TimeoutError),
+            attempts=None,
+            timeout=None,
+            wait_max=_WAIT_MAX_S,
+        ):
+            with attempt:
+                self._positions |= await self._begin(logs)
+        self._generations |= dict.fromkeys(partitions, generation)
+        return {partition: self._positions[partition] for partition in partitions}
+
+    async def _begin(self, logs: Mapping[int, OffsetRange]) -> dict[int, int]:
+        async with CartsTable(self._postgres_url) as table:
+            found = await table.positions(list(logs))
+            starts, anew = self._starts(logs, found)
+            if anew:
+                await table.begin(anew)
+            return starts
+
+    def _starts(
+        self, logs: Mapping[int, OffsetRange], found: Mapping[int, Position]
+    ) -> tuple[dict[int, int], list[Position]]:
+        starts: dict[int, int] = {}
+        anew: list[Position] = []
+        for partition, log_range in sorted(logs.items()):
+            position = found.get(partition)
+            start, why = begins(position, self._topic_id, log_range)
+            starts[partition] = start
+            if why is not None:
+                anew.append(Position(partition, self._topic_id, start))
+                log.info("positions.begun_anew", partition=partition, why=why, position=start)
+            elif position is not None and position.age_s > TOMBSTONES_S and start < log_range.end:
+                log.error(
+                    "positions.too_old",
+                    partition=partition,
+                    days=round(position.age_s / 86_400, 1),
+                    consequence="deletions may be missed",
+                    next_step="cartstream rebuild",
+                )
+        return starts, anew
+
+    def owns(self, partition: int, generation: int | None) -> bool:
+        """Whether a message of this assignment is still this process's to write.
+
+        If not its next owner writes it: he has begun where the rows were then.
+        """
+        return self._generations.get(partition) == generation
+
+    async def write(self, table: CartsTable, batch: Batch, records: Iterable[Passed]) -> int:
+        """Write what the records say and move past them; returns how many rows that changed.
+
+        Ends the process with code 75 if Postgres has gone back: the next one begins where the rows are.
+        Raises psycopg.Error, SchemaOutdated or TimeoutError.
+        """
+        moves = self._moves(records)
+        try:
+            changed = await table.write(batch, moves)
+        except RowsFellBack as error:
+            fail_stop("positions.fell_back", partitions=[each.partition for each in moves], error=str(error))
+        self._positions |= {each.partition: each.position for each in moves}
+        return changed
+
+    def _moves(self, records: Iterable[Passed]) -> list[Move]:
+        moves: dict[int, Move] = {}
+        for record in records:
+            expected = self._positions[record.partition]
+            before = moves.get(record.partition)
+            moves[record.partition] = Move(
+                record.partition,
+                self._topic_id,
+                expected,
+                max(record.offset + 1, before.position if before else expected),
+                max(record.purge_floor, before.purge_floor if before else 0),
+            )
+        return [moves[partition] for partition in sorted(moves)]
+
+
+def purge_floor_of(said: CartsRecord | None) -> int:
+    """The highest version that a record says was deleted, 0 for none. Pure."""
+    match said:
+        case PurgeFloor():
+            return said.purge_floor
+        case DeletionRecord():
+            return said.version.number
+        case _:
+            return 0

@@ -1,0 +1,65 @@
+"""The table `carts_positions`: how far the rows of `carts` are in the topic, written by the sink alone.
+
+Each function works over the caller's connection, in its transaction if there is one, and raises psycopg.Error
+when Postgres fails.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+
+from store.postgres.queries import queries_of
+
+Connection: TypeAlias = psycopg.AsyncConnection[Any]
+
+_query: Final = queries_of("positions")
+
+
+class Position(NamedTuple):
+    """The rows have every record of the partition before the offset `position` of the topic with this id.
+
+    `purge_floor` is the highest version that those records have deleted, `age_s` how long ago the sink has
+    written, in seconds.
+    """
+
+    partition: int
+    topic_id: str
+    position: int
+    purge_floor: int = 0
+    age_s: float = 0.0
+
+
+class Move(NamedTuple):
+    """Rows have been written up to `position`, by a sink that has found or written them up to `expected`."""
+
+    partition: int
+    topic_id: str
+    expected: int
+    position: int
+    purge_floor: int
+
+
+async def begin(connection: Connection, positions: Sequence[Position]) -> None:
+    """Note where partitions begin to be written; what was noted of them before is forgotten."""
+    await connection.execute(
+        _query("begin_positions"),
+        {
+            "partition": [each.partition for each in positions],
+            "topic_id": [each.topic_id for each in positions],
+            "position": [each.position for each in positions],
+        },
+    )
+
+
+async def read(connection: Connection, partitions: Sequence[int]) -> dict[int, Position]:
+    """The positions of those partitions that have one."""
+    cursor = await connection.execute(_query("read_positions"), {"partition": list(partitions)})
+    return {row[0]: Position._make(row) for row in await cursor.fetchall()}
+
+
+async def move(connection: Connection, moves: Sequence[Move]) -> bool:
+    """Move positions forward; whether all of them were where they are expected, or further."""
+    columns = zip(*moves, strict=True)
+    parameters = dict(zip(Move._fields, map(list, columns), strict=True))
+    return (await connection.execute(_query("move_positions"), parameters)).rowcount == len(moves)

@@ -1,0 +1,138 @@
+"""The sink's position is in Postgres: it goes back with the rows, and what they have lost is read again."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from runtime.failstop import EXIT_RESTART
+from runtime.kafka.ranges import OffsetRange
+from sinks.postgres.batch import Batch, newest
+from sinks.postgres.positions import BeginsAnew, begins, purge_floor_of
+from sinks.postgres.table import CartsTable, RowsFellBack
+from store.postgres.positions import Move, Position
+from tests.sinks.cart_records import TopicWriter, cart_in, grow
+from tests.sinks.test_batch import row
+from tests.sinks.test_postgres_sink import all_written
+from tests.support.processes import AgentProcess
+from topics.cart_records import DeletionRecord
+from topics.partitioner import partition_of
+from topics.records import PurgeFloor
+from topics.registry import PARTITIONS
+
+LOG = OffsetRange(10, 100)
+
+
+@pytest.mark.parametrize(
+    ("found", "start", "why"),
+    [
+        (None, 10, BeginsAnew.UNKNOWN),
+        (Position(0, "other", 50), 10, BeginsAnew.OTHER_TOPIC),
+        (Position(0, "topic", 101), 10, BeginsAnew.BEYOND_END),
+        (Position(0, "topic", 100), 100, None),
+        (Position(0, "topic", 50), 50, None),
+    ],
+)
+def test_a_partition_begins_where_its_rows_are(
+    found: Position | None, start: int, why: BeginsAnew | None
+) -> None:
+    assert begins(found, "topic", LOG) == (start, why)
+
+
+def test_purge_floors_are_those_of_tombstones_and_of_the_reserved_record() -> None:
+    version = grow("user:1", 2).version
+    assert purge_floor_of(DeletionRecord("user:1", version)) == version.number
+    assert purge_floor_of(PurgeFloor(7)) == 7
+    assert purge_floor_of(None) == 0
+
+
+async def test_rows_and_position_are_written_together_or_not_at_all(database: str) -> None:
+    cart_id = cart_in(3)
+    batch = newest([row(cart_id, grow(cart_id, 1))])
+    async with CartsTable(database) as table:
+        with pytest.raises(RowsFellBack):
+            await table.write(batch, [Move(3, "topic", 0, 1, 0)])  # nobody has begun
+        await table.begin([Position(3, "topic", 0)])
+        assert await table.write(batch, [Move(3, "topic", 0, 5, 70)]) == 1
+        assert await table.write(batch, [Move(3, "topic", 0, 4, 60)]) == 0  # another sink, behind this one
+        for wrong in (Move(3, "topic", 6, 9, 0), Move(3, "other", 0, 9, 0)):
+            with pytest.raises(RowsFellBack):
+                await table.write(newest([row(cart_id, grow(cart_id, 2))]), [wrong])
+        position = (await table.positions([3, 4]))[3]
+        assert position[:4] == (3, "topic", 5, 70)
+        assert await table.write(Batch([], []), [Move(3, "topic", 5, 6, 0)]) == 0
+        assert (await table.positions([3]))[3].position == 6
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT n FROM carts").fetchall() == [(1,)]
+
+
+async def test_rows_that_went_back_to_a_backup_are_written_again(
+    sink: AgentProcess, topics: TopicWriter, database: str
+) -> None:
+    carts = [cart_in(number % PARTITIONS) for number in range(40)]
+    states = {cart_id: grow(cart_id, 1) for cart_id in carts}
+    await topics.states(states)
+    await sink.start()
+    await all_written(database, states)
+    backup = rows_and_positions(database)
+    states |= {cart_id: grow(cart_id, 2) for cart_id in carts[:20]}
+    states |= {
+        cart_id: grow(cart_id, 1) for cart_id in (cart_in(number % PARTITIONS) for number in range(20))
+    }
+    await topics.states(states)
+    await all_written(database, states)
+
+    put_back(database, backup)
+    last = carts[-1]
+    states[last] = grow(last, 3)
+    offset = await topics.state(last, states[last])
+    assert await asyncio.to_thread(sink.wait) == EXIT_RESTART
+    assert "positions.fell_back" in sink.tail
+    await sink.start()
+    await all_written(database, states)
+    partition = partition_of(last.encode(), PARTITIONS)
+    async with CartsTable(database) as table:
+        assert (await table.positions([partition]))[partition].position == offset + 1
+
+
+async def test_an_empty_database_is_filled_whatever_the_group_has_committed(
+    sink: AgentProcess, topics: TopicWriter, database: str
+) -> None:
+    states = {cart_id: grow(cart_id, 1) for cart_id in (cart_in(number % PARTITIONS) for number in range(20))}
+    await topics.states(states)
+    await sink.start()
+    await all_written(database, states)
+    assert await sink.stop() == 0
+    put_back(database, ([], []))
+    await sink.start()
+    await all_written(database, states)
+
+
+Backup = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]
+
+
+def rows_and_positions(url: str) -> Backup:
+    """What a backup has, without the JSON."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT cart_id, v, n, digest, status, subtotal FROM carts").fetchall()
+        return rows, connection.execute(
+            "SELECT partition, topic_id, position, purge_floor FROM carts_positions"
+        ).fetchall()
+
+
+def put_back(url: str, backup: Backup) -> None:
+    """Let the database go back to a backup."""
+    rows, positions = backup
+    with psycopg.connect(url) as connection:
+        connection.execute("TRUNCATE carts, carts_positions")
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO carts (cart_id, v, n, digest, status, subtotal, lines, metadata, state)"
+                " VALUES (%s, %s, %s, %s, %s, %s, '[]', '{}', '{}')",
+                rows,
+            )
+            cursor.executemany(
+                "INSERT INTO carts_positions (partition, topic_id, position, purge_floor)"
+                " VALUES (%s, %s, %s, %s)",
+                positions,
+            )

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from carts.operations import Change, Subtract
-from tests.faults.history import Add, Clear, Command, Detail, Note, Record, Remove, Set, writes
+from carts.operations import Change, Erase, Subtract
+from tests.faults.history import Add, Clear, Command, Detail, Note, Record, Remove, Save, Set, writes
 from tests.faults.stores import Stores
 
 
@@ -17,72 +17,126 @@ class Taken(msgspec.Struct, frozen=True):
     decided: Mapping[str, int]
 
 
-Deed = Sequence[Command] | Taken
+class Forgotten(msgspec.Struct, frozen=True):
+    """The cart was erased."""
+
+
+Deed = Sequence[Command] | Taken | Forgotten
 """What was done to a cart at once."""
 
 
+class Contents(msgspec.Struct):
+    """What a cart holds: pieces by line, metadata, e-mail, pieces saved for later by line."""
+
+    lines: dict[str, int] = {}
+    metadata: dict[str, object] = {}
+    email: str | None = None
+    saved: dict[str, int] = {}
+
+
 def expected_lines(done: Iterable[tuple[int, Deed]]) -> dict[str, int]:
+    """The lines of `expected_contents`."""
+    return expected_contents(done).lines
+
+
+def expected_contents(done: Iterable[tuple[int, Deed]]) -> Contents:
     """What a cart holds after these deeds, in this order; each has a version.
 
     An order leaves a line alone that was set, removed or cleared after it was ordered.
     """
     cart = _Cart()
     for version, deed in done:
-        if isinstance(deed, Taken):
-            cart.take(deed)
-        else:
-            for command in deed:
-                cart.apply(version, command)
-    return cart.lines
+        match deed:
+            case Taken():
+                cart.take(deed)
+            case Forgotten():
+                cart.forget(version)
+            case _:
+                for command in deed:
+                    cart.apply(version, command)
+    return cart.contents
 
 
 class _Cart:
     def __init__(self) -> None:
-        self.lines: dict[str, int] = {}
+        self.contents = Contents()
         self._decided: dict[str, int] = {}
         self._cleared = 0
 
     def take(self, order: Taken) -> None:
+        lines = self.contents.lines
         for line_id, pieces in order.pieces.items():
             if max(self._decided.get(line_id, 0), self._cleared) <= order.decided.get(line_id, 0):
-                self.lines[line_id] = self.lines.get(line_id, 0) - pieces
+                lines[line_id] = lines.get(line_id, 0) - pieces
+
+    def forget(self, version: int) -> None:
+        self.contents = Contents()
+        # What an order counts afterwards it has found in a cart that was decided just below the erasure.
+        self._cleared = version - 1
 
     def apply(self, version: int, command: Command) -> None:
+        lines = self.contents.lines
         match command:
             case Add():
-                self.lines[command.line_id] = self.lines.get(command.line_id, 0) + command.quantity
+                lines[command.line_id] = lines.get(command.line_id, 0) + command.quantity
             case Set():
-                self.lines[command.line_id] = command.quantity
+                lines[command.line_id] = command.quantity
                 self._decided[command.line_id] = version
             case Remove():
-                self.lines.pop(command.line_id, None)
+                lines.pop(command.line_id, None)
                 self._decided[command.line_id] = version
             case Clear():
-                self.lines.clear()
+                lines.clear()
                 self._cleared = version
-            case Note() | Detail():
-                pass
+            case Note(text):
+                self.contents.metadata = {"note": text}
+            case Detail(email):
+                self.contents.email = email
+            case Save(line_id, 0):
+                self.contents.saved.pop(line_id, None)
+            case Save(line_id, quantity):
+                self.contents.saved[line_id] = quantity
+
+
+def erased_versions(stores: Stores) -> dict[str, int]:
+    """By cart the version up to which it was erased, as `cart-changed` tells it."""
+    erased: dict[str, int] = {}
+    for record in stores.published:
+        change = record.change
+        if is_erasure(change):
+            erased[change.cart_id] = max(change.version, erased.get(change.cart_id, 0))
+    return erased
+
+
+def is_erasure(change: Change) -> bool:
+    """Whether a change makes its cart forget what it has held."""
+    return any(isinstance(step, Erase) for step in change.delta)
 
 
 def deeds(history: Sequence[Record], stores: Stores) -> dict[str, list[tuple[int, Deed]]]:
     """By cart what was done to it, in version order, as `cart-changed` tells it.
 
-    Of an operation's attempts the last one counts, up to the one that an order has counted.
+    Of an operation's attempts the last one counts, up to the one that an order has counted. What an erased
+    order has counted is forgotten with it.
     """
     known: dict[tuple[str, str | None], Deed] = {
         (operation.cart_id, operation.key): operation.commands for operation in writes(history)
     }
     bought = {(order.cart_id, order.order_id): order.lines() for order in stores.sales.orders}
+    erased = erased_versions(stores)
     attempts: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     counted: dict[str, dict[str, int]] = defaultdict(dict)
     for record in stores.published:
         change = record.change
         attempts[change.cart_id][change.op_id].add(change.version)
+        if is_erasure(change):
+            known[change.cart_id, change.op_id] = Forgotten()
         pieces = bought.get((change.cart_id, change.op_id))
         for step in _subtractions(change):
-            for attempt in step.attempts:
-                named = counted[change.cart_id]
-                named[attempt.op_id] = min(attempt.version, named.get(attempt.op_id, attempt.version))
+            named = counted[change.cart_id]
+            if change.version > erased.get(change.cart_id, 0):
+                for attempt in step.attempts:
+                    named[attempt.op_id] = min(attempt.version, named.get(attempt.op_id, attempt.version))
             if pieces is not None:
                 taken = Taken(pieces, {line.line_id: line.decided_version for line in step.lines})
                 # A second attempt has the first one's say.

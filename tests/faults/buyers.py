@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from tests.faults.caller import NOT_CONNECTED, REFUSALS, Caller, uuid7
+from tests.faults.erasure_records import Erased
 from tests.faults.history import Fail, Ok, Unknown
 from tests.faults.order_records import Cancel, CheckOut, Look, OrderAttempt, Ordered, OrderRequest
 from tests.faults.shopper import Cart
@@ -19,7 +20,7 @@ RETRY_SECONDS: Final = 60.0
 Pick = Callable[[random.Random], int]
 """Which gateway gets the next attempt."""
 
-Result = TypeVar("Result", Ok | Fail | Unknown, Ordered | Fail | Unknown)
+Result = TypeVar("Result", Ok | Fail | Unknown, Ordered | Fail | Unknown, Erased | Fail | Unknown)
 
 
 async def until_sure(attempt: Callable[[int], Awaitable[Result]], randomness: random.Random) -> Result:
@@ -33,7 +34,7 @@ async def until_sure(attempt: Callable[[int], Awaitable[Result]], randomness: ra
     while True:
         result = await attempt(number)
         refused = isinstance(result, Fail) and result.reason not in {*REFUSALS, NOT_CONNECTED}
-        if isinstance(result, Ok | Ordered) or refused or time.monotonic() > end:
+        if isinstance(result, Ok | Ordered | Erased) or refused or time.monotonic() > end:
             return result
         await asyncio.sleep(pause)
         pause = min(2 * pause, 1.0)

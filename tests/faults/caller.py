@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from tests.faults.catalogue import CURRENCY
+from tests.faults.erasure_records import EraseAttempt, Erased
 from tests.faults.history import (
     Add,
     Clear,
@@ -21,6 +22,7 @@ from tests.faults.history import (
     Note,
     Ok,
     Remove,
+    Save,
     Set,
     Unknown,
     now_us,
@@ -32,6 +34,8 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=8.0)
 """Longer than the gateway's own deadline: who waits longer has a frozen gateway before him."""
 ORDER_TIMEOUT: Final = aiohttp.ClientTimeout(total=25.0)
 """A checkout may wait for the cart to get into Postgres."""
+ERASE_TIMEOUT: Final = aiohttp.ClientTimeout(total=40.0)
+"""An erasure waits until every store has done it."""
 REFUSALS: Final = frozenset({"restoring", "outbox-full", "catalogue-restoring", "cart-not-delivered"})
 """The 503s that are decided before anything is changed."""
 NOT_CONNECTED: Final = "not connected"
@@ -81,19 +85,23 @@ def _added(add: Add) -> dict[str, Any]:
 
 
 def _operation(command: Command) -> dict[str, Any]:
+    asked: dict[str, Any]
     match command:
         case Add():
-            return {"op": "add", **_added(command)}
+            asked = {"op": "add", **_added(command)}
         case Set(line_id, quantity):
-            return {"op": "set", "line_id": line_id, "quantity": quantity}
+            asked = {"op": "set", "line_id": line_id, "quantity": quantity}
         case Remove(line_id):
-            return {"op": "remove", "line_id": line_id}
+            asked = {"op": "remove", "line_id": line_id}
         case Clear():
-            return {"op": "clear"}
+            asked = {"op": "clear"}
         case Note(text):
-            return {"op": "metadata", "metadata": {"note": text}}
+            asked = {"op": "metadata", "metadata": {"note": text}}
         case Detail(email):
-            return {"op": "details", "email": email, "codes": None}
+            asked = {"op": "details", "email": email, "codes": None}
+        case Save(line_id, quantity):
+            asked = {"op": "save", "product_id": line_id, "quantity": quantity}
+    return asked
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -172,6 +180,25 @@ def http_request_for(asked: OrderAttempt) -> Request:
             return Request("GET", f"/v1/orders/{order_id}", None, {})
 
 
+def erase_verdict(reply: Reply, asked: EraseAttempt) -> Erased | Fail | Unknown:
+    """What a reply tells about the attempt at an erasure."""
+    op, attempt = asked.op, asked.attempt
+    if 200 <= reply.status < 300:
+        certificate = msgspec.json.decode(reply.body)
+        return Erased(
+            at=now_us(),
+            op=op,
+            attempt=attempt,
+            erasure_id=certificate["erasure_id"],
+            version=certificate["version"],
+            complete=certificate["complete"],
+        )
+    # The outbox in Postgres may have it although Redis, or the answer of Postgres, failed afterwards.
+    slug = _slug(reply)
+    kind = Fail if reply.status < 500 else Unknown
+    return kind(at=now_us(), op=op, attempt=attempt, reason=slug)
+
+
 class Caller:
     """Sends attempts to gateways, and writes what was sent and what came of it into the history."""
 
@@ -203,8 +230,21 @@ class Caller:
         self.history.write(result)
         return result
 
+    async def attempt_erasure(self, asked: EraseAttempt, gateway: int) -> Erased | Fail | Unknown:
+        """One attempt at having a cart erased."""
+        self.history.write(msgspec.structs.replace(asked, at=now_us(), gateway=gateway))
+        request = Request("DELETE", f"/v1/carts/{asked.cart_id}?erase=true", None, {})
+        reply = await self._send(asked, request, gateway, ERASE_TIMEOUT)
+        result = erase_verdict(reply, asked) if isinstance(reply, Reply) else reply
+        self.history.write(result)
+        return result
+
     async def _send(
-        self, what: Invoke | OrderAttempt, request: Request, gateway: int, timeout: aiohttp.ClientTimeout
+        self,
+        what: Invoke | OrderAttempt | EraseAttempt,
+        request: Request,
+        gateway: int,
+        timeout: aiohttp.ClientTimeout,
     ) -> Reply | Fail | Unknown:
         try:
             async with self._session.request(

@@ -14,6 +14,8 @@ from tests.faults.order_records import Stocked
 CURRENCY: Final = "EUR"
 OWN: Final = tuple(f"p{number}" for number in range(600))
 """Products of which there is no end; so many that two clients seldom meet."""
+WANTED: Final = OWN[:8]
+"""Those that are saved for later: so few that two clients meet."""
 NAMED: Final = {"tea": 350, "jam": 420, "bun": 80, "recovered": 100}
 """Those that tests ask for by name, with their prices."""
 AMPLE_PIECES: Final = 1_000_000

@@ -2,8 +2,8 @@
 
 Each check returns what it found wrong, nothing when all is well. They do not trust the product:
 what a cart must contain is worked out from the clients' own requests and from the orders by a few lines of
-arithmetic (`expected_lines`). Only `folding_the_topic_gives_the_carts` uses the product's fold, which it is
-about.
+arithmetic (`expected_contents`). Only `folding_the_topic_gives_the_carts` uses the product's fold, which it
+is about.
 """
 
 from collections import Counter, defaultdict
@@ -19,11 +19,19 @@ from carts.operations import Add as AddStep
 from carts.operations import Clear as ClearStep
 from carts.operations import Operation as Entry
 from carts.operations import Remove as RemoveStep
+from carts.operations import Save as SaveStep
 from carts.operations import Set as SetStep
 from carts.operations import SetMetadata as MetadataStep
 from carts.protocol import rank
 from carts.state import State, Version
-from tests.faults.arithmetic import deeds, expected_lines
+from tests.faults.arithmetic import deeds, erased_versions, expected_contents
+from tests.faults.erasures import (
+    ERASURE_CHECKS,
+    ERASURE_PREFIX,
+    erasures,
+    is_surely_erased,
+    is_surely_kept,
+)
 from tests.faults.history import (
     Add,
     Began,
@@ -35,6 +43,7 @@ from tests.faults.history import (
     Outcome,
     Record,
     Remove,
+    Save,
     Set,
     writes,
 )
@@ -57,14 +66,17 @@ UNEQUAL: Final = "stores differ"
 def acknowledged_operations_are_there(history: Sequence[Record], stores: Stores) -> list[Violation]:
     """Every acknowledged operation is an entry of its cart, with the steps that were asked for.
 
-    One that was only ever acknowledged by Redis must be there too, unless Redis lost what it had.
+    Unless the cart was erased since. One that was only ever acknowledged by Redis must be there too, unless
+    Redis lost what it had.
     """
     entries = _entries(stores)
     promised = _promised(history)
+    erased = _erased(stores)
     found = []
     for operation in writes(history):
         deltas = entries.get((operation.cart_id, operation.key), [])
-        if operation.outcome in promised and not deltas:
+        is_erased = (operation.cart_id, operation.key) in erased
+        if operation.outcome in promised and not deltas and not is_erased:
             found.append(
                 about(LOST, operation, f"{operation.outcome}, not in the cart: {operation.commands}")
             )
@@ -87,39 +99,49 @@ def refused_operations_are_not_there(history: Sequence[Record], stores: Stores) 
 
 
 def every_entry_was_asked_for(history: Sequence[Record], stores: Stores) -> list[Violation]:
-    """Each entry of each cart is an operation of the history, or takes out an order that there is."""
+    """Each entry of each cart is an operation of the history, or takes out an order that there is.
+
+    Erasures have a check of their own.
+    """
     known = {(operation.cart_id, operation.key) for operation in writes(history)}
     known |= {(order.cart_id, order.order_id) for order in stores.sales.orders}
     return [
         Violation("stranger", cart_id, f"operation {key} is in the cart and nobody asked for it")
         for cart_id, key in _entries(stores)
-        if (cart_id, key) not in known
+        if (cart_id, key) not in known and not str(key).startswith(ERASURE_PREFIX)
     ]
 
 
 def quantities_add_up(history: Sequence[Record], stores: Stores) -> list[Violation]:
     """Where only adds were asked for: acknowledged pieces <= shown and sold <= acknowledged and unknown.
 
-    This trusts nothing of the product but the quantities that it shows and has sold.
+    What was added before an erasure is gone, what was added after all of them is there. This trusts nothing
+    of the product but the quantities that it shows and has sold.
     """
     promised = _promised(history)
+    asked = erasures(history)
     least: dict[str, Counter[str]] = defaultdict(Counter)
     most: dict[str, Counter[str]] = defaultdict(Counter)
+    written: set[str] = set()
     mixed: set[str] = set()
     for operation in writes(history):
+        written.add(operation.cart_id)
+        of_cart = asked.get(operation.cart_id, [])
+        may_be_there = operation.outcome is not Outcome.REFUSED and not is_surely_erased(operation, of_cart)
+        must_be_there = operation.outcome in promised and is_surely_kept(operation, of_cart)
         for command in operation.commands:
             if not isinstance(command, Add):
                 mixed.add(operation.cart_id)
-            elif operation.outcome is not Outcome.REFUSED:
+            elif may_be_there:
                 most[operation.cart_id][command.line_id] += command.quantity
-                if operation.outcome in promised:
+                if must_be_there:
                     least[operation.cart_id][command.line_id] += command.quantity
     sold: dict[str, Counter[str]] = defaultdict(Counter)
     for order in stores.sales.orders:
         sold[order.cart_id].update(order.lines())
     return [
         violation
-        for cart_id in sorted(most.keys() - mixed)
+        for cart_id in sorted(written - mixed)
         for store, copy in _copies(stores, cart_id)
         for violation in _beyond(
             cart_id, store, sold[cart_id] + Counter(copy.lines), (least[cart_id], most[cart_id])
@@ -144,9 +166,22 @@ def lines_follow_from_the_requests(history: Sequence[Record], stores: Stores) ->
     """
     found: list[Violation] = []
     for cart_id, done in deeds(history, stores).items():
-        expected = expected_lines(done)
+        expected = expected_contents(done).lines
         for store, copy in _copies(stores, cart_id):
             found += _beyond(cart_id, store, copy.lines, (expected, expected))
+    return found
+
+
+def the_rest_follows_from_the_requests(history: Sequence[Record], stores: Stores) -> list[Violation]:
+    """Likewise the metadata, the e-mail and what is saved for later."""
+    found: list[Violation] = []
+    for cart_id, done in deeds(history, stores).items():
+        contents = expected_contents(done)
+        expected = (contents.metadata, contents.email, contents.saved)
+        for store, copy in _copies(stores, cart_id):
+            shown = (copy.metadata, copy.email, copy.saved)
+            if shown != expected:
+                found.append(Violation("garbled", cart_id, f"{store}: {shown}, expected {expected}"))
     return found
 
 
@@ -181,7 +216,7 @@ def carts_end_with_the_highest(_history: Sequence[Record], stores: Stores) -> li
 
 
 def stores_are_equal(_history: Sequence[Record], stores: Stores) -> list[Violation]:
-    """Redis, `carts` and Postgres have the same carts, with the same version, lines and metadata."""
+    """Redis, `carts` and Postgres have the same carts, with the same version and the same contents."""
     found = []
     for cart_id in sorted(stores.records.keys() | stores.redis.keys() | stores.rows.keys()):
         copies = dict(_copies(stores, cart_id))
@@ -209,6 +244,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     every_entry_was_asked_for,
     quantities_add_up,
     lines_follow_from_the_requests,
+    the_rest_follows_from_the_requests,
     versions_are_unique,
     versions_rise,
     receipts_are_readable,
@@ -219,6 +255,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     carts_end_with_the_highest,
     stores_are_equal,
     nothing_is_left_over,
+    *ERASURE_CHECKS,
     *ORDER_CHECKS,
 )
 
@@ -255,6 +292,16 @@ def _entries(stores: Stores) -> dict[tuple[str, str | None], list[Delta]]:
     return dict(entries)
 
 
+def _erased(stores: Stores) -> set[tuple[str, str | None]]:
+    """The operations whose every attempt is of before an erasure of their cart."""
+    erased = erased_versions(stores)
+    newest: dict[tuple[str, str | None], int] = {}
+    for record in stores.published:
+        key = (record.change.cart_id, record.change.op_id)
+        newest[key] = max(record.change.version, newest.get(key, 0))
+    return {key for key, version in newest.items() if version < erased.get(key[0], 0)}
+
+
 def _copies(stores: Stores, cart_id: str) -> Iterator[tuple[str, Copy]]:
     if cart_id in stores.redis:
         yield "redis", stores.redis[cart_id]
@@ -281,6 +328,8 @@ def _does(step: Step, command: Command) -> bool:
             return step.line_id == command.line_id
         case ClearStep(), Clear():
             return True
+        case SaveStep(), Save():
+            return (step.line_id, step.quantity) == (command.line_id, command.quantity)
     return isinstance(command, Note | Detail) and step == _about_the_cart(command)
 
 

@@ -19,7 +19,7 @@ from sinks.mail.message import MailKind
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
 from store.redis.catalogue import ProductCache
 from tests.faults.sales import Kept, Sales
-from tests.faults.stores import Copy, Published, Stores
+from tests.faults.stores import Copy, Published, Stores, copy_of
 from tests.mail.smtp_server import SmtpServer
 from topics.codec import decode_change, decode_order, decode_state
 from topics.records import PURGE_FLOOR_PREFIX, OrderRecord
@@ -30,7 +30,8 @@ logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 _BATCH: Final = 5000
 _order: Final = msgspec.json.Decoder(OrderRecord)
-_ROWS: Final = "SELECT cart_id, v, n, digest, lines, metadata FROM carts WHERE cart_id = ANY(%s)"
+_state: Final = msgspec.json.Decoder(State)
+_ROWS: Final = "SELECT cart_id, v, n, digest, lines, metadata, state::text FROM carts WHERE cart_id = ANY(%s)"
 _ORDERS: Final = """
 SELECT document::text, idempotency_key, settled_at IS NOT NULL
 FROM orders WHERE cart_id = ANY(%s) ORDER BY cart_id, seq
@@ -117,7 +118,8 @@ class Collector:
             if isinstance(found, StoredCart):
                 view = found.view()
                 lines = {line.line_id: line.quantity for line in view.lines}
-                copies[cart_id] = Copy(view.version, lines, dict(view.metadata))
+                saved = {line.line_id: line.quantity for line in view.saved}
+                copies[cart_id] = Copy(view.version, lines, dict(view.metadata), view.details.email, saved)
         return copies
 
     async def _rows(self, cart_ids: Iterable[str]) -> dict[str, Copy]:
@@ -162,6 +164,8 @@ def _mails(mails: Counter[tuple[str, str]], kind: MailKind) -> dict[str, int]:
 
 
 def _copy_of_row(row: TupleRow) -> Copy:
-    _, v, n, digest, lines, metadata = row
+    """The cart as the columns tell it, and what only the state in its row has."""
+    _, v, n, digest, lines, metadata, state = row
     quantities = {line["line_id"]: line["quantity"] for line in lines}
-    return Copy(Version(v, n, digest).tag(), quantities, metadata)
+    whole = copy_of(_state.decode(state))
+    return Copy(Version(v, n, digest).tag(), quantities, metadata, whole.email, whole.saved)

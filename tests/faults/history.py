@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import msgspec
 
+from tests.faults.erasure_records import EraseAttempt, Erased
 from tests.faults.order_records import OrderAttempt, Ordered, Stocked
 
 
@@ -50,7 +51,14 @@ class Detail(msgspec.Struct, frozen=True, tag_field="do", tag="detail"):
     email: str
 
 
-Command = Add | Set | Remove | Clear | Note | Detail
+class Save(msgspec.Struct, frozen=True, tag_field="do", tag="save"):
+    """Ask for so many pieces of a product to be on the list beside the cart; 0 takes it off."""
+
+    line_id: str
+    quantity: int
+
+
+Command = Add | Set | Remove | Clear | Note | Detail | Save
 
 
 class Invoke(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="invoke"):
@@ -125,7 +133,9 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="fa
     target: str
 
 
-Record = Invoke | Ok | Fail | Unknown | Began | Ended | OrderAttempt | Ordered | Stocked
+Record = (
+    Invoke | Ok | Fail | Unknown | Began | Ended | OrderAttempt | Ordered | Stocked | EraseAttempt | Erased
+)
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Record)
@@ -187,6 +197,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """All that the history says of one operation.
 
     `invoked_at` is the time of its first attempt, `durable_at` when it was first said to be in Kafka.
+    `ended_at` is the time of the last answer, None while an attempt may still be under way.
     """
 
     op: int
@@ -197,6 +208,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     if_match: str | None
     invoked_at: int
     durable_at: int | None
+    ended_at: int | None
     attempts: int
     outcome: Outcome
     oks: tuple[Ok, ...]
@@ -226,6 +238,7 @@ def _operation(attempts: Sequence[Invoke], replies: Sequence[Ok | Fail | Unknown
     first = attempts[0]
     oks = tuple(reply for reply in replies if isinstance(reply, Ok))
     refused = sum(1 for reply in replies if isinstance(reply, Fail))
+    all_told = len(oks) + refused == len(attempts)
     if any(ok.durability in DURABLE for ok in oks) or (oks and first.key is None):
         outcome = Outcome.ACKNOWLEDGED
     elif oks:
@@ -243,6 +256,7 @@ def _operation(attempts: Sequence[Invoke], replies: Sequence[Ok | Fail | Unknown
         if_match=first.if_match,
         invoked_at=first.at,
         durable_at=min((ok.at for ok in oks if ok.durability in DURABLE), default=None),
+        ended_at=max(reply.at for reply in replies) if all_told else None,
         attempts=len(attempts),
         outcome=outcome,
         oks=oks,

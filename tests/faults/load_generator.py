@@ -1,4 +1,4 @@
-"""Clients as a shop has them: they add, change, order and read, retry when in doubt, send things twice."""
+"""Clients as a shop has them: they change, order, erase, read; retry when in doubt, send things twice."""
 
 import asyncio
 import random
@@ -13,12 +13,14 @@ import msgspec
 from tests.faults.buyers import Buyer, Pick, until_sure
 from tests.faults.caller import TIMEOUT, Caller, Request, request_for, uuid7
 from tests.faults.catalogue import Counted
+from tests.faults.erasure_records import EraseAttempt, Erased
 from tests.faults.history import Command, Fail, History, Invoke, Ok, Unknown
 from tests.faults.shopper import Cart, Shopper
 
 READS: Final = 0.15
 ORDER_REQUESTS: Final = 0.06
-"""The shares of reads, and of checkouts and what follows them."""
+ERASURES: Final = 0.02
+"""The shares of reads, of checkouts and what follows them, of erasures; each of carts that allow it."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,18 @@ class Client:
         self._buyer = Buyer(number, self.randomness, caller, pick)
 
     async def operate(self, cart: Cart, later: asyncio.TaskGroup) -> None:
-        """Reads, changes or orders the cart; a duplicate of it may follow on its own in `later`."""
+        """Reads, changes, orders or erases the cart; a duplicate of it may follow on its own in `later`."""
         chance = self.randomness.random()
         if chance < READS:
             await self._attempt(cart, Request("GET", f"/v1/carts/{cart.cart_id}", None, {}), self._new(cart))
             return
-        if chance < READS + ORDER_REQUESTS:
+        chance -= READS
+        if chance < ORDER_REQUESTS and cart.may_be_ordered:
             await self._buyer.go(cart, later)
+            return
+        chance -= ORDER_REQUESTS
+        if 0 <= chance < ERASURES and cart.may_be_erased:
+            await self._erase(cart)
             return
         commands = self._shopper.next_commands(cart)
         if_match = cart.tag if self.randomness.random() < 0.08 else None
@@ -137,6 +144,16 @@ class Client:
             commands=commands,
             if_match=if_match,
         )
+
+    async def _erase(self, cart: Cart) -> None:
+        """Has the cart erased; each attempt is an erasure of its own."""
+        op = self._caller.history.next_op()
+
+        async def attempt(number: int) -> Erased | Fail | Unknown:
+            asked = EraseAttempt(at=0, op=op, attempt=number, client=self._number, cart_id=cart.cart_id)
+            return await self._caller.attempt_erasure(asked, self._pick(self.randomness))
+
+        await until_sure(attempt, self.randomness)
 
     def _headers(self, invoke: Invoke) -> dict[str, str]:
         headers = {"idempotency-key": invoke.key or ""}

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,8 +17,20 @@ from tests.faults.buyers import Pick
 from tests.faults.catalogue import stock
 from tests.faults.checks import CONVERGING, violations
 from tests.faults.collect import Collector
+from tests.faults.erasures import certified
 from tests.faults.faults import Breaker
-from tests.faults.history import History, Outage, Outcome, Record, outages, writes
+from tests.faults.history import (
+    Command,
+    Detail,
+    History,
+    Operation,
+    Outage,
+    Outcome,
+    Record,
+    Save,
+    outages,
+    writes,
+)
 from tests.faults.load_generator import Load, LoadGenerator, anyone
 from tests.faults.logins import Logins
 from tests.faults.recovery import not_recovered
@@ -65,6 +77,12 @@ class Report:
     outages: list[Outage]
     merges: int
     """Guests' carts that were merged."""
+    erasures: int
+    """Those that were certified."""
+    saved: int
+    """Acknowledged operations about what is saved for later."""
+    details: int
+    """And about details of the cart."""
     violations: list[Violation]
     quiet_after: float
     """Seconds from the last operation until the stores were equal."""
@@ -137,10 +155,21 @@ async def run(
         },
         outages(history.records),
         logins.merges,
+        certified(history.records),
+        acknowledged(operations, Save),
+        acknowledged(operations, Detail),
         sick + violations(history.records, stores),
         quiet_after,
         history.records,
         stores,
+    )
+
+
+def acknowledged(operations: Iterable[Operation], kind: type[Command]) -> int:
+    """How many operations with a command of this kind are in Kafka."""
+    return sum(
+        each.outcome is Outcome.ACKNOWLEDGED and any(isinstance(command, kind) for command in each.commands)
+        for each in operations
     )
 
 

@@ -3,19 +3,38 @@
 import random
 from dataclasses import dataclass, field
 
-from tests.faults.catalogue import OWN, Counted, price
-from tests.faults.history import Add, Clear, Command, Detail, Note, Remove, Set
+from tests.faults.catalogue import OWN, WANTED, Counted, price
+from tests.faults.history import Add, Clear, Command, Detail, Note, Remove, Save, Set
 
 
 @dataclass
 class Cart:
-    """A cart as one client last saw it."""
+    """A cart as one client last saw it. The number in its name says what may happen to it."""
 
     cart_id: str
     tag: str | None = None
     lines: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
     """Lines for which it could not be ordered, since nobody has taken them out."""
+
+    @property
+    def only_grows(self) -> bool:
+        """Every second cart: only adds, so that plain sums tell whether all is well."""
+        return self._number % 2 == 1
+
+    @property
+    def may_be_erased(self) -> bool:
+        """Half of the carts of either kind."""
+        return self._number % 4 in {0, 3}
+
+    @property
+    def may_be_ordered(self) -> bool:
+        """Not those that only grow and are erased: sums could not tell what was ordered before."""
+        return self._number % 4 != 3
+
+    @property
+    def _number(self) -> int:
+        return int(self.cart_id.rpartition("-")[2])
 
 
 class Shopper:
@@ -28,11 +47,11 @@ class Shopper:
         self._notes = 0
 
     def next_commands(self, cart: Cart) -> tuple[Command, ...]:
-        """What to ask for. In every second cart only adds, so that plain sums tell whether all is well.
+        """What to ask for.
 
-        There only of what never sells out: nobody takes a line out again that cannot be ordered.
+        Where only adds happen, only of what never sells out: nobody takes a line out that cannot be ordered.
         """
-        if int(cart.cart_id.rpartition("-")[2]) % 2:
+        if cart.only_grows:
             return self._adds(self._randomness.choices((1, 3), (9, 1))[0])
         if cart.outdated:
             removals = tuple(Remove(line_id) for line_id in cart.outdated)
@@ -49,9 +68,18 @@ class Shopper:
             (Remove(mine),),
             (Clear(),),
             (self._note(),),
+            (self._detail(),),
+            self._save(mine),
             self._several(mine),
         ]
-        return self._randomness.choices(commands, (45, 15, 12, 2, 6, 20))[0]
+        return self._randomness.choices(commands, (40, 15, 12, 2, 5, 4, 7, 15))[0]
+
+    def _save(self, mine: str) -> tuple[Command, ...]:
+        """Put something on the list beside the cart, out of the cart too, or take it off again."""
+        pieces = self._randomness.randint(0, 3)
+        if self._randomness.random() < 0.3:
+            return (Remove(mine), Save(mine, max(pieces, 1)))
+        return (Save(self._randomness.choice(WANTED), pieces),)
 
     def _several(self, mine: str) -> tuple[Command, ...]:
         """Steps of one request whose order matters."""
@@ -63,6 +91,7 @@ class Shopper:
                 (Remove(mine), second, Add(mine, 2, price(mine))),
                 (second, self._note()),
                 (self._detail(), first),
+                (Save(first.line_id, 0), first),
                 (Clear(), first, second, Add(first.line_id, 1, first.unit_price)),
             )
         )

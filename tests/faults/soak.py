@@ -82,7 +82,7 @@ async def soak(plans: Sequence[Plan], folder: Path) -> list[Report]:
             verdict = "well" if not report.violations else f"{len(report.violations)} violations"
             _say(
                 f"{index:3}/{len(plans)} seed {plan.seed}: {acknowledged} acknowledged, {orders} orders, "
-                f"{report.merges} merges, "
+                f"{report.merges} merges, {report.erasures} erasures, {report.saved} saved, "
                 f"{len(faults)} faults, quiet after {report.quiet_after:.1f} s, {verdict}; "
                 f"{time.monotonic() - began:.0f} s so far"
             )
@@ -116,6 +116,9 @@ def table(reports: Sequence[Report], seconds: float) -> str:
         ("checkouts refused", orders[order_records.Outcome.REFUSED]),
         ("orders cancelled", sum(report.cancelled for report in reports)),
         ("guest carts merged", sum(report.merges for report in reports)),
+        ("carts erased", sum(report.erasures for report in reports)),
+        ("changes of what is saved for later", sum(report.saved for report in reports)),
+        ("changes of details", sum(report.details for report in reports)),
         ("mails about orders", sum(report.mails for report in reports)),
         ("mails sent again", sum(mails_sent_again(report.stores) for report in reports)),
         ("faults", sum(len(each) for each in longest.values())),

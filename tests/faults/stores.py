@@ -20,11 +20,13 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """A cart as one store shows it: version tag, pieces by line, metadata."""
+    """A cart as one store shows it: version tag, pieces by line, metadata, e-mail, pieces saved for later."""
 
     version: str
     lines: dict[str, int]
     metadata: dict[str, object] = {}
+    email: str | None = None
+    saved: dict[str, int] = {}
 
 
 class Stores(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +64,8 @@ def copy_of(state: State) -> Copy:
     """What a `carts` state shows."""
     content = state.content()
     lines = {line_id: line.quantity for line_id, line in shown(content)}
-    return Copy(state.version.tag(), lines, dict(content.metadata))
+    saved = {line_id: line.quantity for line_id, line in content.saved.items()}
+    return Copy(state.version.tag(), lines, dict(content.metadata), content.details.email, saved)
 
 
 def about(what: str, operation: Operation, detail: str) -> Violation:

@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from carts.fold import fold
 from carts.operations import Add as AddStep
 from carts.operations import Change, Item, Step
 from carts.operations import Remove as RemoveStep
 from carts.operations import Set as SetStep
-from carts.state import State
 from tests.faults import checks
 from tests.faults.arithmetic import expected_lines
+from tests.faults.arrived import arrived
 from tests.faults.checks import violations
+from tests.faults.erasures import ERASURE_CHECKS
 from tests.faults.history import (
     Add,
     Began,
@@ -75,23 +75,6 @@ def _change(cart_id: str, v: int, key: str, *commands: Command, prev: int = 0) -
     )
 
 
-def _stores(changes: Sequence[Change]) -> Stores:
-    """Stores in which everything has arrived that stands in `cart-changed`."""
-    records: dict[str, list[State]] = {}
-    for change in changes:
-        states = records.setdefault(change.cart_id, [])
-        state = fold(states[-1] if states else None, change).state
-        assert state is not None
-        states.append(state)
-    copies = {cart_id: copy_of(states[-1]) for cart_id, states in records.items()}
-    return Stores(
-        published=[Published(0, offset, change) for offset, change in enumerate(changes)],
-        records=records,
-        redis=copies,
-        rows=copies,
-    )
-
-
 def _asked(op: int, at: int, cart_id: str, *commands: Command, if_match: str | None = None) -> Invoke:
     return Invoke(
         at=at, op=op, attempt=1, client=0, cart_id=cart_id, key=f"k{op}", commands=commands, if_match=if_match
@@ -121,7 +104,7 @@ HISTORY: list[Record] = [
     _asked(5, 9, MIXED, Clear()),
     Fail(at=10, op=5, attempt=1, reason="precondition-failed"),
 ]
-SOUND = _stores(CHANGES)
+SOUND = arrived(CHANGES)
 
 
 def _with(stores: Stores, **changes: object) -> Stores:
@@ -140,7 +123,7 @@ def test_a_sound_history_has_no_violations() -> None:
 def test_an_unknown_operation_may_be_missing(check: Check) -> None:
     never_done = [CHANGES[0], *CHANGES[2:]]
     history = [record for record in HISTORY if not isinstance(record, Ok)]
-    assert check(history, _stores(never_done)) == []
+    assert check(history, arrived(never_done)) == []
 
 
 @dataclass(frozen=True)
@@ -159,21 +142,21 @@ RETRIED = [*HISTORY, _asked(9, 11, ADDS, Add("a", 2, 100)), Fail(at=12, op=9, at
 
 BROKEN = {
     "an acknowledged operation is nowhere": Broken(
-        checks.acknowledged_operations_are_there, "lost", _stores(CHANGES[1:])
+        checks.acknowledged_operations_are_there, "lost", arrived(CHANGES[1:])
     ),
     "an operation that only Redis acknowledged is nowhere, and Redis lost nothing": Broken(
-        checks.acknowledged_operations_are_there, "lost", _stores(CHANGES[:3])
+        checks.acknowledged_operations_are_there, "lost", arrived(CHANGES[:3])
     ),
     "an operation is there with other steps": Broken(
         checks.acknowledged_operations_are_there,
         "garbled",
-        _stores([_change(ADDS, 10, "k1", Add("a", 4, 100)), *CHANGES[1:]]),
+        arrived([_change(ADDS, 10, "k1", Add("a", 4, 100)), *CHANGES[1:]]),
     ),
     "a refused operation is there": Broken(
-        checks.refused_operations_are_not_there, "done though refused", _stores(TWICE), RETRIED
+        checks.refused_operations_are_not_there, "done though refused", arrived(TWICE), RETRIED
     ),
     "an operation is there that nobody asked for": Broken(
-        checks.every_entry_was_asked_for, "stranger", _stores(TWICE)
+        checks.every_entry_was_asked_for, "stranger", arrived(TWICE)
     ),
     "an add has no effect": Broken(
         checks.quantities_add_up,
@@ -191,19 +174,29 @@ BROKEN = {
         "doubled",
         _with(SOUND, rows={MIXED: Copy(SOUND.rows[MIXED].version, {"b": 7, "c": 1})}),
     ),
+    "a note is not the last one": Broken(
+        checks.the_rest_follows_from_the_requests,
+        "garbled",
+        _with(SOUND, rows={MIXED: msgspec.structs.replace(SOUND.rows[MIXED], metadata={"note": "old"})}),
+    ),
+    "something is saved for later that nobody has saved": Broken(
+        checks.the_rest_follows_from_the_requests,
+        "garbled",
+        _with(SOUND, redis={MIXED: msgspec.structs.replace(SOUND.redis[MIXED], saved={"z": 1})}),
+    ),
     "a line is missing": Broken(
         checks.lines_follow_from_the_requests,
         "lost",
         _with(SOUND, rows={MIXED: Copy(SOUND.rows[MIXED].version, {})}),
     ),
     "two operations have one version": Broken(
-        versions_are_unique, "version twice", _stores([*CHANGES, _change(ADDS, 20, "k9")])
+        versions_are_unique, "version twice", arrived([*CHANGES, _change(ADDS, 20, "k9")])
     ),
     "a later operation has a lower version": Broken(
         versions_rise,
         "version fell",
         history=[*HISTORY, _asked(9, 11, ADDS, Add("a", 2, 100)), _acknowledged(9, 12, 5, 4)],
-        stores=_stores([*CHANGES, _change(ADDS, 5, "k9", Add("a", 2, 100))]),
+        stores=arrived([*CHANGES, _change(ADDS, 5, "k9", Add("a", 2, 100))]),
     ),
     "a receipt names another operation": Broken(
         receipts_are_readable, "false receipt", _with(SOUND, published=SOUND.published[1:])
@@ -216,7 +209,7 @@ BROKEN = {
     "a conditional operation was made on another version": Broken(
         conditions_held,
         "condition broken",
-        _stores([*CHANGES[:3], _change(MIXED, 40, "k4", Remove("b"), Add("c", 1, 100), prev=36)]),
+        arrived([*CHANGES[:3], _change(MIXED, 40, "k4", Remove("b"), Add("c", 1, 100), prev=36)]),
     ),
     "the topic folds to another cart": Broken(
         checks.folding_the_topic_gives_the_carts, "stores differ", _with(SOUND, published=SOUND.published[1:])
@@ -253,7 +246,9 @@ def test_the_check_sees_that(broken: Broken) -> None:
 
 def test_every_check_has_been_seen_to_fail() -> None:
     here = {reads_never_go_back, a_wipe_takes_back_nothing_durable}
-    assert {broken.check for broken in BROKEN.values()} | here | set(ORDER_CHECKS) == set(checks.CHECKS)
+    assert {broken.check for broken in BROKEN.values()} | here | {*ORDER_CHECKS, *ERASURE_CHECKS} == set(
+        checks.CHECKS
+    )
 
 
 def _reads(*between: Record, durability: str | None = None) -> list[Record]:
@@ -310,12 +305,12 @@ def test_what_only_redis_acknowledged_may_be_born_again_later() -> None:
         _asked(1, 5, ADDS, Add("a", 2, 100)),
         _acknowledged(1, 6, 30, 2),
     ]
-    assert versions_rise(history, _stores([CHANGES[1], _change(ADDS, 30, "k1", Add("a", 2, 100))])) == []
+    assert versions_rise(history, arrived([CHANGES[1], _change(ADDS, 30, "k1", Add("a", 2, 100))])) == []
 
 
 def test_what_only_redis_acknowledged_may_go_with_redis() -> None:
     began = Began(at=20, fault="FLUSHALL", target="redis", forgets=Forgets.EVERYTHING)
-    assert checks.acknowledged_operations_are_there([*HISTORY, began], _stores(CHANGES[:3])) == []
+    assert checks.acknowledged_operations_are_there([*HISTORY, began], arrived(CHANGES[:3])) == []
 
 
 def test_requests_are_done_in_order_and_a_clear_spares_nothing() -> None:

@@ -8,20 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from carts.fold import fold
 from carts.operations import Add as AddStep
 from carts.operations import Attempt, Change, Item, OrderedLine, Subtract
 from carts.products import Product
-from carts.state import State
 from carts.view import Totals
 from tests.faults import checks, order_checks
+from tests.faults.arrived import arrived
 from tests.faults.caller import NOT_CONNECTED
 from tests.faults.catalogue import price
 from tests.faults.checks import violations
 from tests.faults.history import Add, Began, Ended, Fail, Forgets, Invoke, Ok, Record, Unknown
 from tests.faults.order_records import Cancel, CheckOut, Look, OrderAttempt, Ordered, OrderRequest, Stocked
 from tests.faults.sales import Kept, Sales
-from tests.faults.stores import Check, Published, Stores, copy_of
+from tests.faults.stores import Check, Stores
 from topics.records import OrderLine, OrderRecord, OrderStatus
 
 CART = "guest:shopped-1"
@@ -81,15 +80,7 @@ SALES = Sales(
 
 
 def _stores(changes: Sequence[Change] = CHANGES, sales: Sales = SALES) -> Stores:
-    """Stores in which everything has arrived that stands in `cart-changed`."""
-    states: list[State] = []
-    for change in changes:
-        state = fold(states[-1] if states else None, change).state
-        assert state is not None
-        states.append(state)
-    copies = {CART: copy_of(states[-1])}
-    published = [Published(0, offset, change) for offset, change in enumerate(changes)]
-    return Stores(published=published, records={CART: states}, redis=copies, rows=copies, sales=sales)
+    return arrived(changes, sales)
 
 
 def _selling(**changes: Any) -> Stores:

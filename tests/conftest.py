@@ -42,6 +42,7 @@ LONGEST = (
     "gateway/test_outages.py",
     "gateway/test_workers.py",
     "jobs/test_anti_entropy.py",
+    "jobs/test_erasure_later.py",
     "sinks/test_follow.py",
     "streams/test_compaction.py",
     "delivery/test_worker.py",

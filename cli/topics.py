@@ -41,9 +41,14 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 
 @topics.command("apply")
 @allow_single
+@click.option("--dry-run", is_flag=True, help="Ask the cluster what would be done, and change nothing.")
 @as_json
-def apply_command(*, allow_single: bool, as_json: bool) -> None:
-    """Create missing topics and alter settings that differ. Doing it again changes nothing."""
+def apply_command(*, allow_single: bool, dry_run: bool, as_json: bool) -> None:
+    """Create missing topics and alter settings that differ. Doing it again changes nothing.
+
+    It may be run on a cluster at work. Partitions are never changed. A setting that the cluster refuses is
+    named, with what it means, and left out.
+    """
     settings = load(TopicCommandSettings)
     applied = _run(
         apply(
@@ -51,12 +56,13 @@ def apply_command(*, allow_single: bool, as_json: bool) -> None:
             partitions=settings.partitions,
             replicas=settings.replication,
             allow_single=allow_single,
+            dry_run=dry_run,
         )
     )
     if as_json:
         _print_json(applied)
     else:
-        _show_applied(Console(), applied, settings.partitions)
+        _show_applied(Console(), applied, settings.partitions, dry_run=dry_run)
 
 
 @topics.command("check")
@@ -97,20 +103,25 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         raise click.ClickException(str(error)) from error
 
 
-def _show_applied(console: Console, applied: Applied, partitions: int) -> None:
+def _show_applied(console: Console, applied: Applied, partitions: int, *, dry_run: bool) -> None:
     if applied.created:
-        console.print(_topics_table([spec for spec in TOPICS if spec.name in applied.created], partitions))
+        title = "Topics to create" if dry_run else "Topics created"
+        created = [spec for spec in TOPICS if spec.name in applied.created]
+        console.print(_topics_table(title, created, partitions))
     if applied.altered:
-        console.print(_table("Settings altered", applied.altered))
+        console.print(_table("Settings to alter" if dry_run else "Settings altered", applied.altered))
     if applied.warnings:
         console.print(_table("Warnings", applied.warnings))
+    topics, settings = len(applied.created), len(applied.altered)
     console.print(
-        f"{len(TOPICS)} topics ready: {len(applied.created)} created, {len(applied.altered)} settings altered"
+        f"{len(TOPICS)} topics, nothing was changed: {topics} to create, {settings} settings to alter"
+        if dry_run
+        else f"{len(TOPICS)} topics ready: {topics} created, {settings} settings altered"
     )
 
 
-def _topics_table(specs: Sequence[TopicSpec], partitions: int) -> Table:
-    table = Table("topic", "key", "partitions", "cleanup", "written by", "for", title="Topics created")
+def _topics_table(title: str, specs: Sequence[TopicSpec], partitions: int) -> Table:
+    table = Table("topic", "key", "partitions", "cleanup", "written by", "for", title=title)
     for spec in specs:
         table.add_row(spec.name, spec.key, str(partitions), spec.cleanup, spec.written_by, spec.purpose)
     return table

@@ -1,5 +1,6 @@
 """Changes the topics of a cluster to what the registry says, or reports what differs."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,18 +15,19 @@ from topics.plan import (
     Severity,
     Wanted,
     fixed,
-    merged_overrides,
     missing,
     outdated,
+    unreadable,
     unsafe,
 )
+from topics.refusals import named, without
 from topics.registry import PARTITIONS, TOPICS, TopicSpec
 
 _LEADERS_WITHIN_SECONDS: Final = 30.0
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """What `apply` did: topics created, settings altered, and warnings that stay."""
+    """What `apply` did: topics created, settings altered, and warnings: refused settings, too few copies."""
 
     created: list[str]
     altered: list[Difference]
@@ -38,36 +40,38 @@ async def apply(
     partitions: int = PARTITIONS,
     replicas: int | None = None,
     allow_single: bool = False,
+    dry_run: bool = False,
     specs: Sequence[TopicSpec] = TOPICS,
 ) -> Applied:
     """Create what is missing, alter settings that differ, and wait until every partition has a leader.
 
-    Doing it again changes nothing. TopicsDifferError before a thing is written if a topic has another number
+    Doing it again changes nothing. A setting that the cluster refuses is left out and told. `dry_run` asks
+    the cluster and changes nothing. TopicsDifferError before a thing is written if a topic has another number
     of partitions (it is never changed) or, without `allow_single`, if the cluster keeps fewer than three
-    copies. TopicsRefusedError if the cluster refuses, ClusterUnreachableError if it does not answer.
+    copies. TopicsRefusedError if the cluster refuses a topic, ClusterUnreachableError if it does not answer.
     """
     wanted = _wanted(partitions, replicas, allow_single=allow_single)
     async with cluster(kafka) as connection:
         observed = await connection.observe(specs)
         _stop_at([*fixed(observed, specs, wanted), *_beyond_apply(unsafe(observed, specs, wanted))])
         new = missing(observed, specs)
-        if new:
-            await connection.create(new, partitions=partitions, replicas=wanted.copies(observed))
-        altered = outdated(observed, specs)
-        if altered:
-            await connection.alter(
-                {
-                    name: merged_overrides(
-                        observed.topics[name],
-                        {diff.setting: diff.expected for diff in altered if diff.topic == name},
-                    )
-                    for name in sorted({diff.topic for diff in altered})
-                }
-            )
-        await connection.until_led(specs, partitions=partitions, seconds=_LEADERS_WITHIN_SECONDS)
-        after = await connection.observe(specs)
+        refused = await connection.create(
+            new, partitions=partitions, replicas=wanted.copies(observed), validate_only=dry_run
+        )
+        differences = outdated(observed, specs)
+        refused += await connection.alter(_changes(differences), validate_only=dry_run)
+        after = observed
+        if not dry_run:
+            await connection.until_led(specs, partitions=partitions, seconds=_LEADERS_WITHIN_SECONDS)
+            after = await connection.observe(specs)
     return Applied(
-        created=[spec.name for spec in new], altered=altered, warnings=unsafe(after, specs, wanted)
+        created=[spec.name for spec in new],
+        altered=without(differences, refused),
+        warnings=[
+            *named(refused, after, specs, wanted),
+            *unreadable(after, specs),
+            *without(unsafe(after, specs, wanted), refused),
+        ],
     )
 
 
@@ -79,18 +83,25 @@ async def check(
     allow_single: bool = False,
     specs: Sequence[TopicSpec] = TOPICS,
 ) -> list[Difference]:
-    """Everything that is not as it must be; empty is good. Warnings (with `allow_single`) are no failure.
+    """Everything that is not as it must be; empty is good. Warnings are no failure.
 
+    Those are what a cluster refuses without harm to the promise and, with `allow_single`, too few copies.
     ClusterUnreachableError if the cluster does not answer.
     """
     wanted = _wanted(partitions, replicas, allow_single=allow_single)
     async with cluster(kafka) as connection:
         observed = await connection.observe(specs)
+        differences = outdated(observed, specs)
+        asked = await connection.alter(_changes(differences), validate_only=True)
+    # Who may only look learns nothing by asking: somebody else may well alter it.
+    refused = [each for each in asked if each.permitted]
     return [
         *_absent(observed, specs),
         *fixed(observed, specs, wanted),
-        *outdated(observed, specs),
-        *unsafe(observed, specs, wanted),
+        *without(differences, refused),
+        *named(refused, observed, specs, wanted),
+        *unreadable(observed, specs),
+        *without(unsafe(observed, specs, wanted), refused),
     ]
 
 
@@ -109,6 +120,13 @@ async def require(kafka: KafkaSettings, *, partitions: int, specs: Sequence[Topi
 def errors_in(differences: Sequence[Difference]) -> list[Difference]:
     """The differences that must be repaired."""
     return [diff for diff in differences if diff.severity is Severity.ERROR]
+
+
+def _changes(differences: Sequence[Difference]) -> dict[str, dict[str, str]]:
+    changes: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for diff in differences:
+        changes[diff.topic][diff.setting] = diff.expected
+    return dict(changes)
 
 
 def _absent(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]:

@@ -3,21 +3,49 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import stamina
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidConfigurationError,
+    InvalidRequestError,
+    KafkaError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 
 from runtime.settings import KafkaSettings
+from topics.alter_request import AlterRequest
 from topics.errors import ClusterUnreachableError, TopicsRefusedError
 from topics.plan import Observed, ObservedTopic
+from topics.refusals import Refused
 from topics.registry import TopicSpec
 
 _REQUEST_TIMEOUT_MS: Final = 10_000
-_TOPIC_OVERRIDE: Final = 1  # ConfigSource.DYNAMIC_TOPIC_CONFIG of the protocol
+_REFUSALS: Final = {
+    InvalidConfigurationError.errno,
+    InvalidRequestError.errno,
+    PolicyViolationError.errno,
+}
+_FORBIDDEN: Final = {TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno}
+
+
+class _Answer(NamedTuple):
+    """What the cluster says to one topic of a request; code 0 is yes."""
+
+    code: int
+    message: str | None
+
+    @property
+    def reason(self) -> str:
+        return self.message or for_code(self.code).__name__
 
 
 class Cluster:
@@ -43,31 +71,87 @@ class Cluster:
             topics={name: _observed(described[name], configs[name]) for name in names if name in configs},
         )
 
-    async def create(self, specs: Sequence[TopicSpec], *, partitions: int, replicas: int) -> None:
-        """Create the topics; one that somebody else has created meanwhile is no error."""
-        response = await self._admin.create_topics(
-            [
-                NewTopic(spec.name, partitions, replicas, topic_configs=spec.configs(replicas=replicas))
-                for spec in specs
-            ]
-        )
-        for answer in response.to_object()["topic_errors"]:
-            if answer["error_code"] not in (0, TopicAlreadyExistsError.errno):
-                _refuse(f"create topic {answer['topic']}", answer["error_code"], answer["error_message"])
+    async def create(
+        self, specs: Sequence[TopicSpec], *, partitions: int, replicas: int, validate_only: bool = False
+    ) -> list[Refused]:
+        """Create the topics without the settings that the cluster refuses, which are returned.
 
-    async def alter(self, configs: Mapping[str, dict[str, str]]) -> None:
-        """Replace the settings of topics, by topic name."""
-        resources = [
-            ConfigResource(ConfigResourceType.TOPIC, name, values) for name, values in configs.items()
+        One that somebody else has created meanwhile is no error. `validate_only` creates nothing. Raises
+        TopicsRefusedError.
+        """
+        create = partial(self._create, partitions, replicas)
+        answers = await create(
+            {spec.name: spec.configs(replicas=replicas) for spec in specs}, validate_only=validate_only
+        )
+        refused = []
+        for spec in specs:
+            answer = answers[spec.name]
+            if answer.code in _REFUSALS:
+                # It names one setting at best: ask for each alone.
+                configs = spec.configs(replicas=replicas)
+                for setting, value in list(configs.items()):
+                    alone = (await create({spec.name: {setting: value}}, validate_only=True))[spec.name]
+                    if alone.code in _REFUSALS:
+                        del configs[setting]
+                        refused.append(Refused(topic=spec.name, setting=setting, reason=alone.reason))
+                answer = (await create({spec.name: configs}, validate_only=validate_only))[spec.name]
+            if answer.code not in (0, TopicAlreadyExistsError.errno):
+                raise TopicsRefusedError(f"Kafka refused to create topic {spec.name}: {answer.reason}")
+        return refused
+
+    async def alter(
+        self, configs: Mapping[str, Mapping[str, str]], *, validate_only: bool = False
+    ) -> list[Refused]:
+        """Set settings of topics, by topic name; those that the cluster refuses are returned.
+
+        What others have set stays. `validate_only` changes nothing. Raises TopicsRefusedError.
+        """
+        answers = await self._alter(configs, validate_only=validate_only) if configs else {}
+        refused = []
+        for name, answer in answers.items():
+            if answer.code in _REFUSALS | _FORBIDDEN:
+                refused += await self._alter_each(name, configs[name], validate_only=validate_only)
+            elif answer.code:
+                raise TopicsRefusedError(f"Kafka refused to alter topic {name}: {answer.reason}")
+        return refused
+
+    async def _alter_each(
+        self, name: str, settings: Mapping[str, str], *, validate_only: bool
+    ) -> list[Refused]:
+        refused = []
+        for setting, value in settings.items():
+            answer = (await self._alter({name: {setting: value}}, validate_only=validate_only))[name]
+            if answer.code:
+                permitted = answer.code not in _FORBIDDEN
+                refused.append(
+                    Refused(topic=name, setting=setting, reason=answer.reason, permitted=permitted)
+                )
+        return refused
+
+    async def _alter(
+        self, configs: Mapping[str, Mapping[str, str]], *, validate_only: bool
+    ) -> dict[str, _Answer]:
+        request = AlterRequest(configs, validate_only=validate_only)
+        # aiokafka's own way to a request of its own; its public `alter_configs` replaces all settings.
+        response = await self._admin._send_request(request)  # noqa: SLF001
+        return {
+            answer["resource_name"]: _Answer(answer["error_code"], answer["error_message"])
+            for answer in response.to_object()["resources"]
+        }
+
+    async def _create(
+        self, partitions: int, replicas: int, configs: Mapping[str, dict[str, str]], *, validate_only: bool
+    ) -> dict[str, _Answer]:
+        topics = [
+            NewTopic(name, partitions, replicas, topic_configs=settings) for name, settings in configs.items()
         ]
-        for response in await self._admin.alter_configs(resources):
-            for answer in response.to_object()["resources"]:
-                if answer["error_code"]:
-                    _refuse(
-                        f"alter topic {answer['resource_name']}",
-                        answer["error_code"],
-                        answer["error_message"],
-                    )
+        if not topics:
+            return {}
+        response = await self._admin.create_topics(topics, validate_only=validate_only)
+        return {
+            answer["topic"]: _Answer(answer["error_code"], answer["error_message"])
+            for answer in response.to_object()["topic_errors"]
+        }
 
     async def until_led(self, specs: Sequence[TopicSpec], *, partitions: int, seconds: float) -> None:
         """Wait until every partition has a leader that answers: a client that starts now is served."""
@@ -102,7 +186,7 @@ class Cluster:
         return {
             resource["resource_name"]: resource["config_entries"]
             for resource in response.to_object()["resources"]
-            if not resource["error_code"]
+            if resource["error_code"] in {0, *_FORBIDDEN}
         }
 
 
@@ -129,13 +213,4 @@ def _observed(described: dict[str, Any], entries: list[dict[str, Any]]) -> Obser
         replicas=min((len(part["replicas"]) for part in partitions), default=0),
         leaderless=tuple(sorted(part["partition"] for part in partitions if part["leader"] < 0)),
         configs={entry["config_names"]: entry["config_value"] for entry in entries},
-        overrides={
-            entry["config_names"]: entry["config_value"]
-            for entry in entries
-            if entry["config_source"] == _TOPIC_OVERRIDE
-        },
     )
-
-
-def _refuse(what: str, code: int, message: str | None) -> None:
-    raise TopicsRefusedError(f"Kafka refused to {what}: {message or for_code(code).__name__}")

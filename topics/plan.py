@@ -1,6 +1,6 @@
 """What differs between the topics of a cluster and the registry. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -10,6 +10,9 @@ from topics.registry import TopicSpec
 
 SAFE_IN_SYNC: Final = 2
 """Copies that must have a record before it is acknowledged: with fewer it may be on one disk only."""
+
+UNKNOWN: Final = "unknown to this broker"
+"""What is found of a setting that the broker does not have."""
 
 SAFE_REPLICAS: Final = 3
 """Copies of a record with which one broker may be down for repair while another one fails."""
@@ -23,13 +26,12 @@ class Severity(StrEnum):
 
 
 class ObservedTopic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic as the cluster shows it: `configs` are all its settings, `overrides` those set on the topic."""
+    """A topic as the cluster shows it: `configs` are all its settings, and none if it may not be asked."""
 
     partitions: int
     replicas: int
     leaderless: tuple[int, ...] = ()
     configs: dict[str, str]
-    overrides: dict[str, str] = {}
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +78,10 @@ def outdated(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]
     found = []
     for spec in specs:
         topic = observed.topics.get(spec.name)
-        if topic is None:
+        if topic is None or not topic.configs:
             continue
         for setting, expected in spec.configs(replicas=topic.replicas).items():
-            value = topic.configs.get(setting, "unknown to this broker")
+            value = topic.configs.get(setting, UNKNOWN)
             if value != expected:
                 found.append(
                     Difference(
@@ -91,6 +93,22 @@ def outdated(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]
                     )
                 )
     return found
+
+
+def unreadable(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]:
+    """Topics whose settings nobody can compare."""
+    return [
+        Difference(
+            topic=spec.name,
+            setting="(all)",
+            expected="readable",
+            found="not permitted",
+            severity=Severity.WARNING,
+            advice="let this user describe and alter the topic's settings, or compare them by hand",
+        )
+        for spec in specs
+        if spec.name in observed.topics and not observed.topics[spec.name].configs
+    ]
 
 
 def fixed(observed: Observed, specs: Sequence[TopicSpec], wanted: Wanted) -> list[Difference]:
@@ -145,7 +163,7 @@ def _unsafe_topic(name: str, topic: ObservedTopic, wanted: Wanted) -> list[Diffe
         found.append(
             _unsafe(name, "replication", f"at least {SAFE_REPLICAS}", str(topic.replicas), wanted, advice)
         )
-    elif int(in_sync) < SAFE_IN_SYNC:
+    elif topic.configs and int(in_sync) < SAFE_IN_SYNC:
         advice = "run `cartstream topics apply`"
         found.append(
             _unsafe(name, "min.insync.replicas", f"at least {SAFE_IN_SYNC}", in_sync, wanted, advice)
@@ -168,8 +186,3 @@ def _unsafe(topic: str, setting: str, expected: str, found: str, wanted: Wanted,
     return Difference(
         topic=topic, setting=setting, expected=expected, found=found, severity=wanted.safety, advice=advice
     )
-
-
-def merged_overrides(topic: ObservedTopic, changes: Mapping[str, str]) -> dict[str, str]:
-    """The overrides after `changes`: AlterConfigs replaces the whole set, what others have set must stay."""
-    return {**topic.overrides, **changes}

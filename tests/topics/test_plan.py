@@ -11,9 +11,9 @@ from topics.plan import (
     Severity,
     Wanted,
     fixed,
-    merged_overrides,
     missing,
     outdated,
+    unreadable,
     unsafe,
 )
 from topics.registry import CART_CHANGED, CARTS, TOPICS, TopicSpec, topic
@@ -100,9 +100,12 @@ def test_too_few_brokers_are_told_before_topics_are_made() -> None:
     assert [diff.setting for diff in unsafe(observed, [CARTS], WANTED)] == ["brokers"]
 
 
-def test_altering_keeps_what_others_have_set() -> None:
-    topic = ObservedTopic(partitions=1, replicas=1, configs={}, overrides={"a": "1", "b": "2"})
-    assert merged_overrides(topic, {"b": "3"}) == {"a": "1", "b": "3"}
+def test_settings_that_may_not_be_read_are_told_and_nothing_is_altered_blindly() -> None:
+    observed = cluster(ObservedTopic(partitions=16, replicas=3, configs={}))
+    assert outdated(observed, [CARTS]) == []
+    assert unsafe(observed, [CARTS], WANTED) == []
+    (difference,) = unreadable(observed, [CARTS])
+    assert (difference.found, difference.severity) == ("not permitted", Severity.WARNING)
 
 
 def test_the_registry_holds_the_topics_of_the_design() -> None:

@@ -17,6 +17,7 @@ from delivery.settings import DeliverySettings
 from delivery.source_records import source_of
 from delivery.table import RAW, ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
 from runtime.failstop import fail_stop
+from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id
 from topics.dead_letters import DeadLetterRecord, DeadLetters
 
 log = structlog.get_logger(__name__)
@@ -101,8 +102,9 @@ def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
         broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
         broker_credentials=settings.faust_credentials(),
         broker_commit_interval=settings.commit_interval_s,
+        broker_client_id=client_id(),
         broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.session_timeout_s / 4,
+        broker_heartbeat_interval=settings.session_timeout_s / HEARTBEATS_PER_SESSION,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.group_instance_id,
         # No limit on the records taken at once: Faust goes round the partitions of what it takes. With one it

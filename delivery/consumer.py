@@ -17,6 +17,7 @@ from delivery import metrics
 from delivery.contiguity import Admission, holes, starting_point
 from delivery.ledger import Ledger
 from runtime.failstop import fail_stop
+from runtime.kafka.membership import watch_membership
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
@@ -44,6 +45,11 @@ class AccountingThread(AIOKafkaConsumerThread):
         # Requests for offsets wait behind a fetch that waits for records; Faust lets it wait for 1.5 s.
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
         return consumer
+
+    async def on_start(self) -> None:
+        """Join nothing yet; have it watched that the instance id stays this worker's."""
+        await super().on_start()
+        watch_membership(self._ensure_consumer(), self.consumer.app.conf.consumer_group_instance_id)
 
     async def seek_back(self, tp: TP, offset: int) -> None:
         """Fetch from `offset` next."""
@@ -99,6 +105,11 @@ class AccountingConsumer(Consumer):
         if partition := self.ledger.partitions.get(tp):
             partition.contiguity.sought()
             await self._thread.seek_back(tp, partition.contiguity.expected)
+
+    @property
+    def member(self) -> AIOKafkaConsumer | None:
+        """The client that is a member of the group; None before there is one."""
+        return self._thread._consumer  # noqa: SLF001
 
     def queued(self, topic: str) -> int:
         """How many records of the topic wait for their agent."""

@@ -14,9 +14,9 @@ class DeliverySettings(ProcessSettings):
     """Delivery's part of a process's settings, from `CARTSTREAM_*`."""
 
     group_instance_id: str | None = Field(default=None, examples=["streams-0"])
-    """Static membership: stable per worker, different between workers (`streams-0`). With it a restarted
-    worker is back in a second; without it its partitions idle for the session timeout. A static member
-    does not leave its group on stop: scaling in needs the member removed by hand."""
+    """Static membership: stable per worker, different between workers (`streams-0`). With it a worker that
+    was killed, or renewed with SIGHUP, is back in a second; without it its partitions idle for the session
+    timeout, or move to others."""
     session_timeout_s: float = Field(default=10.0, ge=1.0)
     commit_interval_s: float = Field(default=1.0, gt=0.0)
     store: Literal["memory", "rocksdict"] = "memory"

@@ -10,10 +10,11 @@ import uvloop
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
 from delivery.liveness import Liveness, stop_when_frozen
-from runtime.failstop import end, fail_stop
+from runtime.ending import Ending, told
+from runtime.failstop import EXIT_RESTART, end, fail_stop
+from runtime.kafka.membership import leave_group
 from runtime.logs import configure_logging
-from runtime.process import begin
-from runtime.ready import ReadyFile
+from runtime.process import Lifetime, begin, exit_as_told
 
 log = structlog.get_logger(__name__)
 
@@ -22,22 +23,24 @@ def run_worker(app: DeliveryApp) -> None:
     """Run until SIGTERM or SIGINT, then stop gracefully and return; before it is ready, end at once with 0.
 
     Exits with code 75 when only a restart helps: a lost changelog record, a failed agent, a stalled
-    partition, a crashed consumer, a stop that takes longer than `stop_timeout_s`.
+    partition, a crashed consumer, a stop that takes longer than `stop_timeout_s`; and after SIGHUP, which
+    asks for a new process. Exits with 1 when another process has its instance id.
     """
     configure_logging()
     uvloop.run(_run(app))
+    exit_as_told()
 
 
 async def _run(app: DeliveryApp) -> None:
     settings = app.settings
-    ready, asked_to_stop = begin(app.conf.id, settings)
+    lifetime = begin(app.conf.id, settings)
     settings.datadir.mkdir(parents=True, exist_ok=True)
-    stop = asyncio.create_task(asked_to_stop.wait(), name="stop")
+    stop = asyncio.create_task(lifetime.stop.wait(), name="stop")
     at_work = asyncio.Event()
     started = asyncio.create_task(app.start(), name="start")
     endless = {
         asyncio.create_task(app._crashed.wait(), name="faust"),  # noqa: SLF001  (the only sign mode gives)
-        asyncio.create_task(_work(app, ready, at_work), name="work"),
+        asyncio.create_task(_work(app, lifetime, at_work), name="work"),
         asyncio.create_task(stop_when_frozen(settings.session_timeout_s), name="frozen"),
     }
     running = {stop, started, *endless}
@@ -50,25 +53,27 @@ async def _run(app: DeliveryApp) -> None:
     if not at_work.is_set():
         # There is nothing to finish, and a Faust that is still starting stops late or never: it waits for the
         # group, for the replay, and for a thread that may wait for this one.
+        if told() is Ending.FOR_GOOD:
+            await leave_group(settings, consumer_of(app).member)
         log.info("process.stopped", app=app.conf.id)
-        end(0)
-    await _stop(app, ready)
+        end(EXIT_RESTART if told() is Ending.RENEWED else 0)
+    await _stop(app, lifetime)
     for task in running:
         task.cancel()
 
 
-async def _work(app: DeliveryApp, ready: ReadyFile, at_work: asyncio.Event) -> None:
+async def _work(app: DeliveryApp, lifetime: Lifetime, at_work: asyncio.Event) -> None:
     """After recovery: report ready, then watch liveness."""
     await app.recovered()
     at_work.set()
-    ready.set()
+    lifetime.ready()
     log.info("process.ready", app=app.conf.id, partitions=len(consumer_of(app).ledger.partitions))
     await Liveness(app).watch()
 
 
-async def _stop(app: DeliveryApp, ready: ReadyFile) -> None:
+async def _stop(app: DeliveryApp, lifetime: Lifetime) -> None:
     """Finish what is in progress, commit it, mark the stores as clean, then stop Faust."""
-    ready.clear()
+    lifetime.not_ready()
     consumer = consumer_of(app)
     if partitions := set(consumer.ledger.partitions):
         await consumer.ledger.settle(partitions)

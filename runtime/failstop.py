@@ -13,6 +13,9 @@ log = structlog.get_logger(__name__)
 EXIT_RESTART: Final = 75
 """EX_TEMPFAIL of sysexits.h: the supervisor should start the process again."""
 
+EXIT_CONFIGURATION: Final = 1
+"""Something is set wrong: a restart does not help."""
+
 
 def fail_stop(event: str, **details: object) -> NoReturn:
     """End the process with code 75, committing nothing more.
@@ -23,6 +26,21 @@ def fail_stop(event: str, **details: object) -> NoReturn:
     """
     log.critical(event, exit_code=EXIT_RESTART, **details)
     end(EXIT_RESTART)
+
+
+def instance_id_taken(instance_id: str) -> NoReturn:
+    """End the process with code 1: another one has joined its group under the same instance id.
+
+    Not with 75: a restart would only take the id back, and the other one would end.
+    """
+    log.critical(
+        "group.instance_id_taken",
+        exit_code=EXIT_CONFIGURATION,
+        instance_id=instance_id,
+        meaning=f"another process has joined the group as {instance_id}; only one can have that id",
+        instead="give each worker a CARTSTREAM_GROUP_INSTANCE_ID of its own, such as streams-0 and streams-1",
+    )
+    end(EXIT_CONFIGURATION)
 
 
 def fail_stop_after(seconds: float, event: str) -> None:

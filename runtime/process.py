@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 import uvloop
 from prometheus_client import start_http_server
 
-from runtime.failstop import fail_stop, fail_stop_after
+from runtime.ending import Ending, tell, told
+from runtime.failstop import EXIT_RESTART, fail_stop, fail_stop_after
 from runtime.garbage import collect_seldom
 from runtime.logs import configure_logging
 from runtime.ready import ReadyFile
 from runtime.settings import ProcessSettings, shown
+from runtime.supervision.link import Command, SupervisorLink, is_supervised
 
 log = structlog.get_logger(__name__)
 
@@ -25,44 +29,95 @@ Work = Callable[[Callable[[], None]], Awaitable[None]]
 def run_process(name: str, settings: ProcessSettings, work: Work) -> None:
     """Run `work` until SIGTERM or SIGINT, then cancel it and return.
 
-    Exits with 75 when the work ends by itself (only a restart helps then), or when the process has not ended
-    `stop_timeout_s` after the signal.
+    Exits with 75 when the work ends by itself (only a restart helps then), when the process has not ended
+    `stop_timeout_s` after the signal, and after SIGHUP, which asks for a new process.
     """
     configure_logging()
     uvloop.run(_run(name, settings, work))
+    exit_as_told()
 
 
-def begin(name: str, settings: ProcessSettings) -> tuple[ReadyFile, asyncio.Event]:
+class Lifetime:
+    """What a process has from its start: its ready file, or its supervisor, and the order to stop."""
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._file = ReadyFile(settings.ready_file)
+        self._file.clear()
+        self._stop_timeout_s = settings.stop_timeout_s
+        self._obeying: asyncio.Task[None] | None = None
+        self._link: SupervisorLink | None = None
+        self._is_ready = False
+        self.stop = asyncio.Event()
+        """Set by SIGTERM, SIGINT and SIGHUP, or by the supervisor."""
+
+    def listen(self) -> None:
+        """Obey signals and, if there is one, the supervisor."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, Ending.FOR_GOOD)
+        loop.add_signal_handler(signal.SIGHUP, self._end, Ending.RENEWED)
+        if is_supervised():
+            self._obeying = loop.create_task(self._obey())
+
+    def ready(self) -> None:
+        """Tell whoever waits for it that the process does its work."""
+        self._file.set()
+        self._is_ready = True
+        if self._link is not None:
+            self._link.ready()
+
+    def not_ready(self) -> None:
+        """The process stops."""
+        self._file.clear()
+
+    def _end(self, ending: Ending) -> None:
+        if not self.stop.is_set():
+            tell(ending)
+            self.stop.set()
+            fail_stop_after(self._stop_timeout_s, "process.stop_timed_out")
+
+    async def _obey(self) -> None:
+        self._link = link = await SupervisorLink.open()
+        if self._is_ready:
+            link.ready()
+        await link.obey(
+            {
+                Command.LEAVE: partial(self._end, Ending.FOR_GOOD),
+                Command.RETIRE: partial(self._end, Ending.RENEWED),
+                Command.STOP: partial(self._end, Ending.FOR_GOOD),
+            }
+        )
+
+
+def begin(name: str, settings: ProcessSettings) -> Lifetime:
     """Start what every process has: metrics, signals, log; call it first, in the running loop.
 
-    Returns its ready file, cleared, and an event that SIGTERM and SIGINT set. From then on the process has
-    `stop_timeout_s` to end; after that it is ended, with code 75.
+    From the order to stop on the process has `stop_timeout_s` to end; after that it is ended, with code 75.
+    SIGTERM and SIGINT end it for good: it leaves its consumer groups. SIGHUP, too, ends it, for a new process
+    that takes its place: it leaves none, and `exit_as_told` ends with 75.
     """
-    ready = ReadyFile(settings.ready_file)
-    ready.clear()
+    lifetime = Lifetime(settings)
     if settings.metrics_port:
         start_http_server(settings.metrics_port)
-    stop = asyncio.Event()
-
-    def ask_to_stop() -> None:
-        if not stop.is_set():
-            stop.set()
-            fail_stop_after(settings.stop_timeout_s, "process.stop_timed_out")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ask_to_stop)
+    lifetime.listen()
     log.info("process.starting", app=name, settings=shown(settings))
     collect_seldom()
-    return ready, stop
+    return lifetime
+
+
+def exit_as_told() -> None:
+    """Return if the process has ended for good; exit with 75 if it wants to be started again."""
+    if told() is Ending.RENEWED:
+        sys.exit(EXIT_RESTART)
 
 
 async def _run(name: str, settings: ProcessSettings, work: Work) -> None:
-    ready, stop = begin(name, settings)
-    working = asyncio.ensure_future(work(ready.set))
-    stopping = asyncio.create_task(stop.wait())
+    lifetime = begin(name, settings)
+    working = asyncio.ensure_future(work(lifetime.ready))
+    stopping = asyncio.create_task(lifetime.stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    ready.clear()
-    if not stop.is_set():
+    lifetime.not_ready()
+    if not lifetime.stop.is_set():
         fail_stop("process.crashed", app=name, reason=repr(working.exception()))
     working.cancel()
     await asyncio.wait({working})

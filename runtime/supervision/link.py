@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final, Self
 
+SUPERVISED: Final = "CARTSTREAM_SUPERVISED"
+"""Set by a supervisor for its workers: their stdin is the link to it. No setting."""
+
 READY: Final = b"+"
 """What a worker sends once it does its work."""
 
@@ -21,6 +24,11 @@ class Command(bytes, Enum):
     """Stop gently: another one takes your place."""
     STOP = b"s"
     """Stop now: cut the gentle part short."""
+
+
+def is_supervised() -> bool:
+    """Whether a supervisor has started this process."""
+    return SUPERVISED in os.environ
 
 
 class SupervisorLink:

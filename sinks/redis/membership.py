@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from runtime.kafka.clients import has_died
+from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id, watch_membership
 from sinks.errors import ClientDied
 from sinks.settings import RedisSinkSettings
 
@@ -46,13 +47,15 @@ async def joined(
         group_id=group,
         group_instance_id=settings.group_instance_id,
         session_timeout_ms=session_ms,
-        heartbeat_interval_ms=session_ms // 4,
+        heartbeat_interval_ms=session_ms // HEARTBEATS_PER_SESSION,
+        client_id=client_id(),
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=FETCH_BYTES,
         **options,
     )
     consumer.subscribe([topic], listener=_Listener(consumer, assigned, revoked))
     await consumer.start()
+    watch_membership(consumer, settings.group_instance_id)
     try:
         yield consumer
     finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from runtime.failstop import EXIT_RESTART
+from runtime.failstop import EXIT_CONFIGURATION, EXIT_RESTART
 from tests.delivery.kill_loop import Load, Worker, administration, drained, lost_in_changelog, make_topics
 from tests.delivery.workers import right_partition
 from tests.support.waiting import until
@@ -32,20 +32,20 @@ class Scene:
         self.group = f"group-{self.changelog}"
         self._workers: list[Worker] = []
 
-    def worker(self, name: str = "worker-0", **environment: str) -> Worker:
-        """A table worker called `name`."""
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
+    def worker(self, name: str = "worker-0", folder: str | None = None, **environment: str) -> Worker:
+        """A table worker called `name`, with a folder of the same name unless another is given."""
+        where = self.folder / (folder or name)
+        where.mkdir(exist_ok=True)
         worker = Worker(
-            ["table", self.source, self.changelog, str(folder)],
+            ["table", self.source, self.changelog, str(where)],
             {
                 "CARTSTREAM_KAFKA_BOOTSTRAP": self.bootstrap,
-                "CARTSTREAM_DATADIR": str(folder / "data"),
+                "CARTSTREAM_DATADIR": str(where / "data"),
                 "CARTSTREAM_GROUP_INSTANCE_ID": name,
                 "CARTSTREAM_COMMIT_INTERVAL_S": "0.1",
                 **environment,
             },
-            folder,
+            where,
         )
         self._workers.append(worker)
         return worker
@@ -59,6 +59,12 @@ class Scene:
         """Sum of the committed offsets."""
         async with administration(self.bootstrap) as admin:
             return sum(meta.offset for meta in (await admin.list_consumer_group_offsets(self.group)).values())
+
+    async def members(self) -> list[str]:
+        """The ids of the members of the workers' group."""
+        async with administration(self.bootstrap) as admin:
+            (answer,) = await admin.describe_consumer_groups([self.group])
+        return [member[0] for member in answer.groups[0][5]]
 
     def logged(self, event: str, name: str = "worker-0") -> list[dict[str, object]]:
         """What a worker has logged under this event name."""
@@ -102,6 +108,35 @@ async def test_sigterm_under_load_finishes_what_is_in_progress_and_leaves_a_stor
     assert await lost_in_changelog(scene.bootstrap, scene.changelog, load.sent) == 0
 
 
+async def test_a_static_worker_that_is_stopped_leaves_its_group(scene: Scene) -> None:
+    worker = scene.worker()
+    await worker.ready()
+    assert await worker.stop() == 0
+    assert await scene.members() == []
+
+
+async def test_a_worker_that_is_renewed_keeps_its_place(scene: Scene) -> None:
+    worker = scene.worker()
+    await worker.ready()
+    before = await scene.members()
+    worker.send(signal.SIGHUP)
+    assert await asyncio.to_thread(worker.wait) == EXIT_RESTART
+    assert await scene.members() == before != []
+
+
+async def test_a_worker_whose_instance_id_another_one_takes_ends_and_says_why(scene: Scene) -> None:
+    first = scene.worker(folder="first")
+    await first.ready()
+    second = scene.worker(folder="second")
+    assert await asyncio.to_thread(first.wait) == EXIT_CONFIGURATION
+    (said,) = scene.logged("group.instance_id_taken", "first")
+    assert said["instance_id"] == "worker-0"
+    await second.ready()
+    await scene.send(b"user:a", b"1")
+    await until(lambda: _exactly(scene, 1))
+    assert not second.has_ended()
+
+
 async def test_sigterm_before_it_is_ready_ends_it_at_once(scene: Scene) -> None:
     worker = scene.worker()
     await until(lambda: bool(scene.logged("process.starting")))
@@ -111,7 +146,9 @@ async def test_sigterm_before_it_is_ready_ends_it_at_once(scene: Scene) -> None:
 async def test_sigterm_during_a_start_that_does_not_end_ends_it_at_once(scene: Scene) -> None:
     worker = scene.worker(KILL_LOOP_FAULT="endless-start")
     await until(lambda: bool(scene.logged("replay.endless")))
+    assert await scene.members() != []
     assert await worker.stop() == 0
+    assert await scene.members() == []
 
 
 async def test_a_recovery_that_the_broker_does_not_answer_ends_the_process(scene: Scene) -> None:

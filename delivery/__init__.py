@@ -7,10 +7,8 @@ A table writer (compaction):
 
     @app.agent(app.source("cart-changed"))
     async def compact(stream):
-        async for event in events(stream, partition_of):
-            state = fold(carts.lookup(event, event.key), event.value)
-            if state is not unchanged:
-                await carts.emit(event, event.key, encode(state), state_headers(event.key, state))
+        async for run in runs(stream, partition_of):
+            await carts.emit(run, fold(run.records, lambda key: carts.lookup(run, key)))
 
 A sink:
 
@@ -20,7 +18,8 @@ A sink:
 
     run_worker(app)     # exit 0 after SIGTERM, 75 when only a restart helps
 
-What a body may rely on: records of a partition arrive in order, none is left out, and a record counts as
-processed only when the body is done with it and its changelog records are acknowledged. After a crash the
-last ones come again: bodies are idempotent.
+What moves is a run: records of one partition, one after the other. What a body may rely on: records of a
+partition arrive in order, none is left out, and a run counts as processed only when the body is done with it
+and its changelog records are acknowledged. After a crash the last ones come again, cut into other runs:
+bodies are idempotent.
 """

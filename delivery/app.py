@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import faust
 import structlog
-from faust.types import AgentT, EventT
+from aiokafka import ConsumerRecord
+from faust.types import AgentT
 from faust.types.transports import TransportT
 
+from delivery.changelog import ChangelogWriter
 from delivery.consumer import AccountingTransport
 from delivery.errors import TopicTaken
 from delivery.recovery import ReplayTableManager
+from delivery.runs import RunLimits, RunScheduler
 from delivery.settings import DeliverySettings
 from delivery.source_records import source_of
 from delivery.table import RAW, ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
@@ -22,22 +26,24 @@ from topics.dead_letters import DeadLetterRecord, DeadLetters
 
 log = structlog.get_logger(__name__)
 
-Positions: TypeAlias = Callable[[Collection[int], int], Awaitable[Mapping[int, int]]]
-"""Where to begin in partitions that were just assigned, for a sink that keeps that beside what it writes.
-
-It is told the partitions and the assignment's generation, which their messages name.
-"""
+Positions: TypeAlias = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
+"""Where to begin in partitions that were just assigned, for a sink that keeps that beside what it writes."""
 
 OVERHEAD_BYTES = 64 << 10
 """Room for key, headers and batch framing beside the largest value."""
+
+RUN_LIMITS = RunLimits()
+BUFFERED_RUNS = 32
+"""Runs that may wait for the agent before fetching pauses: with the longest ones some ten megabytes."""
 
 
 class DeliveryApp(faust.App):
     """A Faust app on the accounting consumer. Make one with `create_app`."""
 
-    def __init__(self, name: str, settings: DeliverySettings, **options: Any) -> None:
-        super().__init__(name, **options)
+    def __init__(self, name: str, settings: DeliverySettings, run_limits: RunLimits, **options: Any) -> None:
+        super().__init__(name, ConsumerScheduler=partial(RunScheduler, run_limits), **options)
         self.settings = settings
+        self.run_limits = run_limits
         self.dead_letters = DeadLetters(name, self._send_dead_letter)
         self.positions: dict[str, Positions | None] = {}
         """What each source topic is consumed from, by name; None: from the group's committed offsets."""
@@ -53,11 +59,21 @@ class DeliveryApp(faust.App):
         return self.topic(name, **RAW)
 
     def changelog_table(
-        self, name: str, *, keep: Keep, headers_of: HeadersOf, opened: Opened = nothing_to_find
+        self,
+        name: str,
+        *,
+        keep: Keep,
+        headers_of: HeadersOf,
+        opened: Opened = nothing_to_find,
+        compression: str | None = None,
     ) -> ChangelogTable:
-        """A table whose changelog is the topic `name`, which must exist with the source's partitions."""
+        """A table whose changelog is the topic `name`, which must exist with the source's partitions.
+
+        `compression` is what its batches are compressed with, as aiokafka calls it.
+        """
+        writer = ChangelogWriter(self.settings, name, compression)
         table = ChangelogTable(
-            self, name=name, settings=self.settings, keep=keep, headers_of=headers_of, opened=opened
+            self, writer=writer, settings=self.settings, keep=keep, headers_of=headers_of, opened=opened
         )
         self.tables.add(table)
         return table
@@ -66,13 +82,13 @@ class DeliveryApp(faust.App):
         """All tables made by `changelog_table`."""
         return [table for table in self.tables.values() if isinstance(table, ChangelogTable)]
 
-    async def refuse(self, event: EventT[Any], code: str, detail: str) -> None:
-        """Send the event's record to the dead letters and wait for the acknowledgement.
+    async def refuse(self, record: ConsumerRecord, code: str, detail: str) -> None:
+        """Send the record to the dead letters and wait for the acknowledgement.
 
         If the topic refuses it the exception goes through the agent and ends the process: a record is never
         both unprocessed and not kept.
         """
-        await self.dead_letters.keep(source_of(event), code, detail)
+        await self.dead_letters.keep(source_of(record), code, detail)
 
     async def recovered(self) -> None:
         """Wait until partitions are assigned, tables replayed and the first records may come."""
@@ -93,12 +109,13 @@ class DeliveryApp(faust.App):
         fail_stop("agent.failed", agent=agent.name, error=repr(exc))
 
 
-def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
+def create_app(name: str, settings: DeliverySettings, run_limits: RunLimits = RUN_LIMITS) -> DeliveryApp:
     """Make the app of one process: `name` is its consumer group. Connects to nothing."""
     max_request = settings.max_record_bytes + OVERHEAD_BYTES
     app = DeliveryApp(
         name,
         settings,
+        run_limits,
         broker=[f"kafka://{server}" for server in settings.kafka_bootstrap.split(",")],
         broker_credentials=settings.faust_credentials(),
         broker_commit_interval=settings.commit_interval_s,
@@ -107,8 +124,8 @@ def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
         broker_heartbeat_interval=settings.session_timeout_s / HEARTBEATS_PER_SESSION,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.group_instance_id,
-        # No limit on the records taken at once: Faust goes round the partitions of what it takes. With one it
-        # takes them from a single partition, whose backlog would keep the others waiting for minutes.
+        # No limit on the records taken at once: the scheduler goes round the partitions. With one Faust takes
+        # records of a single partition, whose backlog would keep the others waiting for minutes.
         broker_max_poll_records=None,
         consumer_max_fetch_size=max_request,
         producer_acks=-1,
@@ -120,6 +137,7 @@ def create_app(name: str, settings: DeliverySettings) -> DeliveryApp:
         key_serializer="raw",
         value_serializer="raw",
         store="memory://",
+        stream_buffer_maxsize=BUFFERED_RUNS,
         stream_wait_empty=False,
         stream_recovery_delay=0,
         # A standby reads the changelog through Faust's recovery, which is not used; a replay takes seconds.

@@ -1,4 +1,4 @@
-"""Faust's Kafka consumer, with offsets that are accounted for: what it fetches, delivers and commits."""
+"""Faust's Kafka consumer, in runs and with offsets that are accounted for: it fetches, delivers, commits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import structlog
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
-from faust.types import TP, EventT
+from faust.types import TP
 
 from delivery import metrics
 from delivery.contiguity import Admission, holes, starting_point
 from delivery.ledger import Ledger
+from delivery.runs import Run
 from runtime.failstop import fail_stop
 from runtime.kafka.membership import watch_membership
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FETCH_WAIT_MS = 250
-YIELD_EVERY = 100
-"""Messages handed over before the event loop gets a turn even if nothing has to wait."""
 
 
 class AccountingThread(AIOKafkaConsumerThread):
@@ -91,13 +90,12 @@ class AccountingConsumer(Consumer):
     def _new_consumer_thread(self) -> AccountingThread:
         return AccountingThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def admit(self, event: EventT[Any]) -> bool:
-        """Whether the event is to be processed now; on a gap, fetch the missing records."""
-        message = event.message
-        admission = self.ledger.judge(message)
+    async def admit(self, run: Run) -> bool:
+        """Whether the run is to be processed now, cut to what is new; on a gap, fetch the missing records."""
+        admission = self.ledger.start(run)
         if admission is Admission.SEEK:
-            log.info("partition.gap", topic=message.topic, partition=message.partition, offset=message.offset)
-            await self.fetch_missing(message.tp)
+            log.info("partition.gap", topic=run.topic, partition=run.partition, offset=run.offset)
+            await self.fetch_missing(run.tp)
         return admission is Admission.PROCESS
 
     async def fetch_missing(self, tp: TP) -> None:
@@ -112,11 +110,11 @@ class AccountingConsumer(Consumer):
         return self._thread._consumer  # noqa: SLF001
 
     def queued(self, topic: str) -> int:
-        """How many records of the topic wait for their agent."""
+        """How many runs of the topic wait for their agent."""
         return sum(channel.queue.qsize() for channel in self.app.topics if topic in channel.topics)
 
     def idle(self, tp: TP) -> bool:
-        """Whether no agent has records of the partition."""
+        """Whether no agent has a run of the partition."""
         partition = self.ledger.partitions.get(tp)
         return partition is not None and not partition.handed_out
 
@@ -137,7 +135,7 @@ class AccountingConsumer(Consumer):
         for topic, stored in cast("DeliveryApp", self.app).positions.items():
             partitions = {tp.partition: tp for tp in new if tp.topic == topic}
             if stored is not None and partitions:
-                found = await stored(partitions, generation)
+                found = await stored(partitions)
                 starts |= {tp: found.get(partition) for partition, tp in partitions.items()}
         firsts, ends = await self.earliest_offsets(*sources), await self.highwaters(*sources)
         for tp in sources:
@@ -162,18 +160,20 @@ class AccountingConsumer(Consumer):
         Faust's own loop gives up a hand-over when the flow is suspended, counts the message as read all the
         same, and drops it when it comes again. This one waits: the ledger skips what has become stale.
         """
-        handed_over = 0
         try:
             while not (self.should_stop or fetcher.should_stop):
-                await asyncio.sleep(0)
-                async for _, message in self.getmany(timeout=1.0):
-                    await self.callback(message)
-                    handed_over += 1
-                    if not handed_over % YIELD_EVERY:
-                        await asyncio.sleep(0)
+                # What comes meanwhile makes the next runs longer; those of now are not kept waiting.
+                await asyncio.sleep(cast(Any, self.app).run_limits.linger_s)
+                async for _, run in self.getmany(timeout=1.0):
+                    await self.callback(run)
+                    await asyncio.sleep(0)
         except (ConsumerStoppedError, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
+
+    def _to_message(self, tp: TP, record: Any) -> Run:
+        """The message of a run: the scheduler hands over lists of records."""
+        return Run(tp, record, self.app.consumer_generation_id)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         records = await super()._getmany(active_partitions, timeout)

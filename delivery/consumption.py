@@ -1,50 +1,54 @@
-"""How an agent consumes: event by event for tables, in batches for sinks; contiguous, at least once."""
+"""How an agent consumes: run by run for tables, in batches for sinks; contiguous, at least once."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
 import stamina
-from faust.types import TP, EventT, StreamT
+from aiokafka import ConsumerRecord
+from faust.types import StreamT
 
 from delivery import metrics
 from delivery.app import DeliveryApp
 from delivery.consumer import AccountingConsumer, consumer_of
+from delivery.runs import Run
 
 PartitionOf = Callable[[bytes], int]
 """The partition a key belongs to. Raises ValueError for a key that can't be one."""
 
-Handle = Callable[[Sequence[EventT[Any]]], Awaitable[None]]
+Handle = Callable[[Sequence[ConsumerRecord]], Awaitable[None]]
 IsDataError = Callable[[BaseException], bool]
 
 MAX_BACKOFF_S = 15.0
 
 
-async def events(stream: StreamT[Any], partition_of: PartitionOf) -> AsyncIterator[EventT[Any]]:
-    """Every record of the stream in order, each after the one before it has been processed.
+async def runs(stream: StreamT[Any], partition_of: PartitionOf) -> AsyncIterator[Run]:
+    """Every run of the stream in order, each after the one before it has been processed.
 
-    Re-deliveries are skipped, gaps fetched again. When the loop's body comes back for the next event, the
-    one before counts as processed: its offset may be committed once its changelog records are acknowledged.
-    A body that raises ends the process with code 75; poison goes to `app.dead_letters.refuse`. Records in
-    a partition their key does not belong to are refused here.
+    Re-deliveries are skipped, gaps fetched again. When the loop's body comes back for the next run, the one
+    before counts as processed: its end may be committed once its changelog records are acknowledged.
+    A body that raises ends the process with code 75; poison goes to `app.refuse`. Records in a partition
+    their key does not belong to are refused here.
     """
     app, consumer = _parts(stream)
     async for event in stream.events():
-        if not await consumer.admit(event):
+        run: Run = event.message
+        if not await consumer.admit(run):
             continue
-        message = event.message
         processed = False
         try:
-            if not await _refuse_misplaced(app, event, partition_of):
-                yield event
+            await _refuse_misplaced(app, run, partition_of)
+            if run.records:
+                yield run
             processed = True
         finally:
             if processed:
-                consumer.ledger.finish(message)
+                consumer.ledger.finish(run)
             else:
-                consumer.ledger.abandon(message)
+                consumer.ledger.abandon(run)
 
 
 async def run_batches(
@@ -53,56 +57,85 @@ async def run_batches(
     *,
     partition_of: PartitionOf,
     is_data_error: IsDataError,
-    max_records: int = 2000,
     within_s: float = 0.2,
 ) -> None:
-    """Hand the stream to `handle` in batches of at most `max_records`, collected for `within_s` seconds.
+    """Hand the stream to `handle` in batches, collected for `within_s` seconds.
 
-    A batch holds records of several partitions, each partition's in order. `handle` is called with it
-    until it returns: with backoff if the exception may pass; if `is_data_error(exception)` the batch is
-    halved until the poison record is alone and goes to the dead letters. `handle` must be idempotent.
+    A batch is made of runs of several partitions, together of no more records than the app's longest run.
+    `handle` is called with the records until it returns: with backoff if the exception may pass; if
+    `is_data_error(exception)` the batch is halved until the poison record is alone and goes to the dead
+    letters. `handle` must be idempotent.
     """
     app, consumer = _parts(stream)
-    async for taken in cast(Any, stream).take_events(max_records, within_s):
-        batch = [event for event in taken if await consumer.admit(event)]
+    async for taken in _collect(stream, app.run_limits.records, within_s):
+        batch = [run for run in taken if await consumer.admit(run)]
         processed = False
         try:
-            kept = [event for event in batch if not await _refuse_misplaced(app, event, partition_of)]
-            if kept:
-                await _deliver(app, consumer, kept, handle, is_data_error)
+            for run in batch:
+                await _refuse_misplaced(app, run, partition_of)
+            await _deliver(app, batch, handle, is_data_error)
             processed = True
         finally:
-            for event in batch:
+            for run in batch:
                 if processed:
-                    consumer.ledger.finish(event.message)
+                    consumer.ledger.finish(run)
                 else:
-                    consumer.ledger.abandon(event.message)
+                    consumer.ledger.abandon(run)
 
 
-async def _deliver(
-    app: DeliveryApp,
-    consumer: AccountingConsumer,
-    batch: list[EventT[Any]],
-    handle: Handle,
-    is_data_error: IsDataError,
-) -> None:
-    partitions: set[TP] = {event.message.tp for event in batch}
+async def _collect(stream: StreamT[Any], max_records: int, within_s: float) -> AsyncIterator[list[Run]]:
+    """Runs as they come within so many seconds, together of at most so many records."""
+    clock = asyncio.get_running_loop().time
+    events = aiter(stream.events())
+
+    def get() -> asyncio.Future[Any]:
+        return asyncio.ensure_future(anext(events, None))
+
+    coming = get()
+    try:
+        while (event := await coming) is not None:
+            coming = get()
+            taken = [event.message]
+            room, end = max_records - len(taken[0].records), clock() + within_s
+            while room > 0:
+                await asyncio.wait([coming], timeout=max(0.0, end - clock()))
+                if not coming.done() or (event := coming.result()) is None:
+                    break
+                room -= len(event.message.records)
+                if room < 0:
+                    break
+                taken.append(event.message)
+                coming = get()
+            yield taken
+    finally:
+        coming.cancel()
+
+
+async def _deliver(app: DeliveryApp, batch: list[Run], handle: Handle, is_data_error: IsDataError) -> None:
+    ledger = consumer_of(app).ledger
+    run_of = {run.partition: run for run in batch if ledger.holds(run)}  # all of one are of one assignment
+
+    def owned(records: list[ConsumerRecord]) -> list[ConsumerRecord]:
+        """Those that are still this process's to write: what was revoked meanwhile has another owner."""
+        held = {partition for partition, run in run_of.items() if ledger.holds(run)}
+        return [record for record in records if record.partition in held]
 
     def may_pass(error: Exception) -> bool:
         if is_data_error(error):
             return False
-        consumer.ledger.beat(partitions)
+        ledger.beat(run.tp for run in batch)
         metrics.BATCH_RETRIES.labels(app.conf.id).inc()
         return True
 
     retries = partial(stamina.retry_context, on=may_pass, attempts=None, timeout=None, wait_max=MAX_BACKOFF_S)
-    waiting = [batch]
+    waiting = [[record for run in batch if ledger.holds(run) for record in run.records]]
     while waiting:
         part = waiting.pop()
         try:
             async for attempt in retries():
                 with attempt:
-                    await handle(part)
+                    if part := owned(part):
+                        await handle(part)
         except Exception as error:  # whatever a sink's driver raises: its caller says what it means
             if not is_data_error(error):
                 raise
@@ -113,22 +146,32 @@ async def _deliver(
                 waiting += [part[middle:], part[:middle]]
 
 
-async def _refuse_misplaced(app: DeliveryApp, event: EventT[Any], partition_of: PartitionOf) -> bool:
-    key, partition = event.message.key, event.message.partition
+async def _refuse_misplaced(app: DeliveryApp, run: Run, partition_of: PartitionOf) -> None:
+    """Leave the run's records that belong where they are; send the others to the dead letters."""
+    wrong = {
+        key: reason
+        for key in {record.key for record in run.records}
+        if (reason := _misplaced(key, run.partition, partition_of)) is not None
+    }
+    if not wrong:
+        return
+    await asyncio.gather(
+        *(app.refuse(record, *wrong[record.key]) for record in run.records if record.key in wrong)
+    )
+    run.records = [record for record in run.records if record.key not in wrong]
+
+
+def _misplaced(key: bytes | None, partition: int, partition_of: PartitionOf) -> tuple[str, str] | None:
+    """Code and detail of what is wrong with a key in this partition, if anything is."""
     if key is None:
-        await app.refuse(event, "no_key", "Records need a key, the partition follows from it")
-        return True
+        return "no_key", "Records need a key, the partition follows from it"
     try:
         right = partition_of(key)
     except ValueError as error:
-        await app.refuse(event, "bad_key", str(error))
-        return True
+        return "bad_key", str(error)
     if right != partition:
-        await app.refuse(
-            event, "wrong_partition", f"The key belongs to partition {right}: use the murmur2 partitioner"
-        )
-        return True
-    return False
+        return "wrong_partition", f"The key belongs to partition {right}: use the murmur2 partitioner"
+    return None
 
 
 def _parts(stream: StreamT[Any]) -> tuple[DeliveryApp, AccountingConsumer]:

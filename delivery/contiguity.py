@@ -1,18 +1,20 @@
 """Decides for one partition whether a record is next, was seen before, or came too early.
 
-Faust 0.15 can lose a record between the consumer and the agent around a resume, and delivers others
+Faust 0.15 can lose a run of records between the consumer and the agent around a resume, and delivers others
 twice. So nothing is believed but the offsets: a record is processed only if nothing between it and its
 predecessor is missing, or if the broker itself has shown that nothing is there (compaction, retention,
-transaction markers).
+transaction markers). That holds inside a run as between two.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from heapq import heappop, heappush
 from itertools import pairwise
+from typing import NamedTuple
 
 
 class Admission(Enum):
@@ -23,6 +25,14 @@ class Admission(Enum):
     """It was processed already, or is the rest of a fetch that a seek has made stale."""
     SEEK = auto()
     """Records before it are missing: seek back to `expected`, do not process it."""
+
+
+class RunAdmission(NamedTuple):
+    """What to do with a run: the records from index `start` to before `stop` if `admission` is PROCESS."""
+
+    admission: Admission
+    start: int = 0
+    stop: int = 0
 
 
 class OutsideLog(StrEnum):
@@ -81,13 +91,31 @@ class Contiguity:
     def judge(self, offset: int) -> Admission:
         """Decide about the record at `offset`; PROCESS moves `expected` past it."""
         if offset == self.expected or self._absent_before(offset):
-            self.expected = offset + 1
-            while self._ends and self._ends[0] <= offset:
-                del self._holes[heappop(self._ends)]
+            self._pass(offset)
             return Admission.PROCESS
         if offset < self.expected or self._seeking:
             return Admission.SKIP
         return Admission.SEEK
+
+    def judge_run(self, offsets: Sequence[int]) -> RunAdmission:
+        """Decide about records with these ascending offsets; PROCESS moves `expected` past what it names.
+
+        A head that was seen before is cut off, and so is what stands behind a hole that the broker has not
+        shown: as the start of a later run it asks for what is missing.
+        """
+        start = bisect_left(offsets, self.expected)
+        if start == len(offsets):
+            return RunAdmission(Admission.SKIP)
+        admission = self.judge(offsets[start])
+        if admission is not Admission.PROCESS:
+            return RunAdmission(admission)
+        stop = start + 1
+        if offsets[-1] - offsets[start] == len(offsets) - 1 - start:
+            self._pass(offsets[-1])
+            return RunAdmission(admission, start, len(offsets))
+        while stop < len(offsets) and self.judge(offsets[stop]) is Admission.PROCESS:
+            stop += 1
+        return RunAdmission(admission, start, stop)
 
     def absent(self, start: int, end: int) -> None:
         """The broker has shown that the log has nothing in `[start, end)`."""
@@ -108,6 +136,11 @@ class Contiguity:
         """Hand out again from `offset` on: the agent that had the records has failed."""
         self.expected = offset
         self._seeking = False
+
+    def _pass(self, offset: int) -> None:
+        self.expected = offset + 1
+        while self._ends and self._ends[0] <= offset:
+            del self._holes[heappop(self._ends)]
 
     def _absent_before(self, offset: int) -> bool:
         start = self._holes.get(offset)

@@ -1,4 +1,13 @@
-"""What has been processed of every assigned partition, and up to which offset it may be committed.
+"""What is done of every assigned partition, and up to which offset that may be committed.
+
+A checkpoint of a partition in its steps, which are the methods below in their order:
+
+1. `start`     a run is handed to the agent, if it is the next one;
+2. `emitted`   the agent has sent changelog records because of it: batches, each with a future;
+3. `finish`    the agent is done with the run (or it `abandon`s it: the run comes again);
+4. acknowledged: the broker has taken the batches. A send that failed or was cancelled never is;
+5. `committable` the end of the last run that is finished, with all before it, and acknowledged;
+6. `committed` the broker has stored that offset.
 
 Kept here and not taken from Faust, whose list of acknowledged messages commits over holes and knows
 nothing of the changelog records that a message has caused.
@@ -13,15 +22,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from faust.types import TP, Message
+from faust.types import TP
 
 from delivery import metrics
 from delivery.contiguity import Admission, Contiguity
+from delivery.runs import Run
 from runtime.failstop import fail_stop
 
 
 class Send(NamedTuple):
-    """A changelog record in flight, and the source offset that caused it."""
+    """A changelog batch in flight, and the first offset of the run that caused it."""
 
     offset: int
     future: asyncio.Future[Any]
@@ -37,13 +47,13 @@ class Partition:
     """Everything below this offset is processed."""
     committed: int
     handed_out: int = 0
-    """Records that an agent has and has not finished."""
+    """Runs that an agent has and has not finished."""
     sends: deque[Send] = field(default_factory=deque)
     moved_at: float = field(default_factory=time.monotonic)
     """When an offset was committed last, or there was nothing to commit."""
 
     def committable(self) -> int:
-        """The offset that may be committed: processed, and every changelog record before it acknowledged."""
+        """The offset that may be committed: processed, and every changelog batch before it acknowledged."""
         while self.sends and acknowledged(self.sends[0].future):
             self.sends.popleft()
         return min(self.done, self.sends[0].offset) if self.sends else self.done
@@ -56,6 +66,8 @@ class Ledger:
         self.partitions: dict[TP, Partition] = {}
         self._closing: set[TP] = set()
         self._progress = asyncio.Event()
+
+    # -- an assignment begins --------------------------------------------------------------------------
 
     def is_anchored(self, tp: TP, generation: int) -> bool:
         """Whether the partition is accounted for in this assignment."""
@@ -72,38 +84,68 @@ class Ledger:
         partition.contiguity.sought()
         return partition.contiguity.expected
 
-    def judge(self, message: Message) -> Admission:
-        """Decide about a record; one of an assignment that is gone or closing is skipped."""
-        partition, tp, offset = self._held(message), message.tp, message.offset
+    # -- the steps of a checkpoint ---------------------------------------------------------------------
+
+    def start(self, run: Run) -> Admission:
+        """Step 1. Whether the run is to be processed now; if so it is cut to what has not been seen yet.
+
+        One of an assignment that is gone or closing is skipped.
+        """
+        partition, tp = self._held(run), run.tp
         if partition is None or tp in self._closing:
             return Admission.SKIP
-        admission = partition.contiguity.judge(offset)
+        offsets = [record.offset for record in run.records]
+        admission, start, stop = partition.contiguity.judge_run(offsets)
+        seen = start
         if admission is Admission.PROCESS:
+            run.cut(start, stop)
             partition.handed_out += 1
         elif admission is Admission.SEEK:
             metrics.GAPS.labels(tp.topic, tp.partition).inc()
-        elif offset < partition.contiguity.expected:
-            metrics.REDELIVERIES.labels(tp.topic, tp.partition).inc()
+        elif run.end <= partition.contiguity.expected:
+            seen = len(offsets)
+        if seen:
+            metrics.REDELIVERIES.labels(tp.topic, tp.partition).inc(seen)
         return admission
 
-    def holds(self, message: Message) -> bool:
-        """Whether the record may still have effects: its partition is assigned as it was when it came."""
-        return self._held(message) is not None
+    def holds(self, run: Run) -> bool:
+        """Whether the run may still have effects: its partition is assigned as it was when it came."""
+        return self._held(run) is not None
 
-    def finish(self, message: Message) -> None:
-        """The record, and with it all before, is processed."""
-        if partition := self._held(message):
+    def emitted(self, run: Run, future: asyncio.Future[Any]) -> None:
+        """Step 2. Commit nothing of the run until `future`, a changelog batch it caused, is acknowledged."""
+        if partition := self._held(run):
+            partition.sends.append(Send(run.offset, future))
+        future.add_done_callback(stop_if_refused)
+
+    def finish(self, run: Run) -> None:
+        """Step 3. The run, and with it all before, is processed."""
+        if partition := self._held(run):
             partition.handed_out -= 1
-            partition.done = max(partition.done, message.offset + 1)
+            partition.done = max(partition.done, run.end)
             if not partition.handed_out:
                 self._progress.set()
 
-    def abandon(self, message: Message) -> None:
-        """The agent that had the record has failed: deliver the record and all after it again."""
-        if partition := self._held(message):
+    def abandon(self, run: Run) -> None:
+        """Step 3 failed with the agent that had the run: deliver the run and all after it again."""
+        if partition := self._held(run):
             partition.handed_out = 0
             partition.contiguity.rewind(partition.done)
             self._progress.set()
+
+    def committable(self) -> dict[TP, int]:
+        """Steps 4 and 5. New offsets to commit, by partition."""
+        offsets = {tp: partition.committable() for tp, partition in self.partitions.items()}
+        return {tp: offset for tp, offset in offsets.items() if offset > self.partitions[tp].committed}
+
+    def committed(self, offsets: dict[TP, int]) -> None:
+        """Step 6. The broker has stored these offsets."""
+        for tp, offset in offsets.items():
+            if partition := self.partitions.get(tp):
+                partition.committed = max(partition.committed, offset)
+                partition.moved_at = time.monotonic()
+
+    # -- beside the steps ------------------------------------------------------------------------------
 
     def beat(self, tps: Iterable[TP]) -> None:
         """Note that the sink is retrying: a failing sink is not a stalled consumer."""
@@ -111,27 +153,11 @@ class Ledger:
             if partition := self.partitions.get(tp):
                 partition.moved_at = time.monotonic()
 
-    def track(self, message: Message, future: asyncio.Future[Any]) -> None:
-        """Commit only up to the record until `future`, a changelog send it caused, is acknowledged."""
-        if partition := self._held(message):
-            partition.sends.append(Send(message.offset, future))
-        future.add_done_callback(stop_if_refused)
+    def _held(self, run: Run) -> Partition | None:
+        partition = self.partitions.get(run.tp)
+        return partition if partition is not None and partition.generation == run.generation_id else None
 
-    def committable(self) -> dict[TP, int]:
-        """New offsets to commit, by partition."""
-        offsets = {tp: partition.committable() for tp, partition in self.partitions.items()}
-        return {tp: offset for tp, offset in offsets.items() if offset > self.partitions[tp].committed}
-
-    def committed(self, offsets: dict[TP, int]) -> None:
-        """The broker has stored these offsets."""
-        for tp, offset in offsets.items():
-            if partition := self.partitions.get(tp):
-                partition.committed = max(partition.committed, offset)
-                partition.moved_at = time.monotonic()
-
-    def _held(self, message: Message) -> Partition | None:
-        partition = self.partitions.get(message.tp)
-        return partition if partition is not None and partition.generation == message.generation_id else None
+    # -- an assignment ends ----------------------------------------------------------------------------
 
     async def settle(self, tps: Iterable[TP]) -> None:
         """Hand out nothing more of `tps`, wait until what was handed out is processed and acknowledged."""
@@ -157,7 +183,7 @@ class Ledger:
 
 
 def acknowledged(future: asyncio.Future[Any]) -> bool:
-    """Whether the broker has taken the record. A send that has failed is done, and has not been taken."""
+    """Whether the broker has taken the batch. A send that has failed is done, and has not been taken."""
     return future.done() and not future.cancelled() and future.exception() is None
 
 

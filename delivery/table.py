@@ -6,17 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import faust
 import structlog
 from aiokafka import TopicPartition
-from faust.types import TP, EventT
+from faust.types import TP
 
 from delivery import metrics
+from delivery.changelog import Batch, ChangelogWriter, Headers, KeyedState
 from delivery.consumer import consumer_of
 from delivery.errors import OutsideOfStream, RecordTooLarge
-from delivery.ledger import stop_if_refused
+from delivery.ledger import acknowledged, stop_if_refused
+from delivery.runs import Run
 from delivery.settings import DeliverySettings
 from delivery.stores import MemoryStore, RocksStore, Store
 from runtime.kafka.ranges import OffsetRange, RangeReader, Record
@@ -39,8 +41,6 @@ RAW: Final[dict[str, Any]] = {
 }
 """Options of a topic of bytes; a tombstone's value is None."""
 
-Headers = Sequence[tuple[str, bytes]]
-
 Keep = Callable[[bytes, "bytes | None", "bytes | None", Headers], "bytes | None"]
 """`keep(key, held, read, read_headers)`: what the table shall hold after reading `read` from its changelog
 while it holds `held`; None is absent or a tombstone. Return one of the two objects unless they must be
@@ -59,10 +59,18 @@ def nothing_to_find(_partition: int, _get: Callable[[bytes], bytes | None]) -> N
     """For a `keep` that remembers nothing."""
 
 
+class HeldState(NamedTuple):
+    """A key as the table holds it, to be sent again."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
 class ChangelogTable(faust.Table[bytes, bytes]):
     """State of the partitions this worker owns, by key, in bytes.
 
-    Read with `lookup`, write with `emit`, both with the event being processed. The dictionary writes of
+    Read with `lookup`, write with `emit`, both with the run being processed. The dictionary writes of
     Faust's table are refused: they would send a changelog record without headers and tell nobody its fate.
     """
 
@@ -70,17 +78,14 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         self,
         app: faust.App,
         *,
-        name: str,
+        writer: ChangelogWriter,
         settings: DeliverySettings,
         keep: Keep,
         headers_of: HeadersOf,
         opened: Opened = nothing_to_find,
     ) -> None:
-        topic = app.topic(
-            name,
-            **RAW,
-            internal=True,
-        )
+        name = writer.topic
+        topic = app.topic(name, **RAW, internal=True)
         super().__init__(app, name=name, key_type=bytes, value_type=bytes, changelog_topic=topic)
         self._settings = settings
         self._keep = keep
@@ -93,77 +98,63 @@ class ChangelogTable(faust.Table[bytes, bytes]):
                 settings.datadir / "tables" / f"{app.conf.id}-{name}", settings.local_store_max_age_s
             )
         )
+        self._writer = writer
         self._next: dict[int, int] = {}  # partition -> offset of its next changelog record if all are ours
         self._in_flight: dict[int, int] = {}
         self._foreign: dict[int, OffsetRange] = {}  # partition -> range that somebody else has written
         self._lock = asyncio.Lock()
 
-    # -- reading and writing, while an event is processed --------------------------------------------
+    # -- reading and writing, while a run is processed -------------------------------------------------
 
-    def lookup(self, event: EventT[Any], key: bytes) -> bytes | None:
-        """The value held for `key` in the event's partition, or None."""
-        if not self._holds(event):
+    def lookup(self, run: Run, key: bytes) -> bytes | None:
+        """The value held for `key` in the run's partition, or None."""
+        if not self._holds(run):
             return None
-        return self._local.get(event.message.partition, key)
+        return self._local.get(run.partition, key)
 
-    async def emit(
-        self,
-        event: EventT[Any],
-        key: bytes,
-        value: bytes | None,
-        headers: Headers,
-        timestamp: float | None = None,
-    ) -> None:
-        """Set `key` to `value` (None deletes, and sends a tombstone) and send the changelog record.
+    async def emit(self, run: Run, states: Sequence[KeyedState], *, timestamp: float | None = None) -> None:
+        """Set each key to its value (None deletes, and sends a tombstone) and send the changelog records.
 
-        The record goes to the event's partition, with `headers` and, if given, `timestamp` (seconds). The
-        event's offset is not committed before the record is acknowledged; if it is refused the process
-        ends with code 75. Nothing happens for an event whose partition has been revoked.
+        They go to the run's partition in the order given, with their headers and, if given, `timestamp`
+        (seconds). Nothing of the run is committed before all are acknowledged; if one is refused the process
+        ends with code 75. Nothing happens for a run whose partition has been revoked.
 
-        Raises RecordTooLarge before anything is changed if `value` is larger than `max_record_bytes`, and
+        Raises RecordTooLarge before anything is changed if a value is larger than `max_record_bytes`, and
         faust.exceptions.PartitionsMismatch if changelog and source differ in partitions.
         """
-        message = event.message
-        if value is not None and len(value) > self._settings.max_record_bytes:
-            raise RecordTooLarge(
-                f"{len(value)} bytes, at most {self._settings.max_record_bytes} are accepted"
-            )
-        self._verify_source_topic_partitions(message.topic)
+        largest = max((len(state.value or b"") for state in states), default=0)
+        if largest > self._settings.max_record_bytes:
+            raise RecordTooLarge(f"{largest} bytes, at most {self._settings.max_record_bytes} are accepted")
+        self._verify_source_topic_partitions(run.topic)
         async with self._lock:
-            if not self._holds(event):
-                log.info("table.event_outlived_assignment", table=self.name, partition=message.partition)
-                return
-            future = await self._send(message.partition, key, value, headers, timestamp)
-            if self._holds(event):
-                self._local.put(message.partition, key, value)
-            consumer_of(self.app).ledger.track(message, future)
+            for batch in self._writer.batches(states, timestamp):
+                if not self._holds(run):
+                    log.info("table.run_outlived_assignment", table=self.name, partition=run.partition)
+                    return
+                future = await self._send(run.partition, batch)
+                if self._holds(run):
+                    for state in batch.states:
+                        self._local.put(run.partition, state.key, state.value)
+                consumer_of(self.app).ledger.emitted(run, future)
 
-    def _holds(self, event: EventT[Any]) -> bool:
-        return consumer_of(self.app).ledger.holds(event.message)
+    def _holds(self, run: Run) -> bool:
+        return consumer_of(self.app).ledger.holds(run)
 
-    async def _send(
-        self,
-        partition: int,
-        key: bytes,
-        value: bytes | None,
-        headers: Headers,
-        timestamp: float | None = None,
-    ) -> asyncio.Future[Any]:
-        future: Any = await self.app.producer.send(
-            self.changelog_topic_name, key, value, partition, timestamp, list(headers)
-        )
+    async def _send(self, partition: int, batch: Batch) -> asyncio.Future[Any]:
+        future = await self._writer.send(batch, partition)
         self._in_flight[partition] = self._in_flight.get(partition, 0) + 1
-        future.add_done_callback(lambda sent: self._sent(partition, sent))
-        return future  # type: ignore[no-any-return]
+        future.add_done_callback(partial(self._sent, partition, batch.states))
+        return future
 
-    def _sent(self, partition: int, sent: asyncio.Future[Any]) -> None:
+    def _sent(self, partition: int, states: Sequence[KeyedState], future: asyncio.Future[Any]) -> None:
+        """The broker has answered for a batch: its records stand at offsets without a gap between them."""
         self._in_flight[partition] -= 1
-        if sent.cancelled() or sent.exception() or partition not in self._next:
+        if not acknowledged(future) or partition not in self._next:
             return
-        offset, expected = sent.result().offset, self._next[partition]
+        offset, expected = future.result().offset, self._next[partition]
         if offset > expected:
             self._found_foreign(partition, expected, offset)
-        self._next[partition] = max(expected, offset + 1)
+        self._next[partition] = max(expected, offset + len(states))
 
     # -- the changelog, as others may have written it ------------------------------------------------
 
@@ -173,6 +164,7 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         Partitions held already are read on from where they were; others are dropped.
         """
         started = time.monotonic()
+        await self._writer.start()
         async with self._lock:
             for partition in self._local.partitions() - partitions:
                 self._local.close(partition)
@@ -271,13 +263,18 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         return TopicPartition(self.changelog_topic_name, partition)
 
     async def _send_again(self, outdated: set[tuple[int, bytes]]) -> None:
-        for partition, key in outdated:
-            value = self._local.get(partition, key)
-            future = await self._send(partition, key, value, self._headers_of(key, value))
-            future.add_done_callback(stop_if_refused)
+        for partition in {partition for partition, _ in outdated}:
+            states = [self._held_state(partition, key) for of, key in outdated if of == partition]
+            for batch in self._writer.batches(states, None):
+                future = await self._send(partition, batch)
+                future.add_done_callback(stop_if_refused)
         if outdated:
             metrics.SENT_AGAIN.labels(self.name).inc(len(outdated))
             log.warning("table.sent_again", table=self.name, keys=len(outdated))
+
+    def _held_state(self, partition: int, key: bytes) -> HeldState:
+        value = self._local.get(partition, key)
+        return HeldState(key, value, self._headers_of(key, value))
 
     def _seen_up_to(self, partition: int) -> int | None:
         """Every changelog record below this offset is in the store; None if that is not known."""
@@ -305,16 +302,20 @@ class ChangelogTable(faust.Table[bytes, bytes]):
             yield from self._local.items(partition)
 
     def __setitem__(self, key: bytes, value: bytes) -> NoReturn:
-        raise OutsideOfStream("Write with `await table.emit(event, key, value, headers)`")
+        raise OutsideOfStream("Write with `await table.emit(run, states)`")
 
     def __delitem__(self, key: bytes) -> NoReturn:
-        raise OutsideOfStream("Delete with `await table.emit(event, key, None, headers)`")
+        raise OutsideOfStream("Delete with `await table.emit(run, states)` and a value of None")
 
     def _new_store(self) -> NoReturn:
-        raise OutsideOfStream("Read with `table.lookup(event, key)`")
+        raise OutsideOfStream("Read with `table.lookup(run, key)`")
 
     async def on_start(self) -> None:
         """Nothing to start: the changelog topic is made by `cartstream topics apply`."""
+
+    async def on_stop(self) -> None:
+        """Send what is under way."""
+        await self._writer.stop()
 
     async def on_rebalance(self, *_: Any) -> None:
         """Partitions are opened and dropped by `replay`."""

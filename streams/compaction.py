@@ -1,54 +1,79 @@
-"""The compaction agent: folds `cart-changed` into the table behind `carts`, as `decisions` decides."""
+"""The compaction agent: folds `cart-changed` into the table behind `carts`, as `run_fold` decides."""
 
+import asyncio
+import time
+from collections.abc import Generator
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar
 
 import faust
 
 from carts.fold import Verdict
 from delivery.app import DeliveryApp, create_app
-from delivery.consumption import events
+from delivery.consumption import runs
+from delivery.runs import RunLimits
 from streams import metrics
-from streams.decisions import ChangeSource, Rules, decide
+from streams.decisions import Rules
 from streams.recovery import Recovery
+from streams.run_fold import fold_run
 from streams.settings import StreamsSettings
 from topics.groups import COMPACTION
 from topics.partitioner import partition_of
 from topics.records import purge_floor_key
 from topics.registry import CART_CHANGED, CARTS
 
-LINGER_S: Final = 0.05
-"""Time to collect records for a request. Without it each has one or two, and costs more than the fold."""
+T = TypeVar("T")
+
+RUNS: Final = RunLimits(records=1000, size=1 << 20, linger_s=0.02)
+"""Without a linger the runs of a quiet shop have one or two records, and cost more than the fold."""
+SLICE_S: Final = 0.02
+"""So long a fold keeps the event loop, and with it heartbeats and answers of the broker, waiting."""
 
 
 def create_compaction(settings: StreamsSettings) -> DeliveryApp:
     """The app of the compaction agent. Connects to nothing."""
-    app = create_app(COMPACTION, settings)
-    app.conf.producer_linger = LINGER_S
-    app.conf.producer_compression_type = cast("str", CARTS.compression)  # Faust takes None, too
+    app = create_app(COMPACTION, settings, RUNS)
     recovery = Recovery(settings.partitions)
     carts = app.changelog_table(
-        CARTS.name, keep=recovery.keep, headers_of=recovery.headers_of, opened=recovery.opened
+        CARTS.name,
+        keep=recovery.keep,
+        headers_of=recovery.headers_of,
+        opened=recovery.opened,
+        compression=CARTS.compression,
     )
     rules = Rules(retention_us=settings.retention_us, max_bytes=settings.max_record_bytes)
     counted = {verdict: metrics.EVENTS.labels(verdict) for verdict in Verdict}
     right_partition = partial(partition_of, partitions=settings.partitions)
 
     async def compact(stream: faust.StreamT[Any]) -> None:
-        async for event in events(stream, right_partition):
-            message = event.message
-            key = cast("bytes", message.key)  # `events` has refused records without one
-            floor_key = purge_floor_key(message.partition)
+        async for run in runs(stream, right_partition):
+            lookup = partial(carts.lookup, run)
+            floor_key = purge_floor_key(run.partition)
             # The table's own floor record, or a higher one that the replay has read.
-            purge_floor = recovery.note_floor(floor_key, carts.lookup(event, floor_key))
-            source = ChangeSource(key, message.value, message.partition, message.offset)
-            decision = decide(carts.lookup(event, key), purge_floor, source, rules)
-            counted[decision.verdict].inc()
-            if decision.refusal is not None:
-                await app.refuse(event, decision.refusal.code, decision.refusal.detail)
-            for emission in decision.emissions:
+            purge_floor = recovery.note_floor(floor_key, lookup(floor_key))
+            folded = await in_slices(fold_run(run.records, run.partition, purge_floor, lookup, rules))
+            for emission in folded.emissions:
                 metrics.RECORD_BYTES.observe(len(emission.value or b""))
-                await carts.emit(event, emission.key, emission.value, emission.headers)
+            await carts.emit(run, folded.emissions)
+            await asyncio.gather(
+                *(app.refuse(record, refusal.code, refusal.detail) for record, refusal in folded.refused)
+            )
+            for verdict, count in folded.verdicts.items():
+                counted[verdict].inc(count)
 
     app.agent(app.source(CART_CHANGED.name), name="compaction")(compact)
     return app
+
+
+async def in_slices(work: Generator[None, None, T]) -> T:
+    """What `work` returns; where it yields, the event loop gets a turn from time to time."""
+    began = time.monotonic()
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        if time.monotonic() - began > SLICE_S:
+            await asyncio.sleep(0)
+            began = time.monotonic()

@@ -1,10 +1,11 @@
 """What the compaction agent does with a `cart-changed` record. Pure."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
-from carts.fold import Outcome, Verdict, fold
+from carts.fold import Verdict, fold
 from carts.limits import TIMING, Timing
 from carts.operations import Change, Purge
 from carts.state import State, Version
@@ -19,6 +20,13 @@ class ChangeSource(msgspec.Struct, frozen=True):
 
     key: bytes
     value: bytes | None
+    partition: int
+    offset: int
+
+
+class Origin(NamedTuple):
+    """Where a change stands in `cart-changed`."""
+
     partition: int
     offset: int
 
@@ -56,6 +64,15 @@ class Decision(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
 
 
+class Effect(NamedTuple):
+    """What a change does: a new `state` with CHANGED, the version `deleted` with DELETED, or a refusal."""
+
+    verdict: Verdict
+    state: State | None = None
+    deleted: Version | None = None
+    refusal: Refusal | None = None
+
+
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is told by its settings.
 
@@ -74,82 +91,102 @@ def decide(held: bytes | None, purge_floor: int, source: ChangeSource, rules: Ru
     `purge_floor` is the highest version ever deleted in the partition. A record that nobody can take is
     refused, never raised.
     """
+    effect = _effect_of(held, purge_floor, source, rules)
+    origin = Origin(source.partition, source.offset)
+    if effect.state is not None:
+        emission = state_emission(source.key, effect.state, origin)
+        size = len(emission.value or b"")
+        if size > rules.max_bytes:
+            return Decision(Verdict.REFUSED, refusal=too_large(size, rules.max_bytes))
+        return Decision(effect.verdict, (emission,))
+    if effect.deleted is not None:
+        tombstone = tombstone_emission(source.key, effect.deleted, origin)
+        if effect.deleted.number <= purge_floor:
+            return Decision(effect.verdict, (tombstone,))
+        # The floor goes first: a tombstone without it would let a late event bring the cart back.
+        return Decision(effect.verdict, (floor_emission(effect.deleted.number, origin), tombstone))
+    return Decision(effect.verdict, refusal=effect.refusal)
+
+
+def _effect_of(held: bytes | None, purge_floor: int, source: ChangeSource, rules: Rules) -> Effect:
+    change = read_change(source.key, source.value)
+    if isinstance(change, Refusal):
+        return Effect(Verdict.REFUSED, refusal=change)
+    state = read_state(held)
+    if isinstance(state, Refusal):
+        return Effect(Verdict.REFUSED, refusal=state)
+    return take_effect(state, change, purge_floor, rules)
+
+
+def read_change(key: bytes, value: bytes | None) -> Change | Refusal:
+    """The change in a record, or why nobody can take it."""
     try:
-        change = decode_change(source.value)
+        change = decode_change(value)
     except RecordError as error:
-        return _refuse(error.code, error.detail)
-    if change.cart_id.encode() != source.key:
-        return _refuse(RefusalCode.WRONG_KEY, f"its key is not its cart_id {change.cart_id}: the key decides")
+        return Refusal(error.code, error.detail)
+    if change.cart_id.encode() != key:
+        return Refusal(RefusalCode.WRONG_KEY, f"its key is not its cart_id {change.cart_id}: the key decides")
+    return change
+
+
+def read_state(held: bytes | None) -> State | Refusal | None:
+    """The state in the table's value of a cart, or why its changes cannot be taken."""
     try:
-        state = decode_state(held) if held is not None else None
+        return decode_state(held) if held is not None else None
     except RecordError as error:
         detail = f"what `carts` holds of the cart is unreadable, {error}: repair it and replay the record"
-        return _refuse(RefusalCode.UNREADABLE_STATE, detail)
+        return Refusal(RefusalCode.UNREADABLE_STATE, detail)
+
+
+def take_effect(state: State | None, change: Change, purge_floor: int, rules: Rules) -> Effect:
+    """Fold a change into the state of its cart."""
     outcome = fold(
         state, change, purge_floor=purge_floor, retention_us=rules.retention_us, timing=rules.timing
     )
-    return _follow(source, change, state, outcome, purge_floor, rules)
-
-
-def _follow(
-    source: ChangeSource,
-    change: Change,
-    state: State | None,
-    outcome: Outcome,
-    purge_floor: int,
-    rules: Rules,
-) -> Decision:
     match outcome.verdict:
-        case Verdict.CHANGED if outcome.state is not None:
-            return _emit(change.cart_id, outcome.state, source, rules.max_bytes)
+        case Verdict.CHANGED:
+            return Effect(Verdict.CHANGED, outcome.state)
         case Verdict.DELETED if state is not None:
-            return Decision(outcome.verdict, _deletion(source, state.version, purge_floor))
+            return Effect(Verdict.DELETED, deleted=state.version)
         case Verdict.KNOWN if state is None and (purge := _due_purge(change, rules.retention_us)) is not None:
             # Delivered again after a crash: its tombstone may not have been acknowledged, so send it again.
-            return Decision(
-                Verdict.DELETED,
-                _deletion(source, Version(purge.seen, purge.seen_operation_count), purge_floor),
-            )
+            return Effect(Verdict.DELETED, deleted=Version(purge.seen, purge.seen_operation_count))
         case Verdict.UNSUPPORTED:
             detail = f"no fold for {', '.join(_kinds(change))}: replay the record once this app has one"
-            return _refuse(RefusalCode.UNSUPPORTED, detail, outcome.verdict)
+            return Effect(Verdict.UNSUPPORTED, refusal=Refusal(RefusalCode.UNSUPPORTED, detail))
         case Verdict.REFUSED:
             detail = (
                 f"v {change.version} is not above {purge_floor}, below which the partition has deleted carts"
             )
-            return _refuse(RefusalCode.BELOW_PURGE_FLOOR, detail)
-        case _:
-            return Decision(outcome.verdict)
+            return Effect(Verdict.REFUSED, refusal=Refusal(RefusalCode.BELOW_PURGE_FLOOR, detail))
+        case verdict:
+            return Effect(verdict)
 
 
-def _refuse(code: str, detail: str, verdict: Verdict = Verdict.REFUSED) -> Decision:
-    return Decision(verdict, refusal=Refusal(code, detail))
+def too_large(size: int, max_bytes: int) -> Refusal:
+    """Of a change whose cart the topic would refuse, for ever."""
+    return Refusal(RefusalCode.TOO_LARGE, f"the cart would be a record of {size} bytes, over {max_bytes}")
 
 
-def _emit(cart_id: str, state: State, source: ChangeSource, max_bytes: int) -> Decision:
-    version = state.version
+def state_emission(key: bytes, state: State, origin: Origin) -> Emission:
+    """The cart's record; `origin` is the last change in it."""
+    cart_id, version = key.decode(), state.version
     value = encode_cart(cart_record(cart_id, state, version))
-    if len(value) > max_bytes:
-        # The topic would refuse it, and the worker would retry it for ever.
-        return _refuse(
-            RefusalCode.TOO_LARGE, f"the cart would be a record of {len(value)} bytes, over {max_bytes}"
-        )
-    headers = cart_headers(cart_id, version, (source.partition, source.offset))
-    return Decision(Verdict.CHANGED, (Emission(source.key, value, headers),))
+    return Emission(key, value, cart_headers(cart_id, version, origin))
 
 
-def _deletion(source: ChangeSource, version: Version, purge_floor: int) -> tuple[Emission, ...]:
-    """The floor goes first: a tombstone without it would let a late event bring the cart back."""
-    origin = (source.partition, source.offset)
-    tombstone = Emission(source.key, None, tombstone_headers(source.key.decode(), version, origin))
-    if version.number <= purge_floor:
-        return (tombstone,)
-    floor = Emission(
-        purge_floor_key(source.partition),
-        encode_purge_floor(PurgeFloor(version.number)),
-        purge_floor_headers(source.partition, version.number, origin),
+def tombstone_emission(key: bytes, version: Version, origin: Origin) -> Emission:
+    """The record that deletes the cart up to a version; `origin` is the purge."""
+    return Emission(key, None, tombstone_headers(key.decode(), version, origin))
+
+
+def floor_emission(purge_floor: int, origin: Origin) -> Emission:
+    """The purge floor record of the partition; `origin` is the purge that has lifted it."""
+    return Emission(
+        purge_floor_key(origin.partition),
+        encode_purge_floor(PurgeFloor(purge_floor)),
+        purge_floor_headers(origin.partition, purge_floor, origin),
     )
-    return (floor, tombstone)
 
 
 def _due_purge(change: Change, retention_us: int) -> Purge | None:

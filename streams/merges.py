@@ -11,11 +11,13 @@ from typing import Any, Final
 
 import psycopg
 import structlog
-from faust.types import EventT, StreamT
+from aiokafka import ConsumerRecord
+from faust.types import StreamT
 from psycopg_pool import PoolTimeout
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
+from delivery.runs import RunLimits
 from merges.catalogue import CachedCatalogue
 from merges.saga import MergeWaits, Saga
 from runtime.owners import ProductsOwner
@@ -41,7 +43,7 @@ _MAY_PASS: Final = (MergeWaits, StoreError, TimeoutError, psycopg.OperationalErr
 
 def create_merges(settings: MergeSettings) -> DeliveryApp:
     """The app of the merge agent. Connects to nothing."""
-    app = create_app(MERGES, settings)
+    app = create_app(MERGES, settings, RunLimits(records=BATCH_RECORDS))
     worker = MergeWorker(settings)
 
     @app.agent(app.source(CART_MERGES.name), name="merges")
@@ -53,7 +55,6 @@ def create_merges(settings: MergeSettings) -> DeliveryApp:
                 worker.carry_on,
                 partition_of=partial(partition_of, partitions=settings.partitions),
                 is_data_error=lambda error: isinstance(error, RecordError),
-                max_records=BATCH_RECORDS,
                 within_s=BATCH_SECONDS,
             )
         finally:
@@ -97,9 +98,9 @@ class MergeWorker:
         await self._database.close()
         await self._client.close()
 
-    async def carry_on(self, events: Sequence[EventT[Any]]) -> None:
+    async def carry_on(self, records: Sequence[ConsumerRecord]) -> None:
         """Carry the merges of a batch on, all for a while. Raises RecordError for an unreadable record."""
-        merge_ids = {_read(event).merge_id for event in events}
+        merge_ids = {_read(record).merge_id for record in records}
         # Of the whole batch: a process that is to stop ends the batch first.
         end = asyncio.get_running_loop().time() + self._settings.merge_seconds
         await asyncio.gather(*(self._carry_on(merge_id, end) for merge_id in merge_ids))
@@ -128,8 +129,8 @@ class MergeWorker:
                 return
 
 
-def _read(event: EventT[Any]) -> MergeRecord:
-    record = decode_merge(event.message.value)
-    if record.cart_id.encode() != event.message.key:
-        raise RecordError(RecordErrorCode.INVALID, f"key {event.message.key!r}, cart {record.cart_id!r}")
-    return record
+def _read(record: ConsumerRecord) -> MergeRecord:
+    merge = decode_merge(record.value)
+    if merge.cart_id.encode() != record.key:
+        raise RecordError(RecordErrorCode.INVALID, f"key {record.key!r}, cart {merge.cart_id!r}")
+    return merge

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from carts.protocol import Alive, Deleted, emit_again, keep_recovered
 from carts.state import Version
-from delivery.table import Headers
+from delivery.changelog import Headers
 from topics.cart_records import DeletionRecord, interpret
 from topics.codec import decode_purge_floor, decode_version
 from topics.errors import RecordError

@@ -106,8 +106,8 @@ def change_headers(
 def cart_headers(cart_id: str, version: Version, source: tuple[int, int] | None) -> Headers:
     """Headers of a `carts` record; `source` is the (partition, offset) in `cart-changed` that it reflects.
 
-    A consumer that has read `carts` to its end goes on in `cart-changed` after the highest `source_offset` of
-    each partition. None: the state was emitted again, without a new change.
+    A consumer goes on with the cart in `cart-changed` behind it. What stands before it in `carts` may reflect
+    later changes of other carts. None: the state was emitted again, without a new change.
     """
     return _state_headers(_OF_CART, cart_id, version, source)
 

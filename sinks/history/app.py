@@ -5,10 +5,12 @@ from functools import partial
 from typing import Any
 
 import structlog
-from faust.types import EventT, StreamT
+from aiokafka import ConsumerRecord
+from faust.types import StreamT
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
+from delivery.runs import RunLimits
 from sinks.data_errors import is_data_error
 from sinks.history import metrics
 from sinks.history.batch import batch_of, change_of
@@ -23,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 def create_history_app(settings: HistorySinkSettings) -> DeliveryApp:
     """The app of the process `sinks history`. Connects to nothing yet."""
-    app = create_app(HISTORY_SINK, settings)
+    app = create_app(HISTORY_SINK, settings, RunLimits(records=settings.history_batch_records))
     table = HistoryTable(settings.postgres_url.get_secret_value())
 
     @app.agent(app.source(CART_CHANGED.name), name="write_history")
@@ -33,23 +35,22 @@ def create_history_app(settings: HistorySinkSettings) -> DeliveryApp:
             partial(write, table),
             partition_of=partial(partition_of, partitions=settings.partitions),
             is_data_error=is_data_error,
-            max_records=settings.history_batch_records,
             within_s=settings.history_batch_seconds,
         )
 
     return app
 
 
-async def write(table: HistoryTable, events: Sequence[EventT[Any]]) -> None:
-    """Write the operations of the events, all or nothing. Idempotent.
+async def write(table: HistoryTable, records: Sequence[ConsumerRecord]) -> None:
+    """Write the operations of the records, all or nothing. Idempotent.
 
     Raises RecordError for an unreadable record, psycopg.Error or TimeoutError when Postgres refuses
     or does not answer.
     """
-    batch = batch_of(change_of(event.message.key, event.message.value) for event in events)
+    batch = batch_of(change_of(record.key, record.value) for record in records)
     with metrics.WRITE_SECONDS.time():
         written = await table.write(batch)
     metrics.CHANGES.inc(written.changes)
     metrics.SKIPPED.inc(len(batch.changes) - written.changes)
     metrics.ERASED.inc(written.erased)
-    log.debug("history.written", records=len(events), changes=written.changes)
+    log.debug("history.written", records=len(records), changes=written.changes)

@@ -9,10 +9,12 @@ from functools import partial
 from typing import Any
 
 import structlog
-from faust.types import EventT, StreamT
+from aiokafka import ConsumerRecord
+from faust.types import StreamT
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
+from delivery.runs import RunLimits
 from sinks.data_errors import is_data_error
 from sinks.mail.dispatcher import MailDispatcher
 from sinks.mail.message import kind_of
@@ -32,7 +34,7 @@ BATCH_SECONDS = 0.1
 
 def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
     """The app of the process `sinks mail`. Connects to nothing yet."""
-    app = create_app(MAIL_SINK, settings)
+    app = create_app(MAIL_SINK, settings, RunLimits(records=BATCH_RECORDS))
     url = settings.postgres_url.get_secret_value()
     # Two connections: recording and sending must not wait for each other.
     recorded, claimed = (MailTasks(url, settings.mail_retry_s) for _ in range(2))
@@ -45,7 +47,6 @@ def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
             partial(record, recorded, dispatcher),
             partition_of=partial(partition_of, partitions=settings.partitions),
             is_data_error=is_data_error,
-            max_records=BATCH_RECORDS,
             within_s=BATCH_SECONDS,
         )
 
@@ -53,28 +54,22 @@ def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
     return app
 
 
-async def record(tasks: MailTasks, dispatcher: MailDispatcher, events: Sequence[EventT[Any]]) -> None:
-    """Record the mails that the events ask for, all or nothing. Idempotent.
+async def record(tasks: MailTasks, dispatcher: MailDispatcher, records: Sequence[ConsumerRecord]) -> None:
+    """Record the mails that the records ask for, all or nothing. Idempotent.
 
     Raises RecordError for an unreadable record, psycopg.Error or TimeoutError when Postgres refuses
     or does not answer.
     """
-    new = await tasks.record(list(_mails(events)))
+    new = await tasks.record(list(_mails(records)))
     if new:
         dispatcher.wake()
-    log.debug("mail.recorded", records=len(events), new=new)
+    log.debug("mail.recorded", records=len(records), new=new)
 
 
-def _mails(events: Iterable[EventT[Any]]) -> Iterable[NewMail]:
-    for event in events:
-        key, value, partition, offset = _place(event)
-        order = decode_order(value)
-        if order.order_id.encode() != key:
-            raise RecordError(RecordErrorCode.INVALID, f"key {key!r}, order {order.order_id!r}")
+def _mails(records: Iterable[ConsumerRecord]) -> Iterable[NewMail]:
+    for said in records:
+        order = decode_order(said.value)
+        if order.order_id.encode() != said.key:
+            raise RecordError(RecordErrorCode.INVALID, f"key {said.key!r}, order {order.order_id!r}")
         if (kind := kind_of(order)) is not None:
-            yield NewMail(order.order_id, kind, value.decode(), partition, offset)
-
-
-def _place(event: EventT[Any]) -> tuple[bytes, bytes, int, int]:
-    message = event.message
-    return message.key or b"", message.value or b"", message.partition, message.offset
+            yield NewMail(order.order_id, kind, said.value.decode(), said.partition, said.offset)

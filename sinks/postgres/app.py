@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any
 
 import structlog
-from faust.types import EventT, StreamT
+from aiokafka import ConsumerRecord
+from faust.types import StreamT
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
-from delivery.source_records import headers_of
+from delivery.runs import RunLimits
 from sinks.data_errors import is_data_error
 from sinks.postgres import metrics
 from sinks.postgres.batch import newest, row_change
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
     """The app of the process `sinks postgres`. Connects to nothing yet."""
-    app = create_app(POSTGRES_SINK, settings)
+    app = create_app(POSTGRES_SINK, settings, RunLimits(records=settings.sink_batch_records))
     url = settings.postgres_url.get_secret_value()
     table, positions = CartsTable(url), Positions(settings, url)
 
@@ -37,28 +38,26 @@ def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
             partial(write, table, positions),
             partition_of=partial(partition_in_carts, partitions=settings.partitions),
             is_data_error=is_data_error,
-            max_records=settings.sink_batch_records,
             within_s=settings.sink_batch_seconds,
         )
 
     return app
 
 
-async def write(table: CartsTable, positions: Positions, events: Sequence[EventT[Any]]) -> None:
-    """Write what the events say: of each cart the newest, all or nothing. Idempotent.
+async def write(table: CartsTable, positions: Positions, records: Sequence[ConsumerRecord]) -> None:
+    """Write what the records say: of each cart the newest, all or nothing. Idempotent.
 
     Raises RecordError for an unreadable record, psycopg.Error or TimeoutError when Postgres refuses
     or does not answer.
     """
-    mine = [event for event in events if positions.owns(event.message.partition, event.message.generation_id)]
-    said = [interpret(event.message.key, event.message.value, headers_of(event)) for event in mine]
+    said = [interpret(record.key, record.value, record.headers) for record in records]
     batch = newest(map(row_change, said))
     passed = [
-        Passed(event.message.partition, event.message.offset, purge_floor_of(each))
-        for event, each in zip(mine, said, strict=True)
+        Passed(record.partition, record.offset, purge_floor_of(each))
+        for record, each in zip(records, said, strict=True)
     ]
     with metrics.WRITE_SECONDS.time():
         changed = await positions.write(table, batch, passed)
     metrics.ROWS.inc(changed)
     metrics.STALE_ROWS.inc(len(batch.rows) + len(batch.deletions) - changed)
-    log.debug("sink.written", records=len(events), changed=changed)
+    log.debug("sink.written", records=len(records), changed=changed)

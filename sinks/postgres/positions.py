@@ -69,9 +69,8 @@ class Positions:
         self._topic_id = ""
         self._positions: dict[int, int] = {}
         """What is known of what stands in Postgres: it is there, or further."""
-        self._generations: dict[int, int] = {}
 
-    async def begin(self, partitions: Collection[int], generation: int) -> Mapping[int, int]:
+    async def begin(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Where to begin in partitions that were just assigned. Waits for Postgres."""
         async with RangeReader(self._kafka) as reader:
             self._topic_id = await reader.topic_id(CARTS.name)
@@ -86,7 +85,6 @@ class Positions:
         ):
             with attempt:
                 self._positions |= await self._begin(logs)
-        self._generations |= dict.fromkeys(partitions, generation)
         return {partition: self._positions[partition] for partition in partitions}
 
     async def _begin(self, logs: Mapping[int, OffsetRange]) -> dict[int, int]:
@@ -118,13 +116,6 @@ class Positions:
                     next_step="cartstream rebuild",
                 )
         return starts, anew
-
-    def owns(self, partition: int, generation: int | None) -> bool:
-        """Whether a message of this assignment is still this process's to write.
-
-        If not its next owner writes it: he has begun where the rows were then.
-        """
-        return self._generations.get(partition) == generation
 
     async def write(self, table: CartsTable, batch: Batch, records: Iterable[Passed]) -> int:
         """Write what the records say and move past them; returns how many rows that changed.

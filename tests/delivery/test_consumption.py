@@ -1,4 +1,4 @@
-"""Events and batches against a real broker: what reaches a body, and what becomes of the rest."""
+"""Runs and batches against a real broker: what reaches a body, and what becomes of the rest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumer import consumer_of
-from delivery.consumption import events, run_batches
+from delivery.consumption import run_batches, runs
 from delivery.liveness import Liveness
+from delivery.runs import RunLimits
 from delivery.settings import DeliverySettings
 from tests.delivery.conftest import PARTITIONS, Broker, Running
 from tests.support.waiting import until
@@ -36,14 +37,14 @@ class Sink:
         if self.failures:
             self.failures -= 1
             raise ConnectionError("down")
-        values = [event.message.value for event in batch]
+        values = [record.value for record in batch]
         if b"poison" in values:
             raise PoisonError
         self.values += values
 
 
 def sink_app(settings: DeliverySettings, broker: Broker, sink: Sink) -> DeliveryApp:
-    app = create_app(f"sink-{broker.source}", settings)
+    app = create_app(f"sink-{broker.source}", settings, RunLimits(records=50))
 
     @app.agent(app.source(broker.source))
     async def write(stream: Any) -> None:
@@ -52,7 +53,6 @@ def sink_app(settings: DeliverySettings, broker: Broker, sink: Sink) -> Delivery
             sink.write,
             partition_of=right_partition,
             is_data_error=lambda error: isinstance(error, PoisonError),
-            max_records=50,
             within_s=0.05,
         )
 
@@ -121,8 +121,8 @@ async def test_a_record_whose_key_does_not_belong_where_it_is_never_reaches_the_
 
     @app.agent(app.source(broker.source))
     async def collect(stream: Any) -> None:
-        async for event in events(stream, checked):
-            bodies.append(event.message.value)  # noqa: PERF401  (the loop's body is what is tested)
+        async for run in runs(stream, checked):
+            bodies.extend(record.value for record in run.records)
 
     wrong = 1 - right_partition(key or b"")
     await broker.send(broker.source, [(key, b"misplaced")], partition=wrong)
@@ -145,9 +145,9 @@ async def test_a_record_lost_at_the_end_of_the_log_is_fetched_again_by_the_watch
         consumer = consumer_of(app)
         handed_over = consumer.callback
 
-        async def lose(message: Any) -> None:
-            if message.value != b"last":
-                await handed_over(message)
+        async def lose(run: Any) -> None:
+            if run.records[-1].value != b"last":
+                await handed_over(run)
             else:
                 consumer.callback = handed_over
 

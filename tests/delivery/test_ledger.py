@@ -1,28 +1,29 @@
-"""What the ledger lets be committed, as records are handed out, finished, given up and acknowledged."""
+"""What the ledger lets be committed, as runs are handed out, finished, given up and acknowledged."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 import pytest
+from aiokafka import ConsumerRecord
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delivery.contiguity import Admission
 from delivery.ledger import Ledger, stop_if_refused
+from delivery.runs import Run
 
 SOURCE = TP("source", 0)
 
 
-@dataclass
-class Record:
-    """As much of Faust's message as the ledger looks at."""
-
-    offset: int
-    generation_id: int = 1
-    tp: TP = SOURCE
+def run_of(*offsets: int, generation_id: int = 1) -> Run:
+    """The records of the source with these offsets."""
+    records = [
+        ConsumerRecord(SOURCE.topic, SOURCE.partition, offset, 0, 0, b"k", b"v", None, 1, 1, ())
+        for offset in offsets
+    ]
+    return Run(SOURCE, records, generation_id)
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def ledger() -> Ledger:
 
 def process(ledger: Ledger, *offsets: int) -> None:
     for offset in offsets:
-        assert ledger.judge(Record(offset)) is Admission.PROCESS  # type: ignore[arg-type]
-        ledger.finish(Record(offset))  # type: ignore[arg-type]
+        assert ledger.start(run_of(offset)) is Admission.PROCESS
+        ledger.finish(run_of(offset))
 
 
 async def test_an_offset_is_committed_only_up_to_the_first_unacknowledged_changelog_record(
@@ -44,9 +45,9 @@ async def test_an_offset_is_committed_only_up_to_the_first_unacknowledged_change
 ) -> None:
     first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
     process(ledger, 0)
-    ledger.track(Record(1), first)  # type: ignore[arg-type]
+    ledger.emitted(run_of(1), first)
     process(ledger, 1)
-    ledger.track(Record(2), second)  # type: ignore[arg-type]
+    ledger.emitted(run_of(2), second)
     process(ledger, 2, 3)
     assert ledger.committable() == {SOURCE: 1}
     second.set_result(None)
@@ -59,8 +60,8 @@ async def test_an_offset_is_committed_only_up_to_the_first_unacknowledged_change
 
 async def test_a_changelog_record_that_was_refused_holds_the_offset_back(ledger: Ledger) -> None:
     refused, cancelled = (asyncio.get_running_loop().create_future() for _ in range(2))
-    ledger.track(Record(1), refused)  # type: ignore[arg-type]
-    ledger.track(Record(2), cancelled)  # type: ignore[arg-type]
+    ledger.emitted(run_of(1), refused)
+    ledger.emitted(run_of(2), cancelled)
     process(ledger, 0, 1, 2, 3)
     for future in (refused, cancelled):
         future.remove_done_callback(stop_if_refused)
@@ -83,7 +84,7 @@ def test_no_commit_ever_passes_a_record_that_is_unprocessed_or_unacknowledged(
         for offset in range(done):
             if offset in sending:
                 future = asyncio.get_running_loop().create_future()
-                ledger.track(Record(offset), future)  # type: ignore[arg-type]
+                ledger.emitted(run_of(offset), future)
                 if offset in acknowledged:
                     future.set_result(None)
             process(ledger, offset)
@@ -95,33 +96,33 @@ def test_no_commit_ever_passes_a_record_that_is_unprocessed_or_unacknowledged(
 
 async def test_records_that_were_given_up_are_not_committed_and_come_again(ledger: Ledger) -> None:
     process(ledger, 0)
-    assert ledger.judge(Record(1)) is Admission.PROCESS  # type: ignore[arg-type]
-    ledger.abandon(Record(1))  # type: ignore[arg-type]
-    assert ledger.judge(Record(2)) is Admission.SEEK  # type: ignore[arg-type]
+    assert ledger.start(run_of(1)) is Admission.PROCESS
+    ledger.abandon(run_of(1))
+    assert ledger.start(run_of(2)) is Admission.SEEK
     process(ledger, 1, 2)
     assert ledger.committable() == {SOURCE: 3}
 
 
 async def test_records_of_an_assignment_that_is_over_have_no_effect(ledger: Ledger) -> None:
-    assert ledger.judge(Record(0)) is Admission.PROCESS  # type: ignore[arg-type]
+    assert ledger.start(run_of(0)) is Admission.PROCESS
     ledger.drop([SOURCE])
     ledger.anchor(SOURCE, 2, 0)
-    ledger.finish(Record(0))  # type: ignore[arg-type]
+    ledger.finish(run_of(0))
     assert ledger.committable() == {}
-    assert ledger.judge(Record(0)) is Admission.SKIP  # type: ignore[arg-type]
-    assert ledger.judge(Record(0, generation_id=2)) is Admission.PROCESS  # type: ignore[arg-type]
+    assert ledger.start(run_of(0)) is Admission.SKIP
+    assert ledger.start(run_of(0, generation_id=2)) is Admission.PROCESS
 
 
 async def test_settling_hands_out_nothing_more_and_waits_for_bodies_and_acknowledgements(
     ledger: Ledger,
 ) -> None:
     future = asyncio.get_running_loop().create_future()
-    assert ledger.judge(Record(0)) is Admission.PROCESS  # type: ignore[arg-type]
-    ledger.track(Record(0), future)  # type: ignore[arg-type]
+    assert ledger.start(run_of(0)) is Admission.PROCESS
+    ledger.emitted(run_of(0), future)
     settling = asyncio.create_task(ledger.settle([SOURCE]))
     await asyncio.sleep(0)
-    assert ledger.judge(Record(1)) is Admission.SKIP  # type: ignore[arg-type]
-    ledger.finish(Record(0))  # type: ignore[arg-type]
+    assert ledger.start(run_of(1)) is Admission.SKIP
+    ledger.finish(run_of(0))
     await asyncio.sleep(0)
     assert not settling.done()
     future.set_result(None)

@@ -14,12 +14,13 @@ import pytest
 from carts.fold import fold
 from carts.operations import Add, Change, Item
 from delivery.app import DeliveryApp, create_app
+from delivery.changelog import Headers
 from delivery.consumer import consumer_of
-from delivery.consumption import events
+from delivery.consumption import runs
 from delivery.errors import OutsideOfStream, RecordTooLarge, TopicTaken
 from delivery.liveness import Liveness
 from delivery.settings import DeliverySettings
-from delivery.table import ChangelogTable, Headers
+from delivery.table import ChangelogTable, HeldState
 from streams.recovery import Recovery
 from tests.delivery.conftest import PARTITIONS, Broker, Running
 from tests.support.waiting import until
@@ -48,13 +49,15 @@ def appending_app(
 
     @app.agent(app.source(broker.source))
     async def append(stream: Any) -> None:
-        async for event in events(stream, right_partition):
-            key, value = event.message.key or b"", event.message.value or b""
-            state = None if value == b"-" else (table.lookup(event, key) or b"") + value
-            try:
-                await table.emit(event, key, state, headers_of(key, state), timestamp=1_700_000_000.5)
-            except RecordTooLarge as error:
-                await app.refuse(event, "too_large", str(error))
+        async for run in runs(stream, right_partition):
+            for record in run.records:
+                key, value = record.key, record.value
+                state = None if value == b"-" else (table.lookup(run, key) or b"") + value
+                try:
+                    held = HeldState(key, state, headers_of(key, state))
+                    await table.emit(run, [held], timestamp=1_700_000_000.5)
+                except RecordTooLarge as error:
+                    await app.refuse(record, "too_large", str(error))
 
     return app, table
 
@@ -135,7 +138,7 @@ async def test_what_is_remembered_of_a_partition_ends_with_its_ownership(
 
     @app.agent(app.source(broker.source))
     async def ignore(stream: Any) -> None:
-        async for _ in events(stream, right_partition):
+        async for _ in runs(stream, right_partition):
             pass
 
     async with running(app):

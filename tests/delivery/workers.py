@@ -21,18 +21,20 @@ from typing import Any
 
 import msgspec
 import structlog
-from faust.transport.drivers.aiokafka import Consumer, Producer
+from faust.transport.drivers.aiokafka import Consumer
 
 from delivery import metrics
 from delivery.app import DeliveryApp, create_app
+from delivery.changelog import ChangelogWriter, Headers
 from delivery.consumer import AccountingConsumer, AccountingThread
-from delivery.consumption import events, run_batches
-from delivery.contiguity import Admission, Contiguity
+from delivery.consumption import run_batches, runs
+from delivery.contiguity import Admission, Contiguity, RunAdmission
 from delivery.ledger import Partition
 from delivery.recovery import ReplayRecovery
+from delivery.runs import RunLimits
 from delivery.settings import DeliverySettings
 from delivery.stores import RocksStore
-from delivery.table import ChangelogTable, Headers
+from delivery.table import ChangelogTable, HeldState
 from delivery.worker import run_worker
 from topics.partitioner import partition_of
 
@@ -72,22 +74,27 @@ def table_app(settings: DeliverySettings, source: str, changelog: str) -> Delive
 
     @app.agent(app.source(source))
     async def fold(stream: Any) -> None:
-        async for event in events(stream, right_partition):
-            key, number = event.message.key or b"", int(event.message.value or b"0")
-            held = table.lookup(event, key)
-            state = decode(held) if held else Count(0, 0)
-            if number > state.newest:
-                missing = state.missing + number - state.newest - 1
-                value = msgspec.json.encode(Count(number, missing))
-                await table.emit(event, key, value, headers_of(key, value))
-            count(1)
+        async for run in runs(stream, right_partition):
+            counted: dict[bytes, Count] = {}
+            for record in run.records:
+                key, number = record.key, int(record.value)
+                held = table.lookup(run, key)
+                state = counted.get(key) or (decode(held) if held else Count(0, 0))
+                if number > state.newest:
+                    missing = state.missing + number - state.newest - 1
+                    counted[key] = Count(number, missing)
+            values = {key: msgspec.json.encode(state) for key, state in counted.items()}
+            await table.emit(
+                run, [HeldState(key, value, headers_of(key, value)) for key, value in values.items()]
+            )
+            count(len(run.records))
 
     return app
 
 
 def sink_app(settings: DeliverySettings, source: str, database: Path) -> DeliveryApp:
     """Writes every number of every key to SQLite, a transaction a batch."""
-    app = create_app(f"group-{source}-sink", settings)
+    app = create_app(f"group-{source}-sink", settings, RunLimits(records=500))
     connection = sqlite3.connect(database, timeout=30, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute(
@@ -95,7 +102,7 @@ def sink_app(settings: DeliverySettings, source: str, database: Path) -> Deliver
     )
 
     async def write(batch: Sequence[Any]) -> None:
-        rows = [(event.message.key, int(event.message.value)) for event in batch]
+        rows = [(record.key, int(record.value)) for record in batch]
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
         connection.execute("COMMIT")
@@ -108,7 +115,6 @@ def sink_app(settings: DeliverySettings, source: str, database: Path) -> Deliver
             write,
             partition_of=right_partition,
             is_data_error=lambda error: isinstance(error, ValueError),
-            max_records=500,
         )
 
     return app
@@ -128,9 +134,9 @@ def take_away(guard: str) -> None:
 def _believe_faust_about_offsets() -> None:
     """Process whatever is delivered, seek as Faust does, commit the highest offset processed."""
 
-    def judge(self: Contiguity, offset: int) -> Admission:
-        self.expected = max(self.expected, offset + 1)
-        return Admission.PROCESS
+    def judge_run(self: Contiguity, offsets: Sequence[int]) -> RunAdmission:
+        self.expected = max(self.expected, offsets[-1] + 1)
+        return RunAdmission(Admission.PROCESS, 0, len(offsets))
 
     async def perform_seek(self: AccountingConsumer) -> None:
         await Consumer.perform_seek(self)
@@ -139,7 +145,7 @@ def _believe_faust_about_offsets() -> None:
 
     AccountingConsumer._drain_messages = Consumer._drain_messages  # type: ignore[method-assign]  # noqa: SLF001
     AccountingConsumer.perform_seek = perform_seek  # type: ignore[method-assign]
-    Contiguity.judge = judge  # type: ignore[method-assign]
+    Contiguity.judge_run = judge_run  # type: ignore[method-assign]
 
 
 def provoke(fault: str) -> None:
@@ -163,16 +169,16 @@ def provoke(fault: str) -> None:
             async def never(*_: Any, **__: Any) -> None:
                 await asyncio.Event().wait()
 
-            Producer.send = never  # type: ignore[assignment,method-assign]
+            ChangelogWriter.send = never  # type: ignore[assignment,method-assign]
 
 
 def _lose_hand_overs() -> None:
-    """One message in 500 is read and never handed to the agent, as when a suspended flow cancels it."""
+    """One run in 50 is read and never handed to the agent, as when a suspended flow cancels it."""
 
     def init(self: AccountingConsumer, transport: Any, callback: Any, *args: Any, **kwargs: Any) -> None:
-        async def lossy(message: Any) -> None:
-            if random.random() > 0.002:
-                await callback(message)
+        async def lossy(run: Any) -> None:
+            if random.random() > 0.02:
+                await callback(run)
 
         original(self, transport, lossy, *args, **kwargs)
 
@@ -218,17 +224,17 @@ def _cancel_the_replay() -> None:
 
 
 def _hold_changelog_back() -> None:
-    """Records reach the broker half a second after they were sent, as when it is slow or the network is."""
+    """Batches reach the broker half a second after they were sent, as when it is slow or the network is."""
 
-    async def send(self: Producer, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+    async def send(self: ChangelogWriter, *args: Any) -> asyncio.Future[Any]:
         async def later() -> Any:
             await asyncio.sleep(0.5)
-            return await (await original(self, *args, **kwargs))
+            return await (await original(self, *args))
 
         return asyncio.ensure_future(later())
 
-    original = Producer.send
-    Producer.send = send  # type: ignore[method-assign]
+    original = ChangelogWriter.send
+    ChangelogWriter.send = send  # type: ignore[assignment,method-assign]
 
 
 processed = 0

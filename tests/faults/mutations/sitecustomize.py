@@ -135,11 +135,11 @@ def a_restoration_leaves_out_what_is_not_folded(_: Any) -> Any:
 @replaces("streams.decisions", "fold")
 def the_fold_forgets_some(fold: Any) -> Any:
     """Changes of some keys change nothing."""
-    decisions = importlib.import_module("streams.decisions")
+    folding = importlib.import_module("carts.fold")
 
     def careless(state: Any, change: Any, **rest: Any) -> Any:
         if state is not None and change.op_id.endswith("7"):
-            return decisions.Outcome(state, decisions.Verdict.KNOWN)
+            return folding.Outcome(state, folding.Verdict.KNOWN)
         return fold(state, change, **rest)
 
     return careless
@@ -148,13 +148,13 @@ def the_fold_forgets_some(fold: Any) -> Any:
 @replaces("streams.decisions", "fold")
 def the_fold_overlooks_some_once(fold: Any) -> Any:
     """Changes of some keys change nothing when they are first seen."""
-    decisions = importlib.import_module("streams.decisions")
+    folding = importlib.import_module("carts.fold")
     seen: set[str] = set()
 
     def careless(state: Any, change: Any, **rest: Any) -> Any:
         if state is not None and change.op_id.endswith("7") and change.op_id not in seen:
             seen.add(change.op_id)
-            return decisions.Outcome(state, decisions.Verdict.KNOWN)
+            return folding.Outcome(state, folding.Verdict.KNOWN)
         return fold(state, change, **rest)
 
     return careless
@@ -236,16 +236,18 @@ def removed_lines_stay(_: Any) -> Any:
     return lambda *_: None
 
 
-@replaces("streams.compaction", "decide")
-def old_states_are_written_again(decide: Any) -> Any:
+@replaces("streams.compaction", "fold_run")
+def old_states_are_written_again(fold_run: Any) -> Any:
     """Compaction emits now and then the state that it had before, as a worker does that was frozen."""
     replace = importlib.import_module("msgspec").structs.replace
 
-    def stale(held: bytes | None, *args: Any, **rest: Any) -> Any:
-        decision = decide(held, *args, **rest)
-        if held is None or not decision.emissions or os.urandom(1)[0] > 32:
-            return decision
-        return replace(decision, emissions=(*decision.emissions, replace(decision.emissions[0], value=held)))
+    def stale(records: Any, partition: int, purge_floor: int, lookup: Any, rules: Any) -> Any:
+        folded = yield from fold_run(records, partition, purge_floor, lookup, rules)
+        for emission in list(folded.emissions):
+            held = lookup(emission.key)
+            if held is not None and os.urandom(1)[0] <= 32:
+                folded.emissions.append(replace(emission, value=held))
+        return folded
 
     return stale
 

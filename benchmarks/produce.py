@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import random
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -30,21 +31,26 @@ class Produced(msgspec.Struct, frozen=True):
     headers: Headers
 
 
-def changes(count: int, carts: int) -> Iterator[Produced]:
-    """`count` adds over `carts` carts of 20 products, by version, the last one made now."""
-    first = 2 * (time.time_ns() // 1000 - count)
+def changes(count: int, carts: int, gap_us: int) -> Iterator[Produced]:
+    """`count` adds of 20 products to `carts` carts in random order, `gap_us` apart, the last one made now."""
+    dice = random.Random(1)
+    first = 2 * (time.time_ns() // 1000 - count * gap_us)
+    newest: dict[int, int] = {}
+    born: dict[int, int] = {}
     for i in range(count):
-        cart_id, v = f"user:bench-{i % carts}", first + 2 * i
+        cart, v = dice.randrange(carts), first + 2 * i * gap_us
+        cart_id = f"user:bench-{cart}"
         change = Change(
             cart_id=cart_id,
             version=v,
             op_id=f"0190c0de-7000-7000-8000-{i:012x}",
             fingerprint="0123456789abcdef",
-            delta=(_add(f"sku-{i % 20}", 1),),
-            previous_version=max(0, v - 2 * carts),
-            born=first + 2 * (i % carts),
+            delta=(_add(f"sku-{dice.randrange(20)}", 1),),
+            previous_version=newest.get(cart, 0),
+            born=born.setdefault(cart, v),
             cause="items",
         )
+        newest[cart] = v
         yield Produced(
             CART_CHANGED.name,
             cart_id.encode(),

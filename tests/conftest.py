@@ -43,6 +43,7 @@ LONGEST = (
     "gateway/test_workers.py",
     "jobs/test_anti_entropy.py",
     "jobs/test_erasure_later.py",
+    "gateway/test_secrets_are_nowhere.py",
     "sinks/test_follow.py",
     "streams/test_compaction.py",
     "delivery/test_worker.py",

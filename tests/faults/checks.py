@@ -24,13 +24,14 @@ from carts.operations import Set as SetStep
 from carts.operations import SetMetadata as MetadataStep
 from carts.protocol import rank
 from carts.state import State, Version
-from tests.faults.arithmetic import deeds, erased_versions, expected_contents
+from tests.faults.arithmetic import deeds, expected_contents
 from tests.faults.erasures import (
     ERASURE_CHECKS,
     ERASURE_PREFIX,
     erasures,
     is_surely_erased,
     is_surely_kept,
+    operations_erased,
 )
 from tests.faults.history import (
     Add,
@@ -48,6 +49,7 @@ from tests.faults.history import (
     writes,
 )
 from tests.faults.order_checks import ORDER_CHECKS, ORDERS_CONVERGING
+from tests.faults.sick_gateway import a_sick_gateway_holds_back_nobody
 from tests.faults.stores import Check, Copy, Stores, Violation, about, copy_of
 from tests.faults.versions import (
     a_wipe_takes_back_nothing_durable,
@@ -71,11 +73,11 @@ def acknowledged_operations_are_there(history: Sequence[Record], stores: Stores)
     """
     entries = _entries(stores)
     promised = _promised(history)
-    erased = _erased(stores)
+    erased = operations_erased(history, stores)
     found = []
     for operation in writes(history):
         deltas = entries.get((operation.cart_id, operation.key), [])
-        is_erased = (operation.cart_id, operation.key) in erased
+        is_erased = operation.op in erased
         if operation.outcome in promised and not deltas and not is_erased:
             found.append(
                 about(LOST, operation, f"{operation.outcome}, not in the cart: {operation.commands}")
@@ -255,6 +257,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     carts_end_with_the_highest,
     stores_are_equal,
     nothing_is_left_over,
+    a_sick_gateway_holds_back_nobody,
     *ERASURE_CHECKS,
     *ORDER_CHECKS,
 )
@@ -290,16 +293,6 @@ def _entries(stores: Stores) -> dict[tuple[str, str | None], list[Delta]]:
             if entry.delta != DUPLICATE:
                 entries[cart_id, entry.op_id].append(entry.delta)
     return dict(entries)
-
-
-def _erased(stores: Stores) -> set[tuple[str, str | None]]:
-    """The operations whose every attempt is of before an erasure of their cart."""
-    erased = erased_versions(stores)
-    newest: dict[tuple[str, str | None], int] = {}
-    for record in stores.published:
-        key = (record.change.cart_id, record.change.op_id)
-        newest[key] = max(record.change.version, newest.get(key, 0))
-    return {key for key, version in newest.items() if version < erased.get(key[0], 0)}
 
 
 def _copies(stores: Stores, cart_id: str) -> Iterator[tuple[str, Copy]]:

@@ -14,16 +14,15 @@ from psycopg.rows import TupleRow
 
 from carts.products import Product
 from carts.state import State, Version
-from devstack.settings import Urls
 from sinks.mail.message import MailKind
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
 from store.redis.catalogue import ProductCache
 from tests.faults.sales import Kept, Sales
 from tests.faults.stores import Copy, Published, Stores, copy_of
-from tests.mail.smtp_server import SmtpServer
+from tests.faults.testbed import Testbed
 from topics.codec import decode_change, decode_order, decode_state
 from topics.records import PURGE_FLOOR_PREFIX, OrderRecord
-from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, PARTITIONS
+from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS
 
 # The consumer stands through every fault, and would say so with every attempt.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -43,13 +42,14 @@ _WAITING: Final = "SELECT count(*) FROM outbox"
 class Collector:
     """Accumulates the topics from where they ended when it was entered; reads the rest anew each time."""
 
-    def __init__(self, urls: Urls, post: SmtpServer) -> None:
-        self._urls = urls
-        self._post = post
+    def __init__(self, testbed: Testbed) -> None:
+        self._urls = urls = testbed.urls
+        self._post = testbed.smtp
+        self._partitions = testbed.topology.partitions
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=urls.kafka_bootstrap, max_partition_fetch_bytes=8 * 1024 * 1024
         )
-        self._layout = Layout(PARTITIONS)
+        self._layout = Layout(self._partitions)
         self._client = PipelinedClient(RedisSettings(redis_url=urls.redis), name="faults")
         self._store = CartStore(self._client, self._layout)
         self._cache = ProductCache(self._client)
@@ -62,7 +62,7 @@ class Collector:
         await self._consumer.start()
         await self._client.connect()
         names = (CART_CHANGED.name, CARTS.name, ORDERS.name, DEAD_LETTERS.name)
-        partitions = [TopicPartition(name, p) for name in names for p in range(PARTITIONS)]
+        partitions = [TopicPartition(name, p) for name in names for p in range(self._partitions)]
         self._consumer.assign(partitions)
         for partition, end in (await self._consumer.end_offsets(partitions)).items():
             self._consumer.seek(partition, end)

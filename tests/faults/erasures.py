@@ -65,6 +65,26 @@ def is_surely_kept(operation: Operation, of_cart: Sequence[Erasure]) -> bool:
     )
 
 
+def operations_erased(history: Iterable[Record], stores: Stores) -> set[int]:
+    """The numbers of the operations whose every attempt is of before an erasure of their cart.
+
+    One that waited for Kafka when the cart was erased never gets there: a reply that shows the cart with it,
+    of before the erasure, tells that it was made by then.
+    """
+    erased = erased_versions(stores)
+    newest: dict[tuple[str, str | None], int] = {}
+    for record in stores.published:
+        key = (record.change.cart_id, record.change.op_id)
+        newest[key] = max(record.change.version, newest.get(key, 0))
+    found = set()
+    for operation in writes(history):
+        shown = (int(ok.version.partition("-")[0]) for ok in operation.oks)
+        made = newest.get((operation.cart_id, operation.key)) or min(shown, default=None)
+        if made is not None and made < erased.get(operation.cart_id, 0):
+            found.add(operation.op)
+    return found
+
+
 def erasures_are_done(history: Sequence[Record], stores: Stores) -> list[Violation]:
     """Each certified erasure is in `cart-changed` with its version; none is there that nobody asked for."""
     published = {

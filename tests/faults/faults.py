@@ -10,7 +10,7 @@ import structlog
 
 from tests.faults.history import Began, Ended, Forgets, History, now_us
 from tests.faults.proxy import NetworkCondition
-from tests.faults.schedule import Fault, Kind
+from tests.faults.schedule import ONE_ALONE, Fault, Kind
 from tests.faults.testbed import Testbed
 
 log = structlog.get_logger(__name__)
@@ -21,11 +21,15 @@ FORGETS: Final = {
     Kind.STALE_WRITTEN: Forgets.NEWEST,
     Kind.OLD_BACKUP: Forgets.NEWEST,
 }
-_NETWORK_CONDITIONS: Final = {
+NETWORKS: Final = {
     Kind.CUT: NetworkCondition.CUT,
     Kind.SLOW: NetworkCondition.SLOW,
     Kind.HALF_OPEN: NetworkCondition.HALF_OPEN,
+    Kind.CUT_ALONE: NetworkCondition.CUT,
+    Kind.HALF_OPEN_ALONE: NetworkCondition.HALF_OPEN,
 }
+CLOCKS: Final = {Kind.CLOCK_AHEAD: 30.0, Kind.CLOCK_BEHIND: -30.0}
+"""By how many seconds a clock is ahead: more than a broker forgives."""
 QUIET_SECONDS: Final = 3.0
 """How long nobody writes after a quiet failover: the follow position in Redis must bring back the rest."""
 
@@ -63,30 +67,59 @@ class Breaker:
         copy = await self._older_copy(fault)
         log.info("fault.began", fault=fault.kind.value, target=fault.target, seconds=fault.seconds)
         with recorded(self._history, fault.kind, fault.target):
-            match fault.kind:
-                case Kind.KILL:
-                    await self._testbed.kill(fault.target)
-                    await self._testbed.wait_ready(fault.target)
-                case Kind.RESTART:
-                    await self._testbed.restart(fault.target)
-                case Kind.FREEZE | Kind.LONG_FREEZE:
-                    await self._testbed.freeze(fault.target)
-                    await asyncio.sleep(fault.seconds)
-                    await self._testbed.thaw(fault.target)
-                case Kind.CUT | Kind.SLOW | Kind.HALF_OPEN:
-                    self._testbed.proxy.condition = _NETWORK_CONDITIONS[fault.kind]
-                    await asyncio.sleep(fault.seconds)
-                    self._testbed.proxy.condition = NetworkCondition.NORMAL
-                case Kind.FLUSH:
-                    await self._testbed.flush_redis()
-                case Kind.STALE_WRITTEN | Kind.OLD_BACKUP:
-                    await self._roll_back(copy or self._backup)
-                case Kind.STALE_QUIET:
-                    self._writing.clear()
-                    await self._roll_back(copy or self._backup)
+            if fault.kind in NETWORKS:
+                await self._break_network(fault)
+            elif fault.kind in CLOCKS:
+                await self._set_clock_wrong(fault)
+            elif fault.target == "redis" and fault.kind in FORGETS:
+                await self._lose_memory(fault, copy)
+            else:
+                await self._hurt(fault)
         if not self._writing.is_set():
             await asyncio.sleep(QUIET_SECONDS)
             self._writing.set()
+
+    async def _break_network(self, fault: Fault) -> None:
+        network = self._testbed.alone if fault.kind in ONE_ALONE else self._testbed.network
+        network.condition = NETWORKS[fault.kind]
+        await asyncio.sleep(fault.seconds)
+        network.condition = NetworkCondition.NORMAL
+
+    async def _set_clock_wrong(self, fault: Fault) -> None:
+        await self._testbed.set_clock(fault.target, CLOCKS[fault.kind])
+        await asyncio.sleep(fault.seconds)
+        await self._testbed.set_clock(fault.target, None)
+        await self._testbed.wait_ready(fault.target)
+
+    async def _lose_memory(self, fault: Fault, copy: Path | None) -> None:
+        if fault.kind is Kind.FLUSH:
+            await self._testbed.flush_redis()
+            return
+        if fault.kind is Kind.STALE_QUIET:
+            self._writing.clear()
+        older = copy or self._backup
+        assert older is not None
+        await self._testbed.roll_back_redis(older)
+
+    async def _hurt(self, fault: Fault) -> None:
+        """What signals can do to a process, and to a group of them."""
+        target = fault.target
+        match fault.kind:
+            case Kind.KILL:
+                await self._testbed.kill(target)
+                await self._testbed.wait_ready(target)
+            case Kind.RESTART:
+                await self._testbed.restart(target)
+            case Kind.LEAVE:
+                await self._testbed.leave(target)
+                await asyncio.sleep(fault.seconds)
+                await self._testbed.join(target)
+            case Kind.BEYOND:
+                await self._testbed.commit_past_the_end(target)
+            case _:
+                await self._testbed.freeze(target)
+                await asyncio.sleep(fault.seconds)
+                await self._testbed.thaw(target)
 
     async def _older_copy(self, fault: Fault) -> Path | None:
         """The replica of a failover stops receiving its `seconds` before the failover."""
@@ -95,7 +128,3 @@ class Breaker:
         copy = await self._testbed.copy_of_redis()
         await asyncio.sleep(fault.seconds)
         return copy
-
-    async def _roll_back(self, copy: Path | None) -> None:
-        assert copy is not None
-        await self._testbed.roll_back_redis(copy)

@@ -25,7 +25,8 @@ from tests.faults.run import Plan, run
 from tests.faults.scenario import Scenario
 from tests.faults.schedule import Fault, Kind
 from tests.faults.stores import Stores
-from tests.faults.testbed import GATEWAYS, Testbed
+from tests.faults.testbed import Testbed
+from tests.faults.topology import GATEWAYS
 
 TEA: Final = Add("tea", 2, 350)
 QUIET_SECONDS: Final = 8.0
@@ -55,11 +56,11 @@ async def killed_between_script_and_publish(testbed: Testbed, folder: Path) -> S
 async def killed_during_an_outage(testbed: Testbed, folder: Path) -> Scene:
     """One add while Kafka cannot be reached; the gateways are killed before it can."""
     async with Scenario(testbed, folder) as scenario:
-        testbed.proxy.condition = NetworkCondition.CUT
+        testbed.network.condition = NetworkCondition.CUT
         await scenario.until_ok(scenario.plan(TEA))
         for gateway in GATEWAYS:
             await testbed.kill(gateway)
-        testbed.proxy.condition = NetworkCondition.NORMAL
+        testbed.network.condition = NetworkCondition.NORMAL
         return await _look(scenario)
 
 

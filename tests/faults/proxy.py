@@ -22,6 +22,23 @@ class NetworkCondition(StrEnum):
     """What the client sends arrives; what the server answers does not, and nobody is told."""
 
 
+class Proxies:
+    """Several networks that break together."""
+
+    def __init__(self, *proxies: "Proxy") -> None:
+        self._proxies = proxies
+
+    @property
+    def condition(self) -> NetworkCondition:
+        """How the first of them is."""
+        return self._proxies[0].condition
+
+    @condition.setter
+    def condition(self, condition: NetworkCondition) -> None:
+        for proxy in self._proxies:
+            proxy.condition = condition
+
+
 class Proxy:
     """Forwards 127.0.0.1:`port` to 127.0.0.1:`upstream`; runs on the event loop that entered it."""
 

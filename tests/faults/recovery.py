@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import aiohttp
@@ -13,8 +13,8 @@ from tests.faults.history import DURABLE, Add, History, Invoke, Ok
 from tests.faults.order_records import CheckOut, OrderAttempt, Ordered
 from tests.faults.shopper import Cart
 from tests.faults.stores import Violation
+from tests.faults.testbed import Testbed
 from topics.partitioner import partition_of
-from topics.registry import PARTITIONS
 
 RECOVERY_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.2
@@ -22,7 +22,7 @@ _ADD: Final = Add("recovered", 1, price("recovered"))
 
 
 async def not_recovered(
-    gateways: Sequence[str],
+    testbed: Testbed,
     history: History,
     cart_ids: Iterable[str],
     spare_ids: Iterable[str],
@@ -32,7 +32,8 @@ async def not_recovered(
 
     And the gateways that place no order; each orders one of the carts of `spare_ids`.
     """
-    one_each = {partition_of(cart_id.encode(), PARTITIONS): cart_id for cart_id in cart_ids}
+    gateways, partitions = testbed.gateways, testbed.topology.partitions
+    one_each = {partition_of(cart_id.encode(), partitions): cart_id for cart_id in cart_ids}
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
         probe = _Probe(Caller(session, gateways, history), seconds)
         found = await asyncio.gather(

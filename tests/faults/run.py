@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ import structlog
 
 from store.redis import StoreError
 from tests.faults import order_records
+from tests.faults.assignments import Assignments
 from tests.faults.buyers import Pick
 from tests.faults.catalogue import stock
 from tests.faults.checks import CONVERGING, violations
@@ -37,7 +38,8 @@ from tests.faults.recovery import not_recovered
 from tests.faults.request_history import checkouts
 from tests.faults.schedule import Fault
 from tests.faults.stores import Stores, Violation
-from tests.faults.testbed import PROCESSES, Testbed
+from tests.faults.testbed import Testbed
+from tests.faults.topology import Topology
 from topics.records import OrderStatus
 
 log = structlog.get_logger(__name__)
@@ -56,6 +58,7 @@ class Plan:
     seed: int
     seconds: float
     load: Load
+    topology: Topology = field(default_factory=Topology)
     acknowledged: int = 0
     """Clients go on after the last fault until this many operations are acknowledged."""
 
@@ -63,6 +66,7 @@ class Plan:
         """The line that does this again."""
         return (
             f"python -m tests.faults.soak --seed {self.seed} --seconds {self.seconds:g} "
+            f"--workers {self.topology.workers} --partitions {self.topology.partitions} "
             f"--clients {self.load.clients} --carts {self.load.carts} --pause {self.load.pause_seconds:g}"
         )
 
@@ -83,6 +87,8 @@ class Report:
     """Acknowledged operations about what is saved for later."""
     details: int
     """And about details of the cart."""
+    moves: dict[str, int]
+    """By consumer group, how often a partition came to another worker."""
     violations: list[Violation]
     quiet_after: float
     """Seconds from the last operation until the stores were equal."""
@@ -127,7 +133,7 @@ async def run(
         generator = LoadGenerator(testbed.gateways, history, plan.seed, plan.load, writing, pick)
         logins = Logins(testbed.gateways, plan.seed, writing, pick)
         breaker = Breaker(testbed, history, writing)
-        async with Collector(testbed.urls, testbed.smtp) as collector:
+        async with Collector(testbed) as collector, Assignments(testbed.urls.kafka_bootstrap) as assignments:
             await stock(testbed.gateways[0], history, generator.counted.pieces())
             clients = asyncio.gather(generator.run(), logins.run())
             try:
@@ -138,13 +144,14 @@ async def run(
                 logins.stop()
                 await clients
             ended = time.monotonic()
-            for name in PROCESSES:
+            for name in testbed.processes:
                 await testbed.wait_ready(name)
-            sick = await not_recovered(testbed.gateways, history, generator.cart_ids, generator.spare_ids)
+            sick = await not_recovered(testbed, history, generator.cart_ids, generator.spare_ids)
             sick += await logins.violations()
             cart_ids = [*generator.cart_ids, *generator.spare_ids]
             stores = await quiet(collector, cart_ids, history, quiet_seconds)
             quiet_after = time.monotonic() - ended
+        sick += await testbed_differs(testbed)
     operations = writes(history.records)
     return Report(
         plan,
@@ -158,11 +165,18 @@ async def run(
         certified(history.records),
         acknowledged(operations, Save),
         acknowledged(operations, Detail),
+        dict(assignments.moves),
         sick + violations(history.records, stores),
         quiet_after,
         history.records,
         stores,
     )
+
+
+async def testbed_differs(testbed: Testbed) -> list[Violation]:
+    """What `cartstream verify` says of all carts that there are; nothing if they are equal."""
+    code, output = await testbed.command("verify")
+    return [] if code == 0 else [Violation("verify differs", "-", output[-500:])]
 
 
 def acknowledged(operations: Iterable[Operation], kind: type[Command]) -> int:

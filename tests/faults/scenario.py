@@ -26,12 +26,12 @@ from tests.faults.run import QUIET_SECONDS, quiet
 from tests.faults.schedule import Kind
 from tests.faults.shopper import Cart
 from tests.faults.stores import Stores
-from tests.faults.testbed import PROCESSES, Testbed
+from tests.faults.testbed import Testbed
 from topics.codec import encode_cart
 from topics.headers import cart_headers
 from topics.partitioner import partition_of
 from topics.records import cart_record
-from topics.registry import CARTS, PARTITIONS
+from topics.registry import CARTS
 
 PATIENCE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
@@ -45,7 +45,7 @@ class Scenario:
         self.testbed: Final = testbed
         folder.mkdir(parents=True, exist_ok=True)
         self.history: Final = History(folder / "history.jsonl")
-        self.collector: Final = Collector(testbed.urls, testbed.smtp)
+        self.collector: Final = Collector(testbed)
         self._randomness = random.Random()
         self._cleanup = AsyncExitStack()
         self._caller: Caller
@@ -170,7 +170,7 @@ class Scenario:
         cart_id = self.cart.cart_id
         value = encode_cart(cart_record(cart_id, state))
         headers = cart_headers(cart_id, state.version, None)
-        partition = partition_of(cart_id.encode(), PARTITIONS)
+        partition = partition_of(cart_id.encode(), self.testbed.topology.partitions)
         async with AIOKafkaProducer(bootstrap_servers=self.testbed.urls.kafka_bootstrap) as producer:
             await producer.send_and_wait(CARTS.name, value, cart_id.encode(), partition, headers=headers)
 
@@ -188,7 +188,7 @@ class Scenario:
 
     async def look(self, seconds: float = QUIET_SECONDS) -> Stores:
         """The stores when all has landed, or after `seconds`."""
-        for name in PROCESSES:
+        for name in self.testbed.processes:
             await self.testbed.wait_ready(name)
         return await quiet(self.collector, [self.cart.cart_id], self.history, seconds)
 

@@ -2,11 +2,12 @@
 
 import random
 from enum import StrEnum
+from itertools import cycle
 from typing import Final
 
 import msgspec
 
-from tests.faults.testbed import AGENTS, GATEWAYS, PROCESSES, SERVERS
+from tests.faults.topology import ALONE, GATEWAYS, SERVERS, Topology
 
 
 class Kind(StrEnum):
@@ -23,6 +24,12 @@ class Kind(StrEnum):
     CUT = "network cut"
     SLOW = "network slow"
     HALF_OPEN = "network half-open"
+    LEAVE = "leave and join"
+    BEYOND = "offsets past the end"
+    CUT_ALONE = "cut off alone"
+    HALF_OPEN_ALONE = "half-open alone"
+    CLOCK_AHEAD = "clock ahead alone"
+    CLOCK_BEHIND = "clock behind alone"
 
 
 class Fault(msgspec.Struct, frozen=True, order=True):
@@ -50,41 +57,69 @@ LASTS: Final[dict[Kind, tuple[float, float]]] = {
     Kind.CUT: (1.0, 6.0),
     Kind.SLOW: (2.0, 6.0),
     Kind.HALF_OPEN: (2.0, 8.0),
+    Kind.LEAVE: (3.0, 9.0),
+    Kind.BEYOND: (0.0, 0.0),
+    # Longer than the publish deadline: after that what one gateway cannot publish holds back the other.
+    Kind.CUT_ALONE: (12.0, 14.0),
+    Kind.HALF_OPEN_ALONE: (12.0, 14.0),
+    Kind.CLOCK_AHEAD: (12.0, 14.0),
+    Kind.CLOCK_BEHIND: (12.0, 14.0),
 }
 """How long a fault lasts in seconds; of a failover, how old the replica is."""
 
-_ANYTHING: Final = (*PROCESSES, *SERVERS)
-DECK: Final[tuple[tuple[Kind, str], ...]] = (
-    *((kind, target) for kind in (Kind.KILL, Kind.FREEZE, Kind.RESTART) for target in _ANYTHING),
-    *((Kind.LONG_FREEZE, target) for target in (*GATEWAYS, *AGENTS, "kafka", "redis")),
+ONE_ALONE: Final = (Kind.CUT_ALONE, Kind.HALF_OPEN_ALONE, Kind.CLOCK_AHEAD, Kind.CLOCK_BEHIND)
+"""What happens to one gateway only."""
+
+_LOSSES: Final[tuple[tuple[Kind, str], ...]] = (
     # What loses Redis's memory is the heart of the matter, and the proxy sees what no signal can do.
     *((kind, "redis") for kind in (Kind.FLUSH, Kind.STALE_QUIET, Kind.STALE_WRITTEN, Kind.OLD_BACKUP)),
     *((kind, "redis") for kind in (Kind.FLUSH, Kind.STALE_QUIET, Kind.STALE_WRITTEN)),
     *((kind, "kafka") for kind in (Kind.CUT, Kind.SLOW, Kind.HALF_OPEN)),
     *((kind, "kafka") for kind in (Kind.CUT, Kind.HALF_OPEN)),
+    *((kind, ALONE) for kind in ONE_ALONE),
+    *((Kind.BEYOND, group) for group in ("compaction", "merges", "sink-mail")),
 )
-"""Every way of breaking every part; what stands here twice happens twice as often."""
+"""What stands here twice happens twice as often."""
+
+
+def deck(topology: Topology) -> tuple[tuple[Kind, str], ...]:
+    """Every way of breaking every part."""
+    anything = (*topology.processes, *SERVERS)
+    return (
+        *((kind, target) for kind in (Kind.KILL, Kind.FREEZE, Kind.RESTART) for target in anything),
+        *((Kind.LONG_FREEZE, target) for target in (*GATEWAYS, *topology.agents, "kafka", "redis")),
+        *((Kind.LEAVE, target) for target in topology.divided),
+        *_LOSSES,
+    )
+
 
 FIRST_AT: Final = 2.0
 GAPS: Final = (0.5, 4.0)
 """Seconds from the end of a fault to the next one: some come while the last one's damage is being mended."""
+SECONDS_PER_FAULT: Final = 6.0
+"""How long a fault and the gap after it take, about."""
 
 
-def schedule(seed: int, seconds: float, deck: tuple[tuple[Kind, str], ...] = DECK) -> list[Fault]:
-    """The faults of a run of `seconds`, one after the other; the deck is drawn to its end, then anew.
+def schedule(seed: int, seconds: float, topology: Topology) -> list[Fault]:
+    """The faults of a run of `seconds`, one after the other; one that would outlast the run is passed over.
 
-    A fault that would outlast the run is left out.
+    Seeds in a row draw from one deck, each where the one before it may have ended, until it has come to its
+    end; the next seeds draw from another one. So a soak of enough seeds breaks everything in every way.
     """
+    cards = deck(topology)
+    drawn = max(1, int(seconds / SECONDS_PER_FAULT))
+    number, place = divmod(seed, -(-len(cards) // drawn))
+    shuffled = random.Random(f"deck {number}").sample(cards, len(cards))
     randomness = random.Random(f"schedule {seed}")
-    cards: list[tuple[Kind, str]] = []
     at = FIRST_AT
     faults: list[Fault] = []
-    while True:
-        if not cards:
-            cards = randomness.sample(deck, len(deck))
-        kind, target = cards.pop()
+    passed_over = 0
+    for kind, target in cycle((*shuffled[place * drawn :], *shuffled[: place * drawn])):
         fault = Fault(round(at, 1), kind, target, round(randomness.uniform(*LASTS[kind]), 1))
-        if fault.at + fault.seconds > seconds:
-            return faults
-        faults.append(fault)
-        at = fault.at + fault.seconds + randomness.uniform(*GAPS)
+        if fault.at + fault.seconds <= seconds:
+            faults.append(fault)
+            at = fault.at + fault.seconds + randomness.uniform(*GAPS)
+            passed_over = 0
+        elif (passed_over := passed_over + 1) == len(cards):
+            break
+    return faults

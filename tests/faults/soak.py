@@ -24,6 +24,8 @@ from tests.faults.order_checks import mails_sent_again
 from tests.faults.run import Plan, Report, run
 from tests.faults.schedule import schedule
 from tests.faults.testbed import Testbed
+from tests.faults.topology import Topology
+from topics.registry import PARTITIONS
 
 BEGIN: Final = "<!-- soak: begin -->"
 END: Final = "<!-- soak: end -->"
@@ -35,11 +37,14 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     seeds = [options.seed] if options.seed is not None else list(range(1, options.seeds + 1))
     load = Load(options.clients, options.carts, options.pause)
+    topology = Topology(options.workers, options.partitions)
     each = 0 if options.seed is not None else -(-options.ops // len(seeds))
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cartstream-soak-"))
     _say(f"histories, data and logs: {folder}")
     began = time.monotonic()
-    reports = asyncio.run(soak([Plan(seed, options.seconds, load, each) for seed in seeds], folder))
+    reports = asyncio.run(
+        soak([Plan(seed, options.seconds, load, topology, each) for seed in seeds], topology, folder)
+    )
     text = table(reports, time.monotonic() - began)
     _say(f"\n{text}")
     if options.into is not None:
@@ -56,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each seed's schedule (60)")
     parser.add_argument("--clients", type=int, default=Load.clients, help="clients at once (%(default)s)")
     parser.add_argument("--carts", type=int, default=Load.carts, help="carts of a seed (%(default)s)")
+    parser.add_argument("--workers", type=int, default=3, help="workers of each group (%(default)s)")
+    parser.add_argument(
+        "--partitions",
+        type=int,
+        default=PARTITIONS,
+        help="of each topic (%(default)s); with fewer than workers some are spare",
+    )
     parser.add_argument(
         "--pause",
         type=float,
@@ -67,14 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def soak(plans: Sequence[Plan], folder: Path) -> list[Report]:
+async def soak(plans: Sequence[Plan], topology: Topology, folder: Path) -> list[Report]:
     """Runs all plans on one testbed, saying how it goes."""
     reports = []
     began = time.monotonic()
-    async with Testbed(folder) as testbed:
+    async with Testbed(folder, topology) as testbed:
         _say(f"the testbed is up after {time.monotonic() - began:.0f} s")
         for index, plan in enumerate(plans, start=1):
-            faults = schedule(plan.seed, plan.seconds)
+            faults = schedule(plan.seed, plan.seconds, topology)
             report = await run(testbed, plan, folder, faults)
             reports.append(report)
             acknowledged = report.outcomes[Outcome.ACKNOWLEDGED]
@@ -83,6 +95,7 @@ async def soak(plans: Sequence[Plan], folder: Path) -> list[Report]:
             _say(
                 f"{index:3}/{len(plans)} seed {plan.seed}: {acknowledged} acknowledged, {orders} orders, "
                 f"{report.merges} merges, {report.erasures} erasures, {report.saved} saved, "
+                f"{sum(report.moves.values())} partitions moved, "
                 f"{len(faults)} faults, quiet after {report.quiet_after:.1f} s, {verdict}; "
                 f"{time.monotonic() - began:.0f} s so far"
             )
@@ -119,6 +132,7 @@ def table(reports: Sequence[Report], seconds: float) -> str:
         ("carts erased", sum(report.erasures for report in reports)),
         ("changes of what is saved for later", sum(report.saved for report in reports)),
         ("changes of details", sum(report.details for report in reports)),
+        *moved(reports),
         ("mails about orders", sum(report.mails for report in reports)),
         ("mails sent again", sum(mails_sent_again(report.stores) for report in reports)),
         ("faults", sum(len(each) for each in longest.values())),
@@ -132,6 +146,14 @@ def table(reports: Sequence[Report], seconds: float) -> str:
     lines += ["| fault | of | times | longest silence, s |", "|---|---|---:|---:|"]
     lines += [f"| {name} | {len(each)} | {max(each):.1f} |" for name, each in sorted(longest.items())]
     return "\n".join(lines)
+
+
+def moved(reports: Sequence[Report]) -> list[tuple[str, int]]:
+    """By group, how often a partition came to another worker."""
+    moves: Counter[str] = Counter()
+    for report in reports:
+        moves.update(report.moves)
+    return [(f"partitions of {group} that moved", count) for group, count in sorted(moves.items())]
 
 
 def _say(text: str) -> None:

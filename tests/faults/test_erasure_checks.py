@@ -102,6 +102,11 @@ def test_nobody_knows_of_an_erasure_that_was_not_answered() -> None:
         assert violations(UNTOLD, arrived(changes)) == []
 
 
+def test_what_waited_for_kafka_when_the_cart_was_erased_may_never_get_there() -> None:
+    unpublished = arrived([CHANGES[0], *CHANGES[2:]])
+    assert checks.acknowledged_operations_are_there(HISTORY, unpublished) == []
+
+
 def test_an_order_of_an_erased_cart_has_no_address() -> None:
     history = [*CHECKED_OUT, *_erased(2, 3, "e1", 31, ORDERED)]
     assert erasures.orders_forget_whom_they_were_for(history, _bought(None)) == []

@@ -19,7 +19,8 @@ from tests.faults.proxy import NetworkCondition
 from tests.faults.run import Plan, run
 from tests.faults.scenario import Scenario
 from tests.faults.schedule import Fault, Kind, schedule
-from tests.faults.testbed import GATEWAYS, PROCESSES, Testbed
+from tests.faults.testbed import Testbed
+from tests.faults.topology import GATEWAYS
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -149,21 +150,21 @@ async def test_a_cart_that_the_replica_never_knew_is_not_begun_anew(scenario: Sc
 
 async def test_an_acknowledgement_that_never_arrives_adds_nothing_twice(scenario: Scenario) -> None:
     await scenario.do(JAM)
-    scenario.testbed.proxy.condition = NetworkCondition.HALF_OPEN
+    scenario.testbed.network.condition = NetworkCondition.HALF_OPEN
     add = scenario.plan(TEA)
     first = await scenario.send(add)
-    scenario.testbed.proxy.condition = NetworkCondition.NORMAL
+    scenario.testbed.network.condition = NetworkCondition.NORMAL
     assert not isinstance(first, Ok) or first.durability == "redis"
     await scenario.until_ok(again(add))
     assert scenario.lines(await scenario.settled()) == {"jam": 1, "tea": 2}
 
 
 async def test_an_add_during_an_outage_of_kafka_says_so_and_survives_kill_9(scenario: Scenario) -> None:
-    scenario.testbed.proxy.condition = NetworkCondition.CUT
+    scenario.testbed.network.condition = NetworkCondition.CUT
     added = await scenario.do(TEA)
     for gateway in GATEWAYS:
         await scenario.testbed.kill(gateway)
-    scenario.testbed.proxy.condition = NetworkCondition.NORMAL
+    scenario.testbed.network.condition = NetworkCondition.NORMAL
     assert added.durability == "redis"
     assert scenario.lines(await scenario.settled()) == {"tea": 2}
 
@@ -182,12 +183,12 @@ async def test_a_wipe_while_compaction_is_frozen_takes_back_nothing(scenario: Sc
 
 async def test_a_gateway_that_wakes_after_the_deadline_adds_nothing_twice(scenario: Scenario) -> None:
     await scenario.do(JAM)
-    scenario.testbed.proxy.condition = NetworkCondition.CUT
+    scenario.testbed.network.condition = NetworkCondition.CUT
     add = scenario.plan(TEA)
     asking = asyncio.create_task(scenario.send(add))
     await scenario.until_in_outbox()
     await scenario.testbed.freeze(GATEWAYS[0])
-    scenario.testbed.proxy.condition = NetworkCondition.NORMAL
+    scenario.testbed.network.condition = NetworkCondition.NORMAL
     # The other gateway sweeps the change up; the frozen one still holds it, with the time of its script.
     await scenario.until_ok(again(add), gateway=1)
     await scenario.until_publishing_is_too_late()
@@ -288,7 +289,7 @@ async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(
 
 async def test_a_rolling_restart_under_load_fails_no_request(testbed: Testbed, tmp_path: Path) -> None:
     plan = Plan(seed=-3, seconds=0, load=Load(clients=8, carts=24))
-    one_by_one = [Fault(0, Kind.RESTART, name, 0) for name in PROCESSES]
+    one_by_one = [Fault(0, Kind.RESTART, name, 0) for name in testbed.processes]
     async with Balancer(testbed.gateways) as balancer:
         report = await run(testbed, plan, tmp_path, one_by_one, pick=balancer.pick)
     assert not report.violations, report.explain()
@@ -307,7 +308,7 @@ async def test_a_rolling_restart_under_load_fails_no_request(testbed: Testbed, t
 
 async def test_a_short_schedule_of_faults_loses_and_doubles_nothing(testbed: Testbed, tmp_path: Path) -> None:
     plan = Plan(seed=2183, seconds=30, load=Load())
-    report = await run(testbed, plan, tmp_path, schedule(plan.seed, plan.seconds))
+    report = await run(testbed, plan, tmp_path, schedule(plan.seed, plan.seconds, testbed.topology))
     assert not report.violations, report.explain()
     assert report.outcomes[Outcome.ACKNOWLEDGED] > 0
     assert report.checkouts[order_records.Outcome.ACKNOWLEDGED] > 0

@@ -1,4 +1,4 @@
-"""The whole product on servers of its own, with two gateways and a breakable network before Kafka.
+"""The whole product on servers of its own: two gateways, several workers, breakable networks before Kafka.
 
 Products and orders are kept here, and there is a catalogue of what tests and clients buy.
 """
@@ -17,8 +17,11 @@ from typing import Final, Self
 from uuid import uuid4
 
 import redis.asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CommitFailedError
 
 from devstack.component import Component
+from devstack.components import CARTSTREAM
 from devstack.embedded import EmbeddedComponent, EmbeddedStack
 from devstack.free_ports import free_ports
 from devstack.settings import HOST, StackSettings, Urls
@@ -26,16 +29,23 @@ from devstack.spec import Preparing, RestartPolicy, State
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import load
 from tests.faults.catalogue import NAMED, OWN, offer
-from tests.faults.proxy import NetworkCondition, Proxy
+from tests.faults.proxy import NetworkCondition, Proxies, Proxy
+from tests.faults.topology import AGENTS, SERVERS, Topology, place_of
 from tests.mail.smtp_server import SmtpServer
+from topics.groups import COMPACTION, MAIL_SINK, MERGES
+from topics.registry import CART_CHANGED, CART_MERGES, ORDERS
 
-GATEWAYS: Final = ("gateway", "gateway-2")
-AGENTS: Final = ("compaction", "merges", "sink-postgres", "sink-redis", "jobs", "sink-mail")
 PRODUCT: Final = ("topics", "migrate", "gateway", *AGENTS)
-SERVERS: Final = ("redis", "kafka", "postgres")
-PROCESSES: Final = (*GATEWAYS, *AGENTS)
 READY_SECONDS: Final = 90.0
 MUTATIONS: Final = Path(__file__).with_name("mutations")
+OFFSETS: Final = {
+    "compaction": (COMPACTION, CART_CHANGED.name),
+    "merges": (MERGES, CART_MERGES.name),
+    "sink-mail": (MAIL_SINK, ORDERS.name),
+}
+"""The groups whose position in a topic is a committed offset: the group's id and the topic."""
+FAR: Final = 1_000_000
+"""So far past the end that the log does not get there while the workers are away."""
 HASTE: Final = {
     "jobs": {
         "CARTSTREAM_SETTLEMENT_PAUSE_S": "0.5",
@@ -48,7 +58,10 @@ HASTE: Final = {
     "sink-mail": {"CARTSTREAM_SMTP_TIMEOUT_S": "15", "CARTSTREAM_MAIL_RETRY_S": "16"},
 }
 """What is settled and sent again after a fault, sooner than by default: runs wait for it."""
-_MUTATION_VARIABLES: Final = ("CARTSTREAM_TEST_MUTATION", "PYTHONPATH")
+CLOCKS: Final = Path(__file__).parents[1] / "gateway" / "skew"
+_MUTATION_VARIABLES: Final = ("CARTSTREAM_TEST_MUTATION", "CARTSTREAM_TEST_SKEW_S", "PYTHONPATH")
+_ALONE_LISTENER: Final = "ALONE"
+"""Kafka tells clients the address of the listener they came by: whose network is its own needs its own."""
 _AOF: Final = "appendonlydir"
 _BASE: Final = "appendonly.aof.1.base.rdb"
 _POLL_SECONDS: Final = 0.05
@@ -62,15 +75,17 @@ class TestbedBroken(Exception):
 
 
 class Testbed:
-    """Servers, product and second gateway, each component restarted by its supervisor when it dies.
+    """Servers, gateways and workers, each component restarted by its supervisor when it dies.
 
-    Everybody reaches Kafka through `proxy`, for that is the address the broker advertises.
+    Everybody reaches Kafka through a proxy, for that is the address the broker advertises: the second gateway
+    through `alone`, all others through another one; `network` is both.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, topology: Topology | None = None) -> None:
         self.smtp: Final = SmtpServer()
-        broker, proxied, *others = free_ports(7)
-        gateway, controller, redis_port, postgres, second = others
+        self.topology: Final = topology or Topology()
+        broker, proxied, *others = free_ports(9)
+        gateway, controller, redis_port, postgres, second, alone_broker, alone_proxied = others
         settings = load(StackSettings).model_copy(
             update={
                 "products_owner": ProductsOwner.INTERNAL,
@@ -81,30 +96,42 @@ class Testbed:
         served = settings.with_ports(gateway, broker, controller, redis_port, postgres)
         seen = served.model_copy(update={"kafka_port": proxied})
         self.folder: Final = folder
-        self.proxy: Final = Proxy(proxied, broker)
+        self._shared: Final = Proxy(proxied, broker)
+        self.alone: Final = Proxy(alone_proxied, alone_broker)
+        self.network: Final = Proxies(self._shared, self.alone)
         self.urls: Final[Urls] = seen.urls
         self.gateways: Final = (seen.urls.gateway, f"http://{HOST}:{second}")
-        self._proxied: Final = proxied
+        self._listeners: Final = {
+            "PLAINTEXT": (broker, proxied),
+            _ALONE_LISTENER: (alone_broker, alone_proxied),
+        }
+        self._controller: Final = controller
         self._servers = EmbeddedStack(folder / "servers", served, policy=RestartPolicy.ALWAYS)
         self._product = EmbeddedStack(folder / "product", seen, PRODUCT, RestartPolicy.ALWAYS)
-        self._second = EmbeddedStack(
-            folder / "second",
-            seen.model_copy(update={"gateway_port": second}),
-            ("gateway",),
-            RestartPolicy.ALWAYS,
-        )
+        # A data folder for the first, the second, … of each kind: in one no two have the same name.
+        self._more = {
+            number: EmbeddedStack(
+                folder / f"number-{number}",
+                seen.model_copy(update={"gateway_port": second}),
+                [group for group, which in map(place_of, self.processes) if which == number],
+                RestartPolicy.ALWAYS,
+            )
+            for number in range(2, max(2, self.topology.workers) + 1)
+        }
         self._cleanup = AsyncExitStack()
         self._redis_folder: Final = folder / "servers" / "redis"
         self._next_redis: Path | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as starting:
-            await starting.enter_async_context(self.proxy)
+            await starting.enter_async_context(self._shared)
+            await starting.enter_async_context(self.alone)
             await self.smtp.open()
             starting.push_async_callback(self.smtp.close)
             await self._start(self._servers, starting)
             await self._start(self._product, starting)
-            await self._start(self._second, starting)
+            for stack in self._more.values():
+                await self._start(stack, starting)
             await offer(self.gateways[0], dict.fromkeys((*OWN, *NAMED)))
             self._cleanup = starting.pop_all()
         return self
@@ -114,13 +141,22 @@ class Testbed:
     ) -> None:
         await self._cleanup.aclose()
 
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """The names of everything but the servers."""
+        return self.topology.processes
+
     def component(self, name: str) -> EmbeddedComponent:
-        """A component by name, the second gateway included."""
-        if name == GATEWAYS[1]:
-            return self._second.component("gateway")
-        if name in PRODUCT:
-            return self._product.component(name)
-        return self._servers.component(name)
+        """A component by name."""
+        stack, own_name = self._whereabouts(name)
+        return stack.component(own_name)
+
+    def _whereabouts(self, name: str) -> tuple[EmbeddedStack, str]:
+        """The stack that a component is in, and what it is called there."""
+        group, number = place_of(name)
+        if number > 1:
+            return self._more[number], group
+        return (self._product if name in PRODUCT else self._servers), name
 
     async def kill(self, name: str) -> None:
         """Ends a component with SIGKILL, frozen or not; its supervisor starts it again."""
@@ -142,26 +178,41 @@ class Testbed:
         await asyncio.to_thread(component.stop)
         await asyncio.to_thread(component.start)
 
+    async def leave(self, name: str) -> None:
+        """Stops a component gently, for as long as nobody lets it `join`."""
+        await asyncio.to_thread(self.component(name).stop)
+
+    async def join(self, name: str) -> None:
+        """Starts a component that has left; returns when it does its work."""
+        await asyncio.to_thread(self.component(name).start)
+
     async def mend(self) -> None:
         """Lets everything go on that a scene has left broken."""
-        self.proxy.condition = NetworkCondition.NORMAL
-        for name in (*SERVERS, *PROCESSES):
+        self.network.condition = NetworkCondition.NORMAL
+        for name in (*SERVERS, *self.processes):
             await self.thaw(name)
             await self.wait_ready(name)
 
     async def mutate(self, name: str, how: str | None) -> None:
         """Restarts a component with one of its functions replaced, or whole again."""
-        if name == GATEWAYS[1]:
-            component = _components(self._second)["gateway"]
-        else:
-            component = _components(self._product)[name]
-        env = {key: value for key, value in component.spec.env.items() if key not in _MUTATION_VARIABLES}
-        if how is not None:
-            # The product's own folder too: what is replaced is imported before Python knows where it runs.
-            path = os.pathsep.join((str(MUTATIONS), str(Path.cwd())))
-            env |= dict(zip(_MUTATION_VARIABLES, (how, path), strict=True))
-        component.spec = replace(component.spec, env=env)
+        self._change(name, {} if how is None else _imported_first(MUTATIONS, CARTSTREAM_TEST_MUTATION=how))
         await self.restart(name)
+
+    async def set_clock(self, name: str, seconds: float | None) -> None:
+        """Kills a component, and starts it with a clock that is so much ahead, or a right one again.
+
+        One whose clock is wrong may never be ready, so nobody waits for that.
+        """
+        skew = {} if seconds is None else _imported_first(CLOCKS, CARTSTREAM_TEST_SKEW_S=f"{seconds:g}")
+        self._change(name, skew)
+        await self.kill(name)
+
+    def _change(self, name: str, variables: dict[str, str]) -> None:
+        """Starts a component with these variables the next time, and without those of a change before."""
+        stack, own_name = self._whereabouts(name)
+        component = _components(stack)[own_name]
+        env = {key: value for key, value in component.spec.env.items() if key not in _MUTATION_VARIABLES}
+        component.spec = replace(component.spec, env=env | variables)
 
     async def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
         """Returns when a component does its work. Raises TestbedBroken if it does not within `seconds`."""
@@ -174,6 +225,40 @@ class Testbed:
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise TestbedBroken(f"{name} is not ready after {seconds:g} s; logs in {self.folder}") from None
+
+    async def commit_past_the_end(self, group: str) -> None:
+        """Stops all workers of a group, commits offsets that the log does not have, and starts the workers.
+
+        So it is where a log has lost its end and the group's offsets were kept.
+        """
+        workers = self.topology.workers_of(group)
+        await asyncio.gather(*(self.leave(name) for name in workers))
+        group_id, topic = OFFSETS[group]
+        places = [TopicPartition(topic, partition) for partition in range(self.topology.partitions)]
+        async with AIOKafkaConsumer(
+            bootstrap_servers=self.urls.kafka_bootstrap, group_id=group_id, enable_auto_commit=False
+        ) as consumer:
+            consumer.assign(places)
+            ends = await consumer.end_offsets(places)
+            beyond = {place: end + FAR for place, end in ends.items()}
+            async with asyncio.timeout(READY_SECONDS):
+                while not await _committed(consumer, beyond):  # noqa: ASYNC110  the coordinator tells nobody
+                    await asyncio.sleep(_POLL_SECONDS)
+        await asyncio.gather(*(self.join(name) for name in workers))
+
+    async def command(self, *arguments: str) -> tuple[int, str]:
+        """Runs a command of `cartstream` on the stores: its exit status, and what it said."""
+        variables = {**self.urls.environment(), "CARTSTREAM_PARTITIONS": str(self.topology.partitions)}
+        process = await asyncio.create_subprocess_exec(
+            *CARTSTREAM,
+            *arguments,
+            env={**os.environ, **variables},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, output.decode()
 
     async def flush_redis(self) -> None:
         """Deletes everything in Redis."""
@@ -207,17 +292,35 @@ class Testbed:
         starting.push_async_callback(asyncio.to_thread, stack.stop)
         if stack is self._servers:
             self._rig()
-        if stack is self._product:
-            for name, env in HASTE.items():
-                component = _components(stack)[name]
-                component.spec = replace(component.spec, env={**component.spec.env, **env})
+        else:
+            self._adapt(stack)
         await asyncio.to_thread(stack.ensure, *_components(stack))
 
+    def _adapt(self, stack: EmbeddedStack) -> None:
+        """Gives the processes the testbed's partitions and haste, and each worker a name of its own."""
+        number = next((number for number, each in self._more.items() if each is stack), 1)
+        for name, component in _components(stack).items():
+            env = {**component.spec.env, "CARTSTREAM_PARTITIONS": str(self.topology.partitions)}
+            env |= HASTE.get(name, {})
+            if name == "gateway" and number > 1:
+                env["CARTSTREAM_KAFKA_BOOTSTRAP"] = f"{HOST}:{self.alone.port}"
+            elif number > 1:
+                env["CARTSTREAM_GROUP_INSTANCE_ID"] = f"{name}-{number}"
+            component.spec = replace(component.spec, env=env)
+
     def _rig(self) -> None:
-        """Makes the broker advertise the proxy, and Redis start on what `roll_back_redis` has chosen."""
+        """Makes the broker advertise the proxies, and Redis start on what `roll_back_redis` has chosen."""
         kafka, redis_server = (_components(self._servers)[name] for name in ("kafka", "redis"))
-        advertised = f"advertised.listeners=PLAINTEXT://{HOST}:{self._proxied}"
-        kafka.spec = replace(kafka.spec, argv=(*kafka.spec.argv, "--override", advertised))
+        own = [f"{name}://{HOST}:{broker}" for name, (broker, _) in self._listeners.items()]
+        advertised = [f"{name}://{HOST}:{proxied}" for name, (_, proxied) in self._listeners.items()]
+        protocols = [f"{name}:PLAINTEXT" for name in ("CONTROLLER", *self._listeners)]
+        overrides = (
+            f"listeners={','.join((*own, f'CONTROLLER://{HOST}:{self._controller}'))}",
+            f"advertised.listeners={','.join(advertised)}",
+            f"listener.security.protocol.map={','.join(protocols)}",
+        )
+        options = [option for override in overrides for option in ("--override", override)]
+        kafka.spec = replace(kafka.spec, argv=(*kafka.spec.argv, *options))
         prepare = redis_server.spec.prepare
         assert prepare is not None
         redis_server.spec = replace(redis_server.spec, prepare=partial(self._prepare_redis, prepare))
@@ -228,6 +331,21 @@ class Testbed:
             shutil.rmtree(self._redis_folder / _AOF)
             shutil.copytree(self._next_redis, self._redis_folder / _AOF)
             self._next_redis = None
+
+
+def _imported_first(folder: Path, **variables: str) -> dict[str, str]:
+    """The variables of a process that Python starts with the `sitecustomize.py` of a folder."""
+    # The product's own folder too: what is imported comes before Python knows where it runs.
+    return {**variables, "PYTHONPATH": os.pathsep.join((str(folder), str(Path.cwd())))}
+
+
+async def _committed(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> bool:
+    """Whether the offsets are committed; not as long as a worker that has gone counts as a member."""
+    try:
+        await consumer.commit(offsets)
+    except CommitFailedError:
+        return False
+    return True
 
 
 def _components(stack: EmbeddedStack) -> dict[str, Component]:

@@ -1,0 +1,81 @@
+"""Watches which worker has which partition while a run goes on, and counts the partitions that move."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
+
+from topics.groups import COMPACTION, MERGES, POSTGRES_SINK, REDIS_SINK
+
+GROUPS: Final = (COMPACTION, MERGES, POSTGRES_SINK, REDIS_SINK)
+_POLL_SECONDS: Final = 1.0
+_UUID_LENGTH: Final = 37
+"""With the hyphen before it; a static member is called by its instance id and a UUID."""
+
+Owners = dict[tuple[str, str, int], str]
+"""By group, topic and partition, the instance id of the worker that has it."""
+
+
+class Assignments:
+    """Looks every second, when Kafka answers: what moves twice within a second counts once at most."""
+
+    def __init__(self, kafka_bootstrap: str) -> None:
+        self.moves: Final[Counter[str]] = Counter()
+        """By group, how often a partition was found with another worker than before."""
+        self._kafka_bootstrap = kafka_bootstrap
+        self._owners: Owners = {}
+        self._watching: asyncio.Task[None]
+
+    async def __aenter__(self) -> Self:
+        self._watching = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            # Kafka is being broken.
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                await self._look()
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _look(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._kafka_bootstrap, request_timeout_ms=4000)
+        await admin.start()
+        try:
+            while True:
+                replies = await admin.describe_consumer_groups(list(GROUPS))
+                for group in (group for reply in replies for group in reply.groups):
+                    self.compare(owners_of(group))
+                await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            await admin.close()
+
+    def compare(self, owners: Owners) -> None:
+        """Count what has moved since the last look."""
+        for place, owner in owners.items():
+            if self._owners.setdefault(place, owner) != owner:
+                self.moves[place[0]] += 1
+                self._owners[place] = owner
+
+
+def owners_of(group: Any) -> Owners:
+    """Who has what, in a group as the broker describes it."""
+    _, name, _, _, _, members, *_ = group
+    owners: Owners = {}
+    for member_id, _, _, _, assignment, *_ in members:
+        if not assignment:
+            continue  # the group is dividing its partitions
+        for topic, partitions in ConsumerProtocolMemberAssignment.decode(assignment).assignment:
+            for partition in partitions:
+                owners[name, topic, partition] = member_id[:-_UUID_LENGTH]
+    return owners

@@ -22,8 +22,10 @@ number that says which of several (which request, how old a copy). `schedules.py
 | `world.py` | clock, the two topics, the Postgres row, what clients asked and were told |
 | `redis_mirror.py` | the partition's keys in Redis and the scripts, as pure functions |
 | `gateway.py` | requests, retries, publishing, acknowledgements, the outbox sweeper |
+| `cold_carts.py` | carts that Redis lacks: looks for their rows, hydration, what readers are shown |
 | `streams.py` | compaction with its table, changelog and zombies; expiry |
-| `sinks.py` | Postgres sink, restore, follow, anti-entropy |
+| `sinks.py` | Postgres sink, follow, anti-entropy |
+| `restoring.py`, `tail.py`, `tail_kinds.py`, `tail_ablations.py` | restoring, from a tail or all; warming |
 | `checkout.py` | orders and their subtraction |
 | `merge.py`, `merge_history.py`, `merge_kinds.py`, `merge_ablations.py` | two guests and a user |
 | `faults.py` | what happens to Redis, to the topics and to the clock |

@@ -11,6 +11,7 @@ from tests.model.ablations import ABLATIONS, counterexample, taken_away
 from tests.model.merge_ablations import MERGE_ABLATIONS
 from tests.model.run import AnyHistory, Failure, explore, play, shrink
 from tests.model.schedules import KINDS, schedule_of
+from tests.model.tail_ablations import TAIL_ABLATIONS
 
 
 def main() -> int:
@@ -58,7 +59,7 @@ def _explore(kinds: list[str], seeds: range, seconds: float) -> int:
 
 def _ablate(guards: str) -> int:
     missed = 0
-    for ablation in (*ABLATIONS, *MERGE_ABLATIONS):
+    for ablation in (*ABLATIONS, *MERGE_ABLATIONS, *TAIL_ABLATIONS):
         if guards != "all" and ablation.guard not in guards.split(","):
             continue
         print(f"without {ablation.guard}: {ablation.rule}", flush=True)

@@ -184,7 +184,7 @@ class Checkout:
         state = self.record(pick)
         if state is not None and ordering.knows_order(state, order.order_id, order.snapshot.version_number):
             return
-        request = Request(order.order_id, order.delta, world.now)
+        request = Request(order.order_id, order.delta, world.now, self.gateway.cold.bring_in())
         redis, reply = redis_mirror.subtract(
             world.redis, state, request, CART, world.redis_time, TIMING, STALE
         )

@@ -4,8 +4,8 @@ import msgspec
 
 from carts.protocol import Deleted
 from carts.state import State
+from tests.model import tail
 from tests.model.redis_mirror import Redis
-from tests.model.sinks import PostgresSink
 from tests.model.streams import Compaction
 from tests.model.world import COMPACTION_LAG, DELETE_RETENTION, LOG_RETENTION, World
 from topics.records import PurgeFloor
@@ -14,10 +14,9 @@ from topics.records import PurgeFloor
 class Faults:
     """Wipes, failovers, evictions, backups put back, retention, compaction, time."""
 
-    def __init__(self, world: World, compaction: Compaction, sink: PostgresSink) -> None:
+    def __init__(self, world: World, compaction: Compaction) -> None:
         self.world = world
         self.compaction = compaction
-        self.sink = sink
 
     def wipe(self, _pick: int) -> None:
         """Redis loses everything, the marker included."""
@@ -29,7 +28,7 @@ class Faults:
         """Redis falls back to a replica that was one to eight commits behind."""
         world = self.world
         world.exercised["failovers"] += 1
-        world.outbox_was_lost = True
+        world.outbox_was_lost = world.redis_fell_back = True
         age = min(1 + pick % 8, len(world.redis_history) - 1)
         if world.traits.skewed:
             world.skew = -(pick // 8 % 4)
@@ -43,15 +42,33 @@ class Faults:
         """Somebody puts the backup back, however old."""
         if self.world.redis_backup is not None:
             self.world.exercised["backups put back"] += 1
-            self.world.outbox_was_lost = True
+            self.world.outbox_was_lost = self.world.redis_fell_back = True
             self.world.commit(self.world.redis_backup)
+
+    def rows_fall(self, pick: int) -> None:
+        """Postgres is put back to an earlier time."""
+        world = self.world
+        world.exercised["rows put back"] += 1
+        world.rows_fell_back = True
+        rows = world.rows_history[-1 - min(1 + pick % 8, len(world.rows_history) - 1)]
+        world.row, world.rows_position, world.rows_purge_floor = rows
 
     def evict(self, _pick: int) -> None:
         """The cart's keys reach their time to live."""
         if self.world.redis.cart is not None and self.world.redis.ready:
             self.world.exercised["evictions"] += 1
-            self.world.cart_was_evicted = True
+            self.world.cart_was_evicted = self.world.redis_fell_back = True
             self.world.commit(msgspec.structs.replace(self.world.redis, cart=None))
+
+    def drop_expired(self, _pick: int) -> None:
+        """The copy of an expired cart leaves Redis."""
+        world, copy = self.world, self.world.redis.cart
+        if copy is None or not copy.known.expired or not world.redis.ready:
+            return
+        age_us = world.redis_time - copy.put_at
+        if tail.expired_copy_may_go(age_us, copy.row_from, world.rows_position):
+            world.exercised["expired copies dropped"] += 1
+            world.commit(msgspec.structs.replace(world.redis, cart=None))
 
     def wait(self, pick: int) -> None:
         """Time passes: up to a window."""
@@ -81,7 +98,7 @@ class Faults:
             if entry is None or age <= COMPACTION_LAG:
                 continue
             if isinstance(entry, Deleted):
-                read = age > DELETE_RETENTION and self.sink.committed > position
+                read = age > DELETE_RETENTION and self.world.rows_position > position
                 first = not any(isinstance(other, State) for other in world.carts[:position])
                 droppable = read and (first or self._succeeded(position))
             else:

@@ -8,6 +8,7 @@ from carts import protocol
 from carts.operations import Add, Clear, Delta, Item, Remove, Set, SetDetails
 from carts.protocol import Durability
 from tests.model import redis_mirror
+from tests.model.cold_carts import ColdCarts, LookUp
 from tests.model.redis_mirror import Applied, OutboxEntry, Refused, Replayed, Reply, Request
 from tests.model.world import CART, STALE, TIMING, Asked, World, contains, quantities
 
@@ -59,7 +60,8 @@ class Gateway:
     def __init__(self, world: World) -> None:
         self.world = world
         self.flights: list[Flight] = []
-        self.lookups: list[Request] = []
+        self.lookups: list[LookUp] = []
+        self.cold = ColdCarts(world)
         self.removals: list[tuple[int, str]] = []
         self.sweeps: list[tuple[int, list[OutboxEntry]]] = []
         self.wanting_rows: set[str] = set()
@@ -103,23 +105,37 @@ class Gateway:
 
     def look_up(self, pick: int) -> None:
         """A request that met an unknown cart comes back with what Postgres had."""
+        if not self.lookups:
+            return
+        looked = self.lookups.pop(pick % len(self.lookups))
+        if looked.request is None:
+            self.cold.viewed(looked)
+            return
+        self.cold.hydrate(looked.found)
+        self.request(msgspec.structs.replace(looked.request, found=looked.found))
+
+    def read_row(self, pick: int) -> None:
+        """The row of a miss is read only now."""
         if self.lookups:
-            self.request(self.lookups.pop(pick % len(self.lookups)))
+            self.cold.read_row(self.lookups[pick % len(self.lookups)])
 
     def request(self, request: Request) -> None:
         """Run the write script."""
         world = self.world
         redis, reply = redis_mirror.change(world.redis, request, CART, world.redis_time, TIMING, STALE)
         if reply == Refused("unknown_cart"):
-            row = world.hydration_row()
-            forgotten_version = world.row.version_number if world.row is not None and row is None else 0
-            self.lookups.append(
-                msgspec.structs.replace(request, looked_up=True, row=row, forgotten_version=forgotten_version)
-            )
+            self.lookups.append(self.cold.missed(request))
         if isinstance(reply, Applied):
             world.commit(redis)
             self.check_copy()
+            self.cold.shown_now()
         self.replied(reply, request.op_id)
+
+    def view(self, _pick: int) -> None:
+        """A reader asks for the cart."""
+        looked = self.cold.view()
+        if looked is not None:
+            self.lookups.append(looked)
 
     def replied(self, reply: Reply, op_id: str) -> None:
         """Go on after a script: publish what stands in the outbox, or answer at once."""
@@ -254,7 +270,7 @@ class Gateway:
     def rest(self, retrying: set[str]) -> bool:
         """Finish what is under way; whether anything was. `retrying` clients insist."""
         busy = bool(self.lookups or self.sweeps or self.removals or self.world.redis.outbox)
-        while self.lookups:
+        for _ in range(len(self.lookups)):
             self.look_up(0)
         flying = {flight.op_id for flight in self.flights}
         for op_id in sorted(filter(self.may_retry, retrying - flying)):

@@ -267,8 +267,9 @@ class Merges:
     def _operate(self, cart: str, op_id: str, delta: Delta, pick: int) -> bool:
         history = self.carts[cart]
         world = history.world
+        found = history.gateway.cold.bring_in()
         record = history.checkout.record(pick)
-        request = Request(op_id, delta, world.now)
+        request = Request(op_id, delta, world.now, found)
         redis, reply = redis_mirror.subtract(
             world.redis, record or State(), request, CART, world.redis_time, TIMING, STALE
         )

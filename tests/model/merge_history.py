@@ -110,7 +110,8 @@ class MergeHistory:
             table, copy = history.compaction.owner.table, history.world.redis.cart
             if table is None or table.merged_into is None:
                 raise Broken(f"the merge of {guest} has not ended")
-            if copy is None or copy.known.merged_into is None:
+            known = copy.known if copy is not None else history.world.row
+            if known is None or known.merged_into is None:
                 raise Broken(f"Redis takes writes to {guest}, which is merged")
             if self._lines(guest):
                 raise Broken(f"{guest} is merged and keeps a remainder {self._lines(guest)}")

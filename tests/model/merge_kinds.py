@@ -5,25 +5,25 @@ from typing import Final
 from tests.model.kind import Kind
 from tests.model.world import Traits
 
-_CART: Final = (
+CART: Final = (
     "write write publish publish acknowledge remove kill_gateway retry look_up fold fold fold changelog_ack "
     "changelog_ack commit sink sink follow "
 )
-_FAULTS: Final = "kill_worker kill_sink sweep_read sweep_publish restore restore restore wipe failover "
-_SAGA: Final = "m.begin m.begin m.step m.step m.step m.step m.step m.step m.step m.step m.kill m.recover "
+FAULTS: Final = "kill_worker kill_sink sweep_read sweep_publish restore restore restore wipe failover "
+SAGA: Final = "m.begin m.begin m.step m.step m.step m.step m.step m.step m.step m.step m.kill m.recover "
 _CHECKOUT: Final = "check_out checkout checkout checkout checkout recover_orders "
 
 
-def _of(carts: str, actions: str) -> str:
+def of(carts: str, actions: str) -> str:
     return " ".join(f"{cart}.{action}" for cart in carts for action in actions.split()) + " "
 
 
-_TWO: Final = _of("gu", _CART + _FAULTS) + 3 * _SAGA
+_TWO: Final = of("gu", CART + FAULTS) + 3 * SAGA
 _LANDS: Final = "{0}.publish {0}.fold:2 {0}.changelog_ack {0}.changelog_ack {0}.sink {0}.sink "
-_ADDED: Final = "g.write g.look_up " + _LANDS.format("g")
+ADDED: Final = "g.write g.look_up " + _LANDS.format("g")
 
-_MERGING: Final = (
-    _ADDED
+MERGING: Final = (
+    ADDED
     + "~2 m.begin:0 m.step m.step:4 ~2 m.step "
     + _LANDS.format("g")
     + "m.step:4 m.step:4 m.step ~3 m.step:4 m.step:4 "
@@ -33,8 +33,8 @@ _MERGING: Final = (
 )
 """A merge in peace, with room for mishaps."""
 
-_TAKEN_BACK: Final = (
-    _ADDED
+TAKEN_BACK: Final = (
+    ADDED
     + "~1 m.begin:0 m.step m.step:4 ~1 m.step m.step:4 m.step:4 m.step ~1 m.step:4 m.step:4 "
     + "g.failover g.failover g.write g.look_up g.acknowledge ~2 "
     + _LANDS.format("g")
@@ -44,7 +44,7 @@ _TAKEN_BACK: Final = (
 """A failover takes the claim back, and a write gets in."""
 
 _LATE: Final = (
-    _ADDED
+    ADDED
     + "~1 m.begin:0 m.step m.step:4 m.step m.step:4 m.step:4 m.step m.step:5 m.step:4 ~1 "
     + "u.publish u.fold:2 u.changelog_ack g.publish g.fold:2 g.changelog_ack u.failover:0 g.failover:0 "
     + "u.wait:40 ~1 u.write u.look_up u.publish u.wait:40 u.write u.publish u.fold:2 u.changelog_ack "
@@ -53,7 +53,7 @@ _LATE: Final = (
 """A transfer is applied once more, long after its first time has left the window."""
 
 _DEVICES: Final = (
-    f"{_ADDED} h.write h.look_up {_LANDS.format('h')} ~2 m.begin:0 m.begin:1 "
+    f"{ADDED} h.write h.look_up {_LANDS.format('h')} ~2 m.begin:0 m.begin:1 "
     + 3 * "m.step:0 m.step:1 "
     + f"~1 {_LANDS.format('g')} {_LANDS.format('h')} "
     + 5 * "m.step:4 m.step:5 "
@@ -71,30 +71,30 @@ def _of_the_other(story: str) -> str:
 
 
 _QUIET_USER: Final = (
-    _of("gh", _CART + _FAULTS) + _of("u", "fold changelog_ack sink follow kill_worker") + 3 * _SAGA
+    of("gh", CART + FAULTS) + of("u", "fold changelog_ack sink follow kill_worker") + 3 * SAGA
 )
 """The user's cart is as it was when the merges began."""
 
 MERGE_KINDS: Final = {
-    "merge": Kind(_TWO, Traits(merges="sum"), _MERGING),
-    "merge_chaos": Kind(_of("ghu", _CART + _FAULTS) + 6 * _SAGA, Traits(merges="sum")),
-    "merge_devices": Kind(_of("ghu", _CART + _FAULTS) + 6 * _SAGA, Traits(merges="sum"), _DEVICES),
-    "merge_taken_back": Kind(_TWO, Traits(merges="sum"), _TAKEN_BACK),
+    "merge": Kind(_TWO, Traits(merges="sum"), MERGING),
+    "merge_chaos": Kind(of("ghu", CART + FAULTS) + 6 * SAGA, Traits(merges="sum")),
+    "merge_devices": Kind(of("ghu", CART + FAULTS) + 6 * SAGA, Traits(merges="sum"), _DEVICES),
+    "merge_taken_back": Kind(_TWO, Traits(merges="sum"), TAKEN_BACK),
     "merge_late": Kind(_TWO, Traits(merges="sum"), _LATE),
     "merge_order": Kind(
-        _of("g", _CART + "failover failover ") + _of("u", _CART + _FAULTS + _CHECKOUT) + 3 * _SAGA,
+        of("g", CART + "failover failover ") + of("u", CART + FAULTS + _CHECKOUT) + 3 * SAGA,
         Traits(merges="sum"),
-        f"{_MERGING} u.check_out u.checkout:0 u.checkout:0 u.checkout:0 ~3 {_MERGING}",
+        f"{MERGING} u.check_out u.checkout:0 u.checkout:0 u.checkout:0 ~3 {MERGING}",
     ),
     "merge_heal": Kind(
-        _of("gu", _CART + _FAULTS + "scan republish ") + 3 * _SAGA,
+        of("gu", CART + FAULTS + "scan republish ") + 3 * SAGA,
         Traits(merges="sum", heals=True),
-        _TAKEN_BACK,
+        TAKEN_BACK,
     ),
     "merge_guest_order": Kind(
-        _of("g", _CART + "failover failover " + _CHECKOUT + _CHECKOUT) + _of("u", _CART) + 3 * _SAGA,
+        of("g", CART + "failover failover " + _CHECKOUT + _CHECKOUT) + of("u", CART) + 3 * SAGA,
         Traits(merges="sum"),
-        _ADDED
+        ADDED
         + "~1 g.check_out g.checkout:0 ~1 m.begin:0 g.checkout:4 m.step ~1 m.step:4 m.step g.checkout:4 "
         + _LANDS.format("g")
         + "m.step:4 m.step:4 g.checkout:4 m.step m.step:4 ~2 g.checkout:4 m.step:4 "
@@ -103,7 +103,7 @@ MERGE_KINDS: Final = {
         + "~4",
     ),
     "merge_max": Kind(
-        _QUIET_USER, Traits(merges="max"), f"u.write u.look_up ~2 {_TAKEN_BACK} {_of_the_other(_MERGING)}"
+        _QUIET_USER, Traits(merges="max"), f"u.write u.look_up ~2 {TAKEN_BACK} {_of_the_other(MERGING)}"
     ),
-    "merge_keep": Kind(_QUIET_USER, Traits(merges="keep"), f"~2 {_TAKEN_BACK} {_of_the_other(_MERGING)}"),
+    "merge_keep": Kind(_QUIET_USER, Traits(merges="keep"), f"~2 {TAKEN_BACK} {_of_the_other(MERGING)}"),
 }

@@ -18,6 +18,8 @@ from carts.limits import Timing
 from carts.operations import Change, Delta, Operation
 from carts.protocol import Deleted, PutOutcome
 from carts.state import State, Version
+from tests.model import tail
+from tests.model.tail import Marker, Miss
 
 
 class StoredCart(msgspec.Struct, frozen=True):
@@ -25,6 +27,10 @@ class StoredCart(msgspec.Struct, frozen=True):
 
     content: Content = EMPTY
     known: State = State()
+    put_at: int = 0
+    """When it was put: an expired copy stays for a while."""
+    row_from: int | None = None
+    """Rows that have all of `carts` before this offset have what was put; None: that is not known."""
 
     @property
     def version(self) -> Version:
@@ -50,24 +56,38 @@ class Redis(msgspec.Struct, frozen=True):
     cart: StoredCart | None = None
     outbox: tuple[OutboxEntry, ...] = ()
     last_entry_id: int = 0
-    ready: bool = False
+    marker: Marker | None = None
     restore_token: str | None = None
     restore_sequence: int = 0
+    since: int | None = None
+    """Where the restorations began in `carts` that have put copies here, while there is no marker."""
     followed: int = 0
 
+    @property
+    def ready(self) -> bool:
+        """Whether the partition is authoritative."""
+        return self.marker is not None
 
-class Request(msgspec.Struct, frozen=True):
-    """A change as the gateway hands it to the script; `row` is what Postgres had, once it has been asked.
+
+class Found(msgspec.Struct, frozen=True):
+    """What Postgres had of a cart after a miss, and the position of the rows that stood beside it.
 
     `forgotten_version` is the v of a row that was too old to count.
     """
 
+    miss: Miss
+    row: State | None
+    rows_position: int
+    forgotten_version: int = 0
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A change as it is handed to the script; `found` says that the cart has no row, once that is known."""
+
     op_id: str
     delta: Delta
     first_seen_us: int
-    looked_up: bool = False
-    row: State | None = None
-    forgotten_version: int = 0
+    found: Found | None = None
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -93,9 +113,9 @@ class Refused(msgspec.Struct, frozen=True):
 Reply = Applied | Replayed | Refused
 
 
-def stored(state: State) -> StoredCart:
+def stored(state: State, now_us: int = 0, row_from: int | None = None) -> StoredCart:
     """The copy that Redis keeps of `state`."""
-    return StoredCart(state.content(), msgspec.structs.replace(state, base=EMPTY))
+    return StoredCart(state.content(), msgspec.structs.replace(state, base=EMPTY), now_us, row_from)
 
 
 def change(
@@ -107,19 +127,44 @@ def change(
     if not protocol.request_in_time(now_us, request.first_seen_us, timing):
         return redis, Refused("too_old")
     copy = present(redis, now_us, horizon_us)
-    known_of = redis.cart.version.number if redis.cart is not None else request.forgotten_version
     if copy is None:
-        if not request.looked_up:
+        if not is_absent(redis, request.found, now_us):
             return redis, Refused("unknown_cart")
         copy = StoredCart()
-        if request.row is not None:
-            copy = stored(request.row)
-            known_of = copy.version.number
+    known_of = copy.version.number or forgotten_version(redis, request.found)
     if knows(copy, request.op_id):
         return redis, replayed(redis, request.op_id, now_us)
     if copy.known.merged_into is not None or copy.known.claim is not None:
         return redis, Refused("merged")
     return append(redis, copy, request, cart_id, known_of, now_us, timing)
+
+
+def is_absent(redis: Redis, found: Found | None, now_us: int) -> bool:
+    """Whether a cart that Redis lacks is known to have no row either."""
+    return found is not None and found.row is None and counts(redis, found, now_us)
+
+
+def counts(redis: Redis, found: Found, now_us: int) -> bool:
+    """Whether what was found after a miss may stand for the cart."""
+    return redis.marker is not None and tail.row_counts(
+        found.miss, found.rows_position, redis.marker, now_us, tail.HYDRATION
+    )
+
+
+def forgotten_version(redis: Redis, found: Found | None) -> int:
+    """The v of a copy or row that is too old to count."""
+    if redis.cart is not None:
+        return redis.cart.version.number
+    return found.forgotten_version if found is not None else 0
+
+
+def hydrate(redis: Redis, found: Found, now_us: int, horizon_us: int) -> Redis:
+    """The hydration script: bring in a row if the cart is absent and the miss still stands."""
+    if found.row is None or present(redis, now_us, horizon_us) is not None:
+        return redis
+    if not counts(redis, found, now_us):
+        return redis
+    return msgspec.structs.replace(redis, cart=stored(found.row, now_us))
 
 
 def present(redis: Redis, now_us: int, horizon_us: int) -> StoredCart | None:
@@ -194,7 +239,10 @@ def subtract(
     timing: Timing,
     horizon_us: int,
 ) -> tuple[Redis, Reply]:
-    """What an order or a merge does to a cart, on the union of the last folded record and Redis's copy."""
+    """What an order or a merge does to a cart, on the union of the last folded record and Redis's copy.
+
+    A cart that Redis lacks is brought in before; only one that has no row either is found to be absent.
+    """
     if not redis.ready:
         return redis, Refused("restoring")
     if not ordering.may_subtract(folded, request.delta):
@@ -203,6 +251,8 @@ def subtract(
     if known and protocol.too_stale(known, now_us, horizon_us):
         return redis, Refused("no_record")
     copy = present(redis, now_us, horizon_us)
+    if copy is None and not is_absent(redis, request.found, now_us):
+        return redis, Refused("unknown_cart")
     base = ordering.subtraction_base(folded or State(), copy.known if copy is not None else None)
     if base.remembers(request.op_id):
         return redis, replayed(redis, request.op_id, now_us)
@@ -220,19 +270,25 @@ def subtract(
     return appended(redis, stored(state), written, now_us)
 
 
-def put(redis: Redis, recorded: State | Deleted) -> tuple[Redis, PutOutcome]:
+def put(
+    redis: Redis, recorded: State | Deleted, now_us: int, row_from: int | None
+) -> tuple[Redis, PutOutcome]:
     """Put a state or a deletion read from `carts` (or folded by the restore) into Redis."""
     copy = redis.cart
     if isinstance(recorded, Deleted):
         if copy is not None and protocol.deletion_clears(recorded, copy.version, copy.window):
             return msgspec.structs.replace(redis, cart=None), PutOutcome.REMOVED
         return redis, PutOutcome.UNCHANGED
-    outcome = protocol.put_outcome(recorded, copy.version if copy else None, copy.window if copy else ())
+    outcome = tail.put_outcome(recorded, copy.version if copy else None, copy.window if copy else [])
     match outcome:
         case PutOutcome.STORED | PutOutcome.REPLACED:
-            return msgspec.structs.replace(redis, cart=stored(recorded)), outcome
+            return msgspec.structs.replace(redis, cart=stored(recorded, now_us, row_from)), outcome
         case PutOutcome.REMOVED:
             return msgspec.structs.replace(redis, cart=None), outcome
+        case PutOutcome.UNCHANGED if copy is not None:
+            return msgspec.structs.replace(
+                redis, cart=msgspec.structs.replace(copy, row_from=row_from)
+            ), outcome
         case _:
             return redis, outcome
 
@@ -252,6 +308,11 @@ def restore_begin(redis: Redis, token: str) -> Redis:
     return msgspec.structs.replace(redis, restore_token=token, restore_sequence=0)
 
 
+def restore_since(redis: Redis, start: int) -> Redis:
+    """Note where in `carts` a restoration begins, before it puts anything; the earliest stays."""
+    return msgspec.structs.replace(redis, since=start if redis.since is None else min(start, redis.since))
+
+
 def restore_step(redis: Redis, token: str, sequence: int) -> Redis | None:
     """The check every step of a restore begins with; none: Redis is not the one that was filled so far."""
     if not protocol.restore_continues(token, sequence, redis.restore_token, redis.restore_sequence):
@@ -259,16 +320,18 @@ def restore_step(redis: Redis, token: str, sequence: int) -> Redis | None:
     return msgspec.structs.replace(redis, restore_sequence=redis.restore_sequence + 1)
 
 
-def restore_finish(redis: Redis, followed: int) -> Redis:
+def restore_finish(redis: Redis, followed: int, marker: Marker) -> Redis:
     """Set the marker: the partition is authoritative from now on, and followed from this position."""
-    return msgspec.structs.replace(redis, ready=True, followed=followed)
+    return msgspec.structs.replace(redis, marker=marker, since=None, followed=followed)
 
 
 def follow_put(
-    redis: Redis, expected: int, recorded: State | Deleted | None
+    redis: Redis, expected: int, recorded: State | Deleted | None, now_us: int
 ) -> tuple[Redis, PutOutcome | None]:
     """Put the record at position `expected` of `carts`, move on; none: Redis has another position."""
     if not protocol.follow_continues(expected, redis.followed):
         return redis, None
-    after, outcome = put(redis, recorded) if recorded is not None else (redis, PutOutcome.UNCHANGED)
+    after, outcome = (
+        put(redis, recorded, now_us, expected + 1) if recorded is not None else (redis, PutOutcome.UNCHANGED)
+    )
     return msgspec.structs.replace(after, followed=expected + 1), outcome

@@ -12,8 +12,9 @@ from tests.model.checkout import Checkout
 from tests.model.checks import Broken, judge
 from tests.model.faults import Faults
 from tests.model.gateway import MOST_OPERATIONS, Gateway
+from tests.model.restoring import Restore, Warm
 from tests.model.schedules import KINDS, Schedule, schedule_of
-from tests.model.sinks import AntiEntropy, Follow, PostgresSink, Restore
+from tests.model.sinks import AntiEntropy, Follow, PostgresSink
 from tests.model.streams import Compaction, ExpiryJob
 from tests.model.world import World
 
@@ -55,16 +56,20 @@ class History:
         self.expiry = ExpiryJob(self.world, self.compaction)
         self.sink = PostgresSink(self.world)
         self.restore = Restore(self.world, self.compaction)
+        self.warm = Warm(self.world)
         self.follow = Follow(self.world)
         self.anti_entropy = AntiEntropy(self.world)
         self.checkout = Checkout(self.world, self.gateway)
-        self.faults = Faults(self.world, self.compaction, self.sink)
+        self.faults = Faults(self.world, self.compaction)
         self.actions: dict[str, Callable[[int], None]] = {
             "write": self.gateway.write,
             "write_any": self.gateway.write_any,
             "write_for_postgres": self.gateway.write_for_postgres,
             "retry": self.gateway.retry,
             "look_up": self.gateway.look_up,
+            "view": self.gateway.view,
+            "read_row": self.gateway.read_row,
+            "start_query": self.gateway.cold.start_query,
             "publish": self.gateway.publish,
             "acknowledge": self.gateway.acknowledge,
             "row_seen": self.gateway.row_seen,
@@ -90,8 +95,13 @@ class History:
             "erase_again": self.expiry.erase_again,
             "sink": self.sink.step,
             "kill_sink": self.sink.killed,
+            "move_sink": self.sink.moved,
+            "frozen_sink": self.sink.frozen_writes,
             "restore": self.restore.steps,
             "kill_restore": self.restore.killed,
+            "warm": self.warm.steps,
+            "kill_warm": self.warm.killed,
+            "move_warm": self.warm.moved,
             "follow": self.follow.steps,
             "scan": self.anti_entropy.scan,
             "republish": self.anti_entropy.republish,
@@ -107,6 +117,8 @@ class History:
             "back_up": self.faults.back_up,
             "put_back": self.faults.put_back,
             "evict": self.faults.evict,
+            "drop_expired": self.faults.drop_expired,
+            "rows_fall": self.faults.rows_fall,
             "wait": self.faults.wait,
             "wait_long": self.faults.wait_long,
             "drop_old_log": self.faults.drop_old_log,

@@ -2,8 +2,19 @@
 
 import random
 
-from tests.model.kind import Kind
+from tests.model.kind import (
+    ANY,
+    CHECKOUTS,
+    CRASHES,
+    DELETION,
+    FOLDS,
+    RESTORES,
+    SINKS,
+    WRITES,
+    Kind,
+)
 from tests.model.merge_kinds import MERGE_KINDS
+from tests.model.tail_kinds import TAIL_KINDS
 from tests.model.world import Traits
 
 Schedule = list[tuple[str, int]]
@@ -11,34 +22,7 @@ Schedule = list[tuple[str, int]]
 
 PICKS = 64
 _REST_BITS = 24
-_RARE = frozenset({"wipe", "failover", "expire", "evict", "move_worker"})
-
-
-_WRITES = (
-    "write write write publish publish acknowledge remove kill_gateway retry "
-    "sweep_read sweep_publish look_up "
-)
-_ANY = (
-    "write_any write_any write_any write_any publish publish acknowledge remove kill_gateway retry "
-    "sweep_read "
-    "sweep_publish look_up look_up "
-)
-_FOLDS = "fold fold changelog_ack changelog_ack commit "
-_CRASHES = "fold fold fold changelog_ack changelog_ack commit kill_worker "
-_SINKS = "sink follow "
-_RESTORES = "restore restore restore "
-
-_DELETION = (
-    "~14 write look_up publish fold changelog_ack commit ~5 fold expire fold changelog_ack changelog_ack "
-    "commit fold "
-    "sink sink sink follow follow follow ~3 wait_long ~2 fold changelog_ack changelog_ack commit purge ~6 "
-    "fold changelog_ack changelog_ack ~10"
-)
-
-_CHECKOUTS = (
-    "check_out check_out check_out_again checkout checkout checkout checkout checkout checkout "
-    "kill_checkout recover_orders"
-)
+_RARE = frozenset({"wipe", "failover", "expire", "evict", "move_worker", "rows_fall"})
 
 _OVERDUE_ACTIONS = "write write publish fold changelog_ack sink retry look_up acknowledge"
 _OVERDUE = (
@@ -81,28 +65,28 @@ _ELSEWHERE = (
 """Whoever has the orders completes checkouts of overlapping lines, late and more than once."""
 
 KINDS = {
-    "plain": Kind(_WRITES + "publish acknowledge " + _FOLDS + _SINKS),
-    "crash": Kind(_WRITES + "wait kill_sweeper " + _CRASHES + "changelog_refused kill_sink " + _SINKS),
-    "wipe": Kind(_WRITES + _CRASHES + _SINKS + _RESTORES + "kill_restore wipe"),
-    "failover": Kind(_WRITES + _FOLDS + _SINKS + "follow failover"),
+    "plain": Kind(WRITES + "publish acknowledge " + FOLDS + SINKS),
+    "crash": Kind(WRITES + "wait kill_sweeper " + CRASHES + "changelog_refused kill_sink " + SINKS),
+    "wipe": Kind(WRITES + CRASHES + SINKS + RESTORES + "kill_restore wipe"),
+    "failover": Kind(WRITES + FOLDS + SINKS + "follow failover"),
     "all": Kind(
-        _WRITES
+        WRITES
         + "write publish acknowledge look_up "
-        + _CRASHES
+        + CRASHES
         + "kill_sink follow "
-        + _SINKS
-        + _RESTORES
+        + SINKS
+        + RESTORES
         + "kill_restore wipe failover"
     ),
     "evict": Kind(
-        _WRITES + _FOLDS + _SINKS + "sink look_up evict failover wipe " + _RESTORES, Traits(evicts=True)
+        WRITES + FOLDS + SINKS + "sink look_up evict failover wipe " + RESTORES, Traits(evicts=True)
     ),
-    "mixed": Kind(_ANY + _CRASHES + _SINKS + "follow restore restore wipe failover"),
+    "mixed": Kind(ANY + CRASHES + SINKS + "follow restore restore wipe failover"),
     "skew": Kind(
-        _WRITES + "remove fold commit changelog_ack changelog_ack " + _SINKS + "failover", Traits(skewed=True)
+        WRITES + "remove fold commit changelog_ack changelog_ack " + SINKS + "failover", Traits(skewed=True)
     ),
     "expire": Kind(
-        _WRITES + "look_up " + _CRASHES + "sink expire failover wipe " + _SINKS + _RESTORES,
+        WRITES + "look_up " + CRASHES + "sink expire failover wipe " + SINKS + RESTORES,
         Traits(evicts=True),
     ),
     "idle": Kind(
@@ -111,11 +95,11 @@ KINDS = {
         Traits(evicts=True),
     ),
     "postgres": Kind(
-        _WRITES
+        WRITES
         + "write_for_postgres write_for_postgres row_seen row_seen publish look_up "
-        + _CRASHES
+        + CRASHES
         + "sink "
-        "evict wipe failover " + _SINKS + _RESTORES,
+        "evict wipe failover " + SINKS + RESTORES,
         Traits(evicts=True),
     ),
     "postgres_again": Kind(
@@ -124,30 +108,30 @@ KINDS = {
         "failover:0 retry look_up publish ~1 row_seen row_seen ~4",
     ),
     "zombie": Kind(
-        _WRITES + _CRASHES + "fold commit move_worker move_worker zombie_folds zombie_folds zombie_flushes "
-        "zombie_flushes reread wipe " + _SINKS + _RESTORES
+        WRITES + CRASHES + "fold commit move_worker move_worker zombie_folds zombie_folds zombie_flushes "
+        "zombie_flushes reread wipe " + SINKS + RESTORES
     ),
     "rewind": Kind(
         "write write write write wait publish publish publish acknowledge remove sweep_read sweep_publish "
-        "sweep_publish lose_offsets " + _CRASHES + "kill_worker follow look_up look_up"
+        "sweep_publish lose_offsets " + CRASHES + "kill_worker follow look_up look_up"
     ),
     "backlog": Kind(
         "write write write write publish publish acknowledge retry sweep_read sweep_publish "
         "sweep_publish wait "
-        "failover remove look_up follow " + _FOLDS
+        "failover remove look_up follow " + FOLDS
     ),
     "mixall": Kind(
-        _ANY + "wait retry " + _CRASHES + "sink follow restore restore wipe failover failover evict expire "
-        "move_worker zombie_folds zombie_flushes reread " + _SINKS,
+        ANY + "wait retry " + CRASHES + "sink follow restore restore wipe failover failover evict expire "
+        "move_worker zombie_folds zombie_flushes reread " + SINKS,
         Traits(evicts=True),
     ),
     "heal": Kind(
-        _WRITES
+        WRITES
         + "write publish acknowledge "
-        + _CRASHES
+        + CRASHES
         + "follow wipe failover scan scan republish republish "
-        + _SINKS
-        + _RESTORES,
+        + SINKS
+        + RESTORES,
         Traits(heals=True),
     ),
     "skip": Kind(
@@ -167,50 +151,47 @@ KINDS = {
         "write_any write_any write publish publish publish acknowledge acknowledge remove kill_gateway retry "
         "sweep_read sweep_publish kill_sink sink sink follow follow wipe failover look_up look_up "
         "look_up expire purge "
-        "purge evict " + _CRASHES + _RESTORES,
+        "purge evict " + CRASHES + RESTORES,
         Traits(deletes=True, evicts=True),
-        _DELETION,
+        DELETION,
     ),
     "delete_late": Kind(
         "write_any write publish publish publish acknowledge acknowledge remove retry sweep_read "
         "sweep_publish "
         "sweep_publish commit lose_offsets kill_sink sink sink follow follow wipe failover back_up "
         "put_back put_back "
-        "look_up look_up look_up expire purge purge drop_old_log compact compact " + _CRASHES + _RESTORES,
+        "look_up look_up look_up expire purge purge drop_old_log compact compact " + CRASHES + RESTORES,
         Traits(deletes=True, evicts=True),
-        _DELETION + " drop_old_log compact ~5",
+        DELETION + " drop_old_log compact ~5",
     ),
     "delete_zombie": Kind(
         "write write write_any publish publish publish acknowledge acknowledge remove sweep_read "
         "sweep_publish "
         "kill_worker kill_worker move_worker zombie_folds zombie_folds zombie_flushes reread sink sink "
         "follow follow "
-        "look_up look_up expire purge purge drop_old_log compact compact " + _CRASHES,
+        "look_up look_up expire purge purge drop_old_log compact compact " + CRASHES,
         Traits(deletes=True, evicts=True),
-        _DELETION + " drop_old_log compact ~5",
+        DELETION + " drop_old_log compact ~5",
     ),
     "order": Kind(
-        _WRITES
+        WRITES
         + "write publish acknowledge retry "
-        + _CRASHES
-        + _SINKS
+        + CRASHES
+        + SINKS
         + "follow restore restore wipe failover "
-        "look_up " + _CHECKOUTS,
+        "look_up " + CHECKOUTS,
     ),
     "order_mixed": Kind(
-        _ANY
+        ANY
         + "publish acknowledge retry "
-        + _CRASHES
-        + _SINKS
+        + CRASHES
+        + SINKS
         + "follow restore restore wipe failover failover "
-        + _CHECKOUTS,
+        + CHECKOUTS,
     ),
     "order_long": Kind(
         "write_any write_any write_any write wait publish publish acknowledge acknowledge remove retry "
-        "sweep_read sweep_publish restore restore wipe failover look_up look_up "
-        + _FOLDS
-        + _SINKS
-        + _CHECKOUTS,
+        "sweep_read sweep_publish restore restore wipe failover look_up look_up " + FOLDS + SINKS + CHECKOUTS,
     ),
     "order_late": Kind(
         "write_any write_any write_any write_any publish publish fold fold changelog_ack "
@@ -249,42 +230,42 @@ KINDS = {
     "order_elsewhere_adds": Kind(_ELSEWHERE_ACTIONS, story=_ELSEWHERE),
     "order_deleted": Kind(
         "write_any write publish publish acknowledge remove retry sweep_read sweep_publish sink sink follow "
-        "restore look_up look_up expire purge failover back_up put_back " + _CRASHES + _CHECKOUTS,
+        "restore look_up look_up expire purge failover back_up put_back " + CRASHES + CHECKOUTS,
         Traits(deletes=True, evicts=True),
-        _DELETION + " ~8",
+        DELETION + " ~8",
     ),
     "erase": Kind(
-        _ANY
+        ANY
         + "write erase erase_again "
-        + _CRASHES
+        + CRASHES
         + "sink follow "
-        + _SINKS
-        + _RESTORES
+        + SINKS
+        + RESTORES
         + "kill_restore wipe failover failover",
         Traits(erases=True),
     ),
     "erase_all": Kind(
-        _ANY + "wait retry erase erase_again expire evict lose_offsets " + _CRASHES + "sink follow restore "
-        "restore wipe failover failover move_worker zombie_folds zombie_flushes reread " + _SINKS,
+        ANY + "wait retry erase erase_again expire evict lose_offsets " + CRASHES + "sink follow restore "
+        "restore wipe failover failover move_worker zombie_folds zombie_flushes reread " + SINKS,
         Traits(erases=True, evicts=True),
     ),
     "erase_ordered": Kind(
-        _ANY
+        ANY
         + "publish acknowledge retry erase erase_again "
-        + _CRASHES
-        + _SINKS
+        + CRASHES
+        + SINKS
         + "follow restore restore wipe failover failover "
-        + _CHECKOUTS,
+        + CHECKOUTS,
         Traits(erases=True),
     ),
     "erase_deleted": Kind(
         "write_any write publish publish acknowledge remove retry sweep_read sweep_publish sink sink follow "
-        "restore look_up look_up expire purge erase erase_again failover back_up put_back " + _CRASHES,
+        "restore look_up look_up expire purge erase erase_again failover back_up put_back " + CRASHES,
         Traits(erases=True, deletes=True, evicts=True),
-        _DELETION + " ~8",
+        DELETION + " ~8",
     ),
     "late_sweeper": Kind(
-        _WRITES + _FOLDS + _SINKS,
+        WRITES + FOLDS + SINKS,
         story="~1 write look_up publish failover:0 wait:15 retry look_up sweep_read failover:0 fold:0 "
         "changelog_ack "
         "follow wait:30 ~1 write look_up publish fold:0 sweep_publish fold:0",
@@ -295,7 +276,7 @@ KINDS = {
         story="write look_up ~2 write failover:24 publish:1 write acknowledge remove kill_gateway retry ~2",
     ),
     "late_flush": Kind(
-        _WRITES + "fold changelog_ack commit zombie_flushes sink follow",
+        WRITES + "fold changelog_ack commit zombie_flushes sink follow",
         story="write look_up publish fold:0 move_worker fold:0 write ~1 publish fold:0 changelog_ack "
         "changelog_ack "
         "commit:1 zombie_flushes sink:1 sink:1 sink:1 ~2 kill_worker:0 reread ~2",
@@ -321,6 +302,7 @@ KINDS = {
         "sweep_read sweep_publish sweep_publish sweep_publish fold:2 ~2",
     ),
     **MERGE_KINDS,
+    **TAIL_KINDS,
 }
 
 

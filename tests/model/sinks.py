@@ -1,163 +1,77 @@
 """The sinks: Postgres, and what keeps Redis equal to `carts`: restore, follow, anti-entropy."""
 
-from dataclasses import dataclass
-
 from carts import fold as folding
 from carts import protocol
 from carts import state as states
 from carts.operations import Change
 from carts.protocol import Deleted, PutOutcome
 from carts.state import State
-from tests.model import redis_mirror
+from tests.model import redis_mirror, tail
 from tests.model.redis_mirror import Redis, StoredCart
-from tests.model.streams import Compaction
-from tests.model.world import CART, RETENTION, STALE, TIMING, World, contains, quantities, seen
+from tests.model.world import CART, RETENTION, STALE, TIMING, World, contains, quantities
 from topics.records import PurgeFloor
 
 
 class PostgresSink:
-    """Copies `carts` into the row, guarded by version."""
+    """Copies `carts` into the row, guarded by version; its position stands beside the rows."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.position = 0
-        self.committed = 0
+        self.frozen: int | None = None
+        """The position of a sink that was taken its partition."""
 
-    def step(self, pick: int) -> None:
-        """Take one record; every third time also commit."""
+    def step(self, _pick: int) -> None:
+        """Take one record."""
         self.take()
-        if pick % 3 == 0:
-            self.committed = self.position
 
     def take(self) -> bool:
-        """Take one record; whether there was one."""
-        if self.position >= len(self.world.carts):
+        """Take one record, or go to the position of the rows; whether there was anything to do."""
+        world = self.world
+        if not tail.rows_continue(self.position, world.rows_position):
+            self.position = world.rows_position
+            return True
+        if self.position >= len(world.carts):
             return False
-        world, row = self.world, self.world.row
-        match self.world.carts[self.position]:
+        self.position = self._write(self.position)
+        return True
+
+    def killed(self, _pick: int) -> None:
+        """The sink dies; the next one begins where the rows are."""
+        self.position = self.world.rows_position
+
+    def moved(self, _pick: int) -> None:
+        """The sink freezes and another takes over."""
+        self.frozen, self.position = self.position, self.world.rows_position
+
+    def frozen_writes(self, _pick: int) -> None:
+        """The one before writes a record, if the rows are where it thinks."""
+        world = self.world
+        if self.frozen is None or self.frozen >= len(world.carts):
+            return
+        if tail.rows_continue(self.frozen, world.rows_position):
+            self.frozen = self._write(self.frozen)
+        else:
+            self.frozen = None
+
+    def _write(self, position: int) -> int:
+        """The transaction: the row, and the position behind the record."""
+        world, row, floor = self.world, self.world.row, 0
+        match world.carts[position]:
+            case PurgeFloor(floor):
+                pass
             case State() as state if protocol.row_replaced(row.version if row else None, state.version):
                 if row is not None and state.version < row.version:
                     world.problem(f"the row falls: {row.version.tag()} -> {state.version.tag()}")
-                world.row = state
+                row = state
             case Deleted() as deleted if row is not None and protocol.row_deleted(row.version, deleted):
                 if row.version_number > deleted.version.number:
                     world.problem(
                         f"the deletion of {deleted.version.tag()} takes the row {row.version.tag()}"
                     )
-                world.row = None
-        self.position += 1
-        return True
-
-    def killed(self, _pick: int) -> None:
-        """The sink dies: what it had not committed comes again."""
-        self.position = self.committed
-
-
-@dataclass
-class Restoring:
-    """A restore under way; positions are those of `carts`, then those of `cart-changed`."""
-
-    token: str
-    carts_end: int
-    log_from: int
-    log_end: int
-    from_nothing: bool
-    sequence: int = 0
-    position: int = 0
-    folding: bool = False
-    kept: State | Deleted | None = None
-    purge_floor: int = 0
-
-
-class Restore:
-    """Fills Redis from `carts`, then folds what compaction may not have written yet."""
-
-    def __init__(self, world: World, compaction: Compaction) -> None:
-        self.world = world
-        self.compaction = compaction
-        self.current: Restoring | None = None
-        self.tokens = 0
-
-    def steps(self, pick: int) -> None:
-        """One to five steps of a restore."""
-        for _ in range(1 + pick % 5):
-            self.step()
-
-    def killed(self, _pick: int) -> None:
-        """The restore agent dies; the next one begins anew."""
-        self.current = None
-
-    def step(self) -> bool:
-        """Begin, put a record, fold a change, or finish; whether there was anything to do."""
-        restoring = self.current
-        if restoring is None:
-            return self._begin()
-        redis = redis_mirror.restore_step(self.world.redis, restoring.token, restoring.sequence)
-        if redis is None:
-            self.world.exercised["restores started over"] += 1
-            self.current = None
-            return True
-        restoring.sequence += 1
-        if not restoring.folding and restoring.position < restoring.carts_end:
-            redis = self._put_record(restoring, redis)
-        elif not restoring.folding:
-            restoring.folding, restoring.position = True, restoring.log_from
-        elif restoring.position < restoring.log_end:
-            redis = self._fold_change(restoring, redis)
-        else:
-            redis = self._finish(restoring, redis)
-        self.world.commit(redis)
-        return True
-
-    def _begin(self) -> bool:
-        world = self.world
-        if world.redis.ready:
-            return False
-        self.tokens += 1
-        self.current = Restoring(
-            token=f"t{self.tokens}",
-            log_from=max(self.compaction.committed, world.log_start),
-            log_end=len(world.log),
-            carts_end=len(world.carts),
-            from_nothing=world.redis.cart is None,
-        )
-        world.commit(redis_mirror.restore_begin(world.redis, self.current.token))
-        return True
-
-    def _put_record(self, restoring: Restoring, redis: Redis) -> Redis:
-        entry = self.world.carts[restoring.position]
-        restoring.position += 1
-        if isinstance(entry, PurgeFloor):
-            restoring.purge_floor = max(restoring.purge_floor, entry.purge_floor)
-        elif entry is not None and protocol.keep_recovered(restoring.kept, entry) is entry:
-            restoring.kept = entry
-            return put(self.world, redis, entry)
-        return redis
-
-    def _fold_change(self, restoring: Restoring, redis: Redis) -> Redis:
-        state = restoring.kept if isinstance(restoring.kept, State) else None
-        change = self.world.log[restoring.position]
-        restoring.position += 1
-        outcome = folding.fold(
-            state, change, purge_floor=restoring.purge_floor, retention_us=RETENTION, timing=TIMING
-        )
-        if outcome.state is not None:
-            restoring.kept = outcome.state
-        elif state is not None:
-            restoring.kept = Deleted(state.version)
-            restoring.purge_floor = max(restoring.purge_floor, state.version_number)
-        return put(self.world, redis, restoring.kept) if restoring.kept is not None else redis
-
-    def _finish(self, restoring: Restoring, redis: Redis) -> Redis:
-        world = self.world
-        world.exercised["restores"] += 1
-        if restoring.from_nothing and not self.compaction.skipped and not world.traits.deletes:
-            expected = seen(folded(world.log[: restoring.log_end]))
-            found = seen_copy(redis.cart)
-            if expected != found:
-                world.problem(f"restored {found} is not the fold {expected}")
-        self.current = None
-        return redis_mirror.restore_finish(redis, restoring.carts_end)
+                row = None
+        world.write_rows(row, position + 1, floor)
+        return position + 1
 
 
 class Follow:
@@ -182,7 +96,10 @@ class Follow:
         recorded = world.carts[self.position]
         copy = world.redis.cart
         redis, put_outcome = redis_mirror.follow_put(
-            world.redis, self.position, None if isinstance(recorded, PurgeFloor) else recorded
+            world.redis,
+            self.position,
+            None if isinstance(recorded, PurgeFloor) else recorded,
+            world.redis_time,
         )
         if put_outcome is None:
             return self.resume()
@@ -246,9 +163,9 @@ class AntiEntropy:
         return self.look() or busy
 
 
-def put(world: World, redis: Redis, recorded: State | Deleted) -> Redis:
+def put(world: World, redis: Redis, recorded: State | Deleted, row_from: int | None) -> Redis:
     """Put into Redis, and judge what happened to its copy."""
-    after, put_outcome = redis_mirror.put(redis, recorded)
+    after, put_outcome = redis_mirror.put(redis, recorded, world.redis_time, row_from)
     judge_put(world, redis.cart, recorded, put_outcome)
     return after
 
@@ -295,5 +212,5 @@ def folded(changes: list[Change]) -> State | None:
 
 
 def seen_copy(copy: StoredCart | None) -> object:
-    """What a reader gets from Redis."""
-    return None if copy is None else (copy.version, quantities(copy.content))
+    """What a reader gets from Redis: nothing of an expired cart."""
+    return None if copy is None or copy.known.expired else (copy.version, quantities(copy.content))

@@ -8,6 +8,7 @@ from tests.model.ablations import ABLATIONS, Ablation, counterexample, taken_awa
 from tests.model.merge_ablations import MERGE_ABLATIONS
 from tests.model.run import Report, explore, problem_of, shrink
 from tests.model.schedules import KINDS, schedule_of
+from tests.model.tail_ablations import TAIL_ABLATIONS
 
 SEEDS = range(150)
 """Histories of each kind; `python -m tests.model` plays more."""
@@ -26,7 +27,9 @@ def test_random_histories_keep_every_promise(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "ablation", [*ABLATIONS, *MERGE_ABLATIONS], ids=lambda ablation: ablation.guard.replace(" ", "_")
+    "ablation",
+    [*ABLATIONS, *MERGE_ABLATIONS, *TAIL_ABLATIONS],
+    ids=lambda ablation: ablation.guard.replace(" ", "_"),
 )
 def test_without_the_guard_a_promise_breaks(ablation: Ablation) -> None:
     failure = counterexample(ablation)
@@ -44,6 +47,7 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "emitted again",
         "erasures",
         "evictions",
+        "expired copies dropped",
         "expiries",
         "failovers",
         "floor moved",
@@ -53,6 +57,7 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "follow went back",
         "forks and gaps",
         "further transfers",
+        "hydrations",
         "healed by anti-entropy",
         "late completes",
         "left to the sweeper",
@@ -62,9 +67,13 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "orders renewed by the fold",
         "orders waiting for an earlier one",
         "puts refused: not covering",
+        "reads of the row",
         "replays",
         "restores",
         "restores started over",
+        "restores with the cart in the tail",
+        "restores without the cart",
+        "rows put back",
         "subtractions from a record behind",
         "subtractions renewed",
         "sweeps read again",
@@ -73,6 +82,7 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "transfers waiting for another's",
         "transfers waiting for the last",
         "voided expiries",
+        "warmed",
         "wipes",
         "zombie records",
     }

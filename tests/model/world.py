@@ -11,6 +11,7 @@ from carts.operations import Change, Delta
 from carts.protocol import Deleted
 from carts.state import State, Version
 from tests.model.redis_mirror import Redis
+from tests.model.tail import Marker
 from topics.records import PurgeFloor
 
 CART = "user:1"
@@ -75,9 +76,13 @@ class World:
         """What the first operation adds; each further one adds four times as much."""
         self.now = 10
         self.skew = 0
-        self.redis = Redis(ready=True)
+        self.redis = Redis(marker=Marker("t0"))
         self.redis_history = [self.redis]
         self.redis_backup: Redis | None = None
+        self.redis_fell_back = False
+        """Since the marker was set: it may show something older for a while."""
+        self.restored_to: dict[str, int] = {"t0": 0}
+        """Of each restoration the end of `cart-changed` that it has read."""
         self.outbox_was_lost = False
         self.cart_was_evicted = False
         self.parts_were_ordered = False
@@ -88,6 +93,13 @@ class World:
         self.carts: list[CartsEntry] = []
         self.carts_times: list[int] = []
         self.row: State | None = None
+        self.rows_position = 0
+        """How far the rows are in `carts`, written in their transaction."""
+        self.rows_purge_floor = 0
+        self.rows_history: list[tuple[State | None, int, int]] = [(None, 0, 0)]
+        self.rows_fell_back = False
+        self.minted_at = self.now
+        """When the cart got its id."""
         self.asked: dict[str, Asked] = {}
         self.applied: set[str] = set()
         """What Redis has taken: acknowledged with `redis` at least, where a client asked for no more."""
@@ -106,6 +118,14 @@ class World:
         """Redis has done something; older contents stay around for failovers."""
         self.redis = redis
         self.redis_history = [*self.redis_history[1 - _HISTORY :], redis]
+
+    def write_rows(self, row: State | None, position: int, purge_floor: int) -> None:
+        """Postgres has committed a transaction; older contents stay around for who puts them back."""
+        self.row = row
+        self.rows_position = max(position, self.rows_position)
+        self.rows_purge_floor = max(purge_floor, self.rows_purge_floor)
+        rows = self.row, self.rows_position, self.rows_purge_floor
+        self.rows_history = [*self.rows_history[1 - _HISTORY :], rows]
 
     def publish(self, change: Change) -> None:
         """Append to `cart-changed`."""

@@ -15,6 +15,7 @@ from carts.operations import Add, Attempt, Change, Delta, Item, Set, Subtract
 from carts.state import State, union
 from store.redis import Applied, ChangeRequest, Reason, Refused, Replayed
 from tests.model import redis_mirror
+from tests.model.tail import Marker, Miss
 from tests.store.redis.conftest import StoreFixture
 from tests.store.redis.copies import assert_redis_holds
 from tests.store.redis.test_put_equals_protocol import CART, WINDOW_US, grown, histories, property_test, put
@@ -80,13 +81,14 @@ def test_redis_then_holds_what_the_model_says(
             assert await fixture.everything() == before
             return
         assert isinstance(answer, Applied)
+        now_us = answer.operation_version // 2
         mirror = redis_mirror.Redis(
-            cart=redis_mirror.stored(copy) if copy is not None and not copy.expired else None, ready=True
+            cart=redis_mirror.stored(copy) if copy is not None and not copy.expired else None,
+            marker=Marker("restored"),
         )
-        asked = redis_mirror.Request(ORDER, order_of(root), 0)
-        _, expected = redis_mirror.subtract(
-            mirror, folded, asked, CART, answer.operation_version // 2, TIMING, 2**60
-        )
+        absent = redis_mirror.Found(Miss("restored", now_us), None, 0)
+        asked = redis_mirror.Request(ORDER, order_of(root), 0, absent)
+        _, expected = redis_mirror.subtract(mirror, folded, asked, CART, now_us, TIMING, 2**60)
         assert isinstance(expected, redis_mirror.Applied)
         change = msgspec.json.decode(answer.entry.event, type=Change)
         assert change == expected.entry.change

@@ -15,6 +15,7 @@ from faust.types.transports import TransportT
 from delivery.changelog import ChangelogWriter
 from delivery.consumer import AccountingTransport
 from delivery.errors import TopicTaken
+from delivery.faust_internals import HookedApp
 from delivery.recovery import ReplayTableManager
 from delivery.runs import RunLimits, RunScheduler
 from delivery.settings import DeliverySettings
@@ -37,7 +38,7 @@ BUFFERED_RUNS = 32
 """Runs that may wait for the agent before fetching pauses: with the longest ones some ten megabytes."""
 
 
-class DeliveryApp(faust.App):
+class DeliveryApp(HookedApp):
     """A Faust app on the accounting consumer. Make one with `create_app`."""
 
     def __init__(self, name: str, settings: DeliverySettings, run_limits: RunLimits, **options: Any) -> None:
@@ -100,13 +101,14 @@ class DeliveryApp(faust.App):
         )
         await future
 
-    def _new_transport(self) -> TransportT:
+    def new_transport(self) -> TransportT:
+        """The one of this layer."""
         return AccountingTransport(self.conf.broker_consumer, self)
 
-    async def _on_agent_error(self, agent: AgentT[Any], exc: BaseException) -> None:
-        # Faust would acknowledge the event and start the agent again; only a new process gets it again.
-        log.error("agent.failed", agent=agent.name, exc_info=exc)
-        fail_stop("agent.failed", agent=agent.name, error=repr(exc))
+    async def agent_failed(self, agent: AgentT[Any], error: BaseException) -> None:
+        """End the process: Faust would acknowledge the event, and only a new process gets it again."""
+        log.error("agent.failed", agent=agent.name, exc_info=error)
+        fail_stop("agent.failed", agent=agent.name, error=repr(error))
 
 
 def create_app(name: str, settings: DeliverySettings, run_limits: RunLimits = RUN_LIMITS) -> DeliveryApp:

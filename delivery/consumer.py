@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import structlog
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.consumer import ensure_TP
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.transport.drivers.aiokafka import Transport
 from faust.types import TP
 
 from delivery import metrics
 from delivery.contiguity import Admission, holes, starting_point
+from delivery.faust_internals import HookedConsumer, HookedThread, Records
 from delivery.ledger import Ledger
 from delivery.runs import Run
 from runtime.failstop import fail_stop
+from runtime.kafka.internals import set_fetch_wait
 from runtime.kafka.membership import watch_membership
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ log = structlog.get_logger(__name__)
 FETCH_WAIT_MS = 250
 
 
-class AccountingThread(AIOKafkaConsumerThread):
+class AccountingThread(HookedThread):
     """Thread that owns the aiokafka consumer; it notes which offsets the broker's answers prove absent."""
 
     def __post_init__(self) -> None:
@@ -39,16 +40,14 @@ class AccountingThread(AIOKafkaConsumerThread):
         self.absent: deque[tuple[TP, int, int]] = deque()
         """`(tp, start, end)`, written here and read by the app's loop."""
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        # Requests for offsets wait behind a fetch that waits for records; Faust lets it wait for 1.5 s.
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
-        return consumer
+    def made(self, consumer: AIOKafkaConsumer) -> None:
+        """Let requests for offsets wait less long behind a fetch that waits for records."""
+        set_fetch_wait(consumer, FETCH_WAIT_MS)
 
     async def on_start(self) -> None:
         """Join nothing yet; have it watched that the instance id stays this worker's."""
         await super().on_start()
-        watch_membership(self._ensure_consumer(), self.consumer.app.conf.consumer_group_instance_id)
+        watch_membership(self.started_client(), self.consumer.app.conf.consumer_group_instance_id)
 
     async def seek_back(self, tp: TP, offset: int) -> None:
         """Fetch from `offset` next."""
@@ -57,37 +56,31 @@ class AccountingThread(AIOKafkaConsumerThread):
     async def _seek_back(self, tp: TP, offset: int) -> None:
         # Seek and note are one step in this thread: no fetch answer can come between them.
         try:
-            self._ensure_consumer().seek(tp, offset)
+            self.started_client().seek(tp, offset)
         except IllegalStateError:
             log.info("partition.gone_before_seek", topic=tp.topic, partition=tp.partition)
         else:
             self._sought[tp] = offset
 
-    async def _fetch_records(
-        self,
-        consumer: AIOKafkaConsumer,
-        active_partitions: set[TP],
-        timeout: float | None = None,
-        max_records: int | None = None,
-    ) -> Mapping[TP, list[Any]]:
-        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+    def fetched(self, records: Records) -> None:
+        """Note what the answers prove absent."""
         for key, batch in records.items():
             tp = ensure_TP(key)
             for start, end in holes([record.offset for record in batch], self._sought.pop(tp, None)):
                 self.absent.append((tp, start, end))
-        return records
 
 
-class AccountingConsumer(Consumer):
+class AccountingConsumer(HookedConsumer):
     """Consumer that delivers without gaps and commits only what is processed and in the changelog."""
 
-    _thread: AccountingThread
+    thread: AccountingThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ledger = Ledger()
 
-    def _new_consumer_thread(self) -> AccountingThread:
+    def new_thread(self) -> AccountingThread:
+        """The thread of this layer."""
         return AccountingThread(self, loop=self.loop, beacon=self.beacon)
 
     async def admit(self, run: Run) -> bool:
@@ -102,12 +95,12 @@ class AccountingConsumer(Consumer):
         """Fetch the partition again from the first record that has not been handed out."""
         if partition := self.ledger.partitions.get(tp):
             partition.contiguity.sought()
-            await self._thread.seek_back(tp, partition.contiguity.expected)
+            await self.thread.seek_back(tp, partition.contiguity.expected)
 
     @property
     def member(self) -> AIOKafkaConsumer | None:
         """The client that is a member of the group; None before there is one."""
-        return self._thread._consumer  # noqa: SLF001
+        return self.thread.client
 
     def queued(self, topic: str) -> int:
         """How many runs of the topic wait for their agent."""
@@ -124,7 +117,7 @@ class AccountingConsumer(Consumer):
         That is the group's committed offset, or what the sink has stored beside what it writes. An offset
         that the log does not have is told loudly: records are lost, or are read again.
         """
-        sources = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
+        sources = {tp for tp in self.assignment() if not self.is_changelog(tp)}
         if not sources:
             return
         generation = self.app.consumer_generation_id
@@ -152,9 +145,9 @@ class AccountingConsumer(Consumer):
                     first=firsts[tp],
                     end=ends[tp],
                 )
-            await self._thread.seek_back(tp, self.ledger.anchor(tp, generation, start))
+            await self.thread.seek_back(tp, self.ledger.anchor(tp, generation, start))
 
-    async def _drain_messages(self, fetcher: Any) -> None:
+    async def hand_over(self, fetcher: Any) -> None:
         """Hand over what is fetched; Faust's task for the life of the fetcher.
 
         Faust's own loop gives up a hand-over when the flow is suspended, counts the message as read all the
@@ -171,27 +164,26 @@ class AccountingConsumer(Consumer):
             if not self.app.should_stop:
                 raise
 
-    def _to_message(self, tp: TP, record: Any) -> Run:
-        """The message of a run: the scheduler hands over lists of records."""
-        return Run(tp, record, self.app.consumer_generation_id)
+    def message_of(self, tp: TP, item: Any) -> Run:
+        """A run: the scheduler yields lists of records."""
+        return Run(tp, item, self.app.consumer_generation_id)
 
-    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
-        records = await super()._getmany(active_partitions, timeout)
+    def received(self, records: Records) -> None:
+        """Note that an answer has come, and what was proved absent."""
         for key in records:
             if partition := self.ledger.partitions.get(ensure_TP(key)):
                 partition.contiguity.answered()
-        absent = self._thread.absent
+        absent = self.thread.absent
         while absent:
             tp, start, end = absent.popleft()
             if partition := self.ledger.partitions.get(tp):
                 partition.contiguity.absent(start, end)
-        return records
 
     async def force_commit(self, *_: Any, **__: Any) -> bool:
         """Commit what the ledger allows, without waiting: a changelog record in flight caps the offset."""
         assigned = self.assignment()
         offsets = {tp: offset for tp, offset in self.ledger.committable().items() if tp in assigned}
-        if not offsets or not await self._commit(offsets):
+        if not offsets or not await self.commit_offsets(offsets):
             return False
         self.ledger.committed(offsets)
         return True

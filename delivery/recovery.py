@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NoReturn, cast
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
-from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
-from mode import Service
 
+from delivery.faust_internals import HookedRecovery, HookedTableManager
 from delivery.table import ChangelogTable
 from runtime.failstop import fail_stop
 from runtime.kafka.ranges import ReadStalled
 
 
-class ReplayRecovery(Recovery):
+class ReplayRecovery(HookedRecovery):
     """Faust's recovery cycle, with `ChangelogTable.replay` for its changelog reading.
 
     It runs outside of the rebalance callback, so heartbeats go on, and is cancelled by the next rebalance.
     """
 
-    @Service.task
-    async def _restart_recovery(self) -> None:
-        """Faust's task for the life of the worker, watched.
+    async def supervise(self, restarts: Callable[[Recovery], Awaitable[None]]) -> None:
+        """Run Faust's task for the life of the worker, and end the process with it.
 
         Faust takes a request that times out for its own stop, and a cancelled one for a cancelled task: it
         ends the task without a word. The worker would keep its partitions and process nothing, for good.
         """
-        # Service.task makes a wrapper of the method, which has no counterpart in `super()`.
-        watched = cast(Any, Recovery._restart_recovery).fun  # noqa: SLF001
         try:
-            await watched(self)
+            await restarts(self)
         except asyncio.CancelledError:
             if not self._is_stopping():
                 self._ended("cancelled")
@@ -51,15 +48,6 @@ class ReplayRecovery(Recovery):
         """False: nothing is left for Faust to read."""
         return False
 
-    async def _build_highwaters(self, *_: Any) -> None:
-        """Nothing: the replay finds its own bounds, and every question to the broker delays a restart."""
-
-    async def _build_offsets(self, *_: Any) -> None:
-        """Nothing, likewise."""
-
-    async def _seek_offsets(self, *_: Any) -> None:
-        """Nothing, likewise."""
-
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Replay the tables, then let Faust resume the source partitions."""
         for table in self.tables.values():
@@ -72,12 +60,9 @@ class ReplayRecovery(Recovery):
         await super().on_recovery_completed(generation_id)
 
 
-class ReplayTableManager(TableManager):
+class ReplayTableManager(HookedTableManager):
     """Faust's table manager with the recovery above."""
 
-    @property
-    def recovery(self) -> Recovery:
-        """The recovery service, made when it is first asked for, in the running loop."""
-        if self._recovery is None:
-            self._recovery = ReplayRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
-        return self._recovery
+    def new_recovery(self) -> ReplayRecovery:
+        """The one above."""
+        return ReplayRecovery(self.app, self, beacon=self.beacon, loop=self.loop)

@@ -17,6 +17,7 @@ from delivery import metrics
 from delivery.changelog import Batch, ChangelogWriter, Headers, KeyedState
 from delivery.consumer import consumer_of
 from delivery.errors import OutsideOfStream, RecordTooLarge
+from delivery.faust_internals import HookedTable
 from delivery.ledger import acknowledged, stop_if_refused
 from delivery.runs import Run
 from delivery.settings import DeliverySettings
@@ -67,7 +68,7 @@ class HeldState(NamedTuple):
     headers: Headers
 
 
-class ChangelogTable(faust.Table[bytes, bytes]):
+class ChangelogTable(HookedTable):
     """State of the partitions this worker owns, by key, in bytes.
 
     Read with `lookup`, write with `emit`, both with the run being processed. The dictionary writes of
@@ -125,7 +126,7 @@ class ChangelogTable(faust.Table[bytes, bytes]):
         largest = max((len(state.value or b"") for state in states), default=0)
         if largest > self._settings.max_record_bytes:
             raise RecordTooLarge(f"{largest} bytes, at most {self._settings.max_record_bytes} are accepted")
-        self._verify_source_topic_partitions(run.topic)
+        self.verify_partitions(run.topic)
         async with self._lock:
             for batch in self._writer.batches(states, timestamp):
                 if not self._holds(run):
@@ -306,9 +307,6 @@ class ChangelogTable(faust.Table[bytes, bytes]):
 
     def __delitem__(self, key: bytes) -> NoReturn:
         raise OutsideOfStream("Delete with `await table.emit(run, states)` and a value of None")
-
-    def _new_store(self) -> NoReturn:
-        raise OutsideOfStream("Read with `table.lookup(run, key)`")
 
     async def on_start(self) -> None:
         """Nothing to start: the changelog topic is made by `cartstream topics apply`."""

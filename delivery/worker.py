@@ -39,7 +39,7 @@ async def _run(app: DeliveryApp) -> None:
     at_work = asyncio.Event()
     started = asyncio.create_task(app.start(), name="start")
     endless = {
-        asyncio.create_task(app._crashed.wait(), name="faust"),  # noqa: SLF001  (the only sign mode gives)
+        asyncio.create_task(app.crashed_for_good(), name="faust"),
         asyncio.create_task(_work(app, lifetime, at_work), name="work"),
         asyncio.create_task(stop_when_frozen(settings.session_timeout_s), name="frozen"),
     }

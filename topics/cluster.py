@@ -21,6 +21,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from runtime.kafka.internals import send_request
 from runtime.settings import KafkaSettings
 from topics.alter_request import AlterRequest
 from topics.errors import ClusterUnreachableError, TopicsRefusedError
@@ -133,7 +134,7 @@ class Cluster:
     ) -> dict[str, _Answer]:
         request = AlterRequest(configs, validate_only=validate_only)
         # aiokafka's own way to a request of its own; its public `alter_configs` replaces all settings.
-        response = await self._admin._send_request(request)  # noqa: SLF001
+        response = await send_request(self._admin, request)
         return {
             answer["resource_name"]: _Answer(answer["error_code"], answer["error_message"])
             for answer in response.to_object()["resources"]

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from gateway.resilience.breaker import Breaker
 from runtime.kafka.clients import has_died
+from runtime.kafka.internals import sender_task
 from runtime.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -72,8 +73,7 @@ class ProducerConnection:
             self._breaker.succeeded()
 
     def _is_dead(self, producer: AIOKafkaProducer) -> bool:
-        # aiokafka offers no public view of its sender; one that has ended never sends again.
-        sender = producer._sender.sender_task  # noqa: SLF001
+        sender = sender_task(producer)
         age = asyncio.get_running_loop().time() - self._connected_at
         return (
             sender is None

@@ -2,6 +2,8 @@
 
 from aiokafka.client import AIOKafkaClient
 
+from runtime.kafka.internals import sync_task
+
 
 def has_died(client: AIOKafkaClient) -> bool:
     """Whether the task has ended that keeps the client's view of the cluster. Nothing starts it again.
@@ -9,5 +11,5 @@ def has_died(client: AIOKafkaClient) -> bool:
     It ends when a connection breaks in the moment of a send: aiokafka 0.14 on uvloop meets a RuntimeError.
     Consumers then wait for offsets and coordinators for ever, producers do not learn of new leaders.
     """
-    task = client._sync_task  # noqa: SLF001  there is no public view of it
+    task = sync_task(client)
     return task is not None and task.done()

@@ -25,6 +25,14 @@ from aiokafka.protocol.types import Int32, Schema, String
 
 from runtime.ending import Ending, told
 from runtime.failstop import instance_id_taken
+from runtime.kafka.internals import (
+    CoordinatorCalls,
+    coordinator_calls,
+    coordinator_of,
+    make_dynamic,
+    replace_coordinator_calls,
+    send_request,
+)
 from runtime.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -80,8 +88,8 @@ def watch_membership(consumer: AIOKafkaConsumer, instance_id: str | None) -> Non
     """
     if instance_id is None:
         return  # aiokafka's dynamic members leave, and have nothing to be taken
-    coordinator: Any = consumer._coordinator  # noqa: SLF001  there is no public view of it
-    send, leave = coordinator._send_req, coordinator._maybe_leave_group  # noqa: SLF001
+    coordinator = coordinator_of(consumer)
+    send, leave = coordinator_calls(coordinator)
     member_id: str = coordinator.member_id
 
     async def look(request: Any) -> Any:
@@ -106,11 +114,10 @@ def watch_membership(consumer: AIOKafkaConsumer, instance_id: str | None) -> Non
 
     async def leave_for_good() -> None:
         if told() is Ending.FOR_GOOD:
-            coordinator._group_instance_id = None  # noqa: SLF001  aiokafka then leaves as a dynamic member does
+            make_dynamic(coordinator)
         await leave()
 
-    coordinator._send_req = look  # noqa: SLF001
-    coordinator._maybe_leave_group = leave_for_good  # noqa: SLF001
+    replace_coordinator_calls(coordinator, CoordinatorCalls(look, leave_for_good))
 
 
 async def leave_group(kafka: KafkaSettings, consumer: AIOKafkaConsumer | None) -> None:
@@ -118,7 +125,7 @@ async def leave_group(kafka: KafkaSettings, consumer: AIOKafkaConsumer | None) -
 
     If Kafka does not answer soon, the group waits for the session timeout.
     """
-    coordinator: Any = None if consumer is None else consumer._coordinator  # noqa: SLF001
+    coordinator = None if consumer is None else coordinator_of(consumer)
     if coordinator is None or not getattr(coordinator, "member_id", ""):
         return
     admin = AIOKafkaAdminClient(**kafka.client_options(), request_timeout_ms=_TIMEOUT_MS)
@@ -126,7 +133,7 @@ async def leave_group(kafka: KafkaSettings, consumer: AIOKafkaConsumer | None) -
         await admin.start()
         node = await admin.find_coordinator(coordinator.group_id)
         request = LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
-        await admin._send_request(request, node)  # noqa: SLF001  it has no method for it
+        await send_request(admin, request, node)
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("group.not_left", group=coordinator.group_id, error=repr(error))
     finally:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from runtime.kafka.internals import client_of
 from runtime.kafka.topic_ids import topic_ids
 from runtime.settings import KafkaSettings
 
@@ -91,7 +92,7 @@ class RangeReader:
 
     async def topic_id(self, topic: str) -> str:
         """The id of the topic, which one of the same name made later does not have; empty if it has none."""
-        ids = await topic_ids(self._consumer._client, [topic])  # noqa: SLF001  (no public way in)
+        ids = await topic_ids(client_of(self._consumer), [topic])
         return ids[topic].hex if topic in ids else ""
 
     async def bounds(self, partition: TopicPartition) -> OffsetRange:

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from runtime.kafka.clients import has_died
+from runtime.kafka.internals import client_of
 from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id, watch_membership
 from sinks.errors import ClientDied
 from sinks.settings import RedisSinkSettings
@@ -65,7 +66,7 @@ async def joined(
 async def fail_with_client(consumer: AIOKafkaConsumer) -> None:
     """Watch the consumer's client. Raises ClientDied when it has ended: the consumer's methods hang then."""
     while True:
-        if has_died(consumer._client):  # noqa: SLF001  there is no public view of it
+        if has_died(client_of(consumer)):
             raise ClientDied
         await asyncio.sleep(CLIENT_SECONDS)
 

@@ -1,0 +1,44 @@
+"""What the project uses of a library that the library calls private: named in one module a library.
+
+An upgrade may take such a part away without a word. `missing` has the word.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+
+class PrivatePart(NamedTuple):
+    """A method, or an attribute that an instance has once it is made."""
+
+    owner: type[Any]
+    name: str
+    needed_to: str
+    parameters: tuple[str, ...] | None = None
+    """Of a method that is overridden or called by name, besides `self`."""
+
+
+def missing(distribution: str, parts: Iterable[PrivatePart]) -> list[str]:
+    """A sentence for each part that the installed version of the distribution lacks, or has otherwise."""
+    return list(_missing(f"{distribution} {version(distribution)}", parts))
+
+
+def _missing(library: str, parts: Iterable[PrivatePart]) -> Iterator[str]:
+    for part in parts:
+        full_name = f"{part.owner.__module__}.{part.owner.__qualname__}.{part.name}"
+        is_there = any(part.name in vars(base) for base in part.owner.__mro__)
+        if not is_there and not _is_set_when_made(part.owner, part.name):
+            yield f"{library} has no {full_name} any more, which is used to {part.needed_to}"
+        elif part.parameters is not None:
+            takes = tuple(inspect.signature(getattr(part.owner, part.name)).parameters)[1:]
+            if takes != part.parameters:
+                yield (
+                    f"{full_name} of {library} takes {', '.join(takes) or 'nothing'}, no longer "
+                    f"{', '.join(part.parameters) or 'nothing'}: it is used to {part.needed_to}"
+                )
+
+
+def _is_set_when_made(owner: type[Any], name: str) -> bool:
+    makers = [base.__dict__.get("__init__") for base in owner.__mro__]
+    return any(name in maker.__code__.co_names for maker in makers if inspect.isfunction(maker))

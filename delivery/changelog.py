@@ -72,12 +72,11 @@ class ChangelogWriter:
         if self._producer is not None:
             await self._producer.stop()
 
-    def batches(self, states: Iterable[KeyedState], timestamp: float | None) -> Iterator[Batch]:
-        """The states in order, in batches as large as they get; `timestamp` in seconds, None is now.
+    def batches(self, states: Iterable[KeyedState]) -> Iterator[Batch]:
+        """The states in order, in batches as large as they get.
 
         A state of any size is taken, alone if need be: the caller checks that the topic takes it.
         """
-        milliseconds = None if timestamp is None else int(timestamp * 1000)
         left = deque(states)
         while left:
             builder = self._connected().create_batch()
@@ -85,7 +84,7 @@ class ChangelogWriter:
             while left:
                 state = left[0]
                 appended = builder.append(
-                    timestamp=milliseconds, key=state.key, value=state.value, headers=list(state.headers)
+                    timestamp=None, key=state.key, value=state.value, headers=list(state.headers)
                 )
                 if appended is None:
                     break

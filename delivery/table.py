@@ -113,12 +113,12 @@ class ChangelogTable(HookedTable):
             return None
         return self._local.get(run.partition, key)
 
-    async def emit(self, run: Run, states: Sequence[KeyedState], *, timestamp: float | None = None) -> None:
+    async def emit(self, run: Run, states: Sequence[KeyedState]) -> None:
         """Set each key to its value (None deletes, and sends a tombstone) and send the changelog records.
 
-        They go to the run's partition in the order given, with their headers and, if given, `timestamp`
-        (seconds). Nothing of the run is committed before all are acknowledged; if one is refused the process
-        ends with code 75. Nothing happens for a run whose partition has been revoked.
+        They go to the run's partition in the order given. Nothing of the run is committed before all are
+        acknowledged; if one is refused the process ends with code 75. Nothing happens for a run whose
+        partition has been revoked.
 
         Raises RecordTooLarge before anything is changed if a value is larger than `max_record_bytes`, and
         faust.exceptions.PartitionsMismatch if changelog and source differ in partitions.
@@ -128,7 +128,7 @@ class ChangelogTable(HookedTable):
             raise RecordTooLarge(f"{largest} bytes, at most {self._settings.max_record_bytes} are accepted")
         self.verify_partitions(run.topic)
         async with self._lock:
-            for batch in self._writer.batches(states, timestamp):
+            for batch in self._writer.batches(states):
                 if not self._holds(run):
                     log.info("table.run_outlived_assignment", table=self.name, partition=run.partition)
                     return
@@ -266,7 +266,7 @@ class ChangelogTable(HookedTable):
     async def _send_again(self, outdated: set[tuple[int, bytes]]) -> None:
         for partition in {partition for partition, _ in outdated}:
             states = [self._held_state(partition, key) for of, key in outdated if of == partition]
-            for batch in self._writer.batches(states, None):
+            for batch in self._writer.batches(states):
                 future = await self._send(partition, batch)
                 future.add_done_callback(stop_if_refused)
         if outdated:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from delivery.app import DeliveryApp, create_app
 from delivery.consumer import consumer_of
@@ -82,6 +83,21 @@ async def test_a_sink_that_is_down_gets_its_batch_again_and_nothing_is_committed
         assert await broker.committed(app.conf.id) == 0
         await until(lambda: sorted(sink.values) == [b"1", b"2"])  # type: ignore[arg-type, return-value, type-var]
         await until(lambda: _committed(broker, app, 2))
+
+
+async def test_what_is_revoked_while_a_sink_is_down_is_left_to_its_next_owner(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    sink = Sink()
+    sink.failures = 1_000_000
+    keys = [b"key-%d" % number for number in range(20)]
+    mine, others = (next(key for key in keys if right_partition(key) == partition) for partition in (0, 1))
+    await broker.send(broker.source, [(others, b"others"), (mine, b"mine")])
+    async with running(sink_app(settings, broker, sink)) as app:
+        await until(lambda: sink.failures < 1_000_000)
+        consumer_of(app).ledger.drop([TP(broker.source, 1)])
+        sink.failures = 0
+        await until(lambda: sink.values == [b"mine"])
 
 
 async def test_poison_is_found_by_halving_and_goes_to_the_dead_letters_alone(

@@ -29,13 +29,14 @@ def test_losses_and_repetitions_change_nothing_about_what_is_processed(
         sought = None
         position = answer[-1] + 1 if answer else position
         # After enough faults the network is kind, or the test would not end.
-        lost = data.draw(st.sets(st.sampled_from(answer))) if answer and rounds < 20 else set()
-        for offset in answer:
-            if offset in lost:
+        length = data.draw(st.integers(1, 4))
+        for run in (answer[start : start + length] for start in range(0, len(answer), length)):
+            if rounds < 20 and data.draw(st.booleans()):
                 continue
-            match contiguity.judge(offset):
+            admission, start, stop = contiguity.judge_run(run)
+            match admission:
                 case Admission.PROCESS:
-                    processed.append(offset)
+                    processed += run[start:stop]
                 case Admission.SEEK:
                     contiguity.sought()
                     position = sought = contiguity.expected
@@ -57,6 +58,23 @@ def test_an_undisturbed_compacted_log_is_processed_without_a_single_seek(log: li
         contiguity.absent(start, end)
     contiguity.answered()
     assert [contiguity.judge(offset) for offset in log] == [Admission.PROCESS] * len(log)
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_run_is_judged_as_its_records_are_one_by_one(data: st.DataObject) -> None:
+    offsets = st.integers(0, 25)
+    of_runs, of_records = Contiguity(0), Contiguity(0)
+    for start, end in data.draw(st.lists(st.tuples(offsets, offsets).map(sorted), max_size=8)):
+        of_runs.absent(start, end)
+        of_records.absent(start, end)
+    for run in data.draw(st.lists(st.sets(offsets, min_size=1, max_size=8).map(sorted), max_size=12)):
+        _, start, stop = of_runs.judge_run(run)
+        admissions = [of_records.judge(offset) for offset in run[:stop]]
+        assert admissions == [Admission.SKIP] * start + [Admission.PROCESS] * (stop - start)
+        assert of_runs.expected == of_records.expected
+        if start < stop < len(run):
+            assert of_records.judge(run[stop]) is not Admission.PROCESS
 
 
 class EveryHoleLookedAt(Contiguity):

@@ -128,3 +128,36 @@ async def test_settling_hands_out_nothing_more_and_waits_for_bodies_and_acknowle
     future.set_result(None)
     await settling
     assert ledger.committable() == {SOURCE: 1}
+
+
+async def test_a_run_whose_head_was_seen_before_is_cut_to_what_is_new(ledger: Ledger) -> None:
+    process(ledger, 0, 1)
+    run = run_of(0, 1, 2, 3)
+    assert ledger.start(run) is Admission.PROCESS
+    assert ([record.offset for record in run.records], run.offset, run.end) == ([2, 3], 2, 4)
+    ledger.finish(run)
+    assert ledger.start(run_of(1, 2, 3)) is Admission.SKIP
+    assert ledger.committable() == {SOURCE: 4}
+
+
+async def test_a_run_is_cut_before_a_hole_that_the_broker_has_not_shown(ledger: Ledger) -> None:
+    ledger.partitions[SOURCE].contiguity.answered()
+    run = run_of(0, 1, 4, 5)
+    assert ledger.start(run) is Admission.PROCESS
+    assert [record.offset for record in run.records] == [0, 1]
+    assert ledger.start(run_of(4, 5)) is Admission.SEEK
+    ledger.partitions[SOURCE].contiguity.absent(2, 4)
+    assert ledger.start(run_of(4, 5)) is Admission.PROCESS
+
+
+async def test_nothing_of_a_run_is_committed_before_all_its_batches_are_acknowledged(ledger: Ledger) -> None:
+    first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
+    run = run_of(0, 1, 2)
+    assert ledger.start(run) is Admission.PROCESS
+    ledger.emitted(run, first)
+    ledger.emitted(run, second)
+    ledger.finish(run)
+    first.set_result(None)
+    assert ledger.committable() == {}
+    second.set_result(None)
+    assert ledger.committable() == {SOURCE: 3}

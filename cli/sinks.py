@@ -2,6 +2,7 @@
 
 import click
 
+from cli.options import workers_option
 from sinks.main import run
 
 
@@ -11,24 +12,28 @@ def command() -> None:
 
 
 @command.command("postgres")
+@workers_option
 def postgres() -> None:
     """Write the newest state of every cart to Postgres."""
     run("postgres")
 
 
 @command.command("redis")
+@workers_option
 def redis() -> None:
     """Restore Redis when it has lost carts, and keep it in step with `carts`."""
     run("redis")
 
 
 @command.command("mail")
+@workers_option
 def mail() -> None:
     """Send the mails about orders: a confirmation of each, a notice when it is cancelled."""
     run("mail")
 
 
 @command.command("history")
+@workers_option
 def history() -> None:
     """Write every operation of every cart to Postgres, once; only where a history is wanted."""
     run("history")

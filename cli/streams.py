@@ -2,6 +2,7 @@
 
 import click
 
+from cli.options import workers_option
 from streams.main import run_compaction, run_merges
 
 
@@ -11,12 +12,14 @@ def command() -> None:
 
 
 @command.command("compaction")
+@workers_option
 def compaction() -> None:
     """Fold `cart-changed` into the compacted topic `carts`."""
     run_compaction()
 
 
 @command.command("merges")
+@workers_option
 def merges() -> None:
     """Carry on the merges that `cart-merges` names."""
     run_merges()

@@ -13,10 +13,12 @@ from runtime.settings import ProcessSettings
 class DeliverySettings(ProcessSettings):
     """Delivery's part of a process's settings, from `CARTSTREAM_*`."""
 
+    workers: int = Field(default=1, ge=1, le=64, examples=[4])
+    """Processes on this host that share the group's partitions; with several, a supervisor keeps them."""
     group_instance_id: str | None = Field(default=None, examples=["streams-0"])
     """Static membership: stable per worker, different between workers (`streams-0`). With it a worker that
     was killed, or renewed with SIGHUP, is back in a second; without it its partitions idle for the session
-    timeout, or move to others."""
+    timeout, or move to others. Several workers append their number to it; without it, to the host's name."""
     session_timeout_s: float = Field(default=10.0, ge=1.0)
     commit_interval_s: float = Field(default=1.0, gt=0.0)
     store: Literal["memory", "rocksdict"] = "memory"

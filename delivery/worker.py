@@ -33,7 +33,7 @@ def run_worker(app: DeliveryApp) -> None:
 
 async def _run(app: DeliveryApp) -> None:
     settings = app.settings
-    lifetime = begin(app.conf.id, settings)
+    lifetime = await begin(app.conf.id, settings)
     settings.datadir.mkdir(parents=True, exist_ok=True)
     stop = asyncio.create_task(lifetime.stop.wait(), name="stop")
     at_work = asyncio.Event()

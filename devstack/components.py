@@ -100,6 +100,17 @@ def _mailbox(settings: StackSettings) -> ComponentSpec:
     )
 
 
+def _compaction(settings: StackSettings) -> ComponentSpec:
+    worker = _worker("compaction", "streams", "compaction", depends=("topics",))(settings)
+    if settings.compaction_workers == 1:
+        return worker
+    several = {
+        "CARTSTREAM_WORKERS": str(settings.compaction_workers),
+        "CARTSTREAM_GROUP_INSTANCE_ID": "compaction",  # each worker appends its number
+    }
+    return replace(worker, env={**worker.env, **several})
+
+
 def _mail(settings: StackSettings) -> ComponentSpec:
     """The mail agent; every mail of a stack for development stays in its mailbox."""
     worker = _worker("sink-mail", "sinks", "mail", depends=("topics", "migrate"))(settings)
@@ -136,7 +147,7 @@ COMPONENTS: dict[str, Build] = {
     "migrate": _task("migrate", "migrate", depends=(POSTGRES,)),
     "sample-products": _task("sample-products", "products", "sample", depends=("migrate",)),
     "gateway": _gateway,
-    "compaction": _worker("compaction", "streams", "compaction", depends=("topics",)),
+    "compaction": _compaction,
     "merges": _worker("merges", "streams", "merges", depends=("topics", "migrate", REDIS)),
     "sink-postgres": _worker("sink-postgres", "sinks", "postgres", depends=("topics", "migrate")),
     "sink-redis": _worker("sink-redis", "sinks", "redis", depends=("topics", REDIS)),

@@ -54,6 +54,7 @@ class StackSettings(OwnerSettings, HistorySettings):
         examples=["~/.cache/cartstream"],
         description="fetched jars; shared by clones",
     )
+    compaction_workers: int = Field(1, ge=1, le=64, examples=[2], description="workers of compaction")
     gateway_port: Port = Field(8000, examples=[8000])
     kafka_port: Port = Field(9092, examples=[9092])
     kafka_controller_port: Port = Field(9093, examples=[9093])

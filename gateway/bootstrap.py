@@ -16,6 +16,7 @@ from gateway.checkout.routes import Checkouts
 from gateway.checkout.service import CheckoutCarts
 from gateway.erasure.service import Erasure
 from gateway.health.checks import HealthChecks
+from gateway.health.topics import TopicsCheck
 from gateway.history.service import CartHistory
 from gateway.identity.identity import Identity
 from gateway.live.service import LiveCarts
@@ -43,6 +44,7 @@ from runtime.owners import OrdersOwner, ProductsOwner
 from store.redis import CartStore, ChangeSubscriber, Layout, PipelinedClient, Tickets
 from store.redis.catalogue import ProductCache
 from store.redis.quantities import LineQuantities
+from topics.registry import CART_CHANGED, PRODUCTS, TopicSpec
 
 
 class Container(msgspec.Struct, frozen=True):
@@ -56,6 +58,7 @@ class Container(msgspec.Struct, frozen=True):
     sweeper: Sweeper
     outbox_bound: OutboxBound
     hydration: Hydration
+    topics: TopicsCheck
     health: HealthChecks
     database: Database
     catalogue: Catalogue | None
@@ -128,6 +131,7 @@ class Container(msgspec.Struct, frozen=True):
             CachedCatalogue(client, callers_name_prices=settings.products_owner is ProductsOwner.CALLER),
         )
         identity = Identity(settings, tickets, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL)
+        topics = TopicsCheck(settings, settings.partitions, _topics(settings))
         return cls(
             settings=settings,
             metrics=metrics,
@@ -139,7 +143,8 @@ class Container(msgspec.Struct, frozen=True):
                 store, settings.outbox_max_bytes, settings.outbox_max_share, settings.partitions
             ),
             hydration=hydration,
-            health=HealthChecks(store, publisher, hydration),
+            topics=topics,
+            health=HealthChecks(store, publisher, hydration, topics),
             database=database,
             catalogue=catalogue,
             pricing=pricing,
@@ -160,6 +165,12 @@ class Container(msgspec.Struct, frozen=True):
             identity=identity,
             recovery=Recovery(settings.links, database, identity.guests),
         )
+
+
+def _topics(settings: GatewaySettings) -> list[TopicSpec]:
+    """The topics that a gateway writes to by itself."""
+    products = [PRODUCTS] if settings.products_owner is ProductsOwner.EXTERNAL else []
+    return [CART_CHANGED, *products]
 
 
 def _catalogue(

@@ -12,7 +12,8 @@ from store.redis import StoreError
 log = structlog.get_logger(__name__)
 
 _KAFKA_WAIT_S: Final = 3.0
-"""The first requests should not get `durability=redis` only because the producer is still connecting."""
+"""The first requests should not get `durability=redis` only because the producer is still connecting, nor be
+served at all with wrong topics."""
 
 
 def register(app: Sanic[Any, Any], container: Container) -> None:
@@ -30,8 +31,10 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
         await container.database.open()
         await container.pricing.open()
         await container.identity.open()
+        container.topics.start()
         container.publisher.start()
         await container.publisher.until_connected(_KAFKA_WAIT_S)
+        await container.topics.until_looked(_KAFKA_WAIT_S)
         container.sweeper.start()
         container.live.start()
 
@@ -46,6 +49,7 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
         # After the last request: what it published is still acknowledged and removed from the outboxes.
         await container.live.close()
         await container.outbox_bound.stop()
+        await container.topics.stop()
         await container.sweeper.stop()
         await container.publisher.stop()
         await container.trimmer.flush()

@@ -46,7 +46,7 @@ class Lifetime:
         self._stop_timeout_s = settings.stop_timeout_s
         self._obeying: asyncio.Task[None] | None = None
         self._link: SupervisorLink | None = None
-        self._is_ready = False
+        self._turn = asyncio.Event()
         self.stop = asyncio.Event()
         """Set by SIGTERM, SIGINT and SIGHUP, or by the supervisor."""
 
@@ -58,11 +58,19 @@ class Lifetime:
         loop.add_signal_handler(signal.SIGHUP, self._end, Ending.RENEWED)
         if is_supervised():
             self._obeying = loop.create_task(self._obey())
+        else:
+            self._turn.set()
+
+    async def turn(self) -> None:
+        """Wait until this process may work: with a supervisor, until the one before it has ended."""
+        turn, stop = asyncio.create_task(self._turn.wait()), asyncio.create_task(self.stop.wait())
+        await asyncio.wait({turn, stop}, return_when=asyncio.FIRST_COMPLETED)
+        turn.cancel()
+        stop.cancel()
 
     def ready(self) -> None:
         """Tell whoever waits for it that the process does its work."""
         self._file.set()
-        self._is_ready = True
         if self._link is not None:
             self._link.ready()
 
@@ -78,10 +86,10 @@ class Lifetime:
 
     async def _obey(self) -> None:
         self._link = link = await SupervisorLink.open()
-        if self._is_ready:
-            link.ready()
+        link.prepared()
         await link.obey(
             {
+                Command.WORK: self._turn.set,
                 Command.LEAVE: partial(self._end, Ending.FOR_GOOD),
                 Command.RETIRE: partial(self._end, Ending.RENEWED),
                 Command.STOP: partial(self._end, Ending.FOR_GOOD),
@@ -89,17 +97,18 @@ class Lifetime:
         )
 
 
-def begin(name: str, settings: ProcessSettings) -> Lifetime:
-    """Start what every process has: metrics, signals, log; call it first, in the running loop.
+async def begin(name: str, settings: ProcessSettings) -> Lifetime:
+    """Start what every process has, signals, metrics, log, and return when it is this process's turn to work.
 
     From the order to stop on the process has `stop_timeout_s` to end; after that it is ended, with code 75.
     SIGTERM and SIGINT end it for good: it leaves its consumer groups. SIGHUP, too, ends it, for a new process
     that takes its place: it leaves none, and `exit_as_told` ends with 75.
     """
     lifetime = Lifetime(settings)
+    lifetime.listen()
+    await lifetime.turn()
     if settings.metrics_port:
         start_http_server(settings.metrics_port)
-    lifetime.listen()
     log.info("process.starting", app=name, settings=shown(settings))
     collect_seldom()
     return lifetime
@@ -112,7 +121,7 @@ def exit_as_told() -> None:
 
 
 async def _run(name: str, settings: ProcessSettings, work: Work) -> None:
-    lifetime = begin(name, settings)
+    lifetime = await begin(name, settings)
     working = asyncio.ensure_future(work(lifetime.ready))
     stopping = asyncio.create_task(lifetime.stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,29 +1,43 @@
-"""Starts the stream agents: settings, a check of the topics, the worker."""
+"""Starts the stream agents: settings, a check of the topics, the worker or workers."""
 
-from delivery.worker import run_worker
+from delivery.workers import run_workers
 from runtime.settings import load
-from streams.compaction import create_compaction
-from streams.merges import create_merges
 from streams.settings import MergeSettings, StreamsSettings
 from topics.registry import CART_CHANGED, CART_MERGES, CARTS, DEAD_LETTERS
 from topics.startup import require_topics
 
+# Faust is imported inside the functions: a supervisor of workers needs none of it.
+
 
 def run_compaction() -> None:
-    """Run the compaction agent until SIGTERM.
+    """Run the compaction agent until SIGTERM, or several of them.
 
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     settings = load(StreamsSettings)
     require_topics("streams compaction", settings, settings.partitions, (CART_CHANGED, CARTS, DEAD_LETTERS))
-    run_worker(create_compaction(settings))
+
+    def run() -> None:
+        from delivery.worker import run_worker  # noqa: PLC0415
+        from streams.compaction import create_compaction  # noqa: PLC0415
+
+        run_worker(create_compaction(settings))
+
+    run_workers(("streams", "compaction"), settings, settings.partitions, run)
 
 
 def run_merges() -> None:
-    """Run the merge agent until SIGTERM.
+    """Run the merge agent until SIGTERM, or several of them.
 
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     settings = load(MergeSettings)
     require_topics("streams merges", settings, settings.partitions, (CART_MERGES, CART_CHANGED, DEAD_LETTERS))
-    run_worker(create_merges(settings))
+
+    def run() -> None:
+        from delivery.worker import run_worker  # noqa: PLC0415
+        from streams.merges import create_merges  # noqa: PLC0415
+
+        run_worker(create_merges(settings))
+
+    run_workers(("streams", "merges"), settings, settings.partitions, run)

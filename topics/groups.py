@@ -1,6 +1,8 @@
 """The consumer groups. A restore reads how far another process has got, so the names are shared."""
 
-from typing import Final
+from typing import Final, NamedTuple
+
+from topics.registry import CART_CHANGED, CART_MERGES, CARTS, ORDERS, PRODUCTS
 
 COMPACTION: Final = "cartstream-compaction"
 """Folds `cart-changed`; everything below its committed offset is in `carts`."""
@@ -22,3 +24,23 @@ MAIL_SINK: Final = "cartstream-mail"
 
 HISTORY_SINK: Final = "cartstream-history"
 """Writes every operation of `cart-changed` into Postgres, where there is a history."""
+
+
+class Group(NamedTuple):
+    """A consumer group: what it reads, and the command of its workers."""
+
+    name: str
+    topic: str
+    command: str
+    position_in_redis: bool = False
+
+
+GROUPS: Final = (
+    Group(COMPACTION, CART_CHANGED.name, "streams compaction"),
+    Group(MERGES, CART_MERGES.name, "streams merges"),
+    Group(POSTGRES_SINK, CARTS.name, "sinks postgres"),
+    Group(REDIS_SINK, CARTS.name, "sinks redis", position_in_redis=True),
+    Group(CATALOGUE_SINK, PRODUCTS.name, "sinks redis", position_in_redis=True),
+    Group(MAIL_SINK, ORDERS.name, "sinks mail"),
+    Group(HISTORY_SINK, CART_CHANGED.name, "sinks history"),
+)

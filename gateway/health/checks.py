@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.health.topics import TopicsCheck
 from gateway.outbox.publisher import ChangePublisher
 from gateway.postgres.hydration import Hydration
 from store.redis import CartStore, ServerFacts, StoreError
@@ -79,8 +80,11 @@ def judge_redis(facts: ServerFacts, now_us: int) -> Check:
 class HealthChecks:
     """Asks the dependencies. `draining` makes the gateway not ready while it still serves."""
 
-    def __init__(self, store: CartStore, publisher: ChangePublisher, hydration: Hydration) -> None:
+    def __init__(
+        self, store: CartStore, publisher: ChangePublisher, hydration: Hydration, topics: TopicsCheck
+    ) -> None:
         self._store = store
+        self._topics = topics
         self._publisher = publisher
         self._hydration = hydration
         self.draining = False
@@ -89,6 +93,8 @@ class HealthChecks:
         """The state of all dependencies; `now_us` is the gateway's clock."""
         redis, postgres = await asyncio.gather(self._redis(now_us), self._postgres())
         checks = {"redis": redis, "kafka": self._kafka(), "postgres": postgres}
+        if self._topics.problem is not None:
+            checks["topics"] = Check(Health.FAILED, self._topics.problem)
         if self.draining:
             checks["gateway"] = Check(Health.FAILED, "it is stopping")
         return judge(checks)

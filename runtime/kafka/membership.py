@@ -7,7 +7,6 @@ take the id back, and so would the other, for ever, both working on the same par
 
 import contextlib
 import socket
-from os import getpid
 from typing import Any, Final
 
 import structlog
@@ -47,8 +46,11 @@ _TIMEOUT_MS: Final = 2000
 
 
 def client_id() -> str:
-    """The name under which a process is seen in its groups: `host:pid`."""
-    return f"{socket.gethostname()}:{getpid()}"
+    """The name under which a process is seen in its groups: its host's.
+
+    Not its pid: Kafka goes on showing that of the first process with an instance id.
+    """
+    return socket.gethostname()
 
 
 class _HeartbeatResponse(Response):  # type: ignore[misc]

@@ -13,11 +13,15 @@ SUPERVISED: Final = "CARTSTREAM_SUPERVISED"
 
 READY: Final = b"+"
 """What a worker sends once it does its work."""
+PREPARED: Final = b"="
+"""What a worker sends that waits for its turn: it has loaded everything."""
 
 
 class Command(bytes, Enum):
     """What a supervisor tells a worker."""
 
+    WORK = b"w"
+    """It is your turn: the one before you has ended."""
     LEAVE = b"l"
     """Stop for good, gently: nobody takes your place."""
     RETIRE = b"r"
@@ -43,6 +47,10 @@ class SupervisorLink:
         """The link of this process; its stdin is the supervisor's socket."""
         sock = socket.socket(fileno=os.dup(sys.stdin.fileno()))
         return cls(*await asyncio.open_connection(sock=sock))
+
+    def prepared(self) -> None:
+        """Tell the supervisor that this worker waits for its turn."""
+        self._answers.write(PREPARED)
 
     def ready(self) -> None:
         """Tell the supervisor that this worker does its work."""

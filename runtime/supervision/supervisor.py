@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from runtime.ready import ReadyFile
-from runtime.supervision.link import Command
+from runtime.supervision.link import PREPARED, READY, Command
 from runtime.supervision.restarts import restart_after
 from runtime.supervision.worker_process import WorkerProcess
 
@@ -30,7 +30,7 @@ class Renewal(Enum):
     NEW_FIRST = "new first"
     """The new one works before the old one retires; if it cannot, the old one stays."""
     OLD_FIRST = "old first"
-    """There may be one at a time: the new one takes what the old one has left."""
+    """There may be one at a time: the new one is prepared, then the old one ends, then the new one works."""
 
 
 def _nothing(_: int) -> None:
@@ -124,7 +124,7 @@ class Supervisor:
         failures = 0
         while True:
             worker = await self._launch(slot)
-            if worker is not None and await self._works(slot, worker):
+            if worker is not None and await self._takes(slot, worker, old=None):
                 worker = await self._until_it_ends(slot)
             slot.answer(renewed=False)
             self._look()
@@ -158,15 +158,28 @@ class Supervisor:
         worker.ended.add_done_callback(lambda _: self._forget(worker))
         return worker
 
-    async def _works(self, slot: _Slot, worker: WorkerProcess) -> bool:
-        """Whether the new worker does its work and has the slot now; if not, it has ended."""
-        if not await worker.becomes_ready(self._workers.start_s):
-            await worker.end_within(0)
+    async def _takes(self, slot: _Slot, new: WorkerProcess, old: WorkerProcess | None) -> bool:
+        """Whether the new worker does its work and has the slot, after the old one; if not, it has ended."""
+        works = await self._has_its_turn(slot, new, old) and await new.says(READY, self._workers.start_s)
+        if not works:
+            await new.end_within(0)
             return False
-        slot.worker = worker
-        log.info("supervisor.worker_ready", workers=self._workers.name, number=slot.number, pid=worker.pid)
+        slot.worker = new
+        log.info("supervisor.worker_ready", workers=self._workers.name, number=slot.number, pid=new.pid)
         slot.answer(renewed=True)
         self._look()
+        return True
+
+    async def _has_its_turn(self, slot: _Slot, new: WorkerProcess, old: WorkerProcess | None) -> bool:
+        if self._workers.renewal is Renewal.NEW_FIRST:
+            return True
+        if not await new.says(PREPARED, self._workers.start_s):
+            return False
+        if old is not None:
+            slot.worker = None
+            self._look()
+            await self._retire(old)
+        new.send(Command.WORK)
         return True
 
     async def _until_it_ends(self, slot: _Slot) -> WorkerProcess | None:
@@ -180,19 +193,14 @@ class Supervisor:
                 slot.worker = None
                 return worker
             slot.woken.clear()
-            if self._workers.renewal is Renewal.NEW_FIRST:
-                new = await self._launch(slot)
-                if new is not None and await self._works(slot, new):
+            new = await self._launch(slot)
+            if new is not None and await self._takes(slot, new, worker):
+                if self._workers.renewal is Renewal.NEW_FIRST:
                     self._aside(self._retire(worker))
-                else:
-                    slot.answer(renewed=False)
+            elif slot.worker is None:
+                return new  # the old one has made room for nothing
             else:
-                slot.worker = None
-                self._look()
-                await self._retire(worker)
-                new = await self._launch(slot)
-                if new is None or not await self._works(slot, new):
-                    return new
+                slot.answer(renewed=False)
         return None
 
     async def _retire(self, worker: WorkerProcess) -> None:

@@ -8,7 +8,7 @@ from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from runtime.supervision.link import READY, Command
+from runtime.supervision.link import Command
 
 
 class WorkerProcess:
@@ -40,11 +40,11 @@ class WorkerProcess:
                 raise
         return cls(process, *await asyncio.open_connection(sock=ours))
 
-    async def becomes_ready(self, within_s: float | None) -> bool:
-        """Returns once it does its work (True), or cannot or has taken too long (False)."""
+    async def says(self, word: bytes, within_s: float | None) -> bool:
+        """Returns once it has said so (True), or has ended, said something else or taken too long (False)."""
         with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(within_s):
-                return await self._answers.read(1) == READY
+                return await self._answers.read(1) == word
         return False
 
     def send(self, command: Command) -> None:

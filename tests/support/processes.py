@@ -1,6 +1,7 @@
 """The product's processes as tests start, kill and look at them."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -159,6 +160,14 @@ class AgentProcess(Process):
         """SIGTERM; the exit code."""
         self.send(signal.SIGTERM)
         return await asyncio.to_thread(self.wait)
+
+    def workers(self) -> dict[str, int]:
+        """The pids of the workers that it supervises, by instance id; without those that end."""
+        found = {}
+        for child in psutil.Process(self.running.pid).children():
+            with contextlib.suppress(psutil.Error):
+                found[child.environ()["CARTSTREAM_GROUP_INSTANCE_ID"]] = child.pid
+        return found
 
     async def metrics(self) -> list[str]:
         """The lines of its metrics."""

@@ -79,6 +79,12 @@ class ProductCache:
         """Whether every partition of `products` has been followed to its end."""
         return bool(await self._client.execute(b"HEXISTS", _FACTS, _COMPLETE))
 
+    async def positions(self, partitions: int) -> dict[int, int]:
+        """How far each partition of `products` has been followed; one that was not is left out."""
+        fields = [f"!position:{partition}" for partition in range(partitions)]
+        found = await self._client.execute(b"HMGET", _FACTS, *fields)
+        return {partition: int(value) for partition, value in enumerate(found) if value}
+
     async def facts(self, product_ids: Iterable[str]) -> dict[str, Facts | None] | CacheNotReady:
         """What is known of each product, None of one that does not exist. One HMGET."""
         ids = list(dict.fromkeys(product_ids))

@@ -1,0 +1,19 @@
+"""Options that several commands have."""
+
+import os
+
+import click
+
+
+def _remember(_ctx: click.Context, _param: click.Parameter, value: int | None) -> None:
+    if value is not None:
+        os.environ["CARTSTREAM_WORKERS"] = str(value)
+
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=64),
+    callback=_remember,
+    expose_value=False,
+    help="Processes that share the partitions (CARTSTREAM_WORKERS, 1). SIGHUP renews them one by one.",
+)

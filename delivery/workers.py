@@ -1,0 +1,73 @@
+"""Several workers of one group on one host, under a supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from delivery.settings import DeliverySettings
+from runtime.logs import configure_logging
+from runtime.settings import SettingsError, shown
+from runtime.supervision.link import SUPERVISED
+from runtime.supervision.supervisor import Renewal, Supervisor, Workers, inherited_environment
+
+log = structlog.get_logger(__name__)
+
+_STOP_MARGIN_S: Final = 5.0
+"""A worker ends itself when it takes too long to stop; this is for its way there."""
+_LAST_PORT: Final = 65535
+
+
+def run_workers(
+    command: tuple[str, ...], settings: DeliverySettings, partitions: int, run: Callable[[], None]
+) -> None:
+    """Do `run` here, or with several `workers` supervise that many processes `cartstream <command>`.
+
+    Raises SettingsError for more workers than partitions: the others could only wait.
+    """
+    if settings.workers == 1:
+        run()
+        return
+    if settings.workers > partitions:
+        raise SettingsError(
+            f"CARTSTREAM_WORKERS: {settings.workers} workers cannot share {partitions} partitions. "
+            f"A right value: CARTSTREAM_WORKERS={partitions}"
+        )
+    if settings.metrics_port + settings.workers - 1 > _LAST_PORT:
+        raise SettingsError(
+            f"CARTSTREAM_METRICS_PORT: {settings.workers} workers need as many ports from "
+            f"{settings.metrics_port} on. A right value: CARTSTREAM_METRICS_PORT=9400"
+        )
+    configure_logging()
+    log.info("process.starting", app=" ".join(command), settings=shown(settings))
+    workers = Workers(
+        name=" ".join(command),
+        count=settings.workers,
+        argv=(sys.executable, "-m", "cli", *command),
+        environment=lambda number: (
+            inherited_environment("CARTSTREAM_WORKERS")
+            | worker_environment(settings, number, socket.gethostname())
+        ),
+        # Two with one instance id would be one too many.
+        renewal=Renewal.OLD_FIRST,
+        stop_s=settings.stop_timeout_s + _STOP_MARGIN_S,
+        ready_file=settings.ready_file,
+    )
+    asyncio.run(Supervisor(workers).run())
+
+
+def worker_environment(settings: DeliverySettings, number: int, host: str) -> dict[str, str]:
+    """What makes worker `number` differ from its siblings, and from those of other hosts."""
+    environment = {
+        SUPERVISED: "true",
+        "CARTSTREAM_GROUP_INSTANCE_ID": f"{settings.group_instance_id or host}-{number}",
+        "CARTSTREAM_DATADIR": str(settings.datadir / f"worker-{number}"),
+    }
+    if settings.metrics_port:
+        environment["CARTSTREAM_METRICS_PORT"] = str(settings.metrics_port + number)
+    return environment

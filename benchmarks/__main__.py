@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import catalogue, compaction, gateway, live, monolith, outage, restore, wipe
+from benchmarks import catalogue, compaction, gateway, live, monolith, outage, restore, scale, wipe
 
 Benchmark = Callable[[Path, Console], dict[str, Any]]
 
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "outage": outage.run,
     "catalogue": catalogue.run,
     "live": live.run,
+    "scale": scale.run,
 }
 
 

@@ -45,7 +45,7 @@ def changes(count: int, carts: int, gap_us: int) -> Iterator[Produced]:
             version=v,
             op_id=f"0190c0de-7000-7000-8000-{i:012x}",
             fingerprint="0123456789abcdef",
-            delta=(_add(f"sku-{dice.randrange(20)}", 1),),
+            delta=(add_product(f"sku-{dice.randrange(20)}", 1),),
             previous_version=newest.get(cart, 0),
             born=born.setdefault(cart, v),
             cause="items",
@@ -72,7 +72,7 @@ def states(count: int) -> Iterator[Produced]:
                 version=born + 2_000_000 * k,
                 op_id=op_id,
                 fingerprint="0123456789abcdef",
-                delta=(_add(f"sku-{(i * 7 + k) % 5000}", 1 + k),),
+                delta=(add_product(f"sku-{(i * 7 + k) % 5000}", 1 + k),),
                 previous_version=0,
                 born=born,
             )
@@ -86,7 +86,8 @@ def states(count: int) -> Iterator[Produced]:
         )
 
 
-def _add(product_id: str, quantity: int) -> Add:
+def add_product(product_id: str, quantity: int) -> Add:
+    """An add at a fixed price."""
     return Add(product_id, quantity, 1999, "EUR", Item(product_id), {"title": "Blue shirt", "size": "M"})
 
 

@@ -232,19 +232,22 @@ async def _sample(
         if not group.position_in_redis
     }
     positions |= await _positions_in_redis(settings)
-    topics = {group.topic for group in GROUPS}
-    ends = await consumer.end_offsets(
-        [TopicPartition(topic, partition) for topic in topics for partition in range(settings.partitions)]
-    )
+    places = [
+        TopicPartition(topic, partition)
+        for topic in {group.topic for group in GROUPS}
+        for partition in range(settings.partitions)
+    ]
+    begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
     now = time.monotonic()
-    return {
-        group.name: Sample(
-            now,
-            positions[group.name],
-            {place.partition: end for place, end in ends.items() if place.topic == group.topic},
+    samples = {}
+    for group in GROUPS:
+        own = [place for place in places if place.topic == group.topic]
+        # A group that has committed nothing of a partition reads it from its beginning.
+        unread = {} if group.position_in_redis else {place.partition: begins[place] for place in own}
+        samples[group.name] = Sample(
+            now, unread | positions[group.name], {place.partition: ends[place] for place in own}
         )
-        for group in GROUPS
-    }
+    return samples
 
 
 async def _positions_in_redis(settings: OpsSettings) -> dict[str, dict[int, int]]:

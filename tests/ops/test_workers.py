@@ -92,7 +92,7 @@ async def test_every_group_is_shown_and_that_of_a_worker_with_its_figures(
     found = await command_line.json("workers", "--seconds", "0.2")
     (shown,) = [group for group in found["groups"] if group["group"] == POSTGRES_SINK]
     assert shown["lag"] >= 1
-    assert shown["behind_s"] > 0
+    assert shown["behind_s"] > 0, shown
 
 
 async def test_without_kafka_it_says_what_to_look_at(command_line: CommandLine) -> None:

@@ -15,3 +15,12 @@ def test_every_process_is_told_whether_there_is_a_history() -> None:
     told = {spec.name: spec.env for spec in specs(settings, ["gateway", "jobs", HISTORY])}
     for env in told.values():
         assert (env["CARTSTREAM_HISTORY"], env["CARTSTREAM_HISTORY_DAYS"]) == ("true", "5")
+
+
+def test_several_compaction_workers_append_their_numbers_to_one_name() -> None:
+    (one,) = specs(StackSettings(), ["compaction"])
+    (several,) = specs(StackSettings(compaction_workers=3), ["compaction"])
+    assert one.env["CARTSTREAM_GROUP_INSTANCE_ID"] == "compaction-0"
+    assert "CARTSTREAM_WORKERS" not in one.env
+    assert several.env["CARTSTREAM_GROUP_INSTANCE_ID"] == "compaction"
+    assert several.env["CARTSTREAM_WORKERS"] == "3"

@@ -1,0 +1,131 @@
+"""The supervisor of workers: who works when, whatever dies or fails."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from runtime.supervision.supervisor import Renewal
+from tests.support.processes import Process
+from tests.support.waiting import until
+
+
+class Scene:
+    """A supervisor and what its workers have noted."""
+
+    def __init__(self, process: Process, folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.ready_file = folder / "ready"
+
+    def notes(self, what: str) -> list[tuple[str, int]]:
+        """Number and pid of the workers that noted this, in order."""
+        lines = (self.folder / "notes").read_text().splitlines() if (self.folder / "notes").exists() else []
+        found = [line.split(" ") for line in lines]
+        return [(number, int(pid)) for number, pid, said in found if said == what]
+
+    async def until_ready(self) -> None:
+        """Wait until the ready file is there."""
+        await until(self.ready_file.exists, "ready")
+
+    async def until_noted(self, what: str, count: int) -> None:
+        """Wait until so many workers have noted it."""
+        await until(lambda: len(self.notes(what)) >= count, f"{count} times: {what}")
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send(signal.SIGTERM)
+        return await asyncio.to_thread(self.process.wait)
+
+
+@asynccontextmanager
+async def supervising(folder: Path, renewal: Renewal, count: int) -> AsyncIterator[Scene]:
+    command = ["-m", "tests.runtime.supervised", str(folder), renewal.name, str(count)]
+    process = Process("supervisor", command, {}, folder)
+    process.launch()
+    try:
+        yield Scene(process, folder)
+    finally:
+        process.kill()
+
+
+@pytest.fixture(params=list(Renewal), ids=lambda renewal: renewal.name)
+def renewal(request: pytest.FixtureRequest) -> Renewal:
+    """Each way to renew."""
+    return Renewal(request.param)
+
+
+async def test_all_workers_leave_at_sigterm(renewal: Renewal, tmp_path: Path) -> None:
+    async with supervising(tmp_path, renewal, 3) as scene:
+        await scene.until_ready()
+        began = scene.notes("begins")
+        assert sorted(number for number, _ in began) == ["0", "1", "2"]
+        assert await scene.stop() == 0
+        assert sorted(scene.notes("leaves")) == sorted(began)
+        assert not scene.ready_file.exists()
+
+
+async def test_a_killed_worker_is_started_again_in_its_place(renewal: Renewal, tmp_path: Path) -> None:
+    async with supervising(tmp_path, renewal, 2) as scene:
+        await scene.until_ready()
+        victim = dict(scene.notes("begins"))["1"]
+        os.kill(victim, signal.SIGKILL)
+        await scene.until_noted("begins", 3)
+        assert scene.notes("begins")[-1][0] == "1"
+        await scene.until_ready()
+        assert await scene.stop() == 0
+
+
+async def test_sighup_renews_one_after_the_other(renewal: Renewal, tmp_path: Path) -> None:
+    async with supervising(tmp_path, renewal, 2) as scene:
+        await scene.until_ready()
+        first = scene.notes("begins")
+        scene.process.send(signal.SIGHUP)
+        await scene.until_noted("retires", 2)
+        await scene.until_noted("begins", 4)
+        assert sorted(scene.notes("retires")) == sorted(first)
+        assert await scene.stop() == 0
+        lines = (tmp_path / "notes").read_text().splitlines()
+    order = [line.split(" ")[2] for line in lines if line.startswith("0 ")]
+    old_first = ["begins", "retires", "begins", "leaves"]
+    new_first = ["begins", "begins", "retires", "leaves"]
+    assert order == (old_first if renewal is Renewal.OLD_FIRST else new_first)
+
+
+async def test_a_renewal_that_fails_leaves_the_old_workers_at_work(renewal: Renewal, tmp_path: Path) -> None:
+    async with supervising(tmp_path, renewal, 2) as scene:
+        await scene.until_ready()
+        (tmp_path / "broken").touch()
+        scene.process.send(signal.SIGHUP)
+        await until(lambda: "supervisor.renewal_failed" in scene.process.tail, "the renewal has failed")
+        assert scene.notes("retires") == []
+        assert scene.ready_file.exists()
+        (tmp_path / "broken").unlink()
+        scene.process.send(signal.SIGHUP)
+        await scene.until_noted("retires", 2)
+        assert await scene.stop() == 0
+
+
+async def test_a_worker_that_cannot_start_is_tried_again_ever_more_slowly(
+    renewal: Renewal, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").touch()
+    async with supervising(tmp_path, renewal, 1) as scene:
+        await scene.until_noted("breaks", 3)
+        assert not scene.ready_file.exists()
+        for delay in ("again_in_s=0.25", "again_in_s=0.5"):
+            assert delay in scene.process.tail
+        (tmp_path / "broken").unlink()
+        await scene.until_ready()
+        assert await scene.stop() == 0
+
+
+async def test_workers_of_a_killed_supervisor_retire(renewal: Renewal, tmp_path: Path) -> None:
+    async with supervising(tmp_path, renewal, 2) as scene:
+        await scene.until_ready()
+        scene.process.kill()
+        await scene.until_noted("retires", 2)

@@ -18,6 +18,7 @@ FETCH_WAIT_MS: Final = 100
 BATCH: Final = 200
 """Records handed out at once by default: while the caller works on them nothing else runs in its loop."""
 STALLED_SECONDS: Final = 30.0
+EMPTY_ANSWERS: Final = 3
 
 Record: TypeAlias = ConsumerRecord
 
@@ -125,14 +126,15 @@ class RangeReader:
         while left:
             found = await self._consumer.getmany(*left, timeout_ms=2 * FETCH_WAIT_MS, max_records=batch)
             for partition, records in found.items():
-                tails[partition].moved()
                 if wanted := [record for record in records if record.offset < left[partition]]:
                     yield wanted
-            if found:
-                moved_at = time.monotonic()
-            for partition in await self._at_end(left, {tp: tails[tp] for tp in left if tp not in found}):
+            ended = await self._at_end(left, {} if found else tails)
+            for partition in ended:
                 del left[partition]
                 self._consumer.pause(partition)
+            if found or ended:
+                moved_at = time.monotonic()
+                all_moved(tails.values())
             if left and time.monotonic() - moved_at > STALLED_SECONDS:
                 raise ReadStalled({tp: (await self._consumer.position(tp), end) for tp, end in left.items()})
 
@@ -180,7 +182,12 @@ class ReaderPool:
 
 
 class Tail:
-    """Tells a log whose last offsets compaction has emptied from a broker that does not answer."""
+    """Tells a log whose last offsets compaction has emptied from a broker that does not answer.
+
+    An answer without records of a partition says nothing as long as other partitions have records: it has a
+    largest size, and leaves out what does not fit. So ask `nothing_is_left` only if no partition had any, and
+    call `all_moved` when one had.
+    """
 
     def __init__(self, consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
         self._consumer = consumer
@@ -188,20 +195,29 @@ class Tail:
         self.moved()
 
     def moved(self) -> None:
-        """Records were handed out."""
+        """Records were handed out, of any partition, or one is no longer read."""
         self._empty_answers = 0
         self._answered = self._last_answer()
 
     def nothing_is_left(self, end: int) -> bool:
-        """Whether the broker has answered, twice, that there is nothing from here to beyond `end`.
+        """Whether the broker has answered, several times, that there is nothing from here to beyond `end`.
 
-        Twice, because the records of an answer that came just now may still be on their way to `getmany`.
+        One answer may be of the time when there was a further partition to read, and the records of the
+        newest one may still be on their way to `getmany`.
         """
         if (answered := self._last_answer()) != self._answered:
             self._answered = answered
             self._empty_answers += 1
-        return self._empty_answers > 1 and (self._consumer.highwater(self._partition) or 0) >= end
+        return (
+            self._empty_answers >= EMPTY_ANSWERS and (self._consumer.highwater(self._partition) or 0) >= end
+        )
 
     def _last_answer(self) -> int | None:
         answered: int | None = self._consumer.last_poll_timestamp(self._partition)
         return answered
+
+
+def all_moved(tails: Iterable[Tail]) -> None:
+    """Records were handed out, or a partition is no longer read: what the tails have counted says nothing."""
+    for tail in tails:
+        tail.moved()

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from carts.products import Product
-from runtime.kafka.ranges import Record, Tail
+from runtime.kafka.ranges import Record, Tail, all_moved
 from sinks.errors import CatalogueStalled
 from sinks.redis import metrics
 from sinks.redis.membership import fail_with_client, joined, lags
@@ -109,7 +109,10 @@ class CatalogueFollower:
                 await asyncio.gather(
                     *(self._follow(source.partition, records) for source, records in found.items())
                 )
-                await self._end_quiet_partitions()
+                if found:
+                    all_moved(place.tail for place in self._places.values())
+                else:
+                    await self._end_quiet_partitions()
             except (StoreError, KafkaError, OSError) as error:
                 # Unfinished work is read again from the position in Redis, so a retry loses nothing.
                 log.warning("catalogue.waits", error=repr(error))
@@ -203,7 +206,6 @@ class CatalogueFollower:
                 return  # it is read again from the position in Redis
             changes = [change for record in batch if (change := await self._understood(record)) is not None]
             await self._put(partition, place, batch[-1].offset + 1, changes)
-            place.tail.moved()
 
     async def _put(
         self, partition: int, place: Place, position: int, changes: Sequence[Product | ProductDeletion]

@@ -60,6 +60,29 @@ class FakeConsumer:
         return {PLACE: found} if found else {}
 
 
+class CrowdedConsumer(FakeConsumer):
+    """Another partition fills the answers for a while; those of `PLACE` come when it has no more."""
+
+    CROWD = TopicPartition("carts", 1)
+
+    def __init__(self, offsets: Sequence[int], *, end: int, crowd: int) -> None:
+        super().__init__(offsets, end=end, answers=True)
+        self._crowd = crowd
+        self._handed_out = 0
+
+    async def position(self, partition: object) -> int:
+        """After the last record handed out."""
+        return self._handed_out if partition == self.CROWD else self._position
+
+    async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[Any]]:
+        """Of the other partition one record, if it has one."""
+        if self._handed_out < self._crowd:
+            self._polls += 1
+            self._handed_out += 1
+            return {self.CROWD: [SimpleNamespace(offset=self._handed_out - 1)]}
+        return await super().getmany()
+
+
 async def offsets_read(reader: RangeReader, wanted: OffsetRange) -> list[int]:
     return [record.offset async for records in reader.read({PLACE: wanted}) for record in records]
 
@@ -79,6 +102,14 @@ async def test_offsets_that_compaction_has_emptied_at_the_end_are_skipped(
 async def test_a_range_without_a_single_record_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = reader_of(FakeConsumer([12], end=13, answers=True), monkeypatch)
     assert await offsets_read(reader, OffsetRange(0, 9)) == []
+
+
+async def test_answers_that_another_partition_fills_are_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = CrowdedConsumer([0, 1, 2], end=3, crowd=9)
+    reader = reader_of(consumer, monkeypatch)
+    wanted = {PLACE: OffsetRange(0, 3), consumer.CROWD: OffsetRange(0, 9)}
+    found = [record async for records in reader.read(wanted) for record in records]
+    assert len(found) == 3 + 9
 
 
 async def test_a_broker_that_is_silent_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:

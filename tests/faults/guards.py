@@ -26,7 +26,7 @@ from tests.faults.scenario import Scenario
 from tests.faults.schedule import Fault, Kind
 from tests.faults.stores import Stores
 from tests.faults.testbed import Testbed
-from tests.faults.topology import GATEWAYS
+from tests.faults.topology import ALONE, GATEWAYS
 
 TEA: Final = Add("tea", 2, 350)
 QUIET_SECONDS: Final = 8.0
@@ -157,6 +157,15 @@ async def under_load(testbed: Testbed, folder: Path) -> Scene:
     return Scene(report.history, report.stores)
 
 
+async def one_gateway_cut_off(testbed: Testbed, folder: Path) -> Scene:
+    """Sixteen clients, and a gateway that alone cannot reach Kafka for longer than the publish deadline."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = Plan(seed=-6, seconds=0, load=Load(16, 32), acknowledged=100)
+    faults = [Fault(0.5, Kind.CUT_ALONE, ALONE, 20.0)]
+    report = await run(testbed, plan, folder, faults, quiet_seconds=QUIET_SECONDS)
+    return Scene(report.history, report.stores)
+
+
 class Guard(NamedTuple):
     """A guard, what takes it away (parted by commas), from which processes, and the scene that misses it."""
 
@@ -168,6 +177,7 @@ class Guard(NamedTuple):
 
 GUARDS: Final = (
     Guard("outbox sweeper", "no_sweeper", GATEWAYS, killed_between_script_and_publish),
+    Guard("no Kafka, no lease", "a_sick_gateway_keeps_its_leases", GATEWAYS, one_gateway_cut_off),
     Guard("removal only after the ack", "removal_before_the_ack", GATEWAYS, killed_during_an_outage),
     Guard("idempotency keys", "keys_are_ignored", GATEWAYS, retried_on_a_stale_replica),
     Guard("If-Match", "conditions_are_ignored", GATEWAYS, under_load),

@@ -60,10 +60,10 @@ LASTS: Final[dict[Kind, tuple[float, float]]] = {
     Kind.LEAVE: (3.0, 9.0),
     Kind.BEYOND: (0.0, 0.0),
     # Longer than the publish deadline: after that what one gateway cannot publish holds back the other.
-    Kind.CUT_ALONE: (12.0, 14.0),
-    Kind.HALF_OPEN_ALONE: (12.0, 14.0),
-    Kind.CLOCK_AHEAD: (12.0, 14.0),
-    Kind.CLOCK_BEHIND: (12.0, 14.0),
+    Kind.CUT_ALONE: (15.0, 18.0),
+    Kind.HALF_OPEN_ALONE: (15.0, 18.0),
+    Kind.CLOCK_AHEAD: (15.0, 18.0),
+    Kind.CLOCK_BEHIND: (15.0, 18.0),
 }
 """How long a fault lasts in seconds; of a failover, how old the replica is."""
 

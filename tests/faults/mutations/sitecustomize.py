@@ -46,6 +46,20 @@ def no_sweeper(_: Any) -> Any:
     return nothing
 
 
+@replaces("gateway.outbox.sweeper", "Sweeper._sweep")
+def a_sick_gateway_keeps_its_leases(sweep: Any) -> Any:
+    """Leases are taken and prolonged before it is known whether anything can be published."""
+
+    async def hog(self: Any) -> None:
+        for depth in await self._store.outbox_depths():
+            if depth.entries:
+                await self._take(depth.partition)
+        if self._publisher.connected:
+            await sweep(self)
+
+    return hog
+
+
 @replaces("gateway.outbox.publisher", "ChangePublisher.publish")
 def removal_before_the_ack(publish: Any) -> Any:
     """An outbox entry goes as soon as its record is handed over for publishing."""

@@ -1,0 +1,76 @@
+"""Several workers of each group, more than there are partitions, and a gateway that is sick alone."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.faults.history import Add
+from tests.faults.load_generator import Load
+from tests.faults.run import Plan, run
+from tests.faults.scenario import Scenario
+from tests.faults.schedule import Fault, Kind
+from tests.faults.testbed import Testbed
+from tests.faults.topology import ALONE, SEVERAL, Topology
+from topics.groups import COMPACTION, POSTGRES_SINK
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(400),
+    pytest.mark.xdist_group("several workers"),
+]
+
+SPARE = Topology(workers=3, partitions=2)
+"""One worker of each group has nothing to do."""
+TEA = Add("tea", 2, 350)
+JAM = Add("jam", 1, 420)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def testbed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Testbed]:
+    """The product with spare workers."""
+    async with Testbed(tmp_path_factory.mktemp("several"), SPARE) as whole:
+        yield whole
+
+
+async def test_whoever_is_left_takes_over_what_the_others_had(testbed: Testbed, tmp_path: Path) -> None:
+    leaving = [name for group in SEVERAL for name in testbed.topology.workers_of(group)[:2]]
+    async with Scenario(testbed, tmp_path) as scenario:
+        await scenario.do(TEA)
+        await scenario.settled()
+        for name in leaving:
+            await testbed.leave(name)
+        await scenario.do(JAM)
+        assert scenario.lines(await scenario.settled()) == {"tea": 2, "jam": 1}
+        for name in leaving:
+            await testbed.join(name)
+        await scenario.do(JAM)
+        assert scenario.lines(await scenario.settled()) == {"tea": 2, "jam": 2}
+
+
+async def test_partitions_that_move_under_load_lose_and_double_nothing(
+    testbed: Testbed, tmp_path: Path
+) -> None:
+    plan = Plan(seed=-4, seconds=0, load=Load(clients=8, carts=24), topology=SPARE)
+    faults = [
+        Fault(1.0, Kind.LEAVE, "compaction", 4.0),
+        Fault(1.0, Kind.LEAVE, "compaction-2", 4.0),
+        Fault(1.0, Kind.LEAVE, "sink-postgres", 4.0),
+        Fault(1.0, Kind.KILL, "sink-postgres-2", 0.0),
+        Fault(1.0, Kind.LEAVE, "sink-redis", 4.0),
+        Fault(1.0, Kind.BEYOND, "compaction", 0.0),
+    ]
+    report = await run(testbed, plan, tmp_path, faults)
+    assert not report.violations, report.explain()
+    assert report.moves[COMPACTION]
+    assert report.moves[POSTGRES_SINK]
+
+
+@pytest.mark.parametrize("kind", [Kind.CUT_ALONE, Kind.CLOCK_BEHIND])
+async def test_a_gateway_that_is_sick_alone_holds_back_nobody(
+    testbed: Testbed, tmp_path: Path, kind: Kind
+) -> None:
+    plan = Plan(seed=-5, seconds=0, load=Load(clients=8, carts=24), topology=SPARE)
+    report = await run(testbed, plan, tmp_path, [Fault(1.0, kind, ALONE, 16.0)])
+    assert not report.violations, report.explain()

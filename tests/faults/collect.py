@@ -82,15 +82,20 @@ class Collector:
         """What the stores contain of these carts now."""
         wanted = set(cart_ids)
         await self._read_topics()
+        redis, rows = await self.copies(wanted)
         return Stores(
             published=[record for record in self._published if record.change.cart_id in wanted],
             records={cart_id: states for cart_id, states in self._records.items() if cart_id in wanted},
-            redis=await self._redis(wanted),
-            rows=await self._rows(wanted),
+            redis=redis,
+            rows=rows,
             outbox=await self.outbox(),
             dead_letters=self._dead_letters,
             sales=await self._sales(wanted),
         )
+
+    async def copies(self, cart_ids: Iterable[str]) -> tuple[dict[str, Copy], dict[str, Copy]]:
+        """What Redis and Postgres have of these carts now, whatever has become of the topics."""
+        return await self._redis(cart_ids), await self._rows(cart_ids)
 
     async def _read_topics(self) -> None:
         """Reads on to where the topics end now."""

@@ -13,7 +13,9 @@ from tests.faults.scenario import Scenario
 from tests.faults.schedule import Fault, Kind
 from tests.faults.testbed import Testbed
 from tests.faults.topology import ALONE, SEVERAL, Topology
+from tests.support.waiting import until
 from topics.groups import COMPACTION, POSTGRES_SINK
+from topics.registry import CART_CHANGED, CARTS
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -25,6 +27,7 @@ SPARE = Topology(workers=3, partitions=2)
 """One worker of each group has nothing to do."""
 TEA = Add("tea", 2, 350)
 JAM = Add("jam", 1, 420)
+BOTH = {"tea": 2, "jam": 1}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -42,7 +45,7 @@ async def test_whoever_is_left_takes_over_what_the_others_had(testbed: Testbed, 
         for name in leaving:
             await testbed.leave(name)
         await scenario.do(JAM)
-        assert scenario.lines(await scenario.settled()) == {"tea": 2, "jam": 1}
+        assert scenario.lines(await scenario.settled()) == BOTH
         for name in leaving:
             await testbed.join(name)
         await scenario.do(JAM)
@@ -65,6 +68,23 @@ async def test_partitions_that_move_under_load_lose_and_double_nothing(
     assert not report.violations, report.explain()
     assert report.moves[COMPACTION]
     assert report.moves[POSTGRES_SINK]
+
+
+@pytest.mark.parametrize("topic", [CART_CHANGED.name, CARTS.name])
+async def test_a_topic_that_loses_its_end_takes_nothing_from_what_comes_then(
+    testbed: Testbed, tmp_path: Path, topic: str
+) -> None:
+    async with Scenario(testbed, tmp_path) as scenario:
+        await scenario.do(TEA)
+        await scenario.settled()
+        await testbed.lose_the_end(topic)
+        await scenario.do(JAM)
+
+        async def have_both() -> bool:
+            copies = await scenario.collector.copies([scenario.cart.cart_id])
+            return all([copy.lines for copy in store.values()] == [BOTH] for store in copies)
+
+        await until(have_both, "Redis and Postgres with what was before and what came then")
 
 
 @pytest.mark.parametrize("kind", [Kind.CUT_ALONE, Kind.CLOCK_BEHIND])

@@ -246,6 +246,18 @@ class Testbed:
                     await asyncio.sleep(_POLL_SECONDS)
         await asyncio.gather(*(self.join(name) for name in workers))
 
+    async def lose_the_end(self, topic: str) -> None:
+        """Restarts Kafka without the last batch of each partition of a topic, as after a disk that lied."""
+        await self.leave("kafka")
+        data = self.folder / "servers" / "kafka" / "data"
+        (data / ".kafka_cleanshutdown").unlink(missing_ok=True)
+        for partition in range(self.topology.partitions):
+            last = max((data / f"{topic}-{partition}").glob("*.log"))
+            if size := last.stat().st_size:
+                # A batch without its end is none: the broker drops it when it looks through its log.
+                os.truncate(last, size - 1)
+        await self.join("kafka")
+
     async def command(self, *arguments: str) -> tuple[int, str]:
         """Runs a command of `cartstream` on the stores: its exit status, and what it said."""
         variables = {**self.urls.environment(), "CARTSTREAM_PARTITIONS": str(self.topology.partitions)}

@@ -36,7 +36,7 @@ from topics.groups import COMPACTION, MAIL_SINK, MERGES
 from topics.registry import CART_CHANGED, CART_MERGES, ORDERS
 
 PRODUCT: Final = ("topics", "migrate", "gateway", *AGENTS)
-READY_SECONDS: Final = 90.0
+READY_SECONDS: Final = 180.0
 MUTATIONS: Final = Path(__file__).with_name("mutations")
 OFFSETS: Final = {
     "compaction": (COMPACTION, CART_CHANGED.name),

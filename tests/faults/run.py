@@ -144,8 +144,7 @@ async def run(
                 logins.stop()
                 await clients
             ended = time.monotonic()
-            for name in testbed.processes:
-                await testbed.wait_ready(name)
+            await testbed.wait_all_ready()
             sick = await not_recovered(testbed, history, generator.cart_ids, generator.spare_ids)
             sick += await logins.violations()
             cart_ids = [*generator.cart_ids, *generator.spare_ids]

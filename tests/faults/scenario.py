@@ -188,8 +188,7 @@ class Scenario:
 
     async def look(self, seconds: float = QUIET_SECONDS) -> Stores:
         """The stores when all has landed, or after `seconds`."""
-        for name in self.testbed.processes:
-            await self.testbed.wait_ready(name)
+        await self.testbed.wait_all_ready()
         return await quiet(self.collector, [self.cart.cart_id], self.history, seconds)
 
     async def settled(self) -> Stores:

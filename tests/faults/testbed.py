@@ -121,6 +121,7 @@ class Testbed:
         self._cleanup = AsyncExitStack()
         self._redis_folder: Final = folder / "servers" / "redis"
         self._next_redis: Path | None = None
+        self._away: set[str] = set()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as starting:
@@ -180,11 +181,13 @@ class Testbed:
 
     async def leave(self, name: str) -> None:
         """Stops a component gently, for as long as nobody lets it `join`."""
+        self._away.add(name)
         await asyncio.to_thread(self.component(name).stop)
 
     async def join(self, name: str) -> None:
         """Starts a component that has left; returns when it does its work."""
         await asyncio.to_thread(self.component(name).start)
+        self._away.discard(name)
 
     async def mend(self) -> None:
         """Lets everything go on that a scene has left broken."""
@@ -213,6 +216,12 @@ class Testbed:
         component = _components(stack)[own_name]
         env = {key: value for key, value in component.spec.env.items() if key not in _MUTATION_VARIABLES}
         component.spec = replace(component.spec, env=env | variables)
+
+    async def wait_all_ready(self) -> None:
+        """Returns when every process does its work, but for those that have left. Raises TestbedBroken."""
+        for name in self.processes:
+            if name not in self._away:
+                await self.wait_ready(name)
 
     async def wait_ready(self, name: str, seconds: float = READY_SECONDS) -> None:
         """Returns when a component does its work. Raises TestbedBroken if it does not within `seconds`."""

@@ -35,27 +35,32 @@ def main() -> None:
     """Parse, run, tell."""
     options = _parser().parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    seeds = [options.seed] if options.seed is not None else list(range(1, options.seeds + 1))
+    seeds = [options.seed] if options.seed is not None else list(range(options.first, options.seeds + 1))
     load = Load(options.clients, options.carts, options.pause)
     topology = Topology(options.workers, options.partitions)
     each = 0 if options.seed is not None else -(-options.ops // len(seeds))
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cartstream-soak-"))
     _say(f"histories, data and logs: {folder}")
     began = time.monotonic()
-    reports = asyncio.run(
-        soak([Plan(seed, options.seconds, load, topology, each) for seed in seeds], topology, folder)
-    )
-    text = table(reports, time.monotonic() - began)
-    _say(f"\n{text}")
-    if options.into is not None:
-        _write_into(options.into, text)
+    reports: list[Report] = []
+    plans = [Plan(seed, options.seconds, load, topology, each) for seed in seeds]
+    try:
+        asyncio.run(soak(plans, topology, folder, reports))
+    finally:
+        # Of the seeds that were done, also when it was interrupted or the testbed did not come back.
+        if reports:
+            text = table(reports, time.monotonic() - began)
+            _say(f"\n{text}")
+            if options.into is not None:
+                _write_into(options.into, text)
     if any(report.violations for report in reports):
         sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="run the seeds 1 to this one (20)")
+    parser.add_argument("--seeds", type=int, default=20, help="run the seeds up to this one (20)")
+    parser.add_argument("--first", type=int, default=1, help="from this one on (%(default)s)")
     parser.add_argument("--seed", type=int, help="run only this seed")
     parser.add_argument("--ops", type=int, default=50_000, help="acknowledged, over all seeds (50000)")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each seed's schedule (60)")
@@ -79,9 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def soak(plans: Sequence[Plan], topology: Topology, folder: Path) -> list[Report]:
-    """Runs all plans on one testbed, saying how it goes."""
-    reports = []
+async def soak(plans: Sequence[Plan], topology: Topology, folder: Path, reports: list[Report]) -> None:
+    """Runs all plans on one testbed, saying how it goes; adds to `reports` after each."""
     began = time.monotonic()
     async with Testbed(folder, topology) as testbed:
         _say(f"the testbed is up after {time.monotonic() - began:.0f} s")
@@ -101,7 +105,6 @@ async def soak(plans: Sequence[Plan], topology: Topology, folder: Path) -> list[
             )
             if report.violations:
                 _say(report.explain())
-    return reports
 
 
 def table(reports: Sequence[Report], seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Several workers of each group, more than there are partitions, and a gateway that is sick alone."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,21 +71,36 @@ async def test_partitions_that_move_under_load_lose_and_double_nothing(
     assert report.moves[POSTGRES_SINK]
 
 
-@pytest.mark.parametrize("topic", [CART_CHANGED.name, CARTS.name])
-async def test_a_topic_that_loses_its_end_takes_nothing_from_what_comes_then(
-    testbed: Testbed, tmp_path: Path, topic: str
+async def have_both(scenario: Scenario) -> bool:
+    """Whether Redis and Postgres have what was added before a topic lost its end, and what came then."""
+    copies = await scenario.collector.copies([scenario.cart.cart_id])
+    return all([copy.lines for copy in store.values()] == [BOTH] for store in copies)
+
+
+async def test_changes_after_a_log_that_lost_its_end_are_folded(testbed: Testbed, tmp_path: Path) -> None:
+    async with Scenario(testbed, tmp_path) as scenario:
+        await scenario.do(TEA)
+        await scenario.settled()
+        await testbed.lose_the_end(CART_CHANGED.name)
+        # The new record may stand where the lost one stood: then anti-entropy finds it, a minute later.
+        await scenario.do(JAM)
+        await until(partial(have_both, scenario), "Redis and Postgres with both")
+
+
+async def test_rows_that_a_lost_end_of_carts_has_left_behind_are_rebuilt(
+    testbed: Testbed, tmp_path: Path
 ) -> None:
     async with Scenario(testbed, tmp_path) as scenario:
         await scenario.do(TEA)
         await scenario.settled()
-        await testbed.lose_the_end(topic)
+        await testbed.lose_the_end(CARTS.name)
         await scenario.do(JAM)
 
-        async def have_both() -> bool:
-            copies = await scenario.collector.copies([scenario.cart.cart_id])
-            return all([copy.lines for copy in store.values()] == [BOTH] for store in copies)
+        async def is_rebuilt() -> bool:
+            status, _ = await testbed.command("rebuild")
+            return status == 0 and await have_both(scenario)
 
-        await until(have_both, "Redis and Postgres with what was before and what came then")
+        await until(is_rebuilt, "Redis and Postgres with both", every_s=1.0)
 
 
 @pytest.mark.parametrize("kind", [Kind.CUT_ALONE, Kind.CLOCK_BEHIND])

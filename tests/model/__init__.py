@@ -27,7 +27,7 @@ number that says which of several (which request, how old a copy). `schedules.py
 | `sinks.py` | Postgres sink, follow, anti-entropy |
 | `restoring.py`, `tail.py`, `tail_kinds.py`, `tail_ablations.py` | restoring, from a tail or all; warming |
 | `checkout.py` | orders and their subtraction |
-| `merge.py`, `merge_history.py`, `merge_kinds.py`, `merge_ablations.py` | two guests and a user |
+| `merge.py`, `merge_history.py`, `merge_kinds.py`, `merge_ablations.py` | carts that are merged into others |
 | `faults.py` | what happens to Redis, to the topics and to the clock |
 | `schedules.py`, `run.py`, `checks.py` | kinds, playing, shrinking, judging |
 | `ablations.py` | the table: guard, how it is taken away, what then fails |

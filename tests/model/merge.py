@@ -1,7 +1,9 @@
-"""Merges: two guests' carts go into a user's, by whoever has a hand free; the database, and what must hold.
+"""Merges: carts go into others, by whoever has a hand free; the database, and what must hold.
 
-Each cart is a `History` of its own, with its Redis partition, topics and sinks. The database is what none of
-the faults reaches: which merge a guest's cart has, and which transfers were decided, first come first served.
+Mostly two guests' carts go into a user's. Where guests' carts go into each other, a cart passes on what one
+merge has brought it. Each cart is a `History` of its own, with its Redis partition, topics and sinks. The
+database is what none of the faults reaches: which merge a guest's cart has, and which transfers were decided,
+first come first served.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class Decided:
 
     transfer: Transfer
     guest: str
+    into: str
     user: State
     merged: bool = False
     finished: bool = False
@@ -64,14 +67,41 @@ class Database:
         """The transfers out of a guest's cart, in order."""
         return [each for each in self.transfers if each.guest == guest]
 
-    def placed(self) -> list[Decided]:
-        """The transfers that bring the user's cart something, in order."""
-        return [each for each in self.transfers if each.transfer.place]
+    def placed(self, into: str) -> list[Decided]:
+        """The transfers that bring a cart something, in order."""
+        return [each for each in self.transfers if each.into == into and each.transfer.place]
+
+    def number(self, cart: str, decided: Decided) -> int:
+        """The number of a transfer in one of its two carts; 0: it is in neither."""
+        if decided.guest == cart:
+            return decided.transfer.number
+        return decided.transfer.place if decided.into == cart else 0
+
+    def latest(self, cart: str) -> Decided | None:
+        """The latest transfer of a cart, out of it or into it."""
+        return max(
+            (each for each in self.transfers if self.number(cart, each)),
+            key=lambda each: self.number(cart, each),
+            default=None,
+        )
+
+    def next_out_of(self, cart: str) -> int:
+        """The number of the next transfer out of a cart: those out of it and into it are one sequence."""
+        latest = self.latest(cart)
+        return 1 if latest is None else self.number(cart, latest) + 1
+
+    def next_into(self, cart: str) -> int:
+        """The number of the next transfer into a cart, in the same sequence."""
+        return self.next_out_of(cart)
 
     def has_moved_on(self, runner: Runner) -> bool:
         """Whether somebody else has taken one of the two numbers."""
-        numbers = len(self.of_guest(runner.guest)) + 1, len(self.placed()) + 1
+        numbers = self.next_out_of(runner.guest), self.next_into(runner.into)
         return (runner.number, runner.place) != numbers
+
+    def may_begin(self, guest: str, into: str) -> bool:
+        """Whether a cart may go into another: not into one that goes on into a third, or into this one."""
+        return guest in self.merges or into not in self.merges
 
 
 @dataclass
@@ -79,6 +109,7 @@ class Runner:
     """Somebody who carries a merge on: a request, the agent. It may die after each step."""
 
     guest: str
+    into: str
     step: str = "begin"
     number: int = 0
     place: int = 0
@@ -96,21 +127,31 @@ class Merges:
         self.strategy = strategy
         self.database = Database()
         self.runners: list[Runner] = []
-        for guest in GUESTS:
-            carts[guest].checkout.may_order = partial(self._not_overtaken, guest)
+        self.pairs = carts[USER].world.traits.pairs.split()
+        for name, history in carts.items():
+            history.checkout.may_order = partial(self._not_overtaken, name)
         self.exercised = carts[USER].world.exercised
 
     def _not_overtaken(self, guest: str, record: State) -> bool:
-        """Whether a record of a guest's cart that is to be ordered knows what was taken out of it."""
+        """Whether a record of a cart that is to be ordered knows what was taken out of it."""
         transfers = self.database.of_guest(guest)
-        return not transfers or guest_knows(record, transfers[-1].transfer)
+        return not transfers or self.guest_knows(guest, record, transfers[-1])
+
+    def guest_knows(self, cart: str, snapshot: State, decided: Decided) -> bool:
+        """Whether the folded cart that lines go out of has a transfer, in whichever role it was its."""
+        return knows(snapshot, self.database.number(cart, decided), decided.transfer)
+
+    def user_knows(self, cart: str, snapshot: State, decided: Decided) -> bool:
+        """Whether the folded cart that lines go into has a transfer, in whichever role it was its."""
+        return knows(snapshot, self.database.number(cart, decided), decided.transfer)
 
     # Actions
 
     def begin(self, pick: int) -> None:
         """Somebody logs in, perhaps again, perhaps on several devices at once."""
         if len(self.runners) < MOST_RUNNERS:
-            self.runners.append(Runner(GUESTS[pick % len(GUESTS)]))
+            pair = self.pairs[pick % len(self.pairs)]
+            self.runners.append(Runner(guest=pair[0], into=pair[1]))
 
     def step(self, pick: int) -> None:
         """The next step of a merge."""
@@ -132,14 +173,12 @@ class Merges:
         """One step: each may be the last of its process, each may have been done by another one."""
         match runner.step:
             case "begin":
-                merge = Merge(f"m{runner.guest}", runner.guest, USER, self.strategy)
-                self.database.merges.setdefault(runner.guest, Begun(merge))
-                runner.step = "claim"
+                self._begin(runner)
             case "claim":
                 if self._claim(runner.guest, pick):
                     runner.step = "deliver"
             case "deliver":
-                if self._deliver(runner.guest) and self._deliver(USER):
+                if self._deliver(runner.guest) and self._deliver(runner.into):
                     runner.step = "guest"
             case "guest":
                 self._take_guest(runner, pick)
@@ -149,6 +188,16 @@ class Merges:
                 self._decide(runner)
             case _:
                 self._apply(runner, pick)
+
+    def _begin(self, runner: Runner) -> None:
+        """The transaction: of two who begin, the first one wins."""
+        if not self.database.may_begin(runner.guest, runner.into):
+            self.exercised["merges refused"] += 1
+            self.runners.remove(runner)
+            return
+        merge = Merge(f"m{runner.guest}", runner.guest, runner.into, self.strategy)
+        runner.into = self.database.merges.setdefault(runner.guest, Begun(merge)).merge.into
+        runner.step = "claim"
 
     def _claim(self, guest: str, pick: int) -> bool:
         merge = self.database.merges[guest].merge
@@ -163,40 +212,46 @@ class Merges:
         return True
 
     def _take_guest(self, runner: Runner, pick: int) -> None:
-        transfers = self.database.of_guest(runner.guest)
         checkout = self.carts[runner.guest].checkout
         claim = claim_op_id(self.database.merges[runner.guest].merge.merge_id)
         snapshot = self._snapshot(runner.guest, pick, claim)
-        latest = transfers[-1] if transfers else None
+        latest = self.database.latest(runner.guest)
         if snapshot is None:
             runner.step = "deliver"
         elif not checkout.knows_latest(snapshot):
             self.exercised["transfers waiting for an order"] += 1
             checkout.subtract(checkout.orders[-1], pick)
             runner.step = "deliver"
-        elif latest is not None and not guest_knows(snapshot, latest.transfer):
+        elif latest is not None and not self.guest_knows(runner.guest, snapshot, latest):
             self.exercised["transfers waiting for the last"] += 1
-            self._finish(latest, pick)
+            self.exercised["transfers waiting for one into the same cart"] += latest.into == runner.guest
+            self._catch_up(runner.guest, latest, pick)
             runner.step = "deliver"
         else:
-            runner.number = len(transfers) + 1
+            runner.number = self.database.next_out_of(runner.guest)
             runner.guest_snapshot = snapshot
             runner.step = "user"
 
     def _take_user(self, runner: Runner, pick: int) -> None:
-        placed = self.database.placed()
-        snapshot = self._snapshot(USER, pick)
-        latest = placed[-1] if placed else None
+        snapshot = self._snapshot(runner.into, pick)
+        latest = self.database.latest(runner.into)
         if snapshot is None:
             runner.step = "deliver"
-        elif latest is not None and not user_knows(snapshot, latest.transfer):
+        elif latest is not None and not self.user_knows(runner.into, snapshot, latest):
             self.exercised["transfers waiting for another's"] += 1
-            self._merge_in(latest, pick)
+            self._catch_up(runner.into, latest, pick)
             runner.step = "deliver"
         else:
-            runner.place = len(placed) + 1
+            runner.place = self.database.next_into(runner.into)
             runner.user_snapshot = snapshot
             runner.step = "decide"
+
+    def _catch_up(self, cart: str, latest: Decided, pick: int) -> None:
+        """Do what somebody else has decided for a cart."""
+        if latest.guest == cart:
+            self._finish(latest, pick)
+        else:
+            self._merge_in(latest, pick)
 
     def _snapshot(self, cart: str, pick: int, ignored: str | None = None) -> State | None:
         """A record that has everything that Redis's copy has, but for the claim; None: not yet."""
@@ -228,15 +283,27 @@ class Merges:
         )
         ended = any(each.transfer.is_last for each in database.of_guest(runner.guest))
         if ended and not transfer.carried:
-            begun.done = True
-            self.runners.remove(runner)
+            self._end(runner, runner.number - 1)
             return
         self.exercised["transfers"] += 1
-        self.exercised["further transfers"] += runner.number > 1
-        runner.decided = Decided(transfer, runner.guest, runner.user_snapshot)
+        self.exercised["further transfers"] += bool(database.of_guest(runner.guest))
+        runner.decided = Decided(transfer, runner.guest, runner.into, runner.user_snapshot)
         database.transfers.append(runner.decided)
+        self._carry_further(runner.decided)
         runner.legs = ["merge", "finish"] if transfer.place else ["finish"]
         runner.step = "apply"
+
+    def _carry_further(self, decided: Decided) -> None:
+        """What goes into a cart that has been merged itself goes on from there."""
+        further = self.database.merges.get(decided.into)
+        if further is not None and decided.transfer.place:
+            self.exercised["transfers into a merged cart"] += 1
+            further.done = False
+
+    def _end(self, runner: Runner, known: int) -> None:
+        """Nothing is left to carry, unless something has come in since the transfer numbered `known`."""
+        self.database.merges[runner.guest].done = self.database.next_out_of(runner.guest) == known + 1
+        self.runners.remove(runner)
 
     def _earlier(self, guest: str) -> list[Carried]:
         return [line for each in self.database.of_guest(guest) for line in each.transfer.carried]
@@ -249,16 +316,14 @@ class Merges:
         else:
             self._finish(runner.decided, pick // 2)
         if not runner.legs:
-            begun = self.database.merges[runner.guest]
             if runner.decided.transfer.is_last:
-                begun.done = True
-                self.runners.remove(runner)
+                self._end(runner, runner.number)
             else:
                 runner.step = "deliver"
 
     def _merge_in(self, decided: Decided, pick: int) -> bool:
         transfer = decided.transfer
-        return self._operate(USER, transfer.merge_op_id, transfer.additions, pick)
+        return self._operate(decided.into, transfer.merge_op_id, transfer.additions, pick)
 
     def _finish(self, decided: Decided, pick: int) -> bool:
         transfer = decided.transfer
@@ -284,11 +349,11 @@ class Merges:
     def resume(self, pick: int) -> bool:
         """Apply what the folded carts lack, start what nobody finishes, look once more; whether any was."""
         busy = False
-        user = self.carts[USER].world.row or State()
         for each in self.database.transfers:
+            user = self.carts[each.into].world.row or State()
             row = self.carts[each.guest].world.row or State()
-            each.merged |= not each.transfer.place or user_knows(user, each.transfer)
-            each.finished |= guest_knows(row, each.transfer)
+            each.merged |= not each.transfer.place or self.user_knows(each.into, user, each)
+            each.finished |= self.guest_knows(each.guest, row, each)
             if not each.merged:
                 self.exercised["legs of a dead runner"] += 1
                 busy |= self._merge_in(each, pick)
@@ -302,7 +367,7 @@ class Merges:
         if any(runner.guest == guest for runner in self.runners):
             return False
         if not begun.done:
-            self.runners.append(Runner(guest, "claim"))
+            self.runners.append(Runner(guest, begun.merge.into, "claim"))
             return True
         row = self.carts[guest].world.row
         settled = all(each.merged and each.finished for each in self.database.of_guest(guest))
@@ -325,11 +390,6 @@ class Merges:
         return self.resume(_ROW) or busy
 
 
-def guest_knows(snapshot: State, transfer: Transfer) -> bool:
-    """Whether the folded cart of a guest has a transfer."""
-    return merging.knows_transfer(snapshot, transfer.number, transfer.decided_version)
-
-
-def user_knows(snapshot: State, transfer: Transfer) -> bool:
-    """Whether the folded cart of the user has a transfer."""
-    return merging.knows_transfer(snapshot, transfer.place, transfer.decided_version)
+def knows(snapshot: State, number: int, transfer: Transfer) -> bool:
+    """Whether a folded cart has its transfer of that number."""
+    return merging.knows_transfer(snapshot, number, transfer.decided_version)

@@ -6,7 +6,7 @@ from tests.model.ablations import Ablation
 MERGE_ABLATIONS = (
     Ablation(
         "first decision",
-        "of two who decide the same transfer, the first one wins",
+        "of two who decide a transfer of the same cart, the first one wins",
         {"tests.model.merge.Database.has_moved_on": without.never},
         "merge_devices",
         "reply says kafka for !merge/1/mh",
@@ -15,7 +15,7 @@ MERGE_ABLATIONS = (
     Ablation(
         "one transfer after the other",
         "a transfer is decided on a record of the guest's cart that knows the last",
-        {"tests.model.merge.guest_knows": without.always},
+        {"tests.model.merge.Merges.guest_knows": without.always},
         "merge",
         "o0 of a cart is counted 2 times",
         0,
@@ -23,7 +23,7 @@ MERGE_ABLATIONS = (
     Ablation(
         "one transfer after another's",
         "and on a record of the user's cart that knows the last transfer into it",
-        {"tests.model.merge.user_knows": without.always},
+        {"tests.model.merge.Merges.user_knows": without.always},
         "merge_max",
         "the user has",
         0,
@@ -58,6 +58,25 @@ MERGE_ABLATIONS = (
         {"carts.fold.noted": without.noted_without_merges},
         "merge_late",
         "the merge of g has not ended",
+        0,
+    ),
+    Ablation(
+        "one sequence",
+        "the transfers out of a cart and those into it have one sequence of numbers",
+        {
+            "tests.model.merge.Database.next_out_of": without.next_out_alone,
+            "tests.model.merge.Database.next_into": without.next_into_alone,
+        },
+        "merge_chain",
+        "reply says kafka for !finish/1/mh",
+        0,
+    ),
+    Ablation(
+        "no way back",
+        "nothing begins to go into a cart that goes into another one itself",
+        {"tests.model.merge.Database.may_begin": without.always},
+        "merge_circle",
+        "does not come to rest",
         0,
     ),
     Ablation(

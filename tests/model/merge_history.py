@@ -14,9 +14,10 @@ from tests.model.world import RETENTION, STALE, TIMING, lines_of
 
 MOST_WRITES = 6
 """Of each cart: every operation adds another power of four, and all of them end in one cart."""
-MOST_TIME = STALE // 2
-"""No cart gets so old that its copies count as absent: it would have been deleted, and its merge with it."""
 _ROUNDS = 80
+MOST_WAITS = STALE // 2
+MOST_TIME = STALE - _ROUNDS
+"""No cart gets so old that its copies count as absent: it would have been deleted, and its merge with it."""
 
 
 class MergeHistory:
@@ -44,15 +45,22 @@ class MergeHistory:
         """What the history has met."""
         return sum((history.world.exercised for history in self.carts.values()), Counter())
 
+    @property
+    def now(self) -> int:
+        """The time of all carts."""
+        return max(history.world.now for history in self.carts.values())
+
     def act(self, action: str, pick: int) -> None:
-        """One tick and one action, of a cart or of the merges."""
+        """One tick and one action, of a cart or of the merges; none when it is late."""
+        if self.now > MOST_TIME:
+            return
         cart, _, name = action.rpartition(".")
         if cart == "m":
             self._tick()
             self.actions[name](pick)
             return
         history = self.carts[cart or USER]
-        if name == "wait" and history.world.now + pick > MOST_TIME:
+        if name == "wait" and self.now + pick > MOST_WAITS:
             return
         if not name.startswith("write") or len(history.world.asked) < MOST_WRITES:
             history.actions[name](pick)
@@ -60,7 +68,7 @@ class MergeHistory:
 
     def _tick(self) -> None:
         """One clock for all."""
-        now = 1 + max(history.world.now for history in self.carts.values())
+        now = 1 + self.now
         for history in self.carts.values():
             history.world.now = now
 
@@ -134,17 +142,23 @@ class MergeHistory:
     def _as_one_clean_merge(self) -> None:
         """What the user has is what one merge of the carts gives, each with all that was ever added to it."""
         added = {name: self._added(name) for name in self.carts}
-        placed = self.merges.database.placed()
-        if placed and dict(lines_of(placed[0].user)).get("x", 0) != added[USER]:
-            return  # the user has added more since
-        merged = [added[guest] for guest in self.merges.database.merges if added[guest]]
+        for name in self.carts:
+            placed = self.merges.database.placed(name)
+            if placed and dict(lines_of(placed[0].user)).get("x", 0) != added[name]:
+                return  # it was added to since
         found = dict(self._lines(USER)).get("x", 0)
-        if self.strategy is Strategy.MAX:
-            expected = {max([added[USER], *merged])}
-        else:
-            expected = {added[USER]} if added[USER] or not merged else set(merged)
+        expected = self._clean(USER, added)
         if found not in expected:
             raise Broken(f"the user has {found} of {added}, not {expected}")
+
+    def _clean(self, name: str, added: dict[str, int]) -> set[int]:
+        """What a cart may have after one clean merge of each that goes into it, in any order."""
+        merges = [each.merge for each in self.merges.database.merges.values()]
+        coming = [self._clean(merge.guest, added) for merge in merges if merge.into == name]
+        if self.strategy is Strategy.MAX:
+            return {max([added[name], *(max(each) for each in coming)])}
+        some = {quantity for each in coming for quantity in each if quantity}
+        return {added[name]} if added[name] or not some else some
 
     def _added(self, name: str) -> int:
         """What the cart's own writers have added, as far as the fold has taken it."""

@@ -70,10 +70,46 @@ def _of_the_other(story: str) -> str:
     return story
 
 
+_CHAIN: Final = "gh hu hg gu"
+"""A session's cart goes into the next session's, and that one into the user's; and it tries to come back."""
+_CIRCLE: Final = "gh hu ug hg uh gu"
+"""Each into each: a cart that something goes into goes into another one itself."""
+
+_CARRIED: Final = (
+    "m.step:0 ~1 m.step:4 m.step:4 m.step:4 m.step:4 m.step:4 m.step:4 {0}.look_up "
+    + _LANDS
+    + "m.step:4 m.step:4 m.step:4 m.step:4 m.step:4 m.step:4 "
+    + 2 * _LANDS
+    + _LANDS.replace("{0}", "{1}")
+)
+_FIRST: Final = "m.begin:0 " + _CARRIED.format("g", "h")
+_SECOND: Final = "m.begin:1 " + _CARRIED.format("h", "u")
+_SESSIONS: Final = f"{ADDED} h.write h.look_up {_LANDS.format('h')} ~1 {_FIRST} ~3 {_SECOND} ~4"
+"""One merge after the other, with room for mishaps."""
+
+_LATE_SESSIONS: Final = (
+    f"{ADDED} {_FIRST} h.write h.look_up {_LANDS.format('h')} {_SECOND} ~1 "
+    "g.failover g.failover g.write g.look_up g.acknowledge ~1 "
+    + _LANDS.format("g")
+    + "~1 m.recover:1 h.failover m.recover:1 "
+    + _LANDS.format("h")
+    + _LANDS.format("u")
+    + "~3"
+)
+"""A write gets into the first cart after all went on into the third."""
+
 _QUIET_USER: Final = (
     of("gh", CART + FAULTS) + of("u", "fold changelog_ack sink follow kill_worker") + 3 * SAGA
 )
 """The user's cart is as it was when the merges began."""
+
+_QUIET_NEXT: Final = (
+    of("g", CART + FAULTS)
+    + of("h", CART.replace("write write", "") + FAULTS)
+    + of("u", "fold changelog_ack sink follow kill_worker")
+    + 3 * SAGA
+)
+"""So is the second guest's."""
 
 MERGE_KINDS: Final = {
     "merge": Kind(_TWO, Traits(merges="sum"), MERGING),
@@ -105,5 +141,22 @@ MERGE_KINDS: Final = {
     "merge_max": Kind(
         _QUIET_USER, Traits(merges="max"), f"u.write u.look_up ~2 {TAKEN_BACK} {_of_the_other(MERGING)}"
     ),
+    "merge_chain": Kind(of("ghu", CART + FAULTS) + 6 * SAGA, Traits(merges="sum", pairs=_CHAIN), _SESSIONS),
+    "merge_chain_late": Kind(
+        of("ghu", CART + FAULTS) + 6 * SAGA, Traits(merges="sum", pairs=_CHAIN), _LATE_SESSIONS
+    ),
+    "merge_chain_order": Kind(
+        of("g", CART) + 2 * of("h", CART + "failover " + _CHECKOUT) + of("u", CART) + 4 * SAGA,
+        Traits(merges="sum", pairs=_CHAIN),
+        f"{ADDED} h.write h.look_up {_LANDS.format('h')} h.check_out ~1 h.checkout:0 ~1 {_FIRST} "
+        f"h.checkout:4 h.check_out ~2 h.checkout:4 h.checkout:4 ~1 {_SECOND} h.checkout:4 h.checkout:4 ~4",
+    ),
+    "merge_circle": Kind(of("ghu", CART + FAULTS) + 8 * SAGA, Traits(merges="sum", pairs=_CIRCLE)),
+    "merge_chain_max": Kind(
+        _QUIET_NEXT,
+        Traits(merges="max", pairs=_CHAIN),
+        f"u.write u.look_up ~1 h.write h.look_up ~1 {_LATE_SESSIONS}",
+    ),
+    "merge_chain_keep": Kind(_QUIET_NEXT, Traits(merges="keep", pairs=_CHAIN), _LATE_SESSIONS),
     "merge_keep": Kind(_QUIET_USER, Traits(merges="keep"), f"~2 {TAKEN_BACK} {_of_the_other(MERGING)}"),
 }

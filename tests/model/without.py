@@ -19,6 +19,7 @@ from carts.protocol import Durability, PutOutcome, Recorded
 from carts.state import State, Version
 from tests.model import redis_mirror, streams
 from tests.model.gateway import Flight, Gateway
+from tests.model.merge import Database
 from tests.model.redis_mirror import Redis, Reply, Request
 from tests.model.streams import Compaction, Worker
 from tests.model.world import TIMING, World
@@ -42,6 +43,14 @@ def always(*_: object) -> bool:
 
 def never(*_: object) -> bool:
     return False
+
+
+def next_out_alone(database: Database, cart: str) -> int:
+    return len(database.of_guest(cart)) + 1
+
+
+def next_into_alone(database: Database, cart: str) -> int:
+    return len(database.placed(cart)) + 1
 
 
 def nothing(*_: object, **__: object) -> list[Any]:

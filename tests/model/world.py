@@ -54,6 +54,8 @@ class Traits(msgspec.Struct, frozen=True):
     """The consumer of compaction may lose a record, as a bug would."""
     merges: str = ""
     """By which strategy guests' carts are merged into a user's, empty: there is one cart."""
+    pairs: str = "gu hu"
+    """Which carts are merged into which."""
     deletes: bool = False
     """Carts are purged."""
     erases: bool = False

@@ -62,7 +62,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
             container.metrics,
         ),
         LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
-        MergeRoutes(container.merges, container.identity.guests, container.metrics),
+        MergeRoutes(container.merges, container.identity, container.metrics),
         ProductRoutes(container.catalogue, settings.products_max_age_s),
         CheckoutRoutes(container.checkouts, container.metrics),
         OrderRoutes(container.orders),

@@ -88,7 +88,7 @@ class MergeRecord(msgspec.Struct, frozen=True, kw_only=True):
     merge_id: str
     guest_cart_id: str
     cart_id: str
-    """The user's cart."""
+    """The cart that gets the lines."""
     requested_at: datetime
 
 

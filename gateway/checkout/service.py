@@ -104,7 +104,7 @@ async def check_not_overtaken(connection: Connection, cart_id: str, snapshot: St
     """
     if not cart_id.startswith(GUEST_PREFIX):
         return
-    await merges.lock_guest(connection, cart_id)
+    await merges.lock(connection, cart_id)
     latest = await merges.latest_of_guest(connection, cart_id)
     if latest is not None and not knows_transfer(
         snapshot or State(), latest.transfer.number, latest.transfer.decided_version

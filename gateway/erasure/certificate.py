@@ -54,7 +54,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """An erasure. `complete`: every store was seen to have done it; else `waits_for` says what is under way.
 
     `version` is the version number up to which the cart is erased. `merged_guests` are guests' carts that
-    were merged into it: they are carts of their own, to be erased by themselves.
+    were merged into it, perhaps by way of another: they are carts of their own, to be erased by themselves.
     """
 
     erasure_id: str

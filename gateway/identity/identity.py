@@ -12,11 +12,14 @@ from store.redis import Tickets
 
 
 class Identity:
-    """The guard before the routes, and the mint of guest tokens."""
+    """The guard before the routes, and what proves guests' carts: tokens, and sessions where they do."""
 
     def __init__(self, settings: IdentitySettings, tickets: Tickets, *, orders_elsewhere: bool) -> None:
         """Raises ValueError for a key file that holds no key."""
         self.guests: Final = GuestTokens(settings.guest_keys, settings.guest_token_lifetime_s)
+        self.sessions: Final = (
+            None if settings.session_key is None else Sessions(settings.session_key.get_secret_value())
+        )
         self._published: Final = (
             PublishedKeys(settings.jwt_jwks_url, settings.jwt_jwks_refresh_s)
             if settings.jwt_jwks_url
@@ -52,8 +55,5 @@ class Identity:
             audience=settings.jwt_audience,
             leeway_s=settings.jwt_leeway_s,
         )
-        sessions = None
-        if settings.session_key is not None:
-            sessions = Sessions(settings.session_key.get_secret_value())
-        callers = KnownCallers(self.guests, jwts, sessions)
+        callers = KnownCallers(self.guests, jwts, self.sessions)
         return ProofGuard(callers, tickets, settings.session_cookie, orders_elsewhere=orders_elsewhere)

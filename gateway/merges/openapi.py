@@ -18,7 +18,7 @@ _LOCATION: Final = {"Location": reply_header("where to ask how far the merge is"
 
 MERGE: Final = operation(
     "mergeGuestCart",
-    "Carry a guest's cart over into a user's, once the guest has logged in",
+    "Carry a guest's cart over: into a user's at login, or into that of the guest's new session",
     {
         "200": reply("The merge is done, now or before", MergeDocument, headers=_LOCATION),
         "202": reply("The merge goes on without the request", MergeDocument, headers=_LOCATION),

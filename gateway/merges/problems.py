@@ -9,9 +9,28 @@ def merge_not_found() -> Problem:
     return Problem(MERGE_NOT_FOUND, "There is no such merge; POST /v1/carts/{cart_id}/merge begins one.")
 
 
-def not_into_a_guest() -> Problem:
-    """The cart in the path is a guest's."""
-    return invalid("/guest", "goes into the cart of a user; name that one in the path: user:<id>")
+def not_one_guest() -> Problem:
+    """The body names no guest's cart, or two."""
+    return invalid("/guest", "is required, or `session` instead of it; send one of the two")
+
+
+def into_itself(field: str) -> Problem:
+    """What is to be merged is the cart in the path."""
+    return invalid(f"/{field}", "is the cart in the path; name another guest's")
+
+
+def no_sessions() -> Problem:
+    """A session id proves nothing here."""
+    return invalid("/session", "proves nothing here: the gateway has no CARTSTREAM_SESSION_KEY; send `guest`")
+
+
+def goes_on(into: str) -> Problem:
+    """The cart in the path is merged into another one itself."""
+    return Problem(
+        MERGED,
+        "The cart in the path has been merged, or is about to be; merge into the one named in `into`.",
+        extra={"into": into},
+    )
 
 
 def not_a_guest(advice: str) -> Problem:
@@ -20,7 +39,7 @@ def not_a_guest(advice: str) -> Problem:
 
 
 def merged_elsewhere(into: str | None) -> Problem:
-    """The guest's cart has gone into another user's; `into` is told to whom that is nothing new."""
+    """The guest's cart has gone into another one; `into` is told to whom that is nothing new."""
     return Problem(
         MERGED,
         "The guest's cart has been merged into another cart, and it goes into one only; begin a new one.",

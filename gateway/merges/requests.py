@@ -5,20 +5,28 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from carts.merging import Pieces, Strategy
 from store.postgres.merges import StoredMerge, StoredTransfer
 
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
 
 class MergeGuest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Carry a guest's cart over. `guest` is its id (`guest:…`), or its token, which is a proof of it, too."""
+    """Carry a guest's cart over.
 
-    guest: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+    `guest` is its id (`guest:…`), or its token, which is a proof of it, too. Instead, `session` is the id of
+    the session whose cart it is, and a proof as well.
+    """
+
+    guest: _Name | UnsetType = UNSET
+    session: _Name | UnsetType = UNSET
     strategy: Annotated[
         Strategy,
         msgspec.Meta(
             description="how many pieces a line has that is in both carts: those of both, the larger number, "
-            "or those of the user's cart"
+            "or those of the cart in the path"
         ),
     ] = Strategy.SUM
 
@@ -41,7 +49,7 @@ class MergeDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A merge as it stands.
 
     `warnings` are pieces that were lost because only some of their line found room; `left` are lines that
-    could not go along and stay in the guest's cart. `version` is the user's cart's, with what has gone along.
+    could not go along and stay in the guest's cart. `version` is that of `cart_id`, with what has gone along.
     """
 
     merge_id: str

@@ -14,10 +14,11 @@ from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.identity.guard import caller_of, cart_not_found
-from gateway.identity.guest_tokens import PREFIXES, GuestTokens
+from gateway.identity.guest_tokens import PREFIXES
+from gateway.identity.identity import Identity
 from gateway.identity.principal import Scope
 from gateway.merges import openapi, problems
-from gateway.merges.requests import MERGE_GUEST, MergeStatus
+from gateway.merges.requests import MERGE_GUEST, MergeGuest, MergeStatus
 from gateway.merges.service import MergeService
 from gateway.metrics import Metrics
 
@@ -25,10 +26,11 @@ from gateway.metrics import Metrics
 class MergeRoutes:
     """Handlers of one app."""
 
-    def __init__(self, service: MergeService, guests: GuestTokens, metrics: Metrics) -> None:
+    def __init__(self, service: MergeService, identity: Identity, metrics: Metrics) -> None:
         self._service: Final = service
         self._seconds: Final = metrics.merge_seconds
-        self._guests: Final = guests
+        self._guests: Final = identity.guests
+        self._sessions: Final = identity.sessions
 
     @route("POST", "/v1/carts/{cart_id}/merge", Access.CART, openapi.MERGE)
     async def merge(self, request: Request, cart_id: str) -> HTTPResponse:
@@ -39,9 +41,9 @@ class MergeRoutes:
         if key is not None:
             # Accepted for the callers' convenience: a guest's cart is merged once with any key, or none.
             parse_idempotency_key(key)
-        if name.startswith(GUEST_PREFIX):
-            raise problems.not_into_a_guest()
-        guest = self._proven_guest(request, body.guest)
+        field, guest = self._proven(request, body)
+        if guest == name:
+            raise problems.into_itself(field)
         with self._seconds.time():
             found = await self._service.merge(name, guest, body.strategy, caller_of(request))
         headers = {"location": f"/v1/merges/{found.merge_id}"}
@@ -55,6 +57,16 @@ class MergeRoutes:
         if not is_merge_id(merge_id):
             raise problems.merge_not_found()
         return json_response(await self._service.find(merge_id, caller_of(request)))
+
+    def _proven(self, request: Request, body: MergeGuest) -> tuple[str, str]:
+        """The field of the body that names the guest's cart, and the cart, which the caller has proved."""
+        if isinstance(body.guest, str) == isinstance(body.session, str):
+            raise problems.not_one_guest()
+        if isinstance(body.guest, str):
+            return "guest", self._proven_guest(request, body.guest)
+        if self._sessions is None:
+            raise problems.no_sessions()
+        return "session", self._sessions.cart_id(str(body.session))
 
     def _proven_guest(self, request: Request, guest: str) -> str:
         """The guest's cart that the caller has proved to be its own, by its token in the body or a header."""

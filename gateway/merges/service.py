@@ -15,7 +15,7 @@ from gateway.metrics import Metrics
 from gateway.postgres.database import Connection, Database
 from gateway.settings import GatewaySettings
 from merges.handover import hand_over
-from merges.saga import MergeWaits, Saga, TooManyLines
+from merges.saga import GoesOn, MergeWaits, Saga, TooManyLines
 from store.postgres import merges
 from store.postgres.merges import StoredMerge
 from store.redis import StoreError
@@ -35,11 +35,14 @@ class MergeService:
     async def merge(
         self, cart_id: str, guest: str, strategy: Strategy, principal: Principal
     ) -> MergeDocument:
-        """Merge a guest's cart into a user's; the merge as it stands then. Raises Problem.
+        """Merge a guest's cart into another one; the merge as it stands then. Raises Problem.
 
         Asking again goes on with the same merge; its first strategy stays.
         """
-        stored = await self._saga.begin(guest, cart_id, strategy)
+        try:
+            stored = await self._saga.begin(guest, cart_id, strategy)
+        except GoesOn as elsewhere:
+            raise problems.goes_on(elsewhere.into) from elsewhere
         into = stored.merge.into
         if into != cart_id:
             raise problems.merged_elsewhere(into if principal.may(into, Scope.CARTS) else None)

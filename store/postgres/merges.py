@@ -46,6 +46,16 @@ class StoredTransfer(msgspec.Struct, frozen=True):
     settled: bool
 
 
+class LatestTransfer(msgspec.Struct, frozen=True):
+    """The latest transfer of a cart, out of it or into it; `number` is the one it has in the cart."""
+
+    merge_id: str
+    guest: str
+    into: str
+    number: int
+    transfer: Transfer
+
+
 class Unsettled(msgspec.Struct, frozen=True):
     """A transfer that the folded carts were not seen to have, with the states of their rows."""
 
@@ -106,15 +116,25 @@ async def transfers(connection: Connection, merge_id: str) -> list[StoredTransfe
     return [_stored_transfer(row) for row in await cursor.fetchall()]
 
 
-async def latest_into(connection: Connection, cart_id: str) -> StoredTransfer | None:
-    """The latest transfer that brings this cart anything, of whatever merge."""
-    row = await _one(connection, "latest_transfer_into", into_cart=cart_id)
-    return None if row is None else _stored_transfer(row)
+async def open_into(connection: Connection, cart_id: str, limit: int) -> list[StoredMerge]:
+    """Merges into this cart that have not ended, the first ones first."""
+    cursor = await connection.execute(_query("open_merges_into"), {"into_cart": cart_id, "limit": limit})
+    return [merge for row in await cursor.fetchall() if (merge := _stored(row)) is not None]
 
 
-async def lock_guest(connection: Connection, guest: str) -> None:
-    """Keep everybody else from taking quantities out of the guest's cart until the transaction ends."""
-    await connection.execute(_query("lock_guest"), {"guest": guest})
+async def latest(connection: Connection, cart_id: str) -> LatestTransfer | None:
+    """The latest transfer of a cart, out of it or into it."""
+    row = await _one(connection, "latest_transfer", cart_id=cart_id)
+    if row is None:
+        return None
+    merge_id, guest, into, number, transfer = row
+    return LatestTransfer(merge_id, guest, into, number, _transfer.decode(transfer))
+
+
+async def lock(connection: Connection, *cart_ids: str) -> None:
+    """Keep everybody else from deciding on transfers and orders of these carts until the transaction ends."""
+    for cart_id in sorted(cart_ids):  # in the same order everywhere: nobody waits for one who waits for it
+        await connection.execute(_query("lock_cart"), {"cart_id": cart_id})
 
 
 async def latest_of_guest(connection: Connection, guest: str) -> StoredTransfer | None:
@@ -124,7 +144,7 @@ async def latest_of_guest(connection: Connection, guest: str) -> StoredTransfer 
 
 
 async def insert(connection: Connection, merge: Merge, transfer: Transfer) -> None:
-    """Write a decided transfer. Raises psycopg.errors.UniqueViolation when one of its numbers is taken."""
+    """Write a decided transfer, whose numbers nobody may have taken: see `lock` and `latest`."""
     await connection.execute(
         _query("insert_transfer"),
         {
@@ -153,6 +173,11 @@ async def note_version(connection: Connection, transfer: Transfer, cart_version:
 async def finish(connection: Connection, merge_id: str) -> None:
     """Note that nothing is left that can go along."""
     await connection.execute(_query("finish_merge"), {"merge_id": merge_id})
+
+
+async def carry_further(connection: Connection, cart_id: str) -> None:
+    """Open the merge of a cart again that has ended, if it has one: something comes into the cart."""
+    await connection.execute(_query("carry_further"), {"cart_id": cart_id})
 
 
 async def unsettled(

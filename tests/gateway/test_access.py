@@ -1,12 +1,10 @@
 """Every route with every kind of caller, on a gateway in production mode: who gets through, what is told."""
 
-import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import httpx
-import jwt
 import psycopg
 import pytest
 
@@ -21,30 +19,16 @@ from tests.gateway.conftest import catalogue_client_of
 from tests.gateway.product_fixtures import CatalogueClient, product
 from tests.support.http import http_client
 from tests.support.processes import EXTERNAL, INTERNAL, GatewayProcess
+from tests.support.production import PRODUCTION, bearer
 from tests.support.servers import Urls
 from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.records import OrderLine, OrderRecord, OrderStatus
 
-SECRET: Final = "a-secret-of-at-least-32-characters"
-PRODUCTION: Final = {
-    "CARTSTREAM_MODE": "production",
-    "CARTSTREAM_GUEST_TOKEN_KEYS": "guest-tokens-are-signed-with-this-key",
-    "CARTSTREAM_SESSION_KEY": "sessions-become-carts-under-this-key",
-    "CARTSTREAM_JWT_SECRET": SECRET,
-    "CARTSTREAM_ACCESS_LOG": "true",
-}
 ADA, BOB = "user:ada@example.org", "user:auth0|bob"
 ORDER: Final = "o_" + "0a" * 16
 MERGE: Final = "m_" + "0a" * 16
 NOWHERE: Final = "o_" + "0b" * 16
-
-
-def bearer(subject: str, scope: str | None = None) -> dict[str, str]:
-    claims: dict[str, Any] = {"sub": subject, "exp": time.time() + 600}
-    if scope is not None:
-        claims["scope"] = scope
-    return {"authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
 
 
 class Caller(NamedTuple):
@@ -320,6 +304,34 @@ async def test_a_token_is_renewed_for_its_own_cart_only(shop: CatalogueClient) -
     assert (renewed.status_code, renewed.json()["cart_id"]) == (200, mine["cart_id"])
     both = {**headers, "cart-token": other["token"]}
     assert (await http.post(f"/v1/carts/{mine['cart_id']}/token", headers=both)).status_code == 404
+
+
+async def test_a_session_in_the_body_of_a_merge_is_a_proof_that_nobody_writes_down(
+    shop: CatalogueClient, gateway: GatewayProcess
+) -> None:
+    http = shop.carts.http
+    body = {"session": "a-session-that-was"}
+    old, new = {"cart-session": body["session"]}, {"cart-session": "the-session-that-is"}
+    before = await shop.carts.topic.ends()
+    first = (await http.get("/v1/carts/me", headers=old)).json()["cart_id"]
+    second = (await http.get("/v1/carts/me", headers=new)).json()["cart_id"]
+    unproved = await http.post("/v1/carts/me/merge", json={"guest": first}, headers=new)
+    assert (unproved.status_code, unproved.json()["type"]) == (404, "/problems/cart-not-found")
+    assert (await http.post(f"/v1/carts/{second}/merge", json=body)).status_code == 401
+    assert (await http.post(f"/v1/carts/{second}/merge", json=body, headers=old)).status_code == 404
+    itself = await http.post("/v1/carts/me/merge", json={"session": new["cart-session"]}, headers=new)
+    assert (itself.status_code, itself.json()["errors"][0]["pointer"]) == (422, "/session")
+    begun = await http.post("/v1/carts/me/merge", json=body, headers=new)
+    assert begun.status_code in {200, 202}, begun.text
+    assert (begun.json()["guest_cart_id"], begun.json()["cart_id"]) == (first, second)
+    path = begun.headers["location"]
+    assert (await http.get(path, headers=new)).status_code == 200
+    assert (await http.get(path, headers=old)).status_code == 404
+    await until(shop.carts.outbox_is_empty, "an empty outbox")
+    texts = [record.value.decode() for record in await shop.carts.topic.since(before)]
+    texts += [gateway.log.read_text()]
+    assert len(texts) > 1
+    assert [text for text in texts if body["session"] in text or new["cart-session"] in text] == []
 
 
 async def test_no_token_and_no_session_id_is_in_records_keys_or_logs(

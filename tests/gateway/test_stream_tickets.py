@@ -8,9 +8,9 @@ import redis.asyncio
 
 from tests.gateway.cart_client import CartClient
 from tests.gateway.conftest import client_of
-from tests.gateway.test_access import PRODUCTION, bearer
 from tests.support.live_streams import stream_of
 from tests.support.processes import GatewayProcess
+from tests.support.production import PRODUCTION, bearer
 from tests.support.servers import Urls
 from tests.support.waiting import until
 

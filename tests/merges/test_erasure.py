@@ -25,6 +25,16 @@ async def everything(client: MergeClient, *cart_ids: str) -> str:
     return repr(found)
 
 
+async def test_the_certificate_names_every_guest_of_a_chain(client: MergeClient) -> None:
+    user, first, second = client.user(), client.guest("first"), client.guest("second")
+    await client.add(first, "mug", 1)
+    await client.merge(second, first)
+    await client.merge(user, second)
+    await client.until_settled()
+    assert (await erased(client, user))["merged_guests"] == [first, second]
+    assert (await erased(client, second))["merged_guests"] == [first]
+
+
 async def test_a_user_and_the_guest_it_was_are_erased_one_by_one(client: MergeClient) -> None:
     user, guest = client.user(), client.guest()
     await client.add(guest, "mug", 2, options={"engraving": SECRET}, metadata={"note": SECRET})

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,8 @@ DEVICES = 3
 USERS = 2
 MOST_PIECES = 100
 """That a guest adds meanwhile: a cart has room for 500 lines."""
+SESSIONS = 3
+"""Of a shopper, before the login."""
 LIVES = 4
 """Of a process that is killed again and again."""
 OPERATIONS = ("before an operation", "operation in Redis")
@@ -187,6 +190,70 @@ async def test_killed_again_and_again_while_guests_add(
         assert (read["status"], read["lines"]) == ("merged", [])
 
 
+class Sessions:
+    """Shoppers whose session's id changes again and again before they log in; they add in each session."""
+
+    def __init__(self, client: MergeClient, url: str, chance: random.Random) -> None:
+        self._client = client
+        self._url = url
+        self._chance = chance
+        self.added: dict[str, set[str]] = {client.user(place): set() for place in range(USERS)}
+        self.guests: list[str] = []
+
+    async def log_in_all(self) -> None:
+        """All of them at once."""
+        await asyncio.gather(*(self._go_through(place, user) for place, user in enumerate(self.added)))
+
+    async def _go_through(self, place: int, user: str) -> None:
+        carts = [self._client.guest(f"{place}-{number}") for number in range(SESSIONS)] + [user]
+        self.guests += carts[:-1]
+        asking = []
+        for number, (guest, into) in enumerate(pairwise(carts)):
+            for piece in range(self._chance.randint(1, 3)):
+                line = f"{number}-{piece}"
+                await self._client.add(guest, line)
+                self.added[user].add(line)
+            # The next session does not wait for it; some ask twice.
+            asking += [
+                asyncio.create_task(ask_until_answered(self._url, into, guest))
+                for _ in range(self._chance.randint(1, 2))
+            ]
+            await asyncio.sleep(self._chance.random() / 2)
+        await asyncio.gather(*asking)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_killed_again_and_again_while_sessions_change(
+    client: MergeClient, dying_gateway: GatewayProcess, dying_agent: AgentProcess, seed: int
+) -> None:
+    """Every piece of every session is in its user's cart once; Redis is wiped on the way."""
+    chance = random.Random(f"sessions-{seed}")
+    over = asyncio.Event()
+    dying = {"gateway": dying_gateway, "agent": dying_agent}
+    keepers = [
+        asyncio.create_task(keep_alive(process, f"{seed}-sessions-{name}", over))
+        for name, process in dying.items()
+    ]
+    sessions = Sessions(client, dying_gateway.url, chance)
+    working = asyncio.create_task(sessions.log_in_all())
+    await asyncio.sleep(1 + chance.random())
+    await client.wipe()
+    await working
+    over.set()
+    for process in dying.values():
+        process.kill()
+    await asyncio.gather(*keepers)
+    await dying_agent.start(CARTSTREAM_TEST_DIE_AFTER="never")
+    await client.until_settled()
+
+    for user, lines in sessions.added.items():
+        found = await until(partial(restored, client, user), "the user's cart")
+        assert found == dict.fromkeys(lines, 1)
+    for guest in sessions.guests:
+        read = await client.read(guest)
+        assert (read["status"], read["lines"]) == ("merged", [])
+
+
 async def restored(client: MergeClient, user: str) -> dict[str, int]:
     """The user's cart, once Redis has it again."""
     reply = await client.http.get(f"/v1/carts/{user}")
@@ -196,13 +263,17 @@ async def restored(client: MergeClient, user: str) -> dict[str, int]:
 
 
 async def ask_until_answered(url: str, user: str, guest: str) -> None:
-    """Ask for the merge until somebody answers."""
+    """Ask for the merge until somebody answers; where the cart has gone on, into the one it has become."""
+    into = user
     while True:
         async with http_client(url) as http:
             with suppress(httpx.TransportError):
-                reply = await http.post(f"/v1/carts/{user}/merge", json={"guest": guest})
+                reply = await http.post(f"/v1/carts/{into}/merge", json={"guest": guest})
                 if reply.status_code in {200, 202}:
                     return
+                if reply.status_code == 409:
+                    into = reply.json()["into"]
+                    continue
                 assert reply.status_code == 503, reply.text
         await asyncio.sleep(0.1)
 

@@ -209,13 +209,14 @@ async def test_what_is_refused(client: MergeClient) -> None:
     await client.add(guest, "mug", 1)
     for path, body in (
         (guest, {"guest": guest}),
-        (client.guest("other"), {"guest": guest}),
         (user, {"guest": client.user("other")}),
         (user, {"guest": user}),
         (user, {"guest": "nonsense"}),
         (user, {"guest": "g1.a.1.b"}),
         (user, {"guest": guest, "strategy": "all"}),
         (user, {}),
+        (user, {"session": "no key is configured"}),
+        (user, {"guest": guest, "session": "both"}),
     ):
         reply = await client.http.post(f"/v1/carts/{path}/merge", json=body)
         assert reply.status_code == 422, (path, body, reply.text)

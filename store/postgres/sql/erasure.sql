@@ -42,11 +42,19 @@ FROM (
 WHERE %(until)s::timestamptz IS NULL OR decided_at <= %(until)s
 
 -- merged_guests
-SELECT DISTINCT merges.guest
-FROM merge_transfers
-JOIN merges ON merges.merge_id = merge_transfers.merge_id
-WHERE merge_transfers.into_cart = %(cart_id)s
-ORDER BY merges.guest
+-- Those of which something has come into the cart, if need be through another guest's cart.
+WITH RECURSIVE found (guest) AS (
+    SELECT m.guest
+    FROM merge_transfers AS t
+    JOIN merges AS m ON m.merge_id = t.merge_id
+    WHERE t.into_cart = %(cart_id)s
+    UNION
+    SELECT m.guest
+    FROM found
+    JOIN merge_transfers AS t ON t.into_cart = found.guest
+    JOIN merges AS m ON m.merge_id = t.merge_id
+)
+SELECT guest FROM found ORDER BY guest
 
 -- erase_transfer
 UPDATE merge_transfers

@@ -21,11 +21,36 @@ FROM merge_transfers
 WHERE merge_id = %(merge_id)s
 ORDER BY number
 
--- latest_transfer_into
-SELECT transfer::text, cart_version, settled_at IS NOT NULL
-FROM merge_transfers
-WHERE into_cart = %(into_cart)s AND place IS NOT NULL
-ORDER BY place DESC
+-- open_merges_into
+SELECT merge_id, guest, into_cart, strategy, lines_total, is_open, began_at, finished_at
+FROM merges
+WHERE into_cart = %(into_cart)s AND is_open
+ORDER BY merge_id
+LIMIT %(limit)s
+
+-- latest_transfer
+-- Of a cart, into it or out of it: they have one sequence of numbers.
+SELECT merge_id, guest, into_cart, number, transfer::text
+FROM (
+    (
+        SELECT m.merge_id, m.guest, t.into_cart, t.place AS number, t.transfer
+        FROM merge_transfers AS t
+        JOIN merges AS m ON m.merge_id = t.merge_id
+        WHERE t.into_cart = %(cart_id)s AND t.place IS NOT NULL
+        ORDER BY t.place DESC
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT m.merge_id, m.guest, t.into_cart, t.number, t.transfer
+        FROM merge_transfers AS t
+        JOIN merges AS m ON m.merge_id = t.merge_id
+        WHERE m.guest = %(cart_id)s
+        ORDER BY t.number DESC
+        LIMIT 1
+    )
+) AS latest
+ORDER BY number DESC
 LIMIT 1
 
 -- insert_transfer
@@ -46,6 +71,12 @@ WHERE merge_id = %(merge_id)s AND number = %(number)s
 UPDATE merges
 SET is_open = false, finished_at = coalesce(finished_at, now())
 WHERE merge_id = %(merge_id)s
+
+-- carry_further
+-- At the next look: whoever is busy with an open one sees the transfer itself.
+UPDATE merges
+SET is_open = true, attended_at = to_timestamp(0)
+WHERE guest = %(cart_id)s AND NOT is_open
 
 -- unsettled_transfers
 -- Not those that whoever decided them is still busy with.
@@ -123,9 +154,9 @@ WHERE merge_id IN (
     LIMIT %(limit)s
 )
 
--- lock_guest
--- Whoever takes quantities out of a guest's cart does it alone, until its transaction ends.
-SELECT pg_advisory_xact_lock(hashtextextended(%(guest)s, 6))
+-- lock_cart
+-- Whoever decides what merges or orders take out of a cart, or bring it, does it alone, until its transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(%(cart_id)s, 6))
 
 -- latest_transfer_of_guest
 SELECT t.transfer::text, t.cart_version, t.settled_at IS NOT NULL

@@ -37,7 +37,7 @@ _TRANSFER: Final = re.compile(r"!(?:merge|finish)/([0-9]{1,15})/.*")
 
 
 def merge_op_id(number: int, merge_id: str) -> str:
-    """The id of the operation that brings a user's cart its transfer of that number."""
+    """The id of the operation that brings a cart its transfer of that number."""
     return f"!merge/{number}/{merge_id}"
 
 

@@ -5,6 +5,9 @@ transfer before it, and takes some lines out of the guest's cart for good: what 
 fixed then, too. What a transfer finds no room for is lost only where the rest of its line goes along; a line
 that cannot go along at all stays in the guest's cart. The first transfer brings the details that the user's
 cart lacks, and what is saved for later.
+
+The user's cart may be another guest's, that of the next session, and go into a third one then. So all
+transfers of a cart, out of it and into it, are numbered in one sequence.
 """
 
 from collections.abc import Iterable, Mapping
@@ -68,7 +71,7 @@ class Carried(msgspec.Struct, frozen=True):
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a merge. `number` counts those of the guest's cart, `place` those into the user's.
+    """One step of a merge: the guest cart's transfer of that `number`, the user's cart's with that `place`.
 
     `decided_version` is the v of a write at the time of the decision. `warnings` are pieces lost because only
     some of their line found room, `left` the lines that stay in the guest's cart. `is_last`: nothing else can

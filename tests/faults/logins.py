@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import uuid4
 
 import aiohttp
@@ -20,6 +20,8 @@ from tests.faults.stores import Violation
 PRODUCT: Final = "tea"
 DEVICES: Final = 3
 """Guests who log in at once."""
+CHANGED_SESSIONS: Final = 0.3
+"""Of all guests: so many get another session, and with it another cart, before they log in."""
 LOGINS_PER_USER: Final = 8
 """On each device: a cart has room for only so many lines."""
 DONE_SECONDS: Final = 120.0
@@ -32,15 +34,24 @@ _PAUSE_SECONDS: Final = 0.3
 
 @dataclass
 class Login:
-    """A guest's cart on its way into a user's: what was added to it, and what was answered."""
+    """A guest's cart on its way into a user's: what was added to it, and what was answered.
+
+    It goes there by way of `next`, if the guest's session gets another id before the login.
+    """
 
     guest: str
     user: str
+    next: Self | None = None
     acknowledged: set[str] = field(default_factory=set)
     """Adds that are in Kafka."""
     asked: set[str] = field(default_factory=set)
     """All that were asked for."""
     merge_id: str | None = None
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether a client was told of every merge that the lines need."""
+        return self.merge_id is not None and (self.next is None or self.next.is_on_its_way)
 
 
 class Logins:
@@ -86,13 +97,17 @@ class Logins:
             # The devices go through the users in step, so that they meet.
             user = f"user:{self._run}-{number // LOGINS_PER_USER}"
             login = Login(f"guest:{self._run}-{device}-{number}", user)
-            self.logins.append(login)
+            carts = [login]
+            if self._randomness.random() < CHANGED_SESSIONS:
+                carts.append(Login(f"{login.guest}-before", user, login))
+            self.logins.extend(carts)
             number += 1
-            for _ in range(self._randomness.randint(1, 4)):
-                await self._add(session, login)
+            for cart in carts:
+                for _ in range(self._randomness.randint(1, 4)):
+                    await self._add(session, cart)
             late = [self._add(session, login) for _ in range(self._randomness.randint(0, 2))]
             twice = 2 if self._randomness.random() < 0.3 else 1
-            await asyncio.gather(*(self._merge(session, login) for _ in range(twice)), *late)
+            await asyncio.gather(*(self._merge(session, cart) for cart in twice * carts), *late)
             await asyncio.sleep(self._randomness.expovariate(1 / _PAUSE_SECONDS))
 
     async def _add(self, session: aiohttp.ClientSession, login: Login) -> None:
@@ -116,15 +131,18 @@ class Logins:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _merge(self, session: aiohttp.ClientSession, login: Login) -> None:
-        """Ask for the merge until somebody answers."""
+        """Ask for the merge until somebody answers; into what the next session's cart has become by then."""
+        into = login.user if login.next is None else login.next.guest
         while not self._stopping.is_set():
             try:
                 async with session.post(
-                    f"{self._gateway()}/v1/carts/{login.user}/merge", json={"guest": login.guest}
+                    f"{self._gateway()}/v1/carts/{into}/merge", json={"guest": login.guest}
                 ) as reply:
                     if reply.status in {200, 202}:
                         login.merge_id = (await reply.json())["merge_id"]
                         return
+                    if reply.status == HTTPStatus.CONFLICT:
+                        into = (await reply.json())["into"]
             except _FAILED:
                 pass
             await asyncio.sleep(_POLL_SECONDS)
@@ -157,7 +175,7 @@ class Logins:
             *(Violation("invented", user, mark) for mark in had.keys() - known),
         ]
         for login in logins:
-            if login.merge_id is None:
+            if not login.is_on_its_way:
                 continue  # nobody was told that it has begun
             found += [
                 Violation("lost", user, f"{mark} of {login.guest}")

@@ -88,6 +88,27 @@ async def test_a_gateway_killed_after_a_step_leaves_a_merge_that_others_finish(
     assert (await client.ask(user, guest)).status_code == 200
 
 
+@pytest.mark.parametrize("step", OF_GATEWAYS)
+async def test_a_gateway_killed_between_two_sessions_leaves_a_cart_that_the_login_takes_along(
+    client: MergeClient, dying_gateway: GatewayProcess, step: str
+) -> None:
+    user, first, second = client.user(), client.guest("first"), client.guest("second")
+    await client.add(first, "mug", 2)
+    await client.add(first, "shirt", 3)
+    await client.add(second, "mug", 1)
+    await asyncio.to_thread(dying_gateway.start, CARTSTREAM_TEST_DIE_AFTER=step)
+    async with http_client(dying_gateway.url) as http:
+        with pytest.raises(httpx.HTTPError):
+            await http.post(f"/v1/carts/{second}/merge", json={"guest": first})
+    assert await asyncio.to_thread(dying_gateway.wait) == -9
+    await client.merge(user, second)
+    if step == "row of the merge":
+        await client.merge(user, first)  # nothing was begun, and the second session's cart is closed now
+    await client.until_settled()
+    assert await client.quantities(user) == {"mug": 3, "shirt": 3}
+    assert (await client.quantities(first), await client.quantities(second)) == ({}, {})
+
+
 @pytest.mark.parametrize("step", AGENT_STEPS)
 async def test_an_agent_killed_after_a_step_leaves_a_merge_that_the_next_one_finishes(
     client: MergeClient, dying_agent: AgentProcess, step: str

@@ -17,10 +17,10 @@ import pytest
 from psycopg import sql
 from redis.asyncio import Redis
 
-from tests.gateway.test_access import PRODUCTION, SECRET, bearer
 from tests.mail.smtp_server import running_smtp_server
 from tests.support.http import http_client
 from tests.support.processes import INTERNAL, AgentProcess, GatewayProcess
+from tests.support.production import PRODUCTION, SECRET, bearer
 from tests.support.servers import Urls
 from tests.support.topics import records_of
 from tests.support.waiting import until

@@ -20,7 +20,8 @@ from delivery.recovery import ReplayTableManager
 from delivery.runs import RunLimits, RunScheduler
 from delivery.settings import DeliverySettings
 from delivery.source_records import source_of
-from delivery.table import RAW, ChangelogTable, HeadersOf, Keep, Opened, nothing_to_find
+from delivery.states import HeadersOf, Keep
+from delivery.table import RAW, ChangelogTable, Opened, nothing_to_find
 from runtime.failstop import fail_stop
 from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id
 from topics.dead_letters import DeadLetterRecord, DeadLetters

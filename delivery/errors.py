@@ -15,3 +15,11 @@ class RecordTooLarge(DeliveryError):
 
 class TopicTaken(DeliveryError):
     """A topic can be consumed by one agent of an app only: offsets are accounted for once."""
+
+
+class StoreInUse(DeliveryError):
+    """Another process has the folder of the local store; the message says what to do."""
+
+
+class StoreUnusable(DeliveryError):
+    """The folder of the local store cannot be written; the message says what to do."""

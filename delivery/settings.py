@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -21,13 +20,15 @@ class DeliverySettings(ProcessSettings):
     timeout, or move to others. Several workers append their number to it; without it, to the host's name."""
     session_timeout_s: float = Field(default=10.0, ge=1.0)
     commit_interval_s: float = Field(default=1.0, gt=0.0)
-    store: Literal["memory", "rocksdict"] = "memory"
-    """`rocksdict` only for tables larger than memory: slower, and trusted only after a clean stop."""
-    datadir: Path = Path(".local/faust")
-    """Where Faust and the rocksdict store keep files; one folder per worker."""
+    datadir: Path = Field(default=Path(".local/faust"), examples=["/var/lib/cartstream/streams-0"])
+    """Where a table's worker keeps its local store; one folder per worker, on a disk that outlives it."""
     local_store_max_age_s: float = Field(default=6 * 3600.0, gt=0.0)
-    """A cleanly stopped local store older than this is thrown away: it must be well below the changelog's
+    """A local store that was left for longer is thrown away: it must be well below the changelog's
     `delete.retention.ms`, or the store would remember keys whose tombstone is gone."""
+    local_store_cache_bytes: int = Field(default=32 << 20, ge=1 << 20)
+    """Memory for blocks that the local store has read."""
+    local_store_write_buffer_bytes: int = Field(default=32 << 20, ge=1 << 20)
+    """Memory in which the local store collects what it writes; it may take twice as much for a while."""
     max_record_bytes: int = Field(default=1 << 20, ge=1 << 16)
     """Largest record value. Producer and fetch limits follow from it."""
     dead_letter_topic: str = "dead-letters"

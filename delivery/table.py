@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 import faust
@@ -21,13 +21,14 @@ from delivery.faust_internals import HookedTable
 from delivery.ledger import acknowledged, stop_if_refused
 from delivery.runs import Run
 from delivery.settings import DeliverySettings
-from delivery.stores import MemoryStore, RocksStore, Store
-from runtime.kafka.ranges import OffsetRange, RangeReader, Record
+from delivery.states import Distrust, HeadersOf, Keep, PartitionStates, distrust
+from delivery.stores import LocalStore, Position
+from runtime.kafka.ranges import OffsetRange, RangeReader
 
 log = structlog.get_logger(__name__)
 
-BATCH = 2000
-FETCH_BYTES = 4 << 20
+BATCH = 1000
+FETCH_BYTES = 1 << 20
 """Of one partition: a worker reads all of its partitions at once."""
 PROGRESS_EVERY_S = 5.0
 
@@ -41,14 +42,6 @@ RAW: Final[dict[str, Any]] = {
     "acks": False,
 }
 """Options of a topic of bytes; a tombstone's value is None."""
-
-Keep = Callable[[bytes, "bytes | None", "bytes | None", Headers], "bytes | None"]
-"""`keep(key, held, read, read_headers)`: what the table shall hold after reading `read` from its changelog
-while it holds `held`; None is absent or a tombstone. Return one of the two objects unless they must be
-united. A result unlike `read` means that the log ended with an older state: it is sent again."""
-
-HeadersOf = Callable[[bytes, "bytes | None"], Headers]
-"""The headers of a state that is sent again."""
 
 Opened = Callable[[int, "Callable[[bytes], bytes | None]"], None]
 """`opened(partition, get)`: the partition's changelog is about to be read on top of what the store holds,
@@ -92,18 +85,25 @@ class ChangelogTable(HookedTable):
         self._keep = keep
         self._headers_of = headers_of
         self._opened = opened
-        self._local: Store = (
-            MemoryStore()
-            if settings.store == "memory"
-            else RocksStore(
-                settings.datadir / "tables" / f"{app.conf.id}-{name}", settings.local_store_max_age_s
-            )
+        self._local = LocalStore(
+            settings.datadir / "tables" / f"{app.conf.id}-{name}",
+            cache_bytes=settings.local_store_cache_bytes,
+            write_buffer_bytes=settings.local_store_write_buffer_bytes,
         )
+        self._partitions: dict[int, PartitionStates] = {}
         self._writer = writer
-        self._next: dict[int, int] = {}  # partition -> offset of its next changelog record if all are ours
-        self._in_flight: dict[int, int] = {}
-        self._foreign: dict[int, OffsetRange] = {}  # partition -> range that somebody else has written
         self._lock = asyncio.Lock()
+
+    def open(self) -> None:
+        """Take the local store; before the app starts. Raises StoreInUse, StoreUnusable."""
+        self._local.open()
+
+    def close(self) -> None:
+        """Let go of the local store; after the app has stopped, or with nothing on its way."""
+        for states in self._partitions.values():
+            states.release()
+        self._partitions.clear()
+        self._local.close()
 
     # -- reading and writing, while a run is processed -------------------------------------------------
 
@@ -111,7 +111,7 @@ class ChangelogTable(HookedTable):
         """The value held for `key` in the run's partition, or None."""
         if not self._holds(run):
             return None
-        return self._local.get(run.partition, key)
+        return self._partitions[run.partition].get(key)
 
     async def emit(self, run: Run, states: Sequence[KeyedState]) -> None:
         """Set each key to its value (None deletes, and sends a tombstone) and send the changelog records.
@@ -133,73 +133,111 @@ class ChangelogTable(HookedTable):
                     log.info("table.run_outlived_assignment", table=self.name, partition=run.partition)
                     return
                 future = await self._send(run.partition, batch)
-                if self._holds(run):
-                    for state in batch.states:
-                        self._local.put(run.partition, state.key, state.value)
                 consumer_of(self.app).ledger.emitted(run, future)
 
     def _holds(self, run: Run) -> bool:
         return consumer_of(self.app).ledger.holds(run)
 
     async def _send(self, partition: int, batch: Batch) -> asyncio.Future[Any]:
+        states = self._partitions[partition]
+        in_flight = states.sending([(state.key, state.value) for state in batch.states])
         future = await self._writer.send(batch, partition)
-        self._in_flight[partition] = self._in_flight.get(partition, 0) + 1
-        future.add_done_callback(partial(self._sent, partition, batch.states))
-        return future
 
-    def _sent(self, partition: int, states: Sequence[KeyedState], future: asyncio.Future[Any]) -> None:
-        """The broker has answered for a batch: its records stand at offsets without a gap between them."""
-        self._in_flight[partition] -= 1
-        if not acknowledged(future) or partition not in self._next:
-            return
-        offset, expected = future.result().offset, self._next[partition]
-        if offset > expected:
-            self._found_foreign(partition, expected, offset)
-        self._next[partition] = max(expected, offset + len(states))
+        def answered(answer: asyncio.Future[Any]) -> None:
+            if acknowledged(answer):
+                states.acknowledged(in_flight, answer.result().offset)
+
+        future.add_done_callback(answered)
+        return future
 
     # -- the changelog, as others may have written it ------------------------------------------------
 
     async def replay(self, partitions: set[int]) -> None:
-        """Bring the store in line with the changelog of exactly these partitions.
+        """Bring the states of exactly these partitions in line with the changelog.
 
-        Partitions held already are read on from where they were; others are dropped.
+        What the store has of a partition is read on from where it ends; if it cannot be trusted, the
+        changelog is read from its beginning. Partitions that another worker has now stay in the store: when
+        they come back, they are read on from there.
         """
         started = time.monotonic()
         await self._writer.start()
         async with self._lock:
-            for partition in self._local.partitions() - partitions:
-                self._local.close(partition)
-                self._next.pop(partition, None)
-                self._foreign.pop(partition, None)
+            for partition in self._partitions.keys() - partitions:
+                self._partitions.pop(partition).release()
             # A consumer that is never asked for a partition cannot be counted on: it is not even connected.
-            count = await self._replay(partitions) if partitions else 0
+            read = await self._replay(partitions) if partitions else {}
         log.info(
             "table.replayed",
             table=self.name,
             partitions=len(partitions),
-            records=count,
+            **read,
             seconds=round(time.monotonic() - started, 2),
         )
 
-    async def _replay(self, partitions: set[int]) -> int:
+    async def _replay(self, partitions: set[int]) -> dict[str, int]:
         async with self._reader() as reader:
-            ranges: dict[int, OffsetRange] = {}
-            bounds = await reader.bounds_of(map(self._changelog, partitions))
-            for (_, partition), (beginning, end) in bounds.items():
-                held = partition in self._local.partitions()
-                start = self._seen_up_to(partition) if held else self._local.open(partition)
-                if start is None or not beginning <= start <= end:
-                    self._local.discard(partition)
-                    start = beginning
-                self._opened(partition, partial(self._local.get, partition))
-                ranges[partition] = OffsetRange(start, end)
-            # Until all is read the old positions are no longer true: a replay cut short must start over.
-            self._next.clear()
-            self._foreign.clear()
-            count, outdated = await self._absorb(reader, ranges)
-            self._next = {partition: end for partition, (_, end) in ranges.items()}
-            await self._send_again(outdated)
-        return count
+            asked_at = time.time()
+            topic_id = await reader.topic_id(self.changelog_topic_name)
+            bounds = {
+                place.partition: span
+                for place, span in (await reader.bounds_of(map(self._changelog, partitions))).items()
+            }
+            rebuilt = self._open(bounds, topic_id, asked_at)
+            spans = {
+                partition: self._partitions[partition].read_on_to(span.end)
+                for partition, span in bounds.items()
+            }
+            log.info(
+                "table.opened",
+                table=self.name,
+                partitions=len(partitions),
+                rebuilt={str(why): sorted(some) for why, some in rebuilt.items()},
+                records=sum(span.size for span in spans.values()),
+            )
+            for partition in partitions:
+                self._opened(partition, self._partitions[partition].get)
+            count, grown = await self._absorb(reader, spans, asked_at)
+            await self._send_again(partitions)
+        of_rebuilt = {partition for some in rebuilt.values() for partition in some}
+        return {
+            "records": count,
+            "rebuilt_partitions": len(of_rebuilt),
+            "rebuilt_states": sum(grown[partition] for partition in of_rebuilt),
+        }
+
+    def _open(
+        self, bounds: Mapping[int, OffsetRange], topic_id: str, now: float
+    ) -> dict[Distrust, list[int]]:
+        """Open the partitions on what is known of them; returns those that begin empty, by the reason."""
+        rebuilt: dict[Distrust, list[int]] = {}
+        stored = self._local.positions()
+        for partition, log_has in bounds.items():
+            held = self._partitions.get(partition)
+            position = held.position if held is not None else stored.get(partition)
+            why = self._distrust(position, topic_id, log_has, now)
+            if held is not None and why in {None, Distrust.NO_TOPIC_ID}:
+                continue
+            if why is not None:
+                rebuilt.setdefault(why, []).append(partition)
+                self._local.discard(partition)
+                position = None
+            if held is not None:
+                held.release()
+            self._partitions[partition] = PartitionStates(
+                self._local, partition, position or Position(topic_id, log_has.start, now)
+            )
+        for partition in stored.keys() - bounds.keys():
+            # Another worker's, kept for the day it comes back, unless it will not be trusted on that day.
+            offset = stored[partition].offset
+            if self._distrust(stored[partition], topic_id, OffsetRange(offset, offset), now):
+                self._local.discard(partition)
+        return rebuilt
+
+    def _distrust(
+        self, position: Position | None, topic_id: str, log_has: OffsetRange, now: float
+    ) -> Distrust | None:
+        age_s = now - position.as_of if position is not None else 0.0
+        return distrust(position, topic_id, log_has, age_s, self._settings.local_store_max_age_s)
 
     async def answer_foreign_writes(self) -> None:
         """Read what others have written to our partitions and send our state again where theirs is older.
@@ -207,55 +245,54 @@ class ChangelogTable(HookedTable):
         A worker that was frozen and woke up flushes its last records after ours; compaction would keep
         them. Our own acknowledged offsets, and the log's end while nothing is in flight, show it.
         """
-        idle = [TP(self.changelog_topic_name, p) for p in self._next if not self._in_flight.get(p)]
-        ends = await self.app.consumer.highwaters(*idle) if idle else {}
-        for tp, end in ends.items():
-            expected = self._next.get(tp.partition)
-            if expected is not None and end > expected and not self._in_flight.get(tp.partition):
-                self._found_foreign(tp.partition, expected, end)
-                self._next[tp.partition] = end
-        if not self._foreign:
+        seen = {partition: states.seen for partition, states in self._partitions.items()}
+        asked_at = time.time()
+        places = [TP(self.changelog_topic_name, partition) for partition in seen]
+        ends = await self.app.consumer.highwaters(*places) if places else {}
+        for place, end in ends.items():
+            if states := self._partitions.get(place.partition):
+                states.log_ends_at(end, seen[place.partition], asked_at)
+        if not self._missing():
             return
         async with self._lock, self._reader() as reader:
-            ranges, self._foreign = self._foreign, {}
-            try:
-                count, outdated = await self._absorb(reader, ranges)
-            except BaseException:
-                for partition, span in ranges.items():
-                    self._found_foreign(partition, *span)
-                raise
-            await self._send_again(outdated)
-        log.warning("table.foreign_writes", table=self.name, ranges=ranges, records=count)
+            count = 0
+            while missing := self._missing():
+                read, _ = await self._absorb(reader, missing)
+                count += read
+            await self._send_again(self._partitions)
+        log.warning("table.foreign_writes", table=self.name, records=count)
+
+    def _missing(self) -> dict[int, OffsetRange]:
+        return {
+            partition: span
+            for partition, states in self._partitions.items()
+            if (span := states.missing()) is not None
+        }
 
     async def _absorb(
-        self, reader: RangeReader, ranges: dict[int, OffsetRange]
-    ) -> tuple[int, set[tuple[int, bytes]]]:
-        """Read the ranges into the store; returns how many records, and the keys whose last is outdated."""
-        outdated: set[tuple[int, bytes]] = set()
+        self, reader: RangeReader, spans: Mapping[int, OffsetRange], as_of: float | None = None
+    ) -> tuple[int, Counter[int]]:
+        """Read the ranges into the states; returns how many records, and new states by partition.
 
-        def absorb(record: Record) -> None:
-            partition, key, read = record.partition, record.key, record.value
-            held = self._local.get(partition, key)
-            kept = self._keep(key, held, read, record.headers)
-            if kept != held:
-                self._local.put(partition, key, kept)
-            if kept == read:
-                outdated.discard((partition, key))
-            else:
-                outdated.add((partition, key))
-
-        count, of = 0, sum(span.size for span in ranges.values())
+        The ranges end where the log did at `as_of`, if it is given.
+        """
+        count, of = 0, sum(span.size for span in spans.values())
+        grown: Counter[int] = Counter()
         shown_at = time.monotonic()
-        spans = {self._changelog(partition): span for partition, span in ranges.items()}
-        async for records in reader.read(spans, batch=BATCH):
-            for record in records:
-                absorb(record)
+        ranges = {self._changelog(partition): span for partition, span in spans.items()}
+        async for records in reader.read(ranges, batch=BATCH):
+            partition = records[0].partition
+            grown[partition] += self._partitions[partition].absorb(records, self._keep)
             count += len(records)
+            # What is fetched already is handed out without a pause, and much is fetched at once.
+            await asyncio.sleep(0)
             if time.monotonic() - shown_at > PROGRESS_EVERY_S:
                 shown_at = time.monotonic()
                 log.info("table.replaying", table=self.name, records=count, of=of)
+        for partition, span in spans.items():
+            self._partitions[partition].absorbed(span.end, as_of)
         metrics.REPLAYED.labels(self.name).inc(count)
-        return count, outdated
+        return count, grown
 
     def _reader(self) -> RangeReader:
         return RangeReader(self._settings, fetch_bytes=FETCH_BYTES)
@@ -263,44 +300,25 @@ class ChangelogTable(HookedTable):
     def _changelog(self, partition: int) -> TopicPartition:
         return TopicPartition(self.changelog_topic_name, partition)
 
-    async def _send_again(self, outdated: set[tuple[int, bytes]]) -> None:
-        for partition in {partition for partition, _ in outdated}:
-            states = [self._held_state(partition, key) for of, key in outdated if of == partition]
+    async def _send_again(self, partitions: Iterable[int]) -> None:
+        count = 0
+        for partition in partitions:
+            again = self._partitions[partition].to_send_again(self._keep, self._headers_of)
+            states = [HeldState(key, value, self._headers_of(key, value)) for key, value in again]
             for batch in self._writer.batches(states):
                 future = await self._send(partition, batch)
                 future.add_done_callback(stop_if_refused)
-        if outdated:
-            metrics.SENT_AGAIN.labels(self.name).inc(len(outdated))
-            log.warning("table.sent_again", table=self.name, keys=len(outdated))
-
-    def _held_state(self, partition: int, key: bytes) -> HeldState:
-        value = self._local.get(partition, key)
-        return HeldState(key, value, self._headers_of(key, value))
-
-    def _seen_up_to(self, partition: int) -> int | None:
-        """Every changelog record below this offset is in the store; None if that is not known."""
-        expected = self._next.get(partition)
-        return (
-            self._foreign[partition].start
-            if expected is not None and partition in self._foreign
-            else expected
-        )
-
-    def _found_foreign(self, partition: int, start: int, end: int) -> None:
-        known = self._foreign.get(partition, OffsetRange(start, end))
-        self._foreign[partition] = OffsetRange(min(known.start, start), max(known.end, end))
-
-    def close_cleanly(self) -> None:
-        """Last act of a graceful stop, after every changelog record was acknowledged."""
-        unsettled = set(self._foreign) | {p for p, count in self._in_flight.items() if count}
-        self._local.close_cleanly({p: offset for p, offset in self._next.items() if p not in unsettled})
+            count += len(again)
+        if count:
+            metrics.SENT_AGAIN.labels(self.name).inc(count)
+            log.warning("table.sent_again", table=self.name, keys=count)
 
     # -- what Faust would do itself -------------------------------------------------------------------
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:  # type: ignore[override]
         """Every key and value of the partitions held, for inspection."""
-        for partition in sorted(self._local.partitions()):
-            yield from self._local.items(partition)
+        for partition in sorted(self._partitions):
+            yield from self._partitions[partition].items()
 
     def __setitem__(self, key: bytes, value: bytes) -> NoReturn:
         raise OutsideOfStream("Write with `await table.emit(run, states)`")

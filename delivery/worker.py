@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import structlog
 import uvloop
 
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
+from delivery.errors import StoreInUse, StoreUnusable
 from delivery.liveness import Liveness, stop_when_frozen
+from delivery.stores import cannot_be_used
 from runtime.ending import Ending, told
 from runtime.failstop import EXIT_RESTART, end, fail_stop
 from runtime.kafka.membership import leave_group
@@ -23,18 +26,35 @@ def run_worker(app: DeliveryApp) -> None:
     """Run until SIGTERM or SIGINT, then stop gracefully and return; before it is ready, end at once with 0.
 
     Exits with code 75 when only a restart helps: a lost changelog record, a failed agent, a stalled
-    partition, a crashed consumer, a stop that takes longer than `stop_timeout_s`; and after SIGHUP, which
-    asks for a new process. Exits with 1 when another process has its instance id.
+    partition, a crashed consumer, a stop that takes longer than `stop_timeout_s`, a folder that another
+    process still has; and after SIGHUP, which asks for a new process. Exits with 1 when another process has
+    its instance id, and when its folder cannot be used.
     """
     configure_logging()
+    _take_folder(app)
     uvloop.run(_run(app))
     exit_as_told()
+
+
+def _take_folder(app: DeliveryApp) -> None:
+    folder = app.settings.datadir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for table in app.changelog_tables():
+            table.open()
+    except StoreInUse as error:
+        # Perhaps the one before this one, which is about to end.
+        sys.stderr.write(f"{app.conf.id}: {error}\n")
+        sys.exit(EXIT_RESTART)
+    except StoreUnusable as error:
+        sys.exit(f"{app.conf.id}: {error}")
+    except OSError as error:
+        sys.exit(f"{app.conf.id}: {cannot_be_used(folder, error)}")
 
 
 async def _run(app: DeliveryApp) -> None:
     settings = app.settings
     lifetime = await begin(app.conf.id, settings)
-    settings.datadir.mkdir(parents=True, exist_ok=True)
     stop = asyncio.create_task(lifetime.stop.wait(), name="stop")
     at_work = asyncio.Event()
     started = asyncio.create_task(app.start(), name="start")
@@ -72,13 +92,13 @@ async def _work(app: DeliveryApp, lifetime: Lifetime, at_work: asyncio.Event) ->
 
 
 async def _stop(app: DeliveryApp, lifetime: Lifetime) -> None:
-    """Finish what is in progress, commit it, mark the stores as clean, then stop Faust."""
+    """Finish what is in progress, commit it, then stop Faust and close the stores."""
     lifetime.not_ready()
     consumer = consumer_of(app)
     if partitions := set(consumer.ledger.partitions):
         await consumer.ledger.settle(partitions)
         await consumer.commit()
-        for table in app.changelog_tables():
-            table.close_cleanly()
     await app.stop()
+    for table in app.changelog_tables():
+        table.close()
     log.info("process.stopped", app=app.conf.id)

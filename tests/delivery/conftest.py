@@ -98,6 +98,8 @@ def running() -> Running:
     @asynccontextmanager
     async def run(app: DeliveryApp) -> AsyncIterator[DeliveryApp]:
         app.settings.datadir.mkdir(parents=True, exist_ok=True)
+        for table in app.changelog_tables():
+            table.open()
         starting = asyncio.create_task(app.start())
         await asyncio.wait_for(app.recovered(), PATIENCE_S)
         try:
@@ -106,9 +108,9 @@ def running() -> Running:
             consumer = consumer_of(app)
             await consumer.ledger.settle(set(consumer.ledger.partitions))
             await consumer.commit()
-            for table in app.changelog_tables():
-                table.close_cleanly()
             await app.stop()
             await starting
+            for table in app.changelog_tables():
+                table.close()
 
     return run

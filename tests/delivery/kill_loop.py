@@ -1,10 +1,11 @@
 """Kills a worker with -9 again and again under load, then looks for every record that was acknowledged.
 
-    python -m tests.delivery.kill_loop --bootstrap 127.0.0.1:9092 --worker table --store memory --kills 40
+    python -m tests.delivery.kill_loop --bootstrap 127.0.0.1:9092 --worker table --kills 40
 
 Produce, fault, consume, validate: a producer sends numbered records of unique keys and of a few keys that
 change all the time; the worker is killed at random moments; when everything has been drained each number
-must have been processed. `--without` takes a guard away, `--fault` makes the fault frequent that it is for.
+must have been processed. After each kill the local store of a table must hold exactly what the changelog has
+below the store's position. `--without` takes a guard away, `--fault` makes the fault frequent that it is for.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from delivery.stores import LocalStore
 from runtime.failstop import EXIT_RESTART
 from runtime.settings import KafkaSettings
 from tests.delivery.workers import PARTITIONS, decode
@@ -43,10 +45,9 @@ DRAINED_WITHIN_S = 600.0
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to run: the worker, its store, how often it dies, the guard missing and the fault provoked."""
+    """What to run: the worker, how often it dies, the guard missing and the fault provoked."""
 
     worker: str = "table"
-    store: str = "memory"
     kills: int = 40
     rate: int = 2000
     """Records a second."""
@@ -57,12 +58,16 @@ class Experiment:
 
 @dataclass
 class Outcome:
-    """What it showed. `lost`: records the broker had acknowledged and nobody processed."""
+    """What it showed. `lost`: records the broker had acknowledged and nobody processed.
+
+    `unlike_the_log`: keys of which the local store did not hold what it should, over all kills.
+    """
 
     kills: int = 0
     produced: int = 0
     keys: int = 0
     lost: int = 0
+    unlike_the_log: int = 0
     gaps: int = 0
     redeliveries: int = 0
     sent_again: int = 0
@@ -169,7 +174,7 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     """Run the experiment on the broker given."""
     started = time.monotonic()
     outcome = Outcome()
-    folder = Path(tempfile.mkdtemp(prefix=f"kill-loop-{experiment.worker}-{experiment.store}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"kill-loop-{experiment.worker}-"))
     run = uuid.uuid4().hex[:8]
     source, changelog = f"numbers-{run}", f"counts-{run}"
     await make_topics(bootstrap, source, changelog)
@@ -178,8 +183,13 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     start = partial(Worker, arguments, _environment(bootstrap, experiment, folder), folder)
     load = Load(bootstrap, source, experiment.rate)
     loading = asyncio.create_task(load.run())
+
+    async def look_into_the_store() -> None:
+        if experiment.worker == "table":
+            outcome.unlike_the_log += await unlike_the_log(bootstrap, changelog, folder / "data")
+
     try:
-        await _kill(start, experiment, outcome, load)
+        await _kill(start, experiment, outcome, load, look_into_the_store)
         load.stop()
         await loading
         group = f"group-{changelog}" if experiment.worker == "table" else f"group-{source}-sink"
@@ -197,8 +207,14 @@ async def kill_loop(bootstrap: str, experiment: Experiment) -> Outcome:
     return outcome
 
 
-async def _kill(start: Callable[[], Worker], experiment: Experiment, outcome: Outcome, load: Load) -> None:
-    """Start and kill the worker as often as the experiment says."""
+async def _kill(
+    start: Callable[[], Worker],
+    experiment: Experiment,
+    outcome: Outcome,
+    load: Load,
+    look: Callable[[], Awaitable[None]],
+) -> None:
+    """Start and kill the worker as often as the experiment says, and look at what it has left."""
     moments = random.Random(experiment.seed)
     while outcome.kills < experiment.kills:
         victim = start()
@@ -214,6 +230,7 @@ async def _kill(start: Callable[[], Worker], experiment: Experiment, outcome: Ou
             outcome.count_restart(ended)
         finally:
             victim.kill()
+        await look()
         if outcome.kills % 5 == 0:
             print(f"kills={outcome.kills} produced={load.sent.total()}", file=sys.stderr)  # noqa: T201
 
@@ -237,7 +254,6 @@ async def _drain(
 def _environment(bootstrap: str, experiment: Experiment, folder: Path) -> dict[str, str]:
     return {
         "CARTSTREAM_KAFKA_BOOTSTRAP": bootstrap,
-        "CARTSTREAM_STORE": experiment.store,
         "CARTSTREAM_DATADIR": str(folder / "data"),
         "CARTSTREAM_GROUP_INSTANCE_ID": "worker-0",
         "CARTSTREAM_COMMIT_INTERVAL_S": "0.1",
@@ -307,6 +323,23 @@ async def lost_in_changelog(bootstrap: str, changelog: str, sent: Counter[bytes]
     return lost
 
 
+async def unlike_the_log(bootstrap: str, changelog: str, datadir: Path) -> int:
+    """Of how many keys the local store holds something else than the changelog below the store's position.
+
+    The worker that had the store is gone, and nobody else writes to the changelog.
+    """
+    if not (folder := datadir / "tables" / f"group-{changelog}-{changelog}").exists():
+        return 0
+    store = LocalStore(folder, cache_bytes=1 << 20, write_buffer_bytes=1 << 20)
+    store.open()
+    with closing(store):
+        ends = {partition: position.offset for partition, position in store.positions().items()}
+        held = {item for partition in ends for item in store.items(partition)}
+    records = await records_of(KafkaSettings(kafka_bootstrap=bootstrap), changelog, range(PARTITIONS))
+    wanted = {each.key: each.value for each in records if each.offset < ends.get(each.partition, 0)}
+    return len({key for key, _ in held ^ set(wanted.items())})
+
+
 def _lost_in_sink(database: Path, sent: Counter[bytes]) -> int:
     with closing(sqlite3.connect(database)) as connection:
         seen = set(connection.execute("SELECT key, number FROM seen"))
@@ -320,10 +353,9 @@ def main() -> None:
     )
     parser.add_argument("--bootstrap", default="127.0.0.1:9092")
     parser.add_argument("--worker", choices=("table", "sink"), default="table")
-    parser.add_argument("--store", choices=("memory", "rocksdict"), default="memory")
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--rate", type=int, default=2000, help="records a second")
-    parser.add_argument("--without", choices=("", "contiguity", "acknowledgement", "clean-stop"), default="")
+    parser.add_argument("--without", choices=("", "contiguity", "acknowledgement", "overlay"), default="")
     parser.add_argument("--fault", choices=("", "lost-hand-over", "slow-changelog"), default="")
     parser.add_argument("--seed", type=int, default=0)
     options = vars(parser.parse_args())
@@ -332,7 +364,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = asyncio.run(kill_loop(bootstrap, experiment))
     print(json.dumps(asdict(experiment) | asdict(outcome)))  # noqa: T201
-    sys.exit(1 if outcome.lost else 0)
+    sys.exit(1 if outcome.lost or outcome.unlike_the_log else 0)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(600)
     [
         Experiment(kills=1, rate=1000, fault="lost-hand-over", without="contiguity"),
         Experiment(kills=2, rate=1000, fault="slow-changelog", without="acknowledgement"),
-        Experiment(store="rocksdict", kills=3, rate=1000, fault="slow-changelog", without="clean-stop"),
+        Experiment(kills=3, rate=1000, fault="slow-changelog", without="overlay"),
     ],
     ids=lambda e: e.without,
 )

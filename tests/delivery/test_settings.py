@@ -19,7 +19,7 @@ from runtime.settings import KafkaSettings
         ({"KAFKA_SASL_MECHANISM": "PLAIN"}, "set CARTSTREAM_KAFKA_SASL_USERNAME"),
         ({"KAFKA_SASL_MECHANISM": "KERBEROS"}, "kafka_sasl_mechanism"),
         ({"KAFKA_TLS_CERT": "/client.crt"}, "CARTSTREAM_KAFKA_TLS_KEY"),
-        ({"STORE": "redis"}, "store"),
+        ({"LOCAL_STORE_CACHE_BYTES": "0"}, "local_store_cache_bytes"),
         ({"SESSION_TIMEOUT_S": "0"}, "session_timeout_s"),
     ],
 )

@@ -136,11 +136,9 @@ async def test_a_run_whose_partition_is_revoked_while_it_is_folded_emits_nothing
     assert await broker.committed(app.conf.id) == 0
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdict"])
 async def test_a_new_worker_goes_on_from_the_changelog(
-    broker: Broker, settings: DeliverySettings, running: Running, store: str
+    broker: Broker, settings: DeliverySettings, running: Running
 ) -> None:
-    settings = settings.model_copy(update={"store": store})
     await broker.send(broker.source, [(b"a", b"1"), (b"b", b"1")])
     app, table = appending_app(settings, broker)
     async with running(app):

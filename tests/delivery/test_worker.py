@@ -86,24 +86,23 @@ async def scene(kafka_bootstrap: str, tmp_path: Path) -> AsyncIterator[Scene]:
         yield made
 
 
-async def test_sigterm_under_load_finishes_what_is_in_progress_and_leaves_a_store_to_be_trusted(
+async def test_sigterm_under_load_finishes_what_is_in_progress_and_nothing_is_read_again(
     scene: Scene,
 ) -> None:
     load = Load(scene.bootstrap, scene.source, 1000)
     loading = asyncio.create_task(load.run())
-    first = scene.worker(CARTSTREAM_STORE="rocksdict")
+    first = scene.worker()
     await first.ready()
     await until(lambda: _more_than(scene, 500))
     assert await first.stop() == 0
     load.stop()
     await loading
-    second = scene.worker(CARTSTREAM_STORE="rocksdict")
+    second = scene.worker()
     await second.ready()
     await drained(scene.bootstrap, scene.source, scene.group, second)
     assert await second.stop() == 0
-    opened = scene.logged("store.opened")
-    assert {entry["trusted"] for entry in opened[:8]} == {False}
-    assert {entry["trusted"] for entry in opened[8:]} == {True}
+    first_opened, second_opened = scene.logged("table.opened")
+    assert (first_opened["rebuilt"], second_opened["rebuilt"]) == ({"nothing_stored": [*range(8)]}, {})
     assert scene.logged("table.replayed")[-1]["records"] == 0
     assert await lost_in_changelog(scene.bootstrap, scene.changelog, load.sent) == 0
 
@@ -135,6 +134,25 @@ async def test_a_worker_whose_instance_id_another_one_takes_ends_and_says_why(sc
     await scene.send(b"user:a", b"1")
     await until(lambda: _exactly(scene, 1))
     assert not second.has_ended()
+
+
+async def test_a_second_worker_on_one_folder_ends_with_a_sentence_and_the_first_goes_on(
+    scene: Scene,
+) -> None:
+    first = scene.worker()
+    await first.ready()
+    second = scene.worker(CARTSTREAM_GROUP_INSTANCE_ID="another")
+    assert await asyncio.to_thread(second.wait) == EXIT_RESTART
+    assert "belongs to another process" in second.log.read_text()
+    await scene.send(b"user:a", b"1")
+    await until(lambda: _exactly(scene, 1))
+    assert await first.stop() == 0
+
+
+async def test_a_worker_whose_folder_cannot_be_written_ends_with_a_sentence(scene: Scene) -> None:
+    worker = scene.worker(CARTSTREAM_DATADIR="/proc/cartstream")
+    assert await asyncio.to_thread(worker.wait) == 1
+    assert "CARTSTREAM_DATADIR must be a folder" in worker.tail.splitlines()[-1]
 
 
 async def test_sigterm_before_it_is_ready_ends_it_at_once(scene: Scene) -> None:

@@ -33,7 +33,7 @@ from delivery.ledger import Partition
 from delivery.recovery import ReplayRecovery
 from delivery.runs import RunLimits
 from delivery.settings import DeliverySettings
-from delivery.stores import RocksStore
+from delivery.states import InFlight, PartitionStates, State
 from delivery.table import ChangelogTable, HeldState
 from delivery.worker import run_worker
 from topics.partitioner import partition_of
@@ -127,8 +127,8 @@ def take_away(guard: str) -> None:
             _believe_faust_about_offsets()
         case "acknowledgement":
             Partition.committable = lambda self: self.done  # type: ignore[method-assign]
-        case "clean-stop":
-            RocksStore._take_marker = lambda *_: 0  # type: ignore[method-assign]  # noqa: SLF001
+        case "overlay":
+            _store_what_is_not_acknowledged()
 
 
 def _believe_faust_about_offsets() -> None:
@@ -146,6 +146,17 @@ def _believe_faust_about_offsets() -> None:
     AccountingConsumer._drain_messages = Consumer._drain_messages  # type: ignore[method-assign]  # noqa: SLF001
     AccountingConsumer.perform_seek = perform_seek  # type: ignore[method-assign]
     Contiguity.judge_run = judge_run  # type: ignore[method-assign]
+
+
+def _store_what_is_not_acknowledged() -> None:
+    """States enter the store when they are sent; the position still waits for the acknowledgement."""
+
+    def sending(self: PartitionStates, states: Sequence[State]) -> InFlight:
+        self._store.write(self._partition, states, self.position)
+        return original(self, states)
+
+    original = PartitionStates.sending
+    PartitionStates.sending = sending  # type: ignore[method-assign]
 
 
 def provoke(fault: str) -> None:

@@ -229,8 +229,8 @@ ABLATIONS = (
         0,
     ),
     Ablation(
-        "unclean store",
-        "a table that was not closed cleanly is rebuilt from carts",
+        "local store",
+        "only what is acknowledged survives a worker in its store",
         {"tests.model.streams.Compaction.assign": without.keep_local_store},
         "crash",
         "carts holds another state",

@@ -1,7 +1,8 @@
 """Compaction with its table, its changelog and its zombies; and expiry, which expires and purges.
 
-The table lives in memory and is rebuilt from `carts` by every new owner. A change of the table waits in
-`pending` for the acknowledgement of its changelog record: a crash between the two is an ordinary step here.
+A new owner's table is what `carts` says: its local store holds that up to an offset, and it reads the rest.
+A change of the table waits in `pending` for the acknowledgement of its changelog record: a crash between the
+two is an ordinary step here.
 """
 
 from dataclasses import dataclass, field

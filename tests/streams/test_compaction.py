@@ -113,31 +113,29 @@ async def test_what_no_cart_can_take_goes_to_the_dead_letters_and_holds_up_nothi
         assert headers["dlq_error_detail"]
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdict"])
 async def test_a_worker_started_again_goes_on_where_it_stopped(
-    topics: Topics, workers: Workers, new_shopper: NewShopper, store: str
+    topics: Topics, workers: Workers, new_shopper: NewShopper
 ) -> None:
     shopper = new_shopper()
     worker = workers("w")
-    await worker.start(CARTSTREAM_STORE=store)
+    await worker.start()
     await topics.change(shopper.change(), shopper.change())
     await topics.until_counted(shopper.cart_id, 2)
     assert await worker.stop() == 0, worker.tail
     await topics.change(shopper.change())
-    await worker.start(CARTSTREAM_STORE=store)
+    await worker.start()
     cart = await topics.until_counted(shopper.cart_id, 3)
     assert cart.state.operation_count == 3
     assert cart.lines[0].quantity == 3
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdict"])
 async def test_nothing_is_lost_or_doubled_when_workers_are_killed_under_load(
-    topics: Topics, workers: Workers, new_shopper: NewShopper, store: str
+    topics: Topics, workers: Workers, new_shopper: NewShopper
 ) -> None:
     shoppers = [new_shopper() for _ in range(100)]
     sent: dict[str, list[Change]] = {shopper.cart_id: [] for shopper in shoppers}
     worker = workers("w")
-    settings = {"CARTSTREAM_STORE": store, "CARTSTREAM_GROUP_INSTANCE_ID": "w"}
+    settings = {"CARTSTREAM_GROUP_INSTANCE_ID": "w"}
     await worker.start(**settings)
     for _ in range(3):
         for _ in range(3):
@@ -253,12 +251,11 @@ async def test_a_worker_does_not_start_on_topics_of_another_size(topics: Topics,
     assert topics.seen[CARTS.name] == []
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdict"])
 async def test_a_purged_cart_that_a_worker_writes_again_while_nobody_owns_it_is_deleted_again(
-    topics: Topics, workers: Workers, new_shopper: NewShopper, store: str
+    topics: Topics, workers: Workers, new_shopper: NewShopper
 ) -> None:
     shopper, worker = new_shopper(), workers("w")
-    await worker.start(CARTSTREAM_STORE=store)
+    await worker.start()
     await topics.change(shopper.change())
     alive = (await topics.until_counted(shopper.cart_id, 1)).state.version
     await topics.change(command(shopper, Expire(alive.number, alive.operation_count, alive.number // 2)))
@@ -271,7 +268,7 @@ async def test_a_purged_cart_that_a_worker_writes_again_while_nobody_owns_it_is_
 
     zombie = topics.records(shopper.cart_id)[0]
     await topics.raw(CARTS.name, zombie.key, zombie.value, zombie.partition, zombie.headers)
-    await worker.start(CARTSTREAM_STORE=store)
+    await worker.start()
 
     await topics.until(lambda: len(topics.records(shopper.cart_id)) == 5)
     again = topics.records(shopper.cart_id)[-1]

@@ -12,7 +12,7 @@ from jobs.settings import JobsSettings
 from ops.settings import OpsSettings
 from runtime.failstop import EXIT_RESTART
 from sinks.settings import RedisSinkSettings
-from streams.settings import MergeSettings, StreamsSettings
+from streams.settings import LONGEST_STORE_AGE_S, MergeSettings, StreamsSettings
 from topics.registry import CARTS
 from topics.retention import RetentionSettings
 
@@ -43,6 +43,13 @@ def test_an_idle_limit_that_a_purge_could_reach_is_refused_by_every_process(
         reader.model_validate({limit: 28 * DAY_S + 1})
     assert reader.model_validate({limit: 28 * DAY_S}).purge_after_days == 30
     assert reader.model_validate({limit: 60 * DAY_S, "purge_after_days": 62}).purge_after_days == 62
+
+
+def test_a_store_may_not_get_so_old_that_deletions_have_left_the_log() -> None:
+    with pytest.raises(ValidationError, match="could bring deleted carts back"):
+        StreamsSettings(local_store_max_age_s=LONGEST_STORE_AGE_S + 1)
+    week_s = int(CARTS.settings["delete.retention.ms"]) / 1000
+    assert StreamsSettings(local_store_max_age_s=LONGEST_STORE_AGE_S).local_store_max_age_s <= week_s / 2
 
 
 def test_the_largest_record_fits_into_its_topic() -> None:

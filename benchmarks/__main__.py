@@ -4,13 +4,14 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from benchmarks import catalogue, compaction, gateway, live, monolith, outage, restore, scale, wipe
+from benchmarks import catalogue, compaction, gateway, live, monolith, outage, restart, restore, scale, wipe
 
 Benchmark = Callable[[Path, Console], dict[str, Any]]
 
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "monolith": monolith.run,
     "compaction": compaction.run,
     "restore": restore.run,
+    "restart": restart.run,
     "wipe": wipe.run,
     "outage": outage.run,
     "catalogue": catalogue.run,
@@ -29,16 +31,18 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.option("--carts", type=int, multiple=True, default=restart.SIZES, help="For `restart`: how many.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("benchmarks/results.json"))
-def main(names: tuple[str, ...], results: Path) -> None:
+def main(names: tuple[str, ...], carts: tuple[int, ...], results: Path) -> None:
     """Measure the named things, or all of them, on servers of their own."""
     # The stack's processes inherit it: a cart is measured without a catalogue.
     os.environ |= {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
     console = Console(soft_wrap=True)
     figures: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
-    for name in names or BENCHMARKS:
+    benchmarks = BENCHMARKS | {"restart": partial(restart.run, sizes=carts)}
+    for name in names or benchmarks:
         with tempfile.TemporaryDirectory(prefix=f"cartstream-bench-{name}-") as folder:
-            figures[name] = BENCHMARKS[name](Path(folder), console)
+            figures[name] = benchmarks[name](Path(folder), console)
         results.write_text(json.dumps(figures, indent=2) + "\n")
     console.print(f"figures written to {results}")
 

@@ -6,6 +6,8 @@ import random
 import time
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
+from uuid import uuid4
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -20,6 +22,7 @@ from topics.records import cart_record
 from topics.registry import CART_CHANGED, CARTS, PARTITIONS
 
 _IN_FLIGHT = 5000
+_TEN_MINUTES_US = 600_000_000
 
 
 class Produced(msgspec.Struct, frozen=True):
@@ -86,6 +89,53 @@ def states(count: int) -> Iterator[Produced]:
         )
 
 
+def copies(count: int, carts: int) -> Iterator[Produced]:
+    """`count` records of `carts`, of so many carts in turn; each cart grows by an add from record to record.
+
+    They are copies of one cart under many ids, which are made quickly.
+    """
+    template = "user:template"
+    grown = [_grown(template, times) for times in range(1, -(-count // carts) + 1)]
+    values = [encode_cart(cart_record(template, state)) for state in grown]
+    for i in range(count):
+        cart_id, turn = f"user:bench-{i % carts}", i // carts
+        value = values[turn].replace(template.encode(), cart_id.encode())
+        yield Produced(CARTS.name, cart_id.encode(), value, cart_headers(cart_id, grown[turn].version, None))
+
+
+def _grown(cart_id: str, adds: int) -> State:
+    """A cart after so many adds, ten minutes apart: two of them are in its window."""
+    born = 2 * (time.time_ns() // 1000) - adds * 2 * _TEN_MINUTES_US
+    state: State | None = None
+    for n in range(adds):
+        change = _change(cart_id, born + n * 2 * _TEN_MINUTES_US, born, f"sku-{n % 3}")
+        state = fold(state, change).state
+    assert state is not None
+    return state
+
+
+def adds(carts: int) -> Iterator[Produced]:
+    """Adds to carts of `copies`, without an end."""
+    while True:
+        cart_id, version = f"user:bench-{random.randrange(carts)}", 2 * (time.time_ns() // 1000)
+        change = _change(cart_id, version, version, f"sku-{random.randrange(20)}")
+        headers = change_headers(cart_id, version, change.op_id)
+        yield Produced(CART_CHANGED.name, cart_id.encode(), encode_change(change), headers)
+
+
+def _change(cart_id: str, version: int, born: int, product_id: str) -> Change:
+    return Change(
+        cart_id=cart_id,
+        version=version,
+        op_id=str(uuid4()),
+        fingerprint="0123456789abcdef",
+        delta=(add_product(product_id, 1),),
+        previous_version=0,
+        born=born,
+        cause="items",
+    )
+
+
 def add_product(product_id: str, quantity: int) -> Add:
     """An add at a fixed price."""
     return Add(product_id, quantity, 1999, "EUR", Item(product_id), {"title": "Blue shirt", "size": "M"})
@@ -96,6 +146,18 @@ def produce(bootstrap: str, records: Iterable[Produced]) -> None:
     asyncio.run(_produce(bootstrap, iter(records)))
 
 
+async def send(producer: AIOKafkaProducer, record: Produced) -> asyncio.Future[Any]:
+    """Send one to the partition of its key; the future is its acknowledgement."""
+    sent: asyncio.Future[Any] = await producer.send(
+        record.topic,
+        record.value,
+        record.key,
+        partition=partition_of(record.key, PARTITIONS),
+        headers=record.headers,
+    )
+    return sent
+
+
 async def _produce(bootstrap: str, records: Iterator[Produced]) -> None:
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, acks="all", linger_ms=20, max_batch_size=512 << 10
@@ -103,16 +165,7 @@ async def _produce(bootstrap: str, records: Iterator[Produced]) -> None:
     await producer.start()
     try:
         while some := list(islice(records, _IN_FLIGHT)):
-            sent = [
-                await producer.send(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    partition=partition_of(record.key, PARTITIONS),
-                    headers=record.headers,
-                )
-                for record in some
-            ]
+            sent = [await send(producer, record) for record in some]
             await asyncio.gather(*sent)
     finally:
         await producer.stop()

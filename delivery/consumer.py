@@ -78,6 +78,8 @@ class AccountingConsumer(HookedConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ledger = Ledger()
+        self.owned: set[TP] = set()
+        """Those of the last assignment until they are revoked: for a while the client still says more."""
 
     def new_thread(self) -> AccountingThread:
         """The thread of this layer."""
@@ -116,6 +118,9 @@ class AccountingConsumer(HookedConsumer):
 
         That is the group's committed offset, or what the sink has stored beside what it writes. An offset
         that the log does not have is told loudly: records are lost, or are read again.
+
+        Faust asks for it at any time, also while the group rebalances. What is no longer owned is left alone:
+        a partition that is accounted for and never fetched would look stalled.
         """
         sources = {tp for tp in self.assignment() if not self.is_changelog(tp)}
         if not sources:
@@ -132,6 +137,8 @@ class AccountingConsumer(HookedConsumer):
                 starts |= {tp: found.get(partition) for partition, tp in partitions.items()}
         firsts, ends = await self.earliest_offsets(*sources), await self.highwaters(*sources)
         for tp in sources:
+            if tp not in self.owned or self.app.consumer_generation_id != generation:
+                continue
             position = starts.get(tp)
             start, outside = starting_point(position, firsts[tp], ends[tp])
             if outside is not None and tp in new:
@@ -188,12 +195,18 @@ class AccountingConsumer(HookedConsumer):
         self.ledger.committed(offsets)
         return True
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Own the partitions; the recovery cycle that this starts seeks them."""
+        self.owned = set(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish what is in progress and commit it while the partitions are still ours, then forget them.
 
         A sink that waits for its database may not finish in time; its records go to the next owner then.
         A table with states that are not acknowledged can't be kept: they would never be sent again.
         """
+        self.owned -= revoked
         try:
             await asyncio.wait_for(self.ledger.settle(revoked), self.app.conf.broker_session_timeout)
         except TimeoutError:

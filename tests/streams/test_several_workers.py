@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.failstop import EXIT_RESTART
 from runtime.settings import KafkaSettings
 from tests.streams.conftest import Shopper, Topics
 from tests.support.groups import until_shared
@@ -73,7 +74,8 @@ async def test_workers_come_are_killed_renewed_and_go_and_no_change_is_lost(
         several = AgentProcess(command, environment, tmp_path, "several")
         with killed_at_the_end(several):
             await several.start()
-            assert await alone.stop() == 0
+            # On a machine without time to spare it has taken itself for frozen; nobody starts it again here.
+            assert await alone.stop() in {0, EXIT_RESTART}
             report = await until_shared(kafka, COMPACTION, 3)
             first = several.workers()
             assert {member.instance_id for member in report.members} == first.keys() == set(NAMES)
@@ -91,11 +93,12 @@ async def test_workers_come_are_killed_renewed_and_go_and_no_change_is_lost(
             other = workers("other")
             await other.start()
             assert await several.stop() == 0
-            report = await until_shared(kafka, COMPACTION, 1)
-            assert [len(member.partitions) for member in report.members] == [PARTITIONS]
+    await until(other.is_ready, "the last worker is at work")
     for cart_id, count in acknowledged.items():
         cart = await topics.until_counted(cart_id, count)
         assert (cart.state.operation_count, sum(line.quantity for line in cart.lines)) == (count, count)
+    report = await until_shared(kafka, COMPACTION, 1)
+    assert [len(member.partitions) for member in report.members] == [PARTITIONS]
 
 
 def is_new(process: AgentProcess, before: dict[str, int], names: Sequence[str]) -> bool:

@@ -11,7 +11,19 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks import catalogue, compaction, gateway, live, monolith, outage, restart, restore, scale, wipe
+from benchmarks import (
+    catalogue,
+    compaction,
+    gateway,
+    live,
+    monolith,
+    outage,
+    restart,
+    restore,
+    scale,
+    topic_size,
+    wipe,
+)
 
 Benchmark = Callable[[Path, Console], dict[str, Any]]
 
@@ -22,6 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "restore": restore.run,
     "restart": restart.run,
     "wipe": wipe.run,
+    "topic_size": topic_size.run,
     "outage": outage.run,
     "catalogue": catalogue.run,
     "live": live.run,

@@ -32,6 +32,8 @@ JVM_FLAGS = (
     "-XX:TieredStopAtLevel=1",
     # Kafka unmaps its buffers through sun.misc.Unsafe, which Java would warn of at each start.
     "--sun-misc-unsafe-memory-access=allow",
+    # It decompresses with libraries of its own, and Java would warn of that at the first record.
+    "--enable-native-access=ALL-UNNAMED",
 )
 LOG_FLAGS = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",

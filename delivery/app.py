@@ -21,7 +21,14 @@ from delivery.runs import RunLimits, RunScheduler
 from delivery.settings import DeliverySettings
 from delivery.source_records import source_of
 from delivery.states import HeadersOf, Keep
-from delivery.table import RAW, ChangelogTable, Opened, nothing_to_find
+from delivery.table import (
+    RAW,
+    ChangelogTable,
+    Opened,
+    Replaying,
+    nothing_else_to_read,
+    nothing_to_find,
+)
 from runtime.failstop import fail_stop
 from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id
 from topics.dead_letters import DeadLetterRecord, DeadLetters
@@ -67,6 +74,7 @@ class DeliveryApp(HookedApp):
         keep: Keep,
         headers_of: HeadersOf,
         opened: Opened = nothing_to_find,
+        replaying: Replaying = nothing_else_to_read,
         compression: str | None = None,
     ) -> ChangelogTable:
         """A table whose changelog is the topic `name`, which must exist with the source's partitions.
@@ -75,7 +83,13 @@ class DeliveryApp(HookedApp):
         """
         writer = ChangelogWriter(self.settings, name, compression)
         table = ChangelogTable(
-            self, writer=writer, settings=self.settings, keep=keep, headers_of=headers_of, opened=opened
+            self,
+            writer=writer,
+            settings=self.settings,
+            keep=keep,
+            headers_of=headers_of,
+            opened=opened,
+            replaying=replaying,
         )
         self.tables.add(table)
         return table

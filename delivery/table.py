@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, NoReturn
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import faust
 import structlog
@@ -43,14 +44,29 @@ RAW: Final[dict[str, Any]] = {
 }
 """Options of a topic of bytes; a tombstone's value is None."""
 
-Opened = Callable[[int, "Callable[[bytes], bytes | None]"], None]
-"""`opened(partition, get)`: the partition's changelog is about to be read on top of what the store holds,
-which is nothing if it is read from its beginning. Whatever `keep` remembers of the partition from record to
-record ends here; what is still true of it is found with `get(key)`."""
+
+class Opened(Protocol):
+    """The partition's changelog is about to be read on top of what the store holds.
+
+    That is nothing if it `is_rebuilt`, which is reading it from its beginning. Whatever `keep` remembers of
+    the partition from record to record ends here; what is still true of it is found with `get(key)`.
+    """
+
+    def __call__(self, partition: int, get: Callable[[bytes], bytes | None], /, *, is_rebuilt: bool) -> None:
+        """Forget and find."""
 
 
-def nothing_to_find(_partition: int, _get: Callable[[bytes], bytes | None]) -> None:
+def nothing_to_find(_partition: int, _get: Callable[[bytes], bytes | None], **_: bool) -> None:
     """For a `keep` that remembers nothing."""
+
+
+Replaying = Callable[[Collection[int]], AbstractAsyncContextManager[None]]
+"""`replaying(partitions)` is entered before these partitions are read, and left before their first run."""
+
+
+def nothing_else_to_read(_partitions: Collection[int]) -> AbstractAsyncContextManager[None]:
+    """For a table that is all its agent knows."""
+    return nullcontext()
 
 
 class HeldState(NamedTuple):
@@ -77,6 +93,7 @@ class ChangelogTable(HookedTable):
         keep: Keep,
         headers_of: HeadersOf,
         opened: Opened = nothing_to_find,
+        replaying: Replaying = nothing_else_to_read,
     ) -> None:
         name = writer.topic
         topic = app.topic(name, **RAW, internal=True)
@@ -85,6 +102,7 @@ class ChangelogTable(HookedTable):
         self._keep = keep
         self._headers_of = headers_of
         self._opened = opened
+        self._replaying = replaying
         self._local = LocalStore(
             settings.datadir / "tables" / f"{app.conf.id}-{name}",
             cache_bytes=settings.local_store_cache_bytes,
@@ -161,7 +179,7 @@ class ChangelogTable(HookedTable):
         """
         started = time.monotonic()
         await self._writer.start()
-        async with self._lock:
+        async with self._lock, self._replaying(partitions):
             for partition in self._partitions.keys() - partitions:
                 self._partitions.pop(partition).release()
             # A consumer that is never asked for a partition cannot be counted on: it is not even connected.
@@ -194,11 +212,11 @@ class ChangelogTable(HookedTable):
                 rebuilt={str(why): sorted(some) for why, some in rebuilt.items()},
                 records=sum(span.size for span in spans.values()),
             )
+            of_rebuilt = {partition for some in rebuilt.values() for partition in some}
             for partition in partitions:
-                self._opened(partition, self._partitions[partition].get)
+                self._opened(partition, self._partitions[partition].get, is_rebuilt=partition in of_rebuilt)
             count, grown = await self._absorb(reader, spans, asked_at)
             await self._send_again(partitions)
-        of_rebuilt = {partition for some in rebuilt.values() for partition in some}
         return {
             "records": count,
             "rebuilt_partitions": len(of_rebuilt),

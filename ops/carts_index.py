@@ -12,6 +12,7 @@ from runtime.kafka.ranges import OffsetRange, RangeReader, Record
 from topics.cart_records import DeletionRecord, StateRecord, interpret_in_place
 from topics.codec import decode_state
 from topics.errors import RecordError
+from topics.purge_floors import read_purge_floors
 from topics.records import PurgeFloor
 from topics.registry import CARTS
 
@@ -61,6 +62,8 @@ class CartsIndex:
                 self.take(record, only)
             advance(records[-1].offset + 1 - self.position)
             self.position = records[-1].offset + 1
+        floors = await read_purge_floors(reader, [self.partition])
+        self.purge_floor = max(self.purge_floor, floors[self.partition])
         # Offsets that compaction has emptied count as read.
         advance(max(0, end - self.position))
         self.position = max(end, self.position)

@@ -10,7 +10,7 @@ from typing import Final
 from delivery.workers import run_workers
 from runtime.settings import SettingsError, load
 from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
-from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, PRODUCTS
+from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, PRODUCTS, PURGE_FLOORS
 from topics.startup import require_topics
 
 
@@ -43,7 +43,10 @@ def _postgres() -> None:
 def _redis() -> None:
     settings = load(RedisSinkSettings)
     require_topics(
-        "sinks redis", settings, settings.partitions, (CARTS, CART_CHANGED, PRODUCTS, DEAD_LETTERS)
+        "sinks redis",
+        settings,
+        settings.partitions,
+        (CARTS, CART_CHANGED, PURGE_FLOORS, PRODUCTS, DEAD_LETTERS),
     )
 
     def work() -> None:

@@ -14,12 +14,12 @@ from delivery.consumption import runs
 from delivery.runs import RunLimits
 from streams import metrics
 from streams.decisions import Rules
+from streams.purge_floors import PurgeFloors
 from streams.recovery import Recovery
 from streams.run_fold import fold_run
 from streams.settings import StreamsSettings
 from topics.groups import COMPACTION
 from topics.partitioner import partition_of
-from topics.records import purge_floor_key
 from topics.registry import CART_CHANGED, CARTS
 
 T = TypeVar("T")
@@ -34,11 +34,13 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
     """The app of the compaction agent. Connects to nothing."""
     app = create_app(COMPACTION, settings, RUNS)
     recovery = Recovery(settings.partitions)
+    floors = PurgeFloors(app, recovery)
     carts = app.changelog_table(
         CARTS.name,
         keep=recovery.keep,
         headers_of=recovery.headers_of,
         opened=recovery.opened,
+        replaying=floors.replaying,
         compression=CARTS.compression,
     )
     rules = Rules(retention_us=settings.retention_us, max_bytes=settings.max_record_bytes)
@@ -47,11 +49,10 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
 
     async def compact(stream: faust.StreamT[Any]) -> None:
         async for run in runs(stream, right_partition):
-            lookup = partial(carts.lookup, run)
-            floor_key = purge_floor_key(run.partition)
-            # The table's own floor record, or a higher one that the replay has read.
-            purge_floor = recovery.note_floor(floor_key, lookup(floor_key))
+            purge_floor, lookup = recovery.floor(run.partition), partial(carts.lookup, run)
             folded = await in_slices(fold_run(run.records, run.partition, purge_floor, lookup, rules))
+            if folded.floor is not None:
+                await floors.lift(folded.floor)
             for emission in folded.emissions:
                 metrics.RECORD_BYTES.observe(len(emission.value or b""))
             await carts.emit(run, folded.emissions)

@@ -9,10 +9,10 @@ from carts.fold import Verdict, fold
 from carts.limits import TIMING, Timing
 from carts.operations import Change, Purge
 from carts.state import State, Version
-from topics.codec import decode_change, decode_state, encode_cart, encode_purge_floor
+from topics.codec import decode_change, decode_state, encode_cart
 from topics.errors import RecordError
-from topics.headers import Headers, cart_headers, purge_floor_headers, tombstone_headers
-from topics.records import PurgeFloor, cart_record, purge_floor_key
+from topics.headers import Headers, cart_headers, tombstone_headers
+from topics.records import cart_record
 
 
 class ChangeSource(msgspec.Struct, frozen=True):
@@ -56,11 +56,22 @@ class Emission(msgspec.Struct, frozen=True):
     headers: Headers
 
 
+class LiftedFloor(NamedTuple):
+    """A purge floor that is higher than the partition's was; `origin` is the purge that has lifted it."""
+
+    purge_floor: int
+    origin: Origin
+
+
 class Decision(msgspec.Struct, frozen=True):
-    """What to do with a record: emissions in this order, or a refusal; neither if it changed nothing."""
+    """What to do with a record: an emission, or a refusal; neither if it changed nothing.
+
+    A floor goes first: a tombstone without it would let a late event bring the cart back.
+    """
 
     verdict: Verdict
-    emissions: tuple[Emission, ...] = ()
+    emission: Emission | None = None
+    floor: LiftedFloor | None = None
     refusal: Refusal | None = None
 
 
@@ -98,13 +109,12 @@ def decide(held: bytes | None, purge_floor: int, source: ChangeSource, rules: Ru
         size = len(emission.value or b"")
         if size > rules.max_bytes:
             return Decision(Verdict.REFUSED, refusal=too_large(size, rules.max_bytes))
-        return Decision(effect.verdict, (emission,))
+        return Decision(effect.verdict, emission)
     if effect.deleted is not None:
         tombstone = tombstone_emission(source.key, effect.deleted, origin)
-        if effect.deleted.number <= purge_floor:
-            return Decision(effect.verdict, (tombstone,))
-        # The floor goes first: a tombstone without it would let a late event bring the cart back.
-        return Decision(effect.verdict, (floor_emission(effect.deleted.number, origin), tombstone))
+        is_lifted = effect.deleted.number > purge_floor
+        floor = LiftedFloor(effect.deleted.number, origin) if is_lifted else None
+        return Decision(effect.verdict, tombstone, floor)
     return Decision(effect.verdict, refusal=effect.refusal)
 
 
@@ -178,15 +188,6 @@ def state_emission(key: bytes, state: State, origin: Origin) -> Emission:
 def tombstone_emission(key: bytes, version: Version, origin: Origin) -> Emission:
     """The record that deletes the cart up to a version; `origin` is the purge."""
     return Emission(key, None, tombstone_headers(key.decode(), version, origin))
-
-
-def floor_emission(purge_floor: int, origin: Origin) -> Emission:
-    """The purge floor record of the partition; `origin` is the purge that has lifted it."""
-    return Emission(
-        purge_floor_key(origin.partition),
-        encode_purge_floor(PurgeFloor(purge_floor)),
-        purge_floor_headers(origin.partition, purge_floor, origin),
-    )
 
 
 def _due_purge(change: Change, retention_us: int) -> Purge | None:

@@ -14,10 +14,10 @@ from carts.fold import Verdict
 from carts.state import State, Version
 from streams.decisions import (
     Emission,
+    LiftedFloor,
     Origin,
     Refusal,
     Rules,
-    floor_emission,
     read_change,
     read_state,
     state_emission,
@@ -43,8 +43,9 @@ class RefusedRecord(NamedTuple):
 
 
 class FoldedRun(NamedTuple):
-    """What to do with a run: emissions in this order, dead letters; and what its records did to carts."""
+    """What to do with a run: the floor, then emissions, dead letters; and what its records did to carts."""
 
+    floor: LiftedFloor | None
     emissions: list[Emission]
     refused: list[RefusedRecord]
     verdicts: Counter[Verdict]
@@ -70,7 +71,7 @@ def fold_run(
             yield
         if all(len(emission.value or b"") <= rules.max_bytes for emission in emissions):
             break
-    return FoldedRun(emissions, fold.refused, fold.verdicts)
+    return FoldedRun(fold.floor, emissions, fold.refused, fold.verdicts)
 
 
 class _Cart(msgspec.Struct):
@@ -94,9 +95,9 @@ class _Fold:
     ) -> None:
         self.refused: list[RefusedRecord] = []
         self.verdicts: Counter[Verdict] = Counter()
+        self.floor: LiftedFloor | None = None
         self._partition = partition
         self._purge_floor = purge_floor
-        self._floor: Emission | None = None
         self._lookup = lookup
         self._rules = rules
         self._is_measured = is_measured
@@ -128,9 +129,7 @@ class _Fold:
             self._delete(record, cart, effect.deleted)
 
     def emissions(self) -> Generator[Emission, None, None]:
-        """One for each cart that has changed. The purge floor goes before every tombstone."""
-        if self._floor is not None:
-            yield self._floor
+        """One for each cart that has changed."""
         for key, cart in self._carts.items():
             if cart.changed_at is not None and cart.state is not None:
                 yield state_emission(key, cart.state, Origin(self._partition, cart.changed_at))
@@ -160,7 +159,7 @@ class _Fold:
         cart.tombstone = tombstone_emission(record.key, version, origin)
         if version.number > self._purge_floor:
             self._purge_floor = version.number
-            self._floor = floor_emission(version.number, origin)
+            self.floor = LiftedFloor(version.number, origin)
 
     def _refuse(self, record: ConsumerRecord, refusal: Refusal, verdict: Verdict = Verdict.REFUSED) -> None:
         self.verdicts[verdict] += 1

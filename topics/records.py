@@ -20,7 +20,7 @@ ProductRecord = Product
 
 
 PURGE_FLOOR_PREFIX: Final = b"!purge-floor/"
-"""Keys that start with it are those of PurgeFloor records in `carts`; no cart id can look like one."""
+"""Keys that start with it are those of PurgeFloor records that once stood in `carts`: no cart id looks so."""
 
 
 class CartRecord(CartView, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class CartRecord(CartView, frozen=True, kw_only=True):
 
 
 class PurgeFloor(msgspec.Struct, frozen=True):
-    """The reserved `carts` record of a partition: the highest version ever deleted in it."""
+    """The value of a `purge-floors` record: the highest version ever deleted in a partition of `carts`."""
 
     purge_floor: int
 
@@ -162,6 +162,11 @@ class LetterMarkHeaders(msgspec.Struct, frozen=True, kw_only=True, rename=lambda
 
 def purge_floor_key(partition: int) -> bytes:
     """The key of the partition's PurgeFloor record; it goes to just that partition, whatever its hash."""
+    return b"%d" % partition
+
+
+def purge_floor_key_in_carts(partition: int) -> bytes:
+    """The key that it had when purge floors stood in `carts`."""
     return PURGE_FLOOR_PREFIX + b"%d" % partition
 
 

@@ -140,7 +140,7 @@ CARTS: Final = TopicSpec(
     cleanup=Cleanup.COMPACT,
     written_by="compaction agent",
     purpose="the current state of every cart; changelog of the agent's table",
-    records=(RecordSpec("carts", 2, CartRecord), RecordSpec("carts-purge-floor", 1, PurgeFloor)),
+    records=(RecordSpec("carts", 2, CartRecord),),
     # Content, window and view of the largest cart, in JSON, with room for the characters JSON escapes.
     max_message_bytes=4 * _MIB,
     # Of a batch of 10 states it leaves 15 %, for 3 to 8 µs a state; lz4, as aiokafka writes it, 24 % for 4 to
@@ -162,6 +162,22 @@ CARTS: Final = TopicSpec(
         "max.compaction.lag.ms": str(_DAY_MS),
         # A reader that was away for less than this still sees every tombstone.
         "delete.retention.ms": str(7 * _DAY_MS),
+    },
+)
+
+PURGE_FLOORS: Final = TopicSpec(
+    name="purge-floors",
+    key="number of the partition",
+    cleanup=Cleanup.COMPACT,
+    written_by="compaction agent",
+    purpose="the highest version ever deleted in each partition: no absent cart comes back at or below it",
+    records=(RecordSpec("carts-purge-floor", 1, PurgeFloor),),
+    settings={
+        # Readers take the highest record: that of a worker that was frozen must not be the only one left
+        # before the owner of the partition has written its own again.
+        "min.compaction.lag.ms": str(_DAY_MS),
+        "message.timestamp.type": "LogAppendTime",
+        **_DAILY_SEGMENTS,
     },
 )
 
@@ -235,7 +251,16 @@ DEAD_LETTERS: Final = TopicSpec(
     settings=_DAILY_SEGMENTS,
 )
 
-TOPICS: Final = (CART_CHANGED, CARTS, PRODUCTS, ORDERS, CART_MERGES, CART_ABANDONED, DEAD_LETTERS)
+TOPICS: Final = (
+    CART_CHANGED,
+    CARTS,
+    PURGE_FLOORS,
+    PRODUCTS,
+    ORDERS,
+    CART_MERGES,
+    CART_ABANDONED,
+    DEAD_LETTERS,
+)
 
 
 def topic(name: str) -> TopicSpec:

@@ -32,6 +32,7 @@ from sinks.redis.progress import Progress
 from sinks.redis.readable_carts import understand_cart
 from store.redis import CartStore, Layout, PutOutcome, PutResult, RestoreLost
 from topics.groups import COMPACTION
+from topics.purge_floors import read_purge_floors
 from topics.records import PurgeFloor
 from topics.registry import CART_CHANGED, CARTS
 
@@ -107,6 +108,7 @@ class Restorer:
                     await puts.put(scan.take(records))
                     progress.done = last_change - start + records[-1].offset + 1 - first
                     progress.carts = puts.stored
+                scan.raise_purge_floor((await read_purge_floors(reader, [partition]))[partition])
             for states in scan.folded():
                 await puts.put(states)
             await puts.finish(end)
@@ -134,7 +136,7 @@ class Scan:
         for record in records:
             understood = understand_cart(record, self._layout.partitions)
             if isinstance(understood, PurgeFloor):
-                self._purge_floor = max(self._purge_floor, understood.purge_floor)
+                self.raise_purge_floor(understood.purge_floor)
             elif understood is not None:
                 cart_id, found = understood
                 if cart_id in self._later_changes:
@@ -145,6 +147,10 @@ class Scan:
                 ):
                     keep(kept, cart_id, found)
         return copies(kept)
+
+    def raise_purge_floor(self, floor: int) -> None:
+        """Nothing at or below it comes back. Read it after `carts`: it was written before the deletions."""
+        self._purge_floor = max(self._purge_floor, floor)
 
     def folded(self) -> Iterator[list[tuple[str, State]]]:
         """The states of the carts with later changes, those changes folded in, in batches."""

@@ -27,7 +27,7 @@ from tests.delivery.conftest import PARTITIONS, Broker, Running
 from tests.support.waiting import until
 from topics.codec import encode_cart, encode_purge_floor
 from topics.partitioner import partition_of
-from topics.records import PurgeFloor, cart_record, purge_floor_key
+from topics.records import PurgeFloor, cart_record, purge_floor_key_in_carts
 
 right_partition = partial(partition_of, partitions=PARTITIONS)
 
@@ -171,7 +171,7 @@ async def test_what_is_remembered_of_a_partition_ends_with_its_ownership(
     assert state is not None
     live = encode_cart(cart_record(cart_id, state))
     # The live cart is below the floor: a purge that came after its last change has lifted it.
-    floor_key, floor = purge_floor_key(partition), encode_purge_floor(PurgeFloor(now + 2))
+    floor_key, floor = purge_floor_key_in_carts(partition), encode_purge_floor(PurgeFloor(now + 2))
     await broker.send(broker.changelog, [(cart_id.encode(), live)], partition)
     await broker.send(broker.changelog, [(floor_key, floor)], partition)
     recovery = Recovery(PARTITIONS)

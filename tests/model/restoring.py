@@ -13,7 +13,6 @@ from tests.model.sinks import folded, put, seen_copy
 from tests.model.streams import Compaction
 from tests.model.tail import Marker, Miss
 from tests.model.world import RETENTION, STALE, TIMING, World, contains, seen
-from topics.records import PurgeFloor
 
 
 @dataclass
@@ -78,6 +77,8 @@ class Restore:
             redis = self._put_record(restoring, redis)
         elif not restoring.scanned:
             restoring.scanned = True
+            # Written before the deletions: after `carts` it is at least that of every deletion read there.
+            restoring.purge_floor = max(restoring.purge_floor, self.world.purge_floor)
             restoring.touched = restoring.kept is not None or restoring.log_from < restoring.log_end
             if restoring.tail and restoring.touched:
                 if not tail.rows_stand_at(restoring.rows_position, self.world.rows_position):
@@ -144,9 +145,7 @@ class Restore:
         """A record of `carts`; of a tail it waits for the row."""
         entry = self.world.carts[restoring.position]
         restoring.position += 1
-        if isinstance(entry, PurgeFloor):
-            restoring.purge_floor = max(restoring.purge_floor, entry.purge_floor)
-        elif entry is not None and protocol.keep_recovered(restoring.kept, entry) is entry:
+        if entry is not None and protocol.keep_recovered(restoring.kept, entry) is entry:
             restoring.kept = entry
             if not restoring.tail:
                 return put(self.world, redis, entry, restoring.carts_end)

@@ -9,7 +9,6 @@ from carts.state import State
 from tests.model import redis_mirror, tail
 from tests.model.redis_mirror import Redis, StoredCart
 from tests.model.world import CART, RETENTION, STALE, TIMING, World, contains, quantities
-from topics.records import PurgeFloor
 
 
 class PostgresSink:
@@ -58,18 +57,18 @@ class PostgresSink:
         """The transaction: the row, and the position behind the record."""
         world, row, floor = self.world, self.world.row, 0
         match world.carts[position]:
-            case PurgeFloor(floor):
-                pass
             case State() as state if protocol.row_replaced(row.version if row else None, state.version):
                 if row is not None and state.version < row.version:
                     world.problem(f"the row falls: {row.version.tag()} -> {state.version.tag()}")
                 row = state
-            case Deleted() as deleted if row is not None and protocol.row_deleted(row.version, deleted):
-                if row.version_number > deleted.version.number:
-                    world.problem(
-                        f"the deletion of {deleted.version.tag()} takes the row {row.version.tag()}"
-                    )
-                row = None
+            case Deleted() as deleted:
+                floor = deleted.version.number
+                if row is not None and protocol.row_deleted(row.version, deleted):
+                    if row.version_number > floor:
+                        world.problem(
+                            f"the deletion of {deleted.version.tag()} takes the row {row.version.tag()}"
+                        )
+                    row = None
         world.write_rows(row, position + 1, floor)
         return position + 1
 
@@ -98,12 +97,12 @@ class Follow:
         redis, put_outcome = redis_mirror.follow_put(
             world.redis,
             self.position,
-            None if isinstance(recorded, PurgeFloor) else recorded,
+            recorded,
             world.redis_time,
         )
         if put_outcome is None:
             return self.resume()
-        if recorded is not None and not isinstance(recorded, PurgeFloor):
+        if recorded is not None:
             judge_put(world, copy, recorded, put_outcome)
         world.commit(redis)
         self.position += 1

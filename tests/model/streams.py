@@ -182,8 +182,8 @@ class Compaction:
         self.assign(0)
 
     def assign(self, back: int) -> None:
-        """A new owner: table and purge floor from `carts`, position from the group, a few records again."""
-        kept, floor = recovered(self.world)
+        """A new owner: table from `carts`, then the purge floor, position from the group, records again."""
+        kept, floor = recovered(self.world), self.world.purge_floor
         self.owner = Worker(
             table=kept if isinstance(kept, State) else None,
             known=kept.version if isinstance(kept, State) else self._deleted_at(floor),
@@ -266,16 +266,13 @@ def committable(worker: Worker) -> int:
     return min([worker.position, *(pending.position for pending in worker.pending)])
 
 
-def recovered(world: World) -> tuple[State | Deleted | None, int]:
-    """The cart's record that a recovery keeps from all of `carts`, and the partition's purge floor."""
+def recovered(world: World) -> State | Deleted | None:
+    """The cart's record that a recovery keeps from all of `carts`."""
     kept: State | Deleted | None = None
-    floor = 0
     for entry in world.carts:
-        if isinstance(entry, PurgeFloor):
-            floor = max(floor, entry.purge_floor)
-        elif entry is not None:
+        if entry is not None:
             kept = entry if protocol.keep_recovered(kept, entry) is entry else kept
-    return kept, floor
+    return kept
 
 
 class ExpiryJob:

@@ -94,7 +94,7 @@ def keep_last(kept: Recorded | None, read: Recorded) -> Recorded:
 
 def keep_local_store(compaction: Compaction, back: int) -> None:
     own = compaction.owner
-    kept, floor = _recovered(compaction.world)
+    kept, floor = _recovered(compaction.world), compaction.world.purge_floor
     compaction.owner = Worker(
         table=own.table or (kept if isinstance(kept, State) else None),
         known=own.known or (kept.version if isinstance(kept, State) else kept),

@@ -37,7 +37,7 @@ Shown = tuple[tuple[str, int], ...]
 """Line ids and quantities, as a reader sees them but with negative quantities."""
 Seen = tuple[Version, Shown]
 """A version and the lines it names."""
-CartsEntry = State | Deleted | PurgeFloor | None
+CartsEntry = State | Deleted | None
 """A record of `carts`; none: compacted away."""
 
 
@@ -94,6 +94,8 @@ class World:
         self.log_start = 0
         self.carts: list[CartsEntry] = []
         self.carts_times: list[int] = []
+        self.purge_floor = 0
+        """The highest record of `purge-floors`."""
         self.row: State | None = None
         self.rows_position = 0
         """How far the rows are in `carts`, written in their transaction."""
@@ -134,10 +136,13 @@ class World:
         self.log.append(change)
         self.log_times.append(self.now)
 
-    def emit(self, entry: CartsEntry) -> None:
-        """Append to `carts`."""
-        self.carts.append(entry)
-        self.carts_times.append(self.now)
+    def emit(self, entry: State | Deleted | PurgeFloor) -> None:
+        """Append to `carts`; a floor to `purge-floors`, of which everybody takes the highest."""
+        if isinstance(entry, PurgeFloor):
+            self.purge_floor = max(self.purge_floor, entry.purge_floor)
+        else:
+            self.carts.append(entry)
+            self.carts_times.append(self.now)
 
     def last_record(self) -> State | Deleted | None:
         """The last record of the cart in `carts`."""

@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaProducer
 from carts.fold import fold
 from carts.operations import Add, Change, Expire, Item
 from carts.state import State, Version
-from topics.codec import encode_cart, encode_change
+from topics.codec import encode_cart, encode_change, encode_purge_floor
 from topics.headers import cart_headers, tombstone_headers
 from topics.partitioner import partition_of
-from topics.records import cart_record
-from topics.registry import CART_CHANGED, CARTS, PARTITIONS
+from topics.records import PurgeFloor, cart_record, purge_floor_key
+from topics.registry import CART_CHANGED, CARTS, PARTITIONS, PURGE_FLOORS
 
 START: Final = 2 * (time.time_ns() // 1000 - 60_000_000)
 """The v of the first operation: a minute ago."""
@@ -108,6 +108,11 @@ class TopicWriter:
         )
         offset: int = sent.offset
         return offset
+
+    async def purge_floor(self, partition: int, floor: int) -> None:
+        """The highest version ever deleted in the partition."""
+        value = encode_purge_floor(PurgeFloor(floor))
+        await self._producer.send_and_wait(PURGE_FLOORS.name, value, purge_floor_key(partition), partition)
 
     async def change(self, change: Change) -> None:
         """A `cart-changed` record."""

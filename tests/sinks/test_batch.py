@@ -13,7 +13,7 @@ from topics.cart_records import interpret
 from topics.codec import encode_cart
 from topics.errors import RecordError
 from topics.headers import Headers, tombstone_headers
-from topics.records import cart_record, purge_floor_key
+from topics.records import cart_record, purge_floor_key_in_carts
 
 
 def change(key: bytes | None, value: bytes | None, headers: Headers) -> Row | Deletion | None:
@@ -74,7 +74,7 @@ def test_a_null_deletes_the_version_in_its_header_and_nothing_without_one() -> N
 
 
 def test_a_purge_floor_is_no_cart() -> None:
-    assert change(purge_floor_key(3), b'{"purge_floor":12}', []) is None
+    assert change(purge_floor_key_in_carts(3), b'{"purge_floor":12}', []) is None
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,19 @@ async def test_expired_stale_and_deleted_carts_stay_away(redis: Redis, topics: T
     assert [await redis.n(cart_id) for cart_id in (expired, deleted, stale, alive)] == [0, 0, 0, 2]
 
 
+async def test_a_late_change_of_a_purged_cart_stays_away_though_its_tombstone_is_gone(
+    redis: Redis, topics: TopicWriter
+) -> None:
+    purged, born_since = cart_in(5), cart_in(5)
+    long_ago = 2 * 1_000_000 * (WEEK_S // 2)  # in 1970
+    late = add(purged, 1, first=long_ago)
+    await topics.purge_floor(5, late.version)
+    await topics.change(late)
+    await topics.change(add(born_since, 1))
+    await restorer(redis).restore(5)
+    assert [await redis.n(cart_id) for cart_id in (purged, born_since)] == [0, 1]
+
+
 async def test_the_highest_state_is_restored_though_a_lower_one_was_written_last(
     redis: Redis, topics: TopicWriter
 ) -> None:

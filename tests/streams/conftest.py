@@ -22,7 +22,7 @@ from topics.codec import decode_cart, encode_change
 from topics.headers import change_headers
 from topics.partitioner import partition_of
 from topics.records import CartRecord
-from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, PARTITIONS
+from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, PARTITIONS, PURGE_FLOORS
 
 
 class Topics:
@@ -79,6 +79,10 @@ class Topics:
         records = self.records(cart_id)
         return decode_cart(records[-1].value) if records and records[-1].value is not None else None
 
+    def floors(self, partition: int) -> list[ConsumerRecord]:
+        """The purge floors of the partition, in order."""
+        return [record for record in self._reader.seen[PURGE_FLOORS.name] if record.partition == partition]
+
     def dead_letters(self, key: bytes) -> list[ConsumerRecord]:
         """The dead letters with the key."""
         return self._reader.records(key, DEAD_LETTERS.name)
@@ -112,7 +116,7 @@ async def topics(kafka: KafkaSettings) -> AsyncIterator[Topics]:
     """The topics, from now on."""
     async with (
         AIOKafkaProducer(**kafka.client_options(), acks="all") as producer,
-        reading_from_now(kafka, CARTS.name, DEAD_LETTERS.name) as reader,
+        reading_from_now(kafka, CARTS.name, PURGE_FLOORS.name, DEAD_LETTERS.name) as reader,
     ):
         yield Topics(producer, reader)
 

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from carts.fold import Verdict
 from carts.operations import Add, Change, Clear, Expire, Item, Purge, Set, Step, Void
 from carts.state import Version
-from streams.decisions import ChangeSource, Decision, RefusalCode, Rules, decide
-from topics.codec import decode_cart, decode_purge_floor, encode_change
+from streams.decisions import ChangeSource, Decision, LiftedFloor, Origin, RefusalCode, Rules, decide
+from topics.codec import decode_cart, encode_change
 from topics.errors import RecordErrorCode
 from topics.headers import read_headers, version_header
-from topics.records import purge_floor_key
 
 CART = "user:42"
 DAY_US = 24 * 60 * 60 * 1_000_000
@@ -39,12 +38,13 @@ def fold_in(held: bytes | None, *changes: Change, purge_floor: int = 0) -> Decis
     for offset, one in enumerate(changes):
         source = ChangeSource(one.cart_id.encode(), encode_change(one), 7, 100 + offset)
         decision = decide(held, purge_floor, source, RULES)
-        held = decision.emissions[-1].value if decision.emissions else held
+        held = decision.emission.value if decision.emission else held
     return decision
 
 
 def value_after(*changes: Change) -> bytes:
-    (emission,) = fold_in(None, *changes).emissions
+    emission = fold_in(None, *changes).emission
+    assert emission is not None
     assert emission.value is not None
     return emission.value
 
@@ -53,7 +53,7 @@ def refuse(source: ChangeSource, held: bytes | None = None) -> str:
     decision = decide(held, 0, source, RULES)
     assert decision.refusal is not None
     assert decision.refusal.detail
-    assert decision.emissions == ()
+    assert decision.emission is None
     return decision.refusal.code
 
 
@@ -75,7 +75,8 @@ def purge(version: Version, days_later: int) -> Change:
 
 def test_a_first_change_makes_a_cart_with_its_version_and_source_in_the_headers() -> None:
     decision = fold_in(None, change(v_at(0)))
-    (emission,) = decision.emissions
+    emission = decision.emission
+    assert emission is not None
     cart = decode_cart(emission.value)
     assert decision.verdict is Verdict.CHANGED
     assert emission.key == CART.encode()
@@ -143,10 +144,10 @@ def test_a_cart_that_carts_would_not_take_refuses_the_change() -> None:
 def test_a_purge_writes_the_floor_and_then_the_null_with_the_version_it_deletes() -> None:
     held, version = expired_cart()
     decision = fold_in(held, purge(version, days_later=30))
-    floor, null = decision.emissions
+    floor, null = decision.floor, decision.emission
     assert decision.verdict is Verdict.DELETED
-    assert floor.key == purge_floor_key(7)
-    assert decode_purge_floor(floor.value).purge_floor == version.number
+    assert floor == LiftedFloor(version.number, Origin(7, 100))
+    assert null is not None
     assert (null.key, null.value) == (CART.encode(), None)
     assert version_header(null.headers) == version
 
@@ -154,7 +155,8 @@ def test_a_purge_writes_the_floor_and_then_the_null_with_the_version_it_deletes(
 def test_a_purge_does_not_lower_the_floor() -> None:
     held, version = expired_cart()
     decision = fold_in(held, purge(version, days_later=30), purge_floor=version.number + 2)
-    assert [emission.key for emission in decision.emissions] == [CART.encode()]
+    assert decision.emission is not None
+    assert (decision.floor, decision.emission.key) == (None, CART.encode())
 
 
 def test_a_purge_before_its_time_deletes_nothing() -> None:
@@ -171,8 +173,9 @@ def test_a_purge_of_a_cart_that_has_changed_since_deletes_nothing() -> None:
 def test_a_purge_delivered_again_sends_its_null_again() -> None:
     _, version = expired_cart()
     decision = fold_in(None, purge(version, days_later=30), purge_floor=version.number)
-    (null,) = decision.emissions
-    assert null.value is None
+    null = decision.emission
+    assert null is not None
+    assert (decision.floor, null.value) == (None, None)
     sent = version_header(null.headers)
     assert sent is not None
     assert (sent.number, sent.operation_count) == (version.number, version.operation_count)
@@ -180,7 +183,9 @@ def test_a_purge_delivered_again_sends_its_null_again() -> None:
 
 def test_a_purge_delivered_again_whose_floor_was_lost_sends_both() -> None:
     _, version = expired_cart()
-    assert len(fold_in(None, purge(version, days_later=30), purge_floor=0).emissions) == 2
+    decision = fold_in(None, purge(version, days_later=30), purge_floor=0)
+    assert decision.floor is not None
+    assert decision.emission is not None
 
 
 def test_a_change_from_before_a_deletion_cannot_bring_the_cart_back() -> None:
@@ -192,7 +197,8 @@ def test_a_change_from_before_a_deletion_cannot_bring_the_cart_back() -> None:
 
 def test_a_cart_born_after_a_deletion_starts_at_the_floor() -> None:
     decision = fold_in(None, change(v_at(20)), purge_floor=v_at(10))
-    (emission,) = decision.emissions
+    emission = decision.emission
+    assert emission is not None
     state = decode_cart(emission.value).state
     assert (state.start, state.floor, state.operation_count) == (v_at(10), v_at(10), 1)
 

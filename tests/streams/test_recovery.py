@@ -7,7 +7,7 @@ from streams.recovery import Recovery
 from topics.codec import encode_change, encode_purge_floor
 from topics.headers import read_headers, tombstone_headers, version_header
 from topics.partitioner import partition_of
-from topics.records import PurgeFloor, purge_floor_key
+from topics.records import PurgeFloor, purge_floor_key_in_carts
 
 CART = b"user:42"
 PARTITION = partition_of(CART, 16)
@@ -25,9 +25,10 @@ def grown(times: int) -> Emission:
             ChangeSource(CART, encode_change(add), PARTITION, n),
             Rules(retention_us=0, max_bytes=4 << 20),
         )
-        (emission,) = decision.emissions
-        held = emission.value
-    return emission
+        assert decision.emission is not None
+        held = decision.emission.value
+    assert decision.emission is not None
+    return decision.emission
 
 
 OLD, NEW = grown(1), grown(2)
@@ -75,15 +76,33 @@ def test_a_null_without_a_version_deletes_nothing() -> None:
 def test_a_deleted_cart_that_a_late_worker_wrote_again_stays_deleted() -> None:
     recovery = Recovery(16)
     floor = encode_purge_floor(PurgeFloor(NEW_VERSION.number))
-    assert recovery.keep(purge_floor_key(PARTITION), None, floor, []) is floor
+    assert recovery.keep(purge_floor_key_in_carts(PARTITION), None, floor, []) is floor
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
     assert version_header(recovery.headers_of(CART, None)) == NEW_VERSION
 
 
 def test_the_floor_that_a_trusted_local_store_holds_counts_for_what_is_read_after_it() -> None:
     recovery = Recovery(16)
-    held = {purge_floor_key(PARTITION): encode_purge_floor(PurgeFloor(NEW_VERSION.number))}
+    held = {purge_floor_key_in_carts(PARTITION): encode_purge_floor(PurgeFloor(NEW_VERSION.number))}
     recovery.opened(PARTITION, held.get)
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
+
+
+def test_a_floor_counts_at_once_for_a_store_with_its_carts_and_later_for_one_that_is_filled() -> None:
+    for is_rebuilt in (False, True):
+        recovery = Recovery(16)
+        recovery.written = {PARTITION: NEW_VERSION.number}
+        recovery.opened(PARTITION, nothing_held, is_rebuilt=is_rebuilt)
+        kept = recovery.keep(CART, None, NEW.value, NEW.headers)
+        assert kept is (NEW.value if is_rebuilt else None)
+
+
+def test_a_tombstone_lifts_the_floor_for_what_is_read_after_it() -> None:
+    recovery = Recovery(16)
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is NEW.value
+    assert recovery.keep(CART, NEW.value, None, tombstone_headers("user:42", NEW_VERSION, None)) is None
+    assert recovery.floor(PARTITION) == NEW_VERSION.number
+    # A worker that was frozen has written it again.
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
 
 
@@ -92,16 +111,18 @@ def test_a_floor_ends_with_the_ownership_of_its_partition() -> None:
     recovery = Recovery(16)
     # A live cart below the floor: in the log it stands before the floor, which a later purge has lifted.
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is NEW.value
-    assert recovery.keep(purge_floor_key(PARTITION), None, floor, []) is floor
+    assert recovery.keep(purge_floor_key_in_carts(PARTITION), None, floor, []) is floor
     # The partition goes to another worker, comes back and is read into an empty store.
     recovery.opened(PARTITION, nothing_held)
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is NEW.value
-    assert recovery.keep(purge_floor_key(PARTITION), None, floor, []) is floor
+    assert recovery.keep(purge_floor_key_in_carts(PARTITION), None, floor, []) is floor
 
 
 def test_a_contradicted_deletion_ends_with_the_ownership_of_its_partition() -> None:
     recovery = Recovery(16)
-    recovery.note_floor(purge_floor_key(PARTITION), encode_purge_floor(PurgeFloor(NEW_VERSION.number)))
+    recovery.note_floor(
+        purge_floor_key_in_carts(PARTITION), encode_purge_floor(PurgeFloor(NEW_VERSION.number))
+    )
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
     recovery.opened(PARTITION, nothing_held)
     assert recovery.keep(CART, None, b"garbage", []) is None
@@ -111,13 +132,20 @@ def test_a_contradicted_deletion_ends_with_the_ownership_of_its_partition() -> N
 def test_a_floor_of_another_partition_says_nothing_about_a_cart() -> None:
     recovery = Recovery(16)
     recovery.keep(
-        purge_floor_key((PARTITION + 1) % 16), None, encode_purge_floor(PurgeFloor(NEW_VERSION.number)), []
+        purge_floor_key_in_carts((PARTITION + 1) % 16),
+        None,
+        encode_purge_floor(PurgeFloor(NEW_VERSION.number)),
+        [],
     )
     assert recovery.keep(CART, None, NEW.value, NEW.headers) is NEW.value
 
 
 def test_a_purge_floor_never_falls() -> None:
-    key, low, high = purge_floor_key(3), encode_purge_floor(PurgeFloor(4)), encode_purge_floor(PurgeFloor(8))
+    key, low, high = (
+        purge_floor_key_in_carts(3),
+        encode_purge_floor(PurgeFloor(4)),
+        encode_purge_floor(PurgeFloor(8)),
+    )
     recovery = Recovery(16)
     assert recovery.keep(key, None, low, []) is low
     assert recovery.keep(key, low, high, []) is high

@@ -179,7 +179,7 @@ def test_the_command_applies_and_checks(kafka_bootstrap: str, monkeypatch: pytes
     assert set(json.loads(applied.stdout)) == {"created", "altered", "warnings"}
     checked = runner.invoke(command, ["check", "--allow-single"])
     assert checked.exit_code == 0
-    assert "7 topics, 0 errors, 7 warnings" in checked.output
+    assert "8 topics, 0 errors, 8 warnings" in checked.output
     strict = runner.invoke(command, ["check", "--json"])
     assert strict.exit_code == 1
     assert not json.loads(strict.stdout)["ok"]

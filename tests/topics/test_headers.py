@@ -20,7 +20,7 @@ from topics.headers import (
     version_header,
 )
 from topics.records import OrderRecord, OrderStatus
-from topics.registry import CART_CHANGED, CARTS
+from topics.registry import CART_CHANGED, CARTS, PURGE_FLOORS
 
 V = 2 * 1_764_061_200_123_456
 VERSION = Version(V, 17, 0xABC)
@@ -133,7 +133,7 @@ def test_a_product_and_its_deletion_carry_the_version_they_are_guarded_by() -> N
 
 
 def test_the_schema_is_that_of_the_newest_version() -> None:
-    (change,), (cart, floor) = CART_CHANGED.records, CARTS.records
+    (change,), (cart,), (floor,) = CART_CHANGED.records, CARTS.records, PURGE_FLOORS.records
     assert read_headers(change_headers("user:42", V, "op-1")).dataschema == change.schema_id
     assert read_headers(cart_headers("user:42", VERSION, None)).dataschema == cart.schema_id
     assert read_headers(purge_floor_headers(7, V, None)).dataschema == floor.schema_id

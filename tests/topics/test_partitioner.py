@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from topics.partitioner import murmur2, partition_in_carts, partition_of
-from topics.records import purge_floor_key
+from topics.records import purge_floor_key_in_carts
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "partitioner.json").read_text())
 
@@ -28,5 +28,6 @@ def test_carts_spread_evenly_over_the_partitions() -> None:
 
 
 def test_a_purge_floor_belongs_to_the_partition_it_names_and_a_cart_to_its_hash() -> None:
-    assert [partition_in_carts(purge_floor_key(partition), 16) for partition in range(16)] == list(range(16))
+    keys = [purge_floor_key_in_carts(partition) for partition in range(16)]
+    assert [partition_in_carts(key, 16) for key in keys] == list(range(16))
     assert partition_in_carts(b"user:42", 16) == partition_of(b"user:42", 16)

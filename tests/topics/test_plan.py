@@ -112,6 +112,7 @@ def test_the_registry_holds_the_topics_of_the_design() -> None:
     assert [spec.name for spec in TOPICS] == [
         "cart-changed",
         "carts",
+        "purge-floors",
         "products",
         "orders",
         "cart-merges",

@@ -202,10 +202,14 @@ def old_copies_count(_: Any) -> Any:
     return lambda *_, **__: False
 
 
-@replaces("streams.decisions", "purge_floor_key")
+@replaces("streams.purge_floors", "PurgeFloors.lift")
 def the_purge_floor_goes_astray(_: Any) -> Any:
-    """The record of the highest version ever deleted is written under a key that nobody reads."""
-    return lambda partition: b"!purge-floor/%d" % (partition + 4096)
+    """The highest version ever deleted is neither remembered nor written."""
+
+    async def forget(*_: Any) -> None:
+        """Nothing."""
+
+    return forget
 
 
 @replaces("sinks.redis.anti_entropy", "AntiEntropy._look")

@@ -16,6 +16,7 @@ from carts.operations import (
     Operation,
     Purge,
     Seed,
+    Subtract,
     Withdrawal,
 )
 from carts.ordering import renewed
@@ -98,20 +99,23 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
     if change.version <= state.floor:
         return Outcome(state, Verdict.BELOW_FLOOR)
     attempts = [op for op in state.ops if op.op_id == change.op_id]
-    if not attempts and state.remembers(change.op_id):
+    first = next((op for op in attempts if op.delta != DUPLICATE), None)
+    is_remembered = first is None and state.remembers(change.op_id, change.delta)
+    if is_remembered and not any(isinstance(step, Subtract) for step in change.delta):
         return Outcome(state, Verdict.KNOWN)
-    ops = [*state.ops, *_voids(state, change)]
+    ops = [*state.ops, *([] if is_remembered else _voids(state, change))]
     if not any(op.version == change.version for op in attempts):
-        first = next((op for op in attempts if op.delta != DUPLICATE), None)
-        if first is None:
+        if is_remembered:
+            # A further attempt of an order that has left the window: known, so that Redis's copy is covered.
+            first = msgspec.structs.replace(change.operation(), delta=DUPLICATE)
+        elif first is None:
             first = _brought_up(state, change)
         ops.append(msgspec.structs.replace(first, version=change.version))
     elif len(ops) == len(state.ops):
         return Outcome(state, Verdict.KNOWN)
-    known = noted(state, change.operation())
     folded = msgspec.structs.replace(
-        known,
-        ops=overrule(ordered(ops)) if known.orders or known.transfers else ordered(ops),
+        noted(state, change.operation()),
+        ops=overrule(ordered(ops)),
         born=min(state.born, change.version) if state.born else change.version,
     )
     return Outcome(trim(folded, timing), Verdict.CHANGED)

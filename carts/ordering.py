@@ -66,17 +66,22 @@ def counted_attempts(snapshot: State) -> tuple[Attempt, ...]:
     return tuple(Attempt(op.op_id, op.version) for op in effective(snapshot.ops) if not made_by_the_fold(op))
 
 
-def knows_order(state: State, order_id: str, snapshot_version: int) -> bool:
-    """Whether the cart has the order's subtraction, or began after the cart of that snapshot was deleted."""
-    return order_id in state.orders or snapshot_version <= state.start
+def knows_order(state: State, snapshot_version: int) -> bool:
+    """Whether the cart has the subtraction of the order that was made from the snapshot of that version.
+
+    Or began after the cart of that snapshot was deleted. Each order is made from a snapshot that knows the
+    one before (`may_follow`), so its version is above that of every order before: a cart that knows an order
+    knows these, too.
+    """
+    return snapshot_version <= max(state.newest_order, state.start)
 
 
-def may_follow(snapshot: State, latest_order_id: str, latest_snapshot_version: int) -> bool:
+def may_follow(snapshot: State, latest_snapshot_version: int) -> bool:
     """Whether a snapshot may be ordered: it must know the cart's latest order, or it buys the same again.
 
     If it does not, subtract that order first and take a new snapshot.
     """
-    return knows_order(snapshot, latest_order_id, latest_snapshot_version)
+    return knows_order(snapshot, latest_snapshot_version)
 
 
 def may_subtract(folded: State | None, delta: Delta) -> bool:
@@ -98,6 +103,11 @@ def may_subtract(folded: State | None, delta: Delta) -> bool:
     )
 
 
+def is_applied(base: State, op_id: str, delta: Delta) -> bool:
+    """Whether the cart has this operation of an order or a merge."""
+    return base.remembers(op_id, delta) or any(op.op_id == op_id for op in base.ops)
+
+
 def subtraction_base(folded: State, copy: State | None) -> State:
     """What an order is subtracted from: the folded cart with the operations of Redis's copy above its floor.
 
@@ -108,7 +118,7 @@ def subtraction_base(folded: State, copy: State | None) -> State:
     if copy is None:
         return folded
     entries = {op.op_id for op in folded.ops}
-    ops = tuple(op for op in copy.ops if op.op_id in entries or not folded.remembers(op.op_id))
+    ops = tuple(op for op in copy.ops if op.op_id in entries or not folded.remembers(op.op_id, op.delta))
     return union(
         folded,
         msgspec.structs.replace(copy, base=EMPTY, ops=ops, floor=0, start=0, trimmed=0, trimmed_digest=0),

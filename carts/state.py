@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
 from typing import Final
 
@@ -19,12 +20,14 @@ from msgspec.structs import replace
 from carts.content import EMPTY, Content, apply
 from carts.ids import SYSTEM_OP_PREFIX, claim_op_id, transfer_number
 from carts.limits import TIMING, Timing
-from carts.operations import DUPLICATE, Claim, Merged, Operation, Subtract, Withdrawal
+from carts.operations import DUPLICATE, Claim, Delta, Finish, Merged, Operation, Subtract, Withdrawal
 
 EXPIRY_PREFIX: Final = "!x:"
 VOID_PREFIX: Final = "!y:"
 _DIGEST_MODULUS: Final = 2**48
 _POSITION: Final = attrgetter("version", "op_id")
+_DELTA: Final = attrgetter("delta")
+_WITHDRAWALS: Final = frozenset({Subtract, Finish})
 _CLIENT_IDS: Final = chr(ord(SYSTEM_OP_PREFIX) + 1)
 """No id of a client's operation sorts below it, every id that the fold makes does."""
 
@@ -75,10 +78,10 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     `trimmed` and `trimmed_digest` count the operations that have left into `base`, `start` is the purge
     floor of the partition when the cart was born (0: never deleted), `born` the version of its first
-    operation. Outside the window are `orders`, the version of each order's subtraction; `transfers`, the
-    number of the newest transfer of a merge that the cart knows, on either side; `claim`, the merge that
-    holds a guest cart; `merged_into`, its successor; and `erased`, the version up to which what the cart has
-    held is forgotten.
+    operation. Outside the window are `ordered_version`, the highest version of a snapshot of an order whose
+    subtraction has left it; `transfers`, the number of the newest transfer of a merge that the cart knows, on
+    either side; `claim`, the merge that holds a guest cart; `merged_into`, its successor; and `erased`, the
+    version up to which what the cart has held is forgotten.
     """
 
     base: Content = EMPTY
@@ -88,7 +91,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     trimmed: int = 0
     trimmed_digest: int = 0
     born: int = 0
-    orders: dict[str, int] = {}
+    ordered_version: int = 0
     claim: ClaimState | None = None
     transfers: int = 0
     merged_into: str | None = None
@@ -131,18 +134,25 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             return Status.EXPIRED
         return Status.CLAIMED if self.claim is not None else Status.ACTIVE
 
-    def remembers(self, op_id: str) -> bool:
+    def remembers(self, op_id: str, delta: Delta = ()) -> bool:
         """Whether this is the operation of an order or a merge, and known although the window may lack it.
 
-        Transfers of a cart come one after the other: who makes one has seen the last in the folded cart.
+        Orders and transfers of a cart come one after the other: who makes one has seen the last in the folded
+        cart. So the newest says which are known. Only `delta` names the snapshot of an order.
         """
-        if op_id in self.orders:
-            return True
+        for step in delta:
+            if isinstance(step, Subtract) and step.snapshot_version <= self.ordered_version:
+                return True
         if not op_id.startswith(SYSTEM_OP_PREFIX):
             return False
         if (number := transfer_number(op_id)) is not None:
             return number <= self.transfers
         return self.claim is not None and op_id == claim_op_id(self.claim.merge_id)
+
+    @property
+    def newest_order(self) -> int:
+        """The version of the snapshot of the newest order that the cart has, 0: none."""
+        return max(self.ordered_version, ordered_from(self.ops))
 
     def content(self) -> Content:
         """Base, then the effective entries in order: removed lines and signed quantities included."""
@@ -186,6 +196,13 @@ def effective(ops: Sequence[Operation]) -> list[Operation]:
     ]
 
 
+def ordered_from(ops: Iterable[Operation]) -> int:
+    """The highest version of a snapshot of the orders whose subtractions are among `ops`, 0: none is."""
+    return max(
+        (step.snapshot_version for op in ops for step in op.delta if isinstance(step, Subtract)), default=0
+    )
+
+
 def newest_write(ops: Sequence[Operation]) -> int:
     """Of ordered `ops` the highest v that is no expiry's or void's (else 0): ages count from it."""
     return next(
@@ -195,14 +212,14 @@ def newest_write(ops: Sequence[Operation]) -> int:
 
 def overrule(ops: Sequence[Operation]) -> tuple[Operation, ...]:
     """Turn attempts that a subtraction's snapshot has overruled into duplicates: known, never effective."""
+    if _WITHDRAWALS.isdisjoint(map(type, chain.from_iterable(map(_DELTA, ops)))):
+        return tuple(ops)  # almost always, and every event
     counted: dict[str, int] = {}
     for op in ops:
         for step in op.delta:
             if isinstance(step, Withdrawal):
                 for attempt in step.attempts:
                     counted[attempt.op_id] = min(attempt.version, counted.get(attempt.op_id, attempt.version))
-    if not counted:
-        return tuple(ops)
     return tuple(
         replace(op, delta=DUPLICATE) if op.version > counted.get(op.op_id, op.version) else op for op in ops
     )
@@ -225,14 +242,8 @@ def trim(state: State, timing: Timing = TIMING) -> State:
         ops=state.ops[old:],
         trimmed=state.trimmed + old,
         trimmed_digest=(state.trimmed_digest + digest) % _DIGEST_MODULUS,
+        ordered_version=max(state.ordered_version, ordered_from(state.ops[:old])),
     )
-
-
-def united_orders(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
-    """Both sides' orders, each with the newest attempt of its subtraction."""
-    if not a or not b:
-        return a or b
-    return {order_id: max(a.get(order_id, 0), b.get(order_id, 0)) for order_id in (*a, *b)}
 
 
 def noted(state: State, op: Operation) -> State:
@@ -240,8 +251,6 @@ def noted(state: State, op: Operation) -> State:
     known = state
     for step in op.delta:
         match step:
-            case Subtract():
-                known = replace(known, orders=united_orders(known.orders, {op.op_id: op.version}))
             case Claim():
                 known = replace(known, claim=known.claim or ClaimState(step.merge_id, step.into))
             case Merged():
@@ -269,6 +278,7 @@ def erase(state: State, operation: Operation) -> State:
         ops=entries[len(gone) :],
         trimmed=state.trimmed + len(gone),
         trimmed_digest=(state.trimmed_digest + digest) % _DIGEST_MODULUS,
+        ordered_version=max(state.ordered_version, ordered_from(gone)),
         erased=operation.version,
     )
 
@@ -289,7 +299,7 @@ def union(a: State, b: State) -> State:
         high,
         ops=overrule(ordered(entries.values())),
         born=min(first_versions, default=0),
-        orders=united_orders(low.orders, high.orders),
+        ordered_version=max(low.ordered_version, high.ordered_version),
         claim=high.claim or low.claim,
         transfers=max(low.transfers, high.transfers),
         merged_into=high.merged_into or low.merged_into,
@@ -303,8 +313,8 @@ def _rank_of_base(state: State) -> tuple[int, int, int, int]:
 def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
     """The (v, op_id) of another copy's window that `state` does not contain: it may not replace that copy.
 
-    An order or transfer whose entry has left the window is known by its id; while the entry is there, its
-    version counts.
+    A transfer whose entry has left the window is known by its id; while the entry is there, its version
+    counts. Of an order a further attempt gets an entry of its own, when it is folded.
     """
     known: dict[str, int] = {}
     for op in state.ops:

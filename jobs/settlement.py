@@ -45,7 +45,7 @@ def standing(order: UnsettledOrder, now_us: int, lifetime: Lifetime) -> Standing
             order.snapshot_version, now_us, lifetime.retention_s * 1_000_000
         )
         return Standing.SETTLED if is_deleted else Standing.WAITS
-    if knows_order(order.state, order.order_id, order.snapshot_version):
+    if knows_order(order.state, order.snapshot_version):
         return Standing.SETTLED
     return Standing.WAITS if order.state.expired else Standing.DUE
 

@@ -358,7 +358,7 @@ def new_merge_id() -> str:
 
 
 def _knows_order(state: State, latest: PlacedOrder | None) -> bool:
-    return latest is None or may_follow(state, latest.record.order_id, latest.snapshot_version)
+    return latest is None or may_follow(state, latest.snapshot_version)
 
 
 def _knows(state: State, latest: LatestTransfer) -> bool:

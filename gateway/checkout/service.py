@@ -57,11 +57,7 @@ class CheckoutCarts:
             latest = await deadline.bound(self._database.transact(partial(orders.latest, cart_id=cart_id)))
             if latest is None:
                 return Snapshot(state, 1)
-            if (
-                state is None
-                or state.expired
-                or may_follow(state, latest.record.order_id, latest.snapshot_version)
-            ):
+            if state is None or state.expired or may_follow(state, latest.snapshot_version):
                 return Snapshot(state, latest.record.seq + 1)
             refused = await deadline.bound(self._subtract(latest, state))
             if refused is not None:

@@ -258,7 +258,7 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
         *(state.status, content.currency or "-"),
     )
     fields += (HEAD_FIELD.decode(), " ".join(map(str, head)))
-    remembered = [*state.orders, *([] if state.claim is None else [claim_op_id(state.claim.merge_id)])]
+    remembered = [] if state.claim is None else [claim_op_id(state.claim.merge_id)]
     return _MSGPACK.encode(
         (
             *(cart_id, version.tag(), str(state.floor), fields, window, entries),
@@ -270,7 +270,7 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
 def _extras(state: State) -> State:
     return State(
         start=state.start,
-        orders=state.orders,
+        ordered_version=state.newest_order,  # the scripts do not look into what leaves the window
         claim=state.claim,
         transfers=state.transfers,
         merged_into=state.merged_into,

@@ -139,8 +139,8 @@ class Subtractor:
         outbox_max_bytes: int,
     ) -> ChangeOutcome:
         base = ordering.subtraction_base(folded, window.copy)
-        if base.remembers(decision.op_id):
-            return await self._replayed(cart_id, decision.op_id, folded, base, window)
+        if ordering.is_applied(base, decision.op_id, decision.delta):
+            return await self._replayed(cart_id, decision, folded, base, window)
         v = protocol.next_version(base.version_number, window.now_us)
         delta = ordering.renewed(decision.delta, base, v, ordering.leaving(base, v, self._timing))
         operation = Operation(v, decision.op_id, "", delta)
@@ -197,20 +197,20 @@ class Subtractor:
         )
 
     async def _replayed(
-        self, cart_id: str, op_id: str, folded: State, base: State, window: Window
+        self, cart_id: str, decision: Decision, folded: State, base: State, window: Window
     ) -> Replayed:
         keys = self._layout.of_cart(cart_id)
         shared = self._layout.of_partition(keys.partition)
         entry = None
-        if not folded.remembers(op_id):
-            entry = await self._waiting(shared.outbox, cart_id, op_id)
+        if not ordering.is_applied(folded, decision.op_id, decision.delta):
+            entry = await self._waiting(shared.outbox, cart_id, decision.op_id)
         backlog, fields = await self._client.execute_all(((b"GET", shared.backlog), (b"HGETALL", keys.cart)))
         cart = StoredCart(cart_id, fields) if fields else None
         return Replayed(
             partition=keys.partition,
             operation_version=max(
-                (op.version for op in base.ops if op.op_id == op_id),
-                default=base.orders.get(op_id, base.version_number),
+                (op.version for op in base.ops if op.op_id == decision.op_id),
+                default=base.version_number,
             ),
             version=base.version if cart is None else cart.version,
             entry=entry,

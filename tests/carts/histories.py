@@ -86,7 +86,8 @@ def changes(draw: st.DrawFn, most: int = 9) -> list[Change]:
             first = draw(st.sampled_from(young))
             op_id, delta = first.op_id, first.delta
         elif what == "order" and made:
-            snapshot = state_of(*made[: draw(st.integers(1, len(made)))])
+            earlier_orders = [at for at, each in enumerate(made, 1) if each.op_id.startswith("s")]
+            snapshot = state_of(*made[: draw(st.integers(max(earlier_orders, default=1), len(made)))])
             op_id, delta = f"s{number}", subtract(v, f"s{number}", snapshot).delta
         elif what in MERGING and MERGING[what][0] not in {each.op_id for each in made}:
             op_id, delta = MERGING[what]

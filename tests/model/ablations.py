@@ -387,10 +387,18 @@ ABLATIONS = (
     Ablation(
         "orders outlive the window",
         "a cart knows its orders after their entries have left the window",
-        {"carts.fold.noted": without.nothing_noted},
-        "order_long",
+        {"carts.fold.trim": without.trim_and_forget_orders},
+        "order_elsewhere",
         "does not come to rest",
         0,
+    ),
+    Ablation(
+        "entries of known orders",
+        "a further attempt of such an order gets an entry that counts for nothing: Redis's copy is covered",
+        {"carts.fold._write": without.order_known_without_an_entry},
+        "order_twice",
+        "Redis (",
+        100,
     ),
     Ablation(
         "one order after the other",

@@ -151,7 +151,7 @@ class Checkout:
     def knows_latest(self, state: State) -> bool:
         """Whether a record knows the cart's latest order."""
         latest = self.orders[-1] if self.orders else None
-        return latest is None or ordering.may_follow(state, latest.order_id, latest.snapshot.version_number)
+        return latest is None or ordering.may_follow(state, latest.snapshot.version_number)
 
     def _lines(self, attempt: Attempt, state: State) -> tuple[OrderedLine, ...]:
         if attempt.token is not None:
@@ -182,7 +182,7 @@ class Checkout:
         """Subtract an order in Redis, unless the folded cart knows it."""
         world = self.world
         state = self.record(pick)
-        if state is not None and ordering.knows_order(state, order.order_id, order.snapshot.version_number):
+        if state is not None and ordering.knows_order(state, order.snapshot.version_number):
             return
         request = Request(order.order_id, order.delta, world.now, self.gateway.cold.bring_in())
         redis, reply = redis_mirror.subtract(
@@ -210,7 +210,7 @@ class Checkout:
             order
             for order in self.orders
             if order.order_id not in waiting
-            and not ordering.knows_order(state, order.order_id, order.snapshot.version_number)
+            and not ordering.knows_order(state, order.snapshot.version_number)
         ]
         for order in missing:
             self.subtract(order, pick)

@@ -10,7 +10,19 @@ from carts import content as contents
 from carts import fold as folding
 from carts.content import EMPTY
 from carts.fold import Verdict
-from carts.operations import Add, Attempt, Change, Clear, Erase, Expire, Operation, Purge, Step, Withdrawal
+from carts.operations import (
+    Add,
+    Attempt,
+    Change,
+    Clear,
+    Erase,
+    Expire,
+    Operation,
+    Purge,
+    Step,
+    Subtract,
+    Withdrawal,
+)
 from carts.state import State
 from tests.model.sinks import folded, seen_copy
 from tests.model.world import RETENTION, STALE, TIMING, Shown, World, lines_of, quantities, seen
@@ -31,7 +43,7 @@ class Truth(msgspec.Struct):
     deleted: set[str]
     dropped: set[tuple[int, str]]
     """The (v, op_id) in the log that it did not take: below the floor (a known limit, if only Redis had
-    acknowledged them), deleted, skipped, or an order once more when its subtraction has left the window."""
+    acknowledged them), deleted or skipped."""
 
 
 def judge(history: History) -> None:
@@ -219,12 +231,10 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
             case _:
                 taken.add((change.version, change.op_id))
                 attempts = writes.setdefault(change.op_id, [])
-                attempts.append(
-                    attempts[0]
-                    if attempts
-                    else _that_counts(change, writes, state.floor if state else 0, outcome.state)
-                )
-                attempts[-1] = msgspec.structs.replace(attempts[-1], version=change.version)
+                left = state.floor if state is not None else 0
+                if not _is_ordered_again(change, attempts, left):
+                    first = attempts[0] if attempts else _that_counts(change, writes, left, outcome.state)
+                    attempts.append(msgspec.structs.replace(first, version=change.version))
                 window = {op.version for op in state.ops} if state is not None else set()
                 voided |= {
                     expiry.version
@@ -250,6 +260,12 @@ def _newer(writes: dict[str, list[Operation]], version: int) -> dict[str, list[O
         for op_id, attempts in writes.items()
     }
     return {op_id: attempts for op_id, attempts in newer.items() if attempts}
+
+
+def _is_ordered_again(change: Change, attempts: list[Operation], floor: int) -> bool:
+    """Whether it is an order once more, whose subtraction has left the window: that counts, not this."""
+    is_order = any(isinstance(step, Subtract) for step in change.delta)
+    return is_order and bool(attempts) and all(attempt.version <= floor for attempt in attempts)
 
 
 def _that_counts(

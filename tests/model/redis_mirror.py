@@ -115,7 +115,8 @@ Reply = Applied | Replayed | Refused
 
 def stored(state: State, now_us: int = 0, row_from: int | None = None) -> StoredCart:
     """The copy that Redis keeps of `state`."""
-    return StoredCart(state.content(), msgspec.structs.replace(state, base=EMPTY), now_us, row_from)
+    known = msgspec.structs.replace(state, base=EMPTY, ordered_version=state.newest_order)
+    return StoredCart(state.content(), known, now_us, row_from)
 
 
 def change(
@@ -254,7 +255,7 @@ def subtract(
     if copy is None and not is_absent(redis, request.found, now_us):
         return redis, Refused("unknown_cart")
     base = ordering.subtraction_base(folded or State(), copy.known if copy is not None else None)
-    if base.remembers(request.op_id):
+    if ordering.is_applied(base, request.op_id, request.delta):
         return redis, replayed(redis, request.op_id, now_us)
     v = protocol.next_version(base.version_number, now_us)
     delta = ordering.renewed(request.delta, base, v, ordering.leaving(base, v, timing))

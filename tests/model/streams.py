@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from carts import fold as folding
 from carts import protocol
 from carts.fold import Outcome, Verdict
-from carts.operations import Change, Erase, Expire, Purge
+from carts.operations import Change, Erase, Expire, Purge, Subtract
 from carts.protocol import Deleted
 from carts.state import State, Version
 from tests.model.world import CART, FROZEN_FLUSH, RETENTION, TIMING, World, lines_of
@@ -116,7 +116,12 @@ class Compaction:
         if after is not None:
             world.names(after.version, lines_of(after))
             entry = next(
-                (op for op in after.ops if op.version == change.version and op.op_id in after.orders), None
+                (
+                    op
+                    for op in after.ops
+                    if op.version == change.version and isinstance(op.delta[0], Subtract)
+                ),
+                None,
             )
             world.exercised["orders renewed by the fold"] += entry is not None and entry.delta != change.delta
         if outcome.verdict is Verdict.DELETED and before is not None and lines_of(before):

@@ -67,7 +67,7 @@ def first_attempt_only(state: State, change: Change, timing: Timing) -> Outcome:
 
 
 def uncovered_by_id(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    known = {op.op_id for op in state.ops} | set(state.orders)
+    known = {op.op_id for op in state.ops}
     return [(v, op_id) for v, op_id in window if v > state.floor and op_id not in known]
 
 
@@ -174,8 +174,15 @@ def lines_as_handed_out(lines: Iterable[OrderedLine], snapshot: State) -> tuple[
     return tuple(lines)
 
 
-def nothing_noted(state: State, op: Operation) -> State:
-    return state
+def trim_and_forget_orders(state: State, timing: Timing) -> State:
+    return msgspec.structs.replace(_trim(state, timing), ordered_version=0)
+
+
+def order_known_without_an_entry(state: State, change: Change, timing: Timing) -> Outcome:
+    is_there = any(op.op_id == change.op_id for op in state.ops)
+    if change.version > state.floor and not is_there and state.remembers(change.op_id, change.delta):
+        return Outcome(state, Verdict.KNOWN)
+    return _write(state, change, timing)
 
 
 def subtract_on_the_copy(

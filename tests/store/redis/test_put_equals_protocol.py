@@ -173,14 +173,20 @@ def order(v: int, newest: int) -> State:
     return state
 
 
-async def test_an_order_that_has_left_the_window_of_the_state_is_covered_by_its_id(
+async def test_a_further_attempt_of_an_order_that_has_left_the_window_is_covered_once_it_is_folded(
     fixture: StoreFixture,
 ) -> None:
     window = 2 * WINDOW_US
     trimmed, later_attempt = order(window, 3 * window), order(3 * window - 2, 3 * window)
     assert "order-1" not in {op.op_id for op in trimmed.ops}
     held = await put_and_check(fixture, later_attempt, None)
-    assert await put_and_check(fixture, trimmed, held) == trimmed
+    assert await put_and_check(fixture, trimmed, held) == later_attempt
+    again = Change(
+        cart_id=CART, version=3 * window - 2, op_id="order-1", delta=(Subtract((), (), 1, "order-1"),)
+    )
+    folded = fold(trimmed, again, timing=Timing(window_us=WINDOW_US)).state
+    assert folded is not None
+    assert await put_and_check(fixture, folded, later_attempt) == folded
 
 
 async def test_an_order_still_in_the_window_of_the_state_is_covered_by_its_version_only(

@@ -7,6 +7,7 @@ import sys
 
 import structlog
 import uvloop
+from aiokafka.errors import KafkaError
 
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
@@ -92,12 +93,18 @@ async def _work(app: DeliveryApp, lifetime: Lifetime, at_work: asyncio.Event) ->
 
 
 async def _stop(app: DeliveryApp, lifetime: Lifetime) -> None:
-    """Finish what is in progress, commit it, then stop Faust and close the stores."""
+    """Finish what is in progress, commit it, answer what others wrote, stop Faust and close the stores."""
     lifetime.not_ready()
     consumer = consumer_of(app)
     if partitions := set(consumer.ledger.partitions):
         await consumer.ledger.settle(partitions)
         await consumer.commit()
+        for table in app.changelog_tables():
+            try:
+                # Who comes next may take its time, and readers would have an older state until then.
+                await table.answer_foreign_writes()
+            except (KafkaError, TimeoutError) as error:
+                log.warning("table.foreign_writes_unknown", table=table.name, error=repr(error))
     await app.stop()
     for table in app.changelog_tables():
         table.close()

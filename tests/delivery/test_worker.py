@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from runtime.failstop import EXIT_CONFIGURATION, EXIT_RESTART
 from tests.delivery.kill_loop import Load, Worker, administration, drained, lost_in_changelog, make_topics
-from tests.delivery.workers import right_partition
+from tests.delivery.workers import Count, right_partition
 from tests.support.waiting import until
 
 SMALL = 400
@@ -239,6 +240,19 @@ async def test_a_frozen_worker_that_wakes_after_its_partitions_moved_on_ends_and
     assert await asyncio.to_thread(frozen.wait) == EXIT_RESTART
     assert await heir.stop() == 0
     assert await lost_in_changelog(scene.bootstrap, scene.changelog, Counter(load.sent)) == 0
+
+
+async def test_what_a_frozen_worker_wrote_last_is_answered_by_one_that_stops(scene: Scene) -> None:
+    key, older = b"user:a", msgspec.json.encode(Count(1, 0))
+    worker = scene.worker()
+    await worker.ready()
+    for number in (b"1", b"2"):
+        await scene.send(key, number)
+    await until(lambda: _exactly(scene, 2))
+    async with AIOKafkaProducer(bootstrap_servers=scene.bootstrap, acks="all") as producer:
+        await producer.send_and_wait(scene.changelog, older, key=key, partition=right_partition(key))
+    assert await worker.stop() == 0
+    assert await lost_in_changelog(scene.bootstrap, scene.changelog, Counter({key: 2})) == 0
 
 
 async def _more_than(scene: Scene, count: int) -> bool:

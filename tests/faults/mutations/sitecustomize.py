@@ -48,14 +48,16 @@ def no_sweeper(_: Any) -> Any:
 
 @replaces("gateway.outbox.sweeper", "Sweeper._sweep")
 def a_sick_gateway_keeps_its_leases(sweep: Any) -> Any:
-    """Leases are taken and prolonged before it is known whether anything can be published."""
+    """All leases are taken and prolonged, and never given back, whether anything can be published or not."""
+
+    async def nothing(*_: Any) -> None:
+        return
 
     async def hog(self: Any) -> None:
+        self._give_back = nothing
         for depth in await self._store.outbox_depths():
-            if depth.entries:
-                await self._take(depth.partition)
-        if self._publisher.connected:
-            await sweep(self)
+            await self._take(depth.partition)
+        await sweep(self)
 
     return hog
 

@@ -44,6 +44,10 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """HR: a request first sent longer ago is refused; a retry within it never applies twice."""
     publish_deadline_us: int = 10 * 1_000_000
     """D: a change is published within this time of its script, or by the sweeper."""
+    hydration_us: int = 15 * 1_000_000
+    """H: what a row said of a cart that Redis lacks counts for this long after the miss."""
+    expired_copy_us: int = 60 * 1_000_000
+    """How long the copy of an expired cart stays in Redis at least: longer than H."""
     republish_margin_us: int = 60 * 1_000_000
     """How much earlier than it must anti-entropy stops to republish: clocks differ, scans take time."""
 

@@ -119,7 +119,7 @@ class PutOutcome(StrEnum):
     UNCHANGED = "unchanged"
     """Redis has this state."""
     REMOVED = "removed"
-    """The state is expired and covers Redis's copy: expired carts are absent."""
+    """The cart was deleted, and Redis's copy knows nothing newer."""
     UNCOVERED = "uncovered"
     """Redis's copy has operations that the state lacks: it stays."""
 
@@ -127,23 +127,31 @@ class PutOutcome(StrEnum):
 def put_outcome(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> PutOutcome:
     """What putting `state` does to a copy at `version` (none: absent) with this window of (version, op_id).
 
-    Coverage decides; versions are copied, never compared. An expired state is put as absence. Mirrored by
-    `store/redis/scripts/put.lua`, held to it by `tests/store/redis/test_put_equals_protocol.py`.
+    Coverage decides; versions are copied, never compared. An expired state is put like any other: as absence
+    it would not stay away, for a row that is behind would be taken for the cart, and it would be back.
+    Mirrored by `store/redis/scripts/put.lua`, held to it by `tests/store/redis/test_put_equals_protocol.py`.
     """
     if version is None:
-        return PutOutcome.UNCHANGED if state.expired else PutOutcome.STORED
+        return PutOutcome.STORED
     if uncovered(state, window):
         return PutOutcome.UNCOVERED
-    if state.expired:
-        return PutOutcome.REMOVED
     return PutOutcome.UNCHANGED if version == state.version else PutOutcome.REPLACED
+
+
+def expired_copy_may_go(age_us: int, row_from: int, rows_position: int, timing: Timing = TIMING) -> bool:
+    """Whether the copy of an expired cart may leave Redis, put `age_us` ago: absence then says the same.
+
+    The rows must have the record of its expiry, which stands before the offset `row_from` of `carts`, and no
+    miss from before it may count any more. Mirrored by `store/redis/scripts/drop_expired.lua`, held to it by
+    `tests/store/redis/test_scripts_equal_protocol.py`.
+    """
+    return rows_position >= row_from and age_us >= timing.expired_copy_us
 
 
 def deletion_clears(deleted: Deleted, version: Version, window: Iterable[tuple[int, str]]) -> bool:
     """Whether a null in `carts` clears a copy: only one that knows nothing newer than what was deleted.
 
-    To put.lua a null is an expired state: mirrored by `sinks/redis/copies.py`, held to it by
-    `tests/sinks/test_copies.py`.
+    Mirrored by `store/redis/scripts/put.lua`, held to it by `tests/store/redis/test_put_equals_protocol.py`.
     """
     return rank(version) <= rank(deleted.version) and all(v <= deleted.version.number for v, _ in window)
 
@@ -155,6 +163,64 @@ def too_stale(version: int, now_us: int, horizon_us: int) -> bool:
     `tests/store/redis/test_scripts_equal_protocol.py`.
     """
     return version < 2 * (now_us - horizon_us)
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """What says that a partition is ready: the restoration that made it so, and on which rows.
+
+    `rows_position` is the offset in `carts` up to which the rows were written when it began (S), 0 after a
+    full scan; `time_us` is when it was set, by Redis's clock. `topic_id` is the topic's that was read.
+    """
+
+    restoration: str
+    rows_position: int = 0
+    time_us: int = 0
+    topic_id: str = ""
+
+
+class Miss(msgspec.Struct, frozen=True):
+    """That a ready Redis has no such cart: under which restoration, and when by Redis's clock."""
+
+    restoration: str
+    time_us: int
+
+
+class CartRow(msgspec.Struct, frozen=True):
+    """What Postgres has of a cart, if it has a row, and up to where in `carts` the partition's rows are.
+
+    `topic_id` is the topic's whose offset that is; without a position it is 0.
+    """
+
+    state: State | None
+    position: int = 0
+    topic_id: str = ""
+
+    def position_for(self, marker: Marker) -> int:
+        """How far the rows are in the topic that the marker speaks of."""
+        return self.position if self.topic_id == marker.topic_id else 0
+
+
+def row_counts(
+    miss: Miss, rows_position: int, marker: Marker, now_us: int, hydration_us: int = TIMING.hydration_us
+) -> bool:
+    """Whether a row, or that there is none, may stand for a cart that Redis lacks; else look again.
+
+    `rows_position` is the S beside the row, which was read after the miss. The partition must still be the
+    one that was asked, the rows as far as they were when it was restored, and the miss younger than
+    `hydration_us`: a cart that has expired since is no longer missing, and its copy lives longer.
+    Mirrored by `store/redis/scripts/_row_counts.lua`, held to it by
+    `tests/store/redis/test_scripts_equal_protocol.py`.
+    """
+    return (
+        miss.restoration == marker.restoration
+        and rows_position >= marker.rows_position
+        and now_us - miss.time_us <= hydration_us
+    )
+
+
+def absence_remembered(marker: Marker, remembered: Marker) -> bool:
+    """Whether "there is no row" still holds, learnt under the marker `remembered`: not after a new one."""
+    return marker == remembered
 
 
 def may_republish(version: int, now_us: int, timing: Timing = TIMING, *, in_outbox: bool) -> bool:
@@ -176,6 +242,38 @@ def restore_continues(token: str, sequence: int, found_token: str | None, found_
     `tests/store/redis/test_scripts_equal_protocol.py`.
     """
     return (token, sequence) == (found_token, found_sequence)
+
+
+def tail_start(rows_position: int | None, since: int | None, end: int) -> int | None:
+    """The offset of `carts` from which a restoration reads the tail; None: it scans all of `carts`.
+
+    `rows_position` is S, None if Postgres does not answer or has none for this very topic; one beyond the
+    `end` of `carts` is of another topic. `since` is where earlier restorations began that have put copies
+    into this Redis and not finished, or where it has followed to: what it has may be older than what the rows
+    have now, so the tail reaches as far back as that.
+    """
+    if rows_position is None or rows_position > end:
+        return None
+    return rows_position if since is None else min(since, rows_position)
+
+
+def restoration_base(recorded: State | Deleted | None, row: State | None) -> State | Deleted | None:
+    """What later changes are folded onto: the higher of a cart's record in the tail and its row.
+
+    The record may be one that fell behind (its owner has not answered it yet), the row may be older than the
+    tail. A deletion wins a tie. None: there is neither.
+    """
+    if row is None:
+        return recorded
+    return recorded if keep_recovered(recorded, row) is not row else row
+
+
+def rows_stand_at(read: int, beside: int) -> bool:
+    """Whether rows may be taken for a restoration that has read S = `read`; else it starts over.
+
+    `beside` is the S that stands beside them. It is lower if Postgres was put back to an earlier time.
+    """
+    return beside >= read
 
 
 def follow_continues(expected: int | None, found: int | None) -> bool:
@@ -210,6 +308,16 @@ def emit_again(own: State | Alive | None, read: Recorded, purge_floor: int) -> b
     if own is None:
         return not isinstance(read, Deleted) and read.version.number <= purge_floor
     return rank(read.version) < rank(own.version)
+
+
+def rows_continue(expected: int, found: int) -> bool:
+    """Whether the rows are as far as the sink has written them; if not it begins again where they are.
+
+    Checked in the transaction that writes a batch and moves the position: Postgres may have been put back to
+    an earlier time. Further is another sink's doing, who wrote the same. Mirrored by
+    `store/postgres/sql/positions.sql`, held to it by `tests/sinks/test_rows_equal_protocol.py`.
+    """
+    return found >= expected
 
 
 def row_replaced(row: Version | None, state: Version) -> bool:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ops.progress import bars
-from ops.restoring import follow_restore
+from ops.restoring import cold_partitions, follow_restore
 from ops.running import chosen, run
 from ops.running import settings as ops_settings
 from ops.seeding import Plan, restore_from_postgres
@@ -115,3 +115,8 @@ async def _restore(settings: RedisSettings, again: set[int]) -> None:
                     "No restore agent is at work: start `cartstream sinks redis`. Waiting ..."
                 )
     click.echo(f"all {settings.partitions} partitions are ready")
+    if cold := await cold_partitions(settings):
+        click.echo(
+            f"{len(cold)} of them are being warmed: some carts that nobody has asked for yet are only in "
+            "their rows"
+        )

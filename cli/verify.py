@@ -86,6 +86,7 @@ def _document(verified: Verified, repaired: Repaired | None) -> dict[str, Any]:
         "equal": not verified.discrepancies and not verified.unready,
         "carts": verified.carts,
         "in_redis": verified.in_redis,
+        "in_rows_only": verified.in_rows_only,
         "in_postgres": verified.in_postgres,
         "moving": verified.moving,
         "unready_partitions": verified.unready,
@@ -116,6 +117,11 @@ def _tell(verified: Verified, repaired: Repaired | None) -> None:
         f"{verified.carts} carts, {verified.in_redis} in Redis, {verified.in_postgres} in Postgres: "
         + ("they differ" if verified.discrepancies else "equal")
     )
+    if verified.in_rows_only:
+        click.echo(
+            f"{verified.in_rows_only} carts are in their rows only: Redis takes them from there when they "
+            "are asked for"
+        )
     if verified.moving:
         click.echo(f"{verified.moving} carts were changing all the time and are not judged")
     if verified.unready:

@@ -82,11 +82,21 @@ class Container(msgspec.Struct, frozen=True):
         metrics = Metrics()
         layout = Layout(settings.partitions)
         client = PipelinedClient(settings, name="cartstream-gateway", patience_s=settings.redis_patience_s)
+        hydration = Hydration(
+            settings.postgres_url.get_secret_value(),
+            settings.postgres_pool,
+            settings.negative_cache_s,
+            settings.negative_cache_size,
+            settings.lifetime,
+            layout.partition,
+            metrics,
+        )
         store = CartStore(
             client,
             layout,
             lifetime=settings.lifetime,
             outbox_max_bytes=settings.outbox_max_bytes,
+            rows=hydration,
         )
         trimmer = OutboxTrimmer(store, settings.partitions, metrics)
         publisher = ChangePublisher(
@@ -99,14 +109,6 @@ class Container(msgspec.Struct, frozen=True):
             owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
             interval_s=settings.sweep_interval_s,
             age_s=settings.sweep_age_s,
-        )
-        hydration = Hydration(
-            settings.postgres_url.get_secret_value(),
-            settings.postgres_pool,
-            settings.negative_cache_s,
-            settings.negative_cache_size,
-            settings.lifetime,
-            metrics,
         )
         database = Database(settings.postgres_url.get_secret_value(), settings.database_pool)
         catalogue = _catalogue(settings, client, database, publisher)

@@ -16,17 +16,29 @@ import structlog
 
 from carts.lifetime import Lifetime
 from carts.ordering import knows_order
-from carts.protocol import too_stale
+from carts.protocol import CartRow, too_stale
 from jobs import metrics
 from jobs.settings import JobsSettings
 from runtime.clock import clock_us
-from store.postgres import orders
+from store.postgres import carts, orders
 from store.postgres.order_records import Position, UnsettledOrder
 from store.redis import CartStore, Layout, PipelinedClient, Refused, StoreError
 
 log = structlog.get_logger(__name__)
 
 PAGE: Final = 100
+
+
+class Rows:
+    """The rows of carts that Redis lacks (store.redis.RowLookup)."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], layout: Layout) -> None:
+        self._connection = connection
+        self._layout = layout
+
+    async def look_up(self, cart_id: str) -> CartRow:
+        """The row as it is. Raises psycopg.Error."""
+        return (await carts.look_up(self._connection, {cart_id: self._layout.partition(cart_id)}))[cart_id]
 
 
 class Standing(Enum):
@@ -63,11 +75,13 @@ class Settlement:
         """Settle until cancelled. Raises psycopg.Error, StoreError."""
         settings = self._settings
         async with PipelinedClient(settings, name="cartstream-settlement") as client:
+            layout = Layout(settings.partitions)
             store = CartStore(
                 client,
-                Layout(settings.partitions),
+                layout,
                 lifetime=settings.lifetime,
                 outbox_max_bytes=settings.outbox_max_bytes,
+                rows=Rows(connection, layout),
             )
             while True:
                 await self.round(connection, store)

@@ -116,8 +116,14 @@ class Copies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def discrepancies(copies: Copies) -> list[Discrepancy]:
-    """All discrepancies. A cart that is absent from Redis is none: its TTL may have ended."""
+    """All discrepancies. A cart that Redis lacks is none: it is taken from its row when asked for."""
     return [*_of_redis(copies), *_of_row(copies)]
+
+
+def is_in_row_only(copies: Copies) -> bool:
+    """Whether a live cart is absent from Redis and in its row."""
+    is_alive = isinstance(copies.recorded, State) and not copies.recorded.expired
+    return is_alive and copies.redis is None and copies.row is not None
 
 
 def _of_redis(copies: Copies) -> Iterable[Discrepancy]:
@@ -129,7 +135,7 @@ def _of_redis(copies: Copies) -> Iterable[Discrepancy]:
         case State():
             if missing := uncovered(recorded, redis.window):
                 yield _uncovered(copies, missing)
-            elif redis.version != recorded.version or recorded.expired:
+            elif redis.version != recorded.version:
                 detail = f"Redis has {tag}, carts {recorded.version.tag()}"
                 yield _discrepancy(copies, Kind.REDIS_BEHIND, tag, detail)
             elif redis.fingerprint != fingerprint(shown(view(copies.cart_id, recorded))):

@@ -18,7 +18,7 @@ from gateway.erasure.service import BeingOrdered, Erasure
 from ops.settings import OpsSettings
 from runtime.kafka.ranges import RangeReader, Record
 from store.postgres import carts, erasure, history
-from store.redis import CartStore, Layout, PipelinedClient, Restoring, StoredCart
+from store.redis import CartStore, Layout, Missing, PipelinedClient, Restoring, StoredCart
 from topics.codec import decode_change, decode_order, decode_state
 from topics.errors import RecordError
 from topics.partitioner import partition_of
@@ -238,7 +238,7 @@ class _Search:
         window = await self._store.window(cart_id)
         if isinstance(copy, Restoring) or isinstance(window, Restoring):
             return Place("Redis", found=True, detail="its partition is being restored: ask again")
-        if not isinstance(copy, StoredCart):
+        if not isinstance(copy, StoredCart) or isinstance(window, Missing):
             return Place("Redis", found=False, detail="no such cart")
         holding = Holding(copy.content(), [entry.version for entry in window], copy.head.floor)
         return judge("Redis", holding, is_recorded=is_recorded, erased=erased)

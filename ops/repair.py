@@ -14,7 +14,6 @@ from ops.pieces import pieces
 from ops.progress import Advance, Bars
 from sinks.postgres.batch import Batch, row_of
 from sinks.postgres.table import CartsTable
-from sinks.redis.copies import copies
 from sinks.redis.republish import Republisher, Why
 from store.postgres.carts import Deletion, Row
 from store.redis import CartStore, Layout, PendingCompaction, PipelinedClient, PutOutcome
@@ -114,7 +113,7 @@ class Repair:
             by_partition[discrepancy.partition].append(discrepancy)
         for partition, some in by_partition.items():
             for few in pieces(some, COPIES_AT_ONCE):
-                states = copies({discrepancy.cart_id: what(discrepancy) for discrepancy in few})
+                states = [(discrepancy.cart_id, what(discrepancy)) for discrepancy in few]
                 for result in await self._store.put(partition, states):
                     if result.outcome is PutOutcome.UNCOVERED:
                         self._left.append(f"{result.cart_id}: Redis has gone on, verify again")

@@ -24,6 +24,16 @@ class Moment:
     """No agent has reported for SILENT_SECONDS. Set once for each such span."""
 
 
+async def cold_partitions(settings: RedisSettings) -> list[int]:
+    """The partitions that are not warm yet: some of their carts are in their rows only. Raises StoreError."""
+    layout = Layout(settings.partitions)
+    async with PipelinedClient(settings, name="cartstream-restore") as client:
+        store = CartStore(client, layout)
+        return [
+            partition for partition in range(layout.partitions) if await store.cold(partition) is not None
+        ]
+
+
 async def follow_restore(settings: RedisSettings, again: Collection[int]) -> AsyncIterator[Moment]:
     """Restores the partitions in `again`, and all that are not ready; ends when all are.
 
@@ -33,7 +43,7 @@ async def follow_restore(settings: RedisSettings, again: Collection[int]) -> Asy
     async with PipelinedClient(settings, name="cartstream-restore") as client:
         store = CartStore(client, layout)
         for partition in again:
-            await client.execute("DEL", layout.of_partition(partition).ready)
+            await store.forget_marker(partition)
         heard = time.monotonic()
         while missing := set(range(layout.partitions)) - await store.ready_partitions():
             restoring: dict[int, Report | None] = {}

@@ -11,7 +11,7 @@ from carts.limits import TIMING
 from carts.protocol import Deleted
 from carts.state import State
 from ops.carts_index import CartsIndex
-from ops.comparison import Copies, Discrepancy, Kind, Suspects, discrepancies
+from ops.comparison import Copies, Discrepancy, Kind, Suspects, discrepancies, is_in_row_only
 from ops.copies import RedisCopies, Rows
 from ops.pieces import pieces
 from ops.progress import Bars, silent
@@ -26,10 +26,15 @@ LOOKS: Final = 6
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found: `moving` carts differ but make progress, `unready` partitions are being restored."""
+    """What was found: `moving` carts differ but make progress, `unready` partitions are being restored.
+
+    `in_rows_only` are live carts that Redis takes from their rows when somebody asks for them: it was
+    restored lately, or they have idled.
+    """
 
     carts: int
     in_redis: int
+    in_rows_only: int
     in_postgres: int
     moving: int
     discrepancies: list[Discrepancy]
@@ -57,6 +62,7 @@ class Verification:
         self.indexes = {partition: CartsIndex(partition, layout.partitions) for partition in partitions}
         self._in_redis = 0
         self._in_postgres = 0
+        self._in_rows_only = 0
 
     async def run(self, bars: Bars, settle_s: float) -> Verified:
         """Compare everything, then what differs again and again, `settle_s` seconds apart.
@@ -81,11 +87,13 @@ class Verification:
             index.forget_all_but({discrepancy.cart_id for discrepancy in differing})
             found += differing
             unreadable += _unreadable(index)
+        in_rows_only = self._in_rows_only
         suspects.look(found)
         await self._look_again(suspects, settle_s, bars)
         return Verified(
             carts=carts,
             in_redis=self._in_redis,
+            in_rows_only=in_rows_only,
             in_postgres=self._in_postgres,
             moving=suspects.moving(),
             discrepancies=[*suspects.confirmed(), *unreadable, *await self._outboxes()],
@@ -123,16 +131,16 @@ class Verification:
                         )
                     )
                     continue
-            found += discrepancies(
-                Copies(
-                    partition=index.partition,
-                    cart_id=cart_id,
-                    recorded=recorded,
-                    purge_floor=index.purge_floor,
-                    redis=copies.get(cart_id),
-                    row=rows.get(cart_id),
-                )
+            both = Copies(
+                partition=index.partition,
+                cart_id=cart_id,
+                recorded=recorded,
+                purge_floor=index.purge_floor,
+                redis=copies.get(cart_id),
+                row=rows.get(cart_id),
             )
+            self._in_rows_only += is_in_row_only(both)
+            found += discrepancies(both)
         return found
 
     async def _ids(self) -> dict[int, set[str]]:

@@ -9,6 +9,10 @@ class RestoreStartsOver(SinkError):
     """Redis was lost or rolled back while a partition was being restored: what was put may be gone."""
 
 
+class RowsUnavailable(SinkError):
+    """Postgres does not answer, or has no rows to read: carts come from Kafka alone."""
+
+
 class FollowerFailed(SinkError):
     """A partition is no longer followed: a non-retryable error, only a new process helps."""
 

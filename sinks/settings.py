@@ -29,11 +29,13 @@ class HistorySinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
     """Longest time to collect a batch: the lag of the history when there is little to do."""
 
 
-class RedisSinkSettings(DeliverySettings, RedisSettings):
-    """The process `sinks redis`."""
+class RedisSinkSettings(DeliverySettings, RedisSettings, PostgresSettings):
+    """The process `sinks redis`. Without Postgres a lost partition is restored from all of `carts`."""
 
     restore_parallel: int = Field(4, ge=1, le=64, examples=[4])
     """Partitions restored at once; those that a request waits for come first."""
+    warm_carts_per_s: int = Field(2000, ge=1, le=100_000, examples=[2000])
+    """Rows looked up in a second at most, after a restoration, for carts that nobody has asked for."""
     anti_entropy_after_s: float = Field(60.0, ge=1, le=300, examples=[60])
     """Age at which a change that `carts` does not cover is checked: well below the age up to which it may be
     published again."""

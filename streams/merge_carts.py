@@ -4,23 +4,22 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-import msgspec
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from carts.lifetime import Lifetime
+from carts.protocol import CartRow
 from carts.state import State, uncovered
 from merges.saga import FoundCart, MergeWaits
 from runtime.clock import clock_us
 from store.postgres import carts
-from store.redis import Applied, CartStore, Replayed, Restoring
+from store.redis import Applied, CartStore, Layout, Missing, Replayed, Restoring
 
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[Any]
 
 POLL_S: Final = 0.1
 _STATEMENT_S: Final = 10
-_state: Final = msgspec.json.Decoder(State)
 
 
 class AgentDatabase:
@@ -57,12 +56,28 @@ class AgentDatabase:
             return await work(connection)
 
 
+class AgentRows:
+    """The rows of carts, for a cart that Redis lacks (store.redis.RowLookup)."""
+
+    def __init__(self, database: AgentDatabase, layout: Layout) -> None:
+        self._database: Final = database
+        self._layout: Final = layout
+
+    async def look_up(self, cart_id: str) -> CartRow:
+        """The row as it is. Raises psycopg.Error, PoolTimeout."""
+
+        async def work(connection: Connection) -> dict[str, CartRow]:
+            return await carts.look_up(connection, {cart_id: self._layout.partition(cart_id)})
+
+        return (await self._database.transact(work))[cart_id]
+
+
 class AwaitedCarts:
     """Waits until a cart's row has what Redis's copy has; the sweepers of the gateways publish it."""
 
-    def __init__(self, store: CartStore, database: AgentDatabase, lifetime: Lifetime) -> None:
+    def __init__(self, store: CartStore, rows: AgentRows, lifetime: Lifetime) -> None:
         self._store: Final = store
-        self._database: Final = database
+        self._rows: Final = rows
         self._lifetime: Final = lifetime
 
     async def deliver(self, cart_id: str, but: frozenset[str]) -> FoundCart:
@@ -71,6 +86,8 @@ class AwaitedCarts:
         if isinstance(window, Restoring):
             await self._store.request_restore(self._store.partition(cart_id))
             raise MergeWaits("restoring")
+        if isinstance(window, Missing):
+            return await self._complete(cart_id, window)
         expected = [(entry.version, entry.op_id) for entry in window if entry.op_id not in but]
         while True:
             found = await self.row(cart_id)
@@ -78,16 +95,22 @@ class AwaitedCarts:
                 return found
             await asyncio.sleep(POLL_S)
 
+    async def _complete(self, cart_id: str, missing: Missing) -> FoundCart:
+        """The row of a cart that Redis lacks, once the rows are as far as those Redis was restored on."""
+        while True:
+            row = await self._rows.look_up(cart_id)
+            if missing.is_met_by(row):
+                return self._found(cart_id, row)
+            await asyncio.sleep(POLL_S)
+
     async def row(self, cart_id: str) -> FoundCart:
         """See merges.saga.Carts. Raises psycopg.Error."""
+        return self._found(cart_id, await self._rows.look_up(cart_id))
 
-        async def work(connection: Connection) -> list[tuple[str, str]]:
-            return await carts.states(connection, [cart_id])
-
-        rows = await self._database.transact(work)
-        if not rows:
+    def _found(self, cart_id: str, row: CartRow) -> FoundCart:
+        state = row.state
+        if state is None:
             return FoundCart(None)
-        state = _state.decode(rows[0][1])
         if self._lifetime.forgotten(cart_id, state.version_number, clock_us(), expired=state.expired):
             return FoundCart(None, state.version_number)
         return FoundCart(state)

@@ -24,7 +24,7 @@ from runtime.owners import ProductsOwner
 from store.postgres import merges
 from store.redis import CartStore, Layout, PipelinedClient, StoreError
 from streams import merge_metrics
-from streams.merge_carts import AgentDatabase, AwaitedCarts
+from streams.merge_carts import AgentDatabase, AgentRows, AwaitedCarts
 from streams.settings import MergeSettings
 from topics.codec import decode_merge
 from topics.errors import RecordError, RecordErrorCode
@@ -72,16 +72,19 @@ class MergeWorker:
         self._database: Final = AgentDatabase(
             settings.postgres_url.get_secret_value(), settings.merge_parallel
         )
+        layout = Layout(settings.partitions)
+        rows = AgentRows(self._database, layout)
         store = CartStore(
             self._client,
-            Layout(settings.partitions),
+            layout,
             lifetime=settings.lifetime,
             outbox_max_bytes=settings.outbox_max_bytes,
+            rows=rows,
         )
         self._saga: Final = Saga(
             store,
             self._database,
-            AwaitedCarts(store, self._database, settings.lifetime),
+            AwaitedCarts(store, rows, settings.lifetime),
             CachedCatalogue(
                 self._client, callers_name_prices=settings.products_owner is ProductsOwner.CALLER
             ),

@@ -80,7 +80,7 @@ class CartReader:
 
     async def _elsewhere(self, cart_id: str, found: Missing | Restoring) -> CartDocument:
         if isinstance(found, Missing):
-            return await self._missing(cart_id)
+            return await self._missing(cart_id, found)
         await self._store.request_restore(self._store.partition(cart_id))
         try:
             return await self._stale(cart_id, restoring())
@@ -93,32 +93,59 @@ class CartReader:
             )
             if isinstance(settled, Restoring):
                 raise
-        return await self._missing(cart_id) if isinstance(settled, Missing) else _of_stored(settled)
+        return await self._missing(cart_id, settled) if isinstance(settled, Missing) else _of_stored(settled)
 
-    async def _missing(self, cart_id: str) -> CartDocument:
-        try:
-            state = await self._hydration.recall(cart_id)
-        except DatabaseUnavailable:
-            raise database_unavailable() from None
-        if state is None:
+    async def _missing(self, cart_id: str, missing: Missing) -> CartDocument:
+        """The cart out of its row, brought in. One that does not count is looked for again."""
+        last = missing
+
+        async def look() -> CartDocument | Missing | Restoring:
+            nonlocal last
+            answer = await self._look(cart_id, last)
+            if isinstance(answer, Missing):
+                last = answer
+            return answer
+
+        settled = await ask_until(
+            look, lambda answer: not isinstance(answer, Missing), self._settings.restore_wait_s
+        )
+        if isinstance(settled, CartDocument):
+            return settled
+        return await self._stale(
+            cart_id, restoring() if isinstance(settled, Restoring) else database_unavailable()
+        )
+
+    async def _look(self, cart_id: str, missing: Missing) -> CartDocument | Missing | Restoring:
+        """One look into the row; Missing: the row did not count, or the cart has gone again."""
+        if self._hydration.remembers_absence(cart_id, missing):
             self._reads.labels("nowhere").inc()
             return _of_state(cart_id, State())
-        self._reads.labels("postgres").inc()
-        if not state.expired:
-            await self._store.hydrate(cart_id, state)
-            # Somebody may have brought it in and changed it meanwhile.
-            found = await self._store.read(cart_id)
-            if isinstance(found, StoredCart):
-                return _of_stored(found)
-        return _of_state(cart_id, state)
+        try:
+            found = await self._hydration.find_missing(cart_id, missing)
+        except DatabaseUnavailable:
+            raise database_unavailable() from None
+        state = found.state if isinstance(found.state, State) else None
+        if state is not None and not state.expired:
+            await self._store.hydrate(cart_id, state, found.absence)
+        # Somebody may have brought it in and changed it meanwhile, or the partition was restored.
+        now = await self._store.read(cart_id)
+        if isinstance(now, StoredCart):
+            self._reads.labels("nowhere" if state is None else "postgres").inc()
+            return _of_stored(now)
+        if isinstance(now, Restoring) or not found.counts or now.marker != missing.marker:
+            return now
+        if state is None:
+            self._hydration.remember_absence(cart_id, missing)
+        self._reads.labels("nowhere" if state is None else "postgres").inc()
+        return _of_state(cart_id, state or State())
 
     async def _stale(self, cart_id: str, reason: Exception) -> CartDocument:
         """Postgres's copy; raises `reason` when there is none."""
         try:
-            state = await self._hydration.recall(cart_id)
+            state = await self._hydration.find(cart_id)
         except DatabaseUnavailable:
             raise reason from None
-        if state is None:
+        if not isinstance(state, State):
             raise reason
         self._reads.labels("stale").inc()
         return msgspec.structs.replace(_of_state(cart_id, state), stale=True)

@@ -22,6 +22,7 @@ from store.redis import (
     CartStore,
     ChangeOutcome,
     ChangeRequest,
+    Missing,
     OutboxEntry,
     Reason,
     Refused,
@@ -118,24 +119,42 @@ class CartService:
                 lambda answer: not _is_refused(answer, Reason.RESTORING),
                 self._settings.restore_wait_s,
             )
-        if _is_refused(settled, Reason.UNKNOWN_CART):
-            settled = await self._change_unknown(request)
+        if isinstance(settled, Refused) and settled.missing is not None:
+            settled = await self._change_missing(request, settled.missing)
         if isinstance(settled, Replayed):
             self._metrics.change_replays.inc()
         return settled
 
-    async def _change_unknown(self, request: ChangeRequest) -> ChangeOutcome:
+    async def _change_missing(self, request: ChangeRequest, missing: Missing) -> ChangeOutcome:
         """Change a cart that Redis lacks: only where Postgres has no row of it either, it begins empty."""
+        last = missing
+
+        async def change() -> ChangeOutcome:
+            nonlocal last
+            outcome = await self._change_found(request, last)
+            if isinstance(outcome, Refused) and outcome.missing is not None:
+                last = outcome.missing
+            return outcome
+
+        # What was found does not count if the partition was restored meanwhile, or is ahead of the rows.
+        outcome = await ask_until(
+            change, lambda answer: not _is_refused(answer, Reason.UNKNOWN_CART), self._settings.restore_wait_s
+        )
+        if _is_refused(outcome, Reason.UNKNOWN_CART):
+            raise database_unavailable()
+        return outcome
+
+    async def _change_found(self, request: ChangeRequest, missing: Missing) -> ChangeOutcome:
         try:
-            found = await self._hydration.find(request.cart_id)
+            found = await self._hydration.find_missing(request.cart_id, missing)
         except DatabaseUnavailable:
             raise database_unavailable() from None
-        if isinstance(found, State):
-            await self._store.hydrate(request.cart_id, found)
+        if isinstance(found.state, State):
+            await self._store.hydrate(request.cart_id, found.state, found.absence)
             return await self._store.change(request)
-        forgotten_version = 0 if found is None else found.version_number
+        forgotten_version = 0 if found.state is None else found.state.version_number
         return await self._store.change(
-            msgspec.structs.replace(request, absent_ok=True, forgotten_version=forgotten_version)
+            msgspec.structs.replace(request, absence=found.absence, forgotten_version=forgotten_version)
         )
 
     async def _secure(

@@ -13,7 +13,16 @@ from gateway.outbox.records import record_of
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.deadline import Deadline, ask_until
 from gateway.settings import GatewaySettings
-from store.redis import Applied, CartStore, Layout, OutboxEntry, Replayed, Restoring, WindowEntry
+from store.redis import (
+    Applied,
+    CartStore,
+    Layout,
+    Missing,
+    OutboxEntry,
+    Replayed,
+    Restoring,
+    WindowEntry,
+)
 
 _POLL_S: Final = 0.05
 _PAGE: Final = 200
@@ -54,7 +63,10 @@ class CartDelivery:
             raise problems.not_delivered("it takes too long") from None
 
     async def _deliver(self, cart_id: str, but: frozenset[str]) -> State | None:
-        window = [entry for entry in await self._window(cart_id) if entry.op_id not in but]
+        window = await self._window(cart_id)
+        if isinstance(window, Missing):
+            return await self._complete_row(cart_id, window)
+        window = [entry for entry in window if entry.op_id not in but]
         is_published = False
         while True:
             row = await self.row(cart_id)
@@ -66,6 +78,17 @@ class CartDelivery:
                 is_published = True
             elif not self._publisher.connected:
                 raise problems.not_delivered("Kafka does not acknowledge them")
+            await asyncio.sleep(_POLL_S)
+
+    async def _complete_row(self, cart_id: str, missing: Missing) -> State | None:
+        """The row of a cart that Redis lacks, once the rows are as far as those Redis was restored on."""
+        while True:
+            try:
+                found = await self._hydration.find_missing(cart_id, missing)
+            except DatabaseUnavailable as error:
+                raise problems.database_unavailable() from error
+            if found.counts:
+                return found.state if isinstance(found.state, State) else None
             await asyncio.sleep(_POLL_S)
 
     async def row(self, cart_id: str) -> State | None:
@@ -82,7 +105,7 @@ class CartDelivery:
         if entry is not None and publish_allowed(applied.oldest_outbox_us):
             await self._publisher.publish(applied.partition, record_of(entry))
 
-    async def _window(self, cart_id: str) -> Sequence[WindowEntry]:
+    async def _window(self, cart_id: str) -> Sequence[WindowEntry] | Missing:
         window = await self._store.window(cart_id)
         if isinstance(window, Restoring):
             await self._store.request_restore(self._layout.partition(cart_id))

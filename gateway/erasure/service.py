@@ -25,7 +25,7 @@ from carts.operations import Change, Erase
 from carts.state import State
 from gateway.erasure.certificate import KEPT, Certificate, Copy, Removed, expires
 from store.postgres import carts, erasure
-from store.redis import CartStore, PutOutcome, Restoring, StoredCart, StoreError
+from store.redis import CartStore, PutOutcome, StoredCart, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +94,7 @@ class Erasure:
         removed = Removed(
             redis=Copy(
                 lines=len(copy.view().lines) if isinstance(copy, StoredCart) else 0,
-                operations=0 if isinstance(operations, Restoring) else len(operations),
+                operations=len(operations) if isinstance(operations, list) else 0,
             ),
             row=Copy(lines=_lines(row), operations=0 if row is None else len(row.ops)),
             outbox_entries=dropped,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -11,24 +12,34 @@ import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from carts.lifetime import Lifetime
-from carts.protocol import reached_postgres
+from carts.protocol import CartRow, Marker, absence_remembered, reached_postgres
 from carts.state import State
 from gateway.metrics import Metrics
 from runtime.clock import clock_us
 from store.postgres import carts
+from store.redis import Absence, Missing
 
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 200
 _QUERY_TIMEOUT_MS: Final = 1500
 
-_decoder: Final = msgspec.json.Decoder(State)
-
 
 class Forgotten(msgspec.Struct, frozen=True):
     """A row so old that its cart may have been deleted: it counts as none (carts.lifetime)."""
 
     version_number: int
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the row of a cart said that Redis lacks; `counts`: it may stand for the cart, as far as known.
+
+    A row that does not count is older than what Redis was restored on: look again.
+    """
+
+    state: State | Forgotten | None
+    absence: Absence
+    counts: bool
 
 
 class DatabaseUnavailable(Exception):
@@ -45,15 +56,17 @@ class Hydration:
         memory_s: float,
         memory_size: int,
         lifetime: Lifetime,
+        partition_of: Callable[[str], int],
         metrics: Metrics,
     ) -> None:
         self._lifetime = lifetime
+        self._partition_of = partition_of
         self._memory_s = memory_s
         self._memory_size = memory_size
-        self._absent: OrderedDict[str, float] = OrderedDict()
+        self._absent: OrderedDict[str, tuple[float, Marker]] = OrderedDict()
         self._outcomes = metrics.hydrations
         self._queue: list[str] = []
-        self._asked: dict[str, asyncio.Future[State | None]] = {}
+        self._asked: dict[str, asyncio.Future[CartRow]] = {}
         self._readers: set[asyncio.Task[None]] = set()
         self._pool = AsyncConnectionPool(
             postgres_url,
@@ -85,27 +98,41 @@ class Hydration:
 
         Never from memory: nobody may write on a "none" from before the cart was born.
         """
-        self._absent.pop(cart_id, None)
-        state = await self._read(cart_id)
-        found = self._judge(cart_id, state)
-        self._outcomes.labels("row" if isinstance(found, State) else "none").inc()
-        return found
+        return self._judge(cart_id, await self._row(cart_id))
 
-    async def recall(self, cart_id: str) -> State | None:
-        """As `find`, for readers: that there is no row is remembered for a moment."""
-        expires = self._absent.get(cart_id)
-        if expires is not None and expires > time.monotonic():
-            self._outcomes.labels("remembered").inc()
+    async def find_missing(self, cart_id: str, missing: Missing) -> Found:
+        """As `find`, for a cart that Redis has been found to lack before."""
+        row = await self._row(cart_id)
+        return Found(self._judge(cart_id, row), missing.found(row), missing.is_met_by(row))
+
+    def remembers_absence(self, cart_id: str, missing: Missing) -> bool:
+        """Whether a reader need not look: there was no row a moment ago."""
+        remembered = self._absent.get(cart_id)
+        if remembered is None:
+            return False
+        expires, marker = remembered
+        if expires <= time.monotonic() or not absence_remembered(missing.marker, marker):
+            return False
+        self._outcomes.labels("remembered").inc()
+        return True
+
+    def remember_absence(self, cart_id: str, missing: Missing) -> None:
+        """Note that there is no row, found after this and still to count."""
+        self._absent[cart_id] = time.monotonic() + self._memory_s, missing.marker
+        self._absent.move_to_end(cart_id)
+        if len(self._absent) > self._memory_size:
+            self._absent.popitem(last=False)
+
+    async def look_up(self, cart_id: str) -> CartRow | None:
+        """See store.redis.RowLookup: the row as it is, None when Postgres does not answer."""
+        try:
+            return await self._row(cart_id)
+        except DatabaseUnavailable:
             return None
-        found = await self.find(cart_id)
-        if isinstance(found, State):
-            return found
-        self._remember(cart_id)
-        return None
 
     async def contains(self, cart_id: str, op_id: str, version: int) -> bool:
         """Whether the row has the operation (carts.protocol.reached_postgres). Raises DatabaseUnavailable."""
-        return reached_postgres(await self._read(cart_id), op_id, version)
+        return reached_postgres((await self._ask(cart_id)).state, op_id, version)
 
     async def answers(self) -> bool:
         """Whether Postgres answers a query now."""
@@ -116,7 +143,14 @@ class Hydration:
             return False
         return True
 
-    def _judge(self, cart_id: str, state: State | None) -> State | Forgotten | None:
+    async def _row(self, cart_id: str) -> CartRow:
+        self._absent.pop(cart_id, None)
+        row = await self._ask(cart_id)
+        self._outcomes.labels("none" if row.state is None else "row").inc()
+        return row
+
+    def _judge(self, cart_id: str, row: CartRow) -> State | Forgotten | None:
+        state = row.state
         if state is None:
             return None
         now_us = clock_us()
@@ -124,8 +158,11 @@ class Hydration:
             return Forgotten(state.version_number)
         return state
 
-    async def _read(self, cart_id: str) -> State | None:
-        """The state in the row. Requests that come while all connections are busy share the next query."""
+    async def _ask(self, cart_id: str) -> CartRow:
+        """The row as it is at some moment from now on.
+
+        Requests of one turn of the loop, and those that come while all connections are busy, share a query.
+        """
         asked = self._asked.get(cart_id)
         if asked is None:
             asked = self._asked[cart_id] = asyncio.get_running_loop().create_future()
@@ -140,26 +177,22 @@ class Hydration:
     async def _read_queue(self) -> None:
         while self._queue:
             cart_ids, self._queue = self._queue[:_BATCH], self._queue[_BATCH:]
+            # Whoever asks from now on gets the next query: a row must not be from before its miss.
+            asked = {cart_id: self._asked.pop(cart_id) for cart_id in cart_ids}
             try:
                 found = await self._query(cart_ids)
             except (psycopg.Error, PoolTimeout) as error:
                 log.warning("hydration.failed", carts=len(cart_ids), error=repr(error))
                 self._outcomes.labels("failed").inc(len(cart_ids))
-                for cart_id in cart_ids:
-                    asked = self._asked.pop(cart_id)
-                    asked.set_exception(DatabaseUnavailable(str(error)))
-                    asked.exception()  # whoever asked may have gone
+                for each in asked.values():
+                    each.set_exception(DatabaseUnavailable(str(error)))
+                    each.exception()  # whoever asked may have gone
             else:
-                for cart_id in cart_ids:
-                    self._asked.pop(cart_id).set_result(found.get(cart_id))
+                for cart_id, each in asked.items():
+                    each.set_result(found[cart_id])
 
-    async def _query(self, cart_ids: list[str]) -> dict[str, State]:
+    async def _query(self, cart_ids: list[str]) -> dict[str, CartRow]:
         async with self._pool.connection() as connection:
-            found = await carts.states(connection, cart_ids)
-        return {cart_id: _decoder.decode(state) for cart_id, state in found}
-
-    def _remember(self, cart_id: str) -> None:
-        self._absent[cart_id] = time.monotonic() + self._memory_s
-        self._absent.move_to_end(cart_id)
-        if len(self._absent) > self._memory_size:
-            self._absent.popitem(last=False)
+            return await carts.look_up(
+                connection, {cart_id: self._partition_of(cart_id) for cart_id in cart_ids}
+            )

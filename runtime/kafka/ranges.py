@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from runtime.kafka.clients import has_died
 from runtime.kafka.internals import client_of
 from runtime.kafka.topic_ids import topic_ids
 from runtime.settings import KafkaSettings
@@ -85,6 +86,11 @@ class RangeReader:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    @property
+    def has_died(self) -> bool:
+        """Whether the client has ended silently: nothing would ever be answered."""
+        return has_died(client_of(self._consumer))
+
     async def committed(self, partition: TopicPartition) -> int | None:
         """The offset that the reader's group has committed; None: it never has."""
         self._consumer.assign([partition])
@@ -153,19 +159,25 @@ class RangeReader:
 class ReaderPool:
     """Readers to borrow: connecting takes longer than reading a small partition."""
 
-    def __init__(self, kafka: KafkaSettings, *, group: str | None = None) -> None:
+    def __init__(self, kafka: KafkaSettings, *, group: str | None = None, keep: int = 0) -> None:
+        """`keep` readers stay connected though nobody reads; `close` the pool then."""
         self._kafka = kafka
         self._group = group
+        self._keep = keep
         self._idle: list[RangeReader] = []
         self._lent = 0
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[RangeReader]:
-        """A connected reader. The last one back disconnects all, for they hold buffers; a failed one goes."""
+        """A connected reader. The last one back disconnects the others, for they hold buffers."""
         self._lent += 1
-        reader = self._idle.pop() if self._idle else None
+        reader: RangeReader | None = None
         try:
-            if reader is None:
+            while self._idle and (reader is None or reader.has_died):
+                reader = self._idle.pop()
+                if reader.has_died:
+                    await reader.stop()
+            if reader is None or reader.has_died:
                 reader = RangeReader(self._kafka, group=self._group)
                 await reader.start()
             yield reader
@@ -177,8 +189,13 @@ class ReaderPool:
             self._idle.append(reader)
         finally:
             self._lent -= 1
-            while self._idle and not self._lent:
+            while len(self._idle) > self._keep and not self._lent:
                 await self._idle.pop().stop()
+
+    async def close(self) -> None:
+        """Disconnect the readers that nobody has borrowed."""
+        while self._idle:
+            await self._idle.pop().stop()
 
 
 class Tail:

@@ -11,11 +11,14 @@ from aiokafka import AIOKafkaConsumer
 from sinks.errors import FollowerFailed
 from sinks.redis import metrics
 from sinks.redis.anti_entropy import AntiEntropy
+from sinks.redis.expired_copies import ExpiredCopies
 from sinks.redis.follower import PartitionFollower
 from sinks.redis.membership import fail_with_client, joined, lags
 from sinks.redis.progress import publish
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
+from sinks.redis.rows import Rows
+from sinks.redis.warming import Warming
 from sinks.settings import RedisSinkSettings
 from store.redis import CartStore, Layout, PendingCompaction, PipelinedClient, StoreError
 from topics.groups import REDIS_SINK
@@ -23,7 +26,7 @@ from topics.registry import CARTS
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.2
 NEVER_MS: Final = 24 * 60 * 60 * 1000
 
 
@@ -37,7 +40,15 @@ class RestoreAgent:
         self._layout = Layout(settings.partitions)
         self._store = CartStore(client, self._layout, lifetime=settings.lifetime)
         self._slots = RestoreSlots(settings.restore_parallel)
-        self._restorer = Restorer(self._store, self._layout, settings, settings.lifetime)
+        self._rows = Rows(settings.postgres_url.get_secret_value(), self._layout)
+        self._restorer = Restorer(
+            self._store,
+            self._layout,
+            settings,
+            settings.lifetime,
+            self._rows,
+            readers=settings.restore_parallel,
+        )
         self._followers: dict[int, tuple[PartitionFollower, asyncio.Task[None]]] = {}
         self._assigned = False
         self._anti_entropy = AntiEntropy(
@@ -48,6 +59,16 @@ class RestoreAgent:
             lambda: {partition: follower for partition, (follower, _) in self._followers.items()},
             after_s=settings.anti_entropy_after_s,
         )
+        self._warming = Warming(
+            settings,
+            self._store,
+            self._rows,
+            self._layout,
+            settings.lifetime,
+            self._followed,
+            carts_per_s=settings.warm_carts_per_s,
+        )
+        self._expired_copies = ExpiredCopies(self._store, self._rows, self._followed)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Join the group and follow its partitions; `ready` is called once, when all of them are followed.
@@ -70,8 +91,12 @@ class RestoreAgent:
                     group.create_task(self._measure(consumer))
                     group.create_task(fail_with_client(consumer))
                     group.create_task(self._anti_entropy.run())
+                    group.create_task(self._warming.run())
+                    group.create_task(self._expired_copies.run())
             finally:
                 await self._let_go(list(self._followers))
+                await self._rows.close()
+                await self._restorer.close()
 
     async def _follow(self, consumer: AIOKafkaConsumer, partitions: Iterable[int]) -> None:
         for partition in partitions:
@@ -94,7 +119,7 @@ class RestoreAgent:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, ready: Callable[[], None]) -> None:
-        """Every second: markers and positions in Redis, requests that wait, progress of restores."""
+        """Again and again: markers and positions in Redis, requests that wait, progress of restores."""
         announced = False
         while True:
             try:
@@ -111,7 +136,7 @@ class RestoreAgent:
                 announced = True
                 log.info("agent.ready", partitions=len(self._followers))
                 ready()
-            await asyncio.sleep(LOOK_SECONDS if announced else LOOK_SECONDS / 10)
+            await asyncio.sleep(LOOK_SECONDS if announced else LOOK_SECONDS / 2)
 
     async def _look(self) -> None:
         self._slots.requested = await self._store.restore_requests()
@@ -141,3 +166,6 @@ class RestoreAgent:
             for partition, (follower, _) in self._followers.items()
             if follower.position is not None
         }
+
+    def _followed(self) -> list[int]:
+        return list(self._positions())

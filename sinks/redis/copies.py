@@ -1,12 +1,11 @@
 """Which states belong into Redis, given records of `carts` and later ones of `cart-changed`. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from carts.fold import fold
-from carts.operations import Expire, Operation
 from carts.protocol import Deleted, keep_recovered
-from carts.state import EXPIRY_PREFIX, State
+from carts.state import State
 from topics.cart_records import DeletionRecord, StateRecord
 from topics.codec import decode_change
 from topics.errors import RecordError
@@ -29,13 +28,6 @@ def keep(kept: dict[str, Found], cart_id: str, found: Found) -> None:
         kept[cart_id] = found
 
 
-def copies(kept: Mapping[str, Found]) -> list[tuple[str, State]]:
-    """The states to put. A deletion is put as an expired state, which removes only what it covers."""
-    return [
-        (cart_id, _gone(found) if isinstance(found, Deleted) else found) for cart_id, found in kept.items()
-    ]
-
-
 def refold(
     found: Found | None, cart_id: str, changes: Iterable[bytes | None], purge_floor: int
 ) -> State | None:
@@ -54,14 +46,3 @@ def refold(
         if change.cart_id == cart_id:
             state = fold(state, change, purge_floor=purge_floor, retention_us=_NEVER_US).state
     return state
-
-
-def _gone(deleted: Deleted) -> State:
-    v = deleted.version.number
-    expiry = Operation(
-        v + 1,
-        f"{EXPIRY_PREFIX}{v}-{deleted.version.operation_count}",
-        "",
-        (Expire(v, deleted.version.operation_count, v // 2),),
-    )
-    return State(floor=v, ops=(expiry,))

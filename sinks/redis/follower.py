@@ -12,11 +12,13 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from carts.state import State
+from carts.protocol import Marker
+from runtime.kafka.internals import client_of
 from runtime.kafka.ranges import Record
+from runtime.kafka.topic_ids import topic_ids
 from sinks.errors import SinkError
 from sinks.redis import metrics
-from sinks.redis.copies import Found, copies, keep
+from sinks.redis.copies import Found, keep
 from sinks.redis.readable_carts import understand_cart
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
@@ -28,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
 REMEMBERED: Final = 50_000
-POLL_MS: Final = 250
+POLL_MS: Final = 100
 PAUSE_SECONDS: Final = 0.5
 
 
@@ -85,25 +87,31 @@ class PartitionFollower:
 
     async def _restore_or_follow(self) -> None:
         self._look_again = False
-        position = await self._position()
-        if position is None:
+        marker = (await self._store.markers()).get(self.partition)
+        position = await self._position(marker)
+        followed_another = marker is not None and await self._followed_another(marker, position)
+        if position is None or followed_another:
             async with self._slots.slot(self.partition):
-                await self._restorer.restore(self.partition)
+                await self._restorer.restore(self.partition, whole=followed_another)
             self._made_progress()
             return
         await self._follow(position)
 
-    async def _position(self) -> int | None:
+    async def _position(self, marker: Marker | None) -> int | None:
         """The position in Redis; None if the partition must be restored."""
-        if self.partition not in await self._store.ready_partitions():
-            return None
-        position = await self._store.followed(self.partition)
+        return None if marker is None else await self._store.followed(self.partition)
+
+    async def _followed_another(self, marker: Marker, position: int | None) -> bool:
+        """Whether Redis has followed another topic: this one was made again, or has lost its end."""
         end = (await self._consumer.end_offsets([self._source]))[self._source]
         if position is not None and position > end:
-            # The topic was made again: Redis has followed another one.
             log.error("follow.position_beyond_log", partition=self.partition, position=position, end=end)
-            return None
-        return position
+            return True
+        ids = await topic_ids(client_of(self._consumer), [CARTS.name])
+        if CARTS.name in ids and ids[CARTS.name].hex != marker.topic_id:
+            log.error("follow.other_topic", partition=self.partition, followed=marker.topic_id)
+            return True
+        return False
 
     async def _follow(self, position: int) -> None:
         """Follow from `position` until Redis turns out to be at another one."""
@@ -118,7 +126,7 @@ class PartitionFollower:
                 continue
             after = records[-1].offset + 1
             results = await self._store.follow_put(
-                self.partition, position, after, _states(records, self._layout)
+                self.partition, position, after, _newest(records, self._layout)
             )
             if isinstance(results, PositionMoved):
                 log.warning(
@@ -151,11 +159,11 @@ class PartitionFollower:
             del self.uncovered[next(iter(self.uncovered))]
 
 
-def _states(records: list[Record], layout: Layout) -> list[tuple[str, State]]:
-    """The newest state of each cart in the records."""
+def _newest(records: list[Record], layout: Layout) -> list[tuple[str, Found]]:
+    """The newest state or deletion of each cart in the records."""
     kept: dict[str, Found] = {}
     for record in records:
         understood = understand_cart(record, layout.partitions)
         if understood is not None and not isinstance(understood, PurgeFloor):
             keep(kept, *understood)
-    return copies(kept)
+    return list(kept.items())

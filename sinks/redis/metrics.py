@@ -11,6 +11,15 @@ RESTORE_PERCENT = Gauge(
 RESTORE_SECONDS = Gauge(
     "cartstream_redis_sink_restore_seconds", "Duration of the last restore", ("partition",)
 )
+COLD = Gauge(
+    "cartstream_redis_sink_cold_offset",
+    "Offset of carts before which carts may be in their rows only, 0: the partition is warm",
+    ("partition",),
+)
+WARMED = Counter("cartstream_redis_sink_warmed_carts_total", "Carts brought in that nobody had asked for")
+EXPIRED_DROPPED = Counter(
+    "cartstream_redis_sink_expired_copies_dropped_total", "Copies of expired carts that have left Redis"
+)
 
 FOLLOWED = Counter(
     "cartstream_redis_sink_followed_records_total", "Records of carts by what was done", ("outcome",)

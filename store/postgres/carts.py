@@ -4,18 +4,21 @@ Each function works over the caller's connection, in its transaction if there is
 when Postgres fails. JSON is text, `subtotal` counts minor units, times are RFC 3339.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import psycopg
 
+from carts.protocol import CartRow
+from carts.state import State
 from store.postgres.errors import SchemaOutdated
 from store.postgres.queries import queries_of
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
 _query: Final = queries_of("carts")
+_state: Final = msgspec.json.Decoder(State)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -96,6 +99,19 @@ async def states(connection: Connection, cart_ids: Sequence[str]) -> list[tuple[
     """Id and state (JSON of carts.state.State) of those carts that have a row."""
     cursor = await connection.execute(_query("states_of_carts"), {"cart_id": list(cart_ids)})
     return [(cart_id, state) for cart_id, state in await cursor.fetchall()]
+
+
+async def look_up(connection: Connection, partitions: Mapping[str, int]) -> dict[str, CartRow]:
+    """What there is of each cart, given the partition of each, and how far the rows of its partition are.
+
+    Raises msgspec.MsgspecError for a state that nobody can read, too.
+    """
+    parameters = {"cart_id": list(partitions), "partition": list(partitions.values())}
+    cursor = await connection.execute(_query("look_up_carts"), parameters)
+    return {
+        cart_id: CartRow(None if state is None else _state.decode(state), position or 0, topic_id or "")
+        for cart_id, state, position, topic_id in await cursor.fetchall()
+    }
 
 
 async def ids_after(connection: Connection, after: str, limit: int) -> list[str]:

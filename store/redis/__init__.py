@@ -1,6 +1,7 @@
 """The cart's home in Redis: key layout, Lua scripts, one pipelined client."""
 
 from carts.protocol import PutOutcome
+from store.redis.absence import Absence, Missing
 from store.redis.cart_store import CartStore
 from store.redis.client import PipelinedClient
 from store.redis.errors import StoreBroken, StoreBusy, StoreError, StoreFull, StoreUnavailable, UnknownOutcome
@@ -11,7 +12,6 @@ from store.redis.results import (
     Applied,
     ChangeOutcome,
     CheckoutLock,
-    Missing,
     OutboxDepth,
     OutboxEntry,
     OutboxPage,
@@ -28,10 +28,11 @@ from store.redis.results import (
 from store.redis.settings import RedisSettings
 from store.redis.stored import StoredCart
 from store.redis.subscriber import ChangeListener, ChangeSubscriber
-from store.redis.subtraction import Decision
+from store.redis.subtraction import Decision, RowLookup
 from store.redis.tickets import Ticket, Tickets
 
 __all__ = [
+    "Absence",
     "Applied",
     "CartStore",
     "ChangeListener",
@@ -57,6 +58,7 @@ __all__ = [
     "RequestStep",
     "RestoreLost",
     "Restoring",
+    "RowLookup",
     "ServerFacts",
     "SetQuantity",
     "StoreBroken",

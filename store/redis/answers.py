@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from carts.protocol import PutOutcome
+from carts.protocol import Marker, PutOutcome
+from store.redis.absence import Missing
 from store.redis.packing import unpack_extras
 from store.redis.requests import ChangeRequest
 from store.redis.results import (
@@ -17,6 +18,7 @@ from store.redis.results import (
     Reason,
     Refused,
     Replayed,
+    Restoring,
 )
 from store.redis.stored import StoredCart, version_of
 
@@ -25,6 +27,7 @@ class _EventVersion(msgspec.Struct, rename={"version": "v"}):
     version: int
 
 
+_RESTORING: Final = Refused(reason=Reason.RESTORING)
 _EVENT_VERSION: Final = msgspec.json.Decoder(_EventVersion)
 
 
@@ -63,6 +66,9 @@ def refused(reply: Sequence[Any]) -> Refused:
     details = reply[2:]
     refusal = Refused(reason=reason)
     match reason:
+        case Reason.UNKNOWN_CART:
+            missed = missing(details[0], int(details[1]))
+            refusal = Refused(reason=reason, missing=missed) if isinstance(missed, Missing) else _RESTORING
         case Reason.PRECONDITION_FAILED:
             refusal = Refused(reason=reason, tag=details[0].decode())
         case Reason.CLAIMED | Reason.MERGED:
@@ -80,6 +86,20 @@ def refused(reply: Sequence[Any]) -> Refused:
         case Reason.WINDOW_FULL:
             refusal = Refused(reason=reason, retry_after_us=details[0])
     return refusal
+
+
+def marker(value: bytes) -> Marker | None:
+    """A partition's marker; none of an earlier version's, which did not say enough: restore again."""
+    restoration, _, rest = value.decode().partition(" ")
+    position, _, rest = rest.partition(" ")
+    time_us, separator, topic_id = rest.partition(" ")
+    return Marker(restoration, int(position), int(time_us), topic_id) if separator else None
+
+
+def missing(value: bytes | None, time_us: int) -> Missing | Restoring:
+    """A cart that was missed at `time_us`, in a partition with this marker (None: there is none)."""
+    found = None if value is None else marker(value)
+    return Restoring() if found is None else Missing(found, time_us)
 
 
 def put_result(cart_id: str, result: Any) -> PutResult:

@@ -1,6 +1,5 @@
 """The cart's home in Redis: changes, reads, puts, outbox, restoration."""
 
-import secrets
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,39 +11,36 @@ from carts.operations import Delta
 from carts.state import State, Status
 from runtime.clock import clock_us
 from store.redis import answers, scripts
+from store.redis.absence import Absence, Missing
 from store.redis.client import PipelinedClient
 from store.redis.errors import StoreError, StoreFull
-from store.redis.layout import EVERY_CART, Layout
-from store.redis.packing import pack_copy, step_arguments
+from store.redis.layout import Layout
+from store.redis.packing import pack_absence, pack_copy, step_arguments
+from store.redis.partition_store import PartitionStore
 from store.redis.requests import ChangeRequest
 from store.redis.results import (
     ChangeOutcome,
     CheckoutLock,
-    Missing,
     OutboxDepth,
     OutboxEntry,
     OutboxPage,
-    PositionMoved,
-    PutResult,
     Reason,
     Refused,
-    RestoreLost,
     Restoring,
     ServerFacts,
     WindowEntry,
 )
 from store.redis.stored import StoredCart
-from store.redis.subtraction import Decision, Subtractor
-from store.redis.wire import Argument
+from store.redis.subtraction import Decision, RowLookup, Subtractor
+from store.redis.wire import Argument, pack
 
 ENDLESS: Final = Lifetime()
 
 _JSON: Final = msgspec.json.Encoder()
-_RESTORE_REQUEST_S: Final = 60
-_NOTHING: Final = (b"nothing", b"", b"")
+_TIME: Final = pack((b"TIME",))
 
 
-class CartStore:
+class CartStore(PartitionStore):
     """All that the product does in Redis. Methods raise StoreError (store.redis.errors) when Redis fails."""
 
     def __init__(
@@ -56,15 +52,17 @@ class CartStore:
         *,
         lifetime: Lifetime = ENDLESS,
         outbox_max_bytes: int = 64 * 1024 * 1024,
+        rows: RowLookup | None = None,
     ) -> None:
-        """`outbox_max_bytes` is for each partition. By default no copy is too old to count."""
-        self._client: Final = client
-        self._layout: Final = layout
-        self._lifetime: Final = lifetime
+        """`outbox_max_bytes` is for each partition. By default no copy is too old to count.
+
+        `rows`: where an order or a merge looks for a cart that Redis lacks; whoever does neither needs none.
+        """
+        super().__init__(client, layout, timing, lifetime)
         self._retry_horizon: Final = timing.retry_horizon_us
         self._window: Final = str(2 * timing.window_us).encode()
         self.bound_outbox(outbox_max_bytes)
-        self._subtractor: Final = Subtractor(client, layout, limits, timing, lifetime)
+        self._subtractor: Final = Subtractor(client, layout, limits, timing, lifetime, self.hydrate, rows)
         self._limits: Final = _numbers(
             limits.lines,
             limits.tracked_lines,
@@ -78,10 +76,6 @@ class CartStore:
     def bound_outbox(self, max_bytes: int) -> None:
         """From now on refuse what would make a partition's outbox larger than this."""
         self._outbox_max_bytes = str(max_bytes).encode()
-
-    def partition(self, cart_id: str) -> int:
-        """The partition of a cart."""
-        return self._layout.partition(cart_id)
 
     # Carts
 
@@ -97,7 +91,9 @@ class CartStore:
             request.first_seen_us,
             self._retry_horizon,
             _condition(request.if_match),
-            request.forgotten_version if request.absent_ok else b"",
+            b""
+            if request.absence is None
+            else b"%d %b" % (request.forgotten_version, pack_absence(request.absence, self._timing)),
             b"0" if request.minimal else b"1",
             self._window,
             *self._times(request.cart_id),
@@ -124,74 +120,63 @@ class CartStore:
         return answers.changed(request, keys.partition, reply)
 
     async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
-        """The cart as it is now, in one round trip.
+        """The cart as it is now, in one round trip; in two if Redis lacks it.
 
         The marker names the restoration that made the partition ready. The same before and after the
         cart, it says that nothing was lost meanwhile. (A transaction would say so too, but a full Redis
         7.0 refuses it.)
         """
         keys = self._layout.of_cart(cart_id)
+        marker, cart = await self._read(cart_id, keys.read, [])
+        if cart is not None:
+            return cart
+        if marker is None:
+            return Restoring()
+        # How long this counts is reckoned from a time before the cart was looked for.
         earlier: list[Any] = []
-        marker_after = await self._client.submit(keys.read, earlier, 2)
+        marker, cart = await self._read(cart_id, _TIME + keys.read, earlier)
+        return cart if cart is not None else answers.missing(marker, answers.microseconds(earlier[0]))
+
+    async def _read(
+        self, cart_id: str, commands: bytes, earlier: list[Any]
+    ) -> tuple[bytes | None, StoredCart | None]:
+        """The marker if it was the same before and after, and the cart if there is one that counts."""
+        marker_after = await self._client.submit(commands, earlier, 3 if commands.startswith(_TIME) else 2)
         for reply in earlier:
             if isinstance(reply, StoreError):
                 raise reply
-        marker_before, fields = earlier
+        marker_before, fields = earlier[-2:]
         if marker_before is None or marker_before != marker_after:
-            return Restoring()
+            return None, None
         if not fields:
-            return Missing()
+            return marker_after, None
         cart = StoredCart(cart_id, fields)
         v, now_us = cart.version.number, clock_us()
         # Asked as if it had expired first, which forgets sooner: the status costs more than the rest.
         if self._lifetime.forgotten(cart_id, v, now_us, expired=True) and self._lifetime.forgotten(
             cart_id, v, now_us, expired=cart.status is Status.EXPIRED
         ):
-            return Missing()
-        return cart
+            return marker_after, None
+        return marker_after, cart
 
-    async def hydrate(self, cart_id: str, state: State) -> bool:
-        """Bring in a cart found elsewhere, even an expired one, if it is absent and ready; whether it was."""
+    async def hydrate(self, cart_id: str, state: State, absence: Absence) -> bool:
+        """Bring in a cart found elsewhere, even an expired one; whether it was brought in.
+
+        It is not if it is there, if the partition is not ready, or if what was found does not count any more.
+        """
         keys = self._layout.of_cart(cart_id)
         shared = self._layout.of_partition(keys.partition)
-        arguments = (*self._times(cart_id), pack_copy(cart_id, state))
+        arguments = (*self._times(cart_id), pack_copy(cart_id, state), pack_absence(absence, self._timing))
         names = (keys.cart, keys.ops, keys.win, shared.ready, shared.events)
         return bool(await self._client.run(scripts.HYDRATE, names, arguments))
-
-    async def put(self, partition: int, states: Sequence[tuple[str, State]]) -> list[PutResult]:
-        """Replace each cart by its state if it covers Redis's copy and differs. At most some hundred."""
-        reply = await self._put(partition, _NOTHING, states)
-        return self._put_results(states, reply)
-
-    async def _put(
-        self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, State]]
-    ) -> list[Any]:
-        shared = self._layout.of_partition(partition)
-        names = [shared.restore, shared.followed, shared.events, shared.pending_compaction]
-        copies: list[Argument] = []
-        for cart_id, state in states:
-            keys = self._layout.of_cart(cart_id)
-            if keys.partition != partition:
-                raise ValueError(f"{cart_id} belongs to partition {keys.partition}, not to {partition}")
-            names += (keys.cart, keys.ops, keys.win)
-            copies += (self._lifetime.idle_limit_s(cart_id), pack_copy(cart_id, state))
-        reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, *copies))
-        return reply
 
     def _times(self, cart_id: str) -> tuple[int, int]:
         return self._lifetime.idle_limit_s(cart_id), self._lifetime.horizon_us(cart_id)
 
-    @staticmethod
-    def _put_results(states: Sequence[tuple[str, State]], reply: list[Any]) -> list[PutResult]:
-        return [
-            answers.put_result(cart_id, result)
-            for (cart_id, _), result in zip(states, reply[1:], strict=True)
-        ]
-
     # Checkout
 
-    async def window(self, cart_id: str) -> list[WindowEntry] | Restoring:
-        """The operations of the cart's window, oldest first; none where Redis has no such cart."""
+    async def window(self, cart_id: str) -> list[WindowEntry] | Missing | Restoring:
+        """The operations of the cart's window, oldest first."""
         return await self._subtractor.window(cart_id)
 
     async def subtract(
@@ -200,8 +185,8 @@ class CartStore:
         """Take what an order bought out of the cart: at once here, and everywhere by the event in the outbox.
 
         `delta` is carts.ordering.subtraction's, `folded` the newest record of the cart in `carts` (or in
-        Postgres) that is known. Asking again does no harm. Refused: RESTORING, NO_RECORD, MOVED,
-        OUTBOX_FULL, STORAGE_FULL, WINDOW_FULL; ask again later with the newest record.
+        Postgres) that is known. Asking again does no harm. Refused: RESTORING, NO_RECORD, ROW_UNKNOWN,
+        MOVED, OUTBOX_FULL, STORAGE_FULL, WINDOW_FULL; ask again later with the newest record.
         """
         return await self._subtractor.apply(
             cart_id, Decision(order_id, delta), folded, int(self._outbox_max_bytes)
@@ -285,76 +270,6 @@ class CartStore:
         """Give the lease back if `owner` holds it; whether it did."""
         lease = self._layout.of_partition(partition).sweeper
         return bool(await self._client.run(scripts.RELEASE, (lease,), (owner,)))
-
-    # Restore and follow
-
-    async def ready_partitions(self) -> set[int]:
-        """The partitions whose marker is there."""
-        return await self._partitions_with("ready")
-
-    async def request_restore(self, partition: int) -> None:
-        """Ask for this partition to be restored first (forgotten after a minute)."""
-        await self._client.execute(
-            b"SET", self._layout.of_partition(partition).restore_request, b"1", b"EX", _RESTORE_REQUEST_S
-        )
-
-    async def restore_requests(self) -> set[int]:
-        """The partitions that requests wait for."""
-        return await self._partitions_with("restore_request")
-
-    async def _partitions_with(self, key: str) -> set[int]:
-        partitions = range(self._layout.partitions)
-        found = await self._client.execute_all(
-            (b"EXISTS", getattr(self._layout.of_partition(partition), key)) for partition in partitions
-        )
-        return {partition for partition in partitions if found[partition]}
-
-    async def restore_begin(self, partition: int) -> str:
-        """Begin a restoration, ending any other; returns its token. The first sequence is 0."""
-        token = secrets.token_hex(16)
-        shared = self._layout.of_partition(partition)
-        await self._client.execute_all(
-            (
-                (b"HSET", shared.restore, b"token", token, b"sequence", 0),
-                (b"SPUBLISH", shared.events, EVERY_CART),
-            )
-        )
-        return token
-
-    async def restore_put(
-        self, partition: int, token: str, sequence: int, states: Sequence[tuple[str, State]]
-    ) -> list[PutResult] | RestoreLost:
-        """Put as in `put`, if token and sequence are the restoration's; the next sequence is one higher."""
-        reply = await self._put(partition, (b"restoration", token, sequence), states)
-        return RestoreLost() if reply[0] == b"lost" else self._put_results(states, reply)
-
-    async def restore_finish(
-        self, partition: int, token: str, sequence: int, followed_offset: int
-    ) -> RestoreLost | None:
-        """Set marker and follow position, if the restoration is still this one. Asking again does no harm."""
-        shared = self._layout.of_partition(partition)
-        names = (shared.restore, shared.ready, shared.followed, shared.restore_request, shared.events)
-        finished = await self._client.run(scripts.RESTORE_FINISH, names, (token, sequence, followed_offset))
-        return None if finished else RestoreLost()
-
-    async def followed(self, partition: int) -> int | None:
-        """The follow position: the next offset of `carts` to follow."""
-        position = await self._client.execute(b"GET", self._layout.of_partition(partition).followed)
-        return None if position is None else int(position)
-
-    async def follow_put(
-        self,
-        partition: int,
-        expected_position: int | None,
-        new_position: int,
-        states: Sequence[tuple[str, State]],
-    ) -> list[PutResult] | PositionMoved:
-        """Put as in `put` and move the follow position, if it is the expected one."""
-        expected = b"" if expected_position is None else expected_position
-        reply = await self._put(partition, (b"position", expected, new_position), states)
-        if reply[0] == b"moved":
-            return PositionMoved(None if reply[1] is None else int(reply[1]))
-        return self._put_results(states, reply)
 
     # Server
 

@@ -10,9 +10,13 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     {t}:fence:<id>   the lock on the cart's checkout: the holder's token, with a time to live
     {t}:outbox       stream: changes not yet known to be in Kafka; fields op, cart, e
     {t}:backlog      string: bytes of those changes, milliseconds of the oldest
-    {t}:ready        the partition is complete; its value names the restoration that made it so
-    {t}:restore      hash: token and sequence of the restoration under way
+    {t}:ready        the marker: the partition is authoritative. The restoration that made it so, how far the
+                     rows were in `carts`, when it was set, the id of the topic (carts.protocol.Marker)
+    {t}:restore      hash: token and sequence of the restoration under way, `since`: where in `carts` those
+                     began that were not finished
     {t}:followed     offset in `carts` up to which this copy of the partition has followed
+    {t}:cold         offset in `carts` before which carts may be in their rows only, until Redis is warm
+    {t}:expired      zset: expired carts with a copy, by the offset in `carts` that their rows must reach
     {t}:wish         somebody waits for this partition to be restored
     {t}:events       shard channel: `<cart_id> <version tag>` of a change, `*` as a restoration begins or ends
     {t}:sweeper      the lease of the outbox sweeper
@@ -76,6 +80,8 @@ class PartitionKeys(NamedTuple):
     ready: bytes
     restore: bytes
     followed: bytes
+    cold: bytes
+    expired: bytes
     restore_request: bytes
     events: bytes
     sweeper: bytes

@@ -15,12 +15,13 @@ import msgspec
 from carts.content import EMPTY, Line, SavedLine, apply, subtotal
 from carts.details import NO_DETAILS, Details, DetailsPatch
 from carts.ids import claim_op_id
-from carts.limits import LIMITS
+from carts.limits import LIMITS, Timing
 from carts.operations import (
     DUPLICATE,
     Add,
     Clear,
     Delta,
+    Expire,
     Item,
     Metadata,
     Operation,
@@ -30,7 +31,9 @@ from carts.operations import (
     SetDetails,
     SetMetadata,
 )
-from carts.state import State, Status
+from carts.protocol import Deleted
+from carts.state import EXPIRY_PREFIX, State, Status
+from store.redis.absence import Absence
 from store.redis.requests import RequestStep, SetQuantity
 
 _JSON: Final = msgspec.json.Encoder()
@@ -215,9 +218,31 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
     `outbox_ids`: where the entries (v, op_id) stand that wait in the outbox.
 
     [cart id, version tag, floor, fields and values of the cart's hash, scores and members of the window,
-    fields and values of ops, ids of operations known without an entry, whether it is expired, the number of
+    fields and values of ops, ids of operations known without an entry, `alive` or `expired`, the number of
     the newest transfer known]
     """
+    return _pack(cart_id, state, outbox_ids, "expired" if state.expired else "alive")
+
+
+def pack_deletion(cart_id: str, deleted: Deleted) -> bytes:
+    """A deletion as the put script takes it: a copy that covers what it deletes, and is `deleted`."""
+    v = deleted.version.number
+    expiry = Operation(
+        v + 1,
+        f"{EXPIRY_PREFIX}{v}-{deleted.version.operation_count}",
+        "",
+        (Expire(v, deleted.version.operation_count, v // 2),),
+    )
+    return _pack(cart_id, State(floor=v, ops=(expiry,)), _NONE_WAITS, "deleted")
+
+
+def pack_absence(absence: Absence, timing: Timing) -> bytes:
+    """`<missed at> <rows position> <how long it counts> <restoration>`, as `_row_counts.lua` takes it."""
+    numbers = b"%d %d %d " % (absence.miss.time_us, absence.rows_position, timing.hydration_us)
+    return numbers + absence.miss.restoration.encode()
+
+
+def _pack(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], str], standing: str) -> bytes:
     content, version = state.content(), state.version
     window, entries, window_bytes = _pack_window(state.ops, outbox_ids)
     fields: list[str] = []
@@ -262,7 +287,7 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
     return _MSGPACK.encode(
         (
             *(cart_id, version.tag(), str(state.floor), fields, window, entries),
-            *(remembered, state.expired, state.transfers),
+            *(remembered, standing, state.transfers),
         )
     )
 

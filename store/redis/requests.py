@@ -3,6 +3,7 @@
 import msgspec
 
 from carts.operations import ClientStep, Metadata
+from store.redis.absence import Absence
 
 
 class SetQuantity(msgspec.Struct, frozen=True):
@@ -34,7 +35,7 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
       was ever written.
     * `replay_only`: only tell whether the operation was applied before: Refused(NOT_APPLIED) if it was not.
       The steps do not matter then.
-    * `absent_ok`: the caller has looked elsewhere, an absent cart may be born.
+    * `absence`: the caller has looked elsewhere since, and there is nothing: an absent cart may be born.
     * `forgotten_version`: the version number of the copy found there, if it is too old to count
       (carts.lifetime): an expiry that it knew of stands, one that it did not know of is void.
     * `minimal`: do not return the cart.
@@ -47,7 +48,7 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     first_seen_us: int
     if_match: tuple[str, ...] | None = None
     replay_only: bool = False
-    absent_ok: bool = False
+    absence: Absence | None = None
     forgotten_version: int = 0
     minimal: bool = False
     actor: str | None = None

@@ -6,11 +6,8 @@ import msgspec
 
 from carts.protocol import PutOutcome
 from carts.state import Version
+from store.redis.absence import Missing
 from store.redis.stored import StoredCart
-
-
-class Missing(msgspec.Struct, frozen=True):
-    """Redis is authoritative for the partition and has no such cart."""
 
 
 class Restoring(msgspec.Struct, frozen=True):
@@ -72,6 +69,7 @@ class Reason(StrEnum):
     RESTORING = "restoring"
     TOO_OLD = "too_old"
     UNKNOWN_CART = "unknown_cart"
+    """Redis lacks the cart, and what was found elsewhere does not count (any more): look into its row."""
     KEY_REUSED = "key_reused"
     NOT_APPLIED = "not_applied"
     """Asked for with `replay_only`: no earlier attempt has applied the operation."""
@@ -86,6 +84,8 @@ class Reason(StrEnum):
     STORAGE_FULL = "storage_full"
     NO_RECORD = "no_record"
     """Of a subtraction only: the folded cart is absent, expired, too old or behind. The order waits."""
+    ROW_UNKNOWN = "row_unknown"
+    """Of a subtraction only: Redis lacks the cart, and its row cannot be read, or is behind."""
     MOVED = "moved"
     """Of a subtraction only: the cart was written to each time between reading and subtracting."""
 
@@ -93,13 +93,14 @@ class Reason(StrEnum):
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing was changed, and why.
 
-    tag: the cart's version tag now (PRECONDITION_FAILED). merge_id, into: the merge and its target
-    (CLAIMED; into for MERGED too). limit, step, bound: the name as in carts.limits.Limits or
-    `subtotal`, the step's index, the bound (LIMIT); step for LINE_NOT_FOUND and CURRENCY too, where
-    `currency` is the cart's. retry_after_us: when the window has room again (WINDOW_FULL).
+    missing: under what (UNKNOWN_CART). tag: the cart's version tag now (PRECONDITION_FAILED). merge_id,
+    into: the merge and its target (CLAIMED; into for MERGED too). limit, step, bound: the name as in
+    carts.limits.Limits or `subtotal`, the step's index, the bound (LIMIT); step for LINE_NOT_FOUND and
+    CURRENCY too, where `currency` is the cart's. retry_after_us: when there is room again (WINDOW_FULL).
     """
 
     reason: Reason
+    missing: Missing | None = None
     tag: str | None = None
     merge_id: str | None = None
     into: str | None = None

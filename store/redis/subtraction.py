@@ -1,6 +1,7 @@
 """What orders and merges do to carts in Redis: read the window, decide here, swap if nothing has moved."""
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 import msgspec
 
@@ -8,12 +9,14 @@ from carts import ordering, protocol
 from carts.lifetime import Lifetime
 from carts.limits import Limits, Timing
 from carts.operations import Change, Delta, Operation
+from carts.protocol import CartRow
 from carts.state import State
 from store.redis import answers, scripts
+from store.redis.absence import Absence, Missing
 from store.redis.client import PipelinedClient
 from store.redis.errors import StoreFull
 from store.redis.layout import CartKeys, Layout
-from store.redis.packing import pack_copy, unpack_entry, unpack_extras, unpack_head
+from store.redis.packing import pack_absence, pack_copy, unpack_entry, unpack_extras, unpack_head
 from store.redis.results import (
     Applied,
     ChangeOutcome,
@@ -34,18 +37,36 @@ _FRESH_US: Final = 1_000_000
 _PAGE: Final = 200
 
 
-class Window(msgspec.Struct, frozen=True):
-    """A cart with its window as Redis had it at `now_us`: the packed head, the state without its base.
+class RowLookup(Protocol):
+    """Looks into the rows of carts."""
 
-    `outbox_ids` are those of the entries that this copy has put into the outbox. A copy that is too old to
-    count is left out; `forgotten_version` is its version.
+    async def look_up(self, cart_id: str) -> CartRow | None:
+        """What there is now; None if that cannot be known."""
+        ...
+
+
+Hydrate = Callable[[str, State, Absence], Awaitable[bool]]
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A cart with its window as Redis had it: the packed head, the state without its base.
+
+    `missing` says under which marker that was, and when. `outbox_ids` are those of the entries that this copy
+    has put into the outbox. A copy that is too old to count is left out; `forgotten_version` is its version.
     """
 
-    now_us: int
+    missing: Missing
     head: bytes
     copy: State | None
     outbox_ids: dict[tuple[int, str], str]
     forgotten_version: int = 0
+    absence: Absence | None = None
+    """Without a copy: what was found of it in the rows."""
+
+    @property
+    def now_us(self) -> int:
+        """When it was read, by Redis's clock."""
+        return self.missing.time_us
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -70,7 +91,11 @@ class Subtractor:
         limits: Limits,
         timing: Timing,
         lifetime: Lifetime,
+        hydrate: Hydrate,
+        rows: RowLookup | None,
     ) -> None:
+        self._hydrate: Final = hydrate
+        self._rows: Final = rows
         self._client: Final = client
         self._layout: Final = layout
         self._limits: Final = limits
@@ -90,29 +115,52 @@ class Subtractor:
                 cart_id, folded, window.now_us
             ):
                 return Refused(reason=Reason.NO_RECORD)
+            if window.copy is None:
+                looked = await self._look_up(cart_id, window)
+                if looked is None:
+                    continue
+                if isinstance(looked, Refused):
+                    return looked
+                window = looked
             answer = await self._try(cart_id, decision, folded or State(), window, outbox_max_bytes)
             if answer != Refused(reason=Reason.MOVED):
                 return answer
         return Refused(reason=Reason.MOVED)
 
-    async def window(self, cart_id: str) -> list[WindowEntry] | Restoring:
+    async def window(self, cart_id: str) -> list[WindowEntry] | Missing | Restoring:
         """See store.redis.cart_store.CartStore.window."""
         window = await self._read(cart_id, self._layout.of_cart(cart_id))
         if isinstance(window, Refused):
             return Restoring()
+        if window.copy is None:
+            return window.missing
         ids = window.outbox_ids
-        ops = () if window.copy is None else window.copy.ops
-        return [WindowEntry(op.version, op.op_id, ids.get((op.version, op.op_id))) for op in ops]
+        return [WindowEntry(op.version, op.op_id, ids.get((op.version, op.op_id))) for op in window.copy.ops]
+
+    async def _look_up(self, cart_id: str, window: Window) -> Window | Refused | None:
+        """Bring in a cart that Redis lacks (None: read it again); the absence, if it has no row either."""
+        row = await self._rows.look_up(cart_id) if self._rows is not None else None
+        if row is None:
+            return Refused(reason=Reason.ROW_UNKNOWN)
+        if not window.missing.is_met_by(row):
+            return Refused(reason=Reason.ROW_UNKNOWN)
+        absence = window.missing.found(row)
+        if row.state is not None and not self._forgotten(cart_id, row.state, window.now_us):
+            await self._hydrate(cart_id, row.state, absence)
+            return None
+        return msgspec.structs.replace(window, absence=absence)
 
     async def _read(self, cart_id: str, keys: CartKeys) -> Window | Refused:
         shared = self._layout.of_partition(keys.partition)
         reply = await self._client.run(scripts.READ_WITH_WINDOW, (keys.cart, keys.ops, shared.ready), ())
         if reply[0] == b"restoring":
             return Refused(reason=Reason.RESTORING)
-        _, time, head, extras, entries = reply
-        now_us = answers.microseconds(time)
+        _, time, marker, head, extras, entries = reply
+        missing = answers.missing(marker, answers.microseconds(time))
+        if isinstance(missing, Restoring):
+            return Refused(reason=Reason.RESTORING)
         if head is None:
-            return Window(now_us, b"", None, {})
+            return Window(missing, b"", None, {})
         ops = [unpack_entry(entry) for entry in entries[1::2]]
         known = unpack_extras(extras)
         copy = msgspec.structs.replace(
@@ -121,9 +169,9 @@ class Subtractor:
             born=unpack_head(head).born,
         )
         waiting = {(op.version, op.op_id): outbox_id for op, outbox_id in ops if outbox_id}
-        if self._forgotten(cart_id, copy, now_us):
-            return Window(now_us, head, None, {}, copy.version_number)
-        return Window(now_us, head, copy, waiting)
+        if self._forgotten(cart_id, copy, missing.time_us):
+            return Window(missing, head, None, {}, copy.version_number)
+        return Window(missing, head, copy, waiting)
 
     def _forgotten(self, cart_id: str, state: State | None, now_us: int) -> bool:
         if state is None or not state.version_number:
@@ -179,6 +227,7 @@ class Subtractor:
             event,
             outbox_max_bytes,
             self._lifetime.idle_limit_s(change.cart_id),
+            b"" if window.absence is None else pack_absence(window.absence, self._timing),
         )
         try:
             reply = await self._client.run(scripts.SUBTRACT, names, arguments)

@@ -10,6 +10,7 @@ from carts.state import State
 from store.postgres.order_records import PricedSnapshot
 from store.redis import StoredCart
 from tests.checkout.checkout_client import PRICE, CheckoutClient
+from tests.support.absent_carts import hydrated
 from tests.support.processes import AgentProcess
 from tests.support.topics import records_of
 from tests.support.waiting import until
@@ -127,7 +128,7 @@ async def test_late_records_and_a_stale_redis_bring_nothing_back(shop: CheckoutC
 
     # As a replica that had stopped before: the old copy is Redis's again.
     await shop.forget(cart_id)
-    assert await shop.store.hydrate(cart_id, old_state)
+    assert await hydrated(shop.store, cart_id, old_state)
     assert SECRET in await in_redis(shop, cart_id)
     # As its outbox, or anti-entropy, would: the old records are published again.
     async with Publisher(shop.urls.kafka) as publisher:

@@ -10,6 +10,7 @@ from store.redis import CartStore
 from tests.checkout.checkout_client import CheckoutClient
 from tests.checkout.test_erasure import EMAIL, SECRET, changes_of, in_postgres, in_redis, personal_add
 from tests.ops.command_line import CommandLine, environment
+from tests.support.absent_carts import hydrated
 from tests.support.waiting import until
 from topics.registry import CART_CHANGED, CARTS, ORDERS
 
@@ -80,7 +81,7 @@ async def test_what_came_back_by_hand_is_found(shop: CheckoutClient, command_lin
     await shop.execute("UPDATE carts SET state = %s::jsonb WHERE cart_id = %s", (state, cart_id))
     await shop.forget(cart_id)
     store: CartStore = shop.store
-    assert await store.hydrate(cart_id, msgspec.json.decode(state, type=State))
+    assert await hydrated(store, cart_id, msgspec.json.decode(state, type=State))
     answer = await command_line.run("verify", "--erased", cart_id)
     assert answer.status == 1
     assert "FOUND  Redis: 1 lines" in answer.output

@@ -16,13 +16,14 @@ from carts.ordering import lines_to_order, subtraction
 from carts.state import State
 from carts.view import Totals
 from jobs.settings import JobsSettings
-from jobs.settlement import Settlement, Standing
+from jobs.settlement import Rows, Settlement, Standing
 from runtime.clock import clock_us
 from store.postgres import orders
 from store.postgres.order_records import PlacedOrder
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings, StoredCart
 from tests.gateway.cart_client import set_ready
 from tests.gateway.rows import born, insert
+from tests.support.absent_carts import hydrated
 from tests.support.servers import Urls
 from topics.codec import decode_change
 from topics.records import OrderLine, OrderRecord, OrderStatus
@@ -104,7 +105,8 @@ async def books(urls: Urls) -> AsyncIterator[Books]:
         )
         await connection.execute("TRUNCATE orders, carts CASCADE")
         client = await stack.enter_async_context(PipelinedClient(RedisSettings(redis_url=urls.redis)))
-        store = CartStore(client, Layout(PARTITIONS))
+        layout = Layout(PARTITIONS)
+        store = CartStore(client, layout, rows=Rows(connection, layout))
         await set_ready(store)
         yield Books(urls, connection, store)
 
@@ -140,7 +142,7 @@ async def test_an_order_that_its_cart_does_not_know_is_taken_out_of_it_and_settl
 ) -> None:
     state = born(cart_id, lately(), quantity=3)
     await books.row(cart_id, state)
-    await books.store.hydrate(cart_id, state)
+    assert await hydrated(books.store, cart_id, state)
     order_id = await books.place(cart_id, state)
 
     assert await books.round() == {Standing.SETTLED: 0, Standing.WAITS: 0, Standing.DUE: 1}

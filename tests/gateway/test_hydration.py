@@ -3,10 +3,13 @@
 import asyncio
 import time
 
+import psycopg
 import redis.asyncio
 
 from carts.fold import fold
 from carts.operations import Change, Expire
+from store.postgres import positions
+from store.postgres.positions import Position
 from store.redis import Missing, StoredCart
 from tests.gateway.cart_client import CartClient
 from tests.gateway.rows import born, insert, state_of
@@ -85,6 +88,60 @@ async def test_an_expired_cart_reads_as_empty_and_lives_on_with_a_write(
     assert reply.status_code == 200, reply.text
     assert await carts.quantities(cart_id) == {"sku-2": 1}
     assert reply.json()["version"].split("-")[1] == str(state.operation_count + 1)
+
+
+async def restored_on(carts: CartClient, partition: int, rows_position: int) -> None:
+    """What the restore agent does, at rows that are this far in `carts`."""
+    token = await carts.store.restore_begin(partition)
+    await carts.store.restore_finish(
+        partition, token, 0, 0, rows_position=rows_position, topic_id="of-the-test"
+    )
+
+
+async def rows_are_at(carts: CartClient, partition: int, position: int) -> None:
+    """What the sink writes beside the rows."""
+    async with await psycopg.AsyncConnection.connect(carts.urls.postgres, autocommit=True) as connection:
+        await positions.begin(connection, [Position(partition, "of-the-test", position)])
+
+
+async def test_a_row_behind_what_redis_was_restored_on_stands_for_nothing(
+    carts: CartClient, cart_id: str
+) -> None:
+    partition = carts.layout.partition(cart_id)
+    state = born(cart_id, some_time_ago(), quantity=3)
+    await insert(carts.urls.postgres, cart_id, state)
+    await rows_are_at(carts, partition, 9)
+    await restored_on(carts, partition, 10)
+    refused = await carts.add(cart_id)
+    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/database-unavailable")
+    assert refused.headers["retry-after"]
+    read = await carts.http.get(f"/v1/carts/{cart_id}")
+    assert (read.status_code, read.headers["cart-freshness"]) == (200, "stale")
+    unknown = await carts.http.get(f"/v1/carts/{same_partition(carts, cart_id)}")
+    assert unknown.status_code == 503
+    assert isinstance(await carts.store.read(cart_id), Missing)
+
+    await rows_are_at(carts, partition, 10)
+    reply = await carts.add(cart_id)
+    assert reply.status_code == 200, reply.text
+    assert await carts.quantities(cart_id) == {"sku-1": 4}
+
+
+async def test_that_there_is_no_row_is_not_remembered_beyond_a_restoration(
+    carts: CartClient, cart_id: str
+) -> None:
+    partition = carts.layout.partition(cart_id)
+    assert await carts.quantities(cart_id) == {}
+    await insert(carts.urls.postgres, cart_id, born(cart_id, some_time_ago(), quantity=3))
+    await rows_are_at(carts, partition, 10)
+    await restored_on(carts, partition, 10)
+    assert await carts.quantities(cart_id) == {"sku-1": 3}
+
+
+def same_partition(carts: CartClient, cart_id: str) -> str:
+    """Another cart of the cart's partition."""
+    names = (f"{cart_id}-{number}" for number in range(10_000))
+    return next(name for name in names if carts.layout.partition(name) == carts.layout.partition(cart_id))
 
 
 async def test_many_unknown_carts_at_once_are_all_found(carts: CartClient, cart_id: str) -> None:

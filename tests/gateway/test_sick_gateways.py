@@ -17,6 +17,7 @@ from gateway.outbox.sweeper import Sweeper
 from store.redis import Applied, ChangeRequest
 from tests.gateway.cart_client import CartClient
 from tests.gateway.conftest import client_of
+from tests.support.absent_carts import absence_of
 from tests.support.http import http_client
 from tests.support.processes import ROOT, GatewayProcess
 from tests.support.servers import Urls
@@ -36,7 +37,7 @@ async def left_in_the_outbox(carts: CartClient, cart_id: str, op_id: str) -> int
             fingerprint="",
             steps=(Add("p", 1, 100, "EUR", Item("p")),),
             first_seen_us=time.time_ns() // 1000,
-            absent_ok=True,
+            absence=await absence_of(carts.store, cart_id),
         )
     )
     assert isinstance(applied, Applied)

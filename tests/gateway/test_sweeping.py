@@ -13,6 +13,7 @@ from gateway.outbox.records import ChangeRecord
 from runtime.settings import KafkaSettings
 from store.redis import Applied, ChangeRequest
 from tests.gateway.cart_client import CartClient, Topic
+from tests.support.absent_carts import absence_of
 from tests.support.servers import Urls
 from tests.support.waiting import until
 from topics.codec import decode_change
@@ -102,7 +103,7 @@ async def test_the_sweeper_publishes_in_order_what_nobody_else_has(carts: CartCl
                 fingerprint="",
                 steps=(Add("p", 1, 100, "EUR", Item("p")),),
                 first_seen_us=time.time_ns() // 1000,
-                absent_ok=True,
+                absence=await absence_of(carts.store, cart_id),
             )
         )
         assert isinstance(applied, Applied)

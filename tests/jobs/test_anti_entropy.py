@@ -19,6 +19,7 @@ from store.redis import (
     RedisSettings,
 )
 from tests.jobs.conftest import SystemUnderTest
+from tests.support.absent_carts import absence_of
 from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import CART_CHANGED, PARTITIONS
@@ -43,7 +44,7 @@ async def change(store: CartStore, cart_id: str) -> Applied:
             fingerprint="f",
             steps=(SOCK,),
             first_seen_us=clock_us(),
-            absent_ok=True,
+            absence=await absence_of(store, cart_id),
         )
     )
     assert isinstance(answer, Applied)

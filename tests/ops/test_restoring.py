@@ -31,6 +31,16 @@ async def test_nothing_to_restore_is_said_at_once(command_line: CommandLine) -> 
     assert (answer.status, answer.output) == (0, f"{ALL_READY}\n")
 
 
+async def test_a_partition_that_is_still_being_warmed_is_told(
+    command_line: CommandLine, restored: Redis
+) -> None:
+    token = await restored.store.restore_begin(MISSING)
+    await restored.store.restore_finish(MISSING, token, 0, 9, rows_position=7)
+    answer = await command_line.run("restore")
+    assert answer.status == 0
+    assert answer.output.startswith(f"{ALL_READY}\n1 of them are being warmed")
+
+
 async def test_it_asks_for_a_partition_and_waits_until_it_is_ready(
     command_line: CommandLine, restored: Redis
 ) -> None:

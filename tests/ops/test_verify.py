@@ -109,7 +109,18 @@ async def test_each_difference_is_found_mended_and_gone(
     assert "re-driven: 2 redis_behind" in repaired.output
     again = await command_line.run("verify", *SETTLE)
     assert again.status == 0, again.output
-    assert [await ready.n(cart_id) for cart_id in carts] == [3, 2, 2, 2, 2, 0]
+    assert [await ready.n(cart_id) for cart_id in carts] == [3, 2, 2, 2, 2, 3]
+
+
+async def test_a_cart_that_only_its_row_has_is_told_and_no_difference(
+    command_line: CommandLine, topics: TopicWriter, ready: Redis
+) -> None:
+    carts = await equal_stores(command_line, topics, ready, count=3)
+    await ready.client.execute("DEL", LAYOUT.of_cart(carts[0]).cart)
+    answer = await command_line.run("verify", *SETTLE)
+    assert answer.status == 0, answer.output
+    assert "1 carts are in their rows only" in answer.output
+    assert (await command_line.run("verify", *SETTLE, "--json")).json["in_rows_only"] == 1
 
 
 async def test_a_change_in_flight_is_no_difference(

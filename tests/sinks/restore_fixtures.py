@@ -6,6 +6,9 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
+from pydantic import SecretStr
+
 from carts.fold import fold
 from carts.operations import Add, Change, Item
 from carts.state import State
@@ -14,6 +17,7 @@ from sinks.redis.agent import RestoreAgent
 from sinks.settings import RedisSinkSettings
 from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, Reason, Refused
 from tests.sinks.cart_records import TopicWriter
+from tests.support.absent_carts import absence_of
 from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import PARTITIONS
@@ -90,14 +94,14 @@ class CartWriter:
             fingerprint="f",
             steps=(Add("sku", 1, 500, "EUR", Item("sku"), {"note": "ä"}),),
             first_seen_us=time.time_ns() // 1000,
-            absent_ok=True,
         )
         while True:
-            answer = await self._redis.store.change(request)
+            absence = await absence_of(self._redis.store, cart_id)
+            answer = await self._redis.store.change(msgspec.structs.replace(request, absence=absence))
             if isinstance(answer, Applied):
                 return decode_change(answer.entry.event)
             assert isinstance(answer, Refused)
-            assert answer.reason is Reason.RESTORING
+            assert answer.reason in {Reason.RESTORING, Reason.UNKNOWN_CART}
             await asyncio.sleep(0.05)
 
     async def add(self, cart_id: str) -> Change:
@@ -114,9 +118,14 @@ class CartWriter:
         await self._topics.state(change.cart_id, state)
 
 
-def settings_for(kafka: KafkaSettings, redis_url: str) -> RedisSinkSettings:
+NO_POSTGRES = "postgresql://nobody@127.0.0.1:1/nothing"
+"""Where nothing answers: carts come from Kafka alone."""
+
+
+def settings_for(kafka: KafkaSettings, redis_url: str, postgres_url: str = NO_POSTGRES) -> RedisSinkSettings:
     """An agent's settings. Without a name of its own in the group: whoever stops leaves it at once."""
     return RedisSinkSettings(
+        postgres_url=SecretStr(postgres_url),
         kafka_bootstrap=kafka.kafka_bootstrap,
         redis_url=redis_url,
         redis_timeout_s=20,

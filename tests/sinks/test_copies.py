@@ -5,10 +5,9 @@ import itertools
 import pytest
 
 from carts.fold import fold
-from carts.protocol import Deleted, deletion_clears
-from carts.state import uncovered
-from sinks.redis.copies import Found, copies, found_in, keep, refold
-from tests.sinks.cart_records import START, add, expire, grow, new_cart_id
+from carts.protocol import Deleted
+from sinks.redis.copies import Found, found_in, keep, refold
+from tests.sinks.cart_records import START, add, grow, new_cart_id
 from topics.cart_records import interpret
 from topics.codec import encode_cart, encode_change
 from topics.errors import RecordError
@@ -41,17 +40,6 @@ def test_a_record_is_a_state_and_a_tombstone_a_deletion_if_it_says_of_what() -> 
     assert recorded(cart_id, None, []) is None
     with pytest.raises(RecordError):
         recorded(cart_id, b"{}", [])
-
-
-@pytest.mark.parametrize("operations", range(1, 6))
-def test_a_deletion_is_put_as_absence_of_just_what_it_covers(operations: int) -> None:
-    cart_id = new_cart_id()
-    deleted = Deleted(expire(cart_id, grow(cart_id, 3)).version)
-    [(_, state)] = copies({cart_id: deleted})
-    assert state.expired
-    for there in (grow(cart_id, operations), expire(cart_id, grow(cart_id, operations))):
-        window = [(op.version, op.op_id) for op in there.ops]
-        assert (not uncovered(state, window)) == deletion_clears(deleted, there.version, window)
 
 
 def test_changes_are_folded_as_compaction_folds_them_duplicates_and_strangers_included() -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from carts.state import Status
+from store.redis import StoredCart
 from tests.sinks.cart_records import TopicWriter, expire, grow, new_cart_id
 from tests.sinks.restore_fixtures import LAYOUT, CartWriter, Redis, running_agent
 from tests.support.waiting import until
@@ -57,15 +59,20 @@ async def test_a_state_never_hides_an_operation_that_it_does_not_cover(
 
 
 @pytest.mark.usefixtures("agent")
-async def test_an_expired_and_a_deleted_cart_leave_redis(redis: Redis, topics: TopicWriter) -> None:
+async def test_an_expired_cart_is_empty_and_a_deleted_one_leaves(redis: Redis, topics: TopicWriter) -> None:
     expired, deleted = new_cart_id(), new_cart_id()
     for cart_id in (expired, deleted):
         await topics.state(cart_id, grow(cart_id, 2))
         await knows(redis, cart_id, 2)
     await topics.state(expired, expire(expired, grow(expired, 2)))
     await topics.null(deleted, grow(deleted, 2).version)
-    await knows(redis, expired, 0)
     await knows(redis, deleted, 0)
+
+    async def is_expired() -> bool:
+        copy = await redis.store.read(expired)
+        return isinstance(copy, StoredCart) and copy.status is Status.EXPIRED and not copy.view().lines
+
+    await until(is_expired, "the copy has expired")
 
 
 @pytest.mark.usefixtures("agent")

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from carts.lifetime import Lifetime
+from carts.state import Status
 from sinks.errors import RestoreStartsOver
 from sinks.redis.restore import Restorer
-from store.redis import CartStore
+from store.redis import CartStore, StoredCart
 from tests.sinks.cart_records import TopicWriter, add, cart_in, expire, grow, new_cart_id
 from tests.sinks.restore_fixtures import LAYOUT, CartWriter, Redis
 from tests.support.waiting import until
@@ -79,11 +80,13 @@ async def test_flushall_midway_starts_over(redis: Redis, topics: TopicWriter) ->
     class Wiped(CartStore):
         wiped = False
 
-        async def restore_put(self, partition: int, token: str, sequence: int, states: Any) -> Any:
-            if sequence and not self.wiped:
+        async def restore_put(
+            self, partition: int, token: str, sequence: int, states: Any, row_from: int = 0
+        ) -> Any:
+            if sequence > 1 and not self.wiped:
                 self.wiped = True
                 await redis.client.execute("FLUSHALL")
-            return await super().restore_put(partition, token, sequence, states)
+            return await super().restore_put(partition, token, sequence, states, row_from)
 
     store = Wiped(redis.client, LAYOUT)
     with pytest.raises(RestoreStartsOver):
@@ -96,9 +99,9 @@ async def test_flushall_midway_starts_over(redis: Redis, topics: TopicWriter) ->
 
 async def test_of_two_restorations_at_once_the_later_one_ends_the_earlier(redis: Redis) -> None:
     class Overtaken(CartStore):
-        async def restore_finish(self, partition: int, *arguments: Any) -> Any:
+        async def restore_finish(self, partition: int, *arguments: Any, **options: Any) -> Any:
             await redis.store.restore_begin(partition)
-            return await super().restore_finish(partition, *arguments)
+            return await super().restore_finish(partition, *arguments, **options)
 
     with pytest.raises(RestoreStartsOver):
         await restorer(redis, Overtaken(redis.client, LAYOUT)).restore(4)
@@ -126,7 +129,10 @@ async def test_expired_stale_and_deleted_carts_stay_away(redis: Redis, topics: T
     long_ago = 2 * 1_000_000 * (WEEK_S // 2)  # in 1970
     await topics.state(stale, grow(stale, 2, first=long_ago))
     await restorer(redis).restore(5)
-    assert [await redis.n(cart_id) for cart_id in (expired, deleted, stale, alive)] == [0, 0, 0, 2]
+    assert [await redis.n(cart_id) for cart_id in (deleted, stale, alive)] == [0, 0, 2]
+    copy = await redis.store.read(expired)
+    assert isinstance(copy, StoredCart)
+    assert (copy.status, copy.view().lines) == (Status.EXPIRED, [])
 
 
 async def test_a_late_change_of_a_purged_cart_stays_away_though_its_tombstone_is_gone(

@@ -5,11 +5,12 @@ import itertools
 import msgspec
 import psycopg
 
-from carts.protocol import Deleted, row_deleted, row_replaced
+from carts.protocol import Deleted, row_deleted, row_replaced, rows_continue
 from carts.state import Version
 from sinks.postgres.batch import Batch
-from sinks.postgres.table import CartsTable
+from sinks.postgres.table import CartsTable, RowsFellBack
 from store.postgres.carts import Deletion, Row
+from store.postgres.positions import Move, Position
 from tests.sinks.cart_records import grow
 from tests.sinks.test_batch import row
 
@@ -49,3 +50,17 @@ async def test_a_row_is_deleted_as_the_protocol_says(database: str) -> None:
     assert stored(database).keys() == {
         name for name, (first, gone) in PAIRS.items() if not row_deleted(first, Deleted(gone))
     }
+
+
+async def test_rows_are_written_where_they_are_as_the_protocol_says(database: str) -> None:
+    positions = [0, 1, 5, 6]
+    async with CartsTable(database) as table:
+        for expected, found in itertools.product(positions, positions):
+            await table.begin([Position(0, "topic", found)])
+            try:
+                await table.write(Batch([], []), [Move(0, "topic", expected, 9, 0)])
+                continues = True
+            except RowsFellBack:
+                continues = False
+            assert continues is rows_continue(expected, found)
+            assert (await table.positions([0]))[0].position == (9 if continues else found)

@@ -32,6 +32,9 @@ CHANGE: Final = _read("change")
 HYDRATE: Final = _read("hydrate")
 PUT: Final = _read("put")
 OUTBOX_REMOVE: Final = _read("outbox_remove")
+DROP_EXPIRED: Final = _read("drop_expired")
+RESTORE_FROM: Final = _read("restore_from")
+WARMED: Final = _read("warmed")
 RESTORE_FINISH: Final = _read("restore_finish")
 LEASE: Final = _read("lease")
 SKIP_PENDING: Final = _read("skip_pending")
@@ -47,6 +50,9 @@ ALL: Final = (
     HYDRATE,
     PUT,
     OUTBOX_REMOVE,
+    DROP_EXPIRED,
+    RESTORE_FROM,
+    WARMED,
     RESTORE_FINISH,
     LEASE,
     SKIP_PENDING,

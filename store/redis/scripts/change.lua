@@ -7,8 +7,8 @@
 --       4 the event's JSON after `born`, the closing brace included
 --       5 first seen (us)  6 retry horizon (us)
 --       7 If-Match tags between spaces, `*`, or empty
---       8 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to
---         count, 0: there is none  9 `1`: return the cart
+--       8 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to count,
+--         0: there is none, and the absence after which that was found (_row_counts.lua)  9 `1`: return the cart
 --      10 window (v units)  11 idle limit (s)
 --      12 a copy older than this (us) counts as absent, an expired one sooner by the idle limit, 0: none
 --      13 bytes of the outbox  14..20 limits: lines, tracked lines, quantity, content bytes, window entries,
@@ -20,7 +20,9 @@
 --         bound of the list in the place of the quantity)
 -- Returns {'applied', v, event, outbox id, age of the oldest outbox entry (us), head, cart fields}
 --         {'replayed', v, event, outbox id (both empty: not in the outbox), age, head, cart fields}
---         {'refused', reason, details...}
+--         {'refused', reason, details...}; of an absent cart the partition's marker and the time (us)
+
+--@include row_counts
 
 local call, format, match = redis.call, string.format, string.match
 local op_id = ARGV[1]
@@ -49,9 +51,12 @@ if head then
 end
 local horizon = ARGV[12] - (status == 'expired' and ARGV[11] * 1000000 or 0)
 local is_new = not head or ARGV[12] ~= '0' and tonumber(prev) < 2 * (now - horizon)
-local known_of = prev or ARGV[8]
+local forgotten, absence = match(ARGV[8], '^(%d+) (.+)$')
+local known_of = prev or forgotten
 if is_new then
-  if ARGV[8] == '' then return {'refused', 'unknown_cart'} end
+  if not absence or not row_counts(partition[1], absence, now) then
+    return {'refused', 'unknown_cart', partition[1], format('%.0f', now)}
+  end
   found = {}
   prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr = '0', 0, 0, 0, 0, 0, 0, 0, 0, '0'
   entries, window_bytes, oldest, status, currency = 0, 0, 0, 'active', '-'

@@ -1,11 +1,12 @@
 #!lua
 -- Replace each cart by a state if the state covers Redis's copy and differs; else say what it does not cover.
 --
--- KEYS  1 restore  2 followed  3 events  4 unfolded  5.. cart, ops, win for each copy
+-- KEYS  1 restore  2 followed  3 events  4 unfolded  5 expired  6.. cart, ops, win for each copy
 -- ARGV  1 what it depends on: `nothing`
 --         `restoration`: 2 token  3 sequence, which rises by one
 --         `position`: 2 the follow position expected, empty: none  3 the new one
---       4.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy)
+--       4 copies of expired carts may go once the rows have every record before this offset, empty: it is not noted
+--       5.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy)
 -- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, or {v, op_id, ...} not covered
 --         {'lost'}: another restoration, or none; {'moved', position or nil}
 
@@ -51,18 +52,15 @@ end
 local function put(cart, ops, win, copy, idle_limit)
   local head = redis.call('HGET', cart, 'm')
   if not head then
-    if copy[8] then return 'unchanged' end
+    if copy[8] == 'deleted' then return 'unchanged' end
     write_copy(cart, ops, win, copy, idle_limit)
     return 'stored'
   end
   local v, n, digest = string.match(head, '^(%d+) (%d+) (%d+)')
-  local same = string.format('%s-%s-%012x', v, n, digest) == copy[2]
-  if same and not copy[8] then return 'unchanged' end
-  if not same then
-    local missing = uncovered(win, copy)
-    if #missing > 0 then return missing end
-  end
-  if copy[8] then
+  if string.format('%s-%s-%012x', v, n, digest) == copy[2] then return 'unchanged' end
+  local missing = uncovered(win, copy)
+  if #missing > 0 then return missing end
+  if copy[8] == 'deleted' then
     redis.call('DEL', cart, ops, win)
     return 'removed'
   end
@@ -71,14 +69,15 @@ local function put(cart, ops, win, copy, idle_limit)
 end
 
 local results = {'put'}
-for at = 5, #KEYS, 3 do
-  local i = 4 + 2 * (at - 5) / 3
+for at = 6, #KEYS, 3 do
+  local i = 5 + 2 * (at - 6) / 3
   local copy = cmsgpack.unpack(ARGV[i + 1])
   local result = put(KEYS[at], KEYS[at + 1], KEYS[at + 2], copy, ARGV[i])
   if type(result) == 'table' then
     redis.call('ZADD', KEYS[4], 'XX', result[1], copy[1])
   else
     redis.call('ZREM', KEYS[4], copy[1])
+    if copy[8] == 'expired' and ARGV[4] ~= '' then redis.call('ZADD', KEYS[5], ARGV[4], copy[1]) end
   end
   if type(result) == 'string' and result ~= 'unchanged' then
     redis.call('SPUBLISH', KEYS[3], copy[1] .. ' ' .. copy[2])

@@ -2,8 +2,9 @@
 -- Read a cart with its window, at one moment.
 --
 -- KEYS  1 cart  2 ops  3 ready
--- Returns {'restoring'}, or {'read', TIME, head or nil, extras or nil, the fields and entries of ops}
+-- Returns {'restoring'}, or {'read', TIME, marker, head or nil, extras or nil, the fields and entries of ops}
 
-if redis.call('EXISTS', KEYS[3]) == 0 then return {'restoring'} end
+local marker = redis.call('GET', KEYS[3])
+if not marker then return {'restoring'} end
 local found = redis.call('HMGET', KEYS[1], 'm', 'x')
-return {'read', redis.call('TIME'), found[1], found[2], redis.call('HGETALL', KEYS[2])}
+return {'read', redis.call('TIME'), marker, found[1], found[2], redis.call('HGETALL', KEYS[2])}

@@ -6,10 +6,12 @@
 -- ARGV  1 op_id  2 cart_id  3 the head that was read, empty: there was no cart
 --       4 until when (us) the operation may take its place: its v is as old as the reading
 --       5 the copy, MessagePack (store.redis.packing)  6 the event  7 bytes of the outbox  8 idle limit (s)
+--       9 empty, or of a cart that was absent: the absence after which no row was found (_row_counts.lua)
 -- Returns {'applied', outbox id, age of the oldest outbox entry (us), cart fields}
 --         {'refused', reason}: `moved`: read again, `restoring`, `outbox_full`
 
 --@include write_copy
+--@include row_counts
 
 local call = redis.call
 local partition = call('MGET', KEYS[6], KEYS[5])
@@ -17,6 +19,7 @@ if not partition[1] then return {'refused', 'restoring'} end
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 if now > tonumber(ARGV[4]) or (call('HGET', KEYS[1], 'm') or '') ~= ARGV[3] then return {'refused', 'moved'} end
+if ARGV[9] ~= '' and not row_counts(partition[1], ARGV[9], now) then return {'refused', 'moved'} end
 local bytes, oldest = string.match(partition[2] or '0 0', '^(%d+) (%d+)$')
 local event_bytes = #ARGV[1] + #ARGV[2] + #ARGV[6]
 if bytes + event_bytes > tonumber(ARGV[7]) then return {'refused', 'outbox_full'} end

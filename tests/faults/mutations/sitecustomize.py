@@ -127,8 +127,8 @@ def anything_covers(script: Any) -> Any:
 def following_goes_on_at_the_end(position: Any) -> Any:
     """The agent goes on at the end of `carts`, wherever Redis has been put back to."""
 
-    async def end(self: Any) -> int | None:
-        if await position(self) is None:
+    async def end(self: Any, marker: Any) -> int | None:
+        if await position(self, marker) is None:
             return None
         last = int((await self._consumer.end_offsets([self._source]))[self._source])
         key = self._layout.of_partition(self.partition).followed
@@ -138,7 +138,7 @@ def following_goes_on_at_the_end(position: Any) -> Any:
     return end
 
 
-@replaces("sinks.redis.restore", "Scan.folded")
+@replaces("sinks.redis.restore", "Scan.changed_carts")
 def a_restoration_leaves_out_what_is_not_folded(_: Any) -> Any:
     """The carts that compaction is behind with are not brought back."""
 

@@ -10,13 +10,18 @@ import pytest
 import redis
 
 from carts.limits import LIMITS, TIMING, Limits, Timing
+from carts.protocol import CartRow, Miss
+from carts.state import State
 from devstack.free_ports import free_ports
 from devstack.settings import REDIS
-from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
+from store.redis import Absence, CartStore, Layout, PipelinedClient, RedisSettings
 from tests.support.processes import Process
 from tests.support.servers import Servers
 
 PARTITIONS = 16
+RESTORATION = "of-the-fixture"
+ABSENCE = Absence(Miss(RESTORATION, 2**52), 0)
+"""There is no row of any cart: what a gateway knows that has looked. It never gets too old."""
 
 
 class RedisServer(Process):
@@ -84,17 +89,31 @@ _READ_ALL: dict[bytes, Callable[[bytes], tuple[bytes | str | int, ...]]] = {
 }
 
 
+class Rows:
+    """The rows that an order or a merge looks into: no cart has one, unless a test says so."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, State] = {}
+        self.position = 0
+        self.topic_id = ""
+
+    async def look_up(self, cart_id: str) -> CartRow:
+        """The row as it is."""
+        return CartRow(self.states.get(cart_id), self.position, self.topic_id)
+
+
 class StoreFixture:
     """A client, a layout and stores on one empty server; every partition is ready."""
 
     def __init__(self, client: PipelinedClient, layout: Layout) -> None:
         self.client = client
         self.layout = layout
+        self.rows = Rows()
         self.store = self.store_with()
 
     def store_with(self, limits: Limits = LIMITS, timing: Timing = TIMING, **options: Any) -> CartStore:
         """A store with bounds of its own."""
-        return CartStore(self.client, self.layout, limits, timing, **options)
+        return CartStore(self.client, self.layout, limits, timing, rows=self.rows, **options)
 
     async def empty(self) -> None:
         """Forget everything; all partitions are ready then."""
@@ -103,8 +122,11 @@ class StoreFixture:
 
     async def make_ready(self, partition: int) -> None:
         """Set the partition's marker the way a restoration does."""
-        token = await self.store.restore_begin(partition)
-        assert await self.store.restore_finish(partition, token, 0, 0) is None
+        await self.store.restore_begin(partition)
+        keys = self.layout.of_partition(partition)
+        await self.client.execute("DEL", keys.ready)
+        await self.client.execute("HSET", keys.restore, "token", RESTORATION)
+        assert await self.store.restore_finish(partition, RESTORATION, 0, 0) is None
 
     async def everything(self) -> dict[bytes, Any]:
         """Every key and its value, to compare before and after; not DUMP, a hash lies in any order."""

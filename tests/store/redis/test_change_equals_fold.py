@@ -13,7 +13,7 @@ from carts.limits import Limits, Timing
 from carts.operations import Change
 from carts.state import State
 from store.redis import Applied, ChangeRequest, Reason, Refused, Replayed, RequestStep
-from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.copies import assert_redis_holds
 from tests.store.redis.histories import deltas, fingerprint, refusal
 
@@ -56,7 +56,7 @@ class History:
             steps=delta,
             first_seen_us=time.time_ns() // 1000,
             if_match=self._tags(match),
-            absent_ok=True,
+            absence=ABSENCE,
             actor="shopper é" if number % 2 else None,
             cause="test" if number % 3 else None,
         )

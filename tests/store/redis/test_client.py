@@ -82,8 +82,7 @@ async def test_killed_redis_comes_back_and_an_operation_repeated_is_applied_once
 ) -> None:
     async with PipelinedClient(settings_of(own_server, redis_timeout_s=30)) as client:
         store = CartStore(client, Layout(1))
-        token = await store.restore_begin(0)
-        await store.restore_finish(0, token, 0, 0)
+        await StoreFixture(client, Layout(1)).make_ready(0)
         await client.execute("CONFIG", "SET", "appendfsync", "always")
         blocked = asyncio.ensure_future(client.execute("BLPOP", "nothing", 0))
         change = asyncio.ensure_future(store.change(request(op_id="once")))

@@ -12,12 +12,13 @@ from carts.fold import fold
 from carts.ids import claim_op_id
 from carts.merging import Basis, Merge, Strategy, Transfer
 from carts.operations import Add, Change, Item
+from carts.protocol import CartRow
 from carts.state import State, Status, union
-from store.redis import Applied, ChangeRequest, Decision, Reason, Refused, Replayed
-from tests.store.redis.conftest import StoreFixture
+from store.redis import Applied, CartStore, ChangeRequest, Decision, Reason, Refused, Replayed
+from tests.store.redis.conftest import Rows, StoreFixture
 from tests.store.redis.copies import assert_redis_holds
 from tests.store.redis.test_put_equals_protocol import CART, property_test, put
-from tests.store.redis.test_subtraction import TIMING, cart, now_us, request
+from tests.store.redis.test_subtraction import TIMING, cart, now_us, order_of, request
 
 MERGE = Merge("m", CART, "user:42", Strategy.SUM)
 CLAIM = Decision(claim_op_id("m"), MERGE.claim())
@@ -103,6 +104,56 @@ async def test_a_user_without_a_cart_gets_one(fixture: StoreFixture) -> None:
     assert isinstance(answer, Applied)
     assert answer.cart is not None
     assert {line.line_id: line.quantity for line in answer.cart.view().lines} == {"sock": 2}
+
+
+async def test_a_user_whose_cart_only_the_row_has_keeps_it(fixture: StoreFixture) -> None:
+    fixture.rows.states[CART] = cart(3)
+    _, merge_in = steps_of(transfer(cart(2)))
+    answer = await fixture.store.merge(CART, merge_in, None)
+    assert isinstance(answer, Applied)
+    assert answer.cart is not None
+    assert {line.line_id: line.quantity for line in answer.cart.view().lines} == {"sock": 5}
+
+
+async def test_nothing_is_begun_on_what_was_found_before_the_partition_was_restored(
+    fixture: StoreFixture,
+) -> None:
+    partition = fixture.layout.partition(CART)
+
+    class RestoredMeanwhile(Rows):
+        looks = 0
+
+        async def look_up(self, cart_id: str) -> CartRow:
+            found = await super().look_up(cart_id)
+            if not self.looks:
+                token = await fixture.store.restore_begin(partition)
+                await fixture.store.restore_finish(partition, token, 0, 0)
+                self.states[cart_id] = cart(3)
+            self.looks += 1
+            return found
+
+    rows = RestoredMeanwhile()
+    store = CartStore(fixture.client, fixture.layout, rows=rows)
+    _, merge_in = steps_of(transfer(cart(2)))
+    answer = await store.merge(CART, merge_in, None)
+    assert isinstance(answer, Applied)
+    assert answer.cart is not None
+    assert {line.line_id: line.quantity for line in answer.cart.view().lines} == {"sock": 5}
+    assert rows.looks == 2
+
+
+async def test_an_order_waits_for_rows_that_are_behind_what_redis_was_restored_on(
+    fixture: StoreFixture,
+) -> None:
+    partition = fixture.layout.partition(CART)
+    token = await fixture.store.restore_begin(partition)
+    await fixture.store.restore_finish(partition, token, 0, 9, rows_position=7, topic_id="topic")
+    fixture.rows.states[CART] = snapshot = cart(3)
+    behind = await fixture.store.subtract(CART, "order", order_of(snapshot, "order"), snapshot)
+    assert behind == Refused(reason=Reason.ROW_UNKNOWN)
+    fixture.rows.position, fixture.rows.topic_id = 7, "topic"
+    answer = await fixture.store.subtract(CART, "order", order_of(snapshot, "order"), snapshot)
+    assert isinstance(answer, Applied)
 
 
 async def test_a_transfer_that_the_record_has_had_long_ago_is_known(fixture: StoreFixture) -> None:

@@ -12,10 +12,10 @@ from carts.fold import fold
 from carts.ids import claim_op_id, finish_op_id, merge_op_id
 from carts.limits import Timing
 from carts.operations import Add, Attempt, Change, Claim, Erase, Expire, Finish, Item, OrderedLine, Subtract
-from carts.protocol import put_outcome
+from carts.protocol import Deleted, deletion_clears, put_outcome
 from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
-from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.copies import assert_redis_holds, window_of
 from tests.store.redis.histories import adds, fingerprint, quantities
 from tests.store.redis.histories import sets as set_steps
@@ -160,6 +160,35 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
     on_empty_server(play)
 
 
+@property_test
+@given(history=histories, seen=st.integers(0, 7))
+def test_a_deletion_takes_away_just_what_it_covers(
+    on_empty_server: Callable[[Any], None], history: list[Any], seen: int
+) -> None:
+    now_us = time.time_ns() // 1000
+    state, before = grown(None, history, now_us), grown(None, history[:seen], now_us)
+    assume(state is not None and before is not None)
+    assert state is not None
+    assert before is not None
+    deleted = Deleted(before.version)
+
+    async def play(fixture: StoreFixture) -> None:
+        partition = fixture.layout.partition(CART)
+        (absent,) = await fixture.store.put(partition, [(CART, deleted)])
+        assert absent.outcome is PutOutcome.UNCHANGED
+        await put(fixture, state)
+        (result,) = await fixture.store.put(partition, [(CART, deleted)])
+        window = [(op.version, op.op_id) for op in state.ops]
+        if deletion_clears(deleted, state.version, window):
+            assert result.outcome is PutOutcome.REMOVED
+            assert isinstance(await fixture.store.read(CART), Missing)
+        else:
+            assert result.outcome is PutOutcome.UNCOVERED
+            await assert_redis_holds(fixture, CART, state)
+
+    on_empty_server(play)
+
+
 def order(v: int, newest: int) -> State:
     """A cart with an order's subtraction at `v` and a write at `newest`: trimmed if they lie far apart."""
     subtract = Subtract((), (), 1, "order-1")
@@ -211,9 +240,9 @@ def test_a_hydrated_cart_reads_back_and_goes_on_as_the_fold_says(
     async def play(fixture: StoreFixture) -> None:
         timing = Timing(window_us=WINDOW_US)
         store = fixture.store_with(timing=timing)
-        assert await store.hydrate(CART, state)
+        assert await store.hydrate(CART, state, ABSENCE)
         await assert_redis_holds(fixture, CART, state)
-        assert not await store.hydrate(CART, grown(None, history[:1], 2**40) or state)
+        assert not await store.hydrate(CART, grown(None, history[:1], 2**40) or state, ABSENCE)
         await assert_redis_holds(fixture, CART, state)
         request = ChangeRequest(
             cart_id=CART,

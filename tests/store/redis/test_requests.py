@@ -24,7 +24,7 @@ from store.redis import (
     StoreBroken,
     StoredCart,
 )
-from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.copies import assert_redis_holds
 
 CART = "user:1"
@@ -39,7 +39,7 @@ def request(*steps: RequestStep, **options: Any) -> ChangeRequest:
         "fingerprint": "f0",
         "steps": steps or (SOCKS,),
         "first_seen_us": time.time_ns() // 1000,
-        "absent_ok": True,
+        "absence": ABSENCE if options.pop("absent_ok", True) else None,
     }
     return ChangeRequest(**{**defaults, **options})
 
@@ -71,7 +71,7 @@ async def test_a_partition_without_its_marker_neither_reads_nor_writes(fixture: 
     await fixture.client.execute("DEL", fixture.layout.of_partition(fixture.layout.partition(CART)).ready)
     assert (await refused(fixture)).reason is Reason.RESTORING
     assert isinstance(await fixture.store.read(CART), Restoring)
-    assert not await fixture.store.hydrate("user:1", State(born=2))
+    assert not await fixture.store.hydrate("user:1", State(born=2), ABSENCE)
 
 
 async def test_a_request_first_sent_before_the_retry_horizon_is_refused(fixture: StoreFixture) -> None:
@@ -238,7 +238,9 @@ async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(fixt
     first = await applied(fixture, SOCKS, SetMetadata({"old": 1}), op_id="old")
     store = fixture.store_with(lifetime=Lifetime(idle_s=60, retention_s=MARGIN_S - 60))
     assert isinstance(await store.read(CART), Missing)
-    assert await store.change(request(absent_ok=False)) == Refused(reason=Reason.UNKNOWN_CART)
+    unknown = await store.change(request(absent_ok=False))
+    assert isinstance(unknown, Refused)
+    assert unknown.reason is Reason.UNKNOWN_CART
     born = await store.change(request(op_id="old"))
     assert isinstance(born, Applied)
     assert (
@@ -253,7 +255,7 @@ async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(fixt
     assert isinstance(cart, StoredCart)
     assert (cart.view().lines[0].quantity, cart.view().metadata) == (2, {})
     state = State(born=2)
-    assert await store.hydrate(CART, state)
+    assert await store.hydrate(CART, state, ABSENCE)
     await assert_redis_holds(fixture, CART, state)
 
 

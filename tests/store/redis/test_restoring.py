@@ -4,8 +4,8 @@ import pytest
 
 from carts.fold import fold
 from carts.operations import Change, Expire
-from carts.state import State
-from store.redis import Missing, PositionMoved, PutOutcome, RestoreLost, StoredCart
+from carts.state import State, Status
+from store.redis import PositionMoved, PutOutcome, RestoreLost, StoredCart
 from tests.store.redis.conftest import StoreFixture
 from tests.store.redis.test_requests import CART, SOCKS, applied
 
@@ -96,7 +96,7 @@ async def test_a_wiped_partition_is_not_followed(fixture: StoreFixture, partitio
     assert await fixture.client.execute("DBSIZE") == 0
 
 
-async def test_an_expired_cart_is_put_as_absence_but_not_over_a_write_it_does_not_know(
+async def test_an_expired_cart_is_put_as_such_but_not_over_a_write_it_does_not_know(
     fixture: StoreFixture, partition: int
 ) -> None:
     state = state_at(1000)
@@ -110,10 +110,17 @@ async def test_an_expired_cart_is_put_as_absence_but_not_over_a_write_it_does_no
         ),
     ).state
     assert expired is not None
+    (result,) = await fixture.store.put(partition, [(CART, expired)])
+    assert result.outcome is PutOutcome.STORED
+    await fixture.client.execute("DEL", fixture.layout.of_cart(CART).cart)
     await fixture.store.put(partition, [(CART, state)])
     (result,) = await fixture.store.put(partition, [(CART, expired)])
-    assert result.outcome is PutOutcome.REMOVED
-    assert isinstance(await fixture.store.read(CART), Missing)
+    assert result.outcome is PutOutcome.REPLACED
+    copy = await fixture.store.read(CART)
+    assert isinstance(copy, StoredCart)
+    assert (copy.status, copy.view().lines) == (Status.EXPIRED, [])
+    keys = fixture.layout.of_cart(CART)
+    await fixture.client.execute("DEL", keys.cart, keys.ops, keys.win)
     await fixture.store.put(partition, [(CART, state)])
     answer = await applied(fixture, op_id="meanwhile")
     (result,) = await fixture.store.put(partition, [(CART, expired)])

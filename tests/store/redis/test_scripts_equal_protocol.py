@@ -4,25 +4,40 @@ Scripts read Redis's clock: a case at the edge is judged by the clock before and
 """
 
 import itertools
+import time
 
 import pytest
 
 from carts.fold import fold
 from carts.lifetime import Lifetime
-from carts.limits import Timing
-from carts.operations import Change
+from carts.limits import TIMING, Timing
+from carts.operations import Change, Expire
 from carts.protocol import (
+    Marker,
+    Miss,
+    expired_copy_may_go,
     follow_continues,
     next_version,
     removes,
     request_in_time,
     restore_continues,
+    row_counts,
+    tail_start,
     too_stale,
 )
 from carts.state import State
-from store.redis import Applied, PositionMoved, Reason, Refused, RestoreLost
+from store.redis import (
+    Absence,
+    Applied,
+    Missing,
+    PositionMoved,
+    Reason,
+    Refused,
+    RestoreLost,
+    StoredCart,
+)
 from store.redis.answers import microseconds
-from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.test_requests import CART, SOCKS, applied, request
 
 SECOND_US = 1_000_000
@@ -51,7 +66,7 @@ def state_at(v: int) -> State:
 async def test_a_write_gets_the_next_version(fixture: StoreFixture, ahead_us: int) -> None:
     before_us = await clock(fixture)
     previous = 2 * before_us + ahead_us
-    await fixture.store.hydrate(CART, state_at(previous))
+    await fixture.store.hydrate(CART, state_at(previous), ABSENCE)
     version = (await applied(fixture)).operation_version
     assert next_version(previous, before_us) <= version <= next_version(previous, await clock(fixture))
 
@@ -75,12 +90,111 @@ async def test_a_copy_that_is_too_stale_counts_as_absent(fixture: StoreFixture, 
     store, horizon_us = fixture.store_with(lifetime=lifetime), lifetime.horizon_us(CART)
     before_us = await clock(fixture)
     version = 2 * (before_us - horizon_us + around_us)
-    await store.hydrate(CART, state_at(version))
-    hydrated = await store.hydrate(CART, state_at(version))
+    await store.hydrate(CART, state_at(version), ABSENCE)
+    hydrated = await store.hydrate(CART, state_at(version), ABSENCE)
     answer = await store.change(request(absent_ok=False))
     after_us = await clock(fixture)
-    for absent in (hydrated, answer == Refused(reason=Reason.UNKNOWN_CART)):
+    unknown = isinstance(answer, Refused) and answer.reason is Reason.UNKNOWN_CART
+    for absent in (hydrated, unknown):
         assert too_stale(version, after_us if absent else before_us, horizon_us) is absent
+
+
+NOW_US = time.time_ns() // 1000
+
+
+@pytest.mark.parametrize("restoration", ["restored-here", "restored-before"])
+@pytest.mark.parametrize("position", [0, 41, 42, 43])
+@pytest.mark.parametrize("ago_us", [0, TIMING.hydration_us - SECOND_US, TIMING.hydration_us + 1])
+async def test_a_row_stands_for_a_cart_that_is_missing(
+    fixture: StoreFixture, partition: int, restoration: str, position: int, ago_us: int
+) -> None:
+    """Of births, and of carts that are brought in."""
+    marker = Marker("restored-here", 42, NOW_US, "topic")
+    ready = fixture.layout.of_partition(partition).ready
+    await fixture.client.execute("SET", ready, f"restored-here 42 {NOW_US} topic")
+    assert (await fixture.store.markers())[partition] == marker
+    before_us = await clock(fixture)
+    absence = Absence(Miss(restoration, before_us - ago_us), position)
+    answer = await fixture.store.change(request(absence=absence))
+    if isinstance(answer, Refused):
+        assert answer.missing is not None
+        assert answer.missing.marker == marker
+        assert before_us <= answer.missing.time_us <= await clock(fixture)
+    counts = [isinstance(answer, Applied)]
+    keys = fixture.layout.of_cart(CART)
+    await fixture.client.execute("DEL", keys.cart, keys.ops, keys.win)
+    counts.append(await fixture.store.hydrate(CART, state_at(before_us), absence))
+    for found in counts:
+        time_us = before_us if found else await clock(fixture)
+        assert row_counts(absence.miss, position, marker, time_us) is found
+
+
+@pytest.mark.parametrize("position", [9, 10, 11])
+@pytest.mark.parametrize("age_s", [0, 59, 61, 3600])
+async def test_the_copy_of_an_expired_cart_goes_when_its_row_says_the_same(
+    fixture: StoreFixture, partition: int, position: int, age_s: int
+) -> None:
+    store = fixture.store_with(lifetime=Lifetime(idle_s=86_400))
+    state = state_at(2 * NOW_US)
+    step = Expire(state.version_number, 1, NOW_US)
+    gone = fold(state, Change(cart_id=CART, version=0, op_id="", delta=(step,))).state
+    assert gone is not None
+    assert gone.expired
+    await fixture.client.execute("SET", fixture.layout.of_partition(partition).followed, 9)
+    await store.follow_put(partition, 9, 10, [(CART, gone)])
+    await fixture.client.execute("EXPIRE", fixture.layout.of_cart(CART).cart, 86_400 - age_s)
+    listed = await store.expired_copies(partition, position, 10)
+    assert listed == ([CART] if position >= 10 else [])
+    dropped = await store.drop_expired(CART, position)
+    assert dropped is expired_copy_may_go(age_s * SECOND_US, 10, position)
+    assert isinstance(await store.read(CART), Missing) is dropped
+    assert await store.expired_copies(partition, 99, 10) == ([] if dropped else [CART])
+
+
+async def test_a_cart_that_lives_again_is_no_expired_copy(fixture: StoreFixture, partition: int) -> None:
+    await fixture.client.execute("ZADD", fixture.layout.of_partition(partition).expired, 1, CART)
+    await applied(fixture)
+    assert await fixture.store.drop_expired(CART, 0)
+    assert isinstance(await fixture.store.read(CART), StoredCart)
+
+
+@pytest.mark.parametrize("since", [None, 0, 30, 70])
+@pytest.mark.parametrize("followed", [None, 0, 40, 70])
+@pytest.mark.parametrize("position", [0, 50])
+async def test_a_restoration_begins_where_redis_may_lack_something(
+    fixture: StoreFixture, partition: int, since: int | None, followed: int | None, position: int
+) -> None:
+    keys = fixture.layout.of_partition(partition)
+    await fixture.client.execute("FLUSHALL")
+    if followed is not None:
+        await fixture.client.execute("SET", keys.followed, followed)
+    if since is not None:
+        earlier = await fixture.store.restore_begin(partition)
+        await fixture.client.execute("HSET", keys.restore, "token", earlier, "since", since)
+    token = await fixture.store.restore_begin(partition)
+    found = await fixture.store.restore_from(partition, token, 0, position)
+    lacking = [each for each in (since, followed) if each is not None]
+    assert isinstance(found, int)
+    assert tail_start(position, found, 100) == tail_start(position, min(lacking, default=None), 100)
+    assert isinstance(await fixture.store.restore_from(partition, token, 0, position), RestoreLost)
+    assert await fixture.store.restore_finish(partition, token, 1, 99, rows_position=50, topic_id="t") is None
+    again = await fixture.store.restore_begin(partition)
+    assert await fixture.store.restore_from(partition, again, 0, 99) == 99
+
+
+async def test_a_partition_is_cold_from_a_tail_until_it_is_warmed(
+    fixture: StoreFixture, partition: int
+) -> None:
+    token = await fixture.store.restore_begin(partition)
+    await fixture.store.restore_finish(partition, token, 0, 99, rows_position=50, topic_id="t")
+    assert await fixture.store.cold(partition) == 99
+    assert not await fixture.store.warmed(partition, "another", 7)
+    assert await fixture.store.warmed(partition, token, 60)
+    assert await fixture.store.cold(partition) == 60
+    assert await fixture.store.warmed(partition, token, None)
+    assert await fixture.store.cold(partition) is None
+    await fixture.make_ready(partition)
+    assert await fixture.store.cold(partition) is None
 
 
 @pytest.mark.parametrize("acknowledged", ["op-0", "op-1", ""])

@@ -12,7 +12,7 @@ from carts.operations import Add, Item
 from carts.state import State
 from store.redis import Applied, ChangeRequest, ChangeSubscriber, RedisSettings, Tickets
 from tests.gateway.rows import born
-from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.test_subtraction import now_us
 from tests.support.waiting import until
 
@@ -67,7 +67,7 @@ async def add(fixture: StoreFixture, cart_id: str, op_id: str) -> str:
         fingerprint="f",
         steps=(Add("sock", 1, 100, "EUR", Item("sock")),),
         first_seen_us=now_us(),
-        absent_ok=True,
+        absence=ABSENCE,
     )
     outcome = await fixture.store.change(request)
     assert isinstance(outcome, Applied)
@@ -85,7 +85,7 @@ async def test_every_way_in_which_a_cart_changes_is_heard(
     state: State = born(other := cart_of(fixture, partition, "put"), 2 * now_us())
     await fixture.store.put(partition, [(other, state)])
     late = born(third := cart_of(fixture, partition, "hydrated"), 2 * now_us())
-    await fixture.store.hydrate(third, late)
+    await fixture.store.hydrate(third, late, ABSENCE)
     expected = [(cart_id, tag) for tag in tags] + [(other, state.version.tag()), (third, late.version.tag())]
     await until(lambda: heard.changes == expected, "all four")
     await fixture.make_ready(partition)

@@ -16,7 +16,7 @@ from carts.state import State, union
 from store.redis import Applied, ChangeRequest, Reason, Refused, Replayed
 from tests.model import redis_mirror
 from tests.model.tail import Marker, Miss
-from tests.store.redis.conftest import StoreFixture
+from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.copies import assert_redis_holds
 from tests.store.redis.test_put_equals_protocol import CART, WINDOW_US, grown, histories, property_test, put
 
@@ -47,7 +47,7 @@ def order_of(snapshot: State, order_id: str = ORDER) -> Delta:
 def request(op_id: str, step: Any) -> ChangeRequest:
     """A client's write."""
     return ChangeRequest(
-        cart_id=CART, op_id=op_id, fingerprint="f", steps=(step,), first_seen_us=now_us(), absent_ok=True
+        cart_id=CART, op_id=op_id, fingerprint="f", steps=(step,), first_seen_us=now_us(), absence=ABSENCE
     )
 
 
@@ -85,7 +85,7 @@ def test_redis_then_holds_what_the_model_says(
         assert isinstance(answer, Applied)
         now_us = answer.operation_version // 2
         mirror = redis_mirror.Redis(
-            cart=redis_mirror.stored(copy) if copy is not None and not copy.expired else None,
+            cart=redis_mirror.stored(copy) if copy is not None else None,
             marker=Marker("restored"),
         )
         absent = redis_mirror.Found(Miss("restored", now_us), None, 0)
@@ -95,7 +95,7 @@ def test_redis_then_holds_what_the_model_says(
         change = msgspec.json.decode(answer.entry.event, type=Change)
         assert change == expected.entry.change
         assert answer.entry.event == msgspec.json.encode(change)
-        base = ordering.subtraction_base(folded, copy if copy is not None and not copy.expired else None)
+        base = ordering.subtraction_base(folded, copy)
         state = ordering.subtracted(base, change.operation(), TIMING)
         assert answer.version == state.version
         await assert_redis_holds(fixture, CART, state)

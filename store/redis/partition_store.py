@@ -1,0 +1,237 @@
+"""Partitions in Redis: whether they are ready, their restoration, and the states that are put into them."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+from carts.lifetime import Lifetime
+from carts.limits import Timing
+from carts.protocol import Deleted, Marker
+from carts.state import State
+from store.redis import answers, scripts
+from store.redis.absence import Missing
+from store.redis.client import PipelinedClient
+from store.redis.layout import EVERY_CART, Layout
+from store.redis.packing import pack_copy, pack_deletion
+from store.redis.results import PositionMoved, PutResult, RestoreLost, Restoring
+from store.redis.wire import Argument
+
+Put = State | Deleted
+"""What is put into Redis: the state of a cart, or that it was deleted."""
+
+_RESTORE_REQUEST_S: Final = 60
+
+
+class PartitionStore:
+    """Methods raise StoreError (store.redis.errors) when Redis fails."""
+
+    def __init__(self, client: PipelinedClient, layout: Layout, timing: Timing, lifetime: Lifetime) -> None:
+        self._client: Final = client
+        self._layout: Final = layout
+        self._timing: Final = timing
+        self._lifetime: Final = lifetime
+
+    def partition(self, cart_id: str) -> int:
+        """The partition of a cart."""
+        return self._layout.partition(cart_id)
+
+    # Ready or not
+
+    async def markers(self) -> dict[int, Marker]:
+        """The marker of each partition that is ready."""
+        partitions = range(self._layout.partitions)
+        found = await self._client.execute_all(
+            (b"GET", self._layout.of_partition(partition).ready) for partition in partitions
+        )
+        markers = {
+            partition: answers.marker(value) for partition, value in enumerate(found) if value is not None
+        }
+        return {partition: marker for partition, marker in markers.items() if marker is not None}
+
+    async def ready_partitions(self) -> set[int]:
+        """The partitions that are ready."""
+        return set(await self.markers())
+
+    async def missing(self, partition: int) -> Missing | Restoring:
+        """What a cart is missing under that Redis lacks and nobody has asked for yet: marker and time."""
+        now, marker = await self._client.execute_all(
+            ((b"TIME",), (b"GET", self._layout.of_partition(partition).ready))
+        )
+        return answers.missing(marker, answers.microseconds(now))
+
+    async def request_restore(self, partition: int) -> None:
+        """Ask for this partition to be restored first (forgotten after a minute)."""
+        await self._client.execute(
+            b"SET", self._layout.of_partition(partition).restore_request, b"1", b"EX", _RESTORE_REQUEST_S
+        )
+
+    async def restore_requests(self) -> set[int]:
+        """The partitions that requests wait for."""
+        partitions = range(self._layout.partitions)
+        found = await self._client.execute_all(
+            (b"EXISTS", self._layout.of_partition(partition).restore_request) for partition in partitions
+        )
+        return {partition for partition in partitions if found[partition]}
+
+    async def forget_marker(self, partition: int) -> None:
+        """Take the marker away, and have the next restoration put all of `carts`."""
+        shared = self._layout.of_partition(partition)
+        await self._client.execute_all(((b"HSET", shared.restore, b"since", 0), (b"DEL", shared.ready)))
+
+    # Put
+
+    async def put(self, partition: int, states: Sequence[tuple[str, Put]]) -> list[PutResult]:
+        """Replace each cart by its state if it covers Redis's copy and differs. At most some hundred."""
+        return self._put_results(states, await self._put(partition, (b"nothing", b"", b"", b""), states))
+
+    async def _put(
+        self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, Put]]
+    ) -> list[Any]:
+        shared = self._layout.of_partition(partition)
+        names = [shared.restore, shared.followed, shared.events, shared.pending_compaction, shared.expired]
+        copies: list[Argument] = []
+        for cart_id, state in states:
+            keys = self._layout.of_cart(cart_id)
+            if keys.partition != partition:
+                raise ValueError(f"{cart_id} belongs to partition {keys.partition}, not to {partition}")
+            names += (keys.cart, keys.ops, keys.win)
+            packed = (
+                pack_deletion(cart_id, state) if isinstance(state, Deleted) else pack_copy(cart_id, state)
+            )
+            copies += (self._lifetime.idle_limit_s(cart_id), packed)
+        reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, *copies))
+        return reply
+
+    @staticmethod
+    def _put_results(states: Sequence[tuple[str, Put]], reply: list[Any]) -> list[PutResult]:
+        return [
+            answers.put_result(cart_id, result)
+            for (cart_id, _), result in zip(states, reply[1:], strict=True)
+        ]
+
+    # Restore
+
+    async def restore_begin(self, partition: int) -> str:
+        """Begin a restoration, ending any other; returns its token. The first sequence is 0."""
+        token = secrets.token_hex(16)
+        shared = self._layout.of_partition(partition)
+        await self._client.execute_all(
+            (
+                (b"HSET", shared.restore, b"token", token, b"sequence", 0),
+                (b"SPUBLISH", shared.events, EVERY_CART),
+            )
+        )
+        return token
+
+    async def restore_from(
+        self, partition: int, token: str, sequence: int, position: int
+    ) -> int | RestoreLost:
+        """Note that the restoration begins at `position` of `carts`; from where Redis may lack something.
+
+        That is lower if an earlier restoration has put something and was not finished, or if Redis has
+        followed less far. To be called before the first put; the next sequence is one higher.
+        """
+        shared = self._layout.of_partition(partition)
+        since = await self._client.run(
+            scripts.RESTORE_FROM, (shared.restore, shared.followed), (token, sequence, position)
+        )
+        return RestoreLost() if since is None else int(since)
+
+    async def restore_put(
+        self, partition: int, token: str, sequence: int, states: Sequence[tuple[str, Put]], row_from: int = 0
+    ) -> list[PutResult] | RestoreLost:
+        """Put as in `put`, if token and sequence are the restoration's; the next sequence is one higher.
+
+        Expired carts may go once the rows have every record of `carts` before `row_from`.
+        """
+        reply = await self._put(partition, (b"restoration", token, sequence, row_from), states)
+        return RestoreLost() if reply[0] == b"lost" else self._put_results(states, reply)
+
+    async def restore_finish(
+        self,
+        partition: int,
+        token: str,
+        sequence: int,
+        followed_offset: int,
+        *,
+        rows_position: int | None = None,
+        topic_id: str = "",
+    ) -> RestoreLost | None:
+        """Set the ready marker and the follow position, if the restoration is still the one that runs.
+
+        `rows_position`: how far the rows were of which the tail was put; None: all of `carts` was put. Asking
+        twice does no harm.
+        """
+        shared = self._layout.of_partition(partition)
+        names = (
+            *(shared.restore, shared.ready, shared.followed, shared.restore_request, shared.events),
+            shared.cold,
+        )
+        arguments = (
+            *(token, sequence, followed_offset, rows_position or 0, topic_id),
+            b"0" if rows_position is None else b"1",
+        )
+        finished = await self._client.run(scripts.RESTORE_FINISH, names, arguments)
+        return None if finished else RestoreLost()
+
+    # Follow
+
+    async def followed(self, partition: int) -> int | None:
+        """The follow position: the next offset of `carts` to follow."""
+        position = await self._client.execute(b"GET", self._layout.of_partition(partition).followed)
+        return None if position is None else int(position)
+
+    async def follow_put(
+        self,
+        partition: int,
+        expected_position: int | None,
+        new_position: int,
+        states: Sequence[tuple[str, Put]],
+    ) -> list[PutResult] | PositionMoved:
+        """Put as in `put` and move the follow position, if it is the expected one."""
+        expected = b"" if expected_position is None else expected_position
+        condition = (b"position", expected, new_position, new_position)
+        reply = await self._put(partition, condition, states)
+        if reply[0] == b"moved":
+            return PositionMoved(None if reply[1] is None else int(reply[1]))
+        return self._put_results(states, reply)
+
+    # Warm
+
+    async def cold(self, partition: int) -> int | None:
+        """The offset of `carts` before which carts may be cold: in their rows only. None: Redis is warm."""
+        position = await self._client.execute(b"GET", self._layout.of_partition(partition).cold)
+        return None if position is None else int(position)
+
+    async def warmed(self, partition: int, restoration: str, position: int | None) -> bool:
+        """Note that carts are cold before `position` only, none: nowhere; False: it was restored again."""
+        shared = self._layout.of_partition(partition)
+        arguments = (restoration, b"" if position is None else position)
+        return bool(await self._client.run(scripts.WARMED, (shared.ready, shared.cold), arguments))
+
+    async def absent(self, cart_ids: Sequence[str]) -> list[str]:
+        """Those of the carts that Redis lacks."""
+        found = await self._client.execute_all(
+            (b"EXISTS", self._layout.of_cart(cart_id).cart) for cart_id in cart_ids
+        )
+        return [cart_id for cart_id, there in zip(cart_ids, found, strict=True) if not there]
+
+    # Expired carts
+
+    async def expired_copies(self, partition: int, rows_position: int, count: int) -> list[str]:
+        """Carts of which an expired copy was put that rows at `rows_position` of `carts` know of, too."""
+        found = await self._client.execute(
+            *(b"ZRANGEBYSCORE", self._layout.of_partition(partition).expired, b"-inf", rows_position),
+            *(b"LIMIT", 0, count),
+        )
+        return [cart_id.decode() for cart_id in found]
+
+    async def drop_expired(self, cart_id: str, rows_position: int) -> bool:
+        """Drop the cart's expired copy if it may go; False: it stays (carts.protocol.expired_copy_may_go)."""
+        keys = self._layout.of_cart(cart_id)
+        names = (keys.cart, keys.ops, keys.win, self._layout.of_partition(keys.partition).expired)
+        arguments = (
+            *(cart_id, rows_position, self._lifetime.idle_limit_s(cart_id)),
+            self._timing.expired_copy_us,
+        )
+        return bool(await self._client.run(scripts.DROP_EXPIRED, names, arguments))

@@ -1,0 +1,302 @@
+"""A lost partition of Redis opens after the tail of `carts`; the rows have the rest, warming brings it in."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from pydantic import SecretStr
+
+from carts.lifetime import Lifetime
+from carts.protocol import Marker
+from carts.state import State, Status
+from runtime.kafka.ranges import OffsetRange, RangeReader
+from runtime.settings import KafkaSettings
+from sinks.errors import RestoreStartsOver
+from sinks.postgres.batch import newest
+from sinks.postgres.table import CartsTable
+from sinks.redis.expired_copies import ExpiredCopies
+from sinks.redis.restore import Restorer
+from sinks.redis.rows import Rows
+from sinks.redis.warming import Warming, newest_first
+from store.postgres.positions import Position
+from store.redis import CartStore, Missing, StoredCart
+from tests.sinks.cart_records import TopicWriter, add, cart_in, expire, grow
+from tests.sinks.restore_fixtures import LAYOUT, NO_POSTGRES, Redis, running_agent
+from tests.sinks.test_batch import row
+from tests.support.waiting import until
+from topics.registry import CARTS, PARTITIONS
+
+LIFETIME = Lifetime(idle_s=7 * 86_400)
+PARTITION = 9
+
+
+class Table:
+    """The rows of a partition, written as far as a test wants."""
+
+    def __init__(self, table: CartsTable, reader: RangeReader) -> None:
+        self._table = table
+        self._reader = reader
+
+    async def end(self, partition: int = PARTITION) -> int:
+        """The end of `carts`."""
+        return (await self._reader.bounds(TopicPartition(CARTS.name, partition))).end
+
+    async def topic_id(self) -> str:
+        """The id of `carts`."""
+        return await self._reader.topic_id(CARTS.name)
+
+    async def write(self, states: dict[str, State]) -> None:
+        """The rows of these carts."""
+        await self._table.write(newest(row(cart_id, state) for cart_id, state in states.items()))
+
+    async def stand_at(self, position: int, topic_id: str | None = None, partition: int = PARTITION) -> None:
+        """From now on the rows are as far as this."""
+        topic_id = await self.topic_id() if topic_id is None else topic_id
+        await self._table.begin([Position(partition, topic_id, position)])
+
+
+@pytest.fixture
+async def table(kafka: KafkaSettings, database: str) -> AsyncIterator[Table]:
+    """The rows, none yet."""
+    async with CartsTable(database) as table, RangeReader(kafka) as reader:
+        yield Table(table, reader)
+
+
+@pytest.fixture
+async def rows(database: str) -> AsyncIterator[Rows]:
+    """What restorations read rows with."""
+    found = Rows(database, LAYOUT)
+    yield found
+    await found.close()
+
+
+def restorer(redis: Redis, rows: Rows, store: CartStore | None = None) -> Restorer:
+    return Restorer(store or redis.store, LAYOUT, redis.settings, LIFETIME, rows)
+
+
+async def marker(redis: Redis) -> Marker:
+    return (await redis.store.markers())[PARTITION]
+
+
+async def test_the_tail_is_put_and_the_rest_is_left_to_its_rows(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    old, recent, changed = (cart_in(PARTITION) for _ in range(3))
+    await topics.states({old: grow(old, 2), changed: grow(changed, 1)})
+    await table.write({old: grow(old, 2), changed: grow(changed, 1)})
+    await table.stand_at(rows_position := await table.end())
+    await topics.state(recent, grow(recent, 3))
+    await topics.change(add(changed, 2))
+    await restorer(redis, rows).restore(PARTITION)
+    assert [await redis.n(cart_id) for cart_id in (old, recent, changed)] == [0, 3, 2]
+    end = await table.end()
+    found = await marker(redis)
+    assert (found.rows_position, found.topic_id) == (rows_position, await table.topic_id())
+    assert await redis.store.followed(PARTITION) == end
+    assert await redis.store.cold(PARTITION) == end
+    missing = await redis.store.read(old)
+    assert isinstance(missing, Missing)
+    assert missing.marker == found
+
+
+async def test_the_higher_of_record_and_row_is_put(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    fell_behind, ahead, folded = (cart_in(PARTITION) for _ in range(3))
+    await table.stand_at(await table.end())
+    await topics.states({cart_id: grow(cart_id, 2) for cart_id in (fell_behind, ahead, folded)})
+    await topics.change(add(folded, 4))
+    await table.write({fell_behind: grow(fell_behind, 3), ahead: grow(ahead, 1), folded: grow(folded, 3)})
+    await restorer(redis, rows).restore(PARTITION)
+    assert [await redis.n(cart_id) for cart_id in (fell_behind, ahead, folded)] == [3, 2, 4]
+
+
+async def test_a_second_attempt_begins_no_later_than_the_first(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    """What the first has put may be older than the rows are by then."""
+    cart_id, others = cart_in(PARTITION), [cart_in(PARTITION) for _ in range(3)]
+    await table.stand_at(await table.end())
+    await topics.state(cart_id, grow(cart_id, 1))
+
+    class Dies(CartStore):
+        async def restore_finish(self, *_: Any, **__: Any) -> Any:
+            raise RestoreStartsOver
+
+    with pytest.raises(RestoreStartsOver):
+        await restorer(redis, rows, Dies(redis.client, LAYOUT, lifetime=LIFETIME)).restore(PARTITION)
+    assert await redis.n(cart_id) == 1
+    await topics.states({cart_id: grow(cart_id, 2), **{other: grow(other, 1) for other in others}})
+    await table.write({cart_id: grow(cart_id, 2)})
+    await table.stand_at(rows_position := await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    assert await redis.n(cart_id) == 2
+    assert (await marker(redis)).rows_position == rows_position
+
+
+async def test_copies_without_a_marker_are_caught_up_from_where_redis_has_followed(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    cart_id = cart_in(PARTITION)
+    await topics.state(cart_id, grow(cart_id, 1))
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    await redis.store.put(PARTITION, [(cart_id, grow(cart_id, 1))])
+    await topics.state(cart_id, grow(cart_id, 2))
+    await table.write({cart_id: grow(cart_id, 2)})
+    await table.stand_at(await table.end())
+    await redis.client.execute("DEL", LAYOUT.of_partition(PARTITION).ready)
+    await restorer(redis, rows).restore(PARTITION)
+    assert await redis.n(cart_id) == 2
+
+
+@pytest.mark.parametrize("why", ["no_postgres", "no_position", "other_topic", "beyond_end", "asked"])
+async def test_all_of_carts_is_put_where_the_rows_cannot_be_relied_on(
+    why: str, redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    cart_id = cart_in(PARTITION)
+    await topics.state(cart_id, grow(cart_id, 2))
+    end = await table.end()
+    match why:
+        case "no_postgres":
+            rows = Rows(NO_POSTGRES, LAYOUT)
+        case "other_topic":
+            await table.stand_at(end, "another")
+        case "beyond_end":
+            await table.stand_at(end + 1)
+        case "asked":
+            await table.stand_at(end)
+    await restorer(redis, rows).restore(PARTITION, whole=why == "asked")
+    assert await redis.n(cart_id) == 2
+    assert (await marker(redis)).rows_position == 0
+    assert await redis.store.cold(PARTITION) is None
+
+
+async def test_rows_that_go_back_meanwhile_begin_the_restoration_again(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    cart_id = cart_in(PARTITION)
+    await table.stand_at(rows_position := await table.end())
+    await topics.state(cart_id, grow(cart_id, 1))
+
+    class GoBack(CartStore):
+        async def restore_from(self, *arguments: Any) -> Any:
+            await table.stand_at(rows_position - 1 if rows_position else 0, None if rows_position else "x")
+            return await super().restore_from(*arguments)
+
+    with pytest.raises(RestoreStartsOver):
+        await restorer(redis, rows, GoBack(redis.client, LAYOUT, lifetime=LIFETIME)).restore(PARTITION)
+    assert await redis.store.ready_partitions() == set()
+
+
+async def test_an_expired_cart_is_a_copy_until_its_row_says_the_same(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    cart_id = cart_in(PARTITION)
+    alive = grow(cart_id, 2)
+    await topics.state(cart_id, alive)
+    await table.write({cart_id: alive})
+    await table.stand_at(await table.end())
+    expired = expire(cart_id, alive)
+    await topics.state(cart_id, expired)
+    await restorer(redis, rows).restore(PARTITION)
+    copy = await redis.store.read(cart_id)
+    assert isinstance(copy, StoredCart)
+    assert (copy.status, copy.view().lines) == (Status.EXPIRED, [])
+
+    store = CartStore(redis.client, LAYOUT, lifetime=LIFETIME)
+    copies = ExpiredCopies(store, rows, lambda: [PARTITION])
+    age = LAYOUT.of_cart(cart_id).cart
+    await redis.client.execute("EXPIRE", age, LIFETIME.idle_s - 3600)
+    await copies.look()
+    assert isinstance(await redis.store.read(cart_id), StoredCart), "its row is behind"
+    await table.write({cart_id: expired})
+    await table.stand_at(await table.end())
+    await redis.client.execute("EXPIRE", age, LIFETIME.idle_s)
+    await copies.look()
+    assert isinstance(await redis.store.read(cart_id), StoredCart), "it was put just now"
+    await redis.client.execute("EXPIRE", age, LIFETIME.idle_s - 3600)
+    await copies.look()
+    assert isinstance(await redis.store.read(cart_id), Missing)
+
+
+async def test_warming_brings_every_cart_in_from_its_row(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    carts = [cart_in(PARTITION) for _ in range(30)]
+    gone, idle = carts[:2]
+    states = {cart_id: grow(cart_id, 1) for cart_id in carts}
+    states[idle] = grow(idle, 1, first=2 * 1_000_000)
+    await topics.states(states)
+    await topics.state(carts[5], grow(carts[5], 1))  # a low record, after its row
+    states[carts[5]] = grow(carts[5], 3)
+    states[gone] = expire(gone, states[gone])
+    await table.write(states)
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    assert [await redis.n(cart_id) for cart_id in carts] == [0] * len(carts)
+    warming = Warming(
+        redis.settings, redis.store, rows, LAYOUT, LIFETIME, lambda: [PARTITION], carts_per_s=100_000
+    )
+    while not await warming.round():
+        pass
+    assert await redis.store.cold(PARTITION) is None
+    assert [await redis.n(cart_id) for cart_id in carts] == [
+        0 if cart_id in {gone, idle} else states[cart_id].operation_count for cart_id in carts
+    ]
+
+
+async def test_warming_waits_for_rows_that_are_behind_what_redis_was_restored_on(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    cart_id = cart_in(PARTITION)
+    await topics.state(cart_id, grow(cart_id, 2))
+    await table.write({cart_id: grow(cart_id, 2)})
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    await table.stand_at(0)
+    warming = Warming(
+        redis.settings, redis.store, rows, LAYOUT, LIFETIME, lambda: [PARTITION], carts_per_s=100_000
+    )
+    assert not await warming.round()
+    assert await redis.n(cart_id) == 0
+    assert await redis.store.cold(PARTITION) == await table.end()
+
+
+async def test_carts_are_warmed_newest_first(topics: TopicWriter, kafka: KafkaSettings) -> None:
+    one, two, three = (cart_in(PARTITION) for _ in range(3))
+    first = await topics.state(one, grow(one, 1))
+    for cart_id in (two, three, one):
+        last = await topics.state(cart_id, grow(cart_id, 2))
+    await topics.null(three, grow(three, 2).version)
+    async with RangeReader(kafka) as reader:
+        place = TopicPartition(CARTS.name, PARTITION)
+        async for records in reader.read({place: OffsetRange(first, last + 2)}):
+            assert newest_first(records, PARTITIONS) == [one, three, two]
+
+
+async def test_an_agent_opens_warms_and_follows(
+    redis: Redis, topics: TopicWriter, table: Table, database: str
+) -> None:
+    carts = [cart_in(number % PARTITIONS) for number in range(40)]
+    states = {cart_id: grow(cart_id, 2) for cart_id in carts}
+    await topics.states(states)
+    await table.write(states)
+    for partition in range(PARTITIONS):
+        await table.stand_at(await table.end(partition), partition=partition)
+    settings = redis.settings.model_copy(update={"postgres_url": SecretStr(database)})
+    async with running_agent(settings):
+        await redis.wipe()
+
+        async def is_warm() -> bool:
+            return not any([await redis.store.cold(partition) for partition in range(PARTITIONS)])
+
+        await until(is_warm, "warm")
+        assert [await redis.n(cart_id) for cart_id in carts] == [2] * len(carts)
+        await topics.states({cart_id: grow(cart_id, 3) for cart_id in carts})
+
+        async def has_followed() -> bool:
+            return [await redis.n(cart_id) for cart_id in carts] == [3] * len(carts)
+
+        await until(has_followed, "followed")

@@ -13,6 +13,7 @@ from faust.types import TP
 from delivery import metrics
 from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
+from delivery.table import ChangelogTable
 from runtime.failstop import fail_stop
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ class Liveness:
         self.lag: dict[TP, int] = {}
         """Log end minus committed offset, as last measured."""
         self._beyond: set[TP] = set()
+        self._unanswered: dict[str, float] = {}
 
     async def look(self) -> None:
         """Measure the lag, fetch again what may be lost at the end of a log, look for foreign writes.
@@ -57,7 +59,17 @@ class Liveness:
             elif self._quiet_for(tp) > QUIET_S and not consumer.queued(tp.topic) and consumer.idle(tp):
                 await consumer.fetch_missing(tp)
         for table in self._app.changelog_tables():
+            self._time_answer(table)
             await table.answer_foreign_writes()
+            self._time_answer(table)
+
+    def _time_answer(self, table: ChangelogTable) -> None:
+        now = time.monotonic()
+        if not table.changelog_may_be_behind:
+            self._unanswered.pop(table.name, None)
+        elif table.name not in self._unanswered:
+            self._unanswered[table.name] = now
+        metrics.UNANSWERED.labels(table.name).set(now - self._unanswered.get(table.name, now))
 
     def stalled(self, after_s: float) -> list[TP]:
         """Partitions with lag in which no offset was committed and nothing tried for `after_s` seconds.

@@ -20,4 +20,9 @@ REPLAYED = Counter(
 SENT_AGAIN = Counter(
     "cartstream_delivery_resent_records_total", "States whose last record was an older one", ("table",)
 )
+UNANSWERED = Gauge(
+    "cartstream_delivery_unanswered_seconds",
+    "For how long an older state may have stood at the end of a table's changelog",
+    ("table",),
+)
 BATCH_RETRIES = Counter("cartstream_delivery_batch_retries_total", "Failed writes of a batch", ("app",))

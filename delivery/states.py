@@ -158,6 +158,11 @@ class PartitionStates:
         """Every changelog record below this offset is in the store."""
         return self._seen
 
+    @property
+    def may_be_behind(self) -> bool:
+        """Whether the log may end with an older state than is held: it is not read, or not answered yet."""
+        return self._read_to is not None or bool(self._unanswered)
+
     def missing(self) -> OffsetRange | None:
         """What must be read because somebody else wrote it; None: nothing."""
         return None if self._read_to is None else OffsetRange(self._seen, self._read_to)

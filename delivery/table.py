@@ -111,6 +111,7 @@ class ChangelogTable(HookedTable):
         self._partitions: dict[int, PartitionStates] = {}
         self._writer = writer
         self._lock = asyncio.Lock()
+        self._is_replaying = False
 
     def open(self) -> None:
         """Take the local store; before the app starts. Raises StoreInUse, StoreUnusable."""
@@ -183,7 +184,11 @@ class ChangelogTable(HookedTable):
             for partition in self._partitions.keys() - partitions:
                 self._partitions.pop(partition).release()
             # A consumer that is never asked for a partition cannot be counted on: it is not even connected.
-            read = await self._replay(partitions) if partitions else {}
+            self._is_replaying = True
+            try:
+                read = await self._replay(partitions) if partitions else {}
+            finally:
+                self._is_replaying = False
         log.info(
             "table.replayed",
             table=self.name,
@@ -256,6 +261,14 @@ class ChangelogTable(HookedTable):
     ) -> Distrust | None:
         age_s = now - position.as_of if position is not None else 0.0
         return distrust(position, topic_id, log_has, age_s, self._settings.local_store_max_age_s)
+
+    @property
+    def changelog_may_be_behind(self) -> bool:
+        """Whether somebody else has written to the changelog and was not answered yet.
+
+        Not while the table is read at an assignment, which takes as long as it takes.
+        """
+        return not self._is_replaying and any(states.may_be_behind for states in self._partitions.values())
 
     async def answer_foreign_writes(self) -> None:
         """Read what others have written to our partitions and send our state again where theirs is older.

@@ -202,6 +202,21 @@ def test_the_position_waits_for_the_answer_to_an_older_state(log: Log) -> None:
     assert (log.records[2:], log.position()) == ([(b"a", b"12"), (b"b", b"1")], 4)
 
 
+def test_the_log_may_be_behind_until_the_answer_is_acknowledged(log: Log) -> None:
+    log.send((b"a", b"12"))
+    log.settle()
+    behind = [log.owner.may_be_behind]
+    log.others_write((b"a", b"1"))
+    log.look()
+    behind.append(log.owner.may_be_behind)
+    log.answer()
+    log.append()
+    behind.append(log.owner.may_be_behind)
+    log.acknowledge()
+    behind.append(log.owner.may_be_behind)
+    assert behind == [False, True, True, False]
+
+
 def test_a_worker_that_dies_before_its_answer_is_acknowledged_answers_again(log: Log) -> None:
     log.send((b"a", b"12"))
     log.settle()

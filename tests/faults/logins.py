@@ -25,7 +25,7 @@ CHANGED_SESSIONS: Final = 0.3
 """Of all guests: so many get another session, and with it another cart, before they log in."""
 LOGINS_PER_USER: Final = 8
 """On each device: a cart has room for only so many lines."""
-DONE_SECONDS: Final = 90.0
+DONE_SECONDS: Final = 180.0
 """How long a cart's next merge may take to come to its end."""
 RETRY_SECONDS: Final = 60.0
 """A client gives an add up after it: the gateway refuses older retries."""

@@ -51,7 +51,6 @@ HASTE: Final = {
         "CARTSTREAM_SETTLEMENT_PAUSE_S": "0.5",
         "CARTSTREAM_SETTLEMENT_GRACE_S": "1",
         "CARTSTREAM_MERGE_PAUSE_S": "0.5",
-        "CARTSTREAM_MERGE_GRACE_S": "2",
         "CARTSTREAM_MERGE_WATCH_PAUSE_S": "2",
     },
     # Longer than a freeze, for a mail that waits is no mail that is lost; the retry is the wait after a kill.

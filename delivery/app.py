@@ -40,6 +40,7 @@ Positions: TypeAlias = Callable[[Collection[int]], Awaitable[Mapping[int, int]]]
 
 OVERHEAD_BYTES = 64 << 10
 """Room for key, headers and batch framing beside the largest value."""
+FETCH_BYTES = 1 << 20
 
 RUN_LIMITS = RunLimits()
 BUFFERED_RUNS = 32
@@ -144,7 +145,8 @@ def create_app(name: str, settings: DeliverySettings, run_limits: RunLimits = RU
         # No limit on the records taken at once: the scheduler goes round the partitions. With one Faust takes
         # records of a single partition, whose backlog would keep the others waiting for minutes.
         broker_max_poll_records=None,
-        consumer_max_fetch_size=max_request,
+        # Of each partition. A larger record comes alone; what is fetched takes several times as much memory.
+        consumer_max_fetch_size=min(max_request, FETCH_BYTES),
         producer_acks=-1,
         producer_linger=0.005,
         producer_request_timeout=60.0,

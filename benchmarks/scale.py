@@ -212,6 +212,11 @@ class Extra:
             self._process.kill()
             self._process.wait()
 
+    async def complete(self, workers: int) -> None:
+        """Returns when one that was missing is back, and all are ready."""
+        await _until(lambda: not self._ready.exists())
+        await _until(lambda: len(self.process.children()) == workers and self._ready.exists())
+
     async def renew(self) -> None:
         """SIGHUP; returns when all workers are new and ready."""
         before = {child.pid for child in self.process.children()}
@@ -265,7 +270,8 @@ async def _scale(stack: EmbeddedStack, group: Group, folder: Path) -> Figures:
             joining_s = await _silence(probe, since)
             since = time.monotonic()
             three.process.children()[0].kill()
-            killed_and_restarted_s = await _silence(probe, since, SETTLE_S * 2)
+            await three.complete(3)
+            killed_and_restarted_s = await _silence(probe, since)
             since = time.monotonic()
             await three.renew()
             renewing_s = await _silence(probe, since)

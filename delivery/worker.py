@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import NoReturn
 
 import structlog
 import uvloop
@@ -32,7 +33,6 @@ def run_worker(app: DeliveryApp) -> None:
     its instance id, and when its folder cannot be used.
     """
     configure_logging()
-    _take_folder(app)
     uvloop.run(_run(app))
     exit_as_told()
 
@@ -56,6 +56,10 @@ def _take_folder(app: DeliveryApp) -> None:
 async def _run(app: DeliveryApp) -> None:
     settings = app.settings
     lifetime = await begin(app.conf.id, settings)
+    if lifetime.stop.is_set():
+        _end_early(app)
+    # Not before its turn: until then the worker before it has the folder.
+    _take_folder(app)
     stop = asyncio.create_task(lifetime.stop.wait(), name="stop")
     at_work = asyncio.Event()
     started = asyncio.create_task(app.start(), name="start")
@@ -76,11 +80,15 @@ async def _run(app: DeliveryApp) -> None:
         # group, for the replay, and for a thread that may wait for this one.
         if told() is Ending.FOR_GOOD:
             await leave_group(settings, consumer_of(app).member)
-        log.info("process.stopped", app=app.conf.id)
-        end(EXIT_RESTART if told() is Ending.RENEWED else 0)
+        _end_early(app)
     await _stop(app, lifetime)
     for task in running:
         task.cancel()
+
+
+def _end_early(app: DeliveryApp) -> NoReturn:
+    log.info("process.stopped", app=app.conf.id)
+    end(EXIT_RESTART if told() is Ending.RENEWED else 0)
 
 
 async def _work(app: DeliveryApp, lifetime: Lifetime, at_work: asyncio.Event) -> None:

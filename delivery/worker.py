@@ -72,8 +72,11 @@ async def _run(app: DeliveryApp) -> None:
     while not stop.done():
         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            if task in endless or task.exception():
-                reason = app.crash_reason or task.exception()
+            # A cancelled task raises when it is asked for its exception: it would end this one, and leave a
+            # process that does nothing and waits for Faust's thread.
+            failure = "cancelled" if task.cancelled() else task.exception()
+            if task in endless or failure:
+                reason = app.crash_reason or failure
                 fail_stop("process.crashed", part=task.get_name(), reason=repr(reason))
     if not at_work.is_set():
         # There is nothing to finish, and a Faust that is still starting stops late or never: it waits for the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -70,6 +71,8 @@ class RangeReader:
     async def start(self) -> None:
         """Connect. Raises aiokafka's KafkaError."""
         await self._consumer.start()
+        # A task of aiokafka's needs a turn: if a stop cancelled it before, we would look cancelled.
+        await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """Disconnect."""

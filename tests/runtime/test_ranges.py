@@ -144,3 +144,8 @@ async def test_ranges_of_several_partitions_are_read_each_in_its_order(kafka_boo
         assert len({record.partition for record in records}) == 1
         found[records[0].partition] += [record.offset for record in records]
     assert found == {0: [1, 2], 1: [0, 1, 2, 3, 4]}
+
+
+async def test_a_reader_that_is_closed_as_soon_as_it_is_open_cancels_nobody(kafka_bootstrap: str) -> None:
+    async with RangeReader(KafkaSettings(kafka_bootstrap=kafka_bootstrap)):
+        pass

@@ -29,8 +29,8 @@ from runtime.kafka.ranges import OffsetRange, RangeReader
 log = structlog.get_logger(__name__)
 
 BATCH = 1000
-FETCH_BYTES = 1 << 20
-"""Of one partition: a worker reads all of its partitions at once."""
+FETCH_BYTES = 256 << 10
+"""Of one partition, compressed: a worker reads all of its partitions at once."""
 PROGRESS_EVERY_S = 5.0
 
 RAW: Final[dict[str, Any]] = {

@@ -405,7 +405,7 @@ ABLATIONS = (
         "a snapshot is ordered only if it knows the cart's latest order",
         {"carts.ordering.may_follow": without.always},
         "order_old_row_adds",
-        "Redis has a negative line",
+        "reply says kafka",
         0,
     ),
     Ablation(

@@ -49,7 +49,7 @@ MERGE_ABLATIONS = (
         "a cart knows its transfers after their entries have left the window",
         {"carts.state.State.remembers": without.never},
         "merge_late",
-        "version ",
+        "o0 of a cart",
         0,
     ),
     Ablation(

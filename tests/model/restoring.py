@@ -27,6 +27,8 @@ class Restoring:
     from_nothing: bool
     reads: list[str]
     tail: bool
+    published: int
+    """How much of `cart-changed` there was when it began."""
     sequence: int = 0
     rows_position: int = 0
     carts_end: int = 0
@@ -118,6 +120,7 @@ class Restore:
             from_nothing=world.redis.cart is None,
             reads=list(self.order(pick)),
             tail=is_tail,
+            published=len(world.log),
         )
         world.commit(redis_mirror.restore_begin(world.redis, self.current.token))
         return True
@@ -183,15 +186,16 @@ class Restore:
         if restoring.from_nothing and not self.compaction.skipped and not world.traits.deletes:
             self._judge(restoring, redis)
         self.current = None
-        world.restored_to[restoring.token] = restoring.log_end
+        world.restored_to[restoring.token] = max(restoring.published, restoring.log_end)
         world.redis_fell_back = False
         marker = Marker(restoring.token, restoring.rows_position if restoring.tail else 0, world.redis_time)
         return redis_mirror.restore_finish(redis, self.follow_from(restoring), marker)
 
     def _judge(self, restoring: Restoring, redis: Redis) -> None:
         """After a scan Redis has what the log has; after a tail Redis or the row has it."""
-        world, expected = self.world, folded(self.world.log[: restoring.log_end])
-        if not restoring.tail and len(world.log) == restoring.log_end:
+        world, end = self.world, max(restoring.published, restoring.log_end)
+        expected = folded(world.log[:end])
+        if not restoring.tail and len(world.log) == end:
             if seen(expected) != seen_copy(redis.cart):
                 world.problem(f"restored {seen_copy(redis.cart)} is not the fold {seen(expected)}")
             return

@@ -103,7 +103,7 @@ ABLATIONS = (
     Ablation(
         "coverage alone decides",
         "a put does not compare versions",
-        {"carts.protocol.put_outcome": without.put_newer_only},
+        {"tests.model.tail.put_outcome": without.put_newer_only},
         "backlog",
         "Redis (",
         3560,
@@ -415,14 +415,6 @@ ABLATIONS = (
         "order",
         "restored (",
         1285,
-    ),
-    Ablation(
-        "known orders",
-        "of Redis's copy, a subtraction that the folded record has behind it does not count",
-        {"carts.ordering.subtraction_base": without.union_of_all},
-        "order_behind_adds",
-        "Redis shows an operation twice",
-        900,
     ),
     Ablation(
         "records behind",

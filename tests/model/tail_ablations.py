@@ -4,7 +4,6 @@ The purge floor that stands beside the rows has no line here: no history needs i
 the tail, and a restoration that goes without it only folds changes that compaction refuses.
 """
 
-from carts import protocol
 from tests.model import tail_without, without
 from tests.model.ablations import Ablation
 
@@ -84,7 +83,7 @@ TAIL_ABLATIONS = (
     Ablation(
         "expired copies",
         "an expired state is put as a copy, not as absence",
-        {"tests.model.tail.put_outcome": protocol.put_outcome},
+        {"tests.model.tail.put_outcome": tail_without.put_as_absence},
         "tail_expire",
         "restored",
         0,

@@ -2,8 +2,9 @@
 
 # ruff: noqa: ARG001
 
-from carts.protocol import Deleted
-from carts.state import State
+from carts import protocol
+from carts.protocol import Deleted, PutOutcome
+from carts.state import State, Version
 from tests.model import redis_mirror, tail
 from tests.model.cold_carts import ColdCarts
 from tests.model.faults import Faults
@@ -70,6 +71,13 @@ def absent_is_enough(cold: ColdCarts) -> Found | None:
     if world.redis.marker is None or redis_mirror.present(world.redis, world.redis_time, 2**60) is not None:
         return None
     return Found(Miss(world.redis.marker.restoration, world.redis_time), None, 2**60)
+
+
+def put_as_absence(state: State, version: Version | None, window: list[tuple[int, str]]) -> PutOutcome:
+    outcome = protocol.put_outcome(state, version, window)
+    if not state.expired or outcome is PutOutcome.UNCOVERED:
+        return outcome
+    return PutOutcome.UNCHANGED if version is None else PutOutcome.REMOVED
 
 
 def go_at_once(age_us: int, row_from: int | None, rows_position: int) -> bool:

@@ -162,10 +162,6 @@ def left_already(base: State, v: int, timing: Timing) -> int:
     return base.floor
 
 
-def union_of_all(folded: State, copy: State | None) -> State:
-    return folded if copy is None else states.union(folded, State(ops=copy.ops, born=copy.born))
-
-
 def subtract_from_any(folded: State | None, delta: Delta) -> bool:
     return folded is not None and not folded.expired
 

@@ -247,8 +247,6 @@ class Scan:
                 self.raise_purge_floor(understood.purge_floor)
             elif understood is not None:
                 cart_id, found = understood
-                if not isinstance(found, State):
-                    self.raise_purge_floor(found.version.number)
                 keep(self._bases if cart_id in self._later_changes else kept, cart_id, found)
         return kept
 

@@ -21,7 +21,6 @@ from carts.operations import (
     Add,
     Clear,
     Delta,
-    Expire,
     Item,
     Metadata,
     Operation,
@@ -32,7 +31,7 @@ from carts.operations import (
     SetMetadata,
 )
 from carts.protocol import Deleted
-from carts.state import EXPIRY_PREFIX, State, Status
+from carts.state import State, Status
 from store.redis.absence import Absence
 from store.redis.requests import RequestStep, SetQuantity
 
@@ -221,28 +220,6 @@ def pack_copy(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], s
     fields and values of ops, ids of operations known without an entry, `alive` or `expired`, the number of
     the newest transfer known]
     """
-    return _pack(cart_id, state, outbox_ids, "expired" if state.expired else "alive")
-
-
-def pack_deletion(cart_id: str, deleted: Deleted) -> bytes:
-    """A deletion as the put script takes it: a copy that covers what it deletes, and is `deleted`."""
-    v = deleted.version.number
-    expiry = Operation(
-        v + 1,
-        f"{EXPIRY_PREFIX}{v}-{deleted.version.operation_count}",
-        "",
-        (Expire(v, deleted.version.operation_count, v // 2),),
-    )
-    return _pack(cart_id, State(floor=v, ops=(expiry,)), _NONE_WAITS, "deleted")
-
-
-def pack_absence(absence: Absence, timing: Timing) -> bytes:
-    """`<missed at> <rows position> <how long it counts> <restoration>`, as `_row_counts.lua` takes it."""
-    numbers = b"%d %d %d " % (absence.miss.time_us, absence.rows_position, timing.hydration_us)
-    return numbers + absence.miss.restoration.encode()
-
-
-def _pack(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], str], standing: str) -> bytes:
     content, version = state.content(), state.version
     window, entries, window_bytes = _pack_window(state.ops, outbox_ids)
     fields: list[str] = []
@@ -287,9 +264,21 @@ def _pack(cart_id: str, state: State, outbox_ids: Mapping[tuple[int, str], str],
     return _MSGPACK.encode(
         (
             *(cart_id, version.tag(), str(state.floor), fields, window, entries),
-            *(remembered, standing, state.transfers),
+            *(remembered, "expired" if state.expired else "alive", state.transfers),
         )
     )
+
+
+def pack_deletion(cart_id: str, deleted: Deleted) -> bytes:
+    """A deletion as the put script takes it: a copy without anything, at the version that it deletes."""
+    version = deleted.version
+    return _MSGPACK.encode((cart_id, version.tag(), str(version.number), [], [], [], [], "deleted", 0))
+
+
+def pack_absence(absence: Absence, timing: Timing) -> bytes:
+    """`<missed at> <rows position> <how long it counts> <restoration>`, as `_row_counts.lua` takes it."""
+    numbers = b"%d %d %d " % (absence.miss.time_us, absence.rows_position, timing.hydration_us)
+    return numbers + absence.miss.restoration.encode()
 
 
 def _extras(state: State) -> State:

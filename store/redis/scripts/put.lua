@@ -49,6 +49,8 @@ local function uncovered(win, copy)
   return missing
 end
 
+local NOTHING = {[3] = '-1', [5] = {}, [7] = {}, [9] = 0} -- a copy that covers no operation
+
 local function put(cart, ops, win, copy, idle_limit)
   local head = redis.call('HGET', cart, 'm')
   if not head then
@@ -57,10 +59,16 @@ local function put(cart, ops, win, copy, idle_limit)
     return 'stored'
   end
   local v, n, digest = string.match(head, '^(%d+) (%d+) (%d+)')
-  if string.format('%s-%s-%012x', v, n, digest) == copy[2] then return 'unchanged' end
+  if copy[8] ~= 'deleted' and string.format('%s-%s-%012x', v, n, digest) == copy[2] then return 'unchanged' end
   local missing = uncovered(win, copy)
   if #missing > 0 then return missing end
   if copy[8] == 'deleted' then
+    -- Of the same v, a copy with more operations knows one that came late: it is newer (carts.protocol.rank).
+    local gone_v, gone_n = string.match(copy[2], '^(%d+)-(%d+)')
+    if tonumber(v) > tonumber(gone_v) or v == gone_v and tonumber(n) > tonumber(gone_n) then
+      missing = uncovered(win, NOTHING)
+      return #missing > 0 and missing or 'unchanged'
+    end
     redis.call('DEL', cart, ops, win)
     return 'removed'
   end

@@ -79,6 +79,7 @@ class History:
             "sweep_publish": self.gateway.sweep_publish,
             "kill_sweeper": self.gateway.sweeper_killed,
             "fold": self.compaction.fold,
+            "fold_run": self.compaction.fold_run,
             "skip": self.compaction.skip,
             "changelog_ack": self.compaction.changelog_acknowledged,
             "changelog_refused": self.compaction.changelog_refused,

@@ -1,6 +1,9 @@
 """Kinds of schedules: which actions a history is drawn from, and how often."""
 
 import random
+import re
+
+import msgspec
 
 from tests.model.kind import (
     ANY,
@@ -64,7 +67,7 @@ _ELSEWHERE = (
 )
 """Whoever has the orders completes checkouts of overlapping lines, late and more than once."""
 
-KINDS = {
+_RECORD_BY_RECORD = {
     "plain": Kind(WRITES + "publish acknowledge " + FOLDS + SINKS),
     "crash": Kind(WRITES + "wait kill_sweeper " + CRASHES + "changelog_refused kill_sink " + SINKS),
     "wipe": Kind(WRITES + CRASHES + SINKS + RESTORES + "kill_restore wipe"),
@@ -303,6 +306,18 @@ KINDS = {
     ),
     **MERGE_KINDS,
     **TAIL_KINDS,
+}
+
+
+def _in_runs(kind: Kind) -> Kind:
+    """The same, where compaction takes several records for one."""
+    actions, story = (re.sub(r"\bfold\b", "fold_run", words) for words in (kind.actions, kind.story))
+    return msgspec.structs.replace(kind, actions=actions, story=story)
+
+
+KINDS = {
+    **_RECORD_BY_RECORD,
+    **{f"runs_{name}": _in_runs(_RECORD_BY_RECORD[name]) for name in ("mixall", "delete", "delete_zombie")},
 }
 
 

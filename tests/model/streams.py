@@ -5,7 +5,8 @@ A change of the table waits in `pending` for the acknowledgement of its changelo
 two is an ordinary step here.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from carts import fold as folding
 from carts import protocol
@@ -57,8 +58,18 @@ class Compaction:
 
     # The owner
 
+    def fold_run(self, pick: int) -> None:
+        """Fold a run of one to three records, and send what it has come to."""
+        owner, first = self.owner, self.owner.position
+        sent_before = len(owner.pending)
+        self.fold(pick)
+        sends = owner.pending[sent_before:]
+        owner.pending[sent_before:] = of_a_run(sends, first)
+        if len(owner.pending) < sent_before + len(sends):
+            self.world.exercised["states of a run that nobody sees"] += 1
+
     def fold(self, pick: int) -> None:
-        """Fold one to three records."""
+        """Fold one to three records, each a run of its own."""
         for _ in range(1 + pick % 3):
             self.fold_next()
 
@@ -264,6 +275,13 @@ def fold(worker: Worker, change: Change) -> Outcome:
     return folding.fold(
         worker.table, change, purge_floor=worker.purge_floor, retention_us=RETENTION, timing=TIMING
     )
+
+
+def of_a_run(sends: Sequence[Pending], first: int) -> list[Pending]:
+    """What is sent of a run that begins at `first`: of each key the last record, the floor first."""
+    floors = [send for send in sends if isinstance(send.entry, PurgeFloor)]
+    carts = [send for send in sends if not isinstance(send.entry, PurgeFloor)]
+    return [replace(send, position=first) for send in (*floors[-1:], *carts[-1:])]
 
 
 def committable(worker: Worker) -> int:

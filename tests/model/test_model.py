@@ -75,6 +75,7 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "restores with the cart in the tail",
         "restores without the cart",
         "rows put back",
+        "states of a run that nobody sees",
         "subtractions from a record behind",
         "subtractions renewed",
         "sweeps read again",

@@ -21,7 +21,9 @@ KEY = b"a"
 
 async def commit(broker: Broker, group: str, offset: int) -> None:
     """As the group, commit the offset of the key's partition."""
-    async with AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=group) as consumer:
+    async with AIOKafkaConsumer(
+        bootstrap_servers=broker.bootstrap, group_id=group, enable_auto_commit=False
+    ) as consumer:
         place = TopicPartition(broker.source, right_partition(KEY))
         consumer.assign([place])
         await consumer.commit({place: offset})

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -28,7 +29,7 @@ from tests.support.topics import records_of
 from tests.support.waiting import until
 from topics.partitioner import partition_of
 from topics.publishing import Publisher
-from topics.registry import DEAD_LETTERS, PARTITIONS
+from topics.registry import DEAD_LETTERS, PARTITIONS, PURGE_FLOORS
 
 MUTATIONS = Path(__file__).parents[1] / "faults" / "mutations"
 MUTATION_VARIABLES = ("CARTSTREAM_TEST_MUTATION", "PYTHONPATH")
@@ -68,7 +69,12 @@ class SystemUnderTest:
 
     async def old_cart(self, days: float, kind: str = "user") -> str:
         """A cart with one line whose only change is this old, known everywhere."""
-        cart_id = f"{kind}:{uuid4().hex}"
+        # Below the purge floor of its partition it would be refused, as a purged cart that comes back.
+        floored = {
+            floor.partition for floor in await records_of(self.kafka, PURGE_FLOORS.name, range(PARTITIONS))
+        }
+        ids = (f"{kind}:{uuid4().hex}" for _ in count())
+        cart_id = next(each for each in ids if partition_of(each.encode(), PARTITIONS) not in floored)
         await self.publish(self.change(cart_id, days))
         await until(lambda: self.row(cart_id), "row")
         return cart_id

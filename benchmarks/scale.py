@@ -29,6 +29,7 @@ from carts.operations import Change
 from devstack.embedded import EmbeddedStack
 from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
+from store.postgres import carts
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from topics.codec import decode_cart, encode_change
 from topics.groups import COMPACTION, GROUPS, HISTORY_SINK, MERGES, POSTGRES_SINK, REDIS_SINK, Group
@@ -325,7 +326,7 @@ async def _lost(stack: EmbeddedStack, acknowledged: Counter[str]) -> dict[str, i
     """Changes that were acknowledged and are missing, by where: read from each store, once all are quiet."""
     missing: dict[str, Callable[[], Awaitable[Counter[str]]]] = {
         "carts": lambda: _in_carts(stack.urls.kafka_bootstrap),
-        "postgres": lambda: _rows(stack.urls.postgres, "SELECT cart_id, n FROM carts"),
+        "postgres": lambda: _in_postgres(stack.urls.postgres),
         "history": lambda: _rows(
             stack.urls.postgres, "SELECT cart_id, count(*) FROM cart_changes GROUP BY cart_id"
         ),
@@ -352,6 +353,16 @@ async def _in_carts(bootstrap: str) -> Counter[str]:
             if key.startswith(b"user:scale-"):
                 found[key.decode()] = decode_cart(value).state.operation_count
     return found
+
+
+async def _in_postgres(url: str) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    last = ""
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        while ages := await carts.ages_after(connection, last, 1000):
+            counted.update({age.cart_id: age.operation_count for age in ages})
+            last = ages[-1].cart_id
+    return counted
 
 
 async def _rows(url: str, query: str) -> Counter[str]:

@@ -100,8 +100,11 @@ def _write(state: State, change: Change, timing: Timing) -> Outcome:
         return Outcome(state, Verdict.BELOW_FLOOR)
     attempts = [op for op in state.ops if op.op_id == change.op_id]
     first = next((op for op in attempts if op.delta != DUPLICATE), None)
-    is_remembered = first is None and state.remembers(change.op_id, change.delta)
-    if is_remembered and not any(isinstance(step, Subtract) for step in change.delta):
+    is_order = any(isinstance(step, Subtract) for step in change.delta)
+    # Of what is no order an overruled attempt is in the window on its own only until the first one comes.
+    is_lacking = first is None if is_order else not attempts
+    is_remembered = is_lacking and state.remembers(change.op_id, change.delta)
+    if is_remembered and not is_order:
         return Outcome(state, Verdict.KNOWN)
     ops = [*state.ops, *([] if is_remembered else _voids(state, change))]
     if not any(op.version == change.version for op in attempts):

@@ -8,6 +8,7 @@ from carts.limits import TIMING as PRODUCT_TIMING
 from carts.operations import (
     DUPLICATE,
     Change,
+    Claim,
     Duplicate,
     Expire,
     Purge,
@@ -262,6 +263,13 @@ def test_union_prefers_the_duplicate() -> None:
     )
     stale = state_of(change(30, "a", add("x", 2)))
     assert quantities(union(ordered, stale)) == quantities(union(stale, ordered)) == {}
+
+
+def test_a_claim_born_twice_counts_once_whatever_comes_first() -> None:
+    first = change(22, "!claim/m", Claim(merge_id="m", into="user:2"))
+    order = subtract(24, "s1", state_of(first))
+    again = msgspec.structs.replace(first, version=30)
+    assert state_of(first, order, again) == state_of(order, again, first)
 
 
 def test_an_order_that_has_left_the_window_is_still_known() -> None:

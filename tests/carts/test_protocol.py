@@ -66,10 +66,10 @@ def test_a_put_does_not_compare_versions() -> None:
     assert protocol.put_outcome(ONE, Version(20, 2, 7), [(20, "a")]) is PutOutcome.REPLACED
 
 
-def test_an_expired_state_is_put_as_absence() -> None:
+def test_an_expired_state_is_put_like_any_other() -> None:
     gone = expired(ONE)
-    assert protocol.put_outcome(gone, None, []) is PutOutcome.UNCHANGED
-    assert protocol.put_outcome(gone, ONE.version, [(20, "a")]) is PutOutcome.REMOVED
+    assert protocol.put_outcome(gone, None, []) is PutOutcome.STORED
+    assert protocol.put_outcome(gone, ONE.version, [(20, "a")]) is PutOutcome.REPLACED
     assert protocol.put_outcome(gone, TWO.version, [(20, "a"), (22, "b")]) is PutOutcome.UNCOVERED
 
 

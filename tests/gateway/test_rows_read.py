@@ -64,6 +64,9 @@ async def test_product_list_product_page_and_cart_read_no_row(urls: Urls, tmp_pa
             await shop.carts.read(f"user:{uuid4().hex}")
             gateway.stop()
             after = counters(urls.postgres)
-            assert [name for name in after if after[name] != before[name]] == ["carts"]
+            assert [name for name in after if after[name] != before[name]] == [
+                "carts",
+                "carts_positions",
+            ]
     finally:
         gateway.kill()

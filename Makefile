@@ -1,6 +1,6 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test soak check bench clean force
+.PHONY: help setup run demo test drills soak check bench clean force
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -30,6 +30,9 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 		echo 'chromium is missing: the tests of the demo shop in a browser are SKIPPED and counted below'
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+drills: setup ## Tests that take minutes: several workers of each group, one sick alone, logs that lose their end
+	@$(BIN)/pytest -m drill -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: setup ## Break everything under load for many seeds and hold the history against the stores (SEEDS=20)
 	@$(BIN)/python -m tests.faults.soak --seeds $(SEEDS)

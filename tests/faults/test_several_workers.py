@@ -19,9 +19,9 @@ from topics.groups import COMPACTION, POSTGRES_SINK
 from topics.registry import CART_CHANGED, CARTS
 
 pytestmark = [
+    pytest.mark.drill,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(400),
-    pytest.mark.xdist_group("several workers"),
 ]
 
 SPARE = Topology(workers=3, partitions=2)

@@ -17,7 +17,7 @@ from tests.support.processes import AgentProcess
 from tests.support.waiting import until
 from topics.groups import POSTGRES_SINK
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 
 class Growing:

@@ -20,7 +20,7 @@ from topics.registry import PARTITIONS
 
 NewShopper = Callable[[], Shopper]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 SHOPPERS = 16
 NAMES = ("several-0", "several-1", "several-2")

@@ -1,7 +1,8 @@
 """The product's own processes for each module: gateway, compaction, sinks, jobs and merge agent."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 import redis
@@ -74,15 +75,23 @@ def agents(
         yield found
 
 
+@contextmanager
+def running_gateway(environment: dict[str, str], folder: Path) -> Iterator[GatewayProcess]:
+    """A gateway that has started; killed at the end."""
+    found = GatewayProcess(environment, folder)
+    try:
+        found.start()
+        yield found
+    finally:
+        found.kill()
+
+
 @pytest.fixture(scope="module")
 def gateway(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GatewayProcess]:
     """A gateway."""
-    found = GatewayProcess(environment, tmp_path_factory.mktemp("gateway"))
-    with ExitStack() as cleanup:
-        cleanup.callback(found.kill)
-        found.start()
+    with running_gateway(environment, tmp_path_factory.mktemp("gateway")) as found:
         yield found
 
 

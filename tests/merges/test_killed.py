@@ -3,11 +3,12 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -179,26 +180,44 @@ class Devices:
         await merging
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-async def test_killed_again_and_again_while_guests_add(
-    client: MergeClient, dying_gateway: GatewayProcess, dying_agent: AgentProcess, seed: int
+async def through_kills_and_a_wipe(
+    client: MergeClient,
+    dying: Mapping[str, Process],
+    logging_in: Coroutine[Any, Any, None],
+    seed: str,
+    wiped_after_s: float,
 ) -> None:
-    """Every piece that was acknowledged is in its user's cart once; Redis is wiped on the way."""
-    chance = random.Random(seed)
+    """Let shoppers log in while the processes die and come again, and Redis is wiped once; none runs then."""
     over = asyncio.Event()
-    dying = {"gateway": dying_gateway, "agent": dying_agent}
     keepers = [
         asyncio.create_task(keep_alive(process, f"{seed}-{name}", over)) for name, process in dying.items()
     ]
-    devices = Devices(client, dying_gateway.url, chance)
-    working = asyncio.create_task(devices.log_in_all())
-    await asyncio.sleep(chance.random())
+    working = asyncio.create_task(logging_in)
+    await asyncio.sleep(wiped_after_s)
     await client.wipe()
     await working
     over.set()
     for process in dying.values():
         process.kill()
     await asyncio.gather(*keepers)
+
+
+async def all_are_merged(client: MergeClient, guests: Iterable[str]) -> None:
+    """Each of these carts is merged and shows no line."""
+    for guest in guests:
+        read = await client.read(guest)
+        assert (read["status"], read["lines"]) == ("merged", [])
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_killed_again_and_again_while_guests_add(
+    client: MergeClient, dying_gateway: GatewayProcess, dying_agent: AgentProcess, seed: int
+) -> None:
+    """Every piece that was acknowledged is in its user's cart once; Redis is wiped on the way."""
+    chance = random.Random(seed)
+    devices = Devices(client, dying_gateway.url, chance)
+    dying = {"gateway": dying_gateway, "agent": dying_agent}
+    await through_kills_and_a_wipe(client, dying, devices.log_in_all(), str(seed), chance.random())
     await dying_agent.start(CARTSTREAM_TEST_DIE_AFTER="never")
     await client.until_settled()
 
@@ -206,9 +225,7 @@ async def test_killed_again_and_again_while_guests_add(
         found = await until(partial(restored, client, user), "the user's cart")
         assert {line: quantity for line, quantity in found.items() if quantity != 1} == {}
         assert lines - found.keys() == set()
-    for guest in devices.guests:
-        read = await client.read(guest)
-        assert (read["status"], read["lines"]) == ("merged", [])
+    await all_are_merged(client, devices.guests)
 
 
 class Sessions:
@@ -249,30 +266,18 @@ async def test_killed_again_and_again_while_sessions_change(
 ) -> None:
     """Every piece of every session is in its user's cart once; Redis is wiped on the way."""
     chance = random.Random(f"sessions-{seed}")
-    over = asyncio.Event()
-    dying = {"gateway": dying_gateway, "agent": dying_agent}
-    keepers = [
-        asyncio.create_task(keep_alive(process, f"{seed}-sessions-{name}", over))
-        for name, process in dying.items()
-    ]
     sessions = Sessions(client, dying_gateway.url, chance)
-    working = asyncio.create_task(sessions.log_in_all())
-    await asyncio.sleep(1 + chance.random())
-    await client.wipe()
-    await working
-    over.set()
-    for process in dying.values():
-        process.kill()
-    await asyncio.gather(*keepers)
+    dying = {"gateway": dying_gateway, "agent": dying_agent}
+    await through_kills_and_a_wipe(
+        client, dying, sessions.log_in_all(), f"{seed}-sessions", 1 + chance.random()
+    )
     await dying_agent.start(CARTSTREAM_TEST_DIE_AFTER="never")
     await client.until_settled()
 
     for user, lines in sessions.added.items():
         found = await until(partial(restored, client, user), "the user's cart")
         assert found == dict.fromkeys(lines, 1)
-    for guest in sessions.guests:
-        read = await client.read(guest)
-        assert (read["status"], read["lines"]) == ("merged", [])
+    await all_are_merged(client, sessions.guests)
 
 
 async def restored(client: MergeClient, user: str) -> dict[str, int]:

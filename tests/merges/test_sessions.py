@@ -1,10 +1,10 @@
 """A monolith's sessions in production mode: a session whose id changes keeps its lines."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 
 import pytest
 
+from tests.merges.conftest import running_gateway
 from tests.merges.merge_client import MergeClient
 from tests.support.http import http_client
 from tests.support.processes import AgentProcess, GatewayProcess
@@ -19,10 +19,7 @@ def gateway(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GatewayProcess]:
     """A gateway in production mode."""
-    found = GatewayProcess({**environment, **PRODUCTION}, tmp_path_factory.mktemp("gateway"))
-    with ExitStack() as cleanup:
-        cleanup.callback(found.kill)
-        found.start()
+    with running_gateway({**environment, **PRODUCTION}, tmp_path_factory.mktemp("gateway")) as found:
         yield found
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks import (
     catalogue,
     compaction,
+    cost,
     gateway,
     live,
     monolith,
@@ -39,20 +40,30 @@ BENCHMARKS: dict[str, Benchmark] = {
     "catalogue": catalogue.run,
     "live": live.run,
     "scale": scale.run,
+    "cost": cost.run,
 }
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
 @click.option("--carts", type=int, multiple=True, default=restart.SIZES, help="For `restart`: how many.")
+@click.option(
+    "--period",
+    type=click.FloatRange(min=10),
+    default=cost.PERIOD_S,
+    help="For `cost`: seconds a rate is borne.",
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("benchmarks/results.json"))
-def main(names: tuple[str, ...], carts: tuple[int, ...], results: Path) -> None:
+def main(names: tuple[str, ...], carts: tuple[int, ...], period: float, results: Path) -> None:
     """Measure the named things, or all of them, on servers of their own."""
     # The stack's processes inherit it: a cart is measured without a catalogue.
     os.environ |= {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
     console = Console(soft_wrap=True)
     figures: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
-    benchmarks = BENCHMARKS | {"restart": partial(restart.run, sizes=carts)}
+    benchmarks = BENCHMARKS | {
+        "restart": partial(restart.run, sizes=carts),
+        "cost": partial(cost.run, period_s=period),
+    }
     for name in names or benchmarks:
         with tempfile.TemporaryDirectory(prefix=f"cartstream-bench-{name}-") as folder:
             figures[name] = benchmarks[name](Path(folder), console)

@@ -30,10 +30,24 @@ class Load(msgspec.Struct, frozen=True):
         return (self.requests - self.non_2xx) / self.seconds
 
 
-def run_wrk(script: str, url: str, *, connections: int, seconds: float, carts: int) -> Load:
-    """Run `script` (add.lua or get.lua) against `url` over `carts` carts, with one thread."""
+def run_wrk(
+    script: str,
+    url: str,
+    *,
+    connections: int,
+    seconds: float,
+    carts: int,
+    rate: float = 0,
+    path: str | None = None,
+) -> Load:
+    """Run `script` (add.lua or get.lua) against `url` over `carts` carts, with one thread.
+
+    add.lua takes a `rate` in requests a second, 0 for as fast as they are answered. It takes a `path` that
+    names other carts, with %d for the number of each.
+    """
     if shutil.which("wrk") is None:
         raise MissingLoadGenerator(MissingLoadGenerator.__doc__)
+    paths = {} if path is None else {"BENCH_PATH": path}
     finished = subprocess.run(
         [
             "wrk",
@@ -46,7 +60,7 @@ def run_wrk(script: str, url: str, *, connections: int, seconds: float, carts: i
             str(_HERE / script),
             url,
         ],
-        env={**os.environ, "BENCH_CARTS": str(carts)},
+        env={**os.environ, "BENCH_CARTS": str(carts), "BENCH_RATE": str(rate), **paths},
         capture_output=True,
         text=True,
         timeout=seconds + 60,

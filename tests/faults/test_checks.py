@@ -15,6 +15,7 @@ from tests.faults import checks
 from tests.faults.arithmetic import expected_lines
 from tests.faults.arrived import arrived
 from tests.faults.checks import violations
+from tests.faults.erasure_records import EraseAttempt
 from tests.faults.erasures import ERASURE_CHECKS
 from tests.faults.history import (
     Add,
@@ -278,6 +279,17 @@ def test_a_read_may_go_back_where_redis_forgets(forgets: Forgets) -> None:
 
 def test_a_read_may_not_go_back_because_redis_was_killed() -> None:
     assert reads_never_go_back(_reads(*_fault(Forgets.NOTHING)), SOUND) != []
+
+
+@pytest.mark.parametrize(
+    ("shown", "erasing", "well"),
+    [("20-1-0", True, True), ("20-1-0", False, False), ("10-1-0", True, False)],
+)
+def test_an_erasure_takes_back_a_count_never_a_version(*, shown: str, erasing: bool, well: bool) -> None:
+    erasure = EraseAttempt(at=1, op=3, attempt=1, client=0, cart_id=ADDS)
+    *before, _ = _reads(*[erasure] * erasing)
+    history = [*before, Ok(at=11, op=2, attempt=1, version=shown)]
+    assert (reads_never_go_back(history, SOUND) == []) is well
 
 
 def test_a_read_after_a_wipe_that_lacks_a_durable_change_is_seen() -> None:

@@ -53,8 +53,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     default=cost.PERIOD_S,
     help="For `cost`: seconds a rate is borne.",
 )
+@click.option("--group", multiple=True, type=click.Choice(list(scale.COMPONENTS)), help="For `scale`: which.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("benchmarks/results.json"))
-def main(names: tuple[str, ...], carts: tuple[int, ...], period: float, results: Path) -> None:
+def main(
+    names: tuple[str, ...], carts: tuple[int, ...], period: float, group: tuple[str, ...], results: Path
+) -> None:
     """Measure the named things, or all of them, on servers of their own."""
     # The stack's processes inherit it: a cart is measured without a catalogue.
     os.environ |= {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
@@ -63,6 +66,7 @@ def main(names: tuple[str, ...], carts: tuple[int, ...], period: float, results:
     benchmarks = BENCHMARKS | {
         "restart": partial(restart.run, sizes=carts),
         "cost": partial(cost.run, period_s=period),
+        "scale": partial(scale.run, groups=group),
     }
     for name in names or benchmarks:
         with tempfile.TemporaryDirectory(prefix=f"cartstream-bench-{name}-") as folder:

@@ -10,38 +10,28 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import psutil
 import psycopg
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.produce import add_product
-from carts.operations import Change
+from benchmarks.group_load import PREFIX, Load
 from devstack.embedded import EmbeddedStack
 from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
 from store.postgres import carts
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
-from topics.codec import decode_cart, encode_change
+from topics.codec import decode_cart
 from topics.groups import COMPACTION, GROUPS, HISTORY_SINK, MERGES, POSTGRES_SINK, REDIS_SINK, Group
-from topics.headers import change_headers, merge_headers
-from topics.partitioner import partition_of
-from topics.records import MergeRecord
-from topics.registry import CART_CHANGED, CART_MERGES, CARTS, PARTITIONS
+from topics.registry import CARTS, PARTITIONS
 
-CARTS_IN_USE = 640
-CHANGES_PER_S = 320
-MERGES_PER_S = 64
-"""Of merges that do not exist: the agent looks each up."""
 LOOK_S = 0.05
 SETTLE_S = 5.0
 WITHIN_S = 180.0
@@ -58,81 +48,18 @@ COMMITS_EACH_S = "0.2"
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Of one group, in seconds: until three more workers are ready; the longest silence of a partition."""
+    """Of one group, in seconds: the longest silence of a partition, undisturbed and in each case.
 
+    `ready_s`: until three more workers are ready.
+    """
+
+    undisturbed_s: float
     ready_s: float
     joining_s: float
     killed_and_restarted_s: float
     renewing_s: float
     leaving_s: float
     killed_s: float
-
-
-class Load:
-    """Changes of all carts and requests for merges at a steady rate, straight into Kafka."""
-
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self.acknowledged: Counter[str] = Counter()
-        self._born = 2 * (time.time_ns() // 1000)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Produce meanwhile; all of it is acknowledged afterwards."""
-        ended = asyncio.Event()
-        task = asyncio.create_task(self._run(ended))
-        try:
-            yield
-        finally:
-            ended.set()
-            await task
-
-    async def _run(self, ended: asyncio.Event) -> None:
-        async with AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all", linger_ms=5) as producer:
-            for turn in count():
-                if ended.is_set():
-                    return
-                per_turn = CHANGES_PER_S // 10
-                carts = [f"user:scale-{(turn * per_turn + i) % CARTS_IN_USE}" for i in range(per_turn)]
-                sends = [self._change(producer, cart_id) for cart_id in carts]
-                sends += [self._merge(producer) for _ in range(MERGES_PER_S // 10)]
-                await asyncio.gather(*sends, asyncio.sleep(0.1))
-
-    async def _change(self, producer: AIOKafkaProducer, cart_id: str) -> None:
-        v = 2 * (time.time_ns() // 1000)
-        change = Change(
-            cart_id=cart_id,
-            version=v,
-            op_id=uuid4().hex,
-            delta=(add_product("sku-1", 1),),
-            previous_version=None,
-            born=self._born,
-        )
-        await producer.send_and_wait(
-            CART_CHANGED.name,
-            encode_change(change),
-            key=cart_id.encode(),
-            partition=partition_of(cart_id.encode(), PARTITIONS),
-            headers=change_headers(cart_id, v, change.op_id),
-        )
-        self.acknowledged[cart_id] += 1
-
-    async def _merge(self, producer: AIOKafkaProducer) -> None:
-        cart_id = f"user:{uuid4().hex}"
-        record = MergeRecord(
-            merge_id=uuid4().hex,
-            guest_cart_id=f"guest:{uuid4().hex}",
-            cart_id=cart_id,
-            requested_at=datetime.now(UTC),
-        )
-        key = cart_id.encode()
-        await producer.send_and_wait(
-            CART_MERGES.name,
-            msgspec.json.encode(record),
-            key=key,
-            partition=partition_of(key, PARTITIONS),
-            headers=merge_headers(record),
-        )
 
 
 Positions = Callable[[], Awaitable[dict[int, int]]]
@@ -192,7 +119,12 @@ class Extra:
     def _launch(self, workers: int) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._command, "--workers", str(workers)], env=self._environment, stdout=log, stderr=log
+                [*self._command, "--workers", str(workers)],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                # As the stack's own processes are: Linux may share out CPU by session.
+                start_new_session=True,
             )
 
     @property
@@ -230,12 +162,12 @@ class Extra:
         await _until(renewed)
 
 
-def run(folder: Path, console: Console) -> dict[str, Any]:
-    """All groups, one after the other; then what was acknowledged is counted in every store."""
+def run(folder: Path, console: Console, groups: tuple[str, ...] = ()) -> dict[str, Any]:
+    """These groups, or all, one after the other; then what was acknowledged is counted in every store."""
     os.environ["CARTSTREAM_COMMIT_INTERVAL_S"] = COMMITS_EACH_S  # the probe sees what is committed
     os.environ["CARTSTREAM_HISTORY"] = "true"
     with EmbeddedStack(folder, only=(*SERVERS, *COMPONENTS.values())) as stack:
-        figures, lost = asyncio.run(_measure(stack, folder, console))
+        figures, lost = asyncio.run(_measure(stack, folder, console, groups or tuple(COMPONENTS)))
     table = Table("group", *(field.replace("_", " ") for field in Figures.__struct_fields__), title="seconds")
     for group, found in figures.items():
         table.add_row(group, *(f"{value:.1f}" for value in msgspec.structs.astuple(found)))
@@ -245,14 +177,14 @@ def run(folder: Path, console: Console) -> dict[str, Any]:
 
 
 async def _measure(
-    stack: EmbeddedStack, folder: Path, console: Console
+    stack: EmbeddedStack, folder: Path, console: Console, groups: tuple[str, ...]
 ) -> tuple[dict[str, Figures], dict[str, int]]:
     load = Load(stack.urls.kafka_bootstrap)
     figures = {}
     async with load.running():
         await asyncio.sleep(SETTLE_S)
         for group in GROUPS:
-            if group.name in COMPONENTS:
+            if group.name in groups:
                 figures[group.name] = await _scale(stack, group, folder)
                 console.print(f"{group.name}: {figures[group.name]}")
     return figures, await _lost(stack, load.acknowledged)
@@ -266,6 +198,7 @@ async def _scale(stack: EmbeddedStack, group: Group, folder: Path) -> Figures:
         looking = asyncio.create_task(probe.run())
         try:
             await asyncio.sleep(SETTLE_S)
+            undisturbed_s = await _silence(probe, time.monotonic())
             since = time.monotonic()
             ready_s = await three.start(3)
             joining_s = await _silence(probe, since)
@@ -288,7 +221,7 @@ async def _scale(stack: EmbeddedStack, group: Group, folder: Path) -> Figures:
             looking.cancel()
             three.kill()
             one.kill()
-    return Figures(ready_s, joining_s, killed_and_restarted_s, renewing_s, leaving_s, killed_s)
+    return Figures(undisturbed_s, ready_s, joining_s, killed_and_restarted_s, renewing_s, leaving_s, killed_s)
 
 
 async def _silence(probe: Probe, since: float, after_s: float = SETTLE_S) -> float:
@@ -350,7 +283,7 @@ async def _in_carts(bootstrap: str) -> Counter[str]:
     found: Counter[str] = Counter()
     for key, value in newest.items():
         with contextlib.suppress(UnicodeDecodeError):
-            if key.startswith(b"user:scale-"):
+            if key.startswith(PREFIX.encode()):
                 found[key.decode()] = decode_cart(value).state.operation_count
     return found
 

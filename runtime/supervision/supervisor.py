@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,6 +23,9 @@ from runtime.supervision.worker_process import WorkerProcess
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+LOADING_S: Final = 30.0
+"""How long the first workers wait for each other until they have loaded."""
 
 
 class Renewal(Enum):
@@ -90,6 +94,9 @@ class Supervisor:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
         self._renewal_wanted = asyncio.Event()
+        self._loading = set(self._slots)
+        """Those whose first worker has neither loaded everything nor ended."""
+        self._all_loaded = asyncio.Event()
         self._complete = False
 
     async def run(self) -> None:
@@ -126,6 +133,7 @@ class Supervisor:
             worker = await self._launch(slot)
             if worker is not None and await self._takes(slot, worker, old=None):
                 worker = await self._until_it_ends(slot)
+            self._has_loaded(slot)
             slot.answer(renewed=False)
             self._look()
             code, lasted_s = (-1, 0.0) if worker is None else (worker.ended.result(), worker.lasted_s)
@@ -175,12 +183,25 @@ class Supervisor:
             return True
         if not await new.says(PREPARED, self._workers.start_s):
             return False
+        self._has_loaded(slot)
         if old is not None:
             slot.worker = None
             self._look()
             await self._retire(old)
+        await self._until_all_have_loaded()
         new.send(Command.WORK)
         return True
+
+    def _has_loaded(self, slot: _Slot) -> None:
+        self._loading.discard(slot)
+        if not self._loading:
+            self._all_loaded.set()
+
+    async def _until_all_have_loaded(self) -> None:
+        """At the start: whoever joins a group stops all of its members, so all join at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOADING_S):
+                await self._all_loaded.wait()
 
     async def _until_it_ends(self, slot: _Slot) -> WorkerProcess | None:
         """Returns the worker that has ended unasked, or could not take its place (None: it did not start)."""

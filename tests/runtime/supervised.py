@@ -1,6 +1,7 @@
 """A supervisor whose workers note what they do: `python -m tests.runtime.supervised FOLDER RENEWAL COUNT`.
 
-A worker that finds the file `broken` ends with 3 before it is ready.
+A worker that finds the file `broken`, or `broken-NUMBER`, ends with 3 before it is ready. One that finds
+`late-NUMBER` loads until that is gone.
 """
 
 import asyncio
@@ -55,9 +56,16 @@ async def work(folder: Path, renewal: Renewal) -> None:
             }
         )
     )
-    if (folder / "broken").exists():
+    number = os.environ["NUMBER"]
+    if (folder / "broken").exists() or (folder / f"broken-{number}").exists():
         note(folder, "breaks")
         sys.exit(3)
+    if (late := folder / f"late-{number}").exists():
+        note(folder, "is-late")
+        while late.exists():  # noqa: ASYNC110  the test removes it
+            await asyncio.sleep(0.02)
+        note(folder, "catches-up")
+    (folder / f"loaded-{number}").touch()
     if renewal is Renewal.OLD_FIRST:
         link.prepared()
         await turn.wait()

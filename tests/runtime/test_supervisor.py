@@ -129,3 +129,27 @@ async def test_workers_of_a_killed_supervisor_retire(renewal: Renewal, tmp_path:
         await scene.until_ready()
         scene.process.kill()
         await scene.until_noted("retires", 2)
+
+
+async def test_at_the_start_all_workers_begin_together(tmp_path: Path) -> None:
+    (tmp_path / "late-1").touch()
+    async with supervising(tmp_path, Renewal.OLD_FIRST, 3) as scene:
+        for number in (0, 2):
+            await until((tmp_path / f"loaded-{number}").exists, f"worker {number} has loaded")
+        await scene.until_noted("is-late", 1)
+        (tmp_path / "late-1").unlink()
+        await scene.until_ready()
+        lines = (tmp_path / "notes").read_text().splitlines()
+        order = [line.split(" ")[2] for line in lines]
+        assert order == ["is-late", "catches-up", "begins", "begins", "begins"]
+        assert await scene.stop() == 0
+
+
+async def test_a_worker_that_cannot_start_holds_up_no_other(tmp_path: Path) -> None:
+    (tmp_path / "broken-1").touch()
+    async with supervising(tmp_path, Renewal.OLD_FIRST, 2) as scene:
+        await scene.until_noted("begins", 1)
+        assert not scene.ready_file.exists()
+        (tmp_path / "broken-1").unlink()
+        await scene.until_ready()
+        assert await scene.stop() == 0

@@ -64,9 +64,8 @@ class RestoreAgent:
             self._store,
             self._rows,
             self._layout,
-            settings.lifetime,
             self._followed,
-            carts_per_s=settings.warm_carts_per_s,
+            opening=lambda: bool(self._restorer.running),
         )
         self._expired_copies = ExpiredCopies(self._store, self._rows, self._followed)
 

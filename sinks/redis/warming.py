@@ -14,14 +14,13 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from carts.lifetime import Lifetime
 from carts.state import State
 from runtime.clock import clock_us
 from runtime.kafka.ranges import OffsetRange, RangeReader, ReaderPool, Record
-from runtime.settings import KafkaSettings
 from sinks.errors import SinkError
 from sinks.redis import metrics
 from sinks.redis.rows import Rows
+from sinks.settings import RedisSinkSettings
 from store.redis import CartStore, Layout, Missing, StoreError
 from topics.cart_records import StateRecord, interpret_in_place
 from topics.errors import RecordError
@@ -31,9 +30,12 @@ log = structlog.get_logger(__name__)
 
 RECORDS: Final = 4000
 """Offsets of `carts` read at once."""
-ROWS: Final = 250
-"""Rows looked up by one query."""
+ROWS: Final = 100
+"""Rows looked up by one query. Redis answers nobody else while it takes them in: some milliseconds."""
 PAUSE_SECONDS: Final = 0.5
+OPENING_SECONDS: Final = 0.1
+REST: Final = 0.25
+"""Of the time that a piece of work took, at least: others want Redis, Postgres and this process, too."""
 AGAIN_SECONDS: Final = 3.0
 """After a failure of Redis, Kafka or Postgres."""
 
@@ -43,23 +45,25 @@ class Warming:
 
     def __init__(
         self,
-        kafka: KafkaSettings,
+        settings: RedisSinkSettings,
         store: CartStore,
         rows: Rows,
         layout: Layout,
-        lifetime: Lifetime,
         followed: Callable[[], Iterable[int]],
-        *,
-        carts_per_s: int,
+        opening: Callable[[], bool],
     ) -> None:
-        """`followed` are the agent's partitions; at most `carts_per_s` rows are looked up in a second."""
+        """`followed` are the agent's partitions.
+
+        `opening` is whether the agent restores a partition: shoppers wait for that one, for warming nobody.
+        """
         self._store = store
         self._rows = rows
         self._layout = layout
-        self._lifetime = lifetime
+        self._lifetime = settings.lifetime
         self._followed = followed
-        self._carts_per_s = carts_per_s
-        self._readers = ReaderPool(kafka)
+        self._opening = opening
+        self._carts_per_s = settings.warm_carts_per_s
+        self._readers = ReaderPool(settings)
         self._runs: dict[int, Run] = {}
 
     async def run(self) -> None:
@@ -80,18 +84,20 @@ class Warming:
             metrics.COLD.labels(partition).set(position or 0)
             if position is None:
                 self._runs.pop(partition, None)
-        left = {partition: position for partition, position in cold.items() if position is not None}
+        left = [partition for partition, position in cold.items() if position is not None]
         if not left:
             return True
         async with self._readers.borrow() as reader:
-            for partition, position in left.items():
-                await self._piece(reader, partition, position)
+            for partition in left:
+                await self._piece(reader, partition)
         return False
 
-    async def _piece(self, reader: RangeReader, partition: int, position: int) -> None:
+    async def _piece(self, reader: RangeReader, partition: int) -> None:
+        await self._until_all_are_open()
         began = time.monotonic()
         before = await self._store.missing(partition)
-        if not isinstance(before, Missing):
+        position = await self._store.cold(partition)
+        if not isinstance(before, Missing) or position is None:
             return
         run = self._runs.get(partition)
         if run is None or run.restoration != before.marker.restoration:
@@ -102,41 +108,48 @@ class Warming:
         found: list[Record] = []
         async for records in reader.read({place: OffsetRange(start, position)}, batch=RECORDS):
             found += records
-        missing = await self._store.missing(partition)
-        if not isinstance(missing, Missing) or missing.marker != before.marker:
-            return
         ids = [cart_id for cart_id in newest_first(found, self._layout.partitions) if cart_id not in run.seen]
-        looked_up = await self._bring_in(run, await self._store.absent(ids), missing)
-        if looked_up is None:
-            return
+        absent = await self._store.absent(ids)
+        await self._rest(began, 0)
+        for at in range(0, len(absent), ROWS):
+            if not await self._bring_in(run, partition, absent[at : at + ROWS]):
+                return
         run.seen.update(ids)
         if start > first:
             await self._store.warmed(partition, run.restoration, start)
         elif await self._store.warmed(partition, run.restoration, None):
             self._runs.pop(partition, None)
             log.info("warming.complete", partition=partition, carts=run.brought_in, seconds=run.seconds)
-        # Reading takes time from others, too: they get as much.
-        took = time.monotonic() - began
-        await asyncio.sleep(max(took, looked_up / self._carts_per_s - took))
 
-    async def _bring_in(self, run: "Run", cart_ids: Sequence[str], missing: Missing) -> int | None:
-        """Bring carts in; how many rows were looked up, None: they do not count yet."""
-        for at in range(0, len(cart_ids), ROWS):
-            some = cart_ids[at : at + ROWS]
-            rows = await self._rows.look_up(some)
-            now_us = clock_us()
-            hydrations = []
-            for cart_id, row in rows.items():
-                if not missing.is_met_by(row):
-                    await asyncio.sleep(PAUSE_SECONDS)
-                    return None
-                state = row.state
-                if state is not None and self._is_wanted(cart_id, state, now_us):
-                    hydrations.append(self._store.hydrate(cart_id, state, missing.found(row)))
-            brought_in = sum(await asyncio.gather(*hydrations))
-            run.brought_in += brought_in
-            metrics.WARMED.inc(brought_in)
-        return len(cart_ids)
+    async def _bring_in(self, run: "Run", partition: int, cart_ids: Sequence[str]) -> bool:
+        """Bring carts in, and rest; False: Redis was restored again, or rows do not count yet."""
+        await self._until_all_are_open()
+        began = time.monotonic()
+        missing = await self._store.missing(partition)
+        if not isinstance(missing, Missing) or missing.marker.restoration != run.restoration:
+            return False
+        rows = await self._rows.look_up(cart_ids)
+        now_us = clock_us()
+        hydrations = []
+        for cart_id, row in rows.items():
+            if not missing.is_met_by(row):
+                await asyncio.sleep(PAUSE_SECONDS)
+                return False
+            state = row.state
+            if state is not None and self._is_wanted(cart_id, state, now_us):
+                hydrations.append(self._store.hydrate(cart_id, state, missing.found(row)))
+        brought_in = sum(await asyncio.gather(*hydrations))
+        run.brought_in += brought_in
+        metrics.WARMED.inc(brought_in)
+        await self._rest(began, len(cart_ids))
+        return True
+
+    async def _until_all_are_open(self) -> None:
+        while self._opening():  # noqa: ASYNC110  a restoration is short, and nobody waits for warming
+            await asyncio.sleep(OPENING_SECONDS)
+
+    async def _rest(self, began: float, rows: int) -> None:
+        await asyncio.sleep(rest_s(time.monotonic() - began, rows, self._carts_per_s))
 
     def _is_wanted(self, cart_id: str, state: State, now_us: int) -> bool:
         return not (state.expired or self._lifetime.idle(cart_id, state.version_number, now_us))
@@ -156,6 +169,11 @@ class Run:
     def seconds(self) -> float:
         """How long it has lasted in this process."""
         return round(time.monotonic() - self._began, 1)
+
+
+def rest_s(took_s: float, rows: int, carts_per_s: int) -> float:
+    """How many seconds to rest after work on so many rows that took `took_s`. Pure."""
+    return max(took_s * REST, rows / carts_per_s - took_s)
 
 
 def newest_first(records: Sequence[Record], partitions: int) -> list[str]:

@@ -1,6 +1,7 @@
 """A lost partition of Redis opens after the tail of `carts`; the rows have the rest, warming brings it in."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from sinks.postgres.table import CartsTable
 from sinks.redis.expired_copies import ExpiredCopies
 from sinks.redis.restore import Restorer
 from sinks.redis.rows import Rows
-from sinks.redis.warming import Warming, newest_first
+from sinks.redis.warming import Warming, newest_first, rest_s
 from store.postgres.positions import Position
 from store.redis import CartStore, Missing, StoredCart
 from tests.sinks.cart_records import TopicWriter, add, cart_in, expire, grow
@@ -221,6 +222,12 @@ async def test_an_expired_cart_is_a_copy_until_its_row_says_the_same(
     assert isinstance(await redis.store.read(cart_id), Missing)
 
 
+def warming_of(redis: Redis, rows: Rows, opening: Callable[[], bool] = lambda: False) -> Warming:
+    """The warming of PARTITION alone, in a hurry."""
+    settings = redis.settings.model_copy(update={"warm_carts_per_s": 100_000})
+    return Warming(settings, redis.store, rows, LAYOUT, lambda: [PARTITION], opening)
+
+
 async def test_warming_brings_every_cart_in_from_its_row(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows
 ) -> None:
@@ -236,9 +243,7 @@ async def test_warming_brings_every_cart_in_from_its_row(
     await table.stand_at(await table.end())
     await restorer(redis, rows).restore(PARTITION)
     assert [await redis.n(cart_id) for cart_id in carts] == [0] * len(carts)
-    warming = Warming(
-        redis.settings, redis.store, rows, LAYOUT, LIFETIME, lambda: [PARTITION], carts_per_s=100_000
-    )
+    warming = warming_of(redis, rows)
     while not await warming.round():
         pass
     assert await redis.store.cold(PARTITION) is None
@@ -256,12 +261,34 @@ async def test_warming_waits_for_rows_that_are_behind_what_redis_was_restored_on
     await table.stand_at(await table.end())
     await restorer(redis, rows).restore(PARTITION)
     await table.stand_at(0)
-    warming = Warming(
-        redis.settings, redis.store, rows, LAYOUT, LIFETIME, lambda: [PARTITION], carts_per_s=100_000
-    )
+    warming = warming_of(redis, rows)
     assert not await warming.round()
     assert await redis.n(cart_id) == 0
     assert await redis.store.cold(PARTITION) == await table.end()
+
+
+async def test_warming_waits_while_a_partition_is_restored(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    cart_id = cart_in(PARTITION)
+    await topics.state(cart_id, grow(cart_id, 2))
+    await table.write({cart_id: grow(cart_id, 2)})
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    answers = [True, True, True]
+    warming = asyncio.create_task(warming_of(redis, rows, lambda: bool(answers)).round())
+    while answers:
+        assert await redis.n(cart_id) == 0
+        answers.pop()
+    await warming
+    assert await redis.n(cart_id) == 2
+
+
+@pytest.mark.parametrize(
+    ("took_s", "rows", "seconds"), [(0.01, 100, 0.09), (0.1, 100, 0.025), (2.0, 100, 0.5), (0.4, 0, 0.1)]
+)
+def test_warming_keeps_its_rate_and_rests_in_any_case(took_s: float, rows: int, seconds: float) -> None:
+    assert rest_s(took_s, rows, 1000) == pytest.approx(seconds)
 
 
 async def test_carts_are_warmed_newest_first(topics: TopicWriter, kafka: KafkaSettings) -> None:

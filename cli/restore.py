@@ -20,8 +20,10 @@ WHAT_BECAME = {
     Plan.THERE: "rows that Kafka has already",
     Plan.DELETED: "rows of carts that were deleted since",
     Plan.CONFLICT: "rows refused: Kafka has begun their carts anew, in the union their history would be lost",
+    Plan.DIFFERS: "rows refused: Kafka has another cart of the same version (`cartstream verify --repair`)",
     Plan.TOO_LARGE: "rows refused: too large for cart-changed",
     Plan.UNREADABLE: "rows refused: nobody can read their state, or Kafka's",
+    Plan.NOT_FOLDED: "seeds that compaction has not folded: see that it runs, and `cartstream dlq list`",
 }
 
 
@@ -47,7 +49,8 @@ def command(partitions: tuple[int, ...], origin: str | None, *, everything: bool
     The restore agent (`cartstream sinks redis`) does the work; it begins by itself when Redis has lost data.
 
     With --from postgres every row that Kafka does not know is published as a change that carries the whole
-    cart, which compaction folds like any other. Stop gateways and sinks first. Doing it again is safe.
+    cart, which compaction folds like any other: it must run. Ends with 0 if Kafka has every row then, else
+    with 1 and the carts' names. Stop gateways and sinks first. Doing it again is safe.
     """
     if origin is not None:
         _from_postgres(partitions, dry_run=dry_run)
@@ -78,10 +81,6 @@ def _from_postgres(partitions: tuple[int, ...], *, dry_run: bool) -> None:
         click.echo(f"refused ({what}): {cart}", err=True)
     if dry_run:
         click.echo("nothing was published: it was a dry run")
-    elif seeded.counts[Plan.SEED]:
-        click.echo(
-            "compaction folds them now (`cartstream streams compaction`): `cartstream verify` tells when"
-        )
     if seeded.refused:
         sys.exit(1)
 

@@ -5,30 +5,37 @@ known already. Seeds may overtake a backlog in the outboxes, and should: a row's
 obeyed the backlog, and what waits there is newer.
 """
 
+import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
+from aiokafka import TopicPartition
 
 from carts.operations import Change, Seed
-from carts.protocol import Deleted, rank
+from carts.protocol import Deleted, rank, row_replaced
 from carts.state import State, trim, union
 from ops.carts_index import CartsIndex
 from ops.copies import Rows, rows
 from ops.pieces import pieces
-from ops.progress import Advance, Bars
+from ops.progress import Advance, Bars, silent
 from ops.settings import OpsSettings
 from runtime.kafka.ranges import RangeReader
 from topics.codec import encode_change
 from topics.errors import RecordError
+from topics.groups import COMPACTION
 from topics.headers import change_headers
 from topics.partitioner import partition_of
 from topics.publishing import Publisher
 from topics.registry import CART_CHANGED
 
 BATCH: Final = 200
+POLL_S: Final = 0.25
+PATIENCE_S: Final = 30.0
+"""A compaction that has committed nothing for so long stands."""
 CAUSE: Final = "restore"
 SOURCE: Final = "/cartstream/restore"
 OP_PREFIX: Final = "!seed:"
@@ -49,20 +56,27 @@ class Plan(StrEnum):
     """Its cart was deleted since."""
     CONFLICT = "conflict"
     """`carts` has started the cart again: united, the history that only the row has would be lost."""
+    DIFFERS = "differs"
+    """`carts` has another cart under the same version: no sink would replace the row."""
     TOO_LARGE = "too_large"
     UNREADABLE = "unreadable"
+    NOT_FOLDED = "not_folded"
+    """The seed is published, and `carts` still lacks it."""
 
 
-REFUSED: Final = frozenset({Plan.CONFLICT, Plan.TOO_LARGE, Plan.UNREADABLE})
+REFUSED: Final = frozenset({Plan.CONFLICT, Plan.DIFFERS, Plan.TOO_LARGE, Plan.UNREADABLE, Plan.NOT_FOLDED})
+"""After these the row and `carts` do not agree: the cart is named."""
 
 
 def plan(row: State, recorded: State | Deleted | None, purge_floor: int) -> Plan:
     """What to do with a row, given what `carts` says of its cart and the partition's purge floor."""
     if isinstance(recorded, State):
-        united = trim(union(recorded, row))
-        if united == recorded:
-            return Plan.THERE
-        return Plan.SEED if unite_harmlessly(recorded, row) else Plan.CONFLICT
+        if not unite_harmlessly(recorded, row):
+            return Plan.CONFLICT
+        if trim(union(recorded, row)) != recorded:
+            return Plan.SEED
+        follows = recorded.version == row.version or row_replaced(row.version, recorded.version)
+        return Plan.THERE if follows else Plan.DIFFERS
     if row.version_number <= purge_floor:
         return Plan.DELETED
     if recorded is not None and rank(row.version) <= rank(recorded.version):
@@ -94,22 +108,30 @@ def seed(cart_id: str, row: State, tree: dict[str, Any]) -> Change:
 
 
 class Seeded(msgspec.Struct):
-    """How many rows by what became of them, and the carts that were refused."""
+    """How many rows by what became of them, and the carts of which `carts` has not all."""
 
     counts: dict[Plan, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Plan, 0))
     refused: list[tuple[Plan, str]] = msgspec.field(default_factory=list)
+
+    def note(self, decided: Plan, what: str) -> None:
+        """Count a row; name it if `carts` does not agree with it."""
+        self.counts[decided] += 1
+        if decided in REFUSED:
+            self.refused.append((decided, what))
 
 
 async def restore_from_postgres(
     settings: OpsSettings, partitions: Sequence[int], bars: Bars, *, dry_run: bool
 ) -> Seeded:
-    """Seed every row of these partitions that `carts` does not have. After an interruption, run it again.
+    """Seed every row of these partitions that `carts` does not have, and wait until it has them.
+
+    Compaction must run. After an interruption, run it again.
 
     Raises psycopg.Error, KafkaError, ReadStalled, TimeoutError.
     """
     seeded = Seeded()
     async with (
-        RangeReader(settings) as reader,
+        RangeReader(settings, group=COMPACTION) as reader,
         rows(settings.postgres_url.get_secret_value()) as table,
         Publisher(settings) as publisher,
     ):
@@ -132,42 +154,84 @@ class _Seeding:
         self._seeded = seeded
 
     async def run(self, reader: RangeReader, carts: list[str], bars: Bars, *, dry_run: bool) -> None:
+        """Seed those of the carts that `carts` lacks; unless it is a dry run, return when they are there."""
         partition = self._index.partition
+        seeds: list[str] = []
         left = await self._index.left(reader)
         await self._index.read(reader, bars(f"reading carts/{partition}", left), only=set(carts))
         advance = bars(f"seeding partition {partition}", len(carts))
         for some in pieces(carts, BATCH):
             states = await self._table.states(some)
             changes = [change for cart_id, text in states if (change := self._change(cart_id, text))]
+            seeds += [change.cart_id for change, _ in changes]
             if not dry_run:
                 await self._publish(changes)
             advance(len(some))
+        if seeds and not dry_run:
+            await self._await(reader, seeds, bars(f"folding partition {partition}", len(seeds)))
+
+    async def _await(self, reader: RangeReader, seeds: list[str], advance: Advance) -> None:
+        """Return when `carts` has the seeds. Names those it lacks if compaction is past them, or stands."""
+        changed = TopicPartition(CART_CHANGED.name, self._index.partition)
+        end = (await reader.bounds(changed)).end
+        lacking = set(seeds)
+        committed, moved_at = -1, time.monotonic()
+        while True:
+            before = await reader.committed(changed) or 0
+            if before > committed:
+                committed, moved_at = before, time.monotonic()
+            await self._index.read(reader, silent("", 0), only=lacking)
+            still = await self._lacking(lacking)
+            advance(len(lacking) - len(still))
+            lacking = still
+            if not lacking:
+                return
+            if committed >= end or time.monotonic() - moved_at > PATIENCE_S:
+                break
+            await asyncio.sleep(POLL_S)
+        for cart_id in sorted(lacking):
+            self._seeded.note(Plan.NOT_FOLDED, cart_id)
+
+    async def _lacking(self, seeds: Collection[str]) -> set[str]:
+        """Those of the seeded carts that `carts` still lacks; names those that it will never have."""
+        lacking: set[str] = set()
+        for some in pieces(sorted(seeds), BATCH):
+            for cart_id, text in await self._table.states(some):
+                try:
+                    decided = self._decide(cart_id, _STATE.decode(text))
+                except RecordError as error:
+                    self._seeded.note(Plan.UNREADABLE, f"{cart_id}: {error}")
+                    continue
+                if decided is Plan.SEED:
+                    lacking.add(cart_id)
+                elif decided in REFUSED:
+                    self._seeded.note(decided, cart_id)
+        return lacking
+
+    def _decide(self, cart_id: str, row: State) -> Plan:
+        """What becomes of a row. Raises RecordError if nobody can read what `carts` has."""
+        entry = self._index.entries.get(cart_id)
+        found = None if entry is None else entry.found()
+        return plan(row, found, self._index.purge_floor) if row.version_number else Plan.THERE
 
     def _change(self, cart_id: str, text: str) -> tuple[Change, bytes] | None:
         """The change for a row and its encoding; none if nothing is to be published."""
         try:
             row = _STATE.decode(text)
-            entry = self._index.entries.get(cart_id)
-            found = None if entry is None else entry.found()
+            decided = self._decide(cart_id, row)
         except (msgspec.MsgspecError, RecordError) as error:
-            self._note(Plan.UNREADABLE, f"{cart_id}: {error}")
+            self._seeded.note(Plan.UNREADABLE, f"{cart_id}: {error}")
             return None
-        decided = plan(row, found, self._index.purge_floor) if row.version_number else Plan.THERE
         if decided is not Plan.SEED:
-            self._note(decided, cart_id)
+            self._seeded.note(decided, cart_id)
             return None
         change = seed(cart_id, row, _TREE.decode(text))
         value = encode_change(change)
         if len(value) > MAX_BYTES:
-            self._note(Plan.TOO_LARGE, f"{cart_id}: {len(value)} bytes")
+            self._seeded.note(Plan.TOO_LARGE, f"{cart_id}: {len(value)} bytes")
             return None
-        self._seeded.counts[Plan.SEED] += 1
+        self._seeded.note(Plan.SEED, cart_id)
         return change, value
-
-    def _note(self, decided: Plan, what: str) -> None:
-        self._seeded.counts[decided] += 1
-        if decided in REFUSED:
-            self._seeded.refused.append((decided, what))
 
     async def _publish(self, changes: Iterable[tuple[Change, bytes]]) -> None:
         await self._publisher.publish_all(

@@ -7,7 +7,7 @@ import msgspec
 
 from carts.fold import Verdict, fold
 from carts.limits import TIMING, Timing
-from carts.operations import Change, Purge
+from carts.operations import Change, Purge, Seed
 from carts.state import State, Version
 from topics.codec import decode_change, decode_state, encode_cart
 from topics.errors import RecordError
@@ -64,7 +64,7 @@ class LiftedFloor(NamedTuple):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What to do with a record: an emission, or a refusal; neither if it changed nothing.
+    """What to do with a record: an emission, or a refusal; neither if there is nothing to say.
 
     A floor goes first: a tombstone without it would let a late event bring the cart back.
     """
@@ -76,7 +76,10 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Effect(NamedTuple):
-    """What a change does: a new `state` with CHANGED, the version `deleted` with DELETED, or a refusal."""
+    """What a change does: a `state` to be sent, the version `deleted` with DELETED, or a refusal.
+
+    The state is new with CHANGED. With KNOWN it is what the table has, and `carts` may have lost.
+    """
 
     verdict: Verdict
     state: State | None = None
@@ -154,8 +157,10 @@ def take_effect(state: State | None, change: Change, purge_floor: int, rules: Ru
         state, change, purge_floor=purge_floor, retention_us=rules.retention_us, timing=rules.timing
     )
     match outcome.verdict:
-        case Verdict.CHANGED:
-            return Effect(Verdict.CHANGED, outcome.state)
+        # Who publishes a seed has not found it in `carts`: a log that has lost its end lacks what the table
+        # still has, and gets it again.
+        case (Verdict.CHANGED | Verdict.KNOWN) as verdict if verdict is Verdict.CHANGED or _is_seed(change):
+            return Effect(verdict, outcome.state)
         case Verdict.DELETED if state is not None:
             return Effect(Verdict.DELETED, deleted=state.version)
         case Verdict.KNOWN if state is None and (purge := _due_purge(change, rules.retention_us)) is not None:
@@ -195,6 +200,10 @@ def _due_purge(change: Change, retention_us: int) -> Purge | None:
         case (Purge() as step,) if 2 * step.at - step.seen >= 2 * retention_us:
             return step
     return None
+
+
+def _is_seed(change: Change) -> bool:
+    return any(isinstance(step, Seed) for step in change.delta)
 
 
 def _kinds(change: Change) -> list[str]:

@@ -4,11 +4,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from pydantic import SecretStr
 
 from carts.fold import fold
 from carts.protocol import Deleted
 from carts.state import State, trim, union
-from ops.seeding import Plan, plan, seed
+from ops.progress import silent
+from ops.seeding import Plan, plan, restore_from_postgres, seed
+from ops.settings import OpsSettings
 from runtime.settings import KafkaSettings
 from sinks.postgres.batch import newest
 from sinks.postgres.table import CartsTable
@@ -65,6 +68,20 @@ def test_a_cart_begun_anew_is_refused_if_the_union_would_lose_its_history() -> N
             "the history would be lost"
         )
         assert plan(with_history, anew, 0) is Plan.CONFLICT
+
+
+def test_what_has_left_the_window_since_carts_lost_it_is_no_seed_and_is_not_there() -> None:
+    row, lost_its_end = grow(CART, 3, first=EARLIER), grow(CART, 1, first=EARLIER)
+    went_on = fold(lost_its_end, add(CART, 9)).state
+    assert went_on is not None
+    assert trim(union(went_on, row)) == went_on, "the row has more, and the union does not say so"
+    assert plan(row, went_on, 0) is Plan.CONFLICT
+
+
+def test_another_cart_of_the_same_version_is_named() -> None:
+    row = grow(CART, 2)
+    erased = msgspec.structs.replace(row, erased=row.version_number - 1, trimmed_digest=1)
+    assert plan(row, erased, 0) is Plan.DIFFERS
 
 
 @pytest.mark.parametrize("state", [grow(CART, 2), long_lived(CART), expire(CART, grow(CART, 2))])
@@ -128,6 +145,19 @@ async def test_seeds_unite_with_what_shoppers_did_meanwhile(
         return state is not None and [op.op_id for op in state.ops] == ["op-1", "op-2", "op-5"]
 
     await until(united, "the union in carts")
+
+
+async def test_what_compaction_does_not_fold_is_named(
+    kafka: KafkaSettings, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.seeding.PATIENCE_S", 0.0)
+    cart_id = new_cart_id()
+    await write_rows(database, {cart_id: grow(cart_id, 2)})
+    settings = OpsSettings(
+        kafka_bootstrap=kafka.kafka_bootstrap, postgres_url=SecretStr(database), redis_url=redis_url
+    )
+    seeded = await restore_from_postgres(settings, range(settings.partitions), silent, dry_run=False)
+    assert seeded.refused == [(Plan.NOT_FOLDED, cart_id)]
 
 
 async def test_a_dry_run_without_from_is_a_mistake(command_line: CommandLine) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carts.fold import Verdict
-from carts.operations import Add, Change, Clear, Expire, Item, Purge, Set, Step, Void
+from carts.operations import Add, Change, Clear, Expire, Item, Purge, Seed, Set, Step, Void
 from carts.state import Version
 from streams.decisions import ChangeSource, Decision, LiftedFloor, Origin, RefusalCode, Rules, decide
 from topics.codec import decode_cart, encode_change
@@ -103,6 +103,16 @@ def test_the_order_of_deliveries_does_not_matter(order: list[int]) -> None:
         change(v_at(5), Add("sku-2", 2, 100, "EUR", Item("sku-2"))),
     ]
     assert decode_cart(value_after(*(changes[i] for i in order))) == decode_cart(value_after(*changes))
+
+
+def test_a_seed_that_the_table_has_is_sent_for_carts_may_have_lost_it() -> None:
+    held = value_after(change(v_at(0)), change(v_at(1)))
+    tree = msgspec.to_builtins(decode_cart(held).state)
+    decision = fold_in(held, change(v_at(1), Seed(tree), op_id="!seed:1"))
+    assert decision.verdict is Verdict.KNOWN
+    assert decision.emission is not None
+    assert decision.emission.value is not None
+    assert decode_cart(decision.emission.value).state == decode_cart(held).state
 
 
 def test_a_change_below_the_floor_changes_nothing() -> None:

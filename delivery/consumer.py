@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
+from uuid import UUID
 
 import structlog
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError
@@ -18,8 +20,9 @@ from delivery.faust_internals import HookedConsumer, HookedThread, Records
 from delivery.ledger import Ledger
 from delivery.runs import Run
 from runtime.failstop import fail_stop
-from runtime.kafka.internals import set_fetch_wait
+from runtime.kafka.internals import client_of, set_fetch_wait
 from runtime.kafka.membership import watch_membership
+from runtime.kafka.topic_ids import topic_ids
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
@@ -61,6 +64,14 @@ class AccountingThread(HookedThread):
             log.info("partition.gone_before_seek", topic=tp.topic, partition=tp.partition)
         else:
             self._sought[tp] = offset
+
+    async def topic_ids(self, names: Iterable[str]) -> dict[str, UUID]:
+        """As `runtime.kafka.topic_ids`."""
+        found: dict[str, UUID] = await self.call_thread(self._topic_ids, names)
+        return found
+
+    async def _topic_ids(self, names: Iterable[str]) -> dict[str, UUID]:
+        return await topic_ids(client_of(self.started_client()), names)
 
     def fetched(self, records: Records) -> None:
         """Note what the answers prove absent."""

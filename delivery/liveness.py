@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from uuid import UUID
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -32,15 +33,18 @@ class Liveness:
         self.lag: dict[TP, int] = {}
         """Log end minus committed offset, as last measured."""
         self._beyond: set[TP] = set()
+        self._topic_ids: dict[str, UUID] = {}
         self._unanswered: dict[str, float] = {}
 
     async def look(self) -> None:
         """Measure the lag, fetch again what may be lost at the end of a log, look for foreign writes.
 
-        Ends the process with code 75 when a log ends before what was committed of it: the next process begins
-        where it is safe. Seen twice, because a new leader may know the end a little late.
+        Ends the process with code 75 when a topic was made anew, or a log ends before what was committed of
+        it: the next process begins where it is safe. The second is seen twice, because a new leader may know
+        the end a little late.
         """
         consumer = consumer_of(self._app)
+        await self._look_at_topics()
         partitions = consumer.ledger.partitions
         ends: Any = await consumer.highwaters(*partitions) if partitions else {}
         beyond = {tp for tp, end in ends.items() if tp in partitions and end < partitions[tp].committed}
@@ -62,6 +66,14 @@ class Liveness:
             self._time_answer(table)
             await table.answer_foreign_writes()
             self._time_answer(table)
+
+    async def _look_at_topics(self) -> None:
+        """The client does not tell a topic that was made anew: offsets go on, or there are no partitions."""
+        tables = [table.changelog_topic_name for table in self._app.changelog_tables()]
+        found = await consumer_of(self._app).thread.topic_ids([*self._app.positions, *tables])
+        for name, topic_id in found.items():
+            if self._topic_ids.setdefault(name, topic_id) != topic_id:
+                fail_stop("topic.made_anew", topic=name)
 
     def _time_answer(self, table: ChangelogTable) -> None:
         now = time.monotonic()

@@ -222,8 +222,16 @@ class PartitionStates:
             batch.read = True
         self._write((), as_of)
 
+    @property
+    def owes_answers(self) -> bool:
+        """Whether states must be sent again and are not on their way: whoever wanted to was cancelled."""
+        return bool(self._contested or self._unanswered.keys() - self._sent.keys())
+
     def to_send_again(self, keep: Keep, headers_of: HeadersOf) -> list[State]:
-        """The states that the log must end with and does not, nor will when all on its way has arrived."""
+        """The states that the log must end with and does not, nor will when all on its way has arrived.
+
+        Call `sent_again` once all of them are on their way; until then they are owed.
+        """
         again: list[State] = []
         for key in self._unanswered.keys() | self._contested:
             stored = self._store.get(self._partition, key)
@@ -234,8 +242,11 @@ class PartitionStates:
             kept = keep(key, on_its_way, stored, headers_of(key, stored))
             if kept != on_its_way:
                 again.append((key, kept))
-        self._contested.clear()
         return again
+
+    def sent_again(self) -> None:
+        """All that `to_send_again` has returned is on its way."""
+        self._contested.clear()
 
     # -- the store -------------------------------------------------------------------------------------
 

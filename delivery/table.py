@@ -159,8 +159,9 @@ class ChangelogTable(HookedTable):
 
     async def _send(self, partition: int, batch: Batch) -> asyncio.Future[Any]:
         states = self._partitions[partition]
-        in_flight = states.sending([(state.key, state.value) for state in batch.states])
         future = await self._writer.send(batch, partition)
+        # Not before: whoever is cancelled, or gives up, while the producer has no room has sent nothing.
+        in_flight = states.sending([(state.key, state.value) for state in batch.states])
 
         def answered(answer: asyncio.Future[Any]) -> None:
             if acknowledged(answer):
@@ -231,14 +232,18 @@ class ChangelogTable(HookedTable):
     def _open(
         self, bounds: Mapping[int, OffsetRange], topic_id: str, now: float
     ) -> dict[Distrust, list[int]]:
-        """Open the partitions on what is known of them; returns those that begin empty, by the reason."""
+        """Open the partitions on what is known of them; returns those that begin empty, by the reason.
+
+        One that has not answered everything is read again from the first record that it owes an answer:
+        whatever `keep` has found out about that ends when the partition is opened.
+        """
         rebuilt: dict[Distrust, list[int]] = {}
         stored = self._local.positions()
         for partition, log_has in bounds.items():
             held = self._partitions.get(partition)
             position = held.position if held is not None else stored.get(partition)
             why = self._distrust(position, topic_id, log_has, now)
-            if held is not None and why in {None, Distrust.NO_TOPIC_ID}:
+            if held is not None and why in {None, Distrust.NO_TOPIC_ID} and not held.may_be_behind:
                 continue
             if why is not None:
                 rebuilt.setdefault(why, []).append(partition)
@@ -283,15 +288,16 @@ class ChangelogTable(HookedTable):
         for place, end in ends.items():
             if states := self._partitions.get(place.partition):
                 states.log_ends_at(end, seen[place.partition], asked_at)
-        if not self._missing():
+        if not self._missing() and not any(states.owes_answers for states in self._partitions.values()):
             return
+        count = 0
         async with self._lock, self._reader() as reader:
-            count = 0
             while missing := self._missing():
                 read, _ = await self._absorb(reader, missing)
                 count += read
             await self._send_again(self._partitions)
-        log.warning("table.foreign_writes", table=self.name, records=count)
+        if count:
+            log.warning("table.foreign_writes", table=self.name, records=count)
 
     def _missing(self) -> dict[int, OffsetRange]:
         return {
@@ -334,11 +340,15 @@ class ChangelogTable(HookedTable):
     async def _send_again(self, partitions: Iterable[int]) -> None:
         count = 0
         for partition in partitions:
-            again = self._partitions[partition].to_send_again(self._keep, self._headers_of)
-            states = [HeldState(key, value, self._headers_of(key, value)) for key, value in again]
-            for batch in self._writer.batches(states):
+            states = self._partitions[partition]
+            again = [
+                HeldState(key, value, self._headers_of(key, value))
+                for key, value in states.to_send_again(self._keep, self._headers_of)
+            ]
+            for batch in self._writer.batches(again):
                 future = await self._send(partition, batch)
                 future.add_done_callback(stop_if_refused)
+            states.sent_again()
             count += len(again)
         if count:
             metrics.SENT_AGAIN.labels(self.name).inc(count)

@@ -59,6 +59,7 @@ class Recovery:
             self.raise_floor(self._partition(key), found.version.number)
         if held is None:
             if not emit_again(None, found, self.floor(self._partition(key))):
+                self._deleted.pop(key, None)
                 return read
             self._deleted[key] = found.version
             return None
@@ -89,7 +90,7 @@ class Recovery:
             return purge_floor_headers(self._partition(key), _floor(value), None)
         if value is None:
             # The answer to an unreadable record must delete no copy: it has the lowest version.
-            return tombstone_headers(key.decode(), self._deleted.pop(key, Version()), None)
+            return tombstone_headers(key.decode(), self._deleted.get(key, Version()), None)
         return cart_headers(key.decode(), decode_version(value), None)
 
     def _partition(self, key: bytes) -> int:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
 from delivery import liveness, metrics
 from delivery.consumer import consumer_of
 from delivery.contiguity import OutsideLog
 from delivery.liveness import Liveness
 from delivery.settings import DeliverySettings
-from tests.delivery.conftest import Broker, Running
+from tests.delivery.conftest import PARTITIONS, Broker, Running
 from tests.delivery.kill_loop import administration
 from tests.delivery.test_table import appending_app, right_partition
 from tests.support.waiting import until
@@ -80,3 +84,36 @@ async def test_a_log_that_loses_its_end_ends_the_process(
         assert not stops
         await watch.look()
         assert stops == ["partition.log_lost_its_end"]
+
+
+async def test_a_topic_that_is_made_anew_ends_the_process(
+    broker: Broker, settings: DeliverySettings, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _ = appending_app(settings, broker)
+    stops: list[str] = []
+    monkeypatch.setattr(liveness, "fail_stop", lambda event, **_: stops.append(event))
+    async with running(app):
+        watch = Liveness(app)
+        await watch.look()
+        assert not stops
+        async with administration(broker.bootstrap) as admin:
+            await admin.delete_topics([broker.source])
+            new = [NewTopic(broker.source, PARTITIONS, 1)]
+            # Until the old one is gone, the broker refuses it.
+            await until(partial(made, admin, new), "the topic is made again")
+
+        async def is_seen() -> bool:
+            with suppress(KafkaError):
+                await watch.look()
+            return "topic.made_anew" in stops
+
+        await until(is_seen, "the worker sees it")
+
+
+async def made(admin: AIOKafkaAdminClient, topics: list[NewTopic]) -> bool:
+    """Whether the broker has made them now."""
+    try:
+        await admin.create_topics(topics)
+    except TopicAlreadyExistsError:
+        return False
+    return True

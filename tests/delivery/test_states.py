@@ -109,6 +109,7 @@ class Log:
             self.read(missing)
         if again := self.owner.to_send_again(longer, no_headers):
             self.send(*again)
+        self.owner.sent_again()
 
     def die(self) -> None:
         """Kill -9, and the start after it; what the producer had not sent is gone."""

@@ -15,7 +15,7 @@ from carts.fold import fold
 from carts.operations import Add, Change, Item
 from delivery import metrics
 from delivery.app import DeliveryApp, create_app
-from delivery.changelog import Headers
+from delivery.changelog import ChangelogWriter, Headers
 from delivery.consumer import consumer_of
 from delivery.consumption import runs
 from delivery.errors import OutsideOfStream, RecordTooLarge, TopicTaken
@@ -243,6 +243,27 @@ async def test_an_older_state_that_a_woken_worker_writes_beside_the_owner_is_ans
         await until(lambda: dict(table.items()).get(b"b") == b"111")
         await Liveness(app).look()
     assert await values_of(broker, b"a") == [b"1", b"12", b"1", b"12", b"-", b"12"]
+
+
+async def test_answers_before_which_somebody_was_cancelled_come_with_the_next_look(
+    broker: Broker, settings: DeliverySettings, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancelled(*_: Any) -> None:
+        raise asyncio.CancelledError
+
+    app, table = appending_app(settings, broker)
+    await broker.send(broker.source, [(b"a", b"1"), (b"a", b"2"), (b"b", b"12")])
+    async with running(app):
+        await until(lambda: dict(table.items()) == {b"a": b"12", b"b": b"12"})
+        await broker.send(broker.changelog, [(b"a", b"1"), (b"b", b"1")])
+        with monkeypatch.context() as patch:
+            patch.setattr(ChangelogWriter, "send", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await table.answer_foreign_writes()
+        await Liveness(app).look()
+        await until(lambda: not table.changelog_may_be_behind, "all is answered")
+    for key in (b"a", b"b"):
+        assert (await values_of(broker, key))[-2:] == [b"1", b"12"]
 
 
 async def test_a_state_that_is_too_large_is_refused_and_the_partition_goes_on(

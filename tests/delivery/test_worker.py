@@ -176,6 +176,13 @@ async def test_a_recovery_that_the_broker_does_not_answer_ends_the_process(scene
     assert scene.logged("recovery.ended")
 
 
+async def test_a_recovery_that_is_cancelled_begins_anew(scene: Scene) -> None:
+    worker = scene.worker(KILL_LOOP_FAULT="cancelled-once")
+    await worker.ready()
+    assert len(scene.logged("recovery.begins_anew")) == 1
+    assert len(scene.logged("process.starting")) == 1
+
+
 async def test_a_recovery_that_is_cancelled_ends_the_process(scene: Scene) -> None:
     worker = scene.worker(KILL_LOOP_FAULT="cancelled-replay")
     assert await asyncio.to_thread(worker.wait) == EXIT_RESTART

@@ -174,7 +174,9 @@ def provoke(fault: str) -> None:
         case "unanswered-seek":
             _never_answer_the_seek()
         case "cancelled-replay":
-            _cancel_the_replay()
+            _cancel_replays(10)
+        case "cancelled-once":
+            _cancel_replays(1)
         case "stuck":
 
             async def never(*_: Any, **__: Any) -> None:
@@ -225,13 +227,17 @@ def _never_answer_the_seek() -> None:
     AccountingConsumer.perform_seek = never  # type: ignore[assignment,method-assign]
 
 
-def _cancel_the_replay() -> None:
+def _cancel_replays(times: int) -> None:
     """A client that is closed cancels what waits for its answers."""
+    left = iter(range(times))
 
-    async def cancelled(*_: Any) -> None:
-        raise asyncio.CancelledError
+    async def cancelled(self: ChangelogTable, partitions: set[int]) -> None:
+        if next(left, None) is not None:
+            raise asyncio.CancelledError
+        await original(self, partitions)
 
-    ChangelogTable.replay = cancelled  # type: ignore[assignment,method-assign]
+    original = ChangelogTable.replay
+    ChangelogTable.replay = cancelled  # type: ignore[method-assign]
 
 
 def _hold_changelog_back() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from runtime.kafka import ranges
@@ -147,5 +147,18 @@ async def test_ranges_of_several_partitions_are_read_each_in_its_order(kafka_boo
 
 
 async def test_a_reader_that_is_closed_as_soon_as_it_is_open_cancels_nobody(kafka_bootstrap: str) -> None:
+    async with RangeReader(KafkaSettings(kafka_bootstrap=kafka_bootstrap)):
+        pass
+
+
+async def test_a_client_that_looks_cancelled_when_it_is_closed_cancels_nobody(
+    kafka_bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stop(consumer: AIOKafkaConsumer) -> None:
+        await closed(consumer)
+        raise asyncio.CancelledError
+
+    closed = AIOKafkaConsumer.stop
+    monkeypatch.setattr(AIOKafkaConsumer, "stop", stop)
     async with RangeReader(KafkaSettings(kafka_bootstrap=kafka_bootstrap)):
         pass

@@ -81,6 +81,14 @@ def test_a_deleted_cart_that_a_late_worker_wrote_again_stays_deleted() -> None:
     assert version_header(recovery.headers_of(CART, None)) == NEW_VERSION
 
 
+def test_a_contradicted_deletion_can_be_answered_again() -> None:
+    recovery = Recovery(16)
+    recovery.raise_floor(PARTITION, NEW_VERSION.number)
+    assert recovery.keep(CART, None, NEW.value, NEW.headers) is None
+    for _ in range(2):
+        assert version_header(recovery.headers_of(CART, None)) == NEW_VERSION
+
+
 def test_the_floor_that_a_trusted_local_store_holds_counts_for_what_is_read_after_it() -> None:
     recovery = Recovery(16)
     held = {purge_floor_key_in_carts(PARTITION): encode_purge_floor(PurgeFloor(NEW_VERSION.number))}

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from tests.faults.buyers import Buyer, Pick, until_sure
-from tests.faults.caller import TIMEOUT, Caller, Request, request_for, uuid7
+from tests.faults.caller import TIMEOUT, Caller, Request, client_session, request_for, uuid7
 from tests.faults.catalogue import Counted
 from tests.faults.erasure_records import EraseAttempt, Erased
 from tests.faults.history import Command, Fail, History, Invoke, Ok, Unknown
@@ -67,7 +67,7 @@ class LoadGenerator:
         """Lets all clients work until `stop`; each ends the operation it is at."""
         connector = aiohttp.TCPConnector(limit=0)
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session,
+            client_session(connector=connector, timeout=TIMEOUT) as session,
             asyncio.TaskGroup() as group,
         ):
             for number in range(self._load.clients):

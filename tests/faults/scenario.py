@@ -8,13 +8,21 @@ from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
 
-import aiohttp
 import msgspec
 from aiokafka import AIOKafkaProducer
 
 from carts.limits import TIMING
 from carts.state import State
-from tests.faults.caller import NOT_CONNECTED, REFUSALS, TIMEOUT, Caller, Request, request_for, uuid7
+from tests.faults.caller import (
+    NOT_CONNECTED,
+    REFUSALS,
+    TIMEOUT,
+    Caller,
+    Request,
+    client_session,
+    request_for,
+    uuid7,
+)
 from tests.faults.catalogue import stock
 from tests.faults.checks import violations
 from tests.faults.collect import Collector
@@ -51,7 +59,7 @@ class Scenario:
         self._caller: Caller
 
     async def __aenter__(self) -> Self:
-        session = await self._cleanup.enter_async_context(aiohttp.ClientSession(timeout=TIMEOUT))
+        session = await self._cleanup.enter_async_context(client_session(timeout=TIMEOUT))
         self._cleanup.enter_context(self.history)
         await self._cleanup.enter_async_context(self.collector)
         self._caller = Caller(session, self.testbed.gateways, self.history)

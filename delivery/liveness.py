@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
-from uuid import UUID
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -16,6 +15,7 @@ from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
 from delivery.table import ChangelogTable
 from runtime.failstop import fail_stop
+from runtime.kafka.topic_ids import FirstIds
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ class Liveness:
         self.lag: dict[TP, int] = {}
         """Log end minus committed offset, as last measured."""
         self._beyond: set[TP] = set()
-        self._topic_ids: dict[str, UUID] = {}
+        self._first_ids = FirstIds()
         self._unanswered: dict[str, float] = {}
 
     async def look(self) -> None:
@@ -71,9 +71,8 @@ class Liveness:
         """The client does not tell a topic that was made anew: offsets go on, or there are no partitions."""
         tables = [table.changelog_topic_name for table in self._app.changelog_tables()]
         found = await consumer_of(self._app).thread.topic_ids([*self._app.positions, *tables])
-        for name, topic_id in found.items():
-            if self._topic_ids.setdefault(name, topic_id) != topic_id:
-                fail_stop("topic.made_anew", topic=name)
+        if (topic := self._first_ids.made_anew(found)) is not None:
+            fail_stop("topic.made_anew", topic=topic)
 
     def _time_answer(self, table: ChangelogTable) -> None:
         now = time.monotonic()

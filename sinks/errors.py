@@ -27,6 +27,13 @@ class CatalogueStalled(SinkError):
         super().__init__(self.__doc__)
 
 
+class TopicMadeAnew(SinkError):
+    """The topic was deleted and made anew: a non-retryable error, a new process begins in the new one."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"{topic} was deleted and made anew")
+
+
 class ClientDied(SinkError):
     """The Kafka client has ended silently: a non-retryable error, only a new process helps."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from typing import ClassVar, Final
 from uuid import UUID
@@ -43,6 +43,20 @@ async def topic_ids(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, U
         if topic_id != _NO_ID:
             found[name] = topic_id
     return found
+
+
+class FirstIds:
+    """The ids that topics had when they were first seen."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, UUID] = {}
+
+    def made_anew(self, found: Mapping[str, UUID]) -> str | None:
+        """A topic that has another id now than it had at first, if there is one."""
+        for name, topic_id in found.items():
+            if self._ids.setdefault(name, topic_id) != topic_id:
+                return name
+        return None
 
 
 class _Uuid(AbstractType[UUID]):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from sinks.redis import metrics
 from sinks.redis.anti_entropy import AntiEntropy
 from sinks.redis.expired_copies import ExpiredCopies
 from sinks.redis.follower import PartitionFollower
-from sinks.redis.membership import fail_with_client, joined, lags
+from sinks.redis.membership import fail_with_client, fail_with_topic, joined, lags
 from sinks.redis.progress import publish
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
@@ -72,8 +72,8 @@ class RestoreAgent:
     async def run(self, ready: Callable[[], None]) -> None:
         """Join the group and follow its partitions; `ready` is called once, when all of them are followed.
 
-        Raises FollowerFailed or ClientDied (in a group), after which only a new process helps, KafkaError
-        without a cluster.
+        Raises FollowerFailed, ClientDied or TopicMadeAnew (in a group), after which only a new process helps,
+        KafkaError without a cluster.
         """
         async with joined(
             self._settings,
@@ -89,6 +89,7 @@ class RestoreAgent:
                     group.create_task(self._watch(ready))
                     group.create_task(self._measure(consumer))
                     group.create_task(fail_with_client(consumer))
+                    group.create_task(fail_with_topic(consumer, CARTS.name))
                     group.create_task(self._anti_entropy.run())
                     group.create_task(self._warming.run())
                     group.create_task(self._expired_copies.run())

@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaError
 from runtime.kafka.clients import has_died
 from runtime.kafka.internals import client_of
 from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id, watch_membership
-from sinks.errors import ClientDied
+from runtime.kafka.topic_ids import FirstIds, topic_ids
+from sinks.errors import ClientDied, TopicMadeAnew
 from sinks.settings import RedisSinkSettings
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,20 @@ async def fail_with_client(consumer: AIOKafkaConsumer) -> None:
         if has_died(client_of(consumer)):
             raise ClientDied
         await asyncio.sleep(CLIENT_SECONDS)
+
+
+async def fail_with_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """Watch the topic. Raises TopicMadeAnew: the client might look for its partitions minutes later."""
+    first = FirstIds()
+    while True:
+        try:
+            found = await topic_ids(client_of(consumer), [topic])
+        except KafkaError as error:
+            log.warning("membership.topic_unknown", topic=topic, error=repr(error))
+        else:
+            if first.made_anew(found) is not None:
+                raise TopicMadeAnew(topic)
+        await asyncio.sleep(LAG_SECONDS)
 
 
 async def lags(

@@ -21,7 +21,7 @@ from carts.products import Product
 from runtime.kafka.ranges import Record, Tail, all_moved
 from sinks.errors import CatalogueStalled
 from sinks.redis import metrics
-from sinks.redis.membership import fail_with_client, joined, lags
+from sinks.redis.membership import fail_with_client, fail_with_topic, joined, lags
 from sinks.redis.product_records import understand_product
 from sinks.settings import RedisSinkSettings
 from store.redis import PipelinedClient, StoreError
@@ -74,8 +74,8 @@ class CatalogueFollower:
     async def run(self, ready: Callable[[], None]) -> None:
         """Join the group and follow its partitions; `ready` is called once, when all are read to the end.
 
-        Raises CatalogueStalled or ClientDied (in a group), after which only a new process helps, KafkaError
-        without a cluster.
+        Raises CatalogueStalled, ClientDied or TopicMadeAnew (in a group), after which only a new process
+        helps, KafkaError without a cluster.
         """
         async with (
             joined(
@@ -90,6 +90,7 @@ class CatalogueFollower:
             group.create_task(self._keep(consumer, ready))
             group.create_task(self._measure(consumer))
             group.create_task(fail_with_client(consumer))
+            group.create_task(fail_with_topic(consumer, PRODUCTS.name))
 
     async def _nothing_to_release(self, _: list[int]) -> None:
         """Nothing: the position in Redis guards against the next owner."""

@@ -63,6 +63,7 @@ from tests.faults.versions import (
 LOST: Final = "lost"
 DOUBLED: Final = "doubled"
 UNEQUAL: Final = "stores differ"
+STORES: Final = ("redis", "carts", "postgres")
 
 
 def acknowledged_operations_are_there(history: Sequence[Record], stores: Stores) -> list[Violation]:
@@ -118,7 +119,8 @@ def quantities_add_up(history: Sequence[Record], stores: Stores) -> list[Violati
     """Where only adds were asked for: acknowledged pieces <= shown and sold <= acknowledged and unknown.
 
     What was added before an erasure is gone, what was added after all of them is there. This trusts nothing
-    of the product but the quantities that it shows and has sold.
+    of the product but the quantities that it shows and has sold. A store without the cart shows none: what is
+    gone everywhere is equal everywhere.
     """
     promised = _promised(history)
     asked = erasures(history)
@@ -146,9 +148,9 @@ def quantities_add_up(history: Sequence[Record], stores: Stores) -> list[Violati
     return [
         violation
         for cart_id in sorted(written - mixed)
-        for store, copy in _copies(stores, cart_id)
+        for store, lines in _shown(stores, cart_id)
         for violation in _beyond(
-            cart_id, store, sold[cart_id] + Counter(copy.lines), (least[cart_id], most[cart_id])
+            cart_id, store, sold[cart_id] + Counter(lines), (least[cart_id], most[cart_id])
         )
     ]
 
@@ -224,7 +226,7 @@ def stores_are_equal(_history: Sequence[Record], stores: Stores) -> list[Violati
     found = []
     for cart_id in sorted(stores.records.keys() | stores.redis.keys() | stores.rows.keys()):
         copies = dict(_copies(stores, cart_id))
-        missing = sorted({"redis", "carts", "postgres"} - copies.keys())
+        missing = sorted({*STORES} - copies.keys())
         if missing:
             found.append(Violation(UNEQUAL, cart_id, f"not in {', '.join(missing)}"))
         elif len({msgspec.json.encode(copy, order="deterministic") for copy in copies.values()}) > 1:
@@ -304,6 +306,12 @@ def _copies(stores: Stores, cart_id: str) -> Iterator[tuple[str, Copy]]:
         yield "carts", copy_of(states[-1])
     if cart_id in stores.rows:
         yield "postgres", stores.rows[cart_id]
+
+
+def _shown(stores: Stores, cart_id: str) -> Iterator[tuple[str, Mapping[str, int]]]:
+    copies = dict(_copies(stores, cart_id))
+    for store in STORES:
+        yield store, copies[store].lines if store in copies else {}
 
 
 def _says(delta: Delta, commands: Sequence[Command]) -> bool:

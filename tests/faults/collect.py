@@ -113,7 +113,10 @@ class Collector:
             self._told.setdefault(key.decode(), []).append(decode_order(value))
         elif partition.topic == DEAD_LETTERS.name:
             self._dead_letters += 1
-        elif value is not None and not key.startswith(PURGE_FLOOR_PREFIX):
+        elif value is None:
+            # Nothing is purged within a run: what has a tombstone is gone, whatever stands before it.
+            self._records.pop(key.decode(), None)
+        elif not key.startswith(PURGE_FLOOR_PREFIX):
             self._records.setdefault(key.decode(), []).append(decode_state(value))
 
     async def _redis(self, cart_ids: Iterable[str]) -> dict[str, Copy]:

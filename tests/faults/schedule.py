@@ -24,6 +24,7 @@ class Kind(StrEnum):
     CUT = "network cut"
     SLOW = "network slow"
     HALF_OPEN = "network half-open"
+    OUTAGE = "outage"
     LEAVE = "leave and join"
     BEYOND = "offsets past the end"
     CUT_ALONE = "cut off alone"
@@ -57,6 +58,8 @@ LASTS: Final[dict[Kind, tuple[float, float]]] = {
     Kind.CUT: (1.0, 6.0),
     Kind.SLOW: (2.0, 6.0),
     Kind.HALF_OPEN: (2.0, 8.0),
+    # Longer than Faust waits for any answer (90 s): what it had asked for has failed for good.
+    Kind.OUTAGE: (95.0, 100.0),
     Kind.LEAVE: (3.0, 9.0),
     Kind.BEYOND: (0.0, 0.0),
     # Longer than the publish deadline: after that what one gateway cannot publish holds back the other.
@@ -76,6 +79,7 @@ _LOSSES: Final[tuple[tuple[Kind, str], ...]] = (
     *((kind, "redis") for kind in (Kind.FLUSH, Kind.STALE_QUIET, Kind.STALE_WRITTEN)),
     *((kind, "kafka") for kind in (Kind.CUT, Kind.SLOW, Kind.HALF_OPEN)),
     *((kind, "kafka") for kind in (Kind.CUT, Kind.HALF_OPEN)),
+    (Kind.OUTAGE, "kafka"),
     *((kind, ALONE) for kind in ONE_ALONE),
     *((Kind.BEYOND, group) for group in ("compaction", "merges", "sink-mail")),
 )

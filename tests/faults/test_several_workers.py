@@ -80,6 +80,17 @@ async def test_a_gateway_that_is_sick_alone_holds_back_nobody(
     assert not report.violations, report.explain()
 
 
+@pytest.mark.timeout(700)
+async def test_an_outage_that_outlasts_every_request_loses_and_doubles_nothing(
+    testbed: Testbed, tmp_path: Path
+) -> None:
+    plan = Plan(seed=-7, seconds=0, load=Load(clients=4, carts=24, pause_seconds=0.5), topology=SPARE)
+    # It comes while partitions move: a worker may be in the middle of its recovery.
+    faults = [Fault(1.0, Kind.LEAVE, "compaction", 1.0), Fault(1.1, Kind.OUTAGE, "kafka", 95.0)]
+    report = await run(testbed, plan, tmp_path, faults)
+    assert not report.violations, report.explain()
+
+
 # Last: the end of a log that is lost has carts of the tests before, too.
 
 

@@ -6,7 +6,7 @@ Products and orders are kept here, and there is a catalogue of what tests and cl
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError
 
 from devstack.component import Component
@@ -80,7 +81,14 @@ class Testbed:
     through `alone`, all others through another one; `network` is both.
     """
 
-    def __init__(self, folder: Path, topology: Topology | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        topology: Topology | None = None,
+        variables: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """`variables` are settings of all workers of a group, by the group's name."""
+        self._variables: Final = variables or {}
         self.smtp: Final = SmtpServer()
         self.topology: Final = topology or Topology()
         broker, proxied, *others = free_ports(9)
@@ -266,6 +274,19 @@ class Testbed:
                 os.truncate(last, size - 1)
         await self.join("kafka")
 
+    async def make_anew(self, *topics: str) -> None:
+        """Deletes topics and applies the registry again: an operator's mistake while everything runs."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.urls.kafka_bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_topics([*topics])
+        finally:
+            await admin.close()
+        async with asyncio.timeout(READY_SECONDS):
+            # Until the old ones are gone the broker refuses new ones.
+            while (await self.command("topics", "apply", "--allow-single"))[0]:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_SECONDS)
+
     async def command(self, *arguments: str) -> tuple[int, str]:
         """Runs a command of `cartstream` on the stores: its exit status, and what it said."""
         variables = {**self.urls.environment(), "CARTSTREAM_PARTITIONS": str(self.topology.partitions)}
@@ -321,7 +342,7 @@ class Testbed:
         number = next((number for number, each in self._more.items() if each is stack), 1)
         for name, component in _components(stack).items():
             env = {**component.spec.env, "CARTSTREAM_PARTITIONS": str(self.topology.partitions)}
-            env |= HASTE.get(name, {})
+            env |= {**HASTE.get(name, {}), **self._variables.get(name, {})}
             if name == "gateway" and number > 1:
                 env["CARTSTREAM_KAFKA_BOOTSTRAP"] = f"{HOST}:{self.alone.port}"
             elif number > 1:

@@ -214,6 +214,16 @@ def the_purge_floor_goes_astray(_: Any) -> Any:
     return forget
 
 
+@replaces("streams.recovery", "Recovery.opened")
+def what_is_known_of_a_partition_survives_its_ownership(_: Any) -> Any:
+    """A partition that comes back is read with the purge floor it had when it went."""
+
+    def nothing(*_: Any, **__: Any) -> None:
+        """Nothing."""
+
+    return nothing
+
+
 @replaces("sinks.redis.anti_entropy", "AntiEntropy._look")
 def nobody_looks_for_what_was_lost(_: Any) -> Any:
     """Anti-entropy never looks."""

@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, Final
 
 import aiohttp
@@ -200,25 +199,15 @@ def erase_verdict(reply: Reply, asked: EraseAttempt) -> Erased | Fail | Unknown:
     return kind(at=now_us(), op=op, attempt=attempt, reason=slug)
 
 
-@dataclass
-class Sent:
-    """Whether any of a request has left: aiohttp repeats a DELETE by itself when a kept connection breaks.
-
-    The repetition may then find nobody listening although the gateway had taken the request before it died.
-    """
-
-    headers: bool = False
-
-
 def client_session(**options: Any) -> aiohttp.ClientSession:
-    """A session that notes in the `Sent` of each request whether it has left."""
+    """A session that sends a request once.
 
-    async def note(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.headers = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(note)
-    return aiohttp.ClientSession(trace_configs=[trace], **options)
+    By itself aiohttp sends a GET or a DELETE again when a kept connection breaks: a request that a
+    gateway took before it died would be made twice, or be taken for one that found nobody listening.
+    """
+    session = aiohttp.ClientSession(**options)
+    session._retry_connection = False  # noqa: SLF001 - there is no public way; aiohttp's test client does it so
+    return session
 
 
 class Caller:
@@ -269,7 +258,6 @@ class Caller:
         gateway: int,
         timeout: aiohttp.ClientTimeout,
     ) -> Reply | Fail | Unknown:
-        sent = Sent()
         try:
             async with self._session.request(
                 request.method,
@@ -277,11 +265,10 @@ class Caller:
                 json=request.body,
                 headers=request.headers,
                 timeout=timeout,
-                trace_request_ctx=sent,
             ) as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Reply(response.status, headers, await response.read())
+        except aiohttp.ClientConnectorError:
+            return Fail(at=now_us(), op=what.op, attempt=what.attempt, reason=NOT_CONNECTED)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if isinstance(error, aiohttp.ClientConnectorError) and not sent.headers:
-                return Fail(at=now_us(), op=what.op, attempt=what.attempt, reason=NOT_CONNECTED)
             return Unknown(at=now_us(), op=what.op, attempt=what.attempt, reason=type(error).__name__)

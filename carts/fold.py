@@ -17,6 +17,7 @@ from carts.operations import (
     Purge,
     Seed,
     Subtract,
+    Trim,
     Withdrawal,
 )
 from carts.ordering import renewed
@@ -24,11 +25,13 @@ from carts.state import (
     EXPIRY_PREFIX,
     VOID_PREFIX,
     State,
+    Status,
     erase,
     noted,
     ordered,
     overrule,
     trim,
+    trim_idle,
     union,
 )
 
@@ -71,6 +74,8 @@ def fold(
             return _expire(state, step)
         case (Purge() as step,):
             return _purge(state, step, retention_us)
+        case (Trim() as step,):
+            return _trim(state, step, timing)
         case (Erase(),):
             return _erase(state, change, purge_floor)
         case (Seed() as step,):
@@ -168,6 +173,13 @@ def _purge(state: State | None, step: Purge, retention_us: int) -> Outcome:
     if 2 * step.at - state.version_number < 2 * retention_us:
         return Outcome(state, Verdict.KNOWN)
     return Outcome(None, Verdict.DELETED)
+
+
+def _trim(state: State | None, step: Trim, timing: Timing) -> Outcome:
+    if state is None or state.status is not Status.ACTIVE:
+        return Outcome(state, Verdict.KNOWN)
+    trimmed = trim_idle(state, step.at, timing)
+    return Outcome(trimmed, Verdict.KNOWN if trimmed is state else Verdict.CHANGED)
 
 
 def _erase(state: State | None, change: Change, purge_floor: int) -> Outcome:

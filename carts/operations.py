@@ -159,6 +159,15 @@ class Purge(
     at: int
 
 
+class Trim(msgspec.Struct, frozen=True, tag_field="kind", tag="trim"):
+    """Nothing that is older than `at` less W is on its way any more: it may leave an idle cart's window.
+
+    `at` in microseconds.
+    """
+
+    at: int
+
+
 class Erase(msgspec.Struct, frozen=True, tag_field="kind", tag="erase"):
     """Forget everything that the cart has held up to the version of the change, whatever arrives late."""
 
@@ -173,7 +182,7 @@ ClientStep = Add | Set | Remove | Clear | SetMetadata | SetDetails | Save
 """What clients ask for."""
 FoldedStep = ClientStep | Subtract | Claim | Finish | Merged
 """What a change may bring into a cart's window, alone or with others."""
-Step = FoldedStep | Expire | Void | Duplicate | Purge | Erase | Seed
+Step = FoldedStep | Expire | Void | Duplicate | Purge | Trim | Erase | Seed
 """Every kind of step. `tests/carts/test_step_kinds.py` names each place that a new kind was forgotten in."""
 Delta = tuple[Step, ...]
 

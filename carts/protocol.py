@@ -127,15 +127,18 @@ class PutOutcome(StrEnum):
 def put_outcome(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> PutOutcome:
     """What putting `state` does to a copy at `version` (none: absent) with this window of (version, op_id).
 
-    Coverage decides; versions are copied, never compared. An expired state is put like any other: as absence
+    Coverage decides; versions are copied, never compared. The same version with an empty window is the copy,
+    trimmed. An expired state is put like any other: as absence
     it would not stay away, for a row that is behind would be taken for the cart, and it would be back.
     Mirrored by `store/redis/scripts/put.lua`, held to it by `tests/store/redis/test_put_equals_protocol.py`.
     """
     if version is None:
         return PutOutcome.STORED
-    if uncovered(state, window):
-        return PutOutcome.UNCOVERED
-    return PutOutcome.UNCHANGED if version == state.version else PutOutcome.REPLACED
+    window = list(window)
+    is_smaller = not state.ops and any(op_id for _, op_id in window)
+    if version == state.version and not is_smaller:
+        return PutOutcome.UNCHANGED
+    return PutOutcome.UNCOVERED if uncovered(state, window) else PutOutcome.REPLACED
 
 
 def expired_copy_may_go(age_us: int, row_from: int, rows_position: int, timing: Timing = TIMING) -> bool:
@@ -296,11 +299,13 @@ def rank(version: Version) -> tuple[int, int]:
 def keep_recovered(kept: Recorded | None, read: Recorded) -> Recorded:
     """Which of two records of a cart a recovery keeps: a compacted topic ends with the last, not the highest.
 
-    At equal versions a deletion wins, for it deletes just that version.
+    At equal versions a deletion wins, for it deletes just that version; else the later record does, which may
+    be the same state, trimmed.
     """
     if kept is None or rank(read.version) > rank(kept.version):
         return read
-    return read if rank(read.version) == rank(kept.version) and isinstance(read, Deleted) else kept
+    is_tie = rank(read.version) == rank(kept.version)
+    return read if is_tie and (isinstance(read, Deleted) or not isinstance(kept, Deleted)) else kept
 
 
 def emit_again(own: State | Alive | None, read: Recorded, purge_floor: int) -> bool:
@@ -320,12 +325,12 @@ def rows_continue(expected: int, found: int) -> bool:
     return found >= expected
 
 
-def row_replaced(row: Version | None, state: Version) -> bool:
-    """Whether a state replaces the row of its cart.
+def row_replaced(row: Version | None, state: Version, *, is_smaller: bool = False) -> bool:
+    """Whether a state replaces the row of its cart; at the same version, if its window `is_smaller`.
 
     Mirrored by `store/postgres/sql/carts.sql`, held to it by `tests/sinks/test_rows_equal_protocol.py`.
     """
-    return row is None or rank(state) > rank(row)
+    return row is None or rank(state) > rank(row) or (is_smaller and state == row)
 
 
 def row_deleted(row: Version, deleted: Deleted) -> bool:

@@ -233,16 +233,33 @@ def trim(state: State, timing: Timing = TIMING) -> State:
     old = next((position for position, op in enumerate(state.ops) if op.version >= cut), len(state.ops))
     if not newest or (old == 0 and floor == state.floor):
         return state
-    counted = [op for op in effective(state.ops) if op.version < cut] if old else []
-    digest = sum(entry_digest(op.version, op.op_id) for op in state.ops[:old])
+    return _left(state, old, floor)
+
+
+def trim_idle(state: State, at_us: int, timing: Timing = TIMING) -> State:
+    """Move the whole window into the base if its newest entry is a write, and older than W at `at_us`.
+
+    The floor rises to that entry, so the version stays: the cart is the same to whoever reads it.
+    """
+    newest = newest_write(state.ops)
+    if not newest or newest != state.version_number or newest > 2 * (at_us - timing.window_us):
+        return state
+    return _left(state, len(state.ops), newest)
+
+
+def _left(state: State, count: int, floor: int) -> State:
+    """`state` after its oldest `count` entries have left the window, with that floor."""
+    left = state.ops[:count]
+    counted = [op for op in effective(state.ops) if op.version <= floor] if left else []
+    digest = sum(entry_digest(op.version, op.op_id) for op in left)
     return replace(
         state,
         base=apply(state.base, counted, state.start) if counted else state.base,
         floor=floor,
-        ops=state.ops[old:],
-        trimmed=state.trimmed + old,
+        ops=state.ops[count:],
+        trimmed=state.trimmed + count,
         trimmed_digest=(state.trimmed_digest + digest) % _DIGEST_MODULUS,
-        ordered_version=max(state.ordered_version, ordered_from(state.ops[:old])),
+        ordered_version=max(state.ordered_version, ordered_from(left)),
     )
 
 
@@ -308,6 +325,15 @@ def union(a: State, b: State) -> State:
 
 def _rank_of_base(state: State) -> tuple[int, int, int, int]:
     return state.erased, state.floor, state.trimmed, state.trimmed_digest
+
+
+def window_of(state: State) -> list[tuple[int, str]]:
+    """The (v, op_id) of a copy's window, for `uncovered`.
+
+    Of a cart that has been trimmed its floor, which only a floor covers: a state of before may lack something
+    that has left the window.
+    """
+    return [(op.version, op.op_id) for op in state.ops] or [(state.floor, "")]
 
 
 def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:

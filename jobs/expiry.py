@@ -1,7 +1,7 @@
-"""The job that expires idle carts, and purges carts that have been expired for long.
+"""The job that trims and expires idle carts, and purges carts that have been expired for long.
 
 It finds them among the sink's rows, which may be behind `carts`, and only proposes: the fold takes an expiry
-or a purge of just the version that the row had, else it changes nothing.
+or a purge of just the version that the row had, else it changes nothing. Trims are `jobs/trimming.py`'s.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from carts.operations import Change, Expire, Purge
 from carts.state import State, Status
 from jobs import metrics
 from jobs.settings import JobsSettings
+from jobs.trimming import Trimming
 from runtime.clock import clock_us
 from store.postgres import carts
 from store.postgres.carts import RowAge
@@ -63,14 +64,16 @@ class ExpiryJob:
         """The last cart of the round so far: a round that failed continues after it."""
 
     async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Expire and purge until cancelled. Raises psycopg.Error, KafkaError, TimeoutError."""
-        async with Publisher(self._settings) as publisher:
+        """Trim, expire and purge until cancelled. Raises psycopg.Error, KafkaError, TimeoutError."""
+        async with Publisher(self._settings) as publisher, Trimming(self._settings) as trimming:
             while True:
-                await self.round(connection, publisher)
+                await self.round(connection, publisher, trimming)
                 metrics.succeeded(self.name)
                 await asyncio.sleep(self._settings.ageing_pause_s)
 
-    async def round(self, connection: psycopg.AsyncConnection[Any], publisher: Publisher) -> None:
+    async def round(
+        self, connection: psycopg.AsyncConnection[Any], publisher: Publisher, trimming: Trimming
+    ) -> None:
         """Go through all rows once."""
         began = reported = time.monotonic()
         done: Counter[str] = Counter()
@@ -83,6 +86,7 @@ class ExpiryJob:
             if not rows:
                 break
             commands = [change for row in rows if (change := command(row, now_us, self._settings.lifetime))]
+            commands += await trimming.commands(rows, now_us)
             await publisher.publish_changes(commands, self._settings.partitions, source=SOURCE)
             self._after = rows[-1].cart_id
             done["rows"] += len(rows)

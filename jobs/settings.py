@@ -19,7 +19,20 @@ class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings, HistorySett
     )
     ageing_rows_per_s: int = Field(20_000, ge=1, examples=[20_000], description="rows looked at, at most")
     ageing_commands_per_s: int = Field(
-        500, ge=1, examples=[500], description="expiries and purges published, at most"
+        500, ge=1, examples=[500], description="expiries, purges and trims published, at most"
+    )
+    trim_after_s: float = Field(
+        3600.0,
+        ge=1800,
+        le=365 * 86_400,
+        examples=[3600],
+        description="a cart that has idled for as long is trimmed, if that saves enough",
+    )
+    trim_window_bytes: int = Field(
+        4096,
+        ge=0,
+        examples=[4096],
+        description="that is, if its recent operations take as much, in JSON; 0: none is trimmed",
     )
 
     relay_sweep_s: float = Field(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from carts.operations import Change, Erase
+from carts.operations import Change, Erase, Trim
 from topics.codec import decode_change
 from topics.errors import RecordError, RecordErrorCode
 
@@ -29,8 +29,12 @@ def change_of(key: bytes | None, value: bytes | None) -> Change:
 
 
 def batch_of(changes: Iterable[Change]) -> Batch:
-    """Sort changes into a batch; of each cart's erasures the last one counts."""
-    ordered = sorted(changes, key=lambda change: change.cart_id)
+    """Sort changes into a batch; of each cart's erasures the last one counts.
+
+    Trims are left out: the cart is the same before and after.
+    """
+    told = (change for change in changes if not isinstance(change.delta[0], Trim))
+    ordered = sorted(told, key=lambda change: change.cart_id)
     erased: dict[str, int] = {}
     for change in ordered:
         if isinstance(change.delta[0], Erase):

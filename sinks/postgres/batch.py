@@ -24,6 +24,10 @@ class _Totals(msgspec.Struct, frozen=True):
     subtotal: int
 
 
+class _Window(msgspec.Struct, frozen=True):
+    ops: msgspec.Raw = msgspec.Raw()
+
+
 class _Columns(msgspec.Struct, frozen=True):
     """A `carts` value cut into columns: the JSON ones keep the bytes they came in."""
 
@@ -40,6 +44,7 @@ class _Columns(msgspec.Struct, frozen=True):
 
 
 _columns: Final = msgspec.json.Decoder(_Columns)
+_window: Final = msgspec.json.Decoder(_Window)
 
 
 def row_change(said: CartsRecord | None) -> Row | Deletion | None:
@@ -74,13 +79,17 @@ def row_of(cart_id: str, value: bytes) -> Row:
         _json(record.lines),
         _json(record.metadata),
         _json(record.state),
+        len(memoryview(_window.decode(record.state).ops)),
         record.created_at,
         record.updated_at,
     )
 
 
 def newest(changes: Iterable[Row | Deletion | None]) -> Batch:
-    """The one row or deletion of each cart that counts: the highest version; a deletion wins a tie."""
+    """The one row or deletion of each cart that counts: the highest version.
+
+    At a tie a deletion wins, else the later row.
+    """
     kept: dict[str, Row | Deletion] = {}
     for change in changes:
         if change is None:

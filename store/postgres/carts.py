@@ -34,6 +34,8 @@ class Row(msgspec.Struct, frozen=True):
     lines: str
     metadata: str
     state: str
+    window_bytes: int
+    """Of the JSON of the recent operations in `state`."""
     created_at: str | None
     updated_at: str | None
 
@@ -62,12 +64,16 @@ class FoundRow(NamedTuple):
 
 
 class RowAge(NamedTuple):
-    """What tells how long a cart has idled. Of a merged cart only the state tells whether it has expired."""
+    """What tells how long a cart has idled, and what trimming it would save.
+
+    Of a merged cart only the state tells whether it has expired.
+    """
 
     cart_id: str
     version_number: int
     operation_count: int
     status: str
+    window_bytes: int
     state: str | None
     """Of a merged cart only."""
 
@@ -80,7 +86,10 @@ class TableFacts(NamedTuple):
 
 
 async def upsert(connection: Connection, rows: Sequence[Row]) -> int:
-    """Write rows, each cart once and sorted by id, unless theirs are as new; returns how many it wrote."""
+    """Write rows, each cart once and sorted by id, unless theirs are as new; returns how many it wrote.
+
+    Of the same version, one with a smaller window is newer: its cart has been trimmed.
+    """
     return (await connection.execute(_query("upsert_carts"), _arrays(rows, Row))).rowcount
 
 

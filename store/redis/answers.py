@@ -123,9 +123,9 @@ def outbox_entry(reply: Sequence[Any]) -> OutboxEntry:
 def outbox_depth(partition: int, entries: int, backlog: bytes | None, now_us: int) -> OutboxDepth:
     """The depth of an outbox out of `backlog`: its bytes, and the milliseconds of its oldest entry."""
     if backlog is None:
-        return OutboxDepth(partition, entries, 0, 0)
+        return OutboxDepth(partition, entries, 0, 0, now_us)
     size, oldest = backlog.split(b" ")
-    return OutboxDepth(partition, entries, int(size), max(0, now_us - int(oldest) * 1000))
+    return OutboxDepth(partition, entries, int(size), max(0, now_us - int(oldest) * 1000), now_us)
 
 
 def entry_time_us(entry_id: bytes) -> int:

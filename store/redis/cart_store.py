@@ -176,7 +176,7 @@ class CartStore(PartitionStore):
     # Checkout
 
     async def window(self, cart_id: str) -> list[WindowEntry] | Missing | Restoring:
-        """The operations of the cart's window, oldest first."""
+        """The cart's window, oldest first; of a trimmed cart its floor, see carts.state.window_of."""
         return await self._subtractor.window(cart_id)
 
     async def subtract(

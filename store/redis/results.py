@@ -131,12 +131,16 @@ class WindowEntry(msgspec.Struct, frozen=True):
 
 
 class OutboxDepth(msgspec.Struct, frozen=True):
-    """How much a partition's outbox holds; `oldest_us` is the age of its oldest entry, 0 when empty."""
+    """How much a partition's outbox holds; `oldest_us` is the age of its oldest entry, 0 when empty.
+
+    `now_us` is Redis's time just before.
+    """
 
     partition: int
     entries: int
     bytes: int
     oldest_us: int
+    now_us: int
 
 
 class PutResult(msgspec.Struct, frozen=True):

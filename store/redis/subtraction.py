@@ -10,7 +10,7 @@ from carts.lifetime import Lifetime
 from carts.limits import Limits, Timing
 from carts.operations import Change, Delta, Operation
 from carts.protocol import CartRow
-from carts.state import State
+from carts.state import State, window_of
 from store.redis import answers, scripts
 from store.redis.absence import Absence, Missing
 from store.redis.client import PipelinedClient
@@ -135,7 +135,7 @@ class Subtractor:
         if window.copy is None:
             return window.missing
         ids = window.outbox_ids
-        return [WindowEntry(op.version, op.op_id, ids.get((op.version, op.op_id))) for op in window.copy.ops]
+        return [WindowEntry(*entry, ids.get(entry)) for entry in window_of(window.copy)]
 
     async def _look_up(self, cart_id: str, window: Window) -> Window | Refused | None:
         """Bring in a cart that Redis lacks (None: read it again); the absence, if it has no row either."""
@@ -162,11 +162,12 @@ class Subtractor:
         if head is None:
             return Window(missing, b"", None, {})
         ops = [unpack_entry(entry) for entry in entries[1::2]]
-        known = unpack_extras(extras)
+        known, numbers = unpack_extras(extras), unpack_head(head)
         copy = msgspec.structs.replace(
             known,
             ops=tuple(sorted((op for op, _ in ops), key=lambda op: (op.version, op.op_id))),
-            born=unpack_head(head).born,
+            floor=numbers.floor,
+            born=numbers.born,
         )
         waiting = {(op.version, op.op_id): outbox_id for op, outbox_id in ops if outbox_id}
         if self._forgotten(cart_id, copy, missing.time_us):

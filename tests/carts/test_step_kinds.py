@@ -26,6 +26,7 @@ from carts.operations import (
     SetMetadata,
     Step,
     Subtract,
+    Trim,
     Void,
 )
 from gateway.carts.requests import AnyOperation
@@ -38,7 +39,7 @@ from topics.registry import record_spec_of
 
 MADE_BY_THE_FOLD: Final = {Void, Duplicate}
 """No change may bring them."""
-WITHOUT_CONTENT: Final = {Void, Duplicate, Claim, Merged, Purge, Erase, Seed}
+WITHOUT_CONTENT: Final = {Void, Duplicate, Claim, Merged, Purge, Trim, Erase, Seed}
 """They say something about the cart, not about its lines and metadata."""
 
 ALL: Final[tuple[Any, ...]] = get_args(Step)

@@ -20,6 +20,7 @@ from devstack.settings import StackSettings
 from devstack.spec import RestartPolicy
 from jobs.expiry import ExpiryJob
 from jobs.settings import JobsSettings
+from jobs.trimming import Trimming
 from runtime.clock import clock_us
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import KafkaSettings, load
@@ -64,8 +65,12 @@ class SystemUnderTest:
     async def age(self, days_ago: float = 0) -> None:
         """One round of the job, as of some days ago."""
         expiry = ExpiryJob(self.settings, clock=lambda: clock_us() - int(days_ago * DAY_US))
-        async with await self.database() as connection, Publisher(self.kafka) as publisher:
-            await expiry.round(connection, publisher)
+        async with (
+            await self.database() as connection,
+            Publisher(self.kafka) as publisher,
+            Trimming(self.settings) as trimming,
+        ):
+            await expiry.round(connection, publisher, trimming)
 
     async def old_cart(self, days: float, kind: str = "user") -> str:
         """A cart with one line whose only change is this old, known everywhere."""

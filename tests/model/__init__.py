@@ -23,11 +23,12 @@ number that says which of several (which request, how old a copy). `schedules.py
 | `redis_mirror.py` | the partition's keys in Redis and the scripts, as pure functions |
 | `gateway.py` | requests, retries, publishing, acknowledgements, the outbox sweeper |
 | `cold_carts.py` | carts that Redis lacks: looks for their rows, hydration, what readers are shown |
-| `streams.py` | compaction with its table, changelog and zombies; expiry |
+| `streams.py` | compaction with its table, changelog and zombies; expiry, trims |
 | `sinks.py` | Postgres sink, follow, anti-entropy |
 | `restoring.py`, `tail.py`, `tail_kinds.py`, `tail_ablations.py` | restoring, from a tail or all; warming |
 | `checkout.py` | orders and their subtraction |
 | `merge.py`, `merge_history.py`, `merge_kinds.py`, `merge_ablations.py` | carts that are merged into others |
+| `trim_kinds.py`, `trim_ablations.py` | idle carts that are trimmed |
 | `faults.py` | what happens to Redis, to the topics and to the clock |
 | `schedules.py`, `run.py`, `checks.py` | kinds, playing, shrinking, judging |
 | `ablations.py` | the table: guard, how it is taken away, what then fails |

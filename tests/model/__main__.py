@@ -12,6 +12,7 @@ from tests.model.merge_ablations import MERGE_ABLATIONS
 from tests.model.run import AnyHistory, Failure, explore, play, shrink
 from tests.model.schedules import KINDS, schedule_of
 from tests.model.tail_ablations import TAIL_ABLATIONS
+from tests.model.trim_ablations import TRIM_ABLATIONS
 
 
 def main() -> int:
@@ -59,7 +60,7 @@ def _explore(kinds: list[str], seeds: range, seconds: float) -> int:
 
 def _ablate(guards: str) -> int:
     missed = 0
-    for ablation in (*ABLATIONS, *MERGE_ABLATIONS, *TAIL_ABLATIONS):
+    for ablation in (*ABLATIONS, *MERGE_ABLATIONS, *TAIL_ABLATIONS, *TRIM_ABLATIONS):
         if guards != "all" and ablation.guard not in guards.split(","):
             continue
         print(f"without {ablation.guard}: {ablation.rule}", flush=True)

@@ -21,8 +21,10 @@ from carts.operations import (
     Purge,
     Step,
     Subtract,
+    Trim,
     Withdrawal,
 )
+from carts.protocol import too_stale
 from carts.state import State
 from tests.model.sinks import folded, seen_copy
 from tests.model.world import RETENTION, STALE, TIMING, Shown, World, lines_of, quantities, seen
@@ -133,6 +135,8 @@ def _ordered_once(history: History, table: State | None) -> None:
         raise Broken("two orders for one key")
     if not orders or world.traits.deletes or any(isinstance(c.delta[0], Expire | Erase) for c in world.log):
         return
+    if table is not None and too_stale(table.version_number, world.now, STALE):
+        return  # its cart may have been deleted: an order waits
     total = dict(lines).get("x", 0)
     total += sum(line.quantity for order in orders for line in order.lines if line.line_id == "x")
     for op_id, times in times_applied(world, (("x", total),)).items():
@@ -220,6 +224,8 @@ def truth_of(world: World, changes: list[Change]) -> Truth:
                     floor = start = max(floor, state.version_number)
                     deleted |= set(writes)
                     writes, expiries, voided = {}, {}, set()
+            case (Trim(),):
+                pass
             case (Erase(),):
                 if outcome.verdict is Verdict.CHANGED:
                     erased = max(change.version - 1, state.floor if state is not None else 0)

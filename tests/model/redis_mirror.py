@@ -17,7 +17,7 @@ from carts.content import EMPTY, Content
 from carts.limits import Timing
 from carts.operations import Change, Delta, Operation
 from carts.protocol import Deleted, PutOutcome
-from carts.state import State, Version
+from carts.state import State, Version, window_of
 from tests.model import tail
 from tests.model.tail import Marker, Miss
 
@@ -39,8 +39,8 @@ class StoredCart(msgspec.Struct, frozen=True):
 
     @property
     def window(self) -> list[tuple[int, str]]:
-        """The (v, op_id) of its operations."""
-        return [(op.version, op.op_id) for op in self.known.ops]
+        """The (v, op_id) of its operations, or its floor."""
+        return window_of(self.known)
 
 
 class OutboxEntry(msgspec.Struct, frozen=True):

@@ -92,6 +92,8 @@ class History:
             "lose_offsets": self.compaction.offsets_lost,
             "expire": self.expiry.expire,
             "purge": self.expiry.purge,
+            "look_up_time": self.expiry.look_up_time,
+            "trim": self.expiry.trim,
             "erase": self.expiry.erase,
             "erase_again": self.expiry.erase_again,
             "sink": self.sink.step,

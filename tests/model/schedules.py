@@ -18,6 +18,7 @@ from tests.model.kind import (
 )
 from tests.model.merge_kinds import MERGE_KINDS
 from tests.model.tail_kinds import TAIL_KINDS
+from tests.model.trim_kinds import TRIM_KINDS
 from tests.model.world import Traits
 
 Schedule = list[tuple[str, int]]
@@ -306,6 +307,7 @@ _RECORD_BY_RECORD = {
     ),
     **MERGE_KINDS,
     **TAIL_KINDS,
+    **TRIM_KINDS,
 }
 
 
@@ -317,7 +319,10 @@ def _in_runs(kind: Kind) -> Kind:
 
 KINDS = {
     **_RECORD_BY_RECORD,
-    **{f"runs_{name}": _in_runs(_RECORD_BY_RECORD[name]) for name in ("mixall", "delete", "delete_zombie")},
+    **{
+        f"runs_{name}": _in_runs(_RECORD_BY_RECORD[name])
+        for name in ("mixall", "delete", "delete_zombie", "trim_all")
+    },
 }
 
 

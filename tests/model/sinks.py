@@ -57,7 +57,11 @@ class PostgresSink:
         """The transaction: the row, and the position behind the record."""
         world, row, floor = self.world, self.world.row, 0
         match world.carts[position]:
-            case State() as state if protocol.row_replaced(row.version if row else None, state.version):
+            case State() as state if protocol.row_replaced(
+                row.version if row else None,
+                state.version,
+                is_smaller=row is not None and len(state.ops) < len(row.ops),
+            ):
                 if row is not None and state.version < row.version:
                     world.problem(f"the row falls: {row.version.tag()} -> {state.version.tag()}")
                 row = state

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from carts import fold as folding
 from carts import protocol
 from carts.fold import Outcome, Verdict
-from carts.operations import Change, Erase, Expire, Purge, Subtract
+from carts.operations import Change, Erase, Expire, Purge, Subtract, Trim
 from carts.protocol import Deleted
 from carts.state import State, Version
-from tests.model.world import CART, FROZEN_FLUSH, RETENTION, TIMING, World, lines_of
+from tests.model import redis_mirror
+from tests.model.world import CART, FROZEN_FLUSH, RETENTION, TIMING, World, lines_of, seen
 from topics.records import PurgeFloor
 
 Entry = State | Deleted | PurgeFloor
+Known = tuple[Version, int] | Deleted | None
 
 
 @dataclass
@@ -34,8 +36,8 @@ class Worker:
     """A compaction worker that owns the partition, or believes so."""
 
     table: State | None = None
-    known: Version | Deleted | None = None
-    """The version of the table, or what was last deleted from it."""
+    known: Known = None
+    """The version and floor of the table, or what was last deleted from it."""
     purge_floor: int = 0
     position: int = 0
     pending: list[Pending] = field(default_factory=list)
@@ -52,8 +54,8 @@ class Compaction:
         self.zombie: Worker | None = None
         self.committed = 0
         self.furthest = 0
-        self.lineages: dict[Version | Deleted | None, tuple[int, ...]] = {None: ()}
-        """For each version, or its deletion: the positions whose records made it, in order of folding."""
+        self.lineages: dict[Known, tuple[int, ...]] = {None: ()}
+        """For each state, or its deletion: the positions whose records made it, in order of folding."""
         self.skipped: set[int] = set()
 
     # The owner
@@ -98,7 +100,7 @@ class Compaction:
 
     def _store(self, worker: Worker, state: State) -> None:
         worker.table = state
-        worker.known = state.version
+        worker.known = known_of(state)
         self._send(worker, state)
 
     def _delete(self, worker: Worker, deleted: Deleted) -> None:
@@ -115,13 +117,17 @@ class Compaction:
         if outcome.verdict in (Verdict.REFUSED, Verdict.DELETED, Verdict.BELOW_FLOOR):
             world.exercised[f"fold: {outcome.verdict}"] += 1
         if before is not None and after is not None and after != before:
-            if protocol.rank(after.version) <= protocol.rank(before.version):
+            trimmed = isinstance(change.delta[0], Trim)
+            if trimmed and (after.version != before.version or seen(after) != seen(before)):
+                world.problem(f"a trim changes {before.version.tag()} to {after.version.tag()}")
+            if not trimmed and protocol.rank(after.version) <= protocol.rank(before.version):
                 world.problem(f"carts version does not rise: {before.version.tag()} -> {after.version.tag()}")
             world.exercised["floor moved"] += after.floor > before.floor
             world.exercised["forks and gaps"] += (
                 change.previous_version is not None and change.previous_version != before.version_number
             )
             world.exercised["erasures"] += after.erased > before.erased
+            world.exercised["trims"] += trimmed
             world.exercised["expiries"] += isinstance(change.delta[0], Expire)
             world.exercised["voided expiries"] += len(after.ops) + after.trimmed > before.operation_count + 1
         if after is not None:
@@ -202,7 +208,7 @@ class Compaction:
         kept, floor = recovered(self.world), self.world.purge_floor
         self.owner = Worker(
             table=kept if isinstance(kept, State) else None,
-            known=kept.version if isinstance(kept, State) else self._deleted_at(floor),
+            known=known_of(kept) if isinstance(kept, State) else self._deleted_at(floor),
             purge_floor=floor,
             position=max(self.world.log_start, self.committed - back),
         )
@@ -216,13 +222,24 @@ class Compaction:
     def answer(self, _pick: int = 0) -> None:
         """The owner reads its changelog: a record that fell behind its table is answered with the table."""
         owner, last = self.owner, self.world.last_record()
-        if owner.pending or last is None or not protocol.emit_again(owner.table, last, owner.purge_floor):
+        if owner.pending or last is None:
+            return
+        if not protocol.emit_again(owner.table, last, owner.purge_floor):
+            self._read_again(owner, last)
             return
         self.world.exercised["emitted again"] += 1
         if owner.table is not None:
             self._store(owner, owner.table)
         else:
             self._delete(owner, Deleted(last.version))
+
+    def _read_again(self, owner: Worker, last: State | Deleted) -> None:
+        """Take the state of the same version that stands last: it may have been trimmed, or not yet."""
+        if not isinstance(last, State) or owner.table in (None, last):
+            return
+        if protocol.keep_recovered(owner.table, last) is last:
+            self.world.exercised["the same read with another window"] += 1
+            owner.table, owner.known = last, known_of(last)
 
     def zombie_folds(self, _pick: int) -> None:
         """The one before the owner folds on, on its own table."""
@@ -277,6 +294,11 @@ def fold(worker: Worker, change: Change) -> Outcome:
     )
 
 
+def known_of(state: State) -> Known:
+    """What names a state: its floor too, for a trim leaves the version as it is."""
+    return state.version, state.floor
+
+
 def of_a_run(sends: Sequence[Pending], first: int) -> list[Pending]:
     """What is sent of a run that begins at `first`: of each key the last record, the floor first."""
     floors = [send for send in sends if isinstance(send.entry, PurgeFloor)]
@@ -304,6 +326,8 @@ class ExpiryJob:
     def __init__(self, world: World, compaction: Compaction) -> None:
         self.world = world
         self.compaction = compaction
+        self.trims: list[int] = []
+        """Until when everything was in the log or lost, as the job has found it."""
 
     def expire(self, _pick: int) -> None:
         """The cart has idled for too long, as far as the job knows."""
@@ -334,6 +358,22 @@ class ExpiryJob:
         erasures = [change for change in self.world.log if isinstance(change.delta[0], Erase)]
         if erasures:
             self.world.publish(erasures[pick % len(erasures)])
+
+    def look_up_time(self, _pick: int) -> None:
+        """The job that trims looks how far the log is: nothing older than D waits in Redis."""
+        if len(self.trims) < 2 and self.published():
+            self.trims.append(self.world.redis_time)
+
+    def published(self) -> bool:
+        """Whether nothing older than D waits in the outbox."""
+        redis, now = self.world.redis, self.world.redis_time
+        return protocol.publish_allowed(redis_mirror.backlog_us(redis, now), TIMING)
+
+    def trim(self, pick: int) -> None:
+        """It publishes what it has found, however late."""
+        if self.trims:
+            at = self.trims.pop(pick % len(self.trims))
+            self.world.publish(Change(cart_id=CART, version=2 * at, op_id=f"!trim/{at}", delta=(Trim(at),)))
 
     def _publish(self, what: str, state: State, delta: tuple[Expire] | tuple[Purge]) -> None:
         self.world.publish(

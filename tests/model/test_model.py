@@ -9,6 +9,7 @@ from tests.model.merge_ablations import MERGE_ABLATIONS
 from tests.model.run import Report, explore, problem_of, shrink
 from tests.model.schedules import KINDS, schedule_of
 from tests.model.tail_ablations import TAIL_ABLATIONS
+from tests.model.trim_ablations import TRIM_ABLATIONS
 
 SEEDS = range(150)
 """Histories of each kind; `python -m tests.model` plays more."""
@@ -28,7 +29,7 @@ def test_random_histories_keep_every_promise(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "ablation",
-    [*ABLATIONS, *MERGE_ABLATIONS, *TAIL_ABLATIONS],
+    [*ABLATIONS, *MERGE_ABLATIONS, *TAIL_ABLATIONS, *TRIM_ABLATIONS],
     ids=lambda ablation: ablation.guard.replace(" ", "_"),
 )
 def test_without_the_guard_a_promise_breaks(ablation: Ablation) -> None:
@@ -79,12 +80,14 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "subtractions from a record behind",
         "subtractions renewed",
         "sweeps read again",
+        "the same read with another window",
         "transfers",
         "transfers decided by somebody else",
         "transfers into a merged cart",
         "transfers waiting for another's",
         "transfers waiting for one into the same cart",
         "transfers waiting for the last",
+        "trims",
         "voided expiries",
         "warmed",
         "wipes",

@@ -14,8 +14,8 @@ from carts import state as states
 from carts.content import _Draft
 from carts.fold import Outcome, Verdict
 from carts.limits import MAX_SAFE_INTEGER, Timing
-from carts.operations import Change, Delta, Expire, Operation, OrderedLine, Purge, Withdrawal
-from carts.protocol import Durability, PutOutcome, Recorded
+from carts.operations import Change, Delta, Expire, Operation, OrderedLine, Purge, Trim, Withdrawal
+from carts.protocol import Deleted, Durability, PutOutcome, Recorded
 from carts.state import State, Version
 from tests.model import redis_mirror, streams
 from tests.model.gateway import Flight, Gateway
@@ -32,7 +32,8 @@ _subtract, _lines_to_order, _subtract_script = (
     ordering.lines_to_order,
     redis_mirror.subtract,
 )
-_erase = states.erase
+_erase, _trim_idle = states.erase, states.trim_idle
+_keep_recovered = protocol.keep_recovered
 _may_subtract = ordering.may_subtract
 _put_outcome, _recovered = protocol.put_outcome, streams.recovered
 
@@ -97,7 +98,7 @@ def keep_local_store(compaction: Compaction, back: int) -> None:
     kept, floor = _recovered(compaction.world), compaction.world.purge_floor
     compaction.owner = Worker(
         table=own.table or (kept if isinstance(kept, State) else None),
-        known=own.known or (kept.version if isinstance(kept, State) else kept),
+        known=own.known or (streams.known_of(kept) if isinstance(kept, State) else kept),
         purge_floor=max(floor, own.purge_floor),
         position=max(compaction.world.log_start, compaction.committed - back),
     )
@@ -257,3 +258,30 @@ def subtract_by_version(folded: State | None, delta: Delta) -> bool:
         msgspec.structs.replace(step, attempts=()) if isinstance(step, Withdrawal) else step for step in delta
     ]
     return _may_subtract(folded, tuple(unnamed))
+
+
+def trim_idle_at_once(state: State, at_us: int, timing: Timing) -> State:
+    return _trim_idle(state, at_us + timing.window_us, timing)
+
+
+def window_of_nothing(state: State) -> list[tuple[int, str]]:
+    return [(op.version, op.op_id) for op in state.ops]
+
+
+def trim_any(state: State | None, step: Trim, timing: Timing) -> Outcome:
+    if state is None:
+        return Outcome(state, Verdict.KNOWN)
+    newest = state.version_number
+    if newest > 2 * (step.at - timing.window_us) or not state.ops:
+        return Outcome(state, Verdict.KNOWN)
+    return Outcome(states._left(state, len(state.ops), newest), Verdict.CHANGED)
+
+
+def keep_first_of_equals(kept: Recorded | None, read: Recorded) -> Recorded:
+    if (
+        kept is not None
+        and not isinstance(read, Deleted)
+        and protocol.rank(kept.version) == protocol.rank(read.version)
+    ):
+        return kept
+    return _keep_recovered(kept, read)

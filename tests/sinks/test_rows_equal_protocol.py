@@ -42,6 +42,27 @@ async def test_a_row_is_replaced_as_the_protocol_says(database: str) -> None:
     }
 
 
+async def test_of_one_version_the_row_with_the_smaller_window_is_kept(database: str) -> None:
+    sizes = {
+        f"user:{first}-{later}": (first, later) for first, later in itertools.product([0, 5, 9], repeat=2)
+    }
+    version = VERSIONS[0]
+
+    def rows(place: int, status: str) -> list[Row]:
+        return [
+            msgspec.structs.replace(row_of(name, version, status), window_bytes=pair[place])
+            for name, pair in sizes.items()
+        ]
+
+    async with CartsTable(database) as table:
+        await table.write(Batch(rows(0, "first"), []))
+        await table.write(Batch(rows(1, "later"), []))
+    assert stored(database) == {
+        name: "later" if row_replaced(version, version, is_smaller=later < first) else "first"
+        for name, (first, later) in sizes.items()
+    }
+
+
 async def test_a_row_is_deleted_as_the_protocol_says(database: str) -> None:
     deletions = [Deletion(name, gone.number, gone.operation_count) for name, (_, gone) in PAIRS.items()]
     async with CartsTable(database) as table:

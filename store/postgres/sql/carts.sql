@@ -3,17 +3,18 @@
 -- upsert_carts
 -- Rows come sorted by cart_id, so that two sinks never wait for each other in a circle.
 INSERT INTO carts (
-    cart_id, v, n, digest, status, currency, subtotal, lines, metadata, state, created_at, updated_at
+    cart_id, v, n, digest, status, currency, subtotal, lines, metadata, state, window_bytes,
+    created_at, updated_at
 )
 SELECT
-    cart_id, v, n, digest, status, currency, subtotal, lines::jsonb, metadata::jsonb, state::jsonb,
+    cart_id, v, n, digest, status, currency, subtotal, lines::jsonb, metadata::jsonb, state::jsonb, window_bytes,
     created_at::timestamptz, updated_at::timestamptz
 FROM unnest(
     %(cart_id)b::text[], %(version_number)b::bigint[], %(operation_count)b::bigint[], %(digest)b::bigint[], %(status)b::text[],
     %(currency)b::text[], %(subtotal)b::bigint[], %(lines)b::text[], %(metadata)b::text[], %(state)b::text[],
-    %(created_at)b::text[], %(updated_at)b::text[]
+    %(window_bytes)b::integer[], %(created_at)b::text[], %(updated_at)b::text[]
 ) AS row (
-    cart_id, v, n, digest, status, currency, subtotal, lines, metadata, state, created_at, updated_at
+    cart_id, v, n, digest, status, currency, subtotal, lines, metadata, state, window_bytes, created_at, updated_at
 )
 ON CONFLICT (cart_id) DO UPDATE SET
     v = excluded.v,
@@ -25,9 +26,15 @@ ON CONFLICT (cart_id) DO UPDATE SET
     lines = excluded.lines,
     metadata = excluded.metadata,
     state = excluded.state,
+    window_bytes = excluded.window_bytes,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at
-WHERE (excluded.v, excluded.n) > (carts.v, carts.n)
+WHERE
+    (excluded.v, excluded.n) > (carts.v, carts.n)
+    OR (
+        (excluded.v, excluded.n, excluded.digest) = (carts.v, carts.n, carts.digest)
+        AND excluded.window_bytes < carts.window_bytes
+    )
 
 -- delete_carts
 -- A deletion names the version it saw: a cart that has gone on since stays.
@@ -55,7 +62,7 @@ SELECT cart_id FROM carts WHERE cart_id > %(after)s ORDER BY cart_id LIMIT %(lim
 -- cart_ages_after
 -- By the primary key, for an index on v would cost every update of a row its HOT path. Of a merged cart only
 -- the state tells whether it has expired, too.
-SELECT cart_id, v, n, status, CASE WHEN status = 'merged' THEN state::text END
+SELECT cart_id, v, n, status, window_bytes, CASE WHEN status = 'merged' THEN state::text END
 FROM carts WHERE cart_id > %(after)s ORDER BY cart_id LIMIT %(limit)s
 
 -- count_carts

@@ -294,9 +294,9 @@ for field in pairs(touched) do
 end
 call('HSET', KEYS[1], unpack(writes))
 
--- The time to live is renewed once in a 64th of it, not at every change.
+-- The time to live is renewed once in a 64th of it, not at every change; a window that was empty has none.
 local period = ARGV[11] * 31250
-if cleared or math.floor(prev / period) ~= math.floor(v / period) then
+if cleared or entries == 1 or math.floor(prev / period) ~= math.floor(v / period) then
   for i = 1, 3 do call('EXPIRE', KEYS[i], ARGV[11]) end
 end
 call('SPUBLISH', KEYS[7], ARGV[2] .. format(' %s-%.0f-%012x', vs, n, digest))

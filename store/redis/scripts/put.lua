@@ -23,11 +23,13 @@ end
 
 -- Each of a copy's operations is in the state at its v or above, or at or below the state's floor, or it is of an
 -- order or a merge that the state knows although its entry has left the window (carts.state.State.remembers).
-local function uncovered(win, copy)
+local function uncovered(win, own_floor, copy)
   local missing = {}
   local window = redis.call('ZRANGE', win, 0, -1, 'WITHSCORES')
-  if #window == 0 then return missing end
   local floor, known, remembered = tonumber(copy[3]), {}, {}
+  if #window == 0 then -- of a trimmed copy its floor: a state of before that lacks what has left the window
+    return floor < tonumber(own_floor) and {own_floor, ''} or missing
+  end
   for i = 1, #copy[5], 2 do
     local op_id = string.match(copy[5][i + 1], '^[^\n]*')
     local v = tonumber(copy[5][i])
@@ -58,15 +60,17 @@ local function put(cart, ops, win, copy, idle_limit)
     write_copy(cart, ops, win, copy, idle_limit)
     return 'stored'
   end
-  local v, n, digest = string.match(head, '^(%d+) (%d+) (%d+)')
-  if copy[8] ~= 'deleted' and string.format('%s-%s-%012x', v, n, digest) == copy[2] then return 'unchanged' end
-  local missing = uncovered(win, copy)
+  local v, n, digest, floor = string.match(head, '^(%d+) (%d+) (%d+) (%d+)')
+  local is_same = copy[8] ~= 'deleted' and string.format('%s-%s-%012x', v, n, digest) == copy[2]
+  local is_trimmed = #copy[5] == 0 and redis.call('EXISTS', win) == 1
+  if is_same and not is_trimmed then return 'unchanged' end
+  local missing = uncovered(win, floor, copy)
   if #missing > 0 then return missing end
   if copy[8] == 'deleted' then
     -- Of the same v, a copy with more operations knows one that came late: it is newer (carts.protocol.rank).
     local gone_v, gone_n = string.match(copy[2], '^(%d+)-(%d+)')
     if tonumber(v) > tonumber(gone_v) or v == gone_v and tonumber(n) > tonumber(gone_n) then
-      missing = uncovered(win, NOTHING)
+      missing = uncovered(win, floor, NOTHING)
       return #missing > 0 and missing or 'unchanged'
     end
     redis.call('DEL', cart, ops, win)

@@ -8,10 +8,23 @@ import msgspec
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from carts import state as states
 from carts.fold import fold
 from carts.ids import claim_op_id, finish_op_id, merge_op_id
 from carts.limits import Timing
-from carts.operations import Add, Attempt, Change, Claim, Erase, Expire, Finish, Item, OrderedLine, Subtract
+from carts.operations import (
+    Add,
+    Attempt,
+    Change,
+    Claim,
+    Erase,
+    Expire,
+    Finish,
+    Item,
+    OrderedLine,
+    Subtract,
+    Trim,
+)
 from carts.protocol import Deleted, deletion_clears, put_outcome
 from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
@@ -36,7 +49,7 @@ property_test = settings(
 euros = st.one_of(adds, set_steps).map(lambda step: msgspec.structs.replace(step, currency="EUR"))
 writes = st.tuples(
     st.sampled_from(
-        ["write", "write", "write", "write", "expire", "erase", "order", "claim", "merge", "finish"]
+        ["write", "write", "write", "write", "trim", "expire", "erase", "order", "claim", "merge", "finish"]
     ),
     st.integers(0, 6),  # the operation: few, so that some are born twice
     st.integers(1, 90),  # seconds ago: some are older than the window
@@ -71,6 +84,8 @@ def grown(state: State | None, history: list[Any], now_us: int) -> State | None:
                 op_id="",
                 delta=(Expire(state.version_number, state.operation_count, at),),
             )
+        elif kind == "trim":
+            change = Change(cart_id=CART, version=v, op_id="", delta=(Trim(now_us + seconds * 1_000_000),))
         elif kind == "erase":
             change = Change(cart_id=CART, version=v + 1, op_id=f"!erase/{number}", delta=(Erase(),))
         elif kind == "claim":
@@ -113,9 +128,7 @@ async def put(fixture: StoreFixture, state: State) -> PutResult:
 
 async def put_and_check(fixture: StoreFixture, state: State, held: State | None) -> State | None:
     """Put a state over what Redis holds; check outcome and copy; what Redis holds then."""
-    expected = put_outcome(
-        state, held.version if held else None, [(op.version, op.op_id) for op in held.ops] if held else []
-    )
+    expected = put_outcome(state, held.version if held else None, states.window_of(held) if held else [])
     before = await fixture.everything()
     result = await put(fixture, state)
     assert result.outcome is expected
@@ -126,7 +139,8 @@ async def put_and_check(fixture: StoreFixture, state: State, held: State | None)
             held = None
         case PutOutcome.UNCOVERED:
             assert held is not None
-            assert list(result.uncovered) == uncovered(state, await window_of(fixture, CART))
+            held_window = await window_of(fixture, CART) or states.window_of(held)
+            assert list(result.uncovered) == uncovered(state, held_window)
     if result.outcome in {PutOutcome.UNCHANGED, PutOutcome.UNCOVERED}:
         assert before == await fixture.everything()
     if held is None:
@@ -178,7 +192,7 @@ def test_a_deletion_takes_away_just_what_it_covers(
         assert absent.outcome is PutOutcome.UNCHANGED
         await put(fixture, state)
         (result,) = await fixture.store.put(partition, [(CART, deleted)])
-        window = [(op.version, op.op_id) for op in state.ops]
+        window = states.window_of(state)
         if deletion_clears(deleted, state.version, window):
             assert result.outcome is PutOutcome.REMOVED
             assert isinstance(await fixture.store.read(CART), Missing)

@@ -6,6 +6,9 @@ send to its acknowledgement, and enters the store with the offset that the broke
 
 Nor may the store's position pass what it has not seen or not answered: records that somebody else has
 written between ours, and states of ours that must be sent again because an older one came after them.
+
+A log that has lost its end is read from its beginning on top of the store, and gets again what it lacks. What
+stands now at offsets that it has had before is sent again, too: its readers take it for what they have read.
 """
 
 from __future__ import annotations
@@ -14,6 +17,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
+from itertools import cycle, islice
+from typing import Final
+
+import msgspec
 
 from delivery.changelog import Headers
 from delivery.stores import LocalStore, Position
@@ -46,28 +53,48 @@ class Distrust(StrEnum):
     """Retention has removed records that nobody has read."""
     BEYOND_END = auto()
     """The log has lost its end."""
+    OTHER_RECORD = auto()
+    """The log has lost its end, and has grown past the position since."""
     TOO_OLD = auto()
     """Deletions may have left the log, and the store would keep what they delete."""
 
 
+LOST_END: Final = frozenset({Distrust.BEYOND_END, Distrust.OTHER_RECORD})
+"""The log has less than the store: what the store has is kept, and told to the log."""
+
+
 def distrust(
-    position: Position | None, topic_id: str, log: OffsetRange, age_s: float, max_age_s: float
+    position: Position | None,
+    topic_id: str,
+    log: OffsetRange,
+    age_s: float,
+    max_age_s: float,
+    record_time: int | None = None,
 ) -> Distrust | None:
     """Why the changelog must be read from its beginning; None if reading on from `position` is enough.
 
     `age_s` is how long ago `position.as_of` was; below 0 the clock was set back and says nothing.
+    `record_time` is the timestamp of the record before the position, None if it is not there any more.
     """
     if position is None:
         return Distrust.NOTHING_STORED
-    if position.topic_id != topic_id:
-        return Distrust.OTHER_TOPIC
-    if position.offset < log.start:
-        return Distrust.BEFORE_LOG
-    if position.offset > log.end:
-        return Distrust.BEYOND_END
-    if not 0 <= age_s <= max_age_s:
-        return Distrust.TOO_OLD
-    return None if topic_id else Distrust.NO_TOPIC_ID
+    is_other_record = position.record_time and record_time not in {None, position.record_time}
+    reasons = {
+        Distrust.OTHER_TOPIC: position.topic_id != topic_id,
+        Distrust.BEFORE_LOG: position.offset < log.start,
+        Distrust.TOO_OLD: not 0 <= age_s <= max_age_s,
+        Distrust.NO_TOPIC_ID: not topic_id,
+        Distrust.BEYOND_END: position.offset > log.end,
+        Distrust.OTHER_RECORD: bool(is_other_record or position.lost_below),
+    }
+    return next((why for why, is_so in reasons.items() if is_so), None)
+
+
+def found_short(position: Position, start: int) -> Position:
+    """Where to begin with a log that has lost its end: at its `start`, with what it had in mind."""
+    return Position(
+        position.topic_id, start, position.as_of, lost_below=max(position.offset, position.lost_below)
+    )
 
 
 @dataclass(eq=False)
@@ -87,6 +114,13 @@ class PartitionStates:
         self._store = store
         self._partition = partition
         self._position = position
+        self._record_time = position.record_time
+        """The timestamp of the record before `_seen`; 0: not known."""
+        self._begun_at = position.offset
+        self._met: set[bytes] | None = set() if position.lost_below else None
+        """The keys read so far of a log that has lost its end; None: it has not, or is read."""
+        self._untold: dict[bytes, bytes | None] = {}
+        """States at offsets that the log has had before: in the store when they are sent again."""
         self._seen = position.offset
         """Every changelog record below it is in the store; the next one of ours gets it if all are ours."""
         self._read_to: int | None = None
@@ -124,8 +158,10 @@ class PartitionStates:
             self._sent[key] = (value, batch)
         return batch
 
-    def acknowledged(self, batch: InFlight, base: int) -> None:
+    def acknowledged(self, batch: InFlight, base: int, record_time: int = 0) -> None:
         """The broker has appended the batch; `base` is the offset of its first record.
+
+        `record_time` is its timestamp, 0 if its records may have others.
 
         Ends the process with code 75 if the log has become shorter than it was.
         """
@@ -134,10 +170,11 @@ class PartitionStates:
             return
         end = base + len(batch.states)
         if base == self._seen and self._read_to is None:
-            self._seen = end
-            for key, _ in batch.states:
+            self._seen, self._record_time = end, record_time
+            told = batch.states[max(0, self._position.lost_below - base) :]
+            for key, _ in told:
                 self._unanswered.pop(key, None)
-            self._write(batch.states, as_of=time.time())
+            self._write(told, as_of=time.time())
             self._settle(batch)
         elif base < self._seen and not batch.read:
             self._log_went_back(base)
@@ -192,6 +229,9 @@ class PartitionStates:
         """Take in the next records of the changelog; returns by how much the number of states has grown."""
         keys = list({record.key for record in records})
         held = dict(zip(keys, self._store.get_many(self._partition, keys), strict=True))
+        held |= {key: self._untold[key] for key in keys if key in self._untold}
+        if self._met is not None:
+            self._met.update(keys)
         changed: dict[bytes, bytes | None] = {}
         grown = 0
         for record in records:
@@ -200,19 +240,33 @@ class PartitionStates:
             if kept != before:
                 grown += (kept is not None) - (before is not None)
                 held[key] = changed[key] = kept
-            if kept == record.value:
+            if record.offset < self._position.lost_below and (kept != before or key in self._untold):
+                self._untold[key] = kept
+                self._unanswered.setdefault(key, record.offset)
+            elif kept == record.value:
                 self._unanswered.pop(key, None)
+                if key in self._untold:
+                    changed[key] = kept
+                    del self._untold[key]
             else:
                 self._unanswered.setdefault(key, record.offset)
             if key in self._sent and self._sent[key][1] in self._in_flight:
                 self._contested.add(key)
-        self._seen = records[-1].offset + 1
-        self._write(changed.items())
+        self._seen, self._record_time = records[-1].offset + 1, records[-1].timestamp
+        self._write([state for state in changed.items() if state[0] not in self._untold])
         return grown
 
     def absorbed(self, end: int, as_of: float | None = None) -> None:
         """All below `end` is read; at `as_of` that was the end of the log, if it is given."""
-        self._seen = max(self._seen, end)
+        if end > self._seen:
+            self._seen, self._record_time = end, 0
+        if self._met is not None and (self._read_to is None or self._seen >= self._read_to):
+            lost = (key for key, _ in self._store.items(self._partition) if key not in self._met)
+            self._unanswered |= dict.fromkeys(lost, self._begun_at)
+            self._met = None
+            if next(self._store.items(self._partition), None) is None and not self._unanswered:
+                # There is nothing to send, and nothing that anybody could miss.
+                self._position = msgspec.structs.replace(self._position, lost_below=0)
         if self._read_to is not None and self._seen >= self._read_to:
             self._read_to = None
             for batch in self._unread:
@@ -225,7 +279,8 @@ class PartitionStates:
     @property
     def owes_answers(self) -> bool:
         """Whether states must be sent again and are not on their way: whoever wanted to was cancelled."""
-        return bool(self._contested or self._unanswered.keys() - self._sent.keys())
+        is_short = self._position.lost_below > self._seen and not self._sent
+        return bool(is_short or self._contested or self._unanswered.keys() - self._sent.keys())
 
     def to_send_again(self, keep: Keep, headers_of: HeadersOf) -> list[State]:
         """The states that the log must end with and does not, nor will when all on its way has arrived.
@@ -234,7 +289,7 @@ class PartitionStates:
         """
         again: list[State] = []
         for key in self._unanswered.keys() | self._contested:
-            stored = self._store.get(self._partition, key)
+            stored = self._untold[key] if key in self._untold else self._store.get(self._partition, key)
             if key not in self._sent:
                 again.append((key, stored))
                 continue
@@ -242,11 +297,18 @@ class PartitionStates:
             kept = keep(key, on_its_way, stored, headers_of(key, stored))
             if kept != on_its_way:
                 again.append((key, kept))
-        return again
+        return [*self._filling(again), *again]
+
+    def _filling(self, again: Sequence[State]) -> Iterable[State]:
+        """As many states as make a log that has lost its end as long as it was: nobody may read them."""
+        filling = again or list(islice(self._store.items(self._partition), 1))
+        missing = max(0, self._position.lost_below - self._seen)
+        return islice(cycle(filling), missing)
 
     def sent_again(self) -> None:
         """All that `to_send_again` has returned is on its way."""
         self._contested.clear()
+        self._untold.clear()
 
     # -- the store -------------------------------------------------------------------------------------
 
@@ -256,10 +318,14 @@ class PartitionStates:
         return self._position
 
     def _write(self, states: Iterable[State], as_of: float | None = None) -> None:
+        offset = min((self._seen, *self._unanswered.values()))
+        is_told = self._met is None and not self._unanswered and self._seen >= self._position.lost_below
         self._position = Position(
             self._position.topic_id,
-            min((self._seen, *self._unanswered.values())),
+            offset,
             as_of if as_of is not None else self._position.as_of,
+            record_time=self._record_time if offset == self._seen else 0,
+            lost_below=0 if is_told else self._position.lost_below,
         )
         self._store.write(self._partition, states, self._position)
 
@@ -269,4 +335,8 @@ class PartitionStates:
                 del self._sent[key]
 
     def _log_went_back(self, offset: int) -> None:
+        # Written down: what we append ourselves makes the log as long as it was.
+        lost_below = max(self._seen, self._position.lost_below)
+        self._position = msgspec.structs.replace(self._position, lost_below=lost_below)
+        self._store.write(self._partition, (), self._position)
         fail_stop("changelog.went_back", partition=self._partition, offset=offset, seen=self._seen)

@@ -49,6 +49,10 @@ class Position(msgspec.Struct, frozen=True):
     as_of: float
     """Seconds since 1970: when the store had reached the end of the log, or began to be filled. Deletions
     from `offset` on stay in the log until then and the topic's `delete.retention.ms`."""
+    record_time: int = 0
+    """The timestamp of the record before `offset`, in milliseconds; 0: not known."""
+    lost_below: int = 0
+    """Above 0: the log has lost its end, which was here, and does not have all of the store again yet."""
 
 
 _encode: Final = msgspec.json.Encoder().encode

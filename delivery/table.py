@@ -22,7 +22,7 @@ from delivery.faust_internals import HookedTable
 from delivery.ledger import acknowledged, stop_if_refused
 from delivery.runs import Run
 from delivery.settings import DeliverySettings
-from delivery.states import Distrust, HeadersOf, Keep, PartitionStates, distrust
+from delivery.states import LOST_END, Distrust, HeadersOf, Keep, PartitionStates, distrust, found_short
 from delivery.stores import LocalStore, Position
 from runtime.kafka.ranges import OffsetRange, RangeReader
 
@@ -32,6 +32,8 @@ BATCH = 1000
 FETCH_BYTES = 256 << 10
 """Of one partition, compressed: a worker reads all of its partitions at once."""
 PROGRESS_EVERY_S = 5.0
+LOG_APPEND_TIME = 1
+"""The type of a timestamp that is the broker's, and of all records of a batch."""
 
 RAW: Final[dict[str, Any]] = {
     "key_type": bytes,
@@ -165,7 +167,9 @@ class ChangelogTable(HookedTable):
 
         def answered(answer: asyncio.Future[Any]) -> None:
             if acknowledged(answer):
-                states.acknowledged(in_flight, answer.result().offset)
+                told = answer.result()
+                is_of_broker = told.timestamp_type == LOG_APPEND_TIME
+                states.acknowledged(in_flight, told.offset, told.timestamp if is_of_broker else 0)
 
         future.add_done_callback(answered)
         return future
@@ -206,7 +210,7 @@ class ChangelogTable(HookedTable):
                 place.partition: span
                 for place, span in (await reader.bounds_of(map(self._changelog, partitions))).items()
             }
-            rebuilt = self._open(bounds, topic_id, asked_at)
+            rebuilt, short = self._open(bounds, topic_id, asked_at, await self._record_times(reader, bounds))
             spans = {
                 partition: self._partitions[partition].read_on_to(span.end)
                 for partition, span in bounds.items()
@@ -218,6 +222,13 @@ class ChangelogTable(HookedTable):
                 rebuilt={str(why): sorted(some) for why, some in rebuilt.items()},
                 records=sum(span.size for span in spans.values()),
             )
+            if short:
+                log.error(
+                    "table.changelog_lost_its_end",
+                    table=self.name,
+                    partitions={partition: str(why) for partition, why in short.items()},
+                    consequence="it is read from its beginning, and what it lacks is sent again",
+                )
             of_rebuilt = {partition for some in rebuilt.values() for partition in some}
             for partition in partitions:
                 self._opened(partition, self._partitions[partition].get, is_rebuilt=partition in of_rebuilt)
@@ -229,23 +240,43 @@ class ChangelogTable(HookedTable):
             "rebuilt_states": sum(grown[partition] for partition in of_rebuilt),
         }
 
-    def _open(
-        self, bounds: Mapping[int, OffsetRange], topic_id: str, now: float
-    ) -> dict[Distrust, list[int]]:
-        """Open the partitions on what is known of them; returns those that begin empty, by the reason.
+    def _known(self) -> dict[int, Position]:
+        held = {partition: states.position for partition, states in self._partitions.items()}
+        return self._local.positions() | held
 
-        One that has not answered everything is read again from the first record that it owes an answer:
-        whatever `keep` has found out about that ends when the partition is opened.
+    async def _record_times(
+        self, reader: RangeReader, bounds: Mapping[int, OffsetRange]
+    ) -> Mapping[int, int]:
+        """The timestamps of the records before the positions, of those that are still there."""
+        last = {
+            self._changelog(partition): position.offset - 1
+            for partition, position in self._known().items()
+            if partition in bounds and position.record_time and position.offset <= bounds[partition].end
+        }
+        return {place.partition: found for place, found in (await reader.times_at(last)).items()}
+
+    def _open(
+        self, bounds: Mapping[int, OffsetRange], topic_id: str, now: float, record_times: Mapping[int, int]
+    ) -> tuple[dict[Distrust, list[int]], dict[int, Distrust]]:
+        """Open the partitions on what is known of them.
+
+        Returns those that begin empty, by the reason, and those whose log has less than their store. One that
+        has not answered everything is read again from the first record that it owes an answer: whatever
+        `keep` has found out about that ends when the partition is opened.
         """
         rebuilt: dict[Distrust, list[int]] = {}
+        short: dict[int, Distrust] = {}
         stored = self._local.positions()
         for partition, log_has in bounds.items():
             held = self._partitions.get(partition)
             position = held.position if held is not None else stored.get(partition)
-            why = self._distrust(position, topic_id, log_has, now)
+            why = self._distrust(position, topic_id, log_has, now, record_times.get(partition))
             if held is not None and why in {None, Distrust.NO_TOPIC_ID} and not held.may_be_behind:
                 continue
-            if why is not None:
+            if position is not None and why in LOST_END:
+                short[partition] = why
+                position = found_short(position, log_has.start)
+            elif why is not None:
                 rebuilt.setdefault(why, []).append(partition)
                 self._local.discard(partition)
                 position = None
@@ -257,15 +288,22 @@ class ChangelogTable(HookedTable):
         for partition in stored.keys() - bounds.keys():
             # Another worker's, kept for the day it comes back, unless it will not be trusted on that day.
             offset = stored[partition].offset
-            if self._distrust(stored[partition], topic_id, OffsetRange(offset, offset), now):
+            why = self._distrust(stored[partition], topic_id, OffsetRange(offset, offset), now)
+            if why is not None and why not in LOST_END:
                 self._local.discard(partition)
-        return rebuilt
+        return rebuilt, short
 
     def _distrust(
-        self, position: Position | None, topic_id: str, log_has: OffsetRange, now: float
+        self,
+        position: Position | None,
+        topic_id: str,
+        log_has: OffsetRange,
+        now: float,
+        record_time: int | None = None,
     ) -> Distrust | None:
         age_s = now - position.as_of if position is not None else 0.0
-        return distrust(position, topic_id, log_has, age_s, self._settings.local_store_max_age_s)
+        max_age_s = self._settings.local_store_max_age_s
+        return distrust(position, topic_id, log_has, age_s, max_age_s, record_time)
 
     @property
     def changelog_may_be_behind(self) -> bool:

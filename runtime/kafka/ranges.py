@@ -123,6 +123,18 @@ class RangeReader:
         ends = await self._consumer.end_offsets(asked)
         return {partition: OffsetRange(starts[partition], ends[partition]) for partition in asked}
 
+    async def times_at(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """The timestamps, in milliseconds, of the records at these offsets, of those that are still there.
+
+        A log that has lost its end, and has grown again, has others there. Raises as `read`.
+        """
+        found: dict[TopicPartition, int] = {}
+        ranges = {place: OffsetRange(offset, offset + 1) for place, offset in offsets.items()}
+        async for records in self.read(ranges):
+            place = TopicPartition(records[0].topic, records[0].partition)
+            found[place] = records[0].timestamp
+        return found
+
     async def read(
         self, ranges: Mapping[TopicPartition, OffsetRange], *, batch: int = BATCH
     ) -> AsyncIterator[list[Record]]:

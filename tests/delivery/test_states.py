@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ import pytest
 
 from delivery import states
 from delivery.changelog import Headers
-from delivery.states import Distrust, InFlight, PartitionStates, State, distrust
+from delivery.states import LOST_END, Distrust, InFlight, PartitionStates, State, distrust, found_short
 from delivery.stores import LocalStore, Position
 from runtime.kafka.ranges import OffsetRange
 
@@ -49,9 +49,9 @@ def no_headers(_key: bytes, _value: bytes | None) -> Headers:
     return []
 
 
-def record(offset: int, key: bytes, value: bytes | None) -> Any:
+def record(offset: int, time: int, key: bytes, value: bytes | None) -> Any:
     """A changelog record as a consumer gives it."""
-    return SimpleNamespace(offset=offset, key=key, value=value, headers=())
+    return SimpleNamespace(offset=offset, timestamp=time, key=key, value=value, headers=())
 
 
 class Log:
@@ -59,16 +59,33 @@ class Log:
 
     def __init__(self, store: LocalStore) -> None:
         self.records: list[State] = []
+        self.times: list[int] = []
+        self.clock = 0
         self.store = store
         self.waiting: list[InFlight] = []
         """Sent, not appended yet."""
-        self.appended: list[tuple[InFlight, int]] = []
+        self.appended: list[tuple[InFlight, int, int]] = []
         """Appended, the worker does not know yet."""
         self.owner = self._open()
 
     def _open(self) -> PartitionStates:
         known = self.store.positions().get(PARTITION, Position(TOPIC, 0, NOW))
-        return PartitionStates(self.store, PARTITION, known)
+        last = self.times[known.offset - 1] if 0 < known.offset <= len(self.times) else None
+        why = distrust(known, TOPIC, OffsetRange(0, len(self.records)), 0.0, 1.0, last)
+        return PartitionStates(self.store, PARTITION, found_short(known, 0) if why in LOST_END else known)
+
+    def _write(self, some: Sequence[State]) -> int:
+        self.clock += 1
+        self.records += some
+        self.times += [self.clock] * len(some)
+        return len(self.records) - len(some)
+
+    def lose(self, count: int) -> None:
+        """The broker comes back without its last records, and without what was on its way."""
+        self.waiting.clear()
+        self.appended.clear()
+        del self.records[max(0, len(self.records) - count) :]
+        del self.times[len(self.records) :]
 
     def send(self, *states: State) -> None:
         """The worker hands a batch to its producer."""
@@ -78,8 +95,8 @@ class Log:
         """The broker appends the next batch."""
         if self.waiting:
             batch = self.waiting.pop(0)
-            self.appended.append((batch, len(self.records)))
-            self.records += batch.states
+            base = self._write(batch.states)
+            self.appended.append((batch, base, self.clock))
 
     def acknowledge(self) -> None:
         """The worker learns of the next batch that was appended."""
@@ -88,7 +105,7 @@ class Log:
 
     def others_write(self, *states: State) -> None:
         """A frozen worker has woken up."""
-        self.records += states
+        self._write(states)
 
     def look(self, at: float = NOW) -> None:
         """The worker asks for the end of the log."""
@@ -98,7 +115,8 @@ class Log:
         """The worker reads a range, which ended the log at `as_of`."""
         for start in range(*span, chunk):
             records = [
-                record(offset, *self.records[offset]) for offset in range(start, min(start + chunk, span.end))
+                record(offset, self.times[offset], *self.records[offset])
+                for offset in range(start, min(start + chunk, span.end))
             ]
             self.owner.absorb(records, longer)
         self.owner.absorbed(span.end, as_of)
@@ -272,7 +290,7 @@ def test_the_position_does_not_go_back_when_states_are_acknowledged_while_the_lo
     log.owner.read_on_to(3)
     positions = []
     for offset, state in enumerate(log.records):
-        log.owner.absorb([record(offset, *state)], longer)
+        log.owner.absorb([record(offset, 1, *state)], longer)
         log.acknowledge()
         positions.append(log.position())
     assert positions == [1, 2, 3]
@@ -336,15 +354,15 @@ def test_the_age_of_a_store_that_is_being_filled_is_that_of_its_beginning(log: L
     log.others_write(*[(key, b"1") for key in KEYS])
     span = log.owner.read_on_to(3)
     log.read(OffsetRange(0, 2))
-    assert log.store.positions()[PARTITION] == Position(TOPIC, 2, NOW)
+    assert log.store.positions()[PARTITION] == Position(TOPIC, 2, NOW, record_time=1)
     log.read(OffsetRange(2, span.end), as_of=NOW + 50)
-    assert log.store.positions()[PARTITION] == Position(TOPIC, 3, NOW + 50)
+    assert log.store.positions()[PARTITION] == Position(TOPIC, 3, NOW + 50, record_time=1)
 
 
 def test_the_store_grows_by_what_is_new_in_the_log(log: Log) -> None:
     log.owner.read_on_to(4)
     some = [(b"a", b"1"), (b"b", b"1"), (b"a", b"12"), (b"b", b"12")]
-    assert log.owner.absorb([record(n, *state) for n, state in enumerate(some)], longer) == 2
+    assert log.owner.absorb([record(n, 1, *state) for n, state in enumerate(some)], longer) == 2
     assert log.stored() == {b"a": b"12", b"b": b"12"}
 
 
@@ -400,12 +418,60 @@ def test_whatever_others_write_the_log_ends_with_the_newest_states_and_the_store
     assert (log.stored(), log.position()) == (history.newest(), len(log.records))
 
 
-HELD = Position(TOPIC, 50, NOW)
+def test_what_a_log_has_lost_with_its_end_is_sent_again_though_our_own_append_made_it_as_long_as_it_was(
+    log: Log,
+) -> None:
+    log.send((b"a", b"1"))
+    log.send((b"b", b"1"))
+    log.settle()
+    log.lose(1)
+    log.send((b"c", b"1"))
+    log.append()
+    with pytest.raises(LogWentBack):
+        log.acknowledge()
+    log.die()
+    log.settle()
+    # Whoever has read two records before the loss goes on from there, and misses nothing.
+    assert dict(log.records[2:]) == {b"b": b"1", b"c": b"1"}
+    assert log.store.positions()[PARTITION].lost_below == 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whoever_has_read_a_log_that_loses_its_end_reads_on_and_has_the_newest_states(
+    seed: int, log: Log
+) -> None:
+    history = History(log, seed)
+    for _ in range(20):
+        history.move(history.random.choice([*OWN_MOVES, "older", "newer"]))
+    log.settle()
+    read, known = len(log.records), history.newest()
+    log.lose(history.random.randint(1, 4))
+    try:
+        for _ in range(history.random.randint(0, 6)):
+            history.move(history.random.choice(["send", "append", "acknowledge", "newer", "look"]))
+    except LogWentBack:
+        pass
+    newest = known | {key: max(known.get(key) or b"", value or b"", key=len) for key, value in log.records}
+    for _ in range(history.random.randint(1, 3)):
+        log.die()
+        if history.random.random() < 0.5:
+            log.append()
+    log.settle()
+    log.send((b"d", b"1"))
+    log.settle()
+    newest[b"d"] = b"1"
+    read_on = dict(sorted([*known.items(), *log.records[read:]], key=lambda state: len(state[1] or b"")))
+    assert dict(log.records) == read_on == log.stored() == newest
+
+
+HELD = Position(TOPIC, 50, NOW, record_time=7)
 
 
 @pytest.mark.parametrize(
     ("position", "topic_id", "log_has", "age_s", "why"),
     [
+        (Position(TOPIC, 50, NOW, record_time=6), TOPIC, OffsetRange(0, 100), 10.0, Distrust.OTHER_RECORD),
+        (Position(TOPIC, 50, NOW, lost_below=60), TOPIC, OffsetRange(0, 100), 10.0, Distrust.OTHER_RECORD),
         (HELD, TOPIC, OffsetRange(0, 100), 10.0, None),
         (HELD, TOPIC, OffsetRange(50, 50), 10.0, None),
         (None, TOPIC, OffsetRange(0, 100), 0.0, Distrust.NOTHING_STORED),
@@ -421,4 +487,4 @@ HELD = Position(TOPIC, 50, NOW)
 def test_a_position_is_trusted_only_if_nothing_can_have_passed_it(
     position: Position | None, topic_id: str, log_has: OffsetRange, age_s: float, why: Distrust | None
 ) -> None:
-    assert distrust(position, topic_id, log_has, age_s, max_age_s=100.0) is why
+    assert distrust(position, topic_id, log_has, age_s, max_age_s=100.0, record_time=7) is why

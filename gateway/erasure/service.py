@@ -3,8 +3,9 @@
 1. Lock: no checkout of the cart meanwhile. A courtesy; whoever orders afterwards can be erased again.
 2. Version: above everything that Redis and the row know, so that all of it is erased.
 3. Transaction: orders, checkouts, merges and mails in Postgres, and the erasure of the cart in the outbox.
-4. Redis outbox: changes of the cart that wait there for Kafka are dropped.
-5. Wait until compaction and the sink have written the empty cart, and put it into Redis.
+4. Wait until compaction and the sink have written the empty cart, and put it into Redis.
+5. Redis outbox: changes of the cart that still wait there for Kafka are dropped. Not before: Redis would know
+   the operation and lack its entry, so a retry would be told that Kafka has it.
 
 Whatever dies after step 3: the job `relay` publishes the erasure, and the sinks carry it everywhere.
 """
@@ -88,8 +89,8 @@ class Erasure:
             )
             personal, changes = await self._database.transact(partial(erasure.erase, change=change))
             guests = await self._database.transact(partial(erasure.merged_guests, cart_id=cart_id))
-            dropped = await self._drop_waiting(cart_id, version)
             waits_for = await self._until_done(cart_id, version)
+            dropped = 0 if waits_for else await self._drop_waiting(cart_id, version)
         at = datetime.now(UTC)
         removed = Removed(
             redis=Copy(

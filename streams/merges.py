@@ -115,6 +115,11 @@ class MergeWorker:
         except TimeoutError:
             merge_metrics.MERGES.labels("left").inc()
             log.warning("merge.left", merge_id=merge_id)
+        try:
+            await self._database.transact(partial(merges.taken, merge_id=merge_id))
+        except _MAY_PASS as error:
+            # Only later is it handed over again, if it is not done.
+            log.info("merge.not_noted", merge_id=merge_id, reason=repr(error))
 
     async def _until_done(self, merge_id: str) -> None:
         while True:

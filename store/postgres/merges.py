@@ -16,6 +16,9 @@ from store.postgres.queries import queries_of
 
 Connection = psycopg.AsyncConnection[Any]
 
+PATIENCE: Final = timedelta(minutes=10)
+"""A record that the merge agent has not had for as long may be lost with its topic."""
+
 _query: Final = queries_of("merges")
 _encoder: Final = msgspec.json.Encoder()
 _transfer: Final = msgspec.json.Decoder(Transfer)
@@ -209,15 +212,27 @@ async def settle(connection: Connection, seen: Sequence[Unsettled]) -> None:
 
 
 async def unattended(connection: Connection, grace: timedelta, limit: int) -> list[str]:
-    """Open merges that nobody has carried on for `grace`."""
-    cursor = await connection.execute(_query("unattended_merges"), {"grace": grace, "limit": limit})
+    """Open merges that nobody has carried on for `grace`, and nobody has a record of to come."""
+    cursor = await connection.execute(
+        _query("unattended_merges"), {"grace": grace, "patience": PATIENCE, "limit": limit}
+    )
     return [merge_id for (merge_id,) in await cursor.fetchall()]
 
 
 async def hand_over(connection: Connection, merge_ids: Sequence[str], grace: timedelta) -> list[HandedOver]:
-    """Take merges for the merge agent; those that nobody has carried on for `grace`."""
-    cursor = await connection.execute(_query("hand_over"), {"merge_ids": list(merge_ids), "grace": grace})
+    """Take merges for the merge agent; those that nobody has carried on for `grace`.
+
+    Not those that it has a record of to come: it says `taken` when it is done with that.
+    """
+    cursor = await connection.execute(
+        _query("hand_over"), {"merge_ids": list(merge_ids), "grace": grace, "patience": PATIENCE}
+    )
     return [HandedOver(*row) for row in await cursor.fetchall()]
+
+
+async def taken(connection: Connection, merge_id: str) -> None:
+    """Note that the merge agent is done with its record of a merge: finished, or left to the job."""
+    await connection.execute(_query("taken_merge"), {"merge_id": merge_id})
 
 
 async def changed(connection: Connection, after_id: str, watched: timedelta, limit: int) -> list[Changed]:

@@ -63,6 +63,8 @@ class Desk:
         found = [decode_merge(row.record.value).merge_id for row in rows]
         assert all(row.record.topic == CART_MERGES.name for row in rows)
         await outbox.remove(self.connection, [row.outbox_id for row in rows])
+        for merge_id in found:
+            await merges.taken(self.connection, merge_id)
         return found
 
     async def settled(self, merge: Merge) -> bool:
@@ -94,6 +96,15 @@ async def test_a_merge_that_nobody_carries_on_is_handed_over(desk: Desk) -> None
     merge = await desk.begin()
     assert await desk.job.round(desk.connection) == 1
     assert await desk.handed_over() == [merge.merge_id]
+
+
+async def test_a_merge_whose_record_waits_behind_others_is_not_handed_over_again(desk: Desk) -> None:
+    merge = await desk.begin()
+    for handed in (1, 0, 0):
+        assert await desk.job.round(desk.connection) == handed
+    assert await desk.handed_over() == [merge.merge_id]
+    # The agent had it and had to leave it.
+    assert await desk.job.round(desk.connection) == 1
 
 
 async def test_whoever_carries_a_merge_on_is_left_alone(desk: Desk) -> None:

@@ -101,16 +101,25 @@ WHERE t.merge_id = seen.merge_id AND t.number = seen.number AND t.settled_at IS 
 -- unattended_merges
 SELECT merge_id
 FROM merges
-WHERE is_open AND attended_at < now() - %(grace)s::interval
+WHERE is_open
+    AND attended_at < now() - %(grace)s::interval
+    AND (handed_over_at IS NULL OR handed_over_at < now() - %(patience)s::interval)
 ORDER BY attended_at
 LIMIT %(limit)s
 
 -- hand_over
--- At most once in the grace: whoever gets it is busy with it for as long.
+-- Not while the merge agent has a record of it to come, however long that waits behind others.
 UPDATE merges
-SET attended_at = now()
-WHERE merge_id = ANY(%(merge_ids)s) AND attended_at < now() - %(grace)s::interval
+SET attended_at = now(), handed_over_at = now()
+WHERE merge_id = ANY(%(merge_ids)s)
+    AND attended_at < now() - %(grace)s::interval
+    AND (handed_over_at IS NULL OR handed_over_at < now() - %(patience)s::interval)
 RETURNING merge_id, guest, into_cart
+
+-- taken_merge
+UPDATE merges
+SET attended_at = now(), handed_over_at = NULL
+WHERE merge_id = %(merge_id)s
 
 -- changed_guests
 -- Guests' carts that have changed since their merge has ended, or since they were last looked at.

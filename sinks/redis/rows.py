@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Final, TypeVar
 
 import msgspec
 import psycopg
+import stamina
 import structlog
 
 from carts.protocol import CartRow
@@ -18,9 +19,13 @@ from store.postgres.errors import SchemaOutdated
 from store.postgres.positions import Position
 from store.redis import Layout
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 QUERY_SECONDS: Final = 5
+AGAIN_SECONDS: Final = 2.0
+"""For so long a question is asked again."""
 AWAY_SECONDS: Final = 10.0
 """How long nobody asks a Postgres again that did not answer: each lost partition would wait for it."""
 
@@ -37,29 +42,32 @@ class Rows:
 
     async def position(self, partition: int) -> Position | None:
         """How far the rows of a partition are; None if they were never written."""
-        async with self._use() as connection:
-            return (await positions.read(connection, [partition])).get(partition)
+        found = await self._ask(partial(positions.read, partitions=[partition]))
+        return found.get(partition)
 
     async def look_up(self, cart_ids: Iterable[str]) -> dict[str, CartRow]:
         """What there is of each cart, and how far the rows of its partition are, at one moment."""
-        async with self._use() as connection:
-            return await carts.look_up(
-                connection, {cart_id: self._layout.partition(cart_id) for cart_id in cart_ids}
-            )
+        places = {cart_id: self._layout.partition(cart_id) for cart_id in cart_ids}
+        return await self._ask(partial(carts.look_up, partitions=places))
 
     async def close(self) -> None:
         """Disconnect."""
         await self._connection.close()
 
-    @asynccontextmanager
-    async def _use(self) -> AsyncIterator[psycopg.AsyncConnection]:
+    async def _ask(self, question: Callable[[psycopg.AsyncConnection], Awaitable[T]]) -> T:
         async with self._turn:
             if time.monotonic() < self._away_until:
                 raise RowsUnavailable("Postgres did not answer a moment ago")
             try:
-                async with self._connection.use() as connection:
-                    yield connection
+                # A connection that the server has closed fails the first question, and a restart the next.
+                async for attempt in stamina.retry_context(
+                    on=psycopg.OperationalError, attempts=None, timeout=AGAIN_SECONDS, wait_max=0.5
+                ):
+                    with attempt:
+                        async with self._connection.use() as connection:
+                            return await question(connection)
             except (psycopg.Error, SchemaOutdated, TimeoutError, OSError, msgspec.MsgspecError) as error:
                 self._away_until = time.monotonic() + AWAY_SECONDS
                 log.warning("rows.unavailable", error=repr(error))
                 raise RowsUnavailable(repr(error)) from error
+        raise RowsUnavailable("nobody has asked")  # the attempts end with an answer or an error

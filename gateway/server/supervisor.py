@@ -7,11 +7,11 @@ takes none with it.
 import asyncio
 import socket
 import sys
-import tempfile
 from typing import Final
 
 from prometheus_client.multiprocess import mark_process_dead
 
+from gateway.server.metrics_folder import metrics_folder
 from gateway.settings import GatewaySettings
 from runtime.supervision.supervisor import Renewal, Supervisor, Workers, inherited_environment
 
@@ -22,7 +22,7 @@ _STOP_MARGIN_S: Final = 15.0
 
 def run_supervisor(settings: GatewaySettings, listener: socket.socket) -> None:
     """Serve with `gateway_workers` processes on this socket until SIGTERM or SIGINT."""
-    with tempfile.TemporaryDirectory(prefix="cartstream-gateway-metrics-") as folder:
+    with metrics_folder() as folder:
         environment = {**inherited_environment(), "PROMETHEUS_MULTIPROC_DIR": folder}
 
         def forget(pid: int) -> None:

@@ -73,6 +73,8 @@ Prepare = Callable[[Preparing], Awaitable[None]]
 class TestbedBroken(Exception):
     """A component did not come back: its log is in the testbed's folder."""
 
+    __test__ = False
+
 
 class Testbed:
     """Servers, gateways and workers, each component restarted by its supervisor when it dies.
@@ -80,6 +82,8 @@ class Testbed:
     Everybody reaches Kafka through a proxy, for that is the address the broker advertises: the second gateway
     through `alone`, all others through another one; `network` is both.
     """
+
+    __test__ = False
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from delivery.runs import RunLimits
 from sinks.data_errors import is_data_error
 from sinks.postgres import metrics
 from sinks.postgres.batch import newest, row_change
-from sinks.postgres.positions import Passed, Positions, purge_floor_of
+from sinks.postgres.positions import Passed, Positions
 from sinks.postgres.table import CartsTable
 from sinks.settings import PostgresSinkSettings
 from topics.cart_records import interpret
@@ -52,10 +52,7 @@ async def write(table: CartsTable, positions: Positions, records: Sequence[Consu
     """
     said = [interpret(record.key, record.value, record.headers) for record in records]
     batch = newest(map(row_change, said))
-    passed = [
-        Passed(record.partition, record.offset, purge_floor_of(each))
-        for record, each in zip(records, said, strict=True)
-    ]
+    passed = [Passed(record.partition, record.offset, record.timestamp) for record in records]
     with metrics.WRITE_SECONDS.time():
         changed = await positions.write(table, batch, passed)
     metrics.ROWS.inc(changed)

@@ -20,8 +20,6 @@ from sinks.postgres.batch import Batch
 from sinks.postgres.table import CartsTable, RowsFellBack
 from store.postgres.errors import SchemaOutdated
 from store.postgres.positions import Move, Position
-from topics.cart_records import CartsRecord, DeletionRecord
-from topics.records import PurgeFloor
 from topics.registry import CARTS
 
 log = structlog.get_logger(__name__)
@@ -39,24 +37,33 @@ class BeginsAnew(StrEnum):
     """The topic was made anew."""
     BEYOND_END = "beyond_end"
     """The log ends before the position: it has lost its end."""
+    OTHER_RECORD = "other_record"
+    """It has lost its end, and has grown past the position since."""
 
 
 class Passed(NamedTuple):
-    """A record that the rows reflect, and what it says is deleted (see `purge_floor_of`)."""
+    """A record that the rows reflect; its timestamp in milliseconds."""
 
     partition: int
     offset: int
-    purge_floor: int
+    time: int
 
 
-def begins(found: Position | None, topic_id: str, log_range: OffsetRange) -> tuple[int, BeginsAnew | None]:
-    """Where to begin in a log, and why at its start if so. Pure."""
+def begins(
+    found: Position | None, topic_id: str, log_range: OffsetRange, record_time: int | None
+) -> tuple[int, BeginsAnew | None]:
+    """Where to begin in a log, and why at its start if so. Pure.
+
+    `record_time` is the timestamp of the record before the position found, None if it is not there any more.
+    """
     if found is None:
         return log_range.start, BeginsAnew.UNKNOWN
     if found.topic_id != topic_id:
         return log_range.start, BeginsAnew.OTHER_TOPIC
     if found.position > log_range.end:
         return log_range.start, BeginsAnew.BEYOND_END
+    if found.record_time and record_time not in {None, found.record_time}:
+        return log_range.start, BeginsAnew.OTHER_RECORD
     return found.position, None
 
 
@@ -90,19 +97,31 @@ class Positions:
     async def _begin(self, logs: Mapping[int, OffsetRange]) -> dict[int, int]:
         async with CartsTable(self._postgres_url) as table:
             found = await table.positions(list(logs))
-            starts, anew = self._starts(logs, found)
+            starts, anew = self._starts(logs, found, await self._record_times(logs, found))
             if anew:
                 await table.begin(anew)
             return starts
 
-    def _starts(
+    async def _record_times(
         self, logs: Mapping[int, OffsetRange], found: Mapping[int, Position]
+    ) -> Mapping[int, int]:
+        """The timestamps of the records before the positions, of those that are still there."""
+        last = {
+            TopicPartition(CARTS.name, partition): position.position - 1
+            for partition, position in found.items()
+            if position.record_time and position.position <= logs[partition].end
+        }
+        async with RangeReader(self._kafka) as reader:
+            return {place.partition: time for place, time in (await reader.times_at(last)).items()}
+
+    def _starts(
+        self, logs: Mapping[int, OffsetRange], found: Mapping[int, Position], record_times: Mapping[int, int]
     ) -> tuple[dict[int, int], list[Position]]:
         starts: dict[int, int] = {}
         anew: list[Position] = []
         for partition, log_range in sorted(logs.items()):
             position = found.get(partition)
-            start, why = begins(position, self._topic_id, log_range)
+            start, why = begins(position, self._topic_id, log_range, record_times.get(partition))
             starts[partition] = start
             if why is not None:
                 anew.append(Position(partition, self._topic_id, start))
@@ -141,17 +160,6 @@ class Positions:
                 self._topic_id,
                 expected,
                 max(record.offset + 1, before.position if before else expected),
-                max(record.purge_floor, before.purge_floor if before else 0),
+                record.time,
             )
         return [moves[partition] for partition in sorted(moves)]
-
-
-def purge_floor_of(said: CartsRecord | None) -> int:
-    """The highest version that a record says was deleted, 0 for none. Pure."""
-    match said:
-        case PurgeFloor():
-            return said.purge_floor
-        case DeletionRecord():
-            return said.version.number
-        case _:
-            return 0

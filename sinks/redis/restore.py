@@ -123,7 +123,7 @@ class Restorer:
                     whole=extent.rows is None,
                 )
                 later_changes = await self._later_changes(reader, extent, progress)
-                scan = Scan(self._layout, later_changes, extent.rows)
+                scan = Scan(self._layout, later_changes)
                 batch = BATCH if extent.rows is None else TAIL_BATCH
                 async for records in reader.read({extent.carts_place: extent.carts}, batch=batch):
                     await puts.put(await self._states(scan.take(records), extent))
@@ -229,14 +229,12 @@ class Extent(NamedTuple):
 class Scan:
     """Sorts the records of `carts`: carts to put at once, and those to fold later changes onto."""
 
-    def __init__(
-        self, layout: Layout, later_changes: dict[str, list[bytes | None]], rows: Position | None
-    ) -> None:
+    def __init__(self, layout: Layout, later_changes: dict[str, list[bytes | None]]) -> None:
         """`later_changes`: changes after the committed offset, by cart id."""
         self._layout = layout
         self._later_changes = later_changes
         self._bases: dict[str, Found] = {}
-        self._purge_floor = 0 if rows is None else rows.purge_floor
+        self._purge_floor = 0
 
     def take(self, records: list[Record]) -> dict[str, Found]:
         """What to put now: of each cart the newest."""

@@ -19,25 +19,28 @@ _query: Final = queries_of("positions")
 class Position(NamedTuple):
     """The rows have every record of the partition before the offset `position` of the topic with this id.
 
-    `purge_floor` is the highest version that those records have deleted, `age_s` how long ago the sink has
-    written, in seconds.
+    `record_time` is the timestamp of the record before it in milliseconds, 0 if it is not known; `age_s` how
+    long ago the sink has written, in seconds.
     """
 
     partition: int
     topic_id: str
     position: int
-    purge_floor: int = 0
+    record_time: int = 0
     age_s: float = 0.0
 
 
 class Move(NamedTuple):
-    """Rows have been written up to `position`, by a sink that has found or written them up to `expected`."""
+    """Rows have been written up to `position`, by a sink that has found or written them up to `expected`.
+
+    `record_time` is the timestamp of the record before `position`.
+    """
 
     partition: int
     topic_id: str
     expected: int
     position: int
-    purge_floor: int
+    record_time: int
 
 
 async def begin(connection: Connection, positions: Sequence[Position]) -> None:

@@ -50,7 +50,7 @@ class Faults:
         world.exercised["rows put back"] += 1
         world.rows_fell_back = True
         rows = world.rows_history[-1 - min(1 + pick % 8, len(world.rows_history) - 1)]
-        world.row, world.rows_position, world.rows_purge_floor = rows
+        world.row, world.rows_position = rows
 
     def evict(self, _pick: int) -> None:
         """The cart's keys reach their time to live."""

@@ -132,7 +132,6 @@ class Restore:
                 position = world.rows_position if restoring.tail else None
                 start = tail.tail_start(position, redis.since, len(world.carts))
                 restoring.rows_position = position or 0
-                restoring.purge_floor = world.rows_purge_floor if restoring.tail else 0
                 restoring.tail = start is not None
                 restoring.position = start or 0
                 return redis_mirror.restore_since(redis, restoring.position)

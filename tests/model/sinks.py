@@ -55,7 +55,7 @@ class PostgresSink:
 
     def _write(self, position: int) -> int:
         """The transaction: the row, and the position behind the record."""
-        world, row, floor = self.world, self.world.row, 0
+        world, row = self.world, self.world.row
         match world.carts[position]:
             case State() as state if protocol.row_replaced(
                 row.version if row else None,
@@ -66,14 +66,13 @@ class PostgresSink:
                     world.problem(f"the row falls: {row.version.tag()} -> {state.version.tag()}")
                 row = state
             case Deleted() as deleted:
-                floor = deleted.version.number
                 if row is not None and protocol.row_deleted(row.version, deleted):
-                    if row.version_number > floor:
+                    if row.version_number > deleted.version.number:
                         world.problem(
                             f"the deletion of {deleted.version.tag()} takes the row {row.version.tag()}"
                         )
                     row = None
-        world.write_rows(row, position + 1, floor)
+        world.write_rows(row, position + 1)
         return position + 1
 
 

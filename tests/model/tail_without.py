@@ -18,7 +18,7 @@ _begin = Restore.begin
 def rows_fall_alone(faults: Faults, pick: int) -> None:
     world = faults.world
     world.rows_fell_back = True
-    world.row, _, _ = world.rows_history[-1 - min(1 + pick % 8, len(world.rows_history) - 1)]
+    world.row, _ = world.rows_history[-1 - min(1 + pick % 8, len(world.rows_history) - 1)]
 
 
 def ends_first(_restore: Restore, pick: int) -> str:

@@ -99,8 +99,7 @@ class World:
         self.row: State | None = None
         self.rows_position = 0
         """How far the rows are in `carts`, written in their transaction."""
-        self.rows_purge_floor = 0
-        self.rows_history: list[tuple[State | None, int, int]] = [(None, 0, 0)]
+        self.rows_history: list[tuple[State | None, int]] = [(None, 0)]
         self.rows_fell_back = False
         self.minted_at = self.now
         """When the cart got its id."""
@@ -123,13 +122,11 @@ class World:
         self.redis = redis
         self.redis_history = [*self.redis_history[1 - _HISTORY :], redis]
 
-    def write_rows(self, row: State | None, position: int, purge_floor: int) -> None:
+    def write_rows(self, row: State | None, position: int) -> None:
         """Postgres has committed a transaction; older contents stay around for who puts them back."""
         self.row = row
         self.rows_position = max(position, self.rows_position)
-        self.rows_purge_floor = max(purge_floor, self.rows_purge_floor)
-        rows = self.row, self.rows_position, self.rows_purge_floor
-        self.rows_history = [*self.rows_history[1 - _HISTORY :], rows]
+        self.rows_history = [*self.rows_history[1 - _HISTORY :], (self.row, self.rows_position)]
 
     def publish(self, change: Change) -> None:
         """Append to `cart-changed`."""

@@ -8,16 +8,14 @@ import pytest
 from runtime.failstop import EXIT_RESTART
 from runtime.kafka.ranges import OffsetRange
 from sinks.postgres.batch import Batch, newest
-from sinks.postgres.positions import BeginsAnew, begins, purge_floor_of
+from sinks.postgres.positions import BeginsAnew, begins
 from sinks.postgres.table import CartsTable, RowsFellBack
 from store.postgres.positions import Move, Position
 from tests.sinks.cart_records import TopicWriter, cart_in, grow
 from tests.sinks.test_batch import row
 from tests.sinks.test_postgres_sink import all_written
 from tests.support.processes import AgentProcess
-from topics.cart_records import DeletionRecord
 from topics.partitioner import partition_of
-from topics.records import PurgeFloor
 from topics.registry import PARTITIONS
 
 LOG = OffsetRange(10, 100)
@@ -36,14 +34,15 @@ LOG = OffsetRange(10, 100)
 def test_a_partition_begins_where_its_rows_are(
     found: Position | None, start: int, why: BeginsAnew | None
 ) -> None:
-    assert begins(found, "topic", LOG) == (start, why)
+    assert begins(found, "topic", LOG, None) == (start, why)
 
 
-def test_purge_floors_are_those_of_tombstones_and_of_the_reserved_record() -> None:
-    version = grow("user:1", 2).version
-    assert purge_floor_of(DeletionRecord("user:1", version)) == version.number
-    assert purge_floor_of(PurgeFloor(7)) == 7
-    assert purge_floor_of(None) == 0
+def test_a_log_that_has_grown_again_after_it_lost_its_end_is_written_from_its_start() -> None:
+    found = Position(0, "topic", 50, record_time=7)
+    assert begins(found, "topic", LOG, 7) == (50, None)
+    assert begins(found, "topic", LOG, None) == (50, None), "the cleaner may have taken the record"
+    assert begins(found, "topic", LOG, 8) == (10, BeginsAnew.OTHER_RECORD)
+    assert begins(Position(0, "topic", 50), "topic", LOG, 8) == (50, None)
 
 
 async def test_rows_and_position_are_written_together_or_not_at_all(database: str) -> None:
@@ -116,7 +115,7 @@ def rows_and_positions(url: str) -> Backup:
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT cart_id, v, n, digest, status, subtotal FROM carts").fetchall()
         return rows, connection.execute(
-            "SELECT partition, topic_id, position, purge_floor FROM carts_positions"
+            "SELECT partition, topic_id, position, record_time FROM carts_positions"
         ).fetchall()
 
 
@@ -132,7 +131,7 @@ def put_back(url: str, backup: Backup) -> None:
                 rows,
             )
             cursor.executemany(
-                "INSERT INTO carts_positions (partition, topic_id, position, purge_floor)"
+                "INSERT INTO carts_positions (partition, topic_id, position, record_time)"
                 " VALUES (%s, %s, %s, %s)",
                 positions,
             )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import psycopg
 import pytest
 from aiokafka import TopicPartition
 from pydantic import SecretStr
@@ -172,6 +173,20 @@ async def test_all_of_carts_is_put_where_the_rows_cannot_be_relied_on(
     assert await redis.n(cart_id) == 2
     assert (await marker(redis)).rows_position == 0
     assert await redis.store.cold(PARTITION) is None
+
+
+async def test_a_connection_that_the_server_has_closed_makes_no_restoration_whole(database: str) -> None:
+    rows = Rows(database, LAYOUT)
+    try:
+        assert await rows.position(3) is None
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'cartstream-restore' AND datname = current_database()"
+            )
+        assert await rows.position(3) is None
+    finally:
+        await rows.close()
 
 
 async def test_rows_that_go_back_meanwhile_begin_the_restoration_again(

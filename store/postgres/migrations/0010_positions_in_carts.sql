@@ -7,8 +7,9 @@ CREATE TABLE carts_positions (
     topic_id    text NOT NULL,
     -- The rows have every record before this offset.
     position    bigint NOT NULL,
-    -- The highest version that those records have deleted.
-    purge_floor bigint NOT NULL DEFAULT 0,
+    -- The timestamp of the record before it in milliseconds, 0: not known. A log that has lost its end, and has
+    -- grown again, has another record there.
+    record_time bigint NOT NULL DEFAULT 0,
     written_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 )
 WITH (fillfactor = 50);

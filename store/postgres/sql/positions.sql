@@ -8,23 +8,25 @@ FROM unnest(%(partition)s::integer[], %(topic_id)s::text[], %(position)s::bigint
 ON CONFLICT (partition) DO UPDATE SET
     topic_id = excluded.topic_id,
     position = excluded.position,
-    purge_floor = 0,
+    record_time = 0,
     written_at = clock_timestamp()
 
 -- read_positions
-SELECT partition, topic_id, position, purge_floor, extract(epoch FROM clock_timestamp() - written_at)::float8
+SELECT partition, topic_id, position, record_time, extract(epoch FROM clock_timestamp() - written_at)::float8
 FROM carts_positions WHERE partition = ANY(%(partition)s)
 
 -- move_positions
 -- One that is behind what was expected has gone back to a backup: what lies between would be skipped.
 UPDATE carts_positions SET
     position = greatest(carts_positions.position, moved.position),
-    purge_floor = greatest(carts_positions.purge_floor, moved.purge_floor),
+    record_time = CASE
+        WHEN moved.position > carts_positions.position THEN moved.record_time ELSE carts_positions.record_time
+    END,
     written_at = clock_timestamp()
 FROM unnest(
     %(partition)s::integer[], %(topic_id)s::text[], %(expected)s::bigint[], %(position)s::bigint[],
-    %(purge_floor)s::bigint[]
-) AS moved (partition, topic_id, expected, position, purge_floor)
+    %(record_time)s::bigint[]
+) AS moved (partition, topic_id, expected, position, record_time)
 WHERE
     carts_positions.partition = moved.partition
     AND carts_positions.topic_id = moved.topic_id

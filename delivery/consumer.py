@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from uuid import UUID
 
 import structlog
@@ -20,7 +21,7 @@ from delivery.faust_internals import HookedConsumer, HookedThread, Records
 from delivery.ledger import Ledger
 from delivery.runs import Run
 from runtime.failstop import fail_stop
-from runtime.kafka.internals import client_of, set_fetch_wait
+from runtime.kafka.internals import client_of, committed_offsets, set_fetch_wait
 from runtime.kafka.membership import watch_membership
 from runtime.kafka.topic_ids import topic_ids
 
@@ -32,6 +33,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FETCH_WAIT_MS = 250
+POLL_S = 0.25
+"""How long to wait for records of the partitions of an assignment that may have passed."""
+LOOK_S = 1.0
+"""How often a worker that may fetch nothing looks whether it has to stop."""
+
+
+class LogPosition(NamedTuple):
+    """What the broker says of a source partition."""
+
+    committed: int | None
+    """None: the group has never committed."""
+    first: int
+    end: int
 
 
 class AccountingThread(HookedThread):
@@ -52,18 +66,37 @@ class AccountingThread(HookedThread):
         await super().on_start()
         watch_membership(self.started_client(), self.consumer.app.conf.consumer_group_instance_id)
 
-    async def seek_back(self, tp: TP, offset: int) -> None:
-        """Fetch from `offset` next."""
-        await self.call_thread(self._seek_back, tp, offset)
+    async def positions(self, tps: Iterable[TP]) -> dict[TP, LogPosition]:
+        """Where each partition was committed, begins and ends: as many questions as for a single one."""
+        found: dict[TP, LogPosition] = await self.call_thread(self._positions, list(tps))
+        return found
 
-    async def _seek_back(self, tp: TP, offset: int) -> None:
+    async def _positions(self, tps: list[TP]) -> dict[TP, LogPosition]:
+        client = self.started_client()
+        committed, firsts, ends = await asyncio.gather(
+            committed_offsets(client, tps), client.beginning_offsets(tps), client.end_offsets(tps)
+        )
+        return {tp: LogPosition(committed.get(tp), firsts[tp], ends[tp]) for tp in tps}
+
+    async def seek_back(self, offsets: Mapping[TP, int]) -> None:
+        """Fetch each partition from its offset next."""
+        await self.call_thread(self._seek_back, offsets)
+
+    async def _seek_back(self, offsets: Mapping[TP, int]) -> None:
         # Seek and note are one step in this thread: no fetch answer can come between them.
-        try:
-            self.started_client().seek(tp, offset)
-        except IllegalStateError:
-            log.info("partition.gone_before_seek", topic=tp.topic, partition=tp.partition)
-        else:
-            self._sought[tp] = offset
+        for tp, offset in offsets.items():
+            try:
+                self.started_client().seek(tp, offset)
+            except IllegalStateError:
+                log.info("partition.gone_before_seek", topic=tp.topic, partition=tp.partition)
+            else:
+                self._sought[tp] = offset
+
+    def close(self) -> None:
+        """Nothing: Faust closes the client so at a rebalance while the worker stops, in the wrong loop.
+
+        Then the client's own stop, which leaves the group, does nothing, or waits for ever.
+        """
 
     async def topic_ids(self, names: Iterable[str]) -> dict[str, UUID]:
         """As `runtime.kafka.topic_ids`."""
@@ -91,6 +124,13 @@ class AccountingConsumer(HookedConsumer):
         self.ledger = Ledger()
         self.owned: set[TP] = set()
         """Those of the last assignment until they are revoked: for a while the client still says more."""
+        self.may_fetch = asyncio.Event()
+        """Set while every source partition that is owned is sought and resumed.
+
+        What is fetched sooner is of no use: it is passed over, looks like a gap, and is fetched again. Faust
+        also sleeps for a second when it finds nothing to fetch from, while the first records wait.
+        """
+        self._resumed: set[TP] = set()
 
     def new_thread(self) -> AccountingThread:
         """The thread of this layer."""
@@ -108,7 +148,7 @@ class AccountingConsumer(HookedConsumer):
         """Fetch the partition again from the first record that has not been handed out."""
         if partition := self.ledger.partitions.get(tp):
             partition.contiguity.sought()
-            await self.thread.seek_back(tp, partition.contiguity.expected)
+            await self.thread.seek_back({tp: partition.contiguity.expected})
 
     @property
     def member(self) -> AIOKafkaConsumer | None:
@@ -137,21 +177,20 @@ class AccountingConsumer(HookedConsumer):
         if not sources:
             return
         generation = self.app.consumer_generation_id
-        starts: dict[TP, int | None] = {
-            ensure_TP(tp): offset for tp, offset in (await self.seek_to_committed()).items()
-        }
+        logs = await self.thread.positions(sources)
+        starts = {tp: position.committed for tp, position in logs.items()}
         new = {tp for tp in sources if not self.ledger.is_anchored(tp, generation)}
         for topic, stored in cast("DeliveryApp", self.app).positions.items():
             partitions = {tp.partition: tp for tp in new if tp.topic == topic}
             if stored is not None and partitions:
                 found = await stored(partitions)
                 starts |= {tp: found.get(partition) for partition, tp in partitions.items()}
-        firsts, ends = await self.earliest_offsets(*sources), await self.highwaters(*sources)
-        for tp in sources:
-            if tp not in self.owned or self.app.consumer_generation_id != generation:
-                continue
+        if self.app.consumer_generation_id != generation:
+            return
+        seeks: dict[TP, int] = {}
+        for tp in sources & self.owned:
             position = starts.get(tp)
-            start, outside = starting_point(position, firsts[tp], ends[tp])
+            start, outside = starting_point(position, logs[tp].first, logs[tp].end)
             if outside is not None and tp in new:
                 metrics.OUTSIDE_LOG.labels(tp.topic, tp.partition, outside).inc()
                 log.error(
@@ -160,10 +199,32 @@ class AccountingConsumer(HookedConsumer):
                     partition=tp.partition,
                     why=outside,
                     committed=position,
-                    first=firsts[tp],
-                    end=ends[tp],
+                    first=logs[tp].first,
+                    end=logs[tp].end,
                 )
-            await self.thread.seek_back(tp, self.ledger.anchor(tp, generation, start))
+            seeks[tp] = self.ledger.anchor(tp, generation, start)
+        await self.thread.seek_back(seeks)
+        self._look_whether_it_may_fetch()
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Fetch from these again, once they are sought."""
+        resumed = set(map(ensure_TP, tps))
+        super().resume_partitions(resumed)
+        self._resumed |= resumed
+        self._look_whether_it_may_fetch()
+
+    def pause_partitions(self, tps: Iterable[TP]) -> None:
+        """Fetch from these no more."""
+        paused = set(map(ensure_TP, tps))
+        super().pause_partitions(paused)
+        self._resumed -= paused
+
+    def _look_whether_it_may_fetch(self) -> None:
+        sources = {tp for tp in self.owned if not self.is_changelog(tp)}
+        generation = self.app.consumer_generation_id
+        sought = all(self.ledger.is_anchored(tp, generation) for tp in sources)
+        if sources and sought and sources <= self._resumed:
+            self.may_fetch.set()
 
     async def hand_over(self, fetcher: Any) -> None:
         """Hand over what is fetched; Faust's task for the life of the fetcher.
@@ -175,7 +236,12 @@ class AccountingConsumer(HookedConsumer):
             while not (self.should_stop or fetcher.should_stop):
                 # What comes meanwhile makes the next runs longer; those of now are not kept waiting.
                 await asyncio.sleep(cast(Any, self.app).run_limits.linger_s)
-                async for _, run in self.getmany(timeout=1.0):
+                if not self.may_fetch.is_set():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_S):
+                            await self.may_fetch.wait()
+                    continue
+                async for _, run in self.getmany(timeout=POLL_S):
                     await self.callback(run)
                     await asyncio.sleep(0)
         except (ConsumerStoppedError, asyncio.CancelledError):
@@ -209,6 +275,7 @@ class AccountingConsumer(HookedConsumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Own the partitions; the recovery cycle that this starts seeks them."""
         self.owned = set(assigned)
+        self.may_fetch.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -218,13 +285,15 @@ class AccountingConsumer(HookedConsumer):
         A table with states that are not acknowledged can't be kept: they would never be sent again.
         """
         self.owned -= revoked
+        self.may_fetch.clear()
         try:
             await asyncio.wait_for(self.ledger.settle(revoked), self.app.conf.broker_session_timeout)
         except TimeoutError:
             if self.ledger.unacknowledged(revoked):
                 fail_stop("partitions.revoked_unacknowledged", partitions=sorted(revoked))
             log.warning("partitions.revoked_unsettled", partitions=sorted(revoked))
-        await self.commit()
+        if not self.app.should_stop:  # else all is committed, and the thread may answer no more
+            await self.commit()
         await super().on_partitions_revoked(revoked)
         self.ledger.drop(revoked)
 

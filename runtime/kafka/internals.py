@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -16,7 +16,7 @@ from runtime.private_parts import PrivatePart
 
 PARTS: Final = (
     PrivatePart(AIOKafkaConsumer, "_client", "see whether a consumer still works, and ask for topic ids"),
-    PrivatePart(AIOKafkaConsumer, "_coordinator", "make static members leave their group"),
+    PrivatePart(AIOKafkaConsumer, "_coordinator", "let static members leave, and ask for commits"),
     PrivatePart(AIOKafkaConsumer, "_fetch_max_wait_ms", "let a fetch of Faust's wait for less than 1.5 s"),
     PrivatePart(AIOKafkaClient, "_sync_task", "see whether a client still knows the cluster"),
     PrivatePart(AIOKafkaProducer, "_sender", "see whether a producer still sends"),
@@ -63,6 +63,14 @@ async def send_request(admin: AIOKafkaAdminClient, request: Any, node: int | Non
 def coordinator_of(consumer: AIOKafkaConsumer) -> Any:
     """What makes the consumer a member of its group; None before it is started."""
     return consumer._coordinator  # noqa: SLF001
+
+
+async def committed_offsets(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int | None]:
+    """What the group has committed of each, None: nothing. The consumer itself asks for one at a time."""
+    found = await coordinator_of(consumer).fetch_committed_offsets(partitions)
+    return {place: None if meta.offset < 0 else meta.offset for place, meta in found.items()}
 
 
 class CoordinatorCalls(NamedTuple):

@@ -11,6 +11,7 @@ from gateway.resilience.breaker import Breaker
 from runtime.kafka.clients import has_died
 from runtime.kafka.internals import sender_task
 from runtime.settings import KafkaSettings
+from topics.registry import CART_CHANGED
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,8 @@ class ProducerConnection:
         try:
             async with asyncio.timeout(2 * REQUEST_TIMEOUT_S):
                 await producer.start()
+                # Its client learns the leaders of the topics that it knows of, and no others.
+                await producer.client.add_topic(CART_CHANGED.name)
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("kafka.not_connected", error=repr(error))
             self._breaker.failed()

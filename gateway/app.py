@@ -13,7 +13,7 @@ from gateway.demo.service import RedisWipe
 from gateway.health.routes import HealthRoutes
 from gateway.history.routes import HistoryRoutes
 from gateway.http.problems import AnsweredRequest, ProblemHandler
-from gateway.http.routing import add_routes
+from gateway.http.routing import RememberingRouter, add_routes
 from gateway.identity.routes import GuestRoutes
 from gateway.identity.settings import Mode
 from gateway.live.delivery import Delivery
@@ -34,6 +34,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     settings = container.settings
     app: Sanic[Any, Any] = Sanic(
         "cartstream-gateway",
+        router=RememberingRouter(),
         error_handler=ProblemHandler(),
         request_class=AnsweredRequest,
         configure_logging=False,

@@ -152,7 +152,7 @@ class CartReader:
 
 
 def _of_stored(cart: StoredCart) -> CartDocument:
-    return CartDocument(cart.version.tag(), cart.json())
+    return CartDocument(cart.tag, cart.json())
 
 
 def _of_state(cart_id: str, state: State) -> CartDocument:

@@ -103,7 +103,7 @@ class CartService:
             raise problem_of(outcome, command.pointer)
         durability, offset = await self._secure(outcome, command, deadline)
         self._reached[durability].inc()
-        self._metrics.change_seconds.observe(asyncio.get_running_loop().time() - deadline.began)
+        self._metrics.change_seconds.observe(deadline.passed())
         preferred = command.preferences
         if preferred.strict and _LADDER.index(durability) < _LADDER.index(preferred.durability):
             raise durability_not_reached(durability, preferred.durability)

@@ -167,7 +167,7 @@ def retry_after(seconds: float) -> dict[str, str]:
 
 
 class AnsweredRequest(Request):
-    """A request that can be answered whatever its first line was.
+    """A request that can be answered whatever its first line was, and whose body is read at once.
 
     Sanic answers one that it cannot parse as a request with the method NONE, to the same target: a target
     that is no URL would then fail again, and the connection would end without an answer.
@@ -190,6 +190,16 @@ class AnsweredRequest(Request):
         super().__init__(
             b"*" if method == "NONE" else url_bytes, headers, version, method, transport, app, head, stream_id
         )
+
+    async def receive_body(self) -> None:
+        """Read the body. Sanic uses an asynchronous generator, which costs more than most bodies."""
+        stream: Any = self.stream
+        parts = []
+        while not self.body and stream.request_body:
+            part = await stream.read()
+            if part:
+                parts.append(part)
+        self.body = self.body or b"".join(parts)
 
 
 class ProblemHandler(ErrorHandler):

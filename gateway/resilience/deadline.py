@@ -1,6 +1,7 @@
 """Bounded waiting: no request outlives its deadline."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -14,15 +15,19 @@ POLL_S: Final = 0.1
 class Deadline:
     """The time by which a request must be answered, `seconds` from now."""
 
-    __slots__ = ("_seconds", "began")
+    __slots__ = ("_began", "_seconds")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.began = asyncio.get_running_loop().time()
+        self._began = time.monotonic()
+
+    def passed(self) -> float:
+        """Seconds since the request began."""
+        return time.monotonic() - self._began
 
     def left(self) -> float:
         """Seconds until it, at least 0."""
-        return max(0.0, self.began + self._seconds - asyncio.get_running_loop().time())
+        return max(0.0, self._began + self._seconds - time.monotonic())
 
     async def bound(self, work: Awaitable[T]) -> T:
         """The result of `work`; Problem when it is not there in time."""

@@ -32,7 +32,7 @@ _LINE_JSON: Final = (
     b'{"line_id":"%b",%b,"quantity":%b,"unit_price":%b,"options":%b,"metadata":%b,"line_total":%d}'
 )
 _VIEW_JSON: Final = (
-    b'{"cart_id":"%b","status":"%b","version":"%d-%d-%012x","currency":%b,"lines":[%b],'
+    b'{"cart_id":"%b","status":"%b","version":"%b-%b-%012x","currency":%b,"lines":[%b],'
     b'"totals":{"subtotal":%b,"discount":0,"tax":0,"total":%b},"metadata":%b,"details":%b,"saved":%b,"adjustments":[],"warnings":[],'
     b'"merged_into":%b,"created_at":%b,"updated_at":%b}'
 )
@@ -56,8 +56,13 @@ class StoredCart:
 
     @property
     def version(self) -> Version:
-        """The version; `.tag()` of it is the opaque part of the ETag."""
+        """The version."""
         return version_of(self._fields[HEAD_FIELD])
+
+    @property
+    def tag(self) -> str:
+        """The version's tag, the opaque part of the ETag."""
+        return tag_of(self._fields[HEAD_FIELD])
 
     @property
     def status(self) -> Status:
@@ -88,7 +93,7 @@ class StoredCart:
         return CartView(
             cart_id=self.cart_id,
             status=head.status,
-            version=self.version.tag(),
+            version=self.tag,
             currency=content.currency,
             lines=lines,
             totals=Totals(head.subtotal, 0, 0, head.subtotal),
@@ -114,8 +119,8 @@ class StoredCart:
         return _VIEW_JSON % (
             self.cart_id.encode(),
             status,
-            int(v),
-            int(n),
+            v,
+            n,
             int(digest),
             b"null" if currency == b"-" else b'"%b"' % currency,
             b",".join(self._lines_json()),
@@ -164,3 +169,9 @@ def version_of(packed_head: bytes) -> Version:
     """The version out of field `m`."""
     v, n, digest, _ = packed_head.split(b" ", 3)
     return Version(int(v), int(n), int(digest))
+
+
+def tag_of(packed_head: bytes) -> str:
+    """The tag of the version out of field `m`, without making the Struct."""
+    v, n, digest, _ = packed_head.split(b" ", 3)
+    return f"{v.decode()}-{n.decode()}-{int(digest):012x}"

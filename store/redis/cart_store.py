@@ -1,6 +1,7 @@
 """The cart's home in Redis: changes, reads, puts, outbox, restoration."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -32,12 +33,14 @@ from store.redis.results import (
 )
 from store.redis.stored import StoredCart
 from store.redis.subtraction import Decision, RowLookup, Subtractor
-from store.redis.wire import Argument, pack
+from store.redis.wire import Argument, join, pack, pack_arguments
 
 ENDLESS: Final = Lifetime()
 
 _JSON: Final = msgspec.json.Encoder()
 _TIME: Final = pack((b"TIME",))
+_CHANGE_BEGINS: Final = 3 + 8 + 1 + 12
+"""How many words each call of the change script begins with: EVALSHA, keys, the cart's id, and bounds."""
 
 
 class CartStore(PartitionStore):
@@ -59,62 +62,57 @@ class CartStore(PartitionStore):
         `rows`: where an order or a merge looks for a cart that Redis lacks; whoever does neither needs none.
         """
         super().__init__(client, layout, timing, lifetime)
-        self._retry_horizon: Final = timing.retry_horizon_us
-        self._window: Final = str(2 * timing.window_us).encode()
+        self._limits: Final = limits
+        self._evalsha_change: Final = pack_arguments(b"EVALSHA", scripts.CHANGE.sha, 8)
         self.bound_outbox(outbox_max_bytes)
         self._subtractor: Final = Subtractor(client, layout, limits, timing, lifetime, self.hydrate, rows)
-        self._limits: Final = _numbers(
-            limits.lines,
-            limits.tracked_lines,
-            limits.quantity,
-            limits.content_bytes,
-            limits.window_entries,
-            limits.window_bytes,
-            MAX_SAFE_INTEGER,
-        )
 
     def bound_outbox(self, max_bytes: int) -> None:
         """From now on refuse what would make a partition's outbox larger than this."""
-        self._outbox_max_bytes = str(max_bytes).encode()
+        self._outbox_max_bytes = max_bytes
+        self._bounds = lru_cache(self._pack_bounds)
+
+    def _pack_bounds(self, idle_limit_s: int, horizon_us: int) -> bytes:
+        """Arguments 2 to 13 of the change script, which are the same for all carts of users, or of guests."""
+        limits = self._limits
+        return pack_arguments(
+            *(self._timing.retry_horizon_us, 2 * self._timing.window_us, idle_limit_s, horizon_us),
+            *(
+                self._outbox_max_bytes,
+                limits.lines,
+                limits.tracked_lines,
+                limits.quantity,
+                limits.content_bytes,
+            ),
+            *(limits.window_entries, limits.window_bytes, MAX_SAFE_INTEGER),
+        )
 
     # Carts
 
     async def change(self, request: ChangeRequest) -> ChangeOutcome:
         """Apply one operation atomically, all checks before the first write."""
         keys = self._layout.of_cart(request.cart_id)
-        shared = self._layout.of_partition(keys.partition)
         arguments: list[Argument] = [
             request.op_id,
-            request.cart_id,
             _operation_head(request),
-            _event_tail(request),
+            _event_tail(request.actor, request.cause),
             request.first_seen_us,
-            self._retry_horizon,
             _condition(request.if_match),
             b""
             if request.absence is None
             else b"%d %b" % (request.forgotten_version, pack_absence(request.absence, self._timing)),
             b"0" if request.minimal else b"1",
-            self._window,
-            *self._times(request.cart_id),
-            self._outbox_max_bytes,
-            *self._limits,
             b"1" if request.replay_only else b"0",
         ]
         for step in request.steps:
             arguments += step_arguments(step)
-        names = (
-            keys.cart,
-            keys.ops,
-            keys.win,
-            shared.outbox,
-            shared.backlog,
-            shared.ready,
-            shared.events,
-            shared.pending_compaction,
+        bounds = self._bounds(*self._times(request.cart_id))
+        packed = join(
+            _CHANGE_BEGINS + len(arguments),
+            *(self._evalsha_change, keys.change, bounds, pack_arguments(*arguments)),
         )
         try:
-            reply = await self._client.run(scripts.CHANGE, names, arguments)
+            reply = await self._client.call(scripts.CHANGE, packed)
         except StoreFull:
             return Refused(reason=Reason.STORAGE_FULL)
         return answers.changed(request, keys.partition, reply)
@@ -189,7 +187,7 @@ class CartStore(PartitionStore):
         MOVED, OUTBOX_FULL, STORAGE_FULL, WINDOW_FULL; ask again later with the newest record.
         """
         return await self._subtractor.apply(
-            cart_id, Decision(order_id, delta), folded, int(self._outbox_max_bytes)
+            cart_id, Decision(order_id, delta), folded, self._outbox_max_bytes
         )
 
     async def merge(self, cart_id: str, decision: Decision, folded: State | None) -> ChangeOutcome:
@@ -197,7 +195,7 @@ class CartStore(PartitionStore):
 
         A cart without a record is born by it. Asking again does no harm. Refused: as `subtract`.
         """
-        return await self._subtractor.apply(cart_id, decision, folded, int(self._outbox_max_bytes))
+        return await self._subtractor.apply(cart_id, decision, folded, self._outbox_max_bytes)
 
     async def lock_checkout(self, cart_id: str, token: str, ttl_ms: int) -> CheckoutLock:
         """Lock the cart's checkout for `token` if it is free; the lock as it is then, ours or another's.
@@ -289,10 +287,6 @@ class CartStore(PartitionStore):
         )
 
 
-def _numbers(*numbers: int) -> tuple[bytes, ...]:
-    return tuple(str(number).encode() for number in numbers)
-
-
 def _condition(if_match: tuple[str, ...] | None) -> str:
     if if_match is None:
         return ""
@@ -306,7 +300,8 @@ def _operation_head(request: ChangeRequest) -> bytes:
     return b',"op_id":%b,"fingerprint":"%b","delta":' % (op_id, request.fingerprint.encode())
 
 
-def _event_tail(request: ChangeRequest) -> bytes:
-    actor = b"" if request.actor is None else b',"actor":' + _JSON.encode(request.actor)
-    cause = b"" if request.cause is None else b',"cause":' + _JSON.encode(request.cause)
-    return actor + cause + b"}"
+@lru_cache(maxsize=4096)
+def _event_tail(actor: str | None, cause: str | None) -> bytes:
+    by = b"" if actor is None else b',"actor":' + _JSON.encode(actor)
+    why = b"" if cause is None else b',"cause":' + _JSON.encode(cause)
+    return by + why + b"}"

@@ -99,8 +99,11 @@ class PipelinedClient:
         return list(await asyncio.gather(*futures))
 
     async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
-        """What a script returns. One that the server has forgotten is loaded first."""
-        packed = pack((b"EVALSHA", script.sha, len(keys), *keys, *arguments))
+        """What a script returns."""
+        return await self.call(script, pack((b"EVALSHA", script.sha, len(keys), *keys, *arguments)))
+
+    async def call(self, script: Script, packed: bytes) -> Any:
+        """What a script returns to this EVALSHA. One that the server has forgotten is loaded first."""
         try:
             return await self.submit(packed)
         except ScriptMissing:

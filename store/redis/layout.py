@@ -28,7 +28,7 @@ from binascii import crc_hqx
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from store.redis.wire import pack
+from store.redis.wire import pack, pack_arguments
 from topics.partitioner import partition_of
 
 SLOTS: Final = 16_384
@@ -70,6 +70,8 @@ class CartKeys(NamedTuple):
     checkout_lock: bytes
     read: bytes
     """The packed commands that read marker, cart, and marker again."""
+    change: bytes
+    """The keys of the change script, packed, and its first argument, the cart's id."""
 
 
 class PartitionKeys(NamedTuple):
@@ -104,7 +106,7 @@ class Layout:
             )
             for tag in self.tags
         )
-        self.of_cart: Final = lru_cache(maxsize=65_536)(self._of_cart)
+        self.of_cart: Final = lru_cache(maxsize=32_768)(self._of_cart)
 
     def partition(self, cart_id: str) -> int:
         """The partition of a cart."""
@@ -120,6 +122,18 @@ class Layout:
         tag = self.tags[p]
         kinds = ("cart", "ops", "win", "fence")
         cart, ops, win, checkout_lock = (f"{{{tag}}}:{kind}:{cart_id}".encode() for kind in kinds)
-        marker = (b"GET", self._partition_keys[p].ready)
-        commands = (marker, (b"HGETALL", cart), marker)
-        return CartKeys(p, cart, ops, win, checkout_lock, b"".join(pack(command) for command in commands))
+        shared = self._partition_keys[p]
+        marker = pack((b"GET", shared.ready))
+        return CartKeys(
+            partition=p,
+            cart=cart,
+            ops=ops,
+            win=win,
+            checkout_lock=checkout_lock,
+            read=marker + pack((b"HGETALL", cart)) + marker,
+            change=pack_arguments(
+                *(cart, ops, win),
+                *(shared.outbox, shared.backlog, shared.ready, shared.events, shared.pending_compaction),
+                name,
+            ),
+        )

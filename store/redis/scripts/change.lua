@@ -2,17 +2,19 @@
 -- Apply one operation to a cart, or say why not. Every check comes before the first write.
 --
 -- KEYS  1 cart  2 ops  3 win  4 outbox  5 backlog  6 ready  7 events  8 unfolded
--- ARGV  1 op_id  2 cart_id
---       3 the operation's JSON from `,"op_id":` up to its steps
---       4 the event's JSON after `born`, the closing brace included
---       5 first seen (us)  6 retry horizon (us)
---       7 If-Match tags between spaces, `*`, or empty
---       8 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to count,
---         0: there is none, and the absence after which that was found (_row_counts.lua)  9 `1`: return the cart
---      10 window (v units)  11 idle limit (s)
---      12 a copy older than this (us) counts as absent, an expired one sooner by the idle limit, 0: none
---      13 bytes of the outbox  14..20 limits: lines, tracked lines, quantity, content bytes, window entries,
+-- ARGV  1 cart_id
+--       2 retry horizon (us)  3 window (v units)  4 idle limit (s)
+--       5 a copy older than this (us) counts as absent, an expired one sooner by the idle limit, 0: none
+--       6 bytes of the outbox  7..13 limits: lines, tracked lines, quantity, content bytes, window entries,
 --         window bytes, subtotal
+--      14 op_id
+--      15 the operation's JSON from `,"op_id":` up to its steps
+--      16 the event's JSON after `born`, the closing brace included
+--      17 first seen (us)
+--      18 If-Match tags between spaces, `*`, or empty
+--      19 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to count,
+--         0: there is none, and the absence after which that was found (_row_counts.lua)
+--      20 `1`: return the cart
 --      21 `1`: only tell whether the operation was applied before; refuse it if not
 --      22.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
 --         (set_quantity: its JSON up to the quantity; unit price and currency may be empty; details: a line
@@ -25,7 +27,7 @@
 --@include row_counts
 
 local call, format, match = redis.call, string.format, string.match
-local op_id = ARGV[1]
+local op_id = ARGV[14]
 
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -33,7 +35,7 @@ local now = time[1] * 1000000 + time[2]
 local partition = call('MGET', KEYS[6], KEYS[5])
 if not partition[1] then return {'refused', 'restoring'} end
 local outbox_bytes, outbox_oldest = match(partition[2] or '0 0', '^(%d+) (%d+)$')
-if now > ARGV[5] + ARGV[6] then return {'refused', 'too_old'} end
+if now > ARGV[17] + ARGV[2] then return {'refused', 'too_old'} end
 
 local FIRST, WIDTH = 22, 8
 local fields = {'m'}
@@ -49,9 +51,9 @@ if head then
   prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr, entries, window_bytes, oldest, status, currency =
     match(head, HEAD)
 end
-local horizon = ARGV[12] - (status == 'expired' and ARGV[11] * 1000000 or 0)
-local is_new = not head or ARGV[12] ~= '0' and tonumber(prev) < 2 * (now - horizon)
-local forgotten, absence = match(ARGV[8], '^(%d+) (.+)$')
+local horizon = ARGV[5] - (status == 'expired' and ARGV[4] * 1000000 or 0)
+local is_new = not head or ARGV[5] ~= '0' and tonumber(prev) < 2 * (now - horizon)
+local forgotten, absence = match(ARGV[19], '^(%d+) (.+)$')
 local known_of = prev or forgotten
 if is_new then
   if not absence or not row_counts(partition[1], absence, now) then
@@ -66,23 +68,23 @@ local known = not is_new and call('HGET', KEYS[2], op_id)
 if known then
   local v = match(known, '^{"v":(%d+)')
   local from = 6 + #v
-  if string.sub(known, from, from + #ARGV[3]) ~= ARGV[3] .. '[' then return {'refused', 'key_reused'} end
+  if string.sub(known, from, from + #ARGV[15]) ~= ARGV[15] .. '[' then return {'refused', 'key_reused'} end
   local outbox_id, event = match(known, '\n(.*)$') or '', ''
   local entry = outbox_id ~= '' and call('XRANGE', KEYS[4], outbox_id, outbox_id)[1]
-  if entry and entry[2][2] == op_id and entry[2][4] == ARGV[2] then
+  if entry and entry[2][2] == op_id and entry[2][4] == ARGV[1] then
     event = entry[2][6]
   else
     outbox_id = ''
   end
   local age = outbox_bytes == '0' and 0 or math.max(0, now - 1000 * outbox_oldest)
-  return {'replayed', v, event, outbox_id, age, head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}
+  return {'replayed', v, event, outbox_id, age, head, ARGV[20] == '1' and call('HGETALL', KEYS[1])}
 end
 
 if ARGV[21] == '1' then return {'refused', 'not_applied'} end
 
-if ARGV[7] ~= '' then
+if ARGV[18] ~= '' then
   local tag = format('%s-%s-%012x', prev, n, digest)
-  local matches = ARGV[7] == '*' and prev ~= '0' or string.find(ARGV[7], ' ' .. tag .. ' ', 1, true)
+  local matches = ARGV[18] == '*' and prev ~= '0' or string.find(ARGV[18], ' ' .. tag .. ' ', 1, true)
   if not matches then return {'refused', 'precondition_failed', tag} end
 end
 
@@ -175,7 +177,7 @@ for i = FIRST, #ARGV, WIDTH do
     else
       dv = vs
     end
-    if new_quantity > tonumber(ARGV[16]) then return {'refused', 'limit', 'quantity', step, ARGV[16]} end
+    if new_quantity > tonumber(ARGV[9]) then return {'refused', 'limit', 'quantity', step, ARGV[9]} end
     if quantity <= 0 then av = vs end
     if new_meta ~= '' then meta = new_meta end
     decide(field, old, quantity, price,
@@ -213,18 +215,18 @@ for i = FIRST, #ARGV, WIDTH do
     bytes = bytes + size(ARGV[i + 6]) - size(metadata)
     metadata = ARGV[i + 6]
   end
-  if lines > tonumber(ARGV[14]) then return {'refused', 'limit', 'lines', step, ARGV[14]} end
-  if tracked > tonumber(ARGV[15]) then return {'refused', 'limit', 'tracked_lines', step, ARGV[15]} end
-  if bytes > tonumber(ARGV[17]) then return {'refused', 'limit', 'content_bytes', step, ARGV[17]} end
-  if subtotal > tonumber(ARGV[20]) then return {'refused', 'limit', 'subtotal', step, ARGV[20]} end
+  if lines > tonumber(ARGV[7]) then return {'refused', 'limit', 'lines', step, ARGV[7]} end
+  if tracked > tonumber(ARGV[8]) then return {'refused', 'limit', 'tracked_lines', step, ARGV[8]} end
+  if bytes > tonumber(ARGV[10]) then return {'refused', 'limit', 'content_bytes', step, ARGV[10]} end
+  if subtotal > tonumber(ARGV[13]) then return {'refused', 'limit', 'subtotal', step, ARGV[13]} end
   delta[#delta + 1] = json
 end
 
 -- The window as it will be: entries older than W leave it.
 
-local body = vs .. ARGV[3] .. '[' .. table.concat(delta, ',') .. ']'
+local body = vs .. ARGV[15] .. '[' .. table.concat(delta, ',') .. ']'
 local entry = '{"v":' .. body .. '}'
-local cut = v - ARGV[10]
+local cut = v - ARGV[3]
 local leaving = {}
 entries, window_bytes = entries + 1, window_bytes + #entry
 if entries == 1 then
@@ -239,25 +241,25 @@ elseif tonumber(oldest) < cut then
   local staying = call('ZRANGEBYSCORE', KEYS[3], format('%.0f', cut), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   oldest = staying[2] and format('%.0f', staying[2]) or vs
 end
-if entries > tonumber(ARGV[18]) or window_bytes > tonumber(ARGV[19]) then
-  return {'refused', 'window_full', math.max(0, (oldest + ARGV[10]) / 2 - now)}
+if entries > tonumber(ARGV[11]) or window_bytes > tonumber(ARGV[12]) then
+  return {'refused', 'window_full', math.max(0, (oldest + ARGV[3]) / 2 - now)}
 end
 
 n = n + 1
 if born == 0 or born == '0' then born = vs end
-local event = '{"cart_id":"' .. ARGV[2] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[4]
-local event_bytes = #op_id + #ARGV[2] + #event
-if outbox_bytes + event_bytes > tonumber(ARGV[13]) then return {'refused', 'outbox_full'} end
+local event = '{"cart_id":"' .. ARGV[1] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[16]
+local event_bytes = #op_id + #ARGV[1] + #event
+if outbox_bytes + event_bytes > tonumber(ARGV[6]) then return {'refused', 'outbox_full'} end
 digest = (digest + tonumber(string.sub(redis.sha1hex(vs .. ':' .. op_id), 1, 12), 16)) % 281474976710656
 floor = math.max(floor + 0, cut - 1)
 
 -- Writes.
 
 if is_new then call('DEL', KEYS[1], KEYS[2], KEYS[3]) end
-local outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[2], 'e', event)
+local outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[1], 'e', event)
 if outbox_bytes == '0' then outbox_oldest = match(outbox_id, '^%d+') end
 call('SET', KEYS[5], format('%.0f %s', outbox_bytes + event_bytes, outbox_oldest))
-call('ZADD', KEYS[8], 'NX', vs, ARGV[2])
+call('ZADD', KEYS[8], 'NX', vs, ARGV[1])
 call('HSET', KEYS[2], op_id, entry .. '\n' .. outbox_id)
 call('ZADD', KEYS[3], vs, op_id)
 if #leaving > 0 then
@@ -295,9 +297,9 @@ end
 call('HSET', KEYS[1], unpack(writes))
 
 -- The time to live is renewed once in a 64th of it, not at every change; a window that was empty has none.
-local period = ARGV[11] * 31250
+local period = ARGV[4] * 31250
 if cleared or entries == 1 or math.floor(prev / period) ~= math.floor(v / period) then
-  for i = 1, 3 do call('EXPIRE', KEYS[i], ARGV[11]) end
+  for i = 1, 3 do call('EXPIRE', KEYS[i], ARGV[4]) end
 end
-call('SPUBLISH', KEYS[7], ARGV[2] .. format(' %s-%.0f-%012x', vs, n, digest))
-return {'applied', vs, event, outbox_id, math.max(0, now - 1000 * outbox_oldest), head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}
+call('SPUBLISH', KEYS[7], ARGV[1] .. format(' %s-%.0f-%012x', vs, n, digest))
+return {'applied', vs, event, outbox_id, math.max(0, now - 1000 * outbox_oldest), head, ARGV[20] == '1' and call('HGETALL', KEYS[1])}

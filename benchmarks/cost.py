@@ -22,6 +22,7 @@ from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
 from runtime.kafka.ranges import OffsetRange, RangeReader
 from runtime.settings import KafkaSettings
+from store.postgres.carts import mean_bytes
 from store.redis import Layout, PipelinedClient, RedisSettings
 from topics.registry import CARTS, PARTITIONS
 
@@ -223,12 +224,7 @@ async def _cart_bytes(stack: EmbeddedStack, cart_ids: list[str]) -> float:
 
 async def _row_bytes(stack: EmbeddedStack, cart_ids: list[str]) -> float:
     async with await psycopg.AsyncConnection.connect(stack.urls.postgres) as connection:
-        rows = await connection.execute(
-            "SELECT avg(pg_column_size(carts))::float FROM carts WHERE cart_id = ANY(%s)", [cart_ids]
-        )
-        row = await rows.fetchone()
-    assert row is not None
-    return float(row[0])
+        return await mean_bytes(connection, cart_ids)
 
 
 async def _round(loads: Loads, lags: Lags, monolith: str, period_s: float, console: Console) -> Round:

@@ -141,6 +141,14 @@ async def count(connection: Connection) -> int:
     return 0 if row is None else int(row[0])
 
 
+async def mean_bytes(connection: Connection, cart_ids: Sequence[str]) -> float:
+    """How large the rows of these carts are on the mean, in bytes; 0 if there are none."""
+    row = await (
+        await connection.execute(_query("mean_bytes_of_carts"), {"cart_id": list(cart_ids)})
+    ).fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
 async def facts(connection: Connection) -> TableFacts:
     """About how many rows there are, without looking at them, and the server's clock."""
     row = await (await connection.execute(_query("facts_of_carts"))).fetchone()

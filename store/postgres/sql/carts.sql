@@ -68,6 +68,9 @@ FROM carts WHERE cart_id > %(after)s ORDER BY cart_id LIMIT %(limit)s
 -- count_carts
 SELECT count(*) FROM carts
 
+-- mean_bytes_of_carts
+SELECT coalesce(avg(pg_column_size(carts)), 0)::float8 FROM carts WHERE cart_id = ANY(%(cart_id)s)
+
 -- facts_of_carts
 SELECT greatest(reltuples, 0)::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 FROM pg_class WHERE oid = 'carts'::regclass

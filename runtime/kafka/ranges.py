@@ -104,6 +104,8 @@ class RangeReader:
     async def committed(self, partition: TopicPartition) -> int | None:
         """The offset that the reader's group has committed; None: it never has."""
         self._consumer.assign([partition])
+        # A consumer fetches what it is assigned: one that is kept for later would do so for good.
+        self._consumer.pause(partition)
         committed: int | None = await self._consumer.committed(partition)
         return committed
 

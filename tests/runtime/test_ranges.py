@@ -26,12 +26,20 @@ class FakeConsumer:
         self._answers = answers
         self._polls = 0
         self._position = 0
+        self.fetched: set[TopicPartition] = set()
+        """What an aiokafka consumer would fetch, whether or not anybody asks for records."""
 
-    def assign(self, _: object) -> None:
-        """Nothing to do."""
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Fetch these and no others."""
+        self.fetched = set(partitions)
 
-    def pause(self, *_: object) -> None:
-        """Nothing to do."""
+    def pause(self, *partitions: TopicPartition) -> None:
+        """Fetch these no more."""
+        self.fetched -= set(partitions)
+
+    async def committed(self, _: TopicPartition) -> int:
+        """Of a group."""
+        return 7
 
     def seek(self, _: object, offset: int) -> None:
         """Read from there."""
@@ -102,6 +110,15 @@ async def test_offsets_that_compaction_has_emptied_at_the_end_are_skipped(
 async def test_a_range_without_a_single_record_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = reader_of(FakeConsumer([12], end=13, answers=True), monkeypatch)
     assert await offsets_read(reader, OffsetRange(0, 9)) == []
+
+
+async def test_a_reader_that_reads_nothing_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = FakeConsumer([3], end=4, answers=True)
+    reader = reader_of(consumer, monkeypatch)
+    assert await reader.committed(PLACE) == 7
+    assert not consumer.fetched
+    assert await offsets_read(reader, OffsetRange(0, 4)) == [3]
+    assert not consumer.fetched
 
 
 async def test_answers_that_another_partition_fills_are_no_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from sinks.errors import FollowerFailed
 from sinks.redis import metrics
 from sinks.redis.anti_entropy import AntiEntropy
 from sinks.redis.expired_copies import ExpiredCopies
+from sinks.redis.followed_log import FollowedLog
 from sinks.redis.follower import PartitionFollower
 from sinks.redis.membership import fail_with_client, fail_with_topic, joined, lags
 from sinks.redis.progress import publish
@@ -50,6 +51,7 @@ class RestoreAgent:
             readers=settings.restore_parallel,
         )
         self._followers: dict[int, tuple[PartitionFollower, asyncio.Task[None]]] = {}
+        self._followed_log = FollowedLog()
         self._assigned = False
         self._anti_entropy = AntiEntropy(
             settings,
@@ -87,6 +89,7 @@ class RestoreAgent:
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._watch(ready))
+                    group.create_task(self._followed_log.run(consumer))
                     group.create_task(self._measure(consumer))
                     group.create_task(fail_with_client(consumer))
                     group.create_task(fail_with_topic(consumer, CARTS.name))
@@ -101,7 +104,13 @@ class RestoreAgent:
     async def _follow(self, consumer: AIOKafkaConsumer, partitions: Iterable[int]) -> None:
         for partition in partitions:
             follower = PartitionFollower(
-                partition, self._store, self._layout, consumer, self._restorer, self._slots
+                partition,
+                self._store,
+                self._layout,
+                consumer,
+                self._followed_log,
+                self._restorer,
+                self._slots,
             )
             self._followers[partition] = (
                 follower,
@@ -139,8 +148,9 @@ class RestoreAgent:
             await asyncio.sleep(LOOK_SECONDS if announced else LOOK_SECONDS / 2)
 
     async def _look(self) -> None:
-        self._slots.requested = await self._store.restore_requests()
         markers = await self._store.ready_partitions()
+        if len(markers) < self._layout.partitions:
+            self._slots.requested = await self._store.restore_requests()
         asked = [(follower, follower.position) for follower, _ in self._followers.values()]
         positions = await asyncio.gather(*(self._store.followed(follower.partition) for follower, _ in asked))
         for (follower, position), followed in zip(asked, positions, strict=True):

@@ -12,25 +12,27 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from carts.protocol import Marker
+from carts.protocol import Deleted, Marker
 from runtime.kafka.internals import client_of
 from runtime.kafka.ranges import Record
 from runtime.kafka.topic_ids import topic_ids
 from sinks.errors import SinkError
 from sinks.redis import metrics
-from sinks.redis.copies import Found, keep
-from sinks.redis.readable_carts import understand_cart
+from sinks.redis.copies import found_in
+from sinks.redis.followed_log import FollowedLog
+from sinks.redis.readable_carts import newest_by_header, newest_by_state
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
-from store.redis import CartStore, Layout, PositionMoved, PutOutcome, PutResult, StoreError
-from topics.records import PurgeFloor
+from store.redis import CartStore, Layout, PositionMoved, PutOutcome, PutResult, StatesNeeded, StoreError
+from store.redis.partition_store import Followed
+from topics.cart_records import DeletionRecord, StateRecord
+from topics.errors import RecordError
 from topics.registry import CARTS
 
 log = structlog.get_logger(__name__)
 
 BATCH: Final = 200
 REMEMBERED: Final = 50_000
-POLL_MS: Final = 100
 PAUSE_SECONDS: Final = 0.5
 
 
@@ -43,10 +45,11 @@ class PartitionFollower:
         store: CartStore,
         layout: Layout,
         consumer: AIOKafkaConsumer,
+        followed_log: FollowedLog,
         restorer: Restorer,
         slots: RestoreSlots,
     ) -> None:
-        """`consumer` has the partition of `carts` assigned; only the follower reads it."""
+        """`consumer` has the partition of `carts` assigned; `followed_log` reads with it."""
         self.partition = partition
         self.position: int | None = None
         """The next offset to follow; None while it does not follow."""
@@ -58,6 +61,7 @@ class PartitionFollower:
         self._store = store
         self._layout = layout
         self._consumer = consumer
+        self._log = followed_log
         self._restorer = restorer
         self._slots = slots
         self._look_again = False
@@ -79,11 +83,12 @@ class PartitionFollower:
         """Take in what Redis said when this was at `position`: its ready marker and its own position."""
         if position is None:
             return
-        if not ready or followed is None:
-            self._look_again = True
-        elif followed < position:
+        rewound = ready and followed is not None and followed < position
+        if rewound:
             metrics.REWINDS.inc()
+        if rewound or not ready or followed is None:
             self._look_again = True
+            self._log.wake(self._source)
 
     async def _restore_or_follow(self) -> None:
         self._look_again = False
@@ -120,25 +125,41 @@ class PartitionFollower:
         self.uncovered.clear()
         self.position = position
         while not self._look_again:
-            found = await self._consumer.getmany(self._source, timeout_ms=POLL_MS, max_records=BATCH)
-            records = found.get(self._source)
-            if not records:
-                continue
-            after = records[-1].offset + 1
-            results = await self._store.follow_put(
-                self.partition, position, after, _newest(records, self._layout)
-            )
-            if isinstance(results, PositionMoved):
-                log.warning(
-                    "follow.position_moved",
-                    partition=self.partition,
-                    expected=position,
-                    found=results.position,
-                )
-                return
-            self.position = position = after
-            self._made_progress()
-            self._note(results)
+            records = await self._log.read(self._source)
+            for at in range(0, len(records), BATCH):
+                some = records[at : at + BATCH]
+                results = await self._put(position, some)
+                if isinstance(results, PositionMoved):
+                    log.warning(
+                        "follow.position_moved",
+                        partition=self.partition,
+                        expected=position,
+                        found=results.position,
+                    )
+                    return
+                self.position = position = some[-1].offset + 1
+                self._made_progress()
+                self._note(results)
+
+    async def _put(self, position: int, records: list[Record]) -> list[PutResult] | PositionMoved:
+        """Put what the records say and move behind them.
+
+        Redis has nearly every state already, for it made the changes. So it is asked by version first; only
+        states that it lacks are read and sent.
+        """
+        partitions, after = self._layout.partitions, records[-1].offset + 1
+        said = newest_by_header(records, partitions)
+        states: dict[str, Followed] = {cart_id: _version_of(each) for cart_id, each in said.items()}
+        while isinstance(
+            results := await self._store.follow_put(self.partition, position, after, list(states.items())),
+            StatesNeeded,
+        ):
+            try:
+                states |= {cart_id: found_in(said[cart_id]) for cart_id in results.cart_ids}
+            except RecordError:
+                # An older record of the cart among these may be readable.
+                states = dict(newest_by_state(records, partitions))
+        return results
 
     def _made_progress(self) -> None:
         self.moved_at = time.monotonic()
@@ -159,11 +180,5 @@ class PartitionFollower:
             del self.uncovered[next(iter(self.uncovered))]
 
 
-def _newest(records: list[Record], layout: Layout) -> list[tuple[str, Found]]:
-    """The newest state or deletion of each cart in the records."""
-    kept: dict[str, Found] = {}
-    for record in records:
-        understood = understand_cart(record, layout.partitions)
-        if understood is not None and not isinstance(understood, PurgeFloor):
-            keep(kept, *understood)
-    return list(kept.items())
+def _version_of(said: StateRecord | DeletionRecord) -> Followed:
+    return Deleted(said.version) if isinstance(said, DeletionRecord) else said.version()

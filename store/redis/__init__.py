@@ -23,6 +23,7 @@ from store.redis.results import (
     RestoreLost,
     Restoring,
     ServerFacts,
+    StatesNeeded,
     WindowEntry,
 )
 from store.redis.settings import RedisSettings
@@ -61,6 +62,7 @@ __all__ = [
     "RowLookup",
     "ServerFacts",
     "SetQuantity",
+    "StatesNeeded",
     "StoreBroken",
     "StoreBusy",
     "StoreError",

@@ -31,7 +31,7 @@ from carts.operations import (
     SetMetadata,
 )
 from carts.protocol import Deleted
-from carts.state import State, Status
+from carts.state import State, Status, Version
 from store.redis.absence import Absence
 from store.redis.requests import RequestStep, SetQuantity
 
@@ -273,6 +273,11 @@ def pack_deletion(cart_id: str, deleted: Deleted) -> bytes:
     """A deletion as the put script takes it: a copy without anything, at the version that it deletes."""
     version = deleted.version
     return _MSGPACK.encode((cart_id, version.tag(), str(version.number), [], [], [], [], "deleted", 0))
+
+
+def pack_version(cart_id: str, version: Version) -> bytes:
+    """Only which version of a cart there is, as the put script takes it: enough where Redis has that one."""
+    return _MSGPACK.encode((cart_id, version.tag()))
 
 
 def pack_absence(absence: Absence, timing: Timing) -> bytes:

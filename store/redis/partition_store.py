@@ -7,17 +7,20 @@ from typing import Any, Final
 from carts.lifetime import Lifetime
 from carts.limits import Timing
 from carts.protocol import Deleted, Marker
-from carts.state import State
+from carts.state import State, Version
 from store.redis import answers, scripts
 from store.redis.absence import Missing
 from store.redis.client import PipelinedClient
 from store.redis.layout import EVERY_CART, Layout
-from store.redis.packing import pack_copy, pack_deletion
-from store.redis.results import PositionMoved, PutResult, RestoreLost, Restoring
+from store.redis.packing import pack_copy, pack_deletion, pack_version
+from store.redis.results import PositionMoved, PutResult, RestoreLost, Restoring, StatesNeeded
 from store.redis.wire import Argument
 
 Put = State | Deleted
 """What is put into Redis: the state of a cart, or that it was deleted."""
+
+Followed = Put | Version
+"""What is followed: also the version of a state alone, which is enough where Redis has that version."""
 
 _RESTORE_REQUEST_S: Final = 60
 
@@ -85,7 +88,7 @@ class PartitionStore:
         return self._put_results(states, await self._put(partition, (b"nothing", b"", b"", b""), states))
 
     async def _put(
-        self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, Put]]
+        self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, Followed]]
     ) -> list[Any]:
         shared = self._layout.of_partition(partition)
         names = [shared.restore, shared.followed, shared.events, shared.pending_compaction, shared.expired]
@@ -95,15 +98,12 @@ class PartitionStore:
             if keys.partition != partition:
                 raise ValueError(f"{cart_id} belongs to partition {keys.partition}, not to {partition}")
             names += (keys.cart, keys.ops, keys.win)
-            packed = (
-                pack_deletion(cart_id, state) if isinstance(state, Deleted) else pack_copy(cart_id, state)
-            )
-            copies += (self._lifetime.idle_limit_s(cart_id), packed)
+            copies += (self._lifetime.idle_limit_s(cart_id), _packed(cart_id, state))
         reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, *copies))
         return reply
 
     @staticmethod
-    def _put_results(states: Sequence[tuple[str, Put]], reply: list[Any]) -> list[PutResult]:
+    def _put_results(states: Sequence[tuple[str, Followed]], reply: list[Any]) -> list[PutResult]:
         return [
             answers.put_result(cart_id, result)
             for (cart_id, _), result in zip(states, reply[1:], strict=True)
@@ -186,14 +186,25 @@ class PartitionStore:
         partition: int,
         expected_position: int | None,
         new_position: int,
-        states: Sequence[tuple[str, Put]],
-    ) -> list[PutResult] | PositionMoved:
-        """Put as in `put` and move the follow position, if it is the expected one."""
+        states: Sequence[tuple[str, Followed]],
+    ) -> list[PutResult] | PositionMoved | StatesNeeded:
+        """Put as in `put` and move the follow position, if it is the expected one.
+
+        After StatesNeeded ask again with all: Redis may have been put back to an older copy meanwhile.
+        """
         expected = b"" if expected_position is None else expected_position
         condition = (b"position", expected, new_position, new_position)
         reply = await self._put(partition, condition, states)
         if reply[0] == b"moved":
             return PositionMoved(None if reply[1] is None else int(reply[1]))
+        if b"needed" in reply:
+            return StatesNeeded(
+                frozenset(
+                    cart_id
+                    for (cart_id, _), result in zip(states, reply[1:], strict=True)
+                    if result == b"needed"
+                )
+            )
         return self._put_results(states, reply)
 
     # Warm
@@ -235,3 +246,13 @@ class PartitionStore:
             self._timing.expired_copy_us,
         )
         return bool(await self._client.run(scripts.DROP_EXPIRED, names, arguments))
+
+
+def _packed(cart_id: str, state: Followed) -> bytes:
+    match state:
+        case Deleted():
+            return pack_deletion(cart_id, state)
+        case Version():
+            return pack_version(cart_id, state)
+        case _:
+            return pack_copy(cart_id, state)

@@ -155,6 +155,12 @@ class RestoreLost(msgspec.Struct, frozen=True):
     """Another restoration has begun, or Redis was lost or rolled back during this one: begin again."""
 
 
+class StatesNeeded(msgspec.Struct, frozen=True):
+    """The position was not moved: Redis has other versions of these carts than came without their states."""
+
+    cart_ids: frozenset[str]
+
+
 class PositionMoved(msgspec.Struct, frozen=True):
     """The follow position in Redis is not the expected one (none: never followed); go on from `position`."""
 

@@ -6,8 +6,10 @@
 --         `restoration`: 2 token  3 sequence, which rises by one
 --         `position`: 2 the follow position expected, empty: none  3 the new one
 --       4 copies of expired carts may go once the rows have every record before this offset, empty: it is not noted
---       5.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy)
--- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, or {v, op_id, ...} not covered
+--       5.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy), or only its
+--         version (pack_version)
+-- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, or {v, op_id, ...} not covered;
+--           `needed`: only its version was given, and Redis has another one. The position stays then.
 --         {'lost'}: another restoration, or none; {'moved', position or nil}
 
 --@include write_copy
@@ -55,6 +57,8 @@ local NOTHING = {[3] = '-1', [5] = {}, [7] = {}, [9] = 0} -- a copy that covers 
 
 local function put(cart, ops, win, copy, idle_limit)
   local head = redis.call('HGET', cart, 'm')
+  -- Of an expired cart more is to be noted than that Redis has it.
+  if not copy[3] and (not head or string.find(head, ' expired ', 1, true)) then return 'needed' end
   if not head then
     if copy[8] == 'deleted' then return 'unchanged' end
     write_copy(cart, ops, win, copy, idle_limit)
@@ -62,6 +66,7 @@ local function put(cart, ops, win, copy, idle_limit)
   end
   local v, n, digest, floor = string.match(head, '^(%d+) (%d+) (%d+) (%d+)')
   local is_same = copy[8] ~= 'deleted' and string.format('%s-%s-%012x', v, n, digest) == copy[2]
+  if not copy[3] then return is_same and 'unchanged' or 'needed' end
   local is_trimmed = #copy[5] == 0 and redis.call('EXISTS', win) == 1
   if is_same and not is_trimmed then return 'unchanged' end
   local missing = uncovered(win, floor, copy)
@@ -80,22 +85,24 @@ local function put(cart, ops, win, copy, idle_limit)
   return 'replaced'
 end
 
-local results = {'put'}
+local results, is_needed = {'put'}, false
 for at = 6, #KEYS, 3 do
   local i = 5 + 2 * (at - 6) / 3
   local copy = cmsgpack.unpack(ARGV[i + 1])
   local result = put(KEYS[at], KEYS[at + 1], KEYS[at + 2], copy, ARGV[i])
-  if type(result) == 'table' then
+  if result == 'needed' then
+    is_needed = true
+  elseif type(result) == 'table' then
     redis.call('ZADD', KEYS[4], 'XX', result[1], copy[1])
   else
     redis.call('ZREM', KEYS[4], copy[1])
     if copy[8] == 'expired' and ARGV[4] ~= '' then redis.call('ZADD', KEYS[5], ARGV[4], copy[1]) end
   end
-  if type(result) == 'string' and result ~= 'unchanged' then
+  if type(result) == 'string' and result ~= 'unchanged' and result ~= 'needed' then
     redis.call('SPUBLISH', KEYS[3], copy[1] .. ' ' .. copy[2])
   end
   results[#results + 1] = result
 end
 -- Last: a script that fails midway keeps its earlier writes, and must not have moved past the copies it did not put.
-if ARGV[1] == 'position' then redis.call('SET', KEYS[2], ARGV[3]) end
+if ARGV[1] == 'position' and not is_needed then redis.call('SET', KEYS[2], ARGV[3]) end
 return results

@@ -33,6 +33,12 @@ async def put(fixture: StoreFixture, state: State) -> None:
     await fixture.store.put(fixture.layout.partition(CART), [(CART, state)])
 
 
+async def test_the_version_of_a_state_settles_the_account_too(fixture: StoreFixture) -> None:
+    state = folded(await applied(fixture))
+    await fixture.store.follow_put(fixture.layout.partition(CART), 0, 1, [(CART, state.version)])
+    assert await pending(fixture) == {}
+
+
 async def test_a_change_is_on_the_account_until_a_state_covers_it(fixture: StoreFixture) -> None:
     first = await applied(fixture)
     assert await pending(fixture) == {CART: first.operation_version}

@@ -5,7 +5,7 @@ import pytest
 from carts.fold import fold
 from carts.operations import Change, Expire
 from carts.state import State, Status
-from store.redis import PositionMoved, PutOutcome, RestoreLost, StoredCart
+from store.redis import PositionMoved, PutOutcome, RestoreLost, StatesNeeded, StoredCart
 from tests.store.redis.conftest import StoreFixture
 from tests.store.redis.test_requests import CART, SOCKS, applied
 
@@ -88,6 +88,40 @@ async def test_following_moves_the_position_with_what_it_puts(fixture: StoreFixt
     assert await fixture.store.follow_put(partition, 9, 20, [(CART, state_at(2000))]) == PositionMoved(10)
     assert await fixture.store.follow_put(partition, None, 20, []) == PositionMoved(10)
     assert await fixture.everything() == before
+
+
+async def test_the_version_is_enough_of_a_state_that_redis_has(fixture: StoreFixture, partition: int) -> None:
+    await fixture.store.put(partition, [(CART, state_at(1000))])
+    results = await fixture.store.follow_put(partition, 0, 10, [(CART, state_at(1000).version)])
+    assert not isinstance(results, PositionMoved | StatesNeeded)
+    assert [result.outcome for result in results] == [PutOutcome.UNCHANGED]
+    assert await fixture.store.followed(partition) == 10
+
+
+async def test_a_state_is_asked_for_where_redis_has_another_version(
+    fixture: StoreFixture, partition: int
+) -> None:
+    state, newer = state_at(1000), state_at(2000)
+    needed = StatesNeeded(frozenset({CART}))
+    assert await fixture.store.follow_put(partition, 0, 10, [(CART, state.version)]) == needed
+    assert not isinstance(await fixture.store.read(CART), StoredCart)
+    await fixture.store.follow_put(partition, 0, 10, [(CART, state)])
+    before = await fixture.everything()
+    assert await fixture.store.follow_put(partition, 10, 20, [(CART, newer.version)]) == needed
+    assert await fixture.store.follow_put(partition, 9, 20, [(CART, newer.version)]) == PositionMoved(10)
+    assert await fixture.everything() == before
+
+
+async def test_an_expired_state_is_asked_for_although_redis_has_it(
+    fixture: StoreFixture, partition: int
+) -> None:
+    state = state_at(1000)
+    gone = Expire(state.version_number, state.operation_count, 501)
+    expired = fold(state, Change(cart_id=CART, version=0, op_id="", delta=(gone,))).state
+    assert expired is not None
+    await fixture.store.put(partition, [(CART, expired)])
+    needed = StatesNeeded(frozenset({CART}))
+    assert await fixture.store.follow_put(partition, 0, 10, [(CART, expired.version)]) == needed
 
 
 async def test_a_wiped_partition_is_not_followed(fixture: StoreFixture, partition: int) -> None:

@@ -1,0 +1,75 @@
+"""Reads `carts` for all followers of a process in one place.
+
+aiokafka wakes everybody who waits for records whenever there are some, whoever they are for. And it fetches
+nothing as long as records of one partition are left over. So all are taken at once; then some more collect.
+"""
+
+import asyncio
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from runtime.kafka.ranges import Record
+
+LINGER_S: Final = 0.1
+"""Between two looks at a log without a backlog: states of some changes go into Redis together."""
+MANY: Final = 2000
+POLL_MS: Final = 100
+"""How long a follower that begins to wait may be kept waiting by those that wait already."""
+
+
+class FollowedLog:
+    """Hands out records of the partitions that somebody waits for."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[TopicPartition, asyncio.Future[list[Record]]] = {}
+        self._asked = asyncio.Event()
+
+    async def read(self, source: TopicPartition) -> list[Record]:
+        """The next records from where the consumer is; none if it is woken. Raises KafkaError.
+
+        One task at a time for each partition. One that seeks must wait here next.
+        """
+        waiting: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
+        self._waiting[source] = waiting
+        self._asked.set()
+        try:
+            return await waiting
+        finally:
+            if self._waiting.get(source) is waiting:
+                del self._waiting[source]
+
+    def wake(self, source: TopicPartition) -> None:
+        """Let the one who waits for records of this partition look at something else; it seeks afterwards."""
+        self._resolve(source, [])
+
+    async def run(self, consumer: AIOKafkaConsumer) -> None:
+        """Read until cancelled."""
+        while True:
+            await self._asked.wait()
+            wanted = [source for source in self._waiting if source in consumer.assignment()]
+            count = await self._hand_out(consumer, wanted) if wanted else 0
+            if not self._waiting:
+                self._asked.clear()
+            elif count < MANY:
+                await asyncio.sleep(LINGER_S)
+
+    async def _hand_out(self, consumer: AIOKafkaConsumer, wanted: list[TopicPartition]) -> int:
+        try:
+            found = await consumer.getmany(*wanted, timeout_ms=POLL_MS, max_records=MANY)
+        except KafkaError as error:
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(error)
+            return 0
+        # Nothing comes between taking records from the consumer and this: they are of the place last sought.
+        # Where nobody waits any more, whoever follows next seeks first.
+        for source, records in found.items():
+            self._resolve(source, records)
+        return sum(map(len, found.values()))
+
+    def _resolve(self, source: TopicPartition, records: list[Record]) -> None:
+        waiting = self._waiting.get(source)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(records)

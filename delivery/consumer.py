@@ -19,7 +19,7 @@ from delivery import metrics
 from delivery.contiguity import Admission, holes, starting_point
 from delivery.faust_internals import HookedConsumer, HookedThread, Records
 from delivery.ledger import Ledger
-from delivery.runs import Run
+from delivery.runs import Run, RunLimits
 from runtime.failstop import fail_stop
 from runtime.kafka.internals import client_of, committed_offsets, set_fetch_wait
 from runtime.kafka.membership import watch_membership
@@ -232,16 +232,20 @@ class AccountingConsumer(HookedConsumer):
         Faust's own loop gives up a hand-over when the flow is suspended, counts the message as read all the
         same, and drops it when it comes again. This one waits: the ledger skips what has become stale.
         """
+        limits: RunLimits = cast(Any, self.app).run_limits
+        found = 0
         try:
             while not (self.should_stop or fetcher.should_stop):
                 # What comes meanwhile makes the next runs longer; those of now are not kept waiting.
-                await asyncio.sleep(cast(Any, self.app).run_limits.linger_s)
+                await asyncio.sleep(limits.linger_s if found < limits.records else 0)
+                found = 0
                 if not self.may_fetch.is_set():
                     with suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_S):
                             await self.may_fetch.wait()
                     continue
                 async for _, run in self.getmany(timeout=POLL_S):
+                    found += len(cast(Run, run).records)
                     await self.callback(run)
                     await asyncio.sleep(0)
         except (ConsumerStoppedError, asyncio.CancelledError):

@@ -23,6 +23,8 @@ Handle = Callable[[Sequence[ConsumerRecord]], Awaitable[None]]
 IsDataError = Callable[[BaseException], bool]
 
 MAX_BACKOFF_S = 15.0
+BURST_S = 0.02
+"""Within that come the runs of one look at the log."""
 
 
 async def runs(stream: StreamT[Any], partition_of: PartitionOf) -> AsyncIterator[Run]:
@@ -57,11 +59,13 @@ async def run_batches(
     *,
     partition_of: PartitionOf,
     is_data_error: IsDataError,
-    within_s: float = 0.2,
+    within_s: float = BURST_S,
 ) -> None:
     """Hand the stream to `handle` in batches, collected for `within_s` seconds.
 
+    By default these are the runs of one look at the log; between two of them the app's `linger_s` passes.
     A batch is made of runs of several partitions, together of no more records than the app's longest run.
+
     `handle` is called with the records until it returns: with backoff if the exception may pass; if
     `is_data_error(exception)` the batch is halved until the poison record is alone and goes to the dead
     letters. `handle` must be idempotent.

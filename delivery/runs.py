@@ -22,7 +22,8 @@ class RunLimits(NamedTuple):
     size: int = 1 << 20
     """Bytes of the values; a single larger record passes alone."""
     linger_s: float = 0.0
-    """Time between two looks at the log. A few milliseconds make runs of what would come one by one."""
+    """Time between two looks at the log, unless there is a backlog. It makes runs of what would come one by
+    one, and spares the broker an answer for each."""
 
 
 class Run(ConsumerMessage):

@@ -17,7 +17,7 @@ class PostgresSinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
     sink_batch_records: int = Field(2000, ge=1, le=20_000, examples=[2000])
     """Records written in one transaction at most."""
     sink_batch_seconds: float = Field(0.2, gt=0, le=10, examples=[0.2])
-    """Longest time to collect a batch: the lag of a row when there is little to do."""
+    """Between two looks at the log without a backlog; about the lag of a row."""
 
 
 class HistorySinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
@@ -26,7 +26,7 @@ class HistorySinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
     history_batch_records: int = Field(2000, ge=1, le=20_000, examples=[2000])
     """Operations written in one transaction at most."""
     history_batch_seconds: float = Field(0.2, gt=0, le=10, examples=[0.2])
-    """Longest time to collect a batch: the lag of the history when there is little to do."""
+    """Between two looks at the log without a backlog; about the lag of the history."""
 
 
 class RedisSinkSettings(DeliverySettings, RedisSettings, PostgresSettings):

@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 
 def create_history_app(settings: HistorySinkSettings) -> DeliveryApp:
     """The app of the process `sinks history`. Connects to nothing yet."""
-    app = create_app(HISTORY_SINK, settings, RunLimits(records=settings.history_batch_records))
+    limits = RunLimits(records=settings.history_batch_records, linger_s=settings.history_batch_seconds)
+    app = create_app(HISTORY_SINK, settings, limits)
     table = HistoryTable(settings.postgres_url.get_secret_value())
 
     @app.agent(app.source(CART_CHANGED.name), name="write_history")
@@ -35,7 +36,6 @@ def create_history_app(settings: HistorySinkSettings) -> DeliveryApp:
             partial(write, table),
             partition_of=partial(partition_of, partitions=settings.partitions),
             is_data_error=is_data_error,
-            within_s=settings.history_batch_seconds,
         )
 
     return app

@@ -27,7 +27,8 @@ log = structlog.get_logger(__name__)
 
 def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
     """The app of the process `sinks postgres`. Connects to nothing yet."""
-    app = create_app(POSTGRES_SINK, settings, RunLimits(records=settings.sink_batch_records))
+    limits = RunLimits(records=settings.sink_batch_records, linger_s=settings.sink_batch_seconds)
+    app = create_app(POSTGRES_SINK, settings, limits)
     url = settings.postgres_url.get_secret_value()
     table, positions = CartsTable(url), Positions(settings, url)
 
@@ -38,7 +39,6 @@ def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
             partial(write, table, positions),
             partition_of=partial(partition_in_carts, partitions=settings.partitions),
             is_data_error=is_data_error,
-            within_s=settings.sink_batch_seconds,
         )
 
     return app

@@ -12,7 +12,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from carts.limits import TIMING
 from carts.protocol import Deleted, Marker
+from carts.state import Version
+from runtime.clock import clock_us
 from runtime.kafka.internals import client_of
 from runtime.kafka.ranges import Record
 from runtime.kafka.topic_ids import topic_ids
@@ -148,17 +151,18 @@ class PartitionFollower:
         states that it lacks are read and sent.
         """
         partitions, after = self._layout.partitions, records[-1].offset + 1
-        said = newest_by_header(records, partitions)
+        said, now_us = newest_by_header(records, partitions), clock_us()
         states: dict[str, Followed] = {cart_id: _version_of(each) for cart_id, each in said.items()}
-        while isinstance(
-            results := await self._store.follow_put(self.partition, position, after, list(states.items())),
-            StatesNeeded,
-        ):
+        results: list[PutResult] | PositionMoved | StatesNeeded = StatesNeeded(
+            frozenset(cart_id for cart_id, each in said.items() if _may_be_trimmed(each, now_us))
+        )
+        while isinstance(results, StatesNeeded):
             try:
                 states |= {cart_id: found_in(said[cart_id]) for cart_id in results.cart_ids}
             except RecordError:
                 # An older record of the cart among these may be readable.
                 states = dict(newest_by_state(records, partitions))
+            results = await self._store.follow_put(self.partition, position, after, list(states.items()))
         return results
 
     def _made_progress(self) -> None:
@@ -180,5 +184,14 @@ class PartitionFollower:
             del self.uncovered[next(iter(self.uncovered))]
 
 
-def _version_of(said: StateRecord | DeletionRecord) -> Followed:
+def _version_of(said: StateRecord | DeletionRecord) -> Version | Deleted:
     return Deleted(said.version) if isinstance(said, DeletionRecord) else said.version()
+
+
+def _may_be_trimmed(said: StateRecord | DeletionRecord, now_us: int) -> bool:
+    """Whether the version may not tell the state from the one before: a trimmed state keeps its version.
+
+    Only carts whose newest operation is older than W are trimmed. Half of that leaves room for other clocks.
+    """
+    version = said.version if isinstance(said, DeletionRecord) else said.version()
+    return now_us - version.number // 2 > TIMING.window_us // 2

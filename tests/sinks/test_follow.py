@@ -1,10 +1,12 @@
 """A Redis that is complete stays current, and one that falls back catches up."""
 
+import time
+
 import pytest
 
-from carts.state import Status
+from carts.state import Status, trim_idle
 from store.redis import StoredCart
-from tests.sinks.cart_records import TopicWriter, expire, grow, new_cart_id
+from tests.sinks.cart_records import START, TopicWriter, expire, grow, new_cart_id
 from tests.sinks.restore_fixtures import LAYOUT, CartWriter, Redis, running_agent
 from tests.support.waiting import until
 
@@ -73,6 +75,24 @@ async def test_an_expired_cart_is_empty_and_a_deleted_one_leaves(redis: Redis, t
         return isinstance(copy, StoredCart) and copy.status is Status.EXPIRED and not copy.view().lines
 
     await until(is_expired, "the copy has expired")
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_trimmed_state_is_followed_although_its_version_is_known(
+    redis: Redis, topics: TopicWriter
+) -> None:
+    cart_id = new_cart_id()
+    left = grow(cart_id, 3, first=START - 2 * 3_600_000_000)
+    await topics.state(cart_id, left)
+    await knows(redis, cart_id, 3)
+    trimmed = trim_idle(left, time.time_ns() // 1000)
+    assert trimmed.version == left.version
+    await topics.state(cart_id, trimmed)
+
+    async def has_no_window() -> bool:
+        return not await redis.client.execute("EXISTS", LAYOUT.of_cart(cart_id).win)
+
+    await until(has_no_window, "the copy is trimmed")
 
 
 @pytest.mark.usefixtures("agent")

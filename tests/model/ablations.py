@@ -349,14 +349,6 @@ ABLATIONS = (
         0,
     ),
     Ablation(
-        "entry of an erasure",
-        "an erasure stays in the window, so that no older state is put over it",
-        {"carts.fold.erase": without.erase_without_an_entry},
-        "erase",
-        "version falls in Redis",
-        0,
-    ),
-    Ablation(
         "decided since",
         "an order leaves alone a line that a set or remove has decided since its snapshot",
         {"carts.content._Draft._withdraw": without.subtract_always},

@@ -38,11 +38,11 @@ _may_subtract = ordering.may_subtract
 _put_outcome, _recovered = protocol.put_outcome, streams.recovered
 
 
-def always(*_: object) -> bool:
+def always(*_: object, **__: object) -> bool:
     return True
 
 
-def never(*_: object) -> bool:
+def never(*_: object, **__: object) -> bool:
     return False
 
 
@@ -214,16 +214,6 @@ def purge_whatever(state: State | None, step: Purge, retention_us: int) -> Outco
 
 def erase_and_keep_the_floor(state: State, operation: Operation) -> State:
     return msgspec.structs.replace(_erase(state, operation), floor=state.floor)
-
-
-def erase_without_an_entry(state: State, operation: Operation) -> State:
-    erased = _erase(state, operation)
-    return msgspec.structs.replace(
-        erased,
-        floor=max(erased.floor, operation.version),
-        ops=tuple(op for op in erased.ops if op != operation),
-        trimmed=erased.trimmed + 1,
-    )
 
 
 def republish_any_age(v: int, now_us: int, timing: Timing, *, in_outbox: bool) -> bool:

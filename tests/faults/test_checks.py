@@ -275,18 +275,6 @@ def test_a_read_that_goes_back_is_seen() -> None:
     assert violation.what == "read went back"
 
 
-@pytest.mark.parametrize(("before", "found"), [("10-2-0", 0), ("12-2-0", 1)])
-def test_an_erasure_may_take_operations_back_and_no_version_number(before: str, found: int) -> None:
-    history: list[Record] = [
-        Invoke(at=1, op=1, attempt=1, client=0, cart_id=ADDS),
-        Ok(at=2, op=1, attempt=1, version=before),
-        EraseAttempt(at=3, op=3, attempt=1, client=0, cart_id=ADDS),
-        Invoke(at=10, op=2, attempt=1, client=1, cart_id=ADDS),
-        Ok(at=11, op=2, attempt=1, version="10-1-0"),
-    ]
-    assert len(reads_never_go_back(history, SOUND)) == found
-
-
 @pytest.mark.parametrize("forgets", [Forgets.EVERYTHING, Forgets.NEWEST])
 def test_a_read_may_go_back_where_redis_forgets(forgets: Forgets) -> None:
     assert reads_never_go_back(_reads(*_fault(forgets)), SOUND) == []

@@ -125,7 +125,7 @@ class Loads:
         adds = load.requests - load.non_2xx
         spent = {name: 1000 * (after - before[name]) / adds for name, after in self._cpu().items()}
         # What was under way at the end was sent at this pace, too.
-        is_kept = load.requests + CONNECTIONS >= KEPT_PACE * rate * seconds
+        is_kept = load.requests + CONNECTIONS >= KEPT_PACE * rate * load.seconds
         is_kept = is_kept and not (load.non_2xx or load.socket_errors)
         return Trial(
             load.rate, spent, longest(seen), is_kept and keeps_up(seen, rate), load.p50_ms, load.p99_ms

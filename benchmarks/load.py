@@ -1,5 +1,6 @@
 """One run of wrk with one of our scripts, and what it measured."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -42,8 +43,8 @@ def run_wrk(
 ) -> Load:
     """Run `script` (add.lua or get.lua) against `url` over `carts` carts, with one thread.
 
-    add.lua takes a `rate` in requests a second, 0 for as fast as they are answered. It takes a `path` that
-    names other carts, with %d for the number of each.
+    wrk knows whole seconds only: others are rounded up. add.lua takes a `rate` in requests a second, 0 for as
+    fast as they are answered, and a `path` that names other carts, with %d for the number of each.
     """
     if shutil.which("wrk") is None:
         raise MissingLoadGenerator(MissingLoadGenerator.__doc__)
@@ -53,7 +54,7 @@ def run_wrk(
             "wrk",
             "-t1",
             f"-c{connections}",
-            f"-d{seconds:g}s",
+            f"-d{math.ceil(seconds)}s",
             "--timeout",
             "10s",
             "-s",

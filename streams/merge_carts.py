@@ -2,10 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
-
-import psycopg
-from psycopg_pool import AsyncConnectionPool
+from typing import Final, TypeVar
 
 from carts.lifetime import Lifetime
 from carts.protocol import CartRow
@@ -13,10 +10,10 @@ from carts.state import State, uncovered
 from merges.saga import FoundCart, MergeWaits
 from runtime.clock import clock_us
 from store.postgres import carts
+from store.postgres.pool import CheckedPool, Connection
 from store.redis import Applied, CartStore, Layout, Missing, Replayed, Restoring
 
 T = TypeVar("T")
-Connection = psycopg.AsyncConnection[Any]
 
 POLL_S: Final = 0.1
 _STATEMENT_S: Final = 10
@@ -26,20 +23,13 @@ class AgentDatabase:
     """Transactions over a small pool that connects when it is first used."""
 
     def __init__(self, url: str, connections: int) -> None:
-        self._pool = AsyncConnectionPool(
+        self._pool = CheckedPool(
             url,
+            name="cartstream-merges",
             min_size=1,
             max_size=connections,
-            open=False,
-            check=AsyncConnectionPool.check_connection,
-            timeout=_STATEMENT_S,
-            reconnect_timeout=0.0,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": 2,
-                "options": f"-c statement_timeout={_STATEMENT_S}s",
-                "application_name": "cartstream-merges",
-            },
+            wait_s=_STATEMENT_S,
+            statement_ms=1000 * _STATEMENT_S,
         )
 
     async def open(self) -> None:

@@ -6,10 +6,11 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from gateway.http import problems
 from gateway.http.problems import Problem, retry_after
+from store.postgres.pool import CheckedPool
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +22,7 @@ _TURN_S: Final = 10.0
 """For transactions of others to end, while Postgres does them."""
 _CONNECTION_S: Final = 2.0
 """For a connection, or a new one to be made."""
-_STATEMENT_S: Final = 4.0
+_STATEMENT_MS: Final = 4_000
 """For a statement, the wait for others' locks included."""
 _WITHIN_S: Final = 5.0
 """For a transaction whose turn it is, also when the server says nothing at all."""
@@ -33,22 +34,14 @@ class Database:
     """A pool of connections, connected in the background: nothing else waits for Postgres."""
 
     def __init__(self, postgres_url: str, pool_size: int) -> None:
-        self._pool = AsyncConnectionPool(
+        self._pool = CheckedPool(
             postgres_url,
+            name="cartstream-gateway",
             # All of them at once: the first rush is the worst moment to make connections.
             min_size=pool_size,
             max_size=pool_size,
-            open=False,
-            # After Postgres was away all connections are dead.
-            check=AsyncConnectionPool.check_connection,
-            timeout=_CONNECTION_S,
-            reconnect_timeout=0.0,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": 2,
-                "options": f"-c statement_timeout={_STATEMENT_S}s",
-                "application_name": "cartstream-gateway",
-            },
+            wait_s=_CONNECTION_S,
+            statement_ms=_STATEMENT_MS,
         )
         # As many as there are connections: who then does not get one at once knows that something is wrong.
         self._turns = asyncio.Semaphore(pool_size)

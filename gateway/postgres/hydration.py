@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from carts.lifetime import Lifetime
 from carts.protocol import CartRow, Marker, absence_remembered, reached_postgres
@@ -17,6 +17,7 @@ from carts.state import State
 from gateway.metrics import Metrics
 from runtime.clock import clock_us
 from store.postgres import carts
+from store.postgres.pool import CheckedPool
 from store.redis import Absence, Missing
 
 log = structlog.get_logger(__name__)
@@ -68,21 +69,14 @@ class Hydration:
         self._queue: list[str] = []
         self._asked: dict[str, asyncio.Future[CartRow]] = {}
         self._readers: set[asyncio.Task[None]] = set()
-        self._pool = AsyncConnectionPool(
+        # A query serves many, so checking is cheap.
+        self._pool = CheckedPool(
             postgres_url,
+            name="cartstream-gateway",
             min_size=1,
             max_size=pool_size,
-            open=False,
-            # After Postgres was away all connections are dead; a query serves many, so checking is cheap.
-            check=AsyncConnectionPool.check_connection,
-            timeout=2.0,
-            reconnect_timeout=0.0,
-            kwargs={
-                "autocommit": True,
-                "connect_timeout": 2,
-                "options": f"-c statement_timeout={_QUERY_TIMEOUT_MS}",
-                "application_name": "cartstream-gateway",
-            },
+            wait_s=2.0,
+            statement_ms=_QUERY_TIMEOUT_MS,
         )
 
     async def open(self) -> None:

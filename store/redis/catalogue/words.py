@@ -16,6 +16,22 @@ QUERY_WORDS: Final = 8
 """Words of one search that count."""
 
 _WORD: Final = re.compile(r"[^\W_]+")
+_DROPPED: Final = re.compile(
+    "[\N{TRADE MARK SIGN}\N{SERVICE MARK}\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}\N{SOFT HYPHEN}]"
+)
+"""Signs that are part of no word: decomposed, the first two would be letters."""
+_ACCENT: Final = re.compile(r"[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670]")
+"""Marks that people leave out when they type: accents of Latin, Greek and Cyrillic letters, points of Hebrew
+and Arabic ones. Those of other scripts are vowels."""
+_LETTERS: Final = str.maketrans(
+    dict(zip("łøđħŧŋ\u0131ĸðƀƶǥɨʉɫə", "lodhtnikdbzgiule", strict=True)) | {"æ": "ae", "œ": "oe", "þ": "th"}
+)
+"""Letters that Unicode does not decompose, as people type them who do not have them on their keyboard."""
+_HAN_OR_KANA: Final = re.compile(
+    r"[\u3005-\u3007\u3031-\u3035\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U000323af]"
+)
+"""No blanks stand between the words of Chinese and Japanese: each character counts as one."""
 
 
 def words_of(text: str) -> list[str]:
@@ -23,12 +39,20 @@ def words_of(text: str) -> list[str]:
 
     >>> words_of("T-Shirt, Größe 42 für Zoë")
     ['t', 'shirt', 'grosse', '42', 'fur', 'zoe']
+    >>> words_of("LEGO™ aus Łódź, 日本茶")
+    ['lego', 'aus', 'lodz', '日', '本', '茶']
     """
-    plain = text.casefold()
-    if not plain.isascii():
-        decomposed = unicodedata.normalize("NFKD", plain)
-        plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    return [word[:WORD_LENGTH] for word in _WORD.findall(plain)]
+    if text.isascii():
+        return [word[:WORD_LENGTH] for word in _WORD.findall(text.casefold())]
+    folded = unicodedata.normalize("NFKD", _DROPPED.sub("", text)).casefold()
+    plain = unicodedata.normalize("NFC", _ACCENT.sub("", unicodedata.normalize("NFKD", folded)))
+    spaced = _HAN_OR_KANA.sub(r" \g<0> ", plain.translate(_LETTERS))
+    kept = "".join(letter if letter.isalnum() or _is_mark(letter) else " " for letter in spaced)
+    return [word[:WORD_LENGTH] for word in kept.split()]
+
+
+def _is_mark(letter: str) -> bool:
+    return unicodedata.category(letter).startswith("M")
 
 
 def listing_of(product: Product) -> bytes:

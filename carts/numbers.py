@@ -20,3 +20,16 @@ def keeps_its_size(value: Any) -> bool:
             return all(keeps_its_size(member) for member in value)
         case _:
             return True
+
+
+def without_negative_zeros(value: Any) -> Any:
+    """The value with 0.0 for each -0.0: jsonb knows no other, so this is what every store has."""
+    match value:
+        case float():
+            return value + 0.0
+        case dict():
+            return {name: without_negative_zeros(member) for name, member in value.items()}
+        case list():
+            return [without_negative_zeros(member) for member in value]
+        case _:
+            return value

@@ -6,7 +6,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from carts.details import Address
+from carts.mail_addresses import InvalidMailAddress, mail_address
 from carts.operations import SetDetails
+from carts.texts import has_control_characters
 from gateway.http.validation import invalid
 
 Email = Annotated[
@@ -73,13 +75,14 @@ def set_details(body: PatchDetails, pointer: str = "") -> SetDetails:
         raise invalid(pointer, f"names nothing to change; send {', '.join(PatchDetails.__struct_fields__)}")
     for name, value in named.items():
         check_printable(value, f"{pointer}/{name}")
+    check_email(named.get("email"), f"{pointer}/email")
     return SetDetails(**{name: _plain(value) for name, value in named.items()})
 
 
 def check_printable(value: Any, pointer: str) -> None:
     """Raise Problem for a control character in a text, such as a line feed, which no pattern keeps out."""
     match value:
-        case str() if not value.isprintable():
+        case str() if has_control_characters(value):
             raise invalid(pointer, "contains a control character, such as a line feed; remove it")
         case tuple():
             for index, member in enumerate(value):
@@ -87,6 +90,16 @@ def check_printable(value: Any, pointer: str) -> None:
         case PostalAddress():
             for name, member in msgspec.structs.asdict(value).items():
                 check_printable(member, f"{pointer}/{name}")
+
+
+def check_email(value: str | None, pointer: str) -> None:
+    """Raise Problem for an address that no mail can be sent to."""
+    if value is None:
+        return
+    try:
+        mail_address(value)
+    except InvalidMailAddress as error:
+        raise invalid(pointer, f"is no e-mail address: {error.advice}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The bodies of requests on carts, and the command that each becomes."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import getrandbits
 from typing import Annotated, Final, assert_never
 
@@ -14,12 +14,13 @@ from carts.lifetime import GUEST_PREFIX
 from carts.limits import LIMITS, Limits
 from carts.operations import Clear, Item, Metadata, Remove, Save, SetMetadata
 from carts.state import Version
+from carts.texts import has_control_characters
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep, fingerprint_of
 from gateway.carts.details import DetailsOperation, Locale, PatchDetails, set_details
 from gateway.http.conditions import first_attempt_us, parse_idempotency_key, parse_if_match
 from gateway.http.problems import INVALID_HEADER, Problem
 from gateway.http.requests import cart_id_in, preferences_of, trace_of
-from gateway.http.validation import FreeForm, check_metadata, invalid
+from gateway.http.validation import FreeForm, escape, invalid, storable_metadata
 from gateway.identity.guard import caller_of
 from gateway.identity.principal import Kind
 from store.redis import RequestStep, SetQuantity
@@ -284,6 +285,7 @@ def _steps(operations: Iterable[AnyOperation]) -> Iterable[CommandStep]:
 
 def _add(body: AddItem, pointer: str, limits: Limits) -> AddProduct:
     product_id = _product_id(body.product_id, pointer)
+    _check_options(body.options, pointer)
     return AddProduct(
         line_id=derive_line_id(product_id, body.options),
         quantity=body.quantity,
@@ -296,6 +298,7 @@ def _add(body: AddItem, pointer: str, limits: Limits) -> AddProduct:
 
 def _save(body: SaveOperation, pointer: str) -> Save:
     product_id = _product_id(body.product_id, pointer)
+    _check_options(body.options, pointer)
     line_id = derive_line_id(product_id, body.options)
     metadata = _metadata(body.metadata, pointer, LIMITS) or {}
     return Save(line_id, body.quantity, Item(product_id, body.options), metadata)
@@ -306,6 +309,16 @@ def _product_id(value: str, pointer: str) -> str:
         return check_product_id(value)
     except InvalidIdentifier as error:
         raise invalid(f"{pointer}/product_id", error.advice) from error
+
+
+def _check_options(options: Mapping[str, str], pointer: str) -> None:
+    """Options stand in mails that the shop sends: nobody writes lines of their own into these."""
+    for name, value in options.items():
+        if has_control_characters(name) or has_control_characters(value):
+            raise invalid(
+                f"{pointer}/options/{escape(name)}",
+                "contains a control character, such as a line feed; remove it",
+            )
 
 
 def _quantity(line_id: str, quantity: int, metadata: Metadata | None) -> RequestStep:
@@ -320,6 +333,4 @@ def _line_id(value: str, pointer: str) -> str:
 
 
 def _metadata(value: Metadata | None, pointer: str, limits: Limits) -> Metadata | None:
-    if value:
-        check_metadata(value, f"{pointer}/metadata", limits.metadata_bytes)
-    return value
+    return storable_metadata(value, f"{pointer}/metadata", limits.metadata_bytes) if value else value

@@ -9,8 +9,8 @@ import msgspec
 from carts.details import NO_DETAILS, Details
 from carts.limits import LIMITS, MAX_SAFE_INTEGER
 from carts.view import Adjustment, Totals
-from gateway.carts.details import Email, check_printable
-from gateway.http.validation import FreeForm, check_metadata
+from gateway.carts.details import Email, check_email
+from gateway.http.validation import FreeForm, storable_metadata
 from store.postgres.order_records import Checkout, CheckoutStatus
 from topics.records import OrderLine
 
@@ -56,11 +56,13 @@ PLACE_ORDER: Final = msgspec.json.Decoder(PlaceOrder)
 COMPLETE_CHECKOUT: Final = msgspec.json.Decoder(CompleteCheckout)
 
 
-def check(body: PlaceOrder) -> None:
-    """Raise Problem for what the schema cannot express."""
-    check_printable(body.email, "/email")
-    if body.metadata:
-        check_metadata(body.metadata, "/metadata", LIMITS.metadata_bytes)
+def checked(body: PlaceOrder) -> PlaceOrder:
+    """The body as every store keeps it. Raises Problem for what the schema cannot express."""
+    check_email(body.email, "/email")
+    if not body.metadata:
+        return body
+    metadata = storable_metadata(body.metadata, "/metadata", LIMITS.metadata_bytes)
+    return msgspec.structs.replace(body, metadata=metadata)
 
 
 def fingerprint(body: PlaceOrder) -> str:

@@ -12,7 +12,7 @@ from gateway.checkout.requests import (
     PLACE_ORDER,
     CompleteCheckout,
     PlaceOrder,
-    check,
+    checked,
     document,
 )
 from gateway.http.conditions import parse_idempotency_key
@@ -39,8 +39,7 @@ class CheckoutRoutes:
     async def check_out(self, request: Request, cart_id: str) -> HTTPResponse:
         """Place an order; where orders are external, open a checkout with a token and the lines."""
         name = cart_id_in(cart_id)
-        body = optional_body(request, PLACE_ORDER, PlaceOrder())
-        check(body)
+        body = checked(optional_body(request, PLACE_ORDER, PlaceOrder()))
         if isinstance(self._checkouts, ExternalCheckouts):
             return await self._open(self._checkouts, name)
         return await self._place(self._checkouts, name, _key(request), body)

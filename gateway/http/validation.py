@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from carts.numbers import ADVICE, keeps_its_size
+from carts.numbers import ADVICE, keeps_its_size, without_negative_zeros
 from gateway.http.problems import INVALID_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, FieldError, Problem
 
 T = TypeVar("T")
@@ -73,8 +73,11 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     return value
 
 
-def check_metadata(value: Any, pointer: str, bound: int) -> None:
-    """Refuse metadata that is too deep, larger than `bound` bytes of JSON, or would grow in a store."""
+def storable_metadata(value: dict[str, Any], pointer: str, bound: int) -> dict[str, Any]:
+    """Metadata as every store keeps it.
+
+    Raises Problem for what is too deep, larger than `bound` bytes of JSON, or would grow in a store.
+    """
     if _deeper_than(value, MAX_DEPTH):
         detail = f"must not nest deeper than {MAX_DEPTH} levels; flatten it"
         raise Problem(INVALID_BODY, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
@@ -84,6 +87,8 @@ def check_metadata(value: Any, pointer: str, bound: int) -> None:
     if size > bound:
         detail = f"takes {size} bytes of JSON, at most {bound} are possible; keep large values elsewhere"
         raise Problem(INVALID_BODY, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
+    kept: dict[str, Any] = without_negative_zeros(value)
+    return kept
 
 
 def invalid(pointer: str, detail: str) -> Problem:

@@ -15,15 +15,15 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
+from carts.mail_addresses import InvalidMailAddress, mail_address
 from topics.records import OrderLine, OrderRecord, OrderStatus
 
 _DOT_ATOM: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_DOMAIN: Final = re.compile(r"[A-Za-z0-9._-]+|\[[A-Za-z0-9.:]+\]")
-"""A name, or an address literal: all else would be read as more than one address in the header."""
 _NO_MINOR_UNITS: Final = re.compile(
     "BIF|CLP|DJF|GNF|ISK|JPY|KMF|KRW|PYG|RWF|UGX|UYI|VND|VUV|XAF|XOF|XPF",
 )
 _THOUSAND_MINOR_UNITS: Final = re.compile("BHD|IQD|JOD|KWD|LYD|OMR|TND")
+_TEN_THOUSAND_MINOR_UNITS: Final = re.compile("CLF|UYW")
 """Of ISO 4217, the currencies that do not have a hundred minor units."""
 
 
@@ -67,16 +67,11 @@ def recipient(order: OrderRecord) -> Address:
 
 def address_of(text: str) -> Address:
     """The address, a domain in other scripts in its ASCII form. Raises BadAddress."""
-    username, _, domain = text.rpartition("@")
     try:
-        if not (username and domain and text.isprintable() and " " not in text):
-            raise BadAddress(f"{text[:80]!r} is no e-mail address")
-        ascii_domain = domain.encode("idna").decode()
-        if not _DOMAIN.fullmatch(ascii_domain):
-            raise BadAddress(f"{text[:80]!r} is no e-mail address")
-        return Address("", username, ascii_domain)
-    except (ValueError, UnicodeError) as error:
-        raise BadAddress(f"{text[:80]!r} is no e-mail address") from error
+        found = mail_address(text)
+        return Address("", found.local, found.domain)
+    except (InvalidMailAddress, ValueError) as error:
+        raise BadAddress(str(error)) from error
 
 
 def compose(order: OrderRecord, kind: MailKind, shop: str, sender: Address) -> EmailMessage:
@@ -128,6 +123,8 @@ def amount(minor: int, currency: str) -> str:
         digits = 0
     elif _THOUSAND_MINOR_UNITS.fullmatch(currency):
         digits = 3
+    elif _TEN_THOUSAND_MINOR_UNITS.fullmatch(currency):
+        digits = 4
     whole, part = divmod(abs(minor), 10**digits)
     return f"{'-' if minor < 0 else ''}{whole:,}{f'.{part:0{digits}}' if digits else ''} {currency}"
 
@@ -140,11 +137,17 @@ def _label(line: OrderLine) -> str:
 
 
 def _totals(order: OrderRecord) -> list[tuple[str, str]]:
-    """Labels and amounts below the lines: what differs from the total, and the total."""
+    """Labels and amounts below the lines: a column that adds up to its last row, the total."""
     totals = order.totals
-    rows = [] if totals.subtotal == totals.total else [("Subtotal", totals.subtotal)]
-    rows += [(adjustment.code, adjustment.amount) for adjustment in order.adjustments]
-    rows += [("Tax", totals.tax)] if totals.tax else []
+    # The sums of a record without adjustments are not explained by any.
+    parts = [(adjustment.code, adjustment.amount) for adjustment in order.adjustments] or [
+        (label, minor) for label, minor in (("Discount", -totals.discount), ("Tax", totals.tax)) if minor
+    ]
+    rest = totals.total - totals.subtotal - sum(minor for _, minor in parts)
+    if rest:
+        # Nobody is paid for shopping: of a discount beyond the sum the rest lapses.
+        parts.append(("Discount not used" if rest > 0 else "Other", rest))
+    rows = [("Subtotal", totals.subtotal), *parts] if parts else []
     return [(label, amount(minor, order.currency)) for label, minor in [*rows, ("Total", totals.total)]]
 
 

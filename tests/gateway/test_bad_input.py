@@ -61,6 +61,17 @@ BAD = {
     "product id too long": add(422, "invalid-body", "/product_id", product_id="a" * 65),
     "option not a string": add(422, "invalid-body", "/options/size", options={"cut": "x", "size": 4}),
     "option too long": add(422, "invalid-body", "/options/a~1b", options={"a/b": "x" * 257}),
+    "option with a line feed": add(
+        422, "invalid-body", "/options/engraving", options={"engraving": "A\nDear"}
+    ),
+    "option turned around": add(422, "invalid-body", "/options/a~1b", options={"a/b": "x\u202egnp.exe"}),
+    "option named with a control character": add(422, "invalid-body", None, options={"a\x85": "b"}),
+    "e-mail that no mail can reach": Bad(
+        "PATCH", "/v1/carts/{cart}/details", b'{"email":"a@b..example"}', 422, "invalid-body", "/email"
+    ),
+    "e-mail of an order that no mail can reach": Bad(
+        "POST", "/v1/carts/{cart}/checkout", b'{"email":"a@192.0.2.1"}', 422, "invalid-body", "/email"
+    ),
     "metadata an array": add(422, "invalid-body", "/metadata", metadata=[1]),
     "metadata too large": add(422, "invalid-body", "/metadata", metadata={"x": "y" * 17_000}),
     "metadata too deep": add(

@@ -6,7 +6,7 @@ from email.message import EmailMessage
 import pytest
 from msgspec.structs import replace
 
-from carts.view import Adjustment
+from carts.view import Adjustment, Totals
 from sinks.mail.message import BadAddress, MailKind, amount, compose, kind_of, message_id, recipient
 from tests.mail.orders import PLACED, cancelled
 
@@ -48,6 +48,39 @@ def test_what_people_wrote_is_one_line_in_the_text() -> None:
 def test_adjustments_stand_between_subtotal_and_total() -> None:
     text = part(mail(replace(PLACED, adjustments=[Adjustment("SPRING", -400)])), "plain")
     assert "Subtotal: 48.48 EUR\nSPRING: -4.00 EUR\nTotal: 44.48 EUR" in text
+
+
+@pytest.mark.parametrize(
+    ("totals", "adjustments", "column"),
+    [
+        (
+            Totals(9000, 0, 1710, 10710),
+            [Adjustment("tax-vat", 1710)],
+            "Subtotal: 90.00 EUR\ntax-vat: 17.10 EUR\nTotal: 107.10 EUR",
+        ),
+        (
+            Totals(1000, 2500, 0, 0),
+            [Adjustment("GIFT", -2500)],
+            "Subtotal: 10.00 EUR\nGIFT: -25.00 EUR\nDiscount not used: 15.00 EUR\nTotal: 0.00 EUR",
+        ),
+        (
+            Totals(1000, 100, 171, 1071),
+            [],
+            "Subtotal: 10.00 EUR\nDiscount: -1.00 EUR\nTax: 1.71 EUR\nTotal: 10.71 EUR",
+        ),
+        (
+            Totals(1000, 100, 0, 1000),
+            [Adjustment("SAVE", -100), Adjustment("wrapping", 100)],
+            "Subtotal: 10.00 EUR\nSAVE: -1.00 EUR\nwrapping: 1.00 EUR\nTotal: 10.00 EUR",
+        ),
+        (Totals(1000, 0, 0, 1000), [], "Total: 10.00 EUR"),
+    ],
+)
+def test_the_column_adds_up_to_the_total_with_the_tax_once(
+    totals: Totals, adjustments: list[Adjustment], column: str
+) -> None:
+    text = part(mail(replace(PLACED, totals=totals, adjustments=adjustments)), "plain")
+    assert f"\n\n{column}\n\n" in text.replace("\r\n", "\n")
 
 
 def test_the_same_order_makes_the_same_mail_byte_for_byte() -> None:
@@ -107,6 +140,8 @@ def test_headers_and_bodies_survive_servers_that_know_ascii_only() -> None:
         (-400, "EUR", "-4.00 EUR"),
         (1500, "JPY", "1,500 JPY"),
         (1234, "KWD", "1.234 KWD"),
+        (391234, "CLF", "39.1234 CLF"),
+        (12345, "UYW", "1.2345 UYW"),
     ],
 )
 def test_amounts_have_the_digits_of_their_currency(minor: int, currency: str, text: str) -> None:

@@ -15,6 +15,7 @@ class Code(StrEnum):
     PRODUCT_UNKNOWN = "product_unknown"
     PRODUCT_INACTIVE = "product_inactive"
     PRICE_CHANGED = "price_changed"
+    CURRENCY_CHANGED = "currency_changed"
     OUT_OF_STOCK = "out_of_stock"
     SHORT_STOCK = "short_stock"
 
@@ -33,7 +34,9 @@ def obstacle(request: ProductRequest, facts: Facts | None) -> Code | None:
         return Code.PRODUCT_UNKNOWN
     if not facts.active:
         return Code.PRODUCT_INACTIVE
-    if request.unit_price not in {None, facts.unit_price} or request.currency not in {None, facts.currency}:
+    if request.currency not in {None, facts.currency}:
+        return Code.CURRENCY_CHANGED
+    if request.unit_price not in {None, facts.unit_price}:
         return Code.PRICE_CHANGED
     return _short(request.quantity, facts)
 
@@ -63,7 +66,7 @@ def warnings(
         facts = known[line.product_id]
         first = obstacle(ProductRequest(quantities[line.product_id], line.unit_price, currency), facts)
         codes = [first]
-        if first is Code.PRICE_CHANGED and facts is not None:
+        if first in {Code.PRICE_CHANGED, Code.CURRENCY_CHANGED} and facts is not None:
             codes.append(_short(quantities[line.product_id], facts))
         found += [CartWarning(code.value, line.line_id) for code in codes if code is not None]
     return found

@@ -21,8 +21,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Lines saved for later."""
     steps: int = 100
     """Steps of one operation."""
-    unit_price: int = 2**40 - 1
-    """Minor units of the currency."""
+    unit_price: int = 2**44 - 1
+    """Minor units of the currency: a car in rials has thirteen digits of them. All lines together stay below
+    2^63, where Postgres ends."""
     metadata_bytes: int = 16 * 1024
     """JSON of the metadata of a cart or of one line."""
     content_bytes: int = 256 * 1024

@@ -135,7 +135,7 @@ def _line_not_found(refused: Refused, pointer: Pointer) -> Problem:
 
 
 def _currency(refused: Refused, pointer: Pointer) -> Problem:
-    detail = f"the cart is in {refused.currency}; send that currency, or clear the cart first"
+    detail = f"the cart has other lines in {refused.currency}; send that currency, or remove them first"
     return _at(problems.CURRENCY_MISMATCH, refused, pointer, detail)
 
 

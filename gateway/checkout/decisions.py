@@ -9,6 +9,7 @@ from carts.state import State, Status
 from carts.view import CartView, view
 from gateway.checkout import problems
 from gateway.checkout.problems import Difference
+from gateway.pricing.service import Priced
 from topics.records import OrderLine
 
 
@@ -53,7 +54,7 @@ def differences(cart: CartView, known: Mapping[str, Facts | None]) -> list[Diffe
             found.append(Difference(line_id, warning.code, None, None))
         else:
             available = facts.stock if facts.active else 0
-            found.append(Difference(line_id, warning.code, facts.unit_price, available))
+            found.append(Difference(line_id, warning.code, facts.unit_price, available, facts.currency))
     return found
 
 
@@ -61,6 +62,15 @@ def check_total(expected: int | None, total: int, currency: str | None) -> None:
     """Raise Problem unless the order comes to the `expected` total (minor units; None: any)."""
     if expected not in {None, total}:
         raise problems.cart_outdated([], total, currency)
+
+
+def check_priced(priced: Priced, expected: int | None) -> None:
+    """Raise Problem for an order without the pricing hook's answer, unless its very sum is `expected`.
+
+    Nobody is charged without discounts and taxes, and no order lacks its tax, because a hook was slow.
+    """
+    if not priced.complete and expected != priced.totals.total:
+        raise problems.pricing_unavailable(priced.totals.total)
 
 
 def order_lines(cart: CartView, names: Mapping[str, str]) -> list[OrderLine]:

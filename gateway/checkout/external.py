@@ -12,7 +12,14 @@ from psycopg.errors import UniqueViolation
 from carts.ordering import lines_to_order, rebase, subtraction
 from carts.state import State
 from gateway.checkout import problems
-from gateway.checkout.decisions import cart_to_order, check_may_order, order_lines
+from gateway.checkout.decisions import (
+    cart_to_order,
+    check_may_order,
+    check_priced,
+    check_total,
+    differences,
+    order_lines,
+)
 from gateway.checkout.service import (
     CheckoutCarts,
     Overtaken,
@@ -21,11 +28,13 @@ from gateway.checkout.service import (
     new_order_id,
 )
 from gateway.postgres.database import Connection, Database
+from gateway.pricing.problems import catalogue_restoring
 from gateway.pricing.service import Pricing
 from gateway.resilience.deadline import Deadline
 from gateway.settings import GatewaySettings
 from store.postgres import checkouts, orders
 from store.postgres.order_records import Checkout, CheckoutStatus, PlacedOrder, PricedSnapshot
+from store.redis.catalogue import CacheNotReady
 from topics.records import OrderRecord, OrderStatus
 
 
@@ -43,14 +52,18 @@ class ExternalCheckouts:
         self._pricing = pricing
         self._carts = carts
 
-    async def open(self, cart_id: str) -> tuple[Checkout, bool]:
-        """The cart's open checkout, and whether it is new. Raises Problem, StoreError."""
+    async def open(self, cart_id: str, expected_total: int | None) -> tuple[Checkout, bool]:
+        """The cart's open checkout, and whether it is new.
+
+        Raises Problem, also when it does not come to `expected_total` (minor units; None: any); StoreError.
+        """
         deadline = Deadline(self._settings.checkout_deadline_s)
         while True:
             found = await self._database.transact(partial(checkouts.find_open, cart_id=cart_id))
             if found is not None:
+                check_total(expected_total, found.snapshot.totals.total, found.snapshot.currency)
                 return found, False
-            state, priced = await self._priced_snapshot(cart_id, deadline)
+            state, priced = await self._priced_snapshot(cart_id, expected_total, deadline)
             try:
                 opened = await self._database.transact(
                     partial(self._open, cart_id=cart_id, state=state, priced=priced)
@@ -130,16 +143,27 @@ class ExternalCheckouts:
         if order is not None and not order.settled:
             await self._carts.subtract(order)
 
-    async def _priced_snapshot(self, cart_id: str, deadline: Deadline) -> tuple[State, PricedSnapshot]:
+    async def _priced_snapshot(
+        self, cart_id: str, expected_total: int | None, deadline: Deadline
+    ) -> tuple[State, PricedSnapshot]:
         snapshot = await self._carts.snapshot(cart_id, deadline)
         state = check_may_order(snapshot.state)
         cart = cart_to_order(cart_id, state)
         priced = await deadline.bound(self._pricing.price(cart))
-        products = (await deadline.bound(self._pricing.with_products(cart))).products
+        check_priced(priced, expected_total)
+        known = await deadline.bound(self._pricing.facts(cart))
+        if isinstance(known, CacheNotReady):
+            # Nobody can say whether prices or stock have changed.
+            raise catalogue_restoring()
+        found = [] if known is None else differences(cart, known)
+        if found:
+            raise problems.cart_outdated(found, priced.totals.total, cart.currency)
+        check_total(expected_total, priced.totals.total, cart.currency)
+        names = {name: facts.name for name, facts in (known or {}).items() if facts is not None}
         return state, PricedSnapshot(
             version=cart.version,
             currency=cart.currency or "",
-            lines=order_lines(cart, {name: product.name for name, product in products.items()}),
+            lines=order_lines(cart, names),
             totals=priced.totals,
             ordered=list(lines_to_order(state)),
             adjustments=priced.adjustments,

@@ -3,7 +3,7 @@
 1. Replay: an order that this Idempotency-Key has placed before is the reply.
 2. Lock: one checkout at a time for each cart. A courtesy to a second device; no guarantee rests on it.
 3. Snapshot: the cart's row in Postgres, once it has every change that Redis has.
-4. Price: the pricing hook's adjustments, and the totals.
+4. Price: the pricing hook's adjustments, and the totals. Without its answer nothing is ordered.
 5. Order transaction: the stock, the order and its record for Kafka, all or nothing.
 6. Subtract: the ordered quantities leave the cart.
 7. Reply.
@@ -28,6 +28,7 @@ from gateway.checkout import problems
 from gateway.checkout.decisions import (
     cart_to_order,
     check_may_order,
+    check_priced,
     check_total,
     differences,
     order_lines,
@@ -106,6 +107,7 @@ class InternalCheckouts:
         cart = cart_to_order(cart_id, state)
         # 4. Price. Before the transaction: no product is locked while the pricing hook answers.
         priced = await deadline.bound(self._pricing.price(cart))
+        check_priced(priced, body.expected_total)
 
         # 5. Order transaction.
         async def transaction(connection: Connection) -> PlacedOrder:

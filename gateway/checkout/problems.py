@@ -17,24 +17,26 @@ from gateway.http.problems import (
     KEY_MISSING,
     KEY_REUSED,
     MERGED,
+    PRICING_UNAVAILABLE,
     Problem,
     retry_after,
 )
 
-POSSIBLE_RACE: Final = {CART_EMPTY, CART_OUTDATED}
+POSSIBLE_RACE: Final = {CART_EMPTY, CART_OUTDATED, PRICING_UNAVAILABLE}
 """What a request is told when a concurrent one with the same key has ordered the cart, or the last stock."""
 
 
 class Difference(msgspec.Struct, frozen=True):
     """Why a line cannot be ordered: the product's price now, and the quantity that is available.
 
-    Both are null when the product does not exist. `available` is also null when its stock is not counted.
+    All are null when the product does not exist. `available` is also null when its stock is not counted.
     """
 
     line_id: str
     code: str
     unit_price: int | None
     available: int | None
+    currency: str | None = None
 
 
 def key_missing() -> Problem:
@@ -81,12 +83,25 @@ def cart_outdated(found: Sequence[Difference], total: int, currency: str | None)
     """The cart cannot be ordered as it is; `total` (minor units) is what it costs at its own prices."""
     detail = (
         "Prices or stock have changed since the lines were added; read `differences`, set each line again "
-        "to accept its price, or to a quantity that is available, then check out with the same or a new key."
+        "to accept its price, or to a quantity that is available, then check out with the same or a new key. "
+        "Remove a line with the code currency_changed: a cart has one currency."
         if found
         else "The order would cost `total`, not `expected_total`; show it, then check out with it."
     )
     extra = {"differences": found, "total": total, "currency": currency}
     return Problem(CART_OUTDATED, detail, extra=extra)
+
+
+def pricing_unavailable(total: int) -> Problem:
+    """The pricing hook did not answer; `total` (minor units) is what the cart costs at its own prices."""
+    return Problem(
+        PRICING_UNAVAILABLE,
+        "The service that knows discounts and taxes did not answer; nothing was ordered. Send the request "
+        "again after Retry-After, with the same Idempotency-Key. To order without discounts and taxes, "
+        "send `total` as `expected_total`.",
+        headers=retry_after(1),
+        extra={"total": total},
+    )
 
 
 def in_progress(ttl_ms: int) -> Problem:

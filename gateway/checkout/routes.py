@@ -41,7 +41,7 @@ class CheckoutRoutes:
         name = cart_id_in(cart_id)
         body = checked(optional_body(request, PLACE_ORDER, PlaceOrder()))
         if isinstance(self._checkouts, ExternalCheckouts):
-            return await self._open(self._checkouts, name)
+            return await self._open(self._checkouts, name, body.expected_total)
         return await self._place(self._checkouts, name, _key(request), body)
 
     @route("POST", "/v1/carts/{cart_id}/checkout/{token}/complete", Access.ORDERS_SERVICE, openapi.COMPLETE)
@@ -72,9 +72,11 @@ class CheckoutRoutes:
             headers["idempotency-replayed"] = "true"
         return json_response(order, 201, headers)
 
-    async def _open(self, checkouts: ExternalCheckouts, cart_id: str) -> HTTPResponse:
+    async def _open(
+        self, checkouts: ExternalCheckouts, cart_id: str, expected_total: int | None
+    ) -> HTTPResponse:
         with self._seconds.time():
-            checkout, is_new = await checkouts.open(cart_id)
+            checkout, is_new = await checkouts.open(cart_id, expected_total)
         self._replies.labels("opened" if is_new else "joined").inc()
         return _checkout(checkout, 201 if is_new else 200)
 

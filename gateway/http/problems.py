@@ -59,6 +59,7 @@ PRODUCT_NOT_FOUND: Final = ProblemType("product-not-found", 404, "The catalogue 
 NO_CATALOGUE: Final = ProblemType("no-catalogue", 404, "This gateway has no catalogue")
 PRODUCT_INACTIVE: Final = ProblemType("product-inactive", 409, "The product is not sold any more")
 PRICE_CHANGED: Final = ProblemType("price-changed", 409, "The price is another one now")
+CURRENCY_CHANGED: Final = ProblemType("currency-changed", 409, "The price is in another currency now")
 VERSION_TOO_LOW: Final = ProblemType("version-too-low", 409, "A newer version of the product is known")
 SHORT_STOCK: Final = ProblemType("short-stock", 409, "There are not that many pieces")
 ORDER_NOT_FOUND: Final = ProblemType("order-not-found", 404, "There is no such order")
@@ -102,6 +103,9 @@ CATALOGUE_RESTORING: Final = ProblemType("catalogue-restoring", 503, "The catalo
 OUTBOX_FULL: Final = ProblemType("outbox-full", 503, "Too many changes wait for Kafka")
 CART_NOT_DELIVERED: Final = ProblemType(
     "cart-not-delivered", 503, "The cart's changes have not arrived in the database"
+)
+PRICING_UNAVAILABLE: Final = ProblemType(
+    "pricing-unavailable", 503, "Discounts and taxes are not known at the moment"
 )
 DURABILITY_NOT_REACHED: Final = ProblemType(
     "durability-not-reached", 503, "The wanted durability was not reached"

@@ -50,6 +50,13 @@ def cannot_be_had(
             "show the shopper that price, then send it, or none"
         )
         return _at(problems.PRICE_CHANGED, pointer, detail, extra)
+    if code is Code.CURRENCY_CHANGED:
+        extra |= {"unit_price": facts.unit_price, "currency": facts.currency}
+        detail = (
+            f"{product_id} costs {facts.unit_price} (minor units) {facts.currency} now; show the shopper "
+            "that price and remove what the cart has in another currency, then send the new price, or none"
+        )
+        return _at(problems.CURRENCY_CHANGED, pointer, detail, extra)
     detail = f"there are {facts.stock} pieces of {product_id}, the cart would have {quantity}; ask for fewer"
     return _at(problems.SHORT_STOCK, pointer, detail, extra | {"available": facts.stock})
 

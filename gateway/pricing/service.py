@@ -47,12 +47,16 @@ class PricingWarning(StrEnum):
 
 
 class Priced(msgspec.Struct, frozen=True):
-    """What is shown with a cart, and the sums that follow; `products` by id, as far as they are known."""
+    """What is shown with a cart, and the sums that follow; `products` by id, as far as they are known.
+
+    `complete` is false where the pricing hook did not answer: discounts and taxes are missing.
+    """
 
     adjustments: list[Adjustment]
     warnings: list[CartWarning]
     totals: Totals
     products: dict[str, ShownProduct] = {}
+    complete: bool = True
 
     def suffix(self) -> str:
         """Distinguishes what is shown with the same version of a cart; empty for the plain totals."""
@@ -100,7 +104,7 @@ class Pricing:
         answer = await self._hook.ask(cart)
         if answer is None:
             missing = CartWarning(PricingWarning.PRICING_UNAVAILABLE.value)
-            return Priced([], [missing], totals_of(cart.totals.subtotal))
+            return Priced([], [missing], totals_of(cart.totals.subtotal), complete=False)
         return Priced(
             answer.adjustments, answer.warnings, totals_of(cart.totals.subtotal, answer.adjustments)
         )
@@ -132,6 +136,10 @@ class Pricing:
         if isinstance(known, CacheNotReady):
             return plain
         return msgspec.structs.replace(plain, products=shown_products(known))
+
+    async def facts(self, cart: CartView) -> dict[str, Facts | None] | CacheNotReady | None:
+        """What the catalogue knows of the products in the cart's lines; None without a catalogue."""
+        return None if self._catalogue is None else await self._known(self._catalogue, cart)
 
     async def _known(
         self, catalogue: ProductCache, cart: CartView

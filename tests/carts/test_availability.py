@@ -23,7 +23,8 @@ def cup(**changed: object) -> Facts:
         (ProductRequest(1), None, Code.PRODUCT_UNKNOWN),
         (ProductRequest(1), cup(active=False, unit_price=1), Code.PRODUCT_INACTIVE),
         (ProductRequest(1, 1400), CUP, Code.PRICE_CHANGED),
-        (ProductRequest(1, 1450, "USD"), CUP, Code.PRICE_CHANGED),
+        (ProductRequest(1, 1450, "USD"), CUP, Code.CURRENCY_CHANGED),
+        (ProductRequest(1, 1, "USD"), CUP, Code.CURRENCY_CHANGED),
         (ProductRequest(6), CUP, Code.SHORT_STOCK),
         (ProductRequest(1), cup(stock=0), Code.OUT_OF_STOCK),
     ],
@@ -46,6 +47,11 @@ def test_a_cheaper_price_is_a_changed_price_too() -> None:
 def test_a_line_is_warned_of_price_and_stock_alike() -> None:
     found = warnings([CartLine("cup", "cup", 6, 1400)], "EUR", {"cup": CUP})
     assert found == [CartWarning("price_changed", "cup"), CartWarning("short_stock", "cup")]
+
+
+def test_another_currency_is_told_apart_from_another_price() -> None:
+    found = warnings([CartLine("cup", "cup", 6, 1450)], "USD", {"cup": CUP})
+    assert found == [CartWarning("currency_changed", "cup"), CartWarning("short_stock", "cup")]
 
 
 def test_stock_is_compared_with_all_lines_of_a_product_together() -> None:

@@ -71,9 +71,10 @@ def test_the_lines_of_a_product_are_ordered_together() -> None:
     [
         (CUP, []),
         (None, [Difference("cup", "product_unknown", None, None)]),
-        (cup(stock=1), [Difference("cup", "short_stock", 1450, 1)]),
-        (cup(active=False), [Difference("cup", "product_inactive", 1450, 0)]),
-        (cup(unit_price=1500, stock=None), [Difference("cup", "price_changed", 1500, None)]),
+        (cup(stock=1), [Difference("cup", "short_stock", 1450, 1, "EUR")]),
+        (cup(active=False), [Difference("cup", "product_inactive", 1450, 0, "EUR")]),
+        (cup(unit_price=1500, stock=None), [Difference("cup", "price_changed", 1500, None, "EUR")]),
+        (cup(currency="USD"), [Difference("cup", "currency_changed", 1450, 5, "USD")]),
     ],
 )
 def test_a_difference_has_the_price_and_the_quantity_that_are_available_now(

@@ -41,11 +41,33 @@ async def test_what_the_shopper_was_told_is_believed_only_while_it_is_so(
 ) -> None:
     await shop.cached_products.put(product("cup"))
     assert (await add(shop, cart_id, unit_price=1450, currency="EUR")).status_code == 200
-    for stated in ({"unit_price": 1}, {"currency": "USD"}, {"unit_price": 1399, "currency": "EUR"}):
+    for stated, slug in (
+        ({"unit_price": 1}, "price-changed"),
+        ({"currency": "USD"}, "currency-changed"),
+        ({"unit_price": 1399, "currency": "EUR"}, "price-changed"),
+    ):
         refused = await add(shop, cart_id, **stated)
-        assert problem(refused) == (409, "price-changed")
+        assert problem(refused) == (409, slug)
         assert (refused.json()["unit_price"], refused.json()["currency"]) == (1450, "EUR")
     assert await shop.carts.quantities(cart_id) == {"cup": 1}
+
+
+async def test_a_cart_finds_its_way_out_of_a_changed_currency(shop: CatalogueClient, cart_id: str) -> None:
+    await shop.cached_products.put(product("cup"))
+    await shop.cached_products.put(product("tea"))
+    await add(shop, cart_id)
+    await add(shop, cart_id, product_id="tea")
+    await shop.cached_products.put(product("cup", version=2, currency="USD"))
+    cart = await shop.carts.read(cart_id)
+    assert cart["warnings"] == [{"code": "currency_changed", "target": "cup"}]
+    line = f"/v1/carts/{cart_id}/items/cup"
+    refused = await shop.http.put(line, json={"quantity": 1})
+    assert problem(refused) == (422, "currency-mismatch")
+    assert "other lines in EUR" in refused.json()["detail"]
+    await shop.http.delete(f"/v1/carts/{cart_id}/items/tea")
+    taken = await shop.http.put(line, json={"quantity": 1})
+    assert (taken.status_code, taken.json()["currency"]) == (200, "USD")
+    assert (await shop.carts.read(cart_id))["warnings"] == []
 
 
 async def test_an_unknown_and_an_inactive_product_cannot_be_added(

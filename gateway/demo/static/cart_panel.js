@@ -10,6 +10,7 @@ const WARNINGS = {
   product_unknown: "is not in the catalogue any more",
   product_inactive: "is not sold any more",
   price_changed: "has another price now",
+  currency_changed: "has a price in another currency now",
   out_of_stock: "is sold out",
   short_stock: "is not in stock in that quantity",
   catalogue_unavailable: "Prices cannot be compared at the moment.",

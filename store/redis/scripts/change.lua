@@ -164,7 +164,9 @@ for i = FIRST, #ARGV, WIDTH do
       if new_currency == '' then new_currency = currency end
       new_item = item
     end
-    if new_currency ~= currency and currency ~= '-' and lines > 0 then
+    -- A set decides its line: the only one of a cart may change its currency.
+    local others = lines - (kind ~= 'add' and quantity > 0 and 1 or 0)
+    if new_currency ~= currency and currency ~= '-' and others > 0 then
       return {'refused', 'currency', step, currency}
     end
     local new_quantity = ARGV[i + 2] + 0

@@ -7,6 +7,7 @@ import click
 import structlog
 
 from devstack.errors import StackError
+from runtime.redaction import redacted
 from runtime.settings import SettingsError
 
 # By purpose: the command's name, where it is, and what `cartstream --help` says of it without importing it.
@@ -82,5 +83,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {redacted(message)}", err=True)
     sys.exit(1)

@@ -12,6 +12,7 @@ from gateway.demo.routes import DemoRoutes
 from gateway.demo.service import RedisWipe
 from gateway.health.routes import HealthRoutes
 from gateway.history.routes import HistoryRoutes
+from gateway.http.names import Names, share_with
 from gateway.http.problems import AnsweredRequest, ProblemHandler
 from gateway.http.routing import RememberingRouter, add_routes
 from gateway.identity.routes import GuestRoutes
@@ -34,7 +35,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     settings = container.settings
     app: Sanic[Any, Any] = Sanic(
         "cartstream-gateway",
-        router=RememberingRouter(),
+        router=RememberingRouter(Names(settings.names, open_to_all=settings.mode is Mode.PRODUCTION)),
         error_handler=ProblemHandler(),
         request_class=AnsweredRequest,
         configure_logging=False,
@@ -75,5 +76,6 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     if settings.mode is Mode.DEVELOPMENT:
         demo = DemoRoutes(RedisWipe(container.client), settings.mailbox_url)
         add_routes(app, demo, container.identity.guard)
+    share_with(app, settings.origins)
     lifecycle.register(app, container)
     return app

@@ -6,6 +6,7 @@ from gateway.carts import openapi as carts
 from gateway.carts.routes import CartRoutes
 from gateway.checkout import openapi as checkout
 from gateway.checkout.routes import CheckoutRoutes
+from gateway.health import openapi as health
 from gateway.health.routes import HealthRoutes
 from gateway.history.routes import HistoryRoutes
 from gateway.http.openapi import paths_of, problem_types, with_schemas
@@ -40,6 +41,7 @@ _PARAMETERS: Final = (
     | orders.PARAMETERS
     | merges.PARAMETERS
     | recovery.PARAMETERS
+    | health.PARAMETERS
 )
 _ABOUT: Final = (
     "Carts that survive anything. In production mode callers prove who they are; in development mode every "

@@ -1,5 +1,6 @@
 """The gateway's settings, each from `CARTSTREAM_<NAME>`; a wrong one stops the start with a right one."""
 
+import re
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from runtime.recovery import RecoverySettings
 from runtime.settings import KafkaSettings
 from store.redis import RedisSettings
 
+_NAME: Final = re.compile(r"\.?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9._-]+(?::\d{1,5})?|https?://\[[0-9a-f:.]+\](?::\d{1,5})?")
 _AFTER_CHECKOUT_S: Final = 10.0
 _BEFORE_ERASURE_WAIT_S: Final = 20.0
 """For the transaction of an erasure, which may have to wait for its turn."""
@@ -32,6 +35,16 @@ class GatewaySettings(
 
     gateway_host: str = Field("127.0.0.1", examples=["127.0.0.1"], description="address to listen on")
     gateway_port: int = Field(8000, ge=1, le=65535, examples=[8000], description="port to listen on")
+    gateway_names: str = Field(
+        "",
+        examples=["carts.example.com,.shop.example.com"],
+        description="names by which it may be asked, between commas; others get 421",
+    )
+    cors_origins: str = Field(
+        "",
+        examples=["https://shop.example.com"],
+        description="origins whose pages may read replies in a browser, between commas",
+    )
     gateway_workers: int = Field(
         1,
         ge=1,
@@ -147,6 +160,22 @@ class GatewaySettings(
             raise ValueError("must start with postgresql://")
         return value
 
+    @field_validator("gateway_names")
+    @classmethod
+    def _are_names(cls, value: str) -> str:
+        for name in _listed(value):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a host, without scheme and port")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: scheme, host and port as a browser sends them")
+        return value
+
     @field_validator("pricing_url")
     @classmethod
     def _is_a_web_address(cls, value: str | None) -> str | None:
@@ -183,6 +212,16 @@ class GatewaySettings(
         return self
 
     @property
+    def names(self) -> list[str]:
+        """The names by which the gateway may be asked; none: see gateway.http.names."""
+        return _listed(self.gateway_names)
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins whose pages may read replies."""
+        return _listed(self.cors_origins)
+
+    @property
     def longest_request_s(self) -> float:
         """Every request has been answered by then.
 
@@ -193,3 +232,7 @@ class GatewaySettings(
             self.checkout_deadline_s + _AFTER_CHECKOUT_S,
             _BEFORE_ERASURE_WAIT_S + self.erasure_wait_s,
         )
+
+
+def _listed(text: str) -> list[str]:
+    return [entry for part in text.split(",") if (entry := part.strip())]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runtime.redaction import HIDDEN, redacted_address
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
 
 
 PREFIX: Final = "CARTSTREAM_"
-
-_PASSWORD: Final = re.compile(r"(\w*password)=[^&]*", re.IGNORECASE)
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -36,7 +34,7 @@ def load(settings: type[S]) -> S:
 
 
 def shown(settings: BaseSettings) -> dict[str, Any]:
-    """Every setting for the log: secrets masked, in URLs only the password."""
+    """Every setting for the log: secrets masked, in URLs only what is secret of them."""
     return settings.model_dump(mode="json") | {
         name: masked for name, value in settings if (masked := _masked(value)) is not None
     }
@@ -46,10 +44,8 @@ def _masked(value: object) -> str | None:
     """What is shown instead of a secret; None for a value that is shown as it is."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if isinstance(text, str) and "://" in text:
-        parts = urlsplit(text)
-        hidden = parts.netloc.replace(f":{parts.password}@", ":***@") if parts.password else parts.netloc
-        return urlunsplit(parts._replace(netloc=hidden, query=_PASSWORD.sub(r"\1=***", parts.query)))
-    return "***" if isinstance(value, SecretStr) else None
+        return redacted_address(text)
+    return HIDDEN if isinstance(value, SecretStr) else None
 
 
 def _complaint(settings: type[BaseSettings], detail: Any) -> str:

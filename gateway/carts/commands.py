@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from carts.operations import Item, Metadata
-from gateway.http.conditions import Preferences
+from gateway.http.conditions import Preconditions, Preferences
 from gateway.identity.principal import Principal
 from store.redis import ChangeRequest, RequestStep
 from topics.headers import Headers
@@ -32,7 +32,7 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
     `listed_in` is the member of the body that lists the steps, None where the body is the one step. `cause`
     names the route, in the record too.
     `fingerprint` is empty without an Idempotency-Key: then `op_id` is random and no retry can name it.
-    `first_seen_us`: when the client first tried. `if_match`: the versions that the cart may be at, none: any.
+    `first_seen_us`: when the client first tried. `preconditions`: at which versions the cart may be.
     `trace`: further headers of the Kafka record.
     """
 
@@ -43,7 +43,7 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
     op_id: str
     fingerprint: str
     first_seen_us: int
-    if_match: tuple[str, ...] | None
+    preconditions: Preconditions
     preferences: Preferences
     trace: Headers
     caller: Principal
@@ -65,7 +65,8 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
             fingerprint=self.fingerprint,
             steps=steps,
             first_seen_us=self.first_seen_us,
-            if_match=self.if_match,
+            if_match=self.preconditions.if_match,
+            if_none_match=self.preconditions.if_none_match,
             replay_only=replay_only,
             minimal=self.preferences.minimal,
             actor=self.caller.actor,

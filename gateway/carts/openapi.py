@@ -35,6 +35,7 @@ _CHANGE_HEADERS: Final = [
         "1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice",
     ),
     header("If-Match", "ETag of the cart: change it only if it is still at this version"),
+    header("If-None-Match", "ETags of the cart: change it only if it is at none of them; *: if it is new"),
     PREFER,
     header("traceparent", "W3C Trace Context, carried into the Kafka record"),
     header("X-Request-ID", "carried into the Kafka record as request_id"),

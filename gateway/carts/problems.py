@@ -95,7 +95,8 @@ def _key_reused(_: Refused, __: Pointer) -> Problem:
 def _precondition_failed(refused: Refused, _: Pointer) -> Problem:
     return Problem(
         problems.PRECONDITION_FAILED,
-        "The cart is not at a version named in If-Match; read it, decide again, and send its ETag.",
+        "The cart is not at a version that If-Match or If-None-Match allows; "
+        "read it, decide again, and send its ETag.",
         headers={"etag": f'"{refused.tag}"'},
         extra={"current": refused.tag},
     )

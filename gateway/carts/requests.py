@@ -17,9 +17,9 @@ from carts.state import Version
 from carts.texts import has_control_characters
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep, fingerprint_of
 from gateway.carts.details import DetailsOperation, Locale, PatchDetails, set_details
-from gateway.http.conditions import first_attempt_us, parse_idempotency_key, parse_if_match
+from gateway.http.conditions import Preconditions, first_attempt_us, parse_idempotency_key
 from gateway.http.problems import INVALID_HEADER, Problem
-from gateway.http.requests import cart_id_in, preferences_of, trace_of
+from gateway.http.requests import cart_id_in, preconditions_of, preferences_of, single_of, trace_of
 from gateway.http.validation import FreeForm, escape, invalid, storable_metadata
 from gateway.identity.guard import caller_of
 from gateway.identity.principal import Kind
@@ -146,6 +146,7 @@ class MintCart(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     items: Annotated[list[AddItem], msgspec.Meta(max_length=LIMITS.steps - 1)] = []
 
 
+_NEVER_WRITTEN: Final = Preconditions(if_match=(Version().tag(),))
 _UNGUESSABLE: Final = 22
 """Characters of 128 bits in base64url."""
 
@@ -168,7 +169,7 @@ def change_command(
     headers = request.headers
     now_us = time.time_ns() // 1000
     preferences = preferences_of(headers)
-    key = headers.get("idempotency-key")
+    key = single_of(headers, "idempotency-key")
     if key is None:
         op_id, first_seen_us, fingerprint = f"{getrandbits(128):032x}", now_us, ""
     else:
@@ -176,7 +177,7 @@ def change_command(
         first_seen_us = min(now_us, first_attempt_us(op_id) or now_us)
         fingerprint = fingerprint_of(steps)
     return ChangeCommand(
-        if_match=parse_if_match(headers.get("if-match")),
+        preconditions=preconditions_of(headers),
         cart_id=cart_id_in(cart_id),
         steps=steps,
         listed_in=listed_in,
@@ -215,7 +216,7 @@ def mint_command(request: Request, cart_id: str, steps: tuple[CommandStep, ...])
     if command.may_be_retry:
         # The key is a proof, and operation ids stand in records and stores. The cart is this key's alone.
         op_id = f"mint/{cart_id.removeprefix(GUEST_PREFIX)}"
-    return msgspec.structs.replace(command, op_id=op_id, if_match=(Version().tag(),), caller=caller)
+    return msgspec.structs.replace(command, op_id=op_id, preconditions=_NEVER_WRITTEN, caller=caller)
 
 
 def add_item(body: AddItem) -> CommandStep:

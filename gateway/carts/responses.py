@@ -9,7 +9,7 @@ from gateway.carts.reading import CartDocument
 from gateway.carts.service import Changed
 from gateway.history.service import PastCart
 from gateway.http.conditions import Preferences
-from gateway.http.responses import Header, document_response, json_response
+from gateway.http.responses import Header, document_response, json_response, kept_response
 from store.redis import Replayed
 
 _STALE: Final = (b"cart-freshness", b"stale")
@@ -18,7 +18,7 @@ _REPLAYED: Final = (b"idempotency-replayed", b"true")
 
 def cart_read(found: CartDocument) -> HTTPResponse:
     """200: the cart."""
-    return document_response(found.body, found.tag, [_STALE] if found.stale else [])
+    return kept_response(found.body, found.tag, [_STALE] if found.stale else [])
 
 
 def past_cart(found: PastCart) -> HTTPResponse:

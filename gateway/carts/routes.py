@@ -29,7 +29,7 @@ from gateway.erasure.service import BeingOrdered, Erasure
 from gateway.history.requests import version_in
 from gateway.history.service import CartHistory
 from gateway.http.conditions import is_not_modified
-from gateway.http.requests import bad_parameter, body_of, cart_id_in, line_id_in
+from gateway.http.requests import bad_parameter, body_of, cart_id_in, field_of, line_id_in
 from gateway.http.responses import json_response, not_modified
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -63,7 +63,7 @@ class CartRoutes:
         self._history = history
         self._erasures = metrics.erasures
 
-    @route("GET, HEAD", CART, Access.CART, openapi.READ)
+    @route("GET", CART, Access.CART, openapi.READ)
     async def read(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart; one never written is empty, with version 0-0-000000000000. With `at` as it was then."""
         name = cart_id_in(cart_id)
@@ -71,7 +71,7 @@ class CartRoutes:
         if request.query_string and (version := version_in(request)) is not None:
             return past_cart(await self._history.at(name, version))
         found = await self._reader.read(name)
-        condition = request.headers.get("if-none-match")
+        condition = field_of(request.headers, "if-none-match")
         if condition is not None and is_not_modified(condition, found.tag, EMPTY_VERSION):
             return not_modified(found.tag)
         return cart_read(found)

@@ -9,6 +9,7 @@ from carts.state import State, Status
 from carts.view import CartView, view
 from gateway.checkout import problems
 from gateway.checkout.problems import Difference
+from gateway.http.conditions import Preconditions
 from gateway.pricing.service import Priced
 from topics.records import OrderLine
 
@@ -71,6 +72,12 @@ def check_priced(priced: Priced, expected: int | None) -> None:
     """
     if not priced.complete and expected != priced.totals.total:
         raise problems.pricing_unavailable(priced.totals.total)
+
+
+def check_version(preconditions: Preconditions, version: str) -> None:
+    """Raise Problem unless the cart may be ordered at this version, its ETag."""
+    if not preconditions.hold(version):
+        raise problems.cart_changed(version)
 
 
 def order_lines(cart: CartView, names: Mapping[str, str]) -> list[OrderLine]:

@@ -17,6 +17,7 @@ from gateway.checkout.decisions import (
     check_may_order,
     check_priced,
     check_total,
+    check_version,
     differences,
     order_lines,
 )
@@ -27,6 +28,7 @@ from gateway.checkout.service import (
     check_not_overtaken,
     new_order_id,
 )
+from gateway.http.conditions import NO_PRECONDITIONS, Preconditions
 from gateway.postgres.database import Connection, Database
 from gateway.pricing.problems import catalogue_restoring
 from gateway.pricing.service import Pricing
@@ -52,7 +54,12 @@ class ExternalCheckouts:
         self._pricing = pricing
         self._carts = carts
 
-    async def open(self, cart_id: str, expected_total: int | None) -> tuple[Checkout, bool]:
+    async def open(
+        self,
+        cart_id: str,
+        expected_total: int | None,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+    ) -> tuple[Checkout, bool]:
         """The cart's open checkout, and whether it is new.
 
         Raises Problem, also when it does not come to `expected_total` (minor units; None: any); StoreError.
@@ -61,9 +68,11 @@ class ExternalCheckouts:
         while True:
             found = await self._database.transact(partial(checkouts.find_open, cart_id=cart_id))
             if found is not None:
+                check_version(preconditions, found.snapshot.version)
                 check_total(expected_total, found.snapshot.totals.total, found.snapshot.currency)
                 return found, False
             state, priced = await self._priced_snapshot(cart_id, expected_total, deadline)
+            check_version(preconditions, priced.version)
             try:
                 opened = await self._database.transact(
                     partial(self._open, cart_id=cart_id, state=state, priced=priced)

@@ -30,12 +30,14 @@ from gateway.checkout.decisions import (
     check_may_order,
     check_priced,
     check_total,
+    check_version,
     differences,
     order_lines,
     quantities_by_product,
 )
 from gateway.checkout.requests import PlaceOrder, fingerprint
 from gateway.checkout.service import CheckoutCarts, Overtaken, check_not_overtaken, new_order_id
+from gateway.http.conditions import NO_PRECONDITIONS, Preconditions
 from gateway.http.problems import Problem
 from gateway.postgres.database import Connection, Database
 from gateway.pricing.service import Priced, Pricing
@@ -70,7 +72,9 @@ class InternalCheckouts:
         self._pricing = pricing
         self._carts = carts
 
-    async def place(self, cart_id: str, key: str, body: PlaceOrder) -> tuple[OrderRecord, bool]:
+    async def place(
+        self, cart_id: str, key: str, body: PlaceOrder, preconditions: Preconditions = NO_PRECONDITIONS
+    ) -> tuple[OrderRecord, bool]:
         """The order of this cart and key, and whether it is new.
 
         Raises Problem when there is no order, StoreError when Redis fails.
@@ -85,7 +89,7 @@ class InternalCheckouts:
             while True:
                 refusal: Problem | None = None
                 try:
-                    return await self._place(cart_id, key, body, deadline), True
+                    return await self._place(cart_id, key, body, preconditions, deadline), True
                 except (UniqueViolation, Overtaken):
                     # Another checkout has taken the order number, or this key; or a merge the lines.
                     pass
@@ -100,11 +104,14 @@ class InternalCheckouts:
                 if refusal is not None:
                     raise refusal
 
-    async def _place(self, cart_id: str, key: str, body: PlaceOrder, deadline: Deadline) -> OrderRecord:
+    async def _place(
+        self, cart_id: str, key: str, body: PlaceOrder, preconditions: Preconditions, deadline: Deadline
+    ) -> OrderRecord:
         # 3. Snapshot.
         snapshot = await self._carts.snapshot(cart_id, deadline)
         state = check_may_order(snapshot.state)
         cart = cart_to_order(cart_id, state)
+        check_version(preconditions, cart.version)
         # 4. Price. Before the transaction: no product is locked while the pricing hook answers.
         priced = await deadline.bound(self._pricing.price(cart))
         check_priced(priced, body.expected_total)

@@ -23,6 +23,7 @@ _KEY: Final = header(
     "Idempotency-Key",
     "required where orders are internal: at most one order of the cart for each key; a UUIDv7 is best",
 )
+_IF_MATCH: Final = header("If-Match", "ETag of the cart: order it only if it is still at this version")
 _REPLY_HEADERS: Final = {
     "Location": reply_header("the order"),
     "Idempotency-Replayed": reply_header("true when an earlier request with this key has placed the order"),
@@ -39,9 +40,9 @@ CHECK_OUT: Final = operation(
             CheckoutDocument,
             headers=_REPLY_HEADERS,
         ),
-        **errors(400, 409, 413, 415, 422, 503),
+        **errors(400, 409, 412, 413, 415, 422, 503),
     },
-    parameters=[_KEY],
+    parameters=[_KEY, _IF_MATCH],
     body=json_body(PlaceOrder, required=False),
 )
 

@@ -17,12 +17,13 @@ from gateway.http.problems import (
     KEY_MISSING,
     KEY_REUSED,
     MERGED,
+    PRECONDITION_FAILED,
     PRICING_UNAVAILABLE,
     Problem,
     retry_after,
 )
 
-POSSIBLE_RACE: Final = {CART_EMPTY, CART_OUTDATED, PRICING_UNAVAILABLE}
+POSSIBLE_RACE: Final = {CART_EMPTY, CART_OUTDATED, PRECONDITION_FAILED, PRICING_UNAVAILABLE}
 """What a request is told when a concurrent one with the same key has ordered the cart, or the last stock."""
 
 
@@ -101,6 +102,17 @@ def pricing_unavailable(total: int) -> Problem:
         "send `total` as `expected_total`.",
         headers=retry_after(1),
         extra={"total": total},
+    )
+
+
+def cart_changed(version: str) -> Problem:
+    """The cart is not at a version that the caller wants to order."""
+    return Problem(
+        PRECONDITION_FAILED,
+        "The cart is not at a version that If-Match or If-None-Match allows; "
+        "read it, decide again, and check out with its ETag.",
+        headers={"etag": f'"{version}"'},
+        extra={"current": version},
     )
 
 

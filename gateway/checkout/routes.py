@@ -15,8 +15,8 @@ from gateway.checkout.requests import (
     checked,
     document,
 )
-from gateway.http.conditions import parse_idempotency_key
-from gateway.http.requests import cart_id_in, optional_body
+from gateway.http.conditions import Preconditions, parse_idempotency_key
+from gateway.http.requests import cart_id_in, optional_body, preconditions_of, single_of
 from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -40,9 +40,10 @@ class CheckoutRoutes:
         """Place an order; where orders are external, open a checkout with a token and the lines."""
         name = cart_id_in(cart_id)
         body = checked(optional_body(request, PLACE_ORDER, PlaceOrder()))
+        preconditions = preconditions_of(request.headers)
         if isinstance(self._checkouts, ExternalCheckouts):
-            return await self._open(self._checkouts, name, body.expected_total)
-        return await self._place(self._checkouts, name, _key(request), body)
+            return await self._open(self._checkouts, name, body.expected_total, preconditions)
+        return await self._place(self._checkouts, name, _key(request), body, preconditions)
 
     @route("POST", "/v1/carts/{cart_id}/checkout/{token}/complete", Access.ORDERS_SERVICE, openapi.COMPLETE)
     async def complete(self, request: Request, cart_id: str, token: str) -> HTTPResponse:
@@ -62,10 +63,15 @@ class CheckoutRoutes:
         return _checkout(cancelled, 200)
 
     async def _place(
-        self, checkouts: InternalCheckouts, cart_id: str, key: str, body: PlaceOrder
+        self,
+        checkouts: InternalCheckouts,
+        cart_id: str,
+        key: str,
+        body: PlaceOrder,
+        preconditions: Preconditions,
     ) -> HTTPResponse:
         with self._seconds.time():
-            order, is_new = await checkouts.place(cart_id, key, body)
+            order, is_new = await checkouts.place(cart_id, key, body, preconditions)
         self._replies.labels("placed" if is_new else "replayed").inc()
         headers = {"location": f"/v1/orders/{order.order_id}"}
         if not is_new:
@@ -73,10 +79,14 @@ class CheckoutRoutes:
         return json_response(order, 201, headers)
 
     async def _open(
-        self, checkouts: ExternalCheckouts, cart_id: str, expected_total: int | None
+        self,
+        checkouts: ExternalCheckouts,
+        cart_id: str,
+        expected_total: int | None,
+        preconditions: Preconditions,
     ) -> HTTPResponse:
         with self._seconds.time():
-            checkout, is_new = await checkouts.open(cart_id, expected_total)
+            checkout, is_new = await checkouts.open(cart_id, expected_total, preconditions)
         self._replies.labels("opened" if is_new else "joined").inc()
         return _checkout(checkout, 201 if is_new else 200)
 
@@ -88,7 +98,7 @@ class CheckoutRoutes:
 
 
 def _key(request: Request) -> str:
-    key = request.headers.get("idempotency-key")
+    key = single_of(request.headers, "idempotency-key")
     if key is None:
         raise problems.key_missing()
     return parse_idempotency_key(key)

@@ -11,6 +11,7 @@ from gateway.demo.service import RedisWipe
 from gateway.http import problems
 from gateway.http.conditions import is_not_modified
 from gateway.http.problems import Problem
+from gateway.http.requests import field_of
 from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -65,7 +66,7 @@ def _served(request: Request, page: Page) -> HTTPResponse:
         "referrer-policy": "no-referrer",
         "x-content-type-options": "nosniff",
     }
-    condition = request.headers.get("if-none-match")
+    condition = field_of(request.headers, "if-none-match")
     if condition is not None and is_not_modified(condition, page.tag, ""):
         return HTTPResponse(b"", status=304, headers=headers)
     return HTTPResponse(page.body, content_type=page.media_type, headers=headers)

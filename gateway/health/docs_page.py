@@ -2,13 +2,10 @@
 
 from typing import Final
 
-DOCS_PAGE: Final = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>cartstream gateway</title>
-<style>body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}code{font-weight:600}
-pre{background:#8881;padding:1rem;overflow:auto}</style>
-<h1>cartstream gateway</h1><p id="about"></p><div id="paths"></div>
-<p>Machine-readable: <a href="/openapi.json">/openapi.json</a></p>
-<script>
+STYLE: Final = """body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}
+code{font-weight:600}
+pre{background:#8881;padding:1rem;overflow:auto}"""
+SCRIPT: Final = """
 const put = (parent, tag, text) =>
   parent.appendChild(Object.assign(document.createElement(tag), {textContent: text}));
 fetch("/openapi.json").then(reply => reply.json()).then(api => {
@@ -23,5 +20,11 @@ fetch("/openapi.json").then(reply => reply.json()).then(api => {
     if (body) put(paths, "pre", JSON.stringify(api.components.schemas[body], null, 2));
   }
 });
-</script></html>
+"""
+DOCS_PAGE: Final = f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>cartstream gateway</title>
+<style>{STYLE}</style>
+<h1>cartstream gateway</h1><p id="about"></p><div id="paths"></div>
+<p>Machine-readable: <a href="/openapi.json">/openapi.json</a></p>
+<script>{SCRIPT}</script></html>
 """

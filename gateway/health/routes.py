@@ -9,8 +9,11 @@ from sanic.response import HTTPResponse
 
 from gateway.health import openapi
 from gateway.health.checks import HealthChecks
-from gateway.health.docs_page import DOCS_PAGE
-from gateway.http.responses import json_response
+from gateway.health.docs_page import DOCS_PAGE, SCRIPT, STYLE
+from gateway.health.problem_pages import list_page, problem_page
+from gateway.http.openapi import problem_types
+from gateway.http.problems import NOT_FOUND, NOT_READY, Problem, retry_after
+from gateway.http.responses import html_response, json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.identity.guard import caller_of
@@ -36,8 +39,17 @@ class HealthRoutes:
     async def ready(self, request: Request) -> HTTPResponse:
         """200 while traffic should come here, else 503; the state of each dependency is for services."""
         readiness = await self._health.readiness(clock_us())
-        shown = readiness if caller_of(request).is_trusted else {"status": readiness.status}
-        return json_response(shown, 200 if readiness.ready else 503, cache="no-store")
+        trusted = caller_of(request).is_trusted
+        if readiness.ready:
+            shown = readiness if trusted else {"status": readiness.status}
+            return json_response(shown, cache="no-store")
+        raise Problem(
+            NOT_READY,
+            "Send requests to another gateway; this one tells services why, in `checks`.",
+            headers=retry_after(1),
+            # `status` is the number of the reply in a problem (RFC 9457).
+            extra={"readiness": readiness.status} | ({"checks": readiness.checks} if trusted else {}),
+        )
 
     @route("GET", "/metrics", Access.SERVICE, openapi.METRICS)
     async def metrics(self, _: Request) -> HTTPResponse:
@@ -52,4 +64,17 @@ class HealthRoutes:
     @route("GET", "/docs", Access.PUBLIC)
     async def docs(self, _: Request) -> HTTPResponse:
         """The same, to look at."""
-        return HTTPResponse(DOCS_PAGE, content_type="text/html; charset=utf-8")
+        return html_response(DOCS_PAGE, script=SCRIPT, style=STYLE)
+
+    @route("GET", "/problems", Access.PUBLIC, openapi.PROBLEMS)
+    async def problems(self, _: Request) -> HTTPResponse:
+        """All types of problems."""
+        return html_response(list_page(problem_types()))
+
+    @route("GET", "/problems/{slug}", Access.PUBLIC, openapi.PROBLEM)
+    async def problem(self, _: Request, slug: str) -> HTTPResponse:
+        """What the `type` of a problem leads to."""
+        for kind in problem_types():
+            if kind.slug == slug:
+                return html_response(problem_page(kind))
+        raise Problem(NOT_FOUND, "There is no such type of problem; /problems lists all of them.")

@@ -18,7 +18,7 @@ class HistoryRoutes:
     def __init__(self, history: CartHistory) -> None:
         self._history = history
 
-    @route("GET, HEAD", "/v1/carts/{cart_id}/history", Access.CART, openapi.READ)
+    @route("GET", "/v1/carts/{cart_id}/history", Access.CART, openapi.READ)
     async def read(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart's operations, newest first, in pages."""
         name = cart_id_in(cart_id)

@@ -36,17 +36,21 @@ DEFAULT_PREFERENCES: Final = Preferences()
 
 
 class EntityTags(msgspec.Struct, frozen=True):
-    """The parsed value of If-Match or If-None-Match: opaque tags; `*` stands among the strong ones."""
+    """The parsed value of If-Match or If-None-Match: opaque tags.
+
+    `*` stands among the strong ones if `is_any`. A quoted `"*"` is a tag like others, and nothing has it.
+    """
 
     strong: tuple[str, ...] = ()
     weak: tuple[str, ...] = ()
+    is_any: bool = False
 
 
 def parse_entity_tags(name: str, value: str) -> EntityTags:
     """Parse a list of entity tags or `*` (RFC 9110, 13.1). Raises Problem on anything else."""
     text = value.strip(" \t,")
     if text == ANY:
-        return EntityTags((ANY,))
+        return EntityTags((ANY,), is_any=True)
     strong: list[str] = []
     weak: list[str] = []
     position = 0
@@ -69,20 +73,60 @@ def parse_entity_tags(name: str, value: str) -> EntityTags:
 def is_not_modified(value: str, tag: str, never_written: str) -> bool:
     """Whether If-None-Match asks for 304: compared weakly; `*` is any cart written (RFC 9110, 13.1.2)."""
     tags = parse_entity_tags("If-None-Match", value)
-    if ANY in tags.strong:
+    if tags.is_any:
         return tag != never_written
     return tag in tags.strong or tag in tags.weak
 
 
 def parse_if_match(value: str | None) -> tuple[str, ...] | None:
-    """The versions that satisfy If-Match, possibly `*`; None without the header.
+    """The versions that satisfy If-Match, `*` alone for any; None without the header.
 
     Strong comparison: weak tags never satisfy it, and a list of them is an empty tuple (RFC 9110, 13.1.1).
     A tag's suffix, after a dot, tells how a version was priced: to whoever writes, the version alone counts.
     """
     if value is None:
         return None
-    return tuple(tag.partition(".")[0] for tag in parse_entity_tags("If-Match", value).strong)
+    tags = parse_entity_tags("If-Match", value)
+    if tags.is_any:
+        return (ANY,)
+    return tuple(version for tag in tags.strong if (version := tag.partition(".")[0]) != ANY)
+
+
+def parse_if_none_match(value: str | None) -> tuple[str, ...] | None:
+    """The versions that a change must not find, `*` alone for any; None without the header.
+
+    Compared weakly (RFC 9110, 13.1.2), and as in `parse_if_match` by the version alone.
+    """
+    if value is None:
+        return None
+    tags = parse_entity_tags("If-None-Match", value)
+    if tags.is_any:
+        return (ANY,)
+    found = (tag.partition(".")[0] for tag in (*tags.strong, *tags.weak))
+    return tuple(version for version in found if version != ANY)
+
+
+class Preconditions(msgspec.Struct, frozen=True):
+    """What If-Match and If-None-Match make of a change: the versions it needs, and those it must not find.
+
+    Both as `parse_if_match` has them; None: no such condition.
+    """
+
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+
+    def hold(self, version: str | None) -> bool:
+        """Whether what is to be changed may be changed at this version; None: there is nothing yet."""
+        if self.if_match is not None and not _names(self.if_match, version):
+            return False
+        return self.if_none_match is None or not _names(self.if_none_match, version)
+
+
+NO_PRECONDITIONS: Final = Preconditions()
+
+
+def _names(versions: tuple[str, ...], version: str | None) -> bool:
+    return version is not None and (versions == (ANY,) or version in versions)
 
 
 def parse_prefer(value: str | None) -> Preferences:

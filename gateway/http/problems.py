@@ -1,8 +1,7 @@
 """Problem details (RFC 9457) for every error the gateway answers: one table of types, one rendering."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -10,7 +9,6 @@ import msgspec
 import structlog
 from sanic import Request
 from sanic.compat import Header
-from sanic.constants import HTTP_METHODS
 from sanic.exceptions import (
     MethodNotAllowed,
     NotFound,
@@ -22,6 +20,7 @@ from sanic.exceptions import (
 from sanic.handlers import ErrorHandler
 from sanic.response import HTTPResponse
 
+from runtime.redaction import redacted
 from store.redis import StoreError
 
 log = structlog.get_logger(__name__)
@@ -82,6 +81,7 @@ CLAIMED: Final = ProblemType("cart-claimed", 409, "The cart is being merged into
 TOO_OLD: Final = ProblemType("request-too-old", 409, "The first attempt of this request is too long ago")
 CLIENT_GONE: Final = ProblemType("client-gone", 499, "The client has gone")
 PRECONDITION_FAILED: Final = ProblemType("precondition-failed", 412, "The cart has changed")
+MISDIRECTED: Final = ProblemType("misdirected-request", 421, "The request is for another server")
 BODY_TOO_LARGE: Final = ProblemType("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE: Final = ProblemType(
     "unsupported-media-type", 415, "The body has the wrong media type"
@@ -97,6 +97,7 @@ CURRENCY_MISMATCH: Final = ProblemType("currency-mismatch", 422, "A cart has one
 TOO_MANY_CHANGES: Final = ProblemType("too-many-changes", 429, "The cart changes too often")
 TOO_MANY_STREAMS: Final = ProblemType("too-many-streams", 429, "The cart has too many streams")
 INTERNAL_ERROR: Final = ProblemType("internal-error", 500, "The gateway failed")
+NOT_READY: Final = ProblemType("not-ready", 503, "The gateway is not ready")
 STREAMS_EXHAUSTED: Final = ProblemType("streams-exhausted", 503, "The gateway has no room for a stream")
 RESTORING: Final = ProblemType("restoring", 503, "The cart's partition is being restored")
 CATALOGUE_RESTORING: Final = ProblemType("catalogue-restoring", 503, "The catalogue is being restored")
@@ -137,7 +138,7 @@ class Problem(Exception):
     ) -> None:
         self.kind = kind
         # It may repeat a part of the request, and what is no UTF-8 there Sanic hands on as lone surrogates.
-        self.detail = detail.encode(errors="backslashreplace").decode()
+        self.detail = redacted(detail.encode(errors="backslashreplace").decode())
         self.errors = errors
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
@@ -226,8 +227,9 @@ def _store_failed(_: Request, error: StoreError) -> Problem:
     )
 
 
-def _method_not_allowed(request: Request, error: MethodNotAllowed) -> Problem:
-    allowed = str(error.headers.get("Allow", "")) or ", ".join(_methods_at(request))
+def _method_not_allowed(request: Request, _: MethodNotAllowed) -> Problem:
+    router: Any = request.app.router
+    allowed = ", ".join(router.methods_at(request.path))
     return Problem(
         METHOD_NOT_ALLOWED,
         f"{request.method} is not possible here; use one of: {allowed}.",
@@ -235,16 +237,10 @@ def _method_not_allowed(request: Request, error: MethodNotAllowed) -> Problem:
     )
 
 
-def _methods_at(request: Request) -> Iterator[str]:
-    """The methods that the path knows. Of paths with parameters Sanic does not tell them."""
-    for method in HTTP_METHODS:
-        with suppress(SanicException):
-            request.app.router.get(request.path, method, None)
-            yield method.value
-
-
 def _not_found(request: Request, _: NotFound) -> Problem:
-    return Problem(NOT_FOUND, f"No route leads to {request.path[:200]}; /openapi.json lists all of them.")
+    return Problem(
+        NOT_FOUND, f"No route leads to {redacted(request.path)[:200]}; /openapi.json lists all of them."
+    )
 
 
 def body_too_large(request: Request) -> Problem:

@@ -13,7 +13,15 @@ from sanic.compat import Header
 from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id, check_line_id, check_product_id
 from gateway.http import problems
-from gateway.http.conditions import DEFAULT_PREFERENCES, Preferences, parse_prefer
+from gateway.http.conditions import (
+    DEFAULT_PREFERENCES,
+    NO_PRECONDITIONS,
+    Preconditions,
+    Preferences,
+    parse_if_match,
+    parse_if_none_match,
+    parse_prefer,
+)
 from gateway.http.problems import FieldError, Problem, body_too_large
 from gateway.http.validation import check_media_type, decode
 from topics.headers import TRACEPARENT, Headers
@@ -39,10 +47,38 @@ def product_id_in(segment: str) -> str:
     return _id_in(segment, check_product_id, "product")
 
 
+def field_of(headers: Header, name: str) -> str | None:
+    """The value of a header that is a list: all of its lines as one (RFC 9110, 5.3); None without it."""
+    lines = headers.getall(name, None)
+    return None if lines is None else lines[0] if len(lines) == 1 else ", ".join(lines)
+
+
+def single_of(headers: Header, name: str) -> str | None:
+    """The value of a header that is no list; None without it. Raises Problem for several lines of it.
+
+    Which of them counts is for nobody to guess: a proxy may have looked at another one.
+    """
+    lines = headers.getall(name, None)
+    if lines is None:
+        return None
+    if len(lines) > 1:
+        raise Problem(problems.INVALID_HEADER, f"The request has {len(lines)} headers {name}; send one.")
+    return str(lines[0])
+
+
+def preconditions_of(headers: Header) -> Preconditions:
+    """What `If-Match` and `If-None-Match` ask of a change. Raises Problem."""
+    if "if-match" not in headers and "if-none-match" not in headers:
+        return NO_PRECONDITIONS
+    return Preconditions(
+        parse_if_match(field_of(headers, "if-match")), parse_if_none_match(field_of(headers, "if-none-match"))
+    )
+
+
 def preferences_of(headers: Header) -> Preferences:
     """What the `Prefer` headers ask for. Raises Problem."""
-    prefer = headers.getall("prefer", None)
-    return parse_prefer(",".join(prefer)) if prefer else DEFAULT_PREFERENCES
+    prefer = field_of(headers, "prefer")
+    return parse_prefer(prefer) if prefer else DEFAULT_PREFERENCES
 
 
 def trace_of(headers: Header) -> Headers:
@@ -59,10 +95,22 @@ def trace_of(headers: Header) -> Headers:
 
 def body_of(request: Request, decoder: "msgspec.json.Decoder[T]") -> T:
     """The Struct in the body. Raises Problem."""
-    check_media_type(request.headers.get("content-type"))
+    check_media_type(single_of(request.headers, "content-type"))
+    check_not_encoded(request.headers)
     if len(request.body) > request.app.ctx.body_bytes:
         raise body_too_large(request)
     return decode(decoder, request.body)
+
+
+def check_not_encoded(headers: Header) -> None:
+    """Raise Problem for a body that says it is compressed: nobody here would decompress it."""
+    coding = headers.get("content-encoding")
+    if coding is not None and coding.strip().lower() not in {"", "identity"}:
+        raise Problem(
+            problems.UNSUPPORTED_MEDIA_TYPE,
+            f"The body came with Content-Encoding: {coding[:40]}; send it as it is, without one.",
+            headers={"accept-encoding": "identity"},
+        )
 
 
 def optional_body(request: Request, decoder: "msgspec.json.Decoder[T]", absent: T) -> T:

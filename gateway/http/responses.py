@@ -1,6 +1,8 @@
 """JSON responses; those of the hot path have their headers as bytes already."""
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -11,6 +13,9 @@ Header = tuple[bytes, bytes]
 
 _JSON: Final = (b"content-type", b"application/json")
 _PRIVATE: Final = (b"cache-control", b"private, no-store")
+# A copy may be kept and must be asked about, so that its ETag is of use; of `me` each caller has another one.
+_ASKED_ABOUT: Final = (b"cache-control", b"private, no-cache")
+_VARY: Final = (b"vary", b"authorization, cart-token, cart-session, cookie")
 
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -31,6 +36,43 @@ def json_response(
         content_type="application/json",
         headers={"cache-control": cache, **headers},
     )
+
+
+_POLICY: Final = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+
+
+def html_response(
+    page: str,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    *,
+    form: bool = False,
+    script: str = "",
+    style: str = "",
+) -> HTTPResponse:
+    """A page that may do nothing but what is named here.
+
+    It may send a `form` to this gateway, run this inline `script`, which may ask this gateway, and has this
+    inline `style`.
+    """
+    policy = [_POLICY, "form-action 'self'" if form else "form-action 'none'"]
+    if script:
+        policy += [f"script-src {_hash_of(script)}", "connect-src 'self'"]
+    if style:
+        policy.append(f"style-src {_hash_of(style)}")
+    return HTTPResponse(
+        page,
+        content_type="text/html; charset=utf-8",
+        headers={
+            "content-security-policy": "; ".join(policy),
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+            **headers,
+        },
+    )
+
+
+def _hash_of(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
 class BytesResponse(HTTPResponse):
@@ -69,9 +111,14 @@ def document_response(body: bytes | None, tag: str, headers: list[Header]) -> By
     return BytesResponse(200, body, [_JSON, _PRIVATE, _etag(tag), *headers])
 
 
+def kept_response(body: bytes, tag: str, headers: list[Header]) -> BytesResponse:
+    """200 with JSON that this caller may keep, and asks about with its ETag before it is shown again."""
+    return BytesResponse(200, body, [_JSON, _ASKED_ABOUT, _VARY, _etag(tag), *headers])
+
+
 def not_modified(tag: str) -> BytesResponse:
     """304: the caller's copy is current."""
-    return BytesResponse(304, b"", [_PRIVATE, _etag(tag)])
+    return BytesResponse(304, b"", [_ASKED_ABOUT, _VARY, _etag(tag)])
 
 
 def _etag(tag: str) -> Header:

@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
 from sanic import Request, Sanic
+from sanic.constants import HTTP_METHODS
+from sanic.exceptions import MethodNotAllowed, NotFound
+from sanic.response import HTTPResponse
 from sanic.router import Router
 
+from gateway.http.names import Names
+from gateway.http.problems import MISDIRECTED, Problem
 from gateway.identity.access import Access
 from gateway.identity.guard import Guard
 
@@ -23,24 +29,63 @@ _LONGEST_PATH: Final = 256
 class RememberingRouter(Router):
     """Finds the route of a path seen lately without looking: each cart has paths of its own.
 
-    Sanic's remembers 1,024 of them. No route depends on the host, so nothing is remembered by it.
+    Sanic's remembers 1,024 of them. No route depends on the host, so nothing is remembered by it. OPTIONS is
+    answered at every path.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
+        """`names` are those by which the gateway may be asked."""
         super().__init__()
-        self._remembered: Final = lru_cache(maxsize=_PATHS)(self._get)
+        self._names: Final = names
+        self._remembered: Final = lru_cache(maxsize=_PATHS)(self._find)
 
-    def get(self, path: str, method: str, host: str | None) -> Any:  # type: ignore[override]  # noqa: ARG002
-        """The route, its handler and the parameters in the path."""
-        look = self._remembered if len(path) <= _LONGEST_PATH else self._get
-        return look(path, method, None)
+    def get(self, path: str, method: str, host: str | None) -> Any:  # type: ignore[override]
+        """The route, its handler and the parameters in the path. Raises Problem for a foreign `host`."""
+        if host is not None and not self._names.include(host):
+            raise Problem(
+                MISDIRECTED,
+                f"This gateway is not {host[:80]}; ask it by its address, as localhost, or by a name in "
+                "CARTSTREAM_GATEWAY_NAMES.",
+            )
+        look = self._remembered if len(path) <= _LONGEST_PATH else self._find
+        return look(path, method)
+
+    def methods_at(self, path: str) -> list[str]:
+        """The methods that the path knows, OPTIONS apart."""
+        found = []
+        for method in HTTP_METHODS:
+            with suppress(MethodNotAllowed, NotFound):
+                self._find_exactly(path, method.value)
+                found.append(method.value)
+        return found
+
+    def _find(self, path: str, method: str) -> Any:
+        if method != "OPTIONS":
+            return self._find_exactly(path, method)
+        methods = self.methods_at(path)
+        if not methods:
+            raise NotFound(f"{path} is the path of no route")
+        route, _, _ = self._find_exactly(path, methods[0])
+        return route, _tells(methods), {}
+
+    def _find_exactly(self, path: str, method: str) -> Any:
+        try:
+            return self._get(path, method, None)
+        except MethodNotAllowed:
+            # A fixed path hides the one with a parameter: `import` may be a product's id, too. In another
+            # spelling of its last segment it is the parameter's.
+            head, _, last = path.rpartition("/")
+            if last:
+                with suppress(MethodNotAllowed, NotFound):
+                    return self._get(f"{head}/%{ord(last[0]):02x}{last[1:]}", method, None)
+            raise
 
 
 class Route(msgspec.Struct, frozen=True):
     """What an app serves at one path and for whom, and the OpenAPI operation that describes it, if any does.
 
     `path` has its parameters in braces, as OpenAPI does. The first of `methods` is the one described; HEAD
-    may stand behind GET. A stream's handler reads the body itself, while it arrives.
+    stands behind GET. A stream's handler reads the body itself, while it arrives.
     """
 
     methods: tuple[str, ...]
@@ -56,18 +101,19 @@ class Route(msgspec.Struct, frozen=True):
 
 
 def route(
-    methods: str,
+    method: str,
     path: str,
     access: Access,
     operation: dict[str, Any] | None = None,
     *,
     stream: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Mark a method of a class as the handler of `methods` (`GET, HEAD`) at `path`, for callers of `access`.
+    """Mark a method of a class as the handler of `method` at `path`, for callers of `access`.
 
-    Without an `operation` the route is left out of the OpenAPI document.
+    What answers GET answers HEAD, too; the server leaves the body out. Without an `operation` the route is
+    left out of the OpenAPI document.
     """
-    marked = Route(tuple(methods.split(", ")), path, access, operation, stream)
+    marked = Route(("GET", "HEAD") if method == "GET" else (method,), path, access, operation, stream)
 
     def mark(handler: Handler) -> Handler:
         handler.route = marked  # type: ignore[attr-defined]
@@ -95,6 +141,15 @@ def add_routes(app: Sanic[Any, Any], feature: object, guard: Guard) -> None:
             name=f"{type(feature).__name__}.{name}",
             stream=found.is_stream,
         )
+
+
+def _tells(methods: list[str]) -> Callable[..., Any]:
+    allowed = ", ".join([*methods, "OPTIONS"])
+
+    async def options(_: Request) -> HTTPResponse:
+        return HTTPResponse(b"", status=204, headers={"allow": allowed, "cache-control": "no-store"})
+
+    return options
 
 
 def _stream(handler: Callable[..., Any]) -> Callable[..., Any]:

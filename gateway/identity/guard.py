@@ -10,7 +10,7 @@ from sanic.response import HTTPResponse
 
 from gateway.http import problems
 from gateway.http.problems import Problem
-from gateway.http.requests import cart_id_in
+from gateway.http.requests import cart_id_in, single_of
 from gateway.identity.access import Access, Decision, decide
 from gateway.identity.callers import ACTING_FOR, CART_SESSION, CART_TOKEN, Callers, Presented
 from gateway.identity.jwt_tokens import InvalidToken
@@ -105,10 +105,10 @@ class ProofGuard:
         try:
             return self._callers.identify(
                 Presented(
-                    headers.get("authorization"),
-                    headers.get(CART_TOKEN),
-                    headers.get(CART_SESSION) or request.cookies.get(self._session_cookie),
-                    headers.get(ACTING_FOR),
+                    single_of(headers, "authorization"),
+                    single_of(headers, CART_TOKEN),
+                    single_of(headers, CART_SESSION) or request.cookies.get(self._session_cookie),
+                    single_of(headers, ACTING_FOR),
                 )
             )
         except InvalidToken as error:

@@ -16,7 +16,7 @@ from gateway.carts.service import CartService
 from gateway.carts.shown import ShownCart
 from gateway.http import problems
 from gateway.http.problems import Problem
-from gateway.http.requests import cart_id_in, optional_body
+from gateway.http.requests import cart_id_in, optional_body, single_of
 from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity import openapi
@@ -46,7 +46,7 @@ class GuestRoutes:
         return json_response(_document(minted), 201, headers)
 
     async def _mint_with(self, request: Request, steps: tuple[CommandStep, ...]) -> HTTPResponse:
-        key = request.headers.get("idempotency-key")
+        key = single_of(request.headers, "idempotency-key")
         minted = self._guests.mint() if key is None else self._guests.mint_again(minting_key(key))
         command = mint_command(request, minted.cart_id, steps)
         try:

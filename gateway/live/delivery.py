@@ -58,6 +58,12 @@ class Delivery:
         finally:
             self._metrics.live_streams_ended.labels(end.value).inc()
 
+    async def head(self, request: Request) -> None:
+        """Answer HEAD: a stream has no length, and none is begun."""
+        response = await request.respond(content_type=MEDIA_TYPE, headers=_HEADERS)
+        await response.send(b":")
+        await response.eof()
+
     async def _send_all(self, send: Callable[[bytes], Awaitable[None]], stream: Stream) -> End:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.live_lifetime_s

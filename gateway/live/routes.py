@@ -30,7 +30,10 @@ class LiveRoutes:
 
     @route("GET", f"{CART}/stream", Access.CART_STREAM, openapi.STREAM)
     async def stream(self, request: Request, cart_id: str) -> None:
-        """The cart now, and again whenever it has changed, as server-sent events."""
+        """The cart now, and again whenever it has changed, as server-sent events; HEAD begins none."""
+        if request.method == "HEAD":
+            await self._delivery.head(request)
+            return
         last = request.headers.get("last-event-id") or request.args.get(LAST_EVENT_ID)
         with self._live.stream(cart_id_in(cart_id), last) as stream:
             await self._delivery.deliver(request, stream)

@@ -9,7 +9,7 @@ from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id, is_merge_id
 from carts.lifetime import GUEST_PREFIX
 from gateway.http.conditions import parse_idempotency_key
-from gateway.http.requests import body_of, cart_id_in
+from gateway.http.requests import body_of, cart_id_in, single_of
 from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -37,7 +37,7 @@ class MergeRoutes:
         """Carry a guest's cart over: 200 when that is done, 202 while it goes on."""
         name = cart_id_in(cart_id)
         body = body_of(request, MERGE_GUEST)
-        key = request.headers.get("idempotency-key")
+        key = single_of(request.headers, "idempotency-key")
         if key is not None:
             # Accepted for the callers' convenience: a guest's cart is merged once with any key, or none.
             parse_idempotency_key(key)
@@ -51,7 +51,7 @@ class MergeRoutes:
             return json_response(found, 200, headers)
         return json_response(found, 202, {**headers, "retry-after": "1"})
 
-    @route("GET, HEAD", "/v1/merges/{merge_id}", Access.MERGE, openapi.READ)
+    @route("GET", "/v1/merges/{merge_id}", Access.MERGE, openapi.READ)
     async def read(self, request: Request, merge_id: str) -> HTTPResponse:
         """The merge as it stands."""
         if not is_merge_id(merge_id):

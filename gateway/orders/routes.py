@@ -19,12 +19,12 @@ class OrderRoutes:
     def __init__(self, service: OrderService) -> None:
         self._service = service
 
-    @route("GET, HEAD", "/v1/orders/{order_id}", Access.ORDER, openapi.READ)
+    @route("GET", "/v1/orders/{order_id}", Access.ORDER, openapi.READ)
     async def read(self, request: Request, order_id: str) -> HTTPResponse:
         """The order as it is now."""
         return json_response(await self._service.find(order_id, caller_of(request)))
 
-    @route("GET, HEAD", "/v1/carts/{cart_id}/orders", Access.ORDERS, openapi.LIST)
+    @route("GET", "/v1/carts/{cart_id}/orders", Access.ORDERS, openapi.LIST)
     async def of_cart(self, request: Request, cart_id: str) -> HTTPResponse:
         """The cart's orders, newest first, in pages."""
         name = cart_id_in(cart_id)

@@ -78,7 +78,10 @@ class PricingHook:
 
     async def _post(self, session: aiohttp.ClientSession, cart: CartView) -> HookAnswer:
         headers = {"content-type": "application/json"}
-        async with session.post(self._url, data=_ENCODER.encode(cart), headers=headers) as reply:
+        # A redirection would take the cart to an address that nobody has set.
+        async with session.post(
+            self._url, data=_ENCODER.encode(cart), headers=headers, allow_redirects=False
+        ) as reply:
             if reply.status != 200:  # noqa: PLR2004
                 raise _BadAnswer(f"status {reply.status}")
             body = bytearray()

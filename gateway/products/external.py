@@ -10,12 +10,13 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from carts.products import Product, ProductContent, with_version
+from gateway.http.conditions import Preconditions
 from gateway.http.problems import FieldError
 from gateway.outbox.publisher import ChangePublisher
 from gateway.pricing.problems import catalogue_restoring
 from gateway.products import problems
 from gateway.products.requests import PatchProduct, SentProduct, patched
-from gateway.products.service import BatchResult, IfMatch, WriteResult, check_if_match
+from gateway.products.service import BatchResult, WriteResult, check_preconditions
 from store.redis.catalogue import CacheNotReady, ProductCache
 from topics.headers import product_headers
 from topics.partitioner import partition_of
@@ -37,19 +38,19 @@ class ExternalProducts:
         self._catalogue: Final = catalogue
         self._partitions: Final = partitions
 
-    async def put(self, sent: SentProduct, if_match: IfMatch) -> WriteResult:
+    async def put(self, sent: SentProduct, preconditions: Preconditions) -> WriteResult:
         """Publish the product as it was sent."""
         known = await self._known(sent.content.product_id)
-        check_if_match(if_match, None if known is None else known.version)
+        check_preconditions(preconditions, known)
         return await self._write(sent.content, sent.version, known)
 
-    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> WriteResult:
+    async def patch(self, product_id: str, patch: PatchProduct, preconditions: Preconditions) -> WriteResult:
         """Publish the known product with the fields of the patch.
 
-        The known product may lag behind the last one sent; If-Match rules that out.
+        The known product may lag behind the last one sent; a precondition rules that out.
         """
         known = await self._known(product_id)
-        check_if_match(if_match, None if known is None else known.version)
+        check_preconditions(preconditions, known)
         if known is None:
             raise problems.product_not_found(product_id)
         return await self._write(patched(known, patch), patch.version, known)

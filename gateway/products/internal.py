@@ -5,10 +5,11 @@ from functools import partial
 from typing import Final
 
 from carts.products import Product, ProductContent
+from gateway.http.conditions import Preconditions
 from gateway.postgres.database import Connection, Database
 from gateway.products import problems
 from gateway.products.requests import PatchProduct, SentProduct, patched
-from gateway.products.service import BatchResult, IfMatch, WriteResult, check_if_match
+from gateway.products.service import BatchResult, WriteResult, check_preconditions
 from store.postgres.products import lock, put_all
 
 
@@ -20,14 +21,14 @@ class InternalProducts:
     def __init__(self, database: Database) -> None:
         self._database: Final = database
 
-    async def put(self, sent: SentProduct, if_match: IfMatch) -> WriteResult:
+    async def put(self, sent: SentProduct, preconditions: Preconditions) -> WriteResult:
         """Insert or replace the product; an equal one keeps its version."""
-        return await self._database.transact(partial(_put, content=sent.content, if_match=if_match))
+        return await self._database.transact(partial(_put, content=sent.content, preconditions=preconditions))
 
-    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> WriteResult:
+    async def patch(self, product_id: str, patch: PatchProduct, preconditions: Preconditions) -> WriteResult:
         """Change the fields that the patch names."""
         return await self._database.transact(
-            partial(_patch, product_id=product_id, patch=patch, if_match=if_match)
+            partial(_patch, product_id=product_id, patch=patch, preconditions=preconditions)
         )
 
     async def put_many(self, batch: Sequence[SentProduct]) -> BatchResult:
@@ -37,9 +38,9 @@ class InternalProducts:
         return BatchResult(len(changed))
 
 
-async def _put(connection: Connection, content: ProductContent, if_match: IfMatch) -> WriteResult:
+async def _put(connection: Connection, content: ProductContent, preconditions: Preconditions) -> WriteResult:
     known = await _locked(connection, content.product_id)
-    check_if_match(if_match, None if known is None else known.version)
+    check_preconditions(preconditions, known)
     changed = await put_all(connection, [content])
     # Unchanged and unknown before: a concurrent request has put an equal one.
     product = changed[0] if changed else known or await _locked(connection, content.product_id)
@@ -49,10 +50,10 @@ async def _put(connection: Connection, content: ProductContent, if_match: IfMatc
 
 
 async def _patch(
-    connection: Connection, product_id: str, patch: PatchProduct, if_match: IfMatch
+    connection: Connection, product_id: str, patch: PatchProduct, preconditions: Preconditions
 ) -> WriteResult:
     known = await _locked(connection, product_id)
-    check_if_match(if_match, None if known is None else known.version)
+    check_preconditions(preconditions, known)
     if known is None:
         raise problems.product_not_found(product_id)
     content = patched(known, patch)

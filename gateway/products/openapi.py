@@ -29,6 +29,7 @@ PARAMETERS: Final = {
 
 _UNLESS: Final = header("If-None-Match", "ETag of an earlier reply: 304 if nothing has changed")
 _IF_MATCH: Final = header("If-Match", "ETag of the product: write only if it is still at this version")
+_IF_NONE_MATCH: Final = header("If-None-Match", "*: write only if there is no such product yet")
 _TAG: Final = {"ETag": reply_header("version of the product, strong")}
 _READ_REPLY_HEADERS: Final = {
     "ETag": reply_header("changes when what is shown changes"),
@@ -69,7 +70,7 @@ def _write(operation_id: str, summary: str, body: type[msgspec.Struct]) -> dict[
             "201": reply("The new product", Product, headers=_TAG),
             **errors(400, 404, 409, 412, 413, 415, 422, 503),
         },
-        parameters=[_IF_MATCH],
+        parameters=[_IF_MATCH, _IF_NONE_MATCH],
         body=json_body(body),
     )
 

@@ -37,10 +37,11 @@ def invalid_product_id(advice: str) -> Problem:
 
 
 def product_changed(version: int | None) -> Problem:
-    """If-Match does not match; `version` is the product's, None when there is no product."""
+    """A precondition does not hold; `version` is the product's, None when there is no product."""
     return Problem(
         PRECONDITION_FAILED,
-        "The product is not at a version named in If-Match; read it, decide again, and send its ETag.",
+        "The product is not at a version that If-Match or If-None-Match allows; "
+        "read it, decide again, and send its ETag.",
         headers={} if version is None else {"etag": f'"{version}"'},
         extra={} if version is None else {"current": str(version)},
     )

@@ -9,6 +9,7 @@ from sanic.response import HTTPResponse
 
 from carts.products import Product
 from gateway.http.conditions import is_not_modified
+from gateway.http.requests import field_of
 
 _NEVER: Final = ""
 
@@ -27,7 +28,7 @@ def document(request: Request, body: bytes, tag: str, max_age_s: int | None) -> 
     """
     kept = "private, no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
     headers = {"etag": f'"{tag}"', "cache-control": kept}
-    condition = request.headers.get("if-none-match")
+    condition = field_of(request.headers, "if-none-match")
     if condition is not None and is_not_modified(condition, tag, _NEVER):
         return HTTPResponse(b"", status=304, headers=headers)
     return HTTPResponse(body, content_type="application/json", headers=headers)

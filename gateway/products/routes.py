@@ -8,8 +8,14 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from carts.errors import InvalidIdentifier
-from gateway.http.conditions import parse_if_match
-from gateway.http.requests import bad_parameter, body_of, product_id_in
+from gateway.http.requests import (
+    bad_parameter,
+    body_of,
+    check_not_encoded,
+    preconditions_of,
+    product_id_in,
+    single_of,
+)
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.identity.guard import caller_of
@@ -40,7 +46,7 @@ class ProductRoutes:
         self._given = catalogue
         self._max_age_s = max_age_s
 
-    @route("GET, HEAD", "/v1/products", Access.PUBLIC, openapi.LIST)
+    @route("GET", "/v1/products", Access.PUBLIC, openapi.LIST)
     async def page(self, request: Request) -> HTTPResponse:
         """Active products by id: those with all words of `q`, of `category`; or those that `ids` names."""
         cache = self._catalogue().cache
@@ -60,7 +66,7 @@ class ProductRoutes:
         body = _ENCODER.encode(ProductPage(found.products, found.next_cursor))
         return document(request, body, tag_of(body), self._max_age_s)
 
-    @route("GET, HEAD", "/v1/products/{product_id}", Access.PUBLIC, openapi.READ)
+    @route("GET", "/v1/products/{product_id}", Access.PUBLIC, openapi.READ)
     async def read(self, request: Request, product_id: str) -> HTTPResponse:
         """A product; an inactive one for services only."""
         name = product_id_in(product_id)
@@ -78,7 +84,7 @@ class ProductRoutes:
         writer = self._catalogue().writer
         product = sent_product(product_id_in(product_id), body_of(request, PUT_PRODUCT))
         check_version(product.version, required=not writer.gives_versions)
-        done = await writer.put(product, parse_if_match(request.headers.get("if-match")))
+        done = await writer.put(product, preconditions_of(request.headers))
         return written(_ENCODER.encode(done.product), done.product.version, created=done.created)
 
     @route("PATCH", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PATCH)
@@ -87,14 +93,15 @@ class ProductRoutes:
         writer = self._catalogue().writer
         name, body = product_id_in(product_id), body_of(request, PATCH_PRODUCT)
         check_version(body.version, required=not writer.gives_versions)
-        done = await writer.patch(name, body, parse_if_match(request.headers.get("if-match")))
+        done = await writer.patch(name, body, preconditions_of(request.headers))
         return written(_ENCODER.encode(done.product), done.product.version, created=False)
 
     @route("POST", "/v1/products/import", Access.CATALOGUE, openapi.IMPORT, stream=True)
     async def import_products(self, request: Request) -> None:
         """Import a product from each line of the body; reply with lines of errors and progress meanwhile."""
         writer = self._catalogue().writer
-        check_ndjson(request.headers.get("content-type"))
+        check_ndjson(single_of(request.headers, "content-type"))
+        check_not_encoded(request.headers)
         response: Any = None
         async for report in Import(writer).run(_chunks(request)):
             if response is None:

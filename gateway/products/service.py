@@ -6,14 +6,11 @@ from typing import Protocol
 import msgspec
 
 from carts.products import Product
-from gateway.http.conditions import ANY
+from gateway.http.conditions import Preconditions
 from gateway.http.problems import FieldError
 from gateway.products import problems
 from gateway.products.requests import PatchProduct, SentProduct
 from store.redis.catalogue import ProductCache
-
-IfMatch = tuple[str, ...] | None
-"""Versions of which one must be the product's; `*` matches any; None: no condition."""
 
 
 class WriteResult(msgspec.Struct, frozen=True):
@@ -36,11 +33,11 @@ class ProductWriter(Protocol):
     gives_versions: bool
     """Whether this system gives the versions. If not, each sent product must have one."""
 
-    async def put(self, sent: SentProduct, if_match: IfMatch) -> WriteResult:
+    async def put(self, sent: SentProduct, preconditions: Preconditions) -> WriteResult:
         """Insert or replace the product."""
         ...
 
-    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> WriteResult:
+    async def patch(self, product_id: str, patch: PatchProduct, preconditions: Preconditions) -> WriteResult:
         """Change the fields that the patch names."""
         ...
 
@@ -56,9 +53,8 @@ class Catalogue(msgspec.Struct, frozen=True):
     writer: ProductWriter
 
 
-def check_if_match(if_match: IfMatch, version: int | None) -> None:
-    """Raise Problem when If-Match does not match `version`, the product's (None: there is no product)."""
-    if if_match is None:
-        return
-    if version is None or not {ANY, str(version)} & {*if_match}:
+def check_preconditions(preconditions: Preconditions, known: Product | None) -> None:
+    """Raise Problem when the product may not be changed as it is now (None: there is none)."""
+    version = None if known is None else known.version
+    if not preconditions.hold(None if version is None else str(version)):
         raise problems.product_changed(version)

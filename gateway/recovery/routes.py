@@ -3,9 +3,9 @@
 from typing import Final
 
 from sanic import Request
-from sanic.response import HTTPResponse, html, text
+from sanic.response import HTTPResponse, text
 
-from gateway.http.responses import json_response
+from gateway.http.responses import html_response, json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.recovery import openapi
@@ -36,7 +36,7 @@ class RecoveryRoutes:
     async def show(self, _request: Request, link: str) -> HTTPResponse:
         """A page with a button: programs that look at mails follow links, and unsubscribe nobody."""
         self._recovery.check_unsubscribe(link)
-        return html(_PAGE, headers=_PRIVATE)
+        return html_response(_PAGE, _PRIVATE, form=True)
 
     @route("POST", "/v1/unsubscribe/{link}", Access.PUBLIC, openapi.UNSUBSCRIBE)
     async def unsubscribe(self, _request: Request, link: str) -> HTTPResponse:

@@ -97,7 +97,7 @@ class CartStore(PartitionStore):
             _operation_head(request),
             _event_tail(request.actor, request.cause),
             request.first_seen_us,
-            _condition(request.if_match),
+            _conditions(request),
             b""
             if request.absence is None
             else b"%d %b" % (request.forgotten_version, pack_absence(request.absence, self._timing)),
@@ -287,10 +287,16 @@ class CartStore(PartitionStore):
         )
 
 
-def _condition(if_match: tuple[str, ...] | None) -> str:
-    if if_match is None:
+def _conditions(request: ChangeRequest) -> str:
+    if request.if_match is None and request.if_none_match is None:
         return ""
-    return "*" if if_match == ("*",) else f" {' '.join(if_match)} "
+    return f"{_tags(request.if_match)}\n{_tags(request.if_none_match)}"
+
+
+def _tags(tags: tuple[str, ...] | None) -> str:
+    if tags is None:
+        return ""
+    return "*" if tags == ("*",) else f" {' '.join(tags)} "
 
 
 def _operation_head(request: ChangeRequest) -> bytes:

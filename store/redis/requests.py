@@ -33,6 +33,7 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     * `first_seen_us`: when the client first tried, as far as known.
     * `if_match`: the opaque parts of strong ETags, of which one must be the cart's; `*` alone: any cart that
       was ever written.
+    * `if_none_match`: the same of tags of which none may be the cart's.
     * `replay_only`: only tell whether the operation was applied before: Refused(NOT_APPLIED) if it was not.
       The steps do not matter then.
     * `absence`: the caller has looked elsewhere since, and there is nothing: an absent cart may be born.
@@ -47,6 +48,7 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[RequestStep, ...]
     first_seen_us: int
     if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
     replay_only: bool = False
     absence: Absence | None = None
     forgotten_version: int = 0

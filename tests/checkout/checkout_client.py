@@ -95,6 +95,11 @@ class CheckoutClient:
         headers = {} if key is None else {"idempotency-key": key}
         return await self.http.post(f"/v1/carts/{cart_id}/checkout", json=body, headers=headers)
 
+    async def check_out_if(self, cart_id: str, condition: str, tags: str) -> httpx.Response:
+        """Ask for an order under a condition, once; with the key of `check_out`."""
+        headers = {"idempotency-key": "k", condition: tags}
+        return await self.http.post(f"/v1/carts/{cart_id}/checkout", headers=headers)
+
     async def order(self, cart_id: str, key: str = "k", **body: object) -> dict[str, Any]:
         """The order that a checkout comes to; what says Retry-After is asked for again."""
 

@@ -58,6 +58,26 @@ async def test_an_order_has_the_details_of_its_cart_and_its_e_mail_unless_anothe
     assert (await shop.carts.get(f"/v1/carts/{cart}")).json()["details"] == details
 
 
+async def test_a_cart_is_ordered_only_at_the_version_that_was_shown(shop: CheckoutClient) -> None:
+    cart, product = shop.cart(), await shop.product("mug", 5)
+    shown = (await shop.add(cart, product))["version"]
+    now = (await shop.add(cart, product))["version"]
+    for condition, tags in (
+        ("if-match", f'"{shown}"'),
+        ("if-match", '"*"'),
+        ("if-none-match", "*"),
+        ("if-none-match", f'"x", W/"{now}"'),
+    ):
+        refused = await shop.check_out_if(cart, condition, tags)
+        assert (refused.status_code, refused.json()["type"]) == (412, "/problems/precondition-failed"), tags
+        assert (refused.headers["etag"], refused.json()["current"]) == (f'"{now}"', now)
+    placed = await shop.check_out_if(cart, "if-match", f'"{shown}", "{now}.suffix"')
+    assert placed.status_code == 201, placed.text
+    # A retry is told of its order, although the cart is another one now.
+    retried = await shop.check_out_if(cart, "if-match", f'"{now}"')
+    assert (retried.status_code, retried.json()) == (201, placed.json())
+
+
 async def until_found(shop: CheckoutClient, order_id: str) -> list[OrderRecord]:
     """The records of an order in Kafka, once there are any."""
 

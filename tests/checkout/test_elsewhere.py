@@ -67,6 +67,17 @@ async def test_a_checkout_hands_out_a_token_and_the_lines(elsewhere: CheckoutCli
     assert await elsewhere.quantities(cart) == {"mug": 2}
 
 
+async def test_a_checkout_is_opened_only_at_the_version_that_was_shown(elsewhere: CheckoutClient) -> None:
+    cart = elsewhere.cart()
+    shown = (await elsewhere.add(cart, "mug"))["version"]
+    now = (await elsewhere.add(cart, "mug"))["version"]
+    for is_open in (False, True):
+        refused = await elsewhere.check_out_if(cart, "if-match", f'"{shown}"')
+        assert (refused.status_code, refused.json()["current"]) == (412, now)
+        opened = await elsewhere.check_out_if(cart, "if-match", f'"{now}"')
+        assert opened.status_code == (200 if is_open else 201), opened.text
+
+
 async def test_twenty_checkouts_at_once_are_one_token(elsewhere: CheckoutClient) -> None:
     cart = elsewhere.cart()
     await elsewhere.add(cart, "mug")

@@ -8,6 +8,7 @@ from carts.limits import LIMITS, TIMING
 from gateway.app import create_app
 from gateway.bootstrap import Container
 from gateway.health.checks import Check, Health, judge
+from gateway.health.problem_pages import AGAIN
 from gateway.http import problems
 from gateway.http.problems import ProblemType
 from gateway.openapi import document
@@ -24,6 +25,11 @@ def test_every_problem_type_is_there_with_status_and_title() -> None:
     known = {found for found in vars(problems).values() if isinstance(found, ProblemType)}
     documented = {(row[0], row[1], row[2]) for row in rows(PAGE, "Problems")}
     assert documented == {(found.uri, str(found.status), found.title) for found in known}
+
+
+def test_the_page_of_a_problem_says_as_the_list_does_whether_to_try_again() -> None:
+    documented = {row[0].rpartition("/")[2]: row[3] for row in rows(PAGE, "Problems")}
+    assert {slug: again for slug, again in documented.items() if again != "no"} == AGAIN
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from carts.products import PRODUCT_LIMITS
+from gateway.http.conditions import Preconditions
 from gateway.http.problems import DATABASE_UNAVAILABLE, Problem
 from gateway.products import importing
 from gateway.products.importing import LINE_BYTES, Import, Line, Progress, Stopped, Summary, lines_of
 from gateway.products.requests import PatchProduct, SentProduct, sent_line
-from gateway.products.service import BatchResult, IfMatch, WriteResult
+from gateway.products.service import BatchResult, WriteResult
 
 
 async def read(body: bytes, piece: int, bound: int = 8) -> list[Line]:
@@ -49,11 +50,11 @@ class Writer:
         self.left = batches
         self.largest = 0
 
-    async def put(self, sent: SentProduct, if_match: IfMatch) -> WriteResult:
+    async def put(self, sent: SentProduct, preconditions: Preconditions) -> WriteResult:
         """No import asks for it."""
         raise NotImplementedError
 
-    async def patch(self, product_id: str, patch: PatchProduct, if_match: IfMatch) -> WriteResult:
+    async def patch(self, product_id: str, patch: PatchProduct, preconditions: Preconditions) -> WriteResult:
         """No import asks for it."""
         raise NotImplementedError
 

@@ -161,7 +161,8 @@ async def test_with_redis_stopped_writes_say_so_and_reads_come_from_postgres(
             unknown = await carts.http.get(f"/v1/carts/{cart_id}-unknown")
             assert unknown.status_code == 503
             ready = await carts.http.get("/health/ready")
-            assert (ready.status_code, ready.json()["status"]) == (503, "not_ready")
+            assert (ready.status_code, ready.json()["readiness"]) == (503, "not_ready")
+            assert (ready.json()["type"], ready.headers["retry-after"]) == ("/problems/not-ready", "1")
             assert (await carts.http.get("/health/live")).status_code == 200
 
         async def is_ready() -> bool:

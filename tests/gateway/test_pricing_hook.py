@@ -208,6 +208,22 @@ async def test_an_answer_that_is_none_counts_as_no_answer(response: bytes) -> No
         assert await hook.ask(CART) is None
 
 
+async def test_a_redirection_is_no_answer_and_takes_the_cart_nowhere() -> None:
+    asked = asyncio.Event()
+
+    async def elsewhere(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        writer.close()
+
+    async with await asyncio.start_server(elsewhere, "127.0.0.1", 0) as other:
+        address = f"location: http://127.0.0.1:{other.sockets[0].getsockname()[1]}/".encode()
+        for status in (b"307 Temporary Redirect", b"302 Found"):
+            response = b"HTTP/1.1 %b\r\ncontent-length: 0\r\n%b\r\n\r\n" % (status, address)
+            async with answering(response) as hook:
+                assert await hook.ask(CART) is None
+    assert not asked.is_set()
+
+
 async def test_an_answer_may_leave_out_what_it_has_nothing_of() -> None:
     async with answering(http("200 OK", b'{"adjustments": [{"code": "tax-de", "amount": 7}]}')) as hook:
         assert await hook.ask(CART) == HookAnswer([Adjustment("tax-de", 7)], [])

@@ -11,7 +11,7 @@
 --      15 the operation's JSON from `,"op_id":` up to its steps
 --      16 the event's JSON after `born`, the closing brace included
 --      17 first seen (us)
---      18 If-Match tags between spaces, `*`, or empty
+--      18 If-Match tags between spaces, `*`, or nothing; a line feed; the same of If-None-Match; empty: neither
 --      19 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to count,
 --         0: there is none, and the absence after which that was found (_row_counts.lua)
 --      20 `1`: return the cart
@@ -84,8 +84,13 @@ if ARGV[21] == '1' then return {'refused', 'not_applied'} end
 
 if ARGV[18] ~= '' then
   local tag = format('%s-%s-%012x', prev, n, digest)
-  local matches = ARGV[18] == '*' and prev ~= '0' or string.find(ARGV[18], ' ' .. tag .. ' ', 1, true)
-  if not matches then return {'refused', 'precondition_failed', tag} end
+  local function names(tags)
+    return tags == '*' and prev ~= '0' or string.find(tags, ' ' .. tag .. ' ', 1, true)
+  end
+  local wanted, unwanted = match(ARGV[18], '^([^\n]*)\n(.*)$')
+  if wanted ~= '' and not names(wanted) or unwanted ~= '' and names(unwanted) then
+    return {'refused', 'precondition_failed', tag}
+  end
 end
 
 if status ~= 'active' then

@@ -1,0 +1,91 @@
+"""By which names the gateway may be asked, and which other sites' pages may read what it answers.
+
+A page whose name its owner lets lead to this machine (DNS rebinding) is of the same origin for a browser:
+only the Host header tells. What other origins may read is what CORS (https://fetch.spec.whatwg.org) allows.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from sanic import Request, Sanic
+from sanic.response import BaseHTTPResponse
+
+_LOCAL: Final = "localhost"
+_NAMES: Final = 1024
+
+REQUEST_HEADERS: Final = (
+    *("authorization", "cart-token", "cart-session", "acting-for", "content-type", "idempotency-key"),
+    *("if-match", "if-none-match", "last-event-id", "prefer", "traceparent", "x-request-id"),
+)
+"""What a page of an allowed origin may send."""
+RESPONSE_HEADERS: Final = (
+    *("etag", "location", "retry-after", "allow", "ratelimit", "ratelimit-policy", "preference-applied"),
+    *("cart-receipt", "cart-freshness", "cart-at", "idempotency-replayed"),
+)
+"""What it may read beside the body."""
+_REMEMBERED_S: Final = 600
+
+
+class Names:
+    """The names that lead here."""
+
+    def __init__(self, names: Iterable[str], *, open_to_all: bool) -> None:
+        """`.example.com` stands for all names below. Without names: any if `open_to_all`, else local ones."""
+        self._names: Final = frozenset(name.lower() for name in names)
+        self._any: Final = open_to_all and not self._names
+        self.include: Final = lru_cache(maxsize=_NAMES)(self._include)
+        """Whether a request with this Host is for this gateway."""
+
+    def _include(self, host: str) -> bool:
+        if self._any:
+            return True
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        # An address is no name: nobody can have let it lead elsewhere.
+        if _is_address(name) or name == _LOCAL or name.endswith(f".{_LOCAL}"):
+            return "@" not in host
+        if not self._names:
+            return bool(name) and "." not in name  # of a service beside this one; nobody can register it
+        parents = [name[at:] for at, character in enumerate(name) if character == "."]
+        return not self._names.isdisjoint({name, *parents})
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def share_with(app: Sanic[Any, Any], origins: Iterable[str]) -> None:
+    """Let pages of these origins read the app's replies. Without origins no reply is different."""
+    allowed = frozenset(origins)
+    if not allowed:
+        return
+    fixed = {
+        "access-control-allow-credentials": "true",
+        "access-control-expose-headers": ", ".join(RESPONSE_HEADERS),
+    }
+    preflight = {
+        "access-control-allow-headers": ", ".join(REQUEST_HEADERS),
+        "access-control-max-age": str(_REMEMBERED_S),
+    }
+
+    async def share(request: Request, response: BaseHTTPResponse) -> None:
+        headers = response.headers
+        vary = headers.get("vary")
+        headers["vary"] = "origin" if vary is None else f"{vary}, origin"
+        origin = request.headers.get("origin")
+        if origin not in allowed:
+            return
+        headers.update({"access-control-allow-origin": origin, **fixed})
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            headers.update({"access-control-allow-methods": headers.get("allow", ""), **preflight})
+
+    app.register_middleware(share, "response")

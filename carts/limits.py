@@ -28,12 +28,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """JSON of the metadata of a cart or of one line."""
     content_bytes: int = 256 * 1024
     """Everything the cart's lines and metadata take together."""
-    window_entries: int = 256
-    """Operations of the last `window_us` that a cart keeps apart."""
-    window_bytes: int = 256 * 1024
-    """JSON of those operations."""
-    subtraction_bytes: int = 128 * 1024
-    """What the subtractions of orders may take beyond `window_bytes`: an order is not refused half-way."""
+    window_entries: int = 1024
+    """Operations of the last `window_us` since the newest order: a till scans a piece in some seconds."""
+    window_bytes: int = 768 * 1024
+    """JSON of those operations. A full cart fits twice: filled, and filled again after a clear."""
+    ordered_entries: int = 1024
+    """Operations of the last `window_us` that an order has closed over, beyond `window_entries`."""
+    ordered_bytes: int = 768 * 1024
+    """JSON of those operations, beyond `window_bytes`."""
+    subtraction_bytes: int = 512 * 1024
+    """What the subtractions of orders may take beyond all that: an order is not refused half-way."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):

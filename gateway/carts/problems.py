@@ -15,6 +15,7 @@ _LIMITS: Final = {
     "quantity": "holds at most {bound} pieces of a line; send a smaller quantity",
     "metadata_bytes": "takes at most {bound} bytes of metadata; keep large values elsewhere",
     "content_bytes": "takes at most {bound} bytes of lines and metadata; remove some first",
+    "window_bytes": "remembers at most {bound} bytes of changes, and this alone takes more; split it",
     "subtotal": "sums up to at most {bound} minor units; send a smaller quantity",
 }
 

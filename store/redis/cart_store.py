@@ -39,7 +39,7 @@ ENDLESS: Final = Lifetime()
 
 _JSON: Final = msgspec.json.Encoder()
 _TIME: Final = pack((b"TIME",))
-_CHANGE_BEGINS: Final = 3 + 8 + 1 + 12
+_CHANGE_BEGINS: Final = 3 + 8 + 1 + 14
 """How many words each call of the change script begins with: EVALSHA, keys, the cart's id, and bounds."""
 
 
@@ -73,7 +73,7 @@ class CartStore(PartitionStore):
         self._bounds = lru_cache(self._pack_bounds)
 
     def _pack_bounds(self, idle_limit_s: int, horizon_us: int) -> bytes:
-        """Arguments 2 to 13 of the change script, which are the same for all carts of users, or of guests."""
+        """Arguments 2 to 15 of the change script, which are the same for all carts of users, or of guests."""
         limits = self._limits
         return pack_arguments(
             *(self._timing.retry_horizon_us, 2 * self._timing.window_us, idle_limit_s, horizon_us),
@@ -84,7 +84,8 @@ class CartStore(PartitionStore):
                 limits.quantity,
                 limits.content_bytes,
             ),
-            *(limits.window_entries, limits.window_bytes, MAX_SAFE_INTEGER),
+            *(limits.window_entries, limits.window_bytes),
+            *(limits.ordered_entries, limits.ordered_bytes, MAX_SAFE_INTEGER),
         )
 
     # Carts

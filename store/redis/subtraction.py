@@ -194,7 +194,8 @@ class Subtractor:
         delta = ordering.renewed(decision.delta, base, v, ordering.leaving(base, v, self._timing))
         operation = Operation(v, decision.op_id, "", delta)
         state = ordering.subtracted(base, operation, self._timing)
-        if self._size(state) > self._limits.window_bytes + self._limits.subtraction_bytes:
+        limits = self._limits
+        if self._size(state) > limits.window_bytes + limits.ordered_bytes + limits.subtraction_bytes:
             room_at = state.ops[0].version // 2 + self._timing.window_us
             return Refused(reason=Reason.WINDOW_FULL, retry_after_us=max(0, room_at - window.now_us))
         change = Change(

@@ -93,7 +93,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "steps of one PATCH": f"{LIMITS.steps}",
         "metadata of a cart or of a line": f"{kib(LIMITS.metadata_bytes)} of JSON",
         "lines, metadata and details of a cart together": kib(LIMITS.content_bytes),
-        f"changes of one cart in {minutes(TIMING.window_us)}": (
+        f"changes of one cart in {minutes(TIMING.window_us)}, since its newest order": (
             f"{LIMITS.window_entries}, and {kib(LIMITS.window_bytes)} of JSON; more get 429"
         ),
         "unit_price": f"2^{(LIMITS.unit_price + 1).bit_length() - 1} \N{MINUS SIGN} 1 minor units",

@@ -5,18 +5,18 @@
 -- ARGV  1 cart_id
 --       2 retry horizon (us)  3 window (v units)  4 idle limit (s)
 --       5 a copy older than this (us) counts as absent, an expired one sooner by the idle limit, 0: none
---       6 bytes of the outbox  7..13 limits: lines, tracked lines, quantity, content bytes, window entries,
---         window bytes, subtotal
---      14 op_id
---      15 the operation's JSON from `,"op_id":` up to its steps
---      16 the event's JSON after `born`, the closing brace included
---      17 first seen (us)
---      18 If-Match tags between spaces, `*`, or nothing; a line feed; the same of If-None-Match; empty: neither
---      19 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to count,
+--       6 bytes of the outbox  7..15 limits: lines, tracked lines, quantity, content bytes, window entries,
+--         window bytes, ordered entries, ordered bytes, subtotal
+--      16 op_id
+--      17 the operation's JSON from `,"op_id":` up to its steps
+--      18 the event's JSON after `born`, the closing brace included
+--      19 first seen (us)
+--      20 If-Match tags between spaces, `*`, or nothing; a line feed; the same of If-None-Match; empty: neither
+--      21 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to count,
 --         0: there is none, and the absence after which that was found (_row_counts.lua)
---      20 `1`: return the cart
---      21 `1`: only tell whether the operation was applied before; refuse it if not
---      22.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
+--      22 `1`: return the cart
+--      23 `1`: only tell whether the operation was applied before; refuse it if not
+--      24.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
 --         (set_quantity: its JSON up to the quantity; unit price and currency may be empty; details: a line
 --         `name JSON` for each in the place of the metadata, null removes; save: the same with a line id, and the
 --         bound of the list in the place of the quantity)
@@ -27,7 +27,7 @@
 --@include row_counts
 
 local call, format, match = redis.call, string.format, string.match
-local op_id = ARGV[14]
+local op_id = ARGV[16]
 
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -35,9 +35,9 @@ local now = time[1] * 1000000 + time[2]
 local partition = call('MGET', KEYS[6], KEYS[5])
 if not partition[1] then return {'refused', 'restoring'} end
 local outbox_bytes, outbox_oldest = match(partition[2] or '0 0', '^(%d+) (%d+)$')
-if now > ARGV[17] + ARGV[2] then return {'refused', 'too_old'} end
+if now > ARGV[19] + ARGV[2] then return {'refused', 'too_old'} end
 
-local FIRST, WIDTH = 22, 8
+local FIRST, WIDTH = 24, 8
 local fields = {'m'}
 for i = FIRST, #ARGV, WIDTH do
   if ARGV[i + 1] ~= '' then fields[#fields + 1] = 'l:' .. ARGV[i + 1] end
@@ -53,7 +53,7 @@ if head then
 end
 local horizon = ARGV[5] - (status == 'expired' and ARGV[4] * 1000000 or 0)
 local is_new = not head or ARGV[5] ~= '0' and tonumber(prev) < 2 * (now - horizon)
-local forgotten, absence = match(ARGV[19], '^(%d+) (.+)$')
+local forgotten, absence = match(ARGV[21], '^(%d+) (.+)$')
 local known_of = prev or forgotten
 if is_new then
   if not absence or not row_counts(partition[1], absence, now) then
@@ -68,7 +68,7 @@ local known = not is_new and call('HGET', KEYS[2], op_id)
 if known then
   local v = match(known, '^{"v":(%d+)')
   local from = 6 + #v
-  if string.sub(known, from, from + #ARGV[15]) ~= ARGV[15] .. '[' then return {'refused', 'key_reused'} end
+  if string.sub(known, from, from + #ARGV[17]) ~= ARGV[17] .. '[' then return {'refused', 'key_reused'} end
   local outbox_id, event = match(known, '\n(.*)$') or '', ''
   local entry = outbox_id ~= '' and call('XRANGE', KEYS[4], outbox_id, outbox_id)[1]
   if entry and entry[2][2] == op_id and entry[2][4] == ARGV[1] then
@@ -77,17 +77,17 @@ if known then
     outbox_id = ''
   end
   local age = outbox_bytes == '0' and 0 or math.max(0, now - 1000 * outbox_oldest)
-  return {'replayed', v, event, outbox_id, age, head, ARGV[20] == '1' and call('HGETALL', KEYS[1])}
+  return {'replayed', v, event, outbox_id, age, head, ARGV[22] == '1' and call('HGETALL', KEYS[1])}
 end
 
-if ARGV[21] == '1' then return {'refused', 'not_applied'} end
+if ARGV[23] == '1' then return {'refused', 'not_applied'} end
 
-if ARGV[18] ~= '' then
+if ARGV[20] ~= '' then
   local tag = format('%s-%s-%012x', prev, n, digest)
   local function names(tags)
     return tags == '*' and prev ~= '0' or string.find(tags, ' ' .. tag .. ' ', 1, true)
   end
-  local wanted, unwanted = match(ARGV[18], '^([^\n]*)\n(.*)$')
+  local wanted, unwanted = match(ARGV[20], '^([^\n]*)\n(.*)$')
   if wanted ~= '' and not names(wanted) or unwanted ~= '' and names(unwanted) then
     return {'refused', 'precondition_failed', tag}
   end
@@ -225,13 +225,13 @@ for i = FIRST, #ARGV, WIDTH do
   if lines > tonumber(ARGV[7]) then return {'refused', 'limit', 'lines', step, ARGV[7]} end
   if tracked > tonumber(ARGV[8]) then return {'refused', 'limit', 'tracked_lines', step, ARGV[8]} end
   if bytes > tonumber(ARGV[10]) then return {'refused', 'limit', 'content_bytes', step, ARGV[10]} end
-  if subtotal > tonumber(ARGV[13]) then return {'refused', 'limit', 'subtotal', step, ARGV[13]} end
+  if subtotal > tonumber(ARGV[15]) then return {'refused', 'limit', 'subtotal', step, ARGV[15]} end
   delta[#delta + 1] = json
 end
 
 -- The window as it will be: entries older than W leave it.
 
-local body = vs .. ARGV[15] .. '[' .. table.concat(delta, ',') .. ']'
+local body = vs .. ARGV[17] .. '[' .. table.concat(delta, ',') .. ']'
 local entry = '{"v":' .. body .. '}'
 local cut = v - ARGV[3]
 local leaving = {}
@@ -248,13 +248,29 @@ elseif tonumber(oldest) < cut then
   local staying = call('ZRANGEBYSCORE', KEYS[3], format('%.0f', cut), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   oldest = staying[2] and format('%.0f', staying[2]) or vs
 end
+-- What the newest order has closed over makes room: the limits count what has come since; in all there is more.
+local function has_room()
+  if entries > ARGV[11] + ARGV[13] or window_bytes > ARGV[12] + ARGV[14] then return false end
+  local count, bytes_since, ids = 1, #entry, call('ZREVRANGE', KEYS[3], 0, -1)
+  for _, id in ipairs(ids) do
+    if match(id, '^o_%x+$') and #id == 34 then return true end
+    local old = call('HGET', KEYS[2], id)
+    count = count + 1
+    if old then bytes_since = bytes_since + (string.find(old, '\n', 1, true) or #old + 1) - 1 end
+    if count > tonumber(ARGV[11]) or bytes_since > tonumber(ARGV[12]) then return false end
+  end
+  return false
+end
+
 if entries > tonumber(ARGV[11]) or window_bytes > tonumber(ARGV[12]) then
-  return {'refused', 'window_full', math.max(0, (oldest + ARGV[3]) / 2 - now)}
+  -- What is larger than the whole window never fits, however long somebody waits.
+  if #entry > tonumber(ARGV[12]) then return {'refused', 'limit', 'window_bytes', #delta - 1, ARGV[12]} end
+  if not has_room() then return {'refused', 'window_full', math.max(0, (oldest + ARGV[3]) / 2 - now)} end
 end
 
 n = n + 1
 if born == 0 or born == '0' then born = vs end
-local event = '{"cart_id":"' .. ARGV[1] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[16]
+local event = '{"cart_id":"' .. ARGV[1] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[18]
 local event_bytes = #op_id + #ARGV[1] + #event
 if outbox_bytes + event_bytes > tonumber(ARGV[6]) then return {'refused', 'outbox_full'} end
 digest = (digest + tonumber(string.sub(redis.sha1hex(vs .. ':' .. op_id), 1, 12), 16)) % 281474976710656
@@ -309,4 +325,4 @@ if cleared or entries == 1 or math.floor(prev / period) ~= math.floor(v / period
   for i = 1, 3 do call('EXPIRE', KEYS[i], ARGV[4]) end
 end
 call('SPUBLISH', KEYS[7], ARGV[1] .. format(' %s-%.0f-%012x', vs, n, digest))
-return {'applied', vs, event, outbox_id, math.max(0, now - 1000 * outbox_oldest), head, ARGV[20] == '1' and call('HGETALL', KEYS[1])}
+return {'applied', vs, event, outbox_id, math.max(0, now - 1000 * outbox_oldest), head, ARGV[22] == '1' and call('HGETALL', KEYS[1])}

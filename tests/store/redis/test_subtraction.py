@@ -248,7 +248,7 @@ async def test_a_full_outbox_refuses_and_changes_nothing(fixture: StoreFixture) 
 
 async def test_a_full_window_says_when_there_is_room(fixture: StoreFixture) -> None:
     snapshot = cart(1)
-    store = fixture.store_with(Limits(window_bytes=10, subtraction_bytes=10))
+    store = fixture.store_with(Limits(window_bytes=10, ordered_bytes=0, subtraction_bytes=10))
     answer = await store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert isinstance(answer, Refused)
     assert answer.reason is Reason.WINDOW_FULL

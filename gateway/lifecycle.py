@@ -6,8 +6,9 @@ import structlog
 from sanic import Sanic
 
 from gateway.bootstrap import Container
+from runtime.failstop import end_misconfigured
 from runtime.garbage import collect_seldom
-from store.redis import StoreError
+from store.redis import ClusterUnsupported, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +23,8 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
     async def connect(_: Sanic[Any, Any]) -> None:
         try:
             await container.client.connect()
+        except ClusterUnsupported as error:
+            end_misconfigured("cartstream gateway", error)
         except StoreError as error:
             # Not fatal: readiness reports it, and carts that Postgres has can be read.
             container.client.keep_connecting()

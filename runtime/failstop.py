@@ -17,6 +17,17 @@ EXIT_CONFIGURATION: Final = 1
 """Something is set wrong: a restart does not help."""
 
 
+class Misconfigured(Exception):
+    """A setting is wrong, as it turned out; the message says what to set. A restart does not help."""
+
+
+def end_misconfigured(name: str, error: Misconfigured) -> NoReturn:
+    """End the process with code 1, its message in the log and on stderr; `name` is the process's."""
+    log.critical("process.misconfigured", exit_code=EXIT_CONFIGURATION, app=name, problem=str(error))
+    sys.stderr.write(f"{name}: {error}\n")
+    end(EXIT_CONFIGURATION)
+
+
 def fail_stop(event: str, **details: object) -> NoReturn:
     """End the process with code 75, committing nothing more.
 

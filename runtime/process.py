@@ -13,7 +13,7 @@ import uvloop
 from prometheus_client import start_http_server
 
 from runtime.ending import Ending, tell, told
-from runtime.failstop import EXIT_RESTART, fail_stop, fail_stop_after
+from runtime.failstop import EXIT_RESTART, Misconfigured, end_misconfigured, fail_stop, fail_stop_after
 from runtime.garbage import collect_seldom
 from runtime.logs import configure_logging
 from runtime.ready import ReadyFile
@@ -29,8 +29,9 @@ Work = Callable[[Callable[[], None]], Awaitable[None]]
 def run_process(name: str, settings: ProcessSettings, work: Work) -> None:
     """Run `work` until SIGTERM or SIGINT, then cancel it and return.
 
-    Exits with 75 when the work ends by itself (only a restart helps then), when the process has not ended
-    `stop_timeout_s` after the signal, and after SIGHUP, which asks for a new process.
+    Exits with 1 when the work finds a setting wrong (Misconfigured), and with 75 when it ends otherwise by
+    itself (only a restart helps then), when the process has not ended `stop_timeout_s` after the signal, and
+    after SIGHUP, which asks for a new process.
     """
     configure_logging()
     uvloop.run(_run(name, settings, work))
@@ -127,7 +128,9 @@ async def _run(name: str, settings: ProcessSettings, work: Work) -> None:
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     lifetime.not_ready()
     if not lifetime.stop.is_set():
-        fail_stop("process.crashed", app=name, reason=repr(working.exception()))
+        if isinstance(error := working.exception(), Misconfigured):
+            end_misconfigured(name, error)
+        fail_stop("process.crashed", app=name, reason=repr(error))
     working.cancel()
     await asyncio.wait({working})
     log.info("process.stopped", app=name)

@@ -8,13 +8,16 @@ import msgspec
 
 from gateway.health.topics import TopicsCheck
 from gateway.outbox.publisher import ChangePublisher
-from gateway.postgres.hydration import Hydration
+from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from store.redis import CartStore, ServerFacts, StoreError
 
 _CHECK_S: Final = 2.0
 _CLOCK_SKEW_US: Final = 5_000_000
 """Half of the publish deadline. The gateway's clock stands for the broker's, which nobody can ask for: with a
 Redis clock further off, the broker may refuse changes."""
+
+_FULL: Final = 0.95
+"""Of maxmemory: soon changes will be refused."""
 
 
 class Health(StrEnum):
@@ -54,27 +57,46 @@ def judge(checks: dict[str, Check]) -> Readiness:
 
 def judge_redis(facts: ServerFacts, now_us: int) -> Check:
     """Whether this server keeps what it is given, from INFO (managed servers refuse CONFIG)."""
-    if facts.role != "master":
-        return Check(Health.FAILED, f"it is a {facts.role}; CARTSTREAM_REDIS_URL must lead to the master")
-    if facts.loading:
-        return Check(Health.FAILED, "it is loading its data")
-    if facts.maxmemory_policy != "noeviction":
-        return Check(
-            Health.FAILED,
-            f"maxmemory-policy is {facts.maxmemory_policy}; set noeviction, or carts will vanish",
-        )
+    if (failure := _failure(facts, now_us)) is not None:
+        return Check(Health.FAILED, failure)
+    if (weakness := _weakness(facts)) is not None:
+        return Check(Health.DEGRADED, weakness)
+    return Check(Health.OK)
+
+
+def _failure(facts: ServerFacts, now_us: int) -> str | None:
     behind_us = now_us - facts.time_us
+    if facts.role != "master":
+        return f"it is a {facts.role}; CARTSTREAM_REDIS_URL must lead to the master"
+    if facts.loading:
+        return "it is loading its data"
+    if facts.maxmemory_policy != "noeviction":
+        return f"maxmemory-policy is {facts.maxmemory_policy}; set noeviction, or carts will vanish"
     if abs(behind_us) > _CLOCK_SKEW_US:
-        return Check(
-            Health.FAILED,
-            f"its clock is {behind_us / 1e6:.1f} s behind this one; ages are misjudged: set the clocks",
+        return f"its clock is {behind_us / 1e6:.1f} s behind this one; ages are misjudged: set the clocks"
+    return None
+
+
+def _weakness(facts: ServerFacts) -> str | None:
+    if facts.maxmemory and facts.used_memory >= _FULL * facts.maxmemory:
+        return (
+            f"{facts.used_memory} of maxmemory's {facts.maxmemory} bytes are used; full, it refuses changes: "
+            "raise maxmemory"
         )
     if not facts.aof_enabled:
-        return Check(
-            Health.DEGRADED,
-            "no append-only file: a crash loses what Kafka lacks; set appendonly yes",
-        )
-    return Check(Health.OK)
+        return "no append-only file: a crash loses what Kafka lacks; set appendonly yes"
+    return None
+
+
+def judge_schema(pending: list[str]) -> Check:
+    """Whether the database has what this version needs; `pending` names the migrations that it lacks."""
+    if not pending:
+        return Check(Health.OK)
+    return Check(
+        Health.FAILED,
+        f"the schema lacks {', '.join(pending)}: run `cartstream migrate`; "
+        "carts that are not in Redis cannot be reached, and nothing can be ordered",
+    )
 
 
 class HealthChecks:
@@ -119,8 +141,6 @@ class HealthChecks:
     async def _postgres(self) -> Check:
         try:
             async with asyncio.timeout(_CHECK_S):
-                if await self._hydration.answers():
-                    return Check(Health.OK)
-        except TimeoutError:
-            pass
-        return Check(Health.DEGRADED, "no answer; carts that are not in Redis cannot be reached")
+                return judge_schema(await self._hydration.pending_migrations())
+        except (DatabaseUnavailable, TimeoutError):
+            return Check(Health.DEGRADED, "no answer; carts that are not in Redis cannot be reached")

@@ -17,6 +17,7 @@ from carts.state import State
 from gateway.metrics import Metrics
 from runtime.clock import clock_us
 from store.postgres import carts
+from store.postgres.migrate import pending
 from store.postgres.pool import CheckedPool
 from store.redis import Absence, Missing
 
@@ -128,14 +129,13 @@ class Hydration:
         """Whether the row has the operation (carts.protocol.reached_postgres). Raises DatabaseUnavailable."""
         return reached_postgres((await self._ask(cart_id)).state, op_id, version)
 
-    async def answers(self) -> bool:
-        """Whether Postgres answers a query now."""
+    async def pending_migrations(self) -> list[str]:
+        """The migrations that the database lacks. Raises DatabaseUnavailable if it does not answer now."""
         try:
             async with self._pool.connection() as connection:
-                await connection.execute("SELECT 1")
-        except (psycopg.Error, PoolTimeout):
-            return False
-        return True
+                return await pending(connection)
+        except (psycopg.Error, PoolTimeout) as error:
+            raise DatabaseUnavailable(str(error)) from error
 
     async def _row(self, cart_id: str) -> CartRow:
         self._absent.pop(cart_id, None)

@@ -3,8 +3,9 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.resources import files
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 import msgspec
 import psycopg
@@ -34,6 +35,7 @@ class Migration(msgspec.Struct, frozen=True):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
+@cache
 def migrations() -> list[Migration]:
     """The migrations of this version, in order."""
     return sorted(_files(), key=lambda migration: migration.version)
@@ -63,6 +65,18 @@ def migrate(url: str, applied: Callable[[Migration], None] = lambda _: None) -> 
         raise MigrationFailed(
             f"the user in CARTSTREAM_POSTGRES_URL may not change the schema: migrate as its owner. {error}"
         ) from error
+
+
+async def pending(connection: psycopg.AsyncConnection[Any]) -> list[str]:
+    """The names of the migrations that the database lacks; none if it may not be asked."""
+    try:
+        applied = await (await connection.execute(query("applied_migrations"))).fetchall()
+    except psycopg.errors.UndefinedTable:
+        applied = []
+    except psycopg.errors.InsufficientPrivilege:
+        return []
+    done = {version for version, *_ in applied}
+    return [f"{known.version:04}_{known.name}" for known in migrations() if known.version not in done]
 
 
 def _files() -> Iterator[Migration]:

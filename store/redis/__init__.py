@@ -4,7 +4,15 @@ from carts.protocol import PutOutcome
 from store.redis.absence import Absence, Missing
 from store.redis.cart_store import CartStore
 from store.redis.client import PipelinedClient
-from store.redis.errors import StoreBroken, StoreBusy, StoreError, StoreFull, StoreUnavailable, UnknownOutcome
+from store.redis.errors import (
+    ClusterUnsupported,
+    StoreBroken,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UnknownOutcome,
+)
 from store.redis.layout import Layout
 from store.redis.pending_compaction import PendingCompaction
 from store.redis.requests import ChangeRequest, RequestStep, SetQuantity
@@ -41,6 +49,7 @@ __all__ = [
     "ChangeRequest",
     "ChangeSubscriber",
     "CheckoutLock",
+    "ClusterUnsupported",
     "Decision",
     "Layout",
     "Missing",

@@ -14,7 +14,7 @@ from runtime.clock import clock_us
 from store.redis import answers, scripts
 from store.redis.absence import Absence, Missing
 from store.redis.client import PipelinedClient
-from store.redis.errors import StoreError, StoreFull
+from store.redis.errors import NotPrimary, StoreError, StoreFull
 from store.redis.layout import Layout
 from store.redis.packing import pack_absence, pack_copy, step_arguments
 from store.redis.partition_store import PartitionStore
@@ -123,8 +123,10 @@ class CartStore(PartitionStore):
 
         The marker names the restoration that made the partition ready. The same before and after the
         cart, it says that nothing was lost meanwhile. (A transaction would say so too, but a full Redis
-        7.0 refuses it.)
+        7.0 refuses it.) Raises NotPrimary while the server is known to be a replica: it may be behind.
         """
+        if self._client.is_replica:
+            raise NotPrimary("the server is a replica: what it has may be old")
         keys = self._layout.of_cart(cart_id)
         marker, cart = await self._read(cart_id, keys.read, [])
         if cart is not None:

@@ -18,12 +18,22 @@ import structlog
 
 from store.redis import scripts
 from store.redis.connection import Address, Batch, Connection, Taker, open_connection
-from store.redis.errors import ScriptMissing, StoreBusy, StoreError, StoreUnavailable
+from store.redis.errors import (
+    ClusterUnsupported,
+    ScriptMissing,
+    StoreBroken,
+    StoreBusy,
+    StoreError,
+    StoreUnavailable,
+)
 from store.redis.scripts import Script
 from store.redis.settings import RedisSettings
 from store.redis.wire import Argument, pack
 
 log = structlog.get_logger(__name__)
+
+_HELLO: Final = (b"HELLO",)
+_ROLE_PAUSE_S: Final = 1.0
 
 
 class PipelinedClient:
@@ -54,6 +64,9 @@ class PipelinedClient:
         self._closed = False
         self._lost_at: float | None = None
         self._why = "not connected yet"
+        self._asking: asyncio.Task[None] | None = None
+        self.is_replica = False
+        """Whether the server is a replica, as far as known: what is read there may be old."""
 
     async def connect(self) -> None:
         """Connect and load the scripts. Raises StoreError if that does not work at once."""
@@ -73,6 +86,8 @@ class PipelinedClient:
             self._connecting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._connecting
+        if self._asking is not None:
+            self._asking.cancel()
         if self._connection is not None:
             self._connection.close()
         self._fail_unsent(self._loop.time() + self._timeout)
@@ -181,6 +196,8 @@ class PipelinedClient:
             raise StoreUnavailable(self._no_connection()) from error
         self._connection = connection
         self._lost_at = None
+        if self.is_replica and (self._asking is None or self._asking.done()):
+            self._asking = self._loop.create_task(self._until_primary())
         while self._unsent:
             _, batch = self._unsent.popleft()
             self._unsent_replies -= len(batch.takers)
@@ -190,15 +207,38 @@ class PipelinedClient:
         commands: list[tuple[Argument, ...]] = [
             *self._address.greeting(self._name),
             *((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL),
+            _HELLO,
         ]
         futures = [self._loop.create_future() for _ in commands]
         deadline = self._loop.time() + self._connect_timeout
         connection.send(Batch([pack(command) for command in commands], [*futures], deadline))
         try:
-            await asyncio.gather(*futures)
+            *_, hello = await asyncio.gather(*futures[:-1], _or_none(futures[-1]))
+            self._learn(hello)
         except BaseException:
             connection.close()
             raise
+
+    def _learn(self, hello: list[Any] | None) -> None:
+        """Take in what the server is, if it tells. Raises ClusterUnsupported."""
+        facts = dict(zip(hello[::2], hello[1::2], strict=False)) if hello else {}
+        if facts.get(b"mode") == b"cluster":
+            raise ClusterUnsupported(
+                f"Redis at {self._address} belongs to a cluster, which is not supported: "
+                "set CARTSTREAM_REDIS_URL to a server of its own, such as redis://redis:6379/0"
+            )
+        self.is_replica = facts.get(b"role", b"master") != b"master"
+
+    async def _until_primary(self) -> None:
+        """Ask the replica again and again what it is; a new connection is asked by its greeting."""
+        log.warning(
+            "redis.is_replica", address=str(self._address), meaning="reads are stale, changes refused"
+        )
+        while self.is_replica:
+            await asyncio.sleep(_ROLE_PAUSE_S)
+            with contextlib.suppress(StoreError):
+                self._learn(await self.execute(*_HELLO))
+        log.info("redis.is_primary", address=str(self._address))
 
     def _on_lost(self, connection: Connection, error: StoreError) -> None:
         if connection is not self._connection:
@@ -218,3 +258,11 @@ class PipelinedClient:
             with attempt:
                 await self._open()
         log.info("redis.connected", address=str(self._address))
+
+
+async def _or_none(answer: asyncio.Future[Any]) -> Any:
+    """The answer, None where the server refuses it: an old one, or one that may not be asked."""
+    try:
+        return await answer
+    except StoreBroken:
+        return None

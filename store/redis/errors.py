@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Final
 
+from runtime.failstop import Misconfigured
+
 
 class StoreError(Exception):
     """Redis did not do what was asked."""
@@ -53,10 +55,21 @@ class NotPrimary(StoreUnavailable):
     """The server is a replica now; the client connects again. Nothing was changed: try again shortly."""
 
 
+class NotHere(StoreUnavailable):
+    """The server belongs to a cluster and does not have the key. Nothing was changed."""
+
+
+class ClusterUnsupported(StoreError, Misconfigured):
+    """The server belongs to a Redis Cluster."""
+
+
 _BY_CODE: Final[dict[str, type[StoreError]]] = {
     "NOSCRIPT": ScriptMissing,
     "OOM": StoreFull,
     "READONLY": NotPrimary,
+    "MOVED": NotHere,
+    "ASK": NotHere,
+    "CROSSSLOT": NotHere,
     "LOADING": StoreUnavailable,
     "BUSY": StoreUnavailable,
     "MASTERDOWN": StoreUnavailable,

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import httpx
 import pytest
@@ -10,6 +10,7 @@ import redis
 
 from carts.limits import TIMING
 from devstack.embedded import EmbeddedStack
+from devstack.free_ports import free_ports
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from tests.gateway.cart_client import CartClient, item
 from tests.gateway.conftest import client_of
@@ -242,6 +243,33 @@ async def test_with_postgres_stopped_only_carts_that_redis_lacks_notice(
         for number in range(8):
             served = await carts.add(f"{cart_id}-new-{number}")
             assert served.status_code == 200, served.text
+
+
+async def test_what_is_read_while_redis_is_a_replica_says_that_it_is_stale(
+    breakable: Urls, quick: GatewayProcess, cart_id: str
+) -> None:
+    async with client_of(quick, breakable) as carts:
+        server = redis.Redis.from_url(breakable.redis)
+        await insert(breakable.postgres, cart_id, born(cart_id, some_time_ago()))
+        await carts.add(cart_id)
+
+        async def is_stale() -> bool:
+            read = await carts.http.get(f"/v1/carts/{cart_id}")
+            return read.status_code == 200 and read.headers.get("cart-freshness") == "stale"
+
+        server.replicaof("127.0.0.1", free_ports(1)[0])
+        try:
+            await until(is_stale, "reads are marked")
+            assert (await carts.http.get("/health/ready")).status_code == 503
+            assert (await carts.add(cart_id)).status_code == 503
+        finally:
+            server.replicaof("NO", "ONE")
+        await until(lambda: _negated(is_stale), "reads are current")
+        assert (await carts.add(cart_id)).status_code == 200
+
+
+async def _negated(condition: Callable[[], Awaitable[bool]]) -> bool:
+    return not await condition()
 
 
 async def test_a_gateway_started_without_kafka_serves_and_delivers_later(

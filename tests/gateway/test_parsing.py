@@ -3,7 +3,7 @@
 import pytest
 
 from carts.protocol import Durability
-from gateway.health.checks import Check, Health, judge, judge_redis
+from gateway.health.checks import Check, Health, judge, judge_redis, judge_schema
 from gateway.http.conditions import (
     Preferences,
     first_attempt_us,
@@ -105,7 +105,7 @@ FACTS = {
     "role": "master",
     "loading": False,
     "maxmemory_policy": "noeviction",
-    "maxmemory": 1,
+    "maxmemory": 100,
     "used_memory": 1,
     "aof_enabled": True,
     "time_us": 1_000_000_000,
@@ -122,12 +122,21 @@ FACTS = {
         ({"time_us": 1_000_000_000 - 6_000_000}, Health.FAILED),
         ({"time_us": 1_000_000_000 + 6_000_000}, Health.FAILED),
         ({"aof_enabled": False}, Health.DEGRADED),
+        ({"used_memory": 95}, Health.DEGRADED),
+        ({"used_memory": 95, "maxmemory": 0}, Health.OK),
     ],
 )
 def test_redis_must_keep_what_it_is_given(change: dict[str, object], status: Health) -> None:
     check = judge_redis(ServerFacts(**(FACTS | change)), 1_000_000_000)  # type: ignore[arg-type]
     assert check.status == status
     assert (check.detail is None) == (status is Health.OK)
+
+
+def test_a_database_without_the_schema_makes_the_gateway_not_ready() -> None:
+    check = judge_schema(["0001_carts", "0002_orders"])
+    assert check.status is Health.FAILED
+    assert "lacks 0001_carts, 0002_orders: run `cartstream migrate`" in str(check.detail)
+    assert judge_schema([]) == Check(Health.OK)
 
 
 @pytest.mark.parametrize(

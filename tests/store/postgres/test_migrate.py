@@ -1,5 +1,6 @@
 """The schema is brought up by whoever comes first, and once."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -9,7 +10,7 @@ from sinks.postgres.batch import newest
 from sinks.postgres.table import CartsTable
 from store.postgres import migrate as module
 from store.postgres.errors import MigrationFailed
-from store.postgres.migrate import Migration, migrate, migrations
+from store.postgres.migrate import Migration, migrate, migrations, pending
 from tests.sinks.cart_records import grow, new_cart_id
 from tests.sinks.test_batch import row
 
@@ -53,6 +54,16 @@ def test_an_older_release_goes_on_with_a_newer_schema(
     migrate(postgres_url)
     monkeypatch.setattr(module, "migrations", list)
     assert migrate(postgres_url) == []
+
+
+async def test_what_a_database_lacks_is_named(postgres_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+        lacking = await pending(connection)
+        assert lacking == [f"{known.version:04}_{known.name}" for known in migrations()]
+        await asyncio.to_thread(migrate, postgres_url)
+        assert await pending(connection) == []
+        await connection.execute("DELETE FROM schema_migrations WHERE version = 2")
+        assert await pending(connection) == lacking[1:2]
 
 
 def test_a_database_that_does_not_answer_is_named_with_what_to_do() -> None:

@@ -1,26 +1,35 @@
 """The pipelined client when things go wrong: every request ends, and says whether it may have happened."""
 
 import asyncio
+import os
+import sys
 import time
+from asyncio.subprocess import PIPE
+from pathlib import Path
 
 import pytest
 
 from devstack.free_ports import free_ports
+from runtime.failstop import Misconfigured
 from store.redis import (
     Applied,
     CartStore,
+    ClusterUnsupported,
     Layout,
     PipelinedClient,
     RedisSettings,
     Replayed,
+    Restoring,
     StoreBusy,
     StoredCart,
     StoreUnavailable,
     UnknownOutcome,
 )
-from store.redis.errors import NotPrimary, ScriptMissing, StoreBroken, StoreFull, error_of
+from store.redis.errors import NotHere, NotPrimary, ScriptMissing, StoreBroken, StoreFull, error_of
 from tests.store.redis.conftest import RedisServer, StoreFixture
 from tests.store.redis.test_requests import CART, request
+from tests.support.processes import ROOT
+from tests.support.waiting import until
 
 
 def settings_of(server: RedisServer, **options: float) -> RedisSettings:
@@ -155,6 +164,41 @@ async def test_a_server_that_became_a_replica_refuses_and_the_client_connects_ag
         await client.execute("SET", "a", "b")
 
 
+async def test_nothing_is_read_from_a_server_known_to_be_a_replica(own_server: RedisServer) -> None:
+    async with PipelinedClient(settings_of(own_server)) as client:
+        store = CartStore(client, Layout(16))
+        await client.execute("REPLICAOF", "127.0.0.1", free_ports(1)[0])
+        with pytest.raises(NotPrimary):
+            await client.execute("SET", "a", "b")
+        await connected_again(client)
+        with pytest.raises(NotPrimary):
+            await store.read(CART)
+        await client.execute("REPLICAOF", "NO", "ONE")
+
+        async def is_primary() -> bool:
+            return not client.is_replica
+
+        await until(is_primary, "the client knows")
+        assert isinstance(await store.read(CART), Restoring)
+
+
+async def test_a_node_of_a_cluster_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path, "--cluster-enabled", "yes")
+    server.start()
+    try:
+        with pytest.raises(ClusterUnsupported, match="set CARTSTREAM_REDIS_URL") as raised:
+            await PipelinedClient(settings_of(server)).connect()
+        assert isinstance(raised.value, Misconfigured)
+        environment = {**os.environ, "CARTSTREAM_REDIS_URL": server.url}
+        environment["CARTSTREAM_GATEWAY_PORT"] = str(free_ports(1)[0])
+        command = (sys.executable, "-m", "cli", "gateway")
+        ended = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT, stderr=PIPE)
+        _, said = await ended.communicate()
+        assert (ended.returncode, b"which is not supported" in said) == (1, True), said
+    finally:
+        server.kill()
+
+
 async def test_nothing_listens_there_says_so_at_once() -> None:
     settings = RedisSettings(redis_url=f"redis://127.0.0.1:{free_ports(1)[0]}/0")
     with pytest.raises(StoreUnavailable, match="no connection to Redis at 127"):
@@ -198,6 +242,9 @@ async def test_closing_fails_what_is_under_way_and_what_comes_later(own_server: 
         ("OOM command not allowed when used memory > 'maxmemory'.", StoreFull),
         ("NOSCRIPT No matching script.", ScriptMissing),
         ("WRONGTYPE Operation against a key holding the wrong kind of value", StoreBroken),
+        ("MOVED 3999 127.0.0.1:7001", NotHere),
+        ("ASK 3999 127.0.0.1:7001", NotHere),
+        ("CROSSSLOT Keys in request don't hash to the same slot", NotHere),
         ("ERR unknown command", StoreBroken),
     ],
 )

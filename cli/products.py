@@ -1,15 +1,16 @@
-"""`cartstream products`: the catalogue's sample, and imports from a file."""
+"""`cartstream products`: the catalogue's sample, imports from a file, and exports."""
 
 import asyncio
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 import psycopg
 
 from devstack.settings import StackSettings
 from gateway.products.importing import LineError, Summary
-from ops.products import ImportFailed, import_file, publish_again, put_sample
+from ops.products import ImportFailed, export, import_file, publish_again, put_sample
 from ops.progress import Bars, bars
 from runtime.owners import OwnerSettings, ProductsOwner
 from runtime.settings import load
@@ -60,7 +61,8 @@ def publish_command() -> None:
 def import_command(file: Path, url: str | None) -> None:
     """Send FILE, a product as JSON a line, to the gateway. Lines with errors are named, the others kept.
 
-    Sending it again does no harm. Ends with 1 if there was an error.
+    A line changes what it names of a product, so a feed may have prices alone. Sending it again does no harm,
+    except with `stock_change`. Ends with 1 if there was an error.
     """
     gateway = url or load(StackSettings).urls.gateway
     try:
@@ -70,6 +72,32 @@ def import_command(file: Path, url: str | None) -> None:
         raise click.ClickException(str(error)) from error
     if errors:
         sys.exit(1)
+
+
+@command.command("export")
+@click.argument("file", type=click.File("wb"), default="-")
+@click.option("--unconditional", is_flag=True, help="Without versions, for another catalogue.")
+def export_command(file: BinaryIO, unconditional: bool) -> None:  # as click calls it
+    """Write every product of Postgres to FILE, or standard output, a line each, as `import` takes them.
+
+    Each line has the version of its product in `if_version`: when the file is imported, a product that was
+    changed or sold since is left as it is, and its line is named.
+    """
+    owner = load(OwnerSettings).products_owner
+    if owner is not ProductsOwner.INTERNAL:
+        raise click.ClickException(
+            f"products are not kept here (CARTSTREAM_PRODUCTS_OWNER is {owner}): their owner has them"
+        )
+    try:
+        with bars() as shown:
+            asyncio.run(_export(file, shown, conditional=not unconditional))
+    except psycopg.OperationalError as error:
+        raise click.ClickException(f"Postgres did not answer: {error} Try again.") from error
+
+
+async def _export(file: BinaryIO, shown: Bars, *, conditional: bool) -> None:
+    async for lines in export(_postgres_url(), shown, conditional=conditional):
+        file.write(lines)
 
 
 async def _import(file: Path, gateway: str, shown: Bars) -> int:

@@ -1,4 +1,4 @@
-"""The catalogue's bulk work: the sample, publishing all products again, an import through the gateway."""
+"""The catalogue's bulk work: the sample, publishing all again, an import through the gateway, an export."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
@@ -10,10 +10,11 @@ import aiohttp
 import msgspec
 import psycopg
 
+from carts.products import Product, ProductContent
 from gateway.products.importing import LineError, Report, Stopped, Summary
 from ops.progress import Advance, Bars
 from ops.sample import sample_products
-from store.postgres.products import put_all, record_again
+from store.postgres.products import products_after, put_all, record_again
 
 CHUNK_BYTES: Final = 64 * 1024
 PUBLISHED_AT_ONCE: Final = 1000
@@ -65,8 +66,7 @@ async def import_file(file: Path, gateway: str, bars: Bars) -> AsyncIterator[Lin
 
     Raises ImportFailed.
     """
-    with file.open("rb") as content:
-        total = sum(chunk.count(b"\n") for chunk in iter(lambda: content.read(CHUNK_BYTES), b""))
+    total = lines_in(file)
     advance = bars("lines", total)
     url = f"{gateway.rstrip('/')}/v1/products/import"
     timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENT_SECONDS)
@@ -84,6 +84,39 @@ async def import_file(file: Path, gateway: str, bars: Bars) -> AsyncIterator[Lin
         raise ImportFailed(
             f"the gateway at {url} did not take all of it: {error or 'no answer'}. Send the file again."
         ) from error
+
+
+async def export(postgres_url: str, bars: Bars, *, conditional: bool) -> AsyncIterator[bytes]:
+    """Every product as a line of an import, by id, a page at a time; inactive ones too.
+
+    `conditional`: with the version that it has, so that the line counts only while nobody has changed the
+    product since. Raises OperationalError.
+    """
+    last = ""
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+        cursor = await connection.execute("SELECT count(*) FROM products")
+        (total,) = await cursor.fetchone() or (0,)
+        advance = bars("products", total)
+        while products := await products_after(connection, last, PUBLISHED_AT_ONCE):
+            last = products[-1].product_id
+            yield b"".join(_line_of(product, conditional=conditional) for product in products)
+            advance(len(products))
+
+
+def _line_of(product: Product, *, conditional: bool) -> bytes:
+    fields = {name: getattr(product, name) for name in ProductContent.__struct_fields__}
+    if conditional:
+        fields["if_version"] = product.version
+    return msgspec.json.encode(fields) + b"\n"
+
+
+def lines_in(file: Path) -> int:
+    """How many lines there are; the last one may be open."""
+    lines, last = 0, b"\n"
+    with file.open("rb") as content:
+        while chunk := content.read(CHUNK_BYTES):
+            lines, last = lines + chunk.count(b"\n"), chunk[-1:]
+    return lines + (last != b"\n")
 
 
 async def _chunks(file: Path) -> AsyncIterator[bytes]:

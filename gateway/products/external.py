@@ -11,11 +11,18 @@ from aiokafka.errors import KafkaError
 
 from carts.products import Product, ProductContent, with_version
 from gateway.http.conditions import Preconditions
-from gateway.http.problems import FieldError
+from gateway.http.problems import FieldError, Problem
 from gateway.outbox.publisher import ChangePublisher
 from gateway.pricing.problems import catalogue_restoring
 from gateway.products import problems
-from gateway.products.requests import PatchProduct, SentProduct, patched
+from gateway.products.requests import (
+    ImportProduct,
+    PatchProduct,
+    SentProduct,
+    error_of,
+    imported,
+    patched,
+)
 from gateway.products.service import BatchResult, WriteResult, check_preconditions
 from store.redis.catalogue import CacheNotReady, ProductCache
 from topics.headers import product_headers
@@ -55,24 +62,30 @@ class ExternalProducts:
             raise problems.product_not_found(product_id)
         return await self._write(patched(known, patch), patch.version, known)
 
-    async def put_many(self, batch: Sequence[SentProduct]) -> BatchResult:
-        """Publish all that are not older than the known ones; the last of a product in the batch wins."""
-        known = await self._catalogue.facts(sent.content.product_id for sent in batch)
-        versions: dict[str, int] = {}
-        if not isinstance(known, CacheNotReady):
-            versions = {name: facts.version for name, facts in known.items() if facts is not None}
-        before = dict(versions)
-        errors: dict[int, FieldError] = {}
+    async def put_many(self, batch: Sequence[ImportProduct]) -> BatchResult:
+        """Publish all that are not older than the known ones, line after line; `patch` says what is known."""
+        found = await self._catalogue.read_many(list(dict.fromkeys(line.product_id for line in batch)))
+        if isinstance(found, CacheNotReady):
+            raise catalogue_restoring()
+        known = {product.product_id: product for product in found}
         products: dict[str, Product] = {}
-        for index, sent in enumerate(batch):
-            name, version = sent.content.product_id, sent.version or 0
-            if version < versions.get(name, 0):
-                errors[index] = FieldError("/version", problems.too_low(version, versions[name]))
+        errors: dict[int, FieldError] = {}
+        for index, line in enumerate(batch):
+            name, version = line.product_id, line.version or 0  # the import has checked that there is one
+            before = products.get(name) or known.get(name)
+            if before is not None and version < before.version:
+                errors[index] = FieldError("/version", problems.too_low(version, before.version))
                 continue
-            versions[name] = version
-            products[name] = with_version(sent.content, version, datetime.now(UTC))
+            try:
+                content = imported(line, known.get(name), products.get(name))
+            except Problem as problem:
+                errors[index] = error_of(problem)
+            else:
+                products[name] = with_version(content, version, datetime.now(UTC))
         await self._publish(list(products.values()))
-        changed = sum(before.get(name) != product.version for name, product in products.items())
+        changed = sum(
+            name not in known or known[name].version != product.version for name, product in products.items()
+        )
         return BatchResult(changed, errors)
 
     async def _known(self, product_id: str) -> Product | None:

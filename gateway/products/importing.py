@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from gateway.http.problems import FieldError, Problem
-from gateway.products.requests import SentProduct, check_version, error_of, sent_line
+from gateway.products.requests import ImportProduct, check_lines, check_version, error_of, sent_line
 from gateway.products.service import ProductWriter
 
 BATCH_LINES: Final = 500
@@ -89,7 +89,8 @@ class Import:
 
     def __init__(self, writer: ProductWriter) -> None:
         self._writer = writer
-        self._batch: list[tuple[int, SentProduct]] = []
+        self._batch: list[tuple[int, ImportProduct]] = []
+        self._began = False
         self._bytes = 0
         self._lines = 0
         self._imported = 0
@@ -122,11 +123,15 @@ class Import:
 
     def _add(self, line: Line) -> LineError | None:
         if line.text is None:
-            return self._wrong(line.number, FieldError("", f"is longer than {LINE_BYTES} bytes; shorten it"))
+            detail = f"is longer than {LINE_BYTES} bytes; send one product in each line"
+            return self._wrong(line.number, FieldError("", detail))
         # Some systems begin files with a byte order mark, and a reader may ignore it (RFC 8259, 8.1).
         text = line.text.removeprefix(BOM_UTF8) if line.number == 1 else line.text
         if not text.strip():
             return None
+        if not self._began:
+            check_lines(text)
+            self._began = True
         try:
             sent = sent_line(text)
             check_version(sent.version, required=not self._writer.gives_versions)

@@ -6,9 +6,17 @@ from typing import Final
 
 from carts.products import Product, ProductContent
 from gateway.http.conditions import Preconditions
+from gateway.http.problems import FieldError, Problem
 from gateway.postgres.database import Connection, Database
 from gateway.products import problems
-from gateway.products.requests import PatchProduct, SentProduct, patched
+from gateway.products.requests import (
+    ImportProduct,
+    PatchProduct,
+    SentProduct,
+    error_of,
+    imported,
+    patched,
+)
 from gateway.products.service import BatchResult, WriteResult, check_preconditions
 from store.postgres.products import lock, put_all
 
@@ -31,11 +39,9 @@ class InternalProducts:
             partial(_patch, product_id=product_id, patch=patch, preconditions=preconditions)
         )
 
-    async def put_many(self, batch: Sequence[SentProduct]) -> BatchResult:
-        """Insert or replace many in one transaction; the last of a product in the batch wins."""
-        newest = {sent.content.product_id: sent.content for sent in batch}
-        changed = await self._database.transact(partial(put_all, contents=list(newest.values())))
-        return BatchResult(len(changed))
+    async def put_many(self, batch: Sequence[ImportProduct]) -> BatchResult:
+        """Insert or change many in one transaction, line after line."""
+        return await self._database.transact(partial(_put_many, batch=batch))
 
 
 async def _put(connection: Connection, content: ProductContent, preconditions: Preconditions) -> WriteResult:
@@ -59,6 +65,20 @@ async def _patch(
     content = patched(known, patch)
     changed = await put_all(connection, [content])
     return WriteResult(changed[0] if changed else known, created=False)
+
+
+async def _put_many(connection: Connection, batch: Sequence[ImportProduct]) -> BatchResult:
+    known = await lock(connection, [line.product_id for line in batch])
+    contents: dict[str, ProductContent] = {}
+    errors: dict[int, FieldError] = {}
+    for index, line in enumerate(batch):
+        name = line.product_id
+        try:
+            contents[name] = imported(line, known.get(name), contents.get(name))
+        except Problem as problem:
+            errors[index] = error_of(problem)
+    changed = await put_all(connection, list(contents.values()))
+    return BatchResult(len(changed), errors)
 
 
 async def _locked(connection: Connection, product_id: str) -> Product | None:

@@ -79,13 +79,13 @@ PUT: Final = _write("putProduct", "Insert or replace the product", PutProduct)
 PATCH: Final = _write("patchProduct", "Change the fields that the body names", PatchProduct)
 IMPORT: Final = operation(
     "importProducts",
-    "Import a product from each line; lines of progress and errors come back meanwhile",
+    "Insert or change a product by each line; lines of progress and errors come back meanwhile",
     {
         "200": {
             "description": "Lines: errors, progress, and a summary at the end",
             "content": {NDJSON: {"schema": schema(LineError, Progress, Summary, Stopped)}},
         },
-        **errors(404, 415, 503),
+        **errors(404, 415, 422, 503),
     },
     body={"required": True, "content": {NDJSON: {"schema": schema(ImportProduct)}}},
 )

@@ -1,6 +1,7 @@
 """Why a request about a product is refused: one problem each."""
 
 from gateway.http.problems import (
+    INVALID_BODY,
     INVALID_IDENTIFIER,
     KAFKA_UNAVAILABLE,
     NO_CATALOGUE,
@@ -81,3 +82,10 @@ def not_ndjson(media_type: str, expected: str) -> Problem:
         f"as {expected}.",
         headers={"accept": expected},
     )
+
+
+def no_lines(what: str) -> Problem:
+    """The body of an import is no product in each line; `what` it seems to be."""
+    example = '{"product_id": "mug", "name": "Mug", "unit_price": 1999, "currency": "EUR", "stock": 12}'
+    detail = f"send one product in each line, as {example}"
+    return Problem(INVALID_BODY, f"{what}. Nothing was imported: {detail}.", errors=[FieldError("", detail)])

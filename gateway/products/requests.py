@@ -1,5 +1,6 @@
 """The bodies and parameters of requests on the catalogue."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
@@ -10,6 +11,7 @@ from sanic import Request
 from carts.errors import InvalidIdentifier
 from carts.ids import check_product_id
 from carts.limits import MAX_SAFE_INTEGER
+from carts.numbers import without_negative_zeros
 from carts.operations import Metadata
 from carts.products import InvalidProduct, Product, ProductContent, check_product
 from gateway.http.problems import FieldError, Problem
@@ -50,12 +52,6 @@ class PutProduct(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     version: Version = None
 
 
-class ImportProduct(PutProduct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """A line of an import: a whole product with its id."""
-
-    product_id: str
-
-
 class PatchProduct(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The fields of a product to change."""
 
@@ -77,11 +73,34 @@ class PatchProduct(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
         return found
 
 
+class ImportProduct(PatchProduct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """A line of an import: of a known product the fields to change, of a new one name, price and currency.
+
+    `stock_change` is added to the stock. With `if_version` the line counts only while the product is at this
+    version, as `cartstream products export` has written it; 0: only while there is no such product.
+    """
+
+    product_id: str
+    stock_change: int | UnsetType = UNSET
+    if_version: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The new values by field name."""
+        found = super().fields()
+        for name in ("product_id", "stock_change", "if_version"):
+            found.pop(name, None)
+        return found
+
+
 class SentProduct(msgspec.Struct, frozen=True):
     """A product as its owner has sent it; `version` is the owner's, None where this system gives it."""
 
     content: ProductContent
     version: int | None
+
+
+_REQUIRED: Final = {"name": "a product", "unit_price": 0, "currency": "EUR"}
+"""What a new product must have, and values that keep the bounds."""
 
 
 PUT_PRODUCT: Final = msgspec.json.Decoder(PutProduct)
@@ -92,31 +111,64 @@ _IMPORT_PRODUCT: Final = msgspec.json.Decoder(ImportProduct)
 def sent_product(product_id: str, body: PutProduct) -> SentProduct:
     """The product in `body`. Raises Problem with a pointer to a value out of bounds."""
     fields = {name: getattr(body, name) for name in PutProduct.__struct_fields__ if name != "version"}
-    content = ProductContent(product_id=product_id, **fields)
-    check(content)
-    return SentProduct(content, body.version)
+    return SentProduct(_content({"product_id": product_id, **fields}), body.version)
 
 
-def sent_line(line: bytes) -> SentProduct:
-    """The product in a line of an import. Raises Problem."""
+def sent_line(line: bytes) -> ImportProduct:
+    """A line of an import. Raises Problem for what is wrong with it, whatever product is known."""
     body = decode(_IMPORT_PRODUCT, line)
-    return sent_product(body.product_id, body)
+    fields = body.fields()
+    _content({"product_id": body.product_id, **_REQUIRED, **fields})
+    if body.stock_change is not UNSET and "stock" in fields:
+        raise invalid("/stock_change", "stands beside stock; send one of them")
+    if not fields and body.stock_change is UNSET:
+        raise invalid("", "names nothing to change; send the fields of the product")
+    return body
 
 
 def patched(known: Product, patch: PatchProduct) -> ProductContent:
     """The product with the fields of the patch. Raises Problem for a value out of bounds."""
-    fields = msgspec.structs.asdict(known) | patch.fields()
-    content = ProductContent(**{name: fields[name] for name in ProductContent.__struct_fields__})
-    check(content)
-    return content
+    return _content(msgspec.structs.asdict(known) | patch.fields())
 
 
-def check(content: ProductContent) -> None:
-    """Raise Problem for a value out of bounds."""
+def imported(line: ImportProduct, known: Product | None, so_far: ProductContent | None) -> ProductContent:
+    """The product that a line makes of the `known` one, `so_far` changed by earlier lines.
+
+    What the line does not name stays. Raises Problem for a line that has come too late, for a new product
+    without what it needs, for a stock out of bounds.
+    """
+    version = 0 if known is None else known.version
+    if line.if_version not in {None, version}:
+        raise invalid(
+            "/if_version", f"is {line.if_version}, but the product is at {version}; export it again"
+        )
+    before = so_far or known
+    fields = line.fields()
+    if before is None:
+        for name in _REQUIRED:
+            if name not in fields:
+                raise invalid(f"/{name}", "is required, for there is no such product yet; add it")
+    else:
+        fields = msgspec.structs.asdict(before) | fields
+    if line.stock_change is not UNSET:
+        stock = fields.get("stock")
+        if stock is None:
+            raise invalid("/stock_change", "changes a stock that nobody counts; send stock")
+        fields["stock"] = stock + line.stock_change
+    return _content({"product_id": line.product_id, **fields})
+
+
+def _content(fields: Mapping[str, Any]) -> ProductContent:
+    """The product of these fields, others left out. Raises Problem for a value out of bounds."""
+    known = {name: fields[name] for name in ProductContent.__struct_fields__ if name in fields}
+    if "attributes" in known:
+        known["attributes"] = without_negative_zeros(known["attributes"])
+    content = ProductContent(**known)
     try:
         check_product(content)
     except InvalidProduct as error:
         raise invalid(f"/{error.field}", error.advice) from error
+    return content
 
 
 def check_version(version: int | None, *, required: bool) -> None:
@@ -185,6 +237,28 @@ def product_id_in(segment: str) -> str:
         return check_product_id(unquote(segment) if "%" in segment else segment)
     except InvalidIdentifier as error:
         raise problems.invalid_product_id(error.advice) from error
+
+
+def check_lines(first: bytes) -> None:
+    """Raise Problem if the first line of an import shows that the file is no JSON document for each line."""
+    text = first.strip()
+    try:
+        value = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        # One bad line is an error of its own; a document over several lines begins like this.
+        if text.startswith(b"{") and not text.endswith((b"{", b"[", b",")):
+            return
+        if not text.startswith((b"{", b"[")):
+            raise problems.no_lines("It is no JSON, perhaps CSV") from None
+        value = [] if text.startswith(b"[") else {"products": []} if b'"products"' in text else {}
+    if isinstance(value, list):
+        raise problems.no_lines("It is one JSON array; jq -c '.[]' makes lines of it")
+    if not isinstance(value, dict):
+        raise problems.no_lines("It is no JSON object")
+    if not value:
+        raise problems.no_lines("Its objects go over several lines; jq -c . makes each one a line")
+    if isinstance(value.get("products"), list):
+        raise problems.no_lines("It is one JSON object; jq -c '.products[]' makes lines of it")
 
 
 def check_ndjson(content_type: str | None) -> None:

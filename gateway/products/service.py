@@ -9,7 +9,7 @@ from carts.products import Product
 from gateway.http.conditions import Preconditions
 from gateway.http.problems import FieldError
 from gateway.products import problems
-from gateway.products.requests import PatchProduct, SentProduct
+from gateway.products.requests import ImportProduct, PatchProduct, SentProduct
 from store.redis.catalogue import ProductCache
 
 
@@ -41,8 +41,11 @@ class ProductWriter(Protocol):
         """Change the fields that the patch names."""
         ...
 
-    async def put_many(self, batch: Sequence[SentProduct]) -> BatchResult:
-        """Insert or replace many products, except those with errors. Repeating it is safe."""
+    async def put_many(self, batch: Sequence[ImportProduct]) -> BatchResult:
+        """Insert or change many products, except those with errors, line after line.
+
+        Repeating it changes nothing, except that a `stock_change` without `if_version` counts again.
+        """
         ...
 
 

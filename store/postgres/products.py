@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import psycopg
 
-from carts.products import Product, ProductContent
+from carts.products import PRODUCT_LIMITS, Product, ProductContent
 from store.postgres.outbox import OutboxRecord, write
 from store.postgres.queries import queries_of
 from topics.codec import encode_product
@@ -95,7 +95,7 @@ async def reserve(connection: Connection, quantities: Mapping[str, int]) -> Rese
 async def give_back(connection: Connection, quantities: Mapping[str, int]) -> list[Product]:
     """Put the quantities (by product id) back into the stock; the records go to the outbox.
 
-    Returns the changed products: those that still exist and whose stock is counted.
+    Returns the changed products: those that still exist and whose stock is counted. None exceeds its bound.
     """
     await lock(connection, list(quantities))
     return await _change_stock(connection, quantities)
@@ -110,6 +110,12 @@ async def record_again(connection: Connection, after: str, limit: int) -> list[P
     return await _recorded(connection, await cursor.fetchall())
 
 
+async def products_after(connection: Connection, after: str, limit: int) -> list[Product]:
+    """The next `limit` products after the id `after`, by id; nothing is locked."""
+    cursor = await connection.execute(_query("products_to_export"), {"after": after, "limit": limit})
+    return [_product(row) for row in await cursor.fetchall()]
+
+
 def _has(product: Product | None, quantity: int) -> bool:
     return product is not None and product.active and (product.stock is None or product.stock >= quantity)
 
@@ -117,7 +123,12 @@ def _has(product: Product | None, quantity: int) -> bool:
 async def _change_stock(connection: Connection, changes: Mapping[str, int]) -> list[Product]:
     names = sorted(changes)
     cursor = await connection.execute(
-        _query("change_stock"), {"product_id": names, "change": [changes[name] for name in names]}
+        _query("change_stock"),
+        {
+            "product_id": names,
+            "change": [changes[name] for name in names],
+            "most": PRODUCT_LIMITS.stock,
+        },
     )
     return await _recorded(connection, await cursor.fetchall())
 

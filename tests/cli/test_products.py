@@ -12,6 +12,7 @@ import pytest
 
 from devstack.free_ports import free_ports
 from devstack.settings import KAFKA, REDIS
+from ops.products import lines_in
 from ops.sample import sample_products
 from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.servers import Servers
@@ -106,6 +107,42 @@ def test_a_file_is_imported_and_its_wrong_lines_are_named(
     ended = cartstream("import", str(file), "--url", gateway.url)
     assert ended.returncode == 0, ended.stderr
     assert "2000 products taken (1 new or changed), 0 lines with errors" in ended.stdout
+
+
+def test_what_was_exported_is_imported_unless_it_has_changed_since(
+    gateway: GatewayProcess, database: str, tmp_path: Path
+) -> None:
+    cartstream("sample", CARTSTREAM_POSTGRES_URL=database)
+    file = tmp_path / "products.ndjson"
+    ended = cartstream("export", str(file), CARTSTREAM_POSTGRES_URL=database)
+    assert ended.returncode == 0, ended.stderr
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["product_id"] for line in lines] == kept(database)
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "UPDATE products SET stock = 1, version = version + 1000 WHERE product_id = 'kettle'"
+        )
+
+    edited = [{**line, "unit_price": line["unit_price"] + 1} for line in lines]
+    file.write_text("\n".join(json.dumps(line) for line in edited))
+    ended = cartstream("import", str(file), "--url", gateway.url)
+    assert ended.returncode == 1
+    assert ended.stdout.startswith("24 lines, 23 products taken (23 new or changed), 1 lines with errors")
+    number = 1 + [line["product_id"] for line in lines].index("kettle")
+    assert f"line {number}: /if_version is " in ended.stderr
+
+    plain = cartstream("export", "--unconditional", CARTSTREAM_POSTGRES_URL=database)
+    kettle = next(
+        line for line in map(json.loads, plain.stdout.splitlines()) if line["product_id"] == "kettle"
+    )
+    assert (kettle["stock"], "if_version" in kettle) == (1, False)
+
+
+@pytest.mark.parametrize(("content", "lines"), [("", 0), ("a", 1), ("a\n", 1), ("a\n\nb", 3)])
+def test_progress_ends_with_the_last_line(content: str, lines: int, tmp_path: Path) -> None:
+    file = tmp_path / "products.ndjson"
+    file.write_text(content)
+    assert lines_in(file) == lines
 
 
 def test_a_gateway_that_is_not_there_is_said_so(tmp_path: Path) -> None:

@@ -3,16 +3,18 @@
 import json
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from carts.products import PRODUCT_LIMITS
+from carts.products import PRODUCT_LIMITS, Product, ProductContent
 from gateway.http.conditions import Preconditions
 from gateway.http.problems import DATABASE_UNAVAILABLE, Problem
 from gateway.products import importing
 from gateway.products.importing import LINE_BYTES, Import, Line, Progress, Stopped, Summary, lines_of
-from gateway.products.requests import PatchProduct, SentProduct, sent_line
+from gateway.products.requests import ImportProduct, PatchProduct, SentProduct, imported, sent_line
 from gateway.products.service import BatchResult, WriteResult
 
 
@@ -58,7 +60,7 @@ class Writer:
         """No import asks for it."""
         raise NotImplementedError
 
-    async def put_many(self, batch: Sequence[SentProduct]) -> BatchResult:
+    async def put_many(self, batch: Sequence[ImportProduct]) -> BatchResult:
         """Take it."""
         if not self.left:
             raise Problem(DATABASE_UNAVAILABLE, "The database did not answer.")
@@ -108,7 +110,7 @@ def test_the_largest_product_is_a_line_however_it_is_written(letter: str) -> Non
         "attributes": attributes,
     }
     line = json.dumps(product).encode()
-    assert sent_line(line).content.attributes == attributes
+    assert imported(sent_line(line), None, None).attributes == attributes
     assert len(line) <= LINE_BYTES
 
 
@@ -120,3 +122,91 @@ async def test_an_import_that_cannot_go_on_says_what_is_kept() -> None:
 async def test_an_import_that_cannot_begin_is_a_problem() -> None:
     with pytest.raises(Problem, match="did not answer"):
         [report async for report in Import(Writer(batches=0)).run(body(1200))]
+
+
+MUG = Product(
+    product_id="mug",
+    name="Mug",
+    unit_price=1450,
+    currency="EUR",
+    description="It holds tea.",
+    category="kitchen",
+    stock=5,
+    active=False,
+    attributes={"glaze": "blue"},
+    version=7,
+    updated_at=datetime(2026, 11, 28, tzinfo=UTC),
+)
+
+
+def line(**fields: object) -> ImportProduct:
+    return sent_line(json.dumps({"product_id": "mug", **fields}).encode())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"unit_price": 1600}, {"stock": 9}, {"stock": None}, {"category": None, "name": "Cup"}]
+)
+def test_a_line_changes_what_it_names_and_keeps_the_rest(fields: dict[str, object]) -> None:
+    before = {name: getattr(MUG, name) for name in ProductContent.__struct_fields__}
+    assert imported(line(**fields), MUG, None) == ProductContent(**before | fields)
+
+
+def test_a_stock_may_be_changed_by_so_many_pieces() -> None:
+    first = imported(line(stock_change=7), MUG, None)
+    assert first.stock == 12
+    assert imported(line(stock_change=-2), MUG, first).stock == 10
+
+
+def test_a_line_counts_only_while_the_product_is_as_it_was_exported() -> None:
+    assert imported(line(stock=9, if_version=7), MUG, None).stock == 9
+    assert imported(line(name="Mug", unit_price=1, currency="EUR", if_version=0), None, None).stock is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "known", "pointer"),
+    [
+        ({"stock": 9, "if_version": 6}, MUG, "/if_version"),
+        ({"stock": 9, "if_version": 0}, MUG, "/if_version"),
+        ({"stock": 9, "if_version": 7}, None, "/if_version"),
+        ({"unit_price": 1}, None, "/name"),
+        ({"name": "Mug", "currency": "EUR"}, None, "/unit_price"),
+        ({"stock_change": -6}, MUG, "/stock"),
+        ({"stock_change": 1}, replace(MUG, stock=None), "/stock_change"),
+    ],
+)
+def test_a_line_that_does_not_fit_its_product_is_refused(
+    fields: dict[str, object], known: Product | None, pointer: str
+) -> None:
+    with pytest.raises(Problem) as caught:
+        imported(line(**fields), known, None)
+    assert [error.pointer for error in caught.value.errors] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [({}, ""), ({"if_version": 7}, ""), ({"stock": 1, "stock_change": 1}, "/stock_change")],
+)
+def test_a_line_that_says_nothing_or_too_much_is_refused(fields: dict[str, object], pointer: str) -> None:
+    with pytest.raises(Problem) as caught:
+        line(**fields)
+    assert [error.pointer for error in caught.value.errors] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"product_id,name,unit_price\nmug,Mug,1450\n", "CSV"),
+        (b"\n  \n'sku';'name'\n", "CSV"),
+        (b'[{"product_id": "mug", "unit_price": 1}]', r"jq -c '\.\[\]'"),
+        (b'[\n  {"product_id": "mug", "unit_price": 1},\n', r"jq -c '\.\[\]'"),
+        (b'{"products": [{"product_id": "mug", "unit_price": 1}]}', r"jq -c '\.products\[\]'"),
+        (b'{"products": [\n', r"jq -c '\.products\[\]'"),
+        (b'{\n  "product_id": "mug",\n', r"jq -c \."),
+    ],
+)
+async def test_a_file_of_another_form_is_told_how_to_become_lines(content: bytes, what: str) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield content
+
+    with pytest.raises(Problem, match=what):
+        [report async for report in Import(Writer()).run(pieces())]

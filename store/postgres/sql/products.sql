@@ -45,13 +45,14 @@ SELECT
     attributes::text, updated_at
 FROM products
 WHERE product_id = ANY(%(product_id)b::text[])
-ORDER BY product_id
+ORDER BY product_id COLLATE "C"
 FOR NO KEY UPDATE
 
 -- change_stock
 -- The products are locked already. Those whose stock is not counted stay as they are.
 UPDATE products SET
-    stock = stock + row.change,
+    -- Pieces come back from cancelled orders, whatever was counted since.
+    stock = least(stock + row.change, %(most)s),
     version = nextval('product_versions'),
     updated_at = clock_timestamp()
 FROM unnest(%(product_id)b::text[], %(change)b::bigint[]) AS row (product_id, change)
@@ -59,6 +60,15 @@ WHERE products.product_id = row.product_id AND products.stock IS NOT NULL
 RETURNING
     products.product_id, version, name, description, category, unit_price, currency, stock, active, image_url,
     attributes::text, updated_at
+
+-- products_to_export
+SELECT
+    product_id, version, name, description, category, unit_price, currency, stock, active, image_url,
+    attributes::text, updated_at
+FROM products
+WHERE product_id > %(after)s
+ORDER BY product_id
+LIMIT %(limit)s
 
 -- products_after
 SELECT

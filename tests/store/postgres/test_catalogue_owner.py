@@ -12,7 +12,7 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-from carts.products import Product, ProductContent
+from carts.products import PRODUCT_LIMITS, Product, ProductContent
 from store.postgres.migrate import migrate
 from store.postgres.products import Reserved, Shortage, give_back, lock, put_all, record_again, reserve
 from topics.codec import decode_product, encode_product
@@ -71,6 +71,13 @@ async def test_a_product_that_is_put_takes_its_record_along(pool: Pool) -> None:
     assert stored.attributes == shirt.attributes
     assert await read(pool, "shirt") == stored
     assert await outbox(pool) == [stored]
+
+
+async def test_no_stock_exceeds_its_bound_when_pieces_come_back(pool: Pool) -> None:
+    await put(pool, content("shirt", stock=PRODUCT_LIMITS.stock - 1))
+    async with pool.connection() as connection, connection.transaction():
+        (shirt,) = await give_back(connection, {"shirt": 3})
+    assert shirt.stock == PRODUCT_LIMITS.stock
 
 
 async def test_each_change_has_a_higher_version_and_no_change_has_none(pool: Pool) -> None:

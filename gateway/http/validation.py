@@ -21,10 +21,11 @@ MAX_DEPTH: Final = 32
 _MEMBERS: Final = 16
 """Options of a line."""
 
-_PLACE: Final = re.compile(r" - at `(?:key(?: in)? )?(\$[^`]*)`$")
+_PLACE: Final = re.compile(r" - at (?:`key` in )?`(?:key(?: in)? )?(\$[^`]*)`$")
+_OF_A_KEY: Final = re.compile(r" - at `key`? in ")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
-_UNKNOWN: Final = re.compile(r"Object contains unknown field `([^`]+)`")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.+)`", re.DOTALL)
 _EXPECTED: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
 # Postgres refuses U+0000 in jsonb, long after the change was acknowledged.
 _NUL_ESCAPE: Final = b"\\u0000"
@@ -97,12 +98,13 @@ def invalid(pointer: str, detail: str) -> Problem:
 
 
 def _unnamed_key(decoder: "msgspec.json.Decoder[Any]", body: bytes, message: str) -> str | None:
-    """The key of the member of a free-form object that the message is about: msgspec writes `[...]` for it.
+    """The key of the member of a free-form object that the message is about: msgspec does not name it.
 
-    Each member is tried alone, as many as an object of the API may have.
+    Of a value it writes `[...]`, of a key itself only the object that has it. Each member is tried alone, as
+    many as an object of the API may have.
     """
     place = _PLACE.search(message)
-    if place is None or "[...]" not in place[1]:
+    if place is None or not ("[...]" in place[1] or _OF_A_KEY.search(message)):
         return None
     document = msgspec.json.decode(body)
     container = document
@@ -123,17 +125,22 @@ def _unnamed_key(decoder: "msgspec.json.Decoder[Any]", body: bytes, message: str
 def explain(message: str, key: str | None = None) -> tuple[str, str]:
     """Turn a msgspec message into a JSON Pointer and a sentence that says what to do.
 
-    `key` is the name of the place that the message writes as `[...]`, if it is known.
+    `key` is the name of the member that the message leaves open (see `_unnamed_key`), if it is known.
 
     >>> explain("Expected `int`, got `str` - at `$.operations[3].quantity`")
     ('/operations/3/quantity', 'expected an integer, got a string; send an integer')
     """
     place = _PLACE.search(message)
     reason = message[: place.start()] if place else message
-    pointer = "".join(f"/{escape(step)}" for step in _steps(place[1], key)) if place else ""
+    pointer = ""
+    if place is not None:
+        steps = _steps(place[1], key)
+        if key is not None and _OF_A_KEY.search(message):
+            steps.append(key)
+        pointer = "".join(f"/{escape(step)}" for step in steps)
     if found := _MISSING.search(reason):
         return f"{pointer}/{escape(found[1])}", "is required; add it"
-    if found := _UNKNOWN.search(reason):
+    if found := _UNKNOWN.fullmatch(reason):
         return (
             f"{pointer}/{escape(found[1])}",
             "is not a known field; remove it, /openapi.json lists the known ones",
@@ -149,7 +156,7 @@ def explain(message: str, key: str | None = None) -> tuple[str, str]:
 
 def _steps(place: str, key: str | None) -> list[str]:
     names = (name or index or key for name, index in _STEP.findall(place))
-    return [name for name in names if name]
+    return [name for name in names if name is not None]
 
 
 _NAMES: Final = {

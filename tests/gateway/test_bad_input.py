@@ -72,6 +72,14 @@ BAD = {
     "e-mail of an order that no mail can reach": Bad(
         "POST", "/v1/carts/{cart}/checkout", b'{"email":"a@192.0.2.1"}', 422, "invalid-body", "/email"
     ),
+    "option with a long name": add(
+        422, "invalid-body", f"/options/{'k' * 65}", options={"size": "M", "k" * 65: "v"}
+    ),
+    "option without a name": add(422, "invalid-body", "/options/", options={"size": "M", "": "v"}),
+    "option without a name in a list": patch(
+        "/operations/1/options/", GOOD_ADD, {**GOOD_ADD, "options": {"": "v"}}
+    ),
+    "unknown field with a backtick": add(422, "invalid-body", "/a`b", **{"a`b": 1}),
     "metadata an array": add(422, "invalid-body", "/metadata", metadata=[1]),
     "metadata too large": add(422, "invalid-body", "/metadata", metadata={"x": "y" * 17_000}),
     "metadata too deep": add(

@@ -1,5 +1,7 @@
 """Send changes to Kafka in batches: one request at a time to each broker, what gathers meanwhile in the next.
 
+While several changes come at once, a broker gets a request each 5 ms at most.
+
 Without idempotence: an idempotent producer hangs in outages. Of a partition one batch is under way at a time,
 and one that fails is sent again before those behind it. So records keep their order; a second sending only
 duplicates, and folding absorbs that.
@@ -28,6 +30,8 @@ from topics.registry import CART_CHANGED
 REFUSALS: Final = (InvalidTimestampError, MessageSizeTooLargeError)
 """Kafka is well but does not want a record: too old (the sweeper gives it a new time), or too large."""
 _RETRY_S: Final = 0.1
+_GATHER_S: Final = 0.005
+"""Between two requests to a broker while changes come at once; a change that comes alone never waits."""
 _NO_LEADER: Final = -1
 
 
@@ -169,10 +173,15 @@ class BatchSender:
             self._spawn(self._wait_for_leaders(client, unled))
 
     async def _send(self, client: AIOKafkaClient, broker: int, batches: dict[int, Batch]) -> None:
-        again = [self._settle(*answer) for answer in await self._answers(client, broker, batches)]
+        sent_at = time.monotonic()
+        answers = await self._answers(client, broker, batches)
+        again = [self._settle(*answer) for answer in answers]
         if any(again):
             client.force_metadata_update()
             await asyncio.sleep(_RETRY_S)
+        elif sum(len(batch.publications) for batch in batches.values()) > 1:
+            # A request costs Kafka and us more than the records in it.
+            await asyncio.sleep(sent_at + _GATHER_S - time.monotonic())
         self._busy.discard(broker)
         self._release(batches)
 

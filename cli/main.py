@@ -1,12 +1,15 @@
 """The command `cartstream`: each subcommand is imported when it is used, so that help is quick."""
 
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 import structlog
 
 from devstack.errors import StackError
+from devstack.files import password_file
 from runtime.redaction import redacted
 from runtime.settings import SettingsError
 
@@ -76,10 +79,18 @@ def main() -> None:
     """The entry point. A wrong setting or an error of the stack is one clear message, not a traceback."""
     # What a library logs is no part of a command's result; processes set up their own logs.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    find_password()
     try:
         cartstream()
     except (SettingsError, StackError) as error:
         _fail(str(error))
+
+
+def find_password() -> None:
+    """Without an address of Postgres the commands reach the embedded one, with the password that it has."""
+    embedded = password_file(Path(os.environ.get("CARTSTREAM_DATA_DIR", ".local")).resolve())
+    if "CARTSTREAM_POSTGRES_URL" not in os.environ and embedded.exists():
+        os.environ.setdefault("PGPASSFILE", str(embedded))
 
 
 def _fail(message: str) -> None:

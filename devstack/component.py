@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from devstack.command import Preparation
 from devstack.errors import ComponentFailedError, data_folder_error
+from devstack.files import make_private
 from devstack.process import LogFile, RunningProcess, Watchdog
 from devstack.spec import ComponentSpec, Kind, NotReadyError, RestartPolicy, State
 from runtime.supervision.restarts import restart_after
@@ -137,7 +138,7 @@ class Component:
             return 0, False
         env = dict(spec.env)
         if spec.ready_file:
-            spec.ready_file.parent.mkdir(parents=True, exist_ok=True)
+            make_private(spec.ready_file.parent)
             spec.ready_file.unlink(missing_ok=True)
             env["CARTSTREAM_READY_FILE"] = str(spec.ready_file)
         process = self.process = await RunningProcess.launch(spec.argv, env, self._watchdog, self._log)

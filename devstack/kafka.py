@@ -19,7 +19,7 @@ from typing import IO
 from uuid import uuid4
 
 from devstack.errors import MissingProgramError
-from devstack.files import SERVERS, find_package
+from devstack.files import SERVERS, find_package, make_private, write_private
 from devstack.readiness import kafka_produces
 from devstack.settings import HOST, KAFKA, StackSettings
 from devstack.spec import ComponentSpec, Kind, Port, Preparing
@@ -92,12 +92,13 @@ async def _prepare(settings: StackSettings, home: Path, jars: Path, java: Path, 
         async with _one_at_a_time(jars.with_name(jars.name + ".lock"), preparing):
             if not jars.exists():
                 await _fetch(jars, preparing)
-    home.mkdir(parents=True, exist_ok=True)
+    make_private(home)
     config = home / "server.properties"
-    config.write_text(
+    write_private(
+        config,
         Template(TEMPLATE.read_text()).substitute(
             port=settings.kafka_port, controller_port=settings.kafka_controller_port, log_dir=home / "data"
-        )
+        ),
     )
     if not (home / "data" / "meta.properties").exists():
         preparing.note("formatting its storage")
@@ -133,8 +134,10 @@ async def _fetch(jars: Path, preparing: Preparing) -> None:
             "-DincludeScope=runtime",
             f"-DoutputDirectory={fresh}",
         )
-        # mkdtemp's folder is the owner's alone; a shared cache is not.
+        # The folder and what the command writes are the owner's alone; a shared cache is not.
         fresh.chmod(0o755)
+        for jar in fresh.iterdir():
+            jar.chmod(0o644)
         fresh.rename(jars)
     finally:
         ticking.cancel()

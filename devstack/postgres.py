@@ -8,6 +8,7 @@ root runs it as `nobody` (see `unprivileged`), and nothing is made accessible.
 import asyncio
 import os
 import pwd
+import secrets
 import shutil
 from functools import partial
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from signal import SIGINT
 
 from devstack import drop_root, unprivileged
 from devstack.errors import ComponentFailedError, StackError
-from devstack.files import SERVERS, find_package
+from devstack.files import SERVERS, find_package, write_private
 from devstack.readiness import postgres_answers
 from devstack.settings import HOST, POSTGRES, StackSettings
 from devstack.spec import ComponentSpec, Kind, Port, Preparing
@@ -35,7 +36,11 @@ NEEDED = (
 
 
 def postgres_component(settings: StackSettings) -> ComponentSpec:
-    """One server with one database, both named cartstream; anybody on this machine may connect."""
+    """One server with one database and the role that owns it, both named cartstream.
+
+    The role has a password, in a file for this user alone, and is no superuser: whoever connects as superuser
+    could read and run what the server's user can. The superuser cannot connect at all.
+    """
     data = settings.data_dir.resolve() / POSTGRES
     site_packages = find_package(PACKAGE).parent
     return ComponentSpec(
@@ -49,28 +54,44 @@ def postgres_component(settings: StackSettings) -> ComponentSpec:
         address=f"{HOST}:{settings.postgres_port}",
         ready=partial(postgres_answers, settings.urls.postgres),
         ports=(Port(settings.postgres_port, "CARTSTREAM_POSTGRES_PORT"),),
-        prepare=partial(_prepare, data, site_packages, settings.cache_dir.expanduser().resolve()),
+        prepare=partial(
+            _prepare,
+            data,
+            settings.password_file,
+            site_packages,
+            settings.cache_dir.expanduser().resolve(),
+        ),
         # A fast shutdown: SIGTERM would wait for every client to leave.
         stop_signal=SIGINT,
     )
 
 
-async def _prepare(data: Path, site_packages: Path, cache: Path, preparing: Preparing) -> None:
+async def _prepare(
+    data: Path, password: Path, site_packages: Path, cache: Path, preparing: Preparing
+) -> None:
     _require_a_user_name()
     if os.geteuid() == 0:
         await asyncio.to_thread(_link_programs, data, site_packages, cache)
     if not (data / "PG_VERSION").exists():
-        await _make(data, site_packages, preparing)
+        await _make(data, password, site_packages, preparing)
     found = (data / "PG_VERSION").read_text().strip()
     if found != MAJOR:
         raise ComponentFailedError(
             f"{data} was made by Postgres {found}, this is Postgres {MAJOR}: move the folder away"
         )
+    if not password.exists():
+        raise ComponentFailedError(
+            f"{password} is missing, the password of the database in {data}: move that folder away, "
+            "and a new one is made; carts come back from Kafka"
+        )
     # Beside the data, because the server may be unable to reach SERVERS.
-    (data / "postgresql.conf").write_bytes((SERVERS / "postgres.conf").read_bytes())
+    for name, source in (("postgresql.conf", "postgres.conf"), ("pg_hba.conf", "pg_hba.conf")):
+        write_private(data / name, (SERVERS / source).read_text())
+        if os.geteuid() == 0:
+            unprivileged.give(data / name)
 
 
-async def _make(data: Path, site_packages: Path, preparing: Preparing) -> None:
+async def _make(data: Path, password: Path, site_packages: Path, preparing: Preparing) -> None:
     """Makes a database beside its final place: an interrupted start leaves no half of one behind."""
     preparing.note("making a new database")
     fresh = data.with_name(f"{data.name}.new")
@@ -83,16 +104,22 @@ async def _make(data: Path, site_packages: Path, preparing: Preparing) -> None:
     await preparing.run(
         *_command(fresh, site_packages, "initdb"),
         *("-D", name),
-        *("-U", DATABASE),
-        *("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
+        *("-U", "postgres"),
+        *("--auth=reject", "--encoding=UTF8", "--locale=C.UTF-8"),
     )
+    secret = secrets.token_hex(32)
     await preparing.run(
         *_command(fresh, site_packages, "postgres"),
         "--single",
         *("-D", name),
         "postgres",
-        stdin=f"CREATE DATABASE {DATABASE};\n",
+        stdin=(
+            # It may make databases: tests have one each.
+            f"CREATE ROLE {DATABASE} LOGIN CREATEDB PASSWORD '{secret}';\n"
+            f"CREATE DATABASE {DATABASE} OWNER {DATABASE};\n"
+        ),
     )
+    write_private(password, f"*:*:*:{DATABASE}:{secret}\n")
     fresh.rename(data)
 
 

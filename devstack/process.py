@@ -15,12 +15,13 @@ from typing import IO
 import psutil
 
 from devstack import watchdog as watchdog_program
+from devstack.files import UMASK, make_private, private
 
 LOG_BYTES_KEPT = 5_000_000
 TAIL_LINES = 20
 
 # The shell registers its pid with the watchdog through its standard input, then becomes the server.
-LAUNCHER = 'echo "$$" >&0 && input=$1 && shift && exec "$@" <"$input"'
+LAUNCHER = f'umask {UMASK:03o} && echo "$$" >&0 && input=$1 && shift && exec "$@" <"$input"'
 
 
 def launcher(argv: Sequence[str], stdin: Path = Path("/dev/null")) -> list[str]:
@@ -83,10 +84,12 @@ class LogFile:
 
     def __init__(self, path: Path, listener: Callable[[str], None]) -> None:
         self.folder = path.parent
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         if path.exists() and path.stat().st_size > LOG_BYTES_KEPT:
             path.replace(path.with_suffix(".log.1"))
-        self._file: IO[bytes] = path.open("ab", buffering=0)
+        self._file: IO[bytes] = os.fdopen(
+            private(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab", buffering=0
+        )
         self._listener = listener
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
 

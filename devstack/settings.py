@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import quote
 
 from pydantic import Field
 
+from devstack.files import password_file
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 
@@ -60,6 +62,11 @@ class StackSettings(OwnerSettings, HistorySettings):
     kafka_controller_port: Port = Field(9093, examples=[9093])
     redis_port: Port = Field(6379, examples=[6379])
     postgres_port: Port = Field(5432, examples=[5432])
+    postgres_password_file: Path | None = Field(
+        None,
+        examples=[".local/postgres.password"],
+        description="password of the embedded Postgres, as libpq reads it; if not set, in the data folder",
+    )
     mailbox_smtp_port: Port = Field(1025, examples=[1025])
     mailbox_port: Port = Field(8025, examples=[8025])
     mailbox_host: str = Field(HOST, examples=[HOST], description="address that the mailbox listens on")
@@ -78,12 +85,20 @@ class StackSettings(OwnerSettings, HistorySettings):
         return self.data_dir / "mail"
 
     @property
+    def password_file(self) -> Path:
+        """Where the password of Postgres is."""
+        return (self.postgres_password_file or password_file(self.data_dir)).resolve()
+
+    @property
     def urls(self) -> Urls:
         """The addresses that these ports make."""
         return Urls(
             kafka_bootstrap=f"{HOST}:{self.kafka_port}",
             redis=f"redis://{HOST}:{self.redis_port}/0",
-            postgres=f"postgresql://cartstream@{HOST}:{self.postgres_port}/cartstream",
+            postgres=(
+                f"postgresql://cartstream@{HOST}:{self.postgres_port}/cartstream"
+                f"?passfile={quote(str(self.password_file), safe='')}"
+            ),
             gateway=f"http://{HOST}:{self.gateway_port}",
             mailbox=f"http://{HOST}:{self.mailbox_port}",
         )

@@ -8,6 +8,7 @@ import msgspec
 import psutil
 
 from devstack.component import Component
+from devstack.files import write_private
 from devstack.spec import State
 
 StateName = Literal["waiting", "starting", "ready", "restarting", "stopped", "failed"]
@@ -51,7 +52,7 @@ def write_status(path: Path, components: Iterable[Component]) -> None:
     me = psutil.Process()
     status = StackStatus(me.pid, me.create_time(), [_now(component) for component in components])
     fresh = path.with_suffix(".json.new")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(status)))
+    write_private(fresh, msgspec.json.format(msgspec.json.encode(status)).decode())
     fresh.replace(path)
 
 

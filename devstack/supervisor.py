@@ -19,6 +19,7 @@ import psutil
 from devstack.component import POLL_SECONDS, Component
 from devstack.components import specs
 from devstack.errors import AlreadyRunningError, data_folder_error
+from devstack.files import make_private, private
 from devstack.free_ports import require_free
 from devstack.process import LogFile, Watchdog
 from devstack.settings import StackSettings
@@ -70,7 +71,7 @@ class Supervisor:
             raise data_folder_error(error, data) from error
 
     async def _take(self, data: Path) -> None:
-        data.mkdir(parents=True, exist_ok=True)
+        make_private(data)
         self._lock = await _lock(data / "stack.lock")
         for spec in self._specs:
             for port in spec.ports:
@@ -152,7 +153,7 @@ async def _lock(path: Path) -> IO[str]:
 
     Waits while the watchdog of a dead supervisor, which inherited its lock, ends what that one left.
     """
-    file = path.open("a+")
+    file = os.fdopen(private(str(path), os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+")
     deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
     while True:
         try:

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from devstack.files import SERVERS, find_package
+from devstack.files import SERVERS, find_package, make_private
 from devstack.readiness import redis_writes
 from devstack.settings import HOST, REDIS, StackSettings
 from devstack.spec import ComponentSpec, Kind, Port, Preparing
@@ -14,7 +14,7 @@ def redis_component(settings: StackSettings) -> ComponentSpec:
     data = settings.data_dir.resolve() / REDIS
 
     async def prepare(_preparing: Preparing) -> None:
-        data.mkdir(parents=True, exist_ok=True)
+        make_private(data)
 
     return ComponentSpec(
         name=REDIS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -105,6 +106,7 @@ async def begin(name: str, settings: ProcessSettings) -> Lifetime:
     SIGTERM and SIGINT end it for good: it leaves its consumer groups. SIGHUP, too, ends it, for a new process
     that takes its place: it leaves none, and `exit_as_told` ends with 75.
     """
+    os.umask(0o077)  # what a process writes, such as a local store of carts, is nobody else's to read
     lifetime = Lifetime(settings)
     lifetime.listen()
     await lifetime.turn()

@@ -22,7 +22,7 @@ from psycopg import sql
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from runtime.settings import KafkaSettings
-from tests.support.databases import migrated_database
+from tests.support.databases import database_url, migrated_database
 from tests.support.processes import PRICED_BY_CALLER
 from tests.support.servers import Servers, with_topics
 
@@ -109,7 +109,7 @@ async def postgres_url(servers: Servers) -> AsyncIterator[str]:
     async with await psycopg.AsyncConnection.connect(server, autocommit=True) as admin:
         await admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            yield server.rsplit("/", 1)[0] + f"/{name}"
+            yield database_url(server, name)
         finally:
             await admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

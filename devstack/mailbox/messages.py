@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from devstack.files import make_private, private
+
 _ID: Final = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
 _ENDING: Final = ".eml"
 
@@ -45,10 +47,11 @@ class Messages:
 
     def keep(self, content: bytes) -> str:
         """Keep a mail; returns its id. It is whole or not there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         draft = self._folder / f"{name}.draft"
-        draft.write_bytes(content)
+        with open(draft, "wb", opener=private) as file:
+            file.write(content)
         draft.rename(self._folder / f"{name}{_ENDING}")
         return name
 

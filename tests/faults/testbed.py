@@ -24,6 +24,7 @@ from aiokafka.errors import CommitFailedError
 from devstack.component import Component
 from devstack.components import CARTSTREAM
 from devstack.embedded import EmbeddedComponent, EmbeddedStack
+from devstack.files import password_file
 from devstack.free_ports import free_ports
 from devstack.settings import HOST, StackSettings, Urls
 from devstack.spec import Preparing, RestartPolicy, State
@@ -105,7 +106,12 @@ class Testbed:
             }
         )
         served = settings.with_ports(gateway, broker, controller, redis_port, postgres)
-        seen = served.model_copy(update={"kafka_port": proxied})
+        seen = served.model_copy(
+            update={
+                "kafka_port": proxied,
+                "postgres_password_file": password_file(folder / "servers"),
+            }
+        )
         self.folder: Final = folder
         self._shared: Final = Proxy(proxied, broker)
         self.alone: Final = Proxy(alone_proxied, alone_broker)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
@@ -10,11 +11,16 @@ from psycopg import sql
 from store.postgres.migrate import migrate
 
 
+def database_url(server: str, name: str) -> str:
+    """The URL of another database on a server."""
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
 @contextmanager
 def migrated_database(server: str) -> Iterator[str]:
     """The URL of a new database on the server with this version's schema; it goes away afterwards."""
     name = f"test_{uuid4().hex}"
-    url = f"{server.rsplit('/', 1)[0]}/{name}"
+    url = database_url(server, name)
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     migrate(url)

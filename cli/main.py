@@ -82,8 +82,10 @@ def main() -> None:
     find_password()
     try:
         cartstream()
-    except (SettingsError, StackError) as error:
+    except SettingsError as error:
         _fail(str(error))
+    except StackError as error:
+        _fail(redacted(str(error)))
 
 
 def find_password() -> None:
@@ -94,5 +96,5 @@ def find_password() -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"Error: {redacted(message)}", err=True)
+    click.echo(f"Error: {message}", err=True)
     sys.exit(1)

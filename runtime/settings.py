@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runtime.redaction import HIDDEN, redacted_address
+from runtime.redaction import HIDDEN, redacted, redacted_address
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
@@ -49,7 +49,8 @@ def _masked(value: object) -> str | None:
 
 
 def _complaint(settings: type[BaseSettings], detail: Any) -> str:
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    # It may repeat what was set; the right value behind it is none of anybody's.
+    message = redacted(str(detail["msg"]).removeprefix("Value error, "))
     field = settings.model_fields.get(str(detail["loc"][0])) if detail["loc"] else None
     if field is None:
         return message  # about several settings at once: the message names them

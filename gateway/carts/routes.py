@@ -28,8 +28,9 @@ from gateway.carts.service import CartService
 from gateway.erasure.service import BeingOrdered, Erasure
 from gateway.history.requests import version_in
 from gateway.history.service import CartHistory
-from gateway.http.conditions import is_not_modified
-from gateway.http.requests import bad_parameter, body_of, cart_id_in, field_of, line_id_in
+from gateway.http.conditions import NO_PRECONDITIONS, is_not_modified
+from gateway.http.problems import INVALID_HEADER, Problem
+from gateway.http.requests import bad_parameter, body_of, cart_id_in, field_of, line_id_in, preconditions_of
 from gateway.http.responses import json_response, not_modified
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -115,6 +116,11 @@ class CartRoutes:
     async def clear(self, request: Request, cart_id: str) -> HTTPResponse:
         """Remove all lines; metadata and details stay. With `erase=true` forget everything."""
         if erase_in(request):
+            if preconditions_of(request.headers) != NO_PRECONDITIONS:
+                raise Problem(
+                    INVALID_HEADER,
+                    "An erasure forgets every version; send it without If-Match and If-None-Match.",
+                )
             return await self._erase(request, cart_id_in(cart_id))
         return await self._change(request, cart_id, (Clear(),), "carts.clear")
 

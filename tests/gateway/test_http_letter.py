@@ -94,6 +94,13 @@ async def test_if_none_match_guards_a_change(http: httpx.AsyncClient, cart_id: s
     assert (await add(http, cart_id, ("if-none-match", '"x"'), ("if-match", tag))).status_code == 200
 
 
+async def test_an_erasure_takes_no_condition(http: httpx.AsyncClient, cart_id: str) -> None:
+    tag = (await add(http, cart_id)).headers["etag"]
+    refused = await http.delete(f"/v1/carts/{cart_id}?erase=true", headers={"if-match": tag})
+    assert problem(refused) == (400, "invalid-header")
+    assert len((await http.get(f"/v1/carts/{cart_id}")).json()["lines"]) == 1
+
+
 async def test_a_product_is_put_only_if_it_is_new_or_as_it_was(http: httpx.AsyncClient) -> None:
     path = f"/v1/products/{uuid4().hex}"
     body = {"name": "Cup", "unit_price": 250, "currency": "EUR"}
@@ -175,8 +182,9 @@ async def test_options_and_405_tell_the_methods(
 ) -> None:
     told = await http.options(path)
     assert (told.status_code, set(told.headers["allow"].split(", "))) == (204, allowed | {"OPTIONS"})
-    refused = await http.request("TRACE", path)
-    assert (problem(refused)[0], set(refused.headers["allow"].split(", "))) == (405, allowed)
+    for method in ("TRACE", "PURGE"):
+        refused = await http.request(method, path)
+        assert (problem(refused)[0], set(refused.headers["allow"].split(", "))) == (405, allowed), method
     assert problem(await http.options("/v1/nothing")) == (404, "not-found")
 
 

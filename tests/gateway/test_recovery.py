@@ -128,6 +128,8 @@ async def test_one_click_unsubscribes_and_a_look_does_not(
         return found.rowcount == 1
 
     page = await carts.http.get(f"/v1/unsubscribe/{link}")
+    policy = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    assert page.headers["content-security-policy"] == policy
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert not await suppressed()
     for _ in range(2):

@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from runtime.settings import shown
+from runtime.settings import KafkaSettings, SettingsError, load, shown
 
 
 class Settings(BaseSettings):
@@ -28,6 +28,14 @@ class Settings(BaseSettings):
 def test_of_a_url_only_the_password_is_masked(url: str, expected: str) -> None:
     found = shown(Settings(url=url, secret_url=SecretStr(url)))
     assert (found["url"], found["secret_url"]) == (expected, expected)
+
+
+def test_a_complaint_repeats_no_secret_and_shows_a_right_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARTSTREAM_KAFKA_BOOTSTRAP", "kafka://shop:s3cret@kafka")
+    with pytest.raises(SettingsError) as raised:
+        load(KafkaSettings)
+    assert "s3cret" not in str(raised.value)
+    assert "'kafka://shop:***@kafka' is no host:port" in str(raised.value)
 
 
 def test_other_secrets_are_masked_and_other_settings_are_not() -> None:

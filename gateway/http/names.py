@@ -4,17 +4,20 @@ A page whose name its owner lets lead to this machine (DNS rebinding) is of the 
 only the Host header tells. What other origins may read is what CORS (https://fetch.spec.whatwg.org) allows.
 """
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from sanic import Request, Sanic
 from sanic.response import BaseHTTPResponse
 
 _LOCAL: Final = "localhost"
-_NAMES: Final = 1024
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]*))(?::[0-9]*)?", re.ASCII)
+_LONGEST: Final = 260
+"""Characters of a name and a port."""
+_REMEMBERED: Final = 1024
 
 REQUEST_HEADERS: Final = (
     *("authorization", "cart-token", "cart-session", "acting-for", "content-type", "idempotency-key"),
@@ -36,19 +39,20 @@ class Names:
         """`.example.com` stands for all names below. Without names: any if `open_to_all`, else local ones."""
         self._names: Final = frozenset(name.lower() for name in names)
         self._any: Final = open_to_all and not self._names
-        self.include: Final = lru_cache(maxsize=_NAMES)(self._include)
+        self._remembered: Final = lru_cache(maxsize=_REMEMBERED)(self._include)
+
+    def include(self, host: str) -> bool:
         """Whether a request with this Host is for this gateway."""
+        return self._any or (len(host) <= _LONGEST and self._remembered(host))
 
     def _include(self, host: str) -> bool:
-        if self._any:
-            return True
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+        found = _HOST.fullmatch(host)
+        if found is None:
             return False
+        name = (found[1] or found[2]).lower().removesuffix(".")
         # An address is no name: nobody can have let it lead elsewhere.
         if _is_address(name) or name == _LOCAL or name.endswith(f".{_LOCAL}"):
-            return "@" not in host
+            return True
         if not self._names:
             return bool(name) and "." not in name  # of a service beside this one; nobody can register it
         parents = [name[at:] for at, character in enumerate(name) if character == "."]

@@ -218,7 +218,7 @@ async def test_every_page_says_what_it_may_do(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example.org", "internal", "carts.example.com.evil.org", "a@localhost"]
+    "host", ["evil.example.org", "internal", "carts.example.com.evil.org", "a@localhost", "localhost/x"]
 )
 async def test_a_foreign_name_is_refused_whatever_is_asked(host: str, http: httpx.AsyncClient) -> None:
     for path in ("/v1/carts/user:1", "/health/live", "/demo", "/nothing"):
@@ -227,7 +227,15 @@ async def test_a_foreign_name_is_refused_whatever_is_asked(host: str, http: http
 
 @pytest.mark.parametrize(
     "host",
-    ["carts.example.com:8443", "CARTS.example.com", "a.b.internal", "localhost:1", "10.1.2.3", "[::1]:80"],
+    [
+        "carts.example.com:8443",
+        "carts.example.com.",
+        "CARTS.example.com",
+        "a.b.internal",
+        "localhost:1",
+        "10.1.2.3",
+        "[::1]:80",
+    ],
 )
 async def test_the_gateways_own_names_and_addresses_are_answered(host: str, http: httpx.AsyncClient) -> None:
     assert (await http.get("/health/live", headers={"host": host})).status_code == 200

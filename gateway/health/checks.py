@@ -9,6 +9,7 @@ import msgspec
 from gateway.health.topics import TopicsCheck
 from gateway.outbox.publisher import ChangePublisher
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
+from runtime.redaction import redacted
 from store.redis import CartStore, ServerFacts, StoreError
 
 _CHECK_S: Final = 2.0
@@ -127,7 +128,8 @@ class HealthChecks:
                 return judge_redis(await self._store.facts(), now_us)
         except (StoreError, TimeoutError) as error:
             return Check(
-                Health.FAILED, f"no answer ({type(error).__name__}); carts can be neither read nor changed"
+                Health.FAILED,
+                f"no answer ({redacted(str(error)) or 'in time'}); carts cannot be changed, reads are stale",
             )
 
     def _kafka(self) -> Check:

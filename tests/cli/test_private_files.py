@@ -5,14 +5,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
-from cli.main import find_password
+from cli.main import cartstream, find_password
 from devstack.embedded import EmbeddedStack
 from devstack.errors import ComponentFailedError
 from devstack.files import password_file, write_private
 from devstack.mailbox.messages import Messages
 from devstack.postgres import MAJOR
 from devstack.settings import KAFKA, POSTGRES, REDIS
+from store.postgres.errors import MigrationFailed
 
 
 @pytest.fixture
@@ -86,6 +88,15 @@ def test_a_command_without_an_address_finds_the_password(
     monkeypatch.delenv("PGPASSFILE")
     find_password()
     assert os.environ["PGPASSFILE"] == str(password_file(tmp_path))
+
+
+def test_what_a_command_fails_with_repeats_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MigrationFailed("postgresql://shop:s3cret@db/carts is no address")
+
+    monkeypatch.setattr("cli.migrate.migrate", fail)
+    failed = CliRunner().invoke(cartstream, ["migrate"])
+    assert (failed.exit_code, failed.output) == (1, "Error: postgresql://shop:***@db/carts is no address\n")
 
 
 def test_a_database_without_its_password_is_told_what_to_do(tmp_path: Path) -> None:

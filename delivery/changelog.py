@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -44,13 +44,14 @@ class Batch(NamedTuple):
 
 
 class ChangelogWriter:
-    """A producer for one changelog. One sender a partition at a time: the caller sees to it."""
+    """A producer for one changelog. The batches of a partition get there in the order of the calls."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, compression: str | None) -> None:
         self.topic = topic
         self._kafka = kafka
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self) -> None:
         """Connect, unless it is. Raises aiokafka's KafkaError."""
@@ -98,9 +99,12 @@ class ChangelogWriter:
 
     async def send(self, batch: Batch, partition: int) -> asyncio.Future[Any]:
         """Send when the partition's last batch is on its way; the future has the first state's offset."""
-        sent: asyncio.Future[Any] = await self._connected().send_batch(
-            batch.builder, self.topic, partition=partition
-        )
+        # aiokafka wakes up who waits for room, and who comes before that one is awake takes the room: an
+        # older state would be the last in the log. A lock is given to those who wait in their order.
+        async with self._turns[partition]:
+            sent: asyncio.Future[Any] = await self._connected().send_batch(
+                batch.builder, self.topic, partition=partition
+            )
         return sent
 
     def _connected(self) -> AIOKafkaProducer:

@@ -28,9 +28,9 @@ from gateway.carts.service import CartService
 from gateway.erasure.service import BeingOrdered, Erasure
 from gateway.history.requests import version_in
 from gateway.history.service import CartHistory
-from gateway.http.conditions import NO_PRECONDITIONS, is_not_modified
+from gateway.http.conditions import NO_PRECONDITIONS
 from gateway.http.problems import INVALID_HEADER, Problem
-from gateway.http.requests import bad_parameter, body_of, cart_id_in, field_of, line_id_in, preconditions_of
+from gateway.http.requests import bad_parameter, body_of, cart_id_in, is_current, line_id_in, preconditions_of
 from gateway.http.responses import json_response, not_modified
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -72,8 +72,7 @@ class CartRoutes:
         if request.query_string and (version := version_in(request)) is not None:
             return past_cart(await self._history.at(name, version))
         found = await self._reader.read(name)
-        condition = field_of(request.headers, "if-none-match")
-        if condition is not None and is_not_modified(condition, found.tag, EMPTY_VERSION):
+        if is_current(request.headers, found.tag, EMPTY_VERSION):
             return not_modified(found.tag)
         return cart_read(found)
 

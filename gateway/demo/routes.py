@@ -9,9 +9,8 @@ from gateway.demo.origin import is_from_own_page
 from gateway.demo.pages import Page, read_pages
 from gateway.demo.service import RedisWipe
 from gateway.http import problems
-from gateway.http.conditions import is_not_modified
 from gateway.http.problems import Problem
-from gateway.http.requests import field_of
+from gateway.http.requests import is_current
 from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -66,7 +65,6 @@ def _served(request: Request, page: Page) -> HTTPResponse:
         "referrer-policy": "no-referrer",
         "x-content-type-options": "nosniff",
     }
-    condition = field_of(request.headers, "if-none-match")
-    if condition is not None and is_not_modified(condition, page.tag, ""):
+    if is_current(request.headers, page.tag):
         return HTTPResponse(b"", status=304, headers=headers)
     return HTTPResponse(page.body, content_type=page.media_type, headers=headers)

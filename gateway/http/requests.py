@@ -14,10 +14,12 @@ from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id, check_line_id, check_product_id
 from gateway.http import problems
 from gateway.http.conditions import (
+    ANY,
     DEFAULT_PREFERENCES,
     NO_PRECONDITIONS,
     Preconditions,
     Preferences,
+    is_not_modified,
     parse_if_match,
     parse_if_none_match,
     parse_prefer,
@@ -73,6 +75,26 @@ def preconditions_of(headers: Header) -> Preconditions:
     return Preconditions(
         parse_if_match(field_of(headers, "if-match")), parse_if_none_match(field_of(headers, "if-none-match"))
     )
+
+
+def is_current(headers: Header, tag: str, never_written: str = "") -> bool:
+    """Whether a reader has what is there already, so that 304 is the reply.
+
+    Raises Problem when `If-Match`, which is looked at first (RFC 9110, 13.2.2), asks for something else than
+    `tag`.
+    """
+    wanted = parse_if_match(field_of(headers, "if-match"))
+    if wanted is not None and not Preconditions(if_match=wanted).hold(
+        None if wanted == (ANY,) and tag == never_written else tag.partition(".")[0]
+    ):
+        raise Problem(
+            problems.PRECONDITION_FAILED,
+            "What is there is not at a version named in If-Match; read it without one.",
+            headers={"etag": f'"{tag}"'},
+            extra={"current": tag},
+        )
+    known = field_of(headers, "if-none-match")
+    return known is not None and is_not_modified(known, tag, never_written)
 
 
 def preferences_of(headers: Header) -> Preferences:

@@ -1,17 +1,13 @@
 """Responses of the catalogue: public, cacheable, with strong ETags."""
 
 from hashlib import blake2b
-from typing import Final
 
 import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
 from carts.products import Product
-from gateway.http.conditions import is_not_modified
-from gateway.http.requests import field_of
-
-_NEVER: Final = ""
+from gateway.http.requests import is_current
 
 
 class ProductPage(msgspec.Struct, frozen=True):
@@ -28,8 +24,7 @@ def document(request: Request, body: bytes, tag: str, max_age_s: int | None) -> 
     """
     kept = "private, no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
     headers = {"etag": f'"{tag}"', "cache-control": kept}
-    condition = field_of(request.headers, "if-none-match")
-    if condition is not None and is_not_modified(condition, tag, _NEVER):
+    if is_current(request.headers, tag):
         return HTTPResponse(b"", status=304, headers=headers)
     return HTTPResponse(body, content_type="application/json", headers=headers)
 

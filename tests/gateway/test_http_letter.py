@@ -73,6 +73,11 @@ async def test_all_lines_of_a_condition_count_and_a_quoted_star_is_a_tag(
     for none in ('"*"', '"x", "*"', '"*.x"'):
         assert (await http.get(cart, headers={"if-none-match": none})).status_code == 200
         assert problem(await add(http, cart_id, ("if-match", none))) == (412, "precondition-failed")
+    for allowed in ("*", tag, f'"x", {tag}'):
+        assert (await http.get(cart, headers={"if-match": allowed})).status_code == 200
+    assert problem(await http.get(cart, headers={"if-match": '"x"'})) == (412, "precondition-failed")
+    assert problem(await http.get(f"{cart}-new", headers={"if-match": "*"})) == (412, "precondition-failed")
+    assert problem(await http.get("/v1/products/cup", headers={"if-match": '"x"'}))[0] == 412
     mixed = await add(http, cart_id, ("if-match", "*"), ("if-match", tag))
     assert problem(mixed) == (400, "invalid-header")
     changed = await add(http, cart_id, ("if-match", '"x"'), ("if-match", tag))

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from carts.details import NO_DETAILS, Details, patched
+from carts.ids import product_id_of
 from carts.operations import (
     Add,
     Clear,
@@ -147,7 +148,7 @@ class _Draft:
 
     def _remove(self, version: int, line_id: str) -> None:
         old = self._lines.get(line_id)
-        product_id = old.product_id if old else line_id.partition("~")[0]
+        product_id = old.product_id if old else product_id_of(line_id)
         price, options = (old.unit_price, old.options) if old else (0, {})
         self._lines[line_id] = Line(product_id, 0, price, options, {}, version, version)
 
@@ -174,7 +175,7 @@ class _Draft:
             if decided > ordered.decided_version:
                 continue  # a set or remove that the order did not know has decided this line since
             if old is None:
-                old = Line(ordered.line_id.partition("~")[0], 0, 0, decided_version=decided)
+                old = Line(product_id_of(ordered.line_id), 0, 0, decided_version=decided)
             quantity = old.quantity - ordered.quantity
             if quantity or decided:
                 self._lines[ordered.line_id] = msgspec.structs.replace(old, quantity=quantity)

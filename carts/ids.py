@@ -22,8 +22,13 @@ _USER_ID: Final = rf"(?! )[^{_UNSEEN}\"\\]{{1,128}}(?<! )"
 _PLAIN_CART_ID: Final = re.compile(r"(?:user|guest):[A-Za-z0-9._~-]{1,128}")
 """What nearly all ids are; quicker to tell than the whole grammar, and always in NFC."""
 _CART_ID: Final = re.compile(rf"user:{_USER_ID}|guest:[A-Za-z0-9._~-]{{1,128}}")
-_PRODUCT_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LINE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}(?:~[0-9a-f]{12})?")
+# A product's id is the shop's, too: `gid://…`, `DZ 1437`. A tilde parts it from the options of a line; what
+# begins with an exclamation mark stands beside the products in their cache; browsers drop `..` out of a path.
+_ID_OF_PRODUCT: Final = rf"(?![ !])(?!\.\.?(?:\Z|~))[^{_UNSEEN}\"\\~]{{1,128}}(?<! )"
+_PLAIN_LINE_ID: Final = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,128}(?:~[0-9a-f]{12})?")
+_PRODUCT_ID: Final = re.compile(_ID_OF_PRODUCT)
+_LINE_ID: Final = re.compile(rf"{_ID_OF_PRODUCT}(?:~[0-9a-f]{{12}})?")
+_OPTIONS_BEGIN: Final = "~"
 _MERGE_ID: Final = re.compile(r"m_[0-9a-f]{32}")
 _ORDER_ID: Final = re.compile(r"o_[0-9a-f]{32}")
 # Orders have ids of operations, too: nobody may take one in advance.
@@ -76,18 +81,39 @@ def check_cart_id(value: str) -> str:
     return value
 
 
+def to_product_id(text: str) -> str:
+    """The product id that somebody has written, in NFC. Raises InvalidIdentifier."""
+    return check_product_id(text if text.isascii() else unicodedata.normalize("NFC", text))
+
+
 def check_product_id(value: str) -> str:
-    """Return `value` if it is a product id; raise InvalidIdentifier otherwise."""
-    if _PRODUCT_ID.fullmatch(value) is None:
-        raise InvalidIdentifier("product_id", value, "use 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    """Return `value` if it is a product id, in NFC; raise InvalidIdentifier otherwise."""
+    if _PRODUCT_ID.fullmatch(value) is None or not unicodedata.is_normalized("NFC", value):
+        raise InvalidIdentifier(
+            "product_id",
+            value,
+            'use 1 to 128 printable characters in NFC without " \\ ~, no ! in front, and not . or ..',
+        )
     return value
+
+
+def to_line_id(text: str) -> str:
+    """The line id that somebody has written, in NFC. Raises InvalidIdentifier."""
+    return check_line_id(text if text.isascii() else unicodedata.normalize("NFC", text))
 
 
 def check_line_id(value: str) -> str:
-    """Return `value` if it is a line id; raise InvalidIdentifier otherwise."""
-    if _LINE_ID.fullmatch(value) is None:
+    """Return `value` if it is a line id, in NFC; raise InvalidIdentifier otherwise."""
+    if _PLAIN_LINE_ID.fullmatch(value) is not None:
+        return value
+    if _LINE_ID.fullmatch(value) is None or not unicodedata.is_normalized("NFC", value):
         raise InvalidIdentifier("line_id", value, "use the line_id that the cart shows for this line")
     return value
+
+
+def product_id_of(line_id: str) -> str:
+    """The product of a line."""
+    return line_id.partition(_OPTIONS_BEGIN)[0]
 
 
 def check_op_id(value: str) -> str:
@@ -121,4 +147,4 @@ def derive_line_id(product_id: str, options: Mapping[str, str]) -> str:
     if not options:
         return product_id
     canonical = msgspec.json.encode(dict(options), order="sorted")
-    return f"{product_id}~{hashlib.sha256(canonical).hexdigest()[:12]}"
+    return f"{product_id}{_OPTIONS_BEGIN}{hashlib.sha256(canonical).hexdigest()[:12]}"

@@ -22,7 +22,8 @@ PARAMETERS: Final = {
         "name": "line_id",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}(~[0-9a-f]{12})?$"},
+        "description": "as the cart shows it, percent-encoded as UTF-8",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 141},
     },
 }
 

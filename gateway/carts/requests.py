@@ -9,7 +9,7 @@ import msgspec
 from sanic import Request
 
 from carts.errors import InvalidIdentifier
-from carts.ids import check_line_id, check_product_id, derive_line_id
+from carts.ids import derive_line_id, to_line_id, to_product_id
 from carts.lifetime import GUEST_PREFIX
 from carts.limits import LIMITS, Limits
 from carts.operations import Clear, Item, Metadata, Remove, Save, SetMetadata
@@ -26,9 +26,14 @@ from gateway.identity.principal import Kind
 from store.redis import RequestStep, SetQuantity
 
 ProductId = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=64, description="1 to 64 of A-Z a-z 0-9 . _ -")
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=128,
+        description='1 to 128 characters without " \\ ~ and control characters; no ! at the beginning',
+    ),
 ]
-LineId = Annotated[str, msgspec.Meta(min_length=1, max_length=77, description="as the cart shows it")]
+LineId = Annotated[str, msgspec.Meta(min_length=1, max_length=141, description="as the cart shows it")]
 AddedQuantity = Annotated[int, msgspec.Meta(ge=1, le=LIMITS.quantity)]
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.quantity, description="0 removes the line")]
 UnitPrice = Annotated[
@@ -307,7 +312,7 @@ def _save(body: SaveOperation, pointer: str) -> Save:
 
 def _product_id(value: str, pointer: str) -> str:
     try:
-        return check_product_id(value)
+        return to_product_id(value)
     except InvalidIdentifier as error:
         raise invalid(f"{pointer}/product_id", error.advice) from error
 
@@ -328,7 +333,7 @@ def _quantity(line_id: str, quantity: int, metadata: Metadata | None) -> Request
 
 def _line_id(value: str, pointer: str) -> str:
     try:
-        return check_line_id(value)
+        return to_line_id(value)
     except InvalidIdentifier as error:
         raise invalid(f"{pointer}/line_id", error.advice) from error
 

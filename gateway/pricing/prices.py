@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from carts.availability import ProductRequest, obstacle, wrong_option
+from carts.ids import product_id_of
 from carts.operations import Add, Clear, Remove
 from carts.products import Facts
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep
@@ -57,7 +58,7 @@ class CataloguePrices:
         if not line_ids:
             return command.steps  # type: ignore[return-value]  # removals and metadata cost nothing
         known, held = await asyncio.gather(
-            self._catalogue.facts([_product_id(line_id) for line_id in line_ids]),
+            self._catalogue.facts([product_id_of(line_id) for line_id in line_ids]),
             self._quantities.of(command.cart_id, line_ids),
         )
         if isinstance(known, CacheNotReady):
@@ -87,7 +88,7 @@ class _Quantities:
                     return facts
                 return _add(step, facts.unit_price, facts.currency)
             case SetQuantity():
-                if self._known[_product_id(step.line_id)] is None and not self._held[step.line_id]:
+                if self._known[product_id_of(step.line_id)] is None and not self._held[step.line_id]:
                     return step  # most likely there is no such line: the script decides
                 facts = self._check(step, step.quantity, pointer)
                 if isinstance(facts, Problem):
@@ -102,10 +103,10 @@ class _Quantities:
         return step
 
     def _check(self, step: AddProduct | SetQuantity, quantity: int, pointer: str) -> Facts | Problem:
-        product_id = _product_id(step.line_id)
+        product_id = product_id_of(step.line_id)
         facts = self._known[product_id]
         self._held[step.line_id] = quantity
-        total = sum(held for line_id, held in self._held.items() if _product_id(line_id) == product_id)
+        total = sum(held for line_id, held in self._held.items() if product_id_of(line_id) == product_id)
         code = obstacle(ProductRequest(total, step.unit_price, step.currency), facts)
         if facts is None or code is not None:
             return cannot_be_had(code, product_id, facts, total, pointer)
@@ -115,7 +116,3 @@ class _Quantities:
 
 def _add(step: AddProduct, unit_price: int, currency: str) -> Add:
     return Add(step.line_id, step.quantity, unit_price, currency, step.item, step.metadata)
-
-
-def _product_id(line_id: str) -> str:
-    return line_id.partition("~")[0]

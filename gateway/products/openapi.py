@@ -23,7 +23,8 @@ PARAMETERS: Final = {
         "name": "product_id",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+        "description": "percent-encoded as UTF-8",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
     }
 }
 

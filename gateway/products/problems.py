@@ -2,7 +2,6 @@
 
 from gateway.http.problems import (
     INVALID_BODY,
-    INVALID_IDENTIFIER,
     KAFKA_UNAVAILABLE,
     NO_CATALOGUE,
     PRECONDITION_FAILED,
@@ -30,11 +29,6 @@ def product_not_found(product_id: str) -> Problem:
         PRODUCT_NOT_FOUND,
         f"There is no product {product_id}; GET /v1/products lists all active products.",
     )
-
-
-def invalid_product_id(advice: str) -> Problem:
-    """The product id in the path is not valid; `advice` says why."""
-    return Problem(INVALID_IDENTIFIER, f"The product id in the path is not valid: {advice}.")
 
 
 def product_changed(version: int | None) -> Problem:

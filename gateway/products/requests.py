@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
-from urllib.parse import unquote
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from sanic import Request
 
 from carts.errors import InvalidIdentifier
-from carts.ids import check_product_id
+from carts.ids import to_product_id
 from carts.limits import MAX_SAFE_INTEGER
 from carts.numbers import without_negative_zeros
 from carts.operations import Metadata
@@ -117,6 +116,10 @@ def sent_product(product_id: str, body: PutProduct) -> SentProduct:
 def sent_line(line: bytes) -> ImportProduct:
     """A line of an import. Raises Problem for what is wrong with it, whatever product is known."""
     body = decode(_IMPORT_PRODUCT, line)
+    try:
+        body = msgspec.structs.replace(body, product_id=to_product_id(body.product_id))
+    except InvalidIdentifier as error:
+        raise invalid("/product_id", f"is not valid: {error.advice}") from error
     fields = body.fields()
     _content({"product_id": body.product_id, **_REQUIRED, **fields})
     if body.stock_change is not UNSET and "stock" in fields:
@@ -204,16 +207,15 @@ def ids_request(request: Request) -> list[str] | None:
         return None
     if len(arguments) > 1:
         raise bad_parameter("ids", "stands alone; leave the other parameters out")
-    ids = list(dict.fromkeys(one for one in ",".join(arguments.getlist("ids")).split(",") if one))
+    named = [one for one in ",".join(arguments.getlist("ids")).split(",") if one]
+    try:
+        ids = list(dict.fromkeys(to_product_id(one) for one in named))
+    except InvalidIdentifier as error:
+        raise bad_parameter(
+            "ids", f"names {error.value[:40]!r}, which is no product id: {error.advice}"
+        ) from error
     if not 1 <= len(ids) <= MAX_IDS:
         raise bad_parameter("ids", f"names {len(ids)} products; name 1 to {MAX_IDS}, between commas")
-    for one in ids:
-        try:
-            check_product_id(one)
-        except InvalidIdentifier as error:
-            raise bad_parameter(
-                "ids", f"names {one[:40]!r}, which is no product id: {error.advice}"
-            ) from error
     return ids
 
 
@@ -229,14 +231,6 @@ def page_request(request: Request) -> PageRequest:
         if value is not None and len(value) > _QUERY_CHARACTERS:
             raise bad_parameter(name, f"has {len(value)} characters; send at most {_QUERY_CHARACTERS}")
     return PageRequest(arguments.get("cursor") or None, limit, query, category)
-
-
-def product_id_in(segment: str) -> str:
-    """The product id in a segment of the path. Raises Problem if it is not valid."""
-    try:
-        return check_product_id(unquote(segment) if "%" in segment else segment)
-    except InvalidIdentifier as error:
-        raise problems.invalid_product_id(error.advice) from error
 
 
 def check_lines(first: bytes) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from carts.content import EMPTY, Line, SavedLine, apply, subtotal
 from carts.details import NO_DETAILS, Details, DetailsPatch
-from carts.ids import claim_op_id
+from carts.ids import claim_op_id, product_id_of
 from carts.limits import LIMITS, Timing
 from carts.operations import (
     DUPLICATE,
@@ -129,27 +129,27 @@ def unpack_metadata(packed: bytes | None) -> Metadata:
 
 
 def pack_details(details: DetailsPatch | Details) -> bytes:
-    r"""A line `<name> <JSON>\n` for each that is known, or that a step names, in the order of the names."""
+    r"""A line `<name>\t<JSON>\n` for each that is known, or that a step names, in the order of the names."""
     named = details.named() if isinstance(details, DetailsPatch) else _known(details)
-    return b"".join(b"%b %b\n" % (name.encode(), _JSON.encode(named[name])) for name in sorted(named))
+    return b"".join(b"%b\t%b\n" % (name.encode(), _JSON.encode(named[name])) for name in sorted(named))
 
 
 def details_json(packed: bytes | None) -> bytes:
     """The JSON of the details that `pack_details` packed."""
     lines = (packed or b"").split(b"\n")[:-1]
-    return b"{%b}" % b",".join(b'"%b":%b' % tuple(line.split(b" ", 1)) for line in lines)
+    return b"{%b}" % b",".join(b'"%b":%b' % tuple(line.split(b"\t", 1)) for line in lines)
 
 
 def pack_saved(saved: Mapping[str, SavedLine | None]) -> bytes:
-    r"""A line `<line id> <JSON>\n` for each line saved for later; null takes one off the list."""
+    r"""A line `<line id>\t<JSON>\n` for each line saved for later; null takes one off the list."""
     return b"".join(
-        b"%b %b\n" % (line_id.encode(), _JSON.encode(line)) for line_id, line in sorted(saved.items())
+        b"%b\t%b\n" % (line_id.encode(), _JSON.encode(line)) for line_id, line in sorted(saved.items())
     )
 
 
 def unpack_saved(packed: bytes | None) -> dict[str, SavedLine]:
     """The lines saved for later out of their field."""
-    lines = (line.split(b" ", 1) for line in (packed or b"").split(b"\n")[:-1])
+    lines = (line.split(b"\t", 1) for line in (packed or b"").split(b"\n")[:-1])
     return {line_id.decode(): _SAVED.decode(json) for line_id, json in lines}
 
 
@@ -193,7 +193,7 @@ def step_arguments(step: RequestStep) -> tuple[bytes | str | int, ...]:
                 json,
             )
         case Remove():
-            item = _JSON.encode(Item(step.line_id.partition("~")[0]))
+            item = _JSON.encode(Item(product_id_of(step.line_id)))
             return "remove", step.line_id, "", "", "", item, b"", json
         case Clear():
             return "clear", "", "", "", "", b"", b"", json

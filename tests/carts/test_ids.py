@@ -11,7 +11,10 @@ from carts.ids import (
     check_op_id,
     check_product_id,
     derive_line_id,
+    product_id_of,
     to_cart_id,
+    to_line_id,
+    to_product_id,
 )
 
 
@@ -75,6 +78,9 @@ def test_what_a_client_may_not_use_as_an_operation_id(op_id: str) -> None:
     [
         (check_product_id, "sku~1"),
         (check_product_id, ""),
+        *((check_product_id, text) for text in (".", "..", "!complete", " a", "a ", "a\nb", 'a"b', "a\\b")),
+        *((check_product_id, text) for text in ("x" * 129, "e\u0301", "a\u200bb", "a\u00a0b", "\ud800")),
+        (check_line_id, "..~0123456789ab"),
         (check_line_id, "sku~xyz"),
         (check_line_id, "sku~0123"),
     ],
@@ -82,6 +88,25 @@ def test_what_a_client_may_not_use_as_an_operation_id(op_id: str) -> None:
 def test_what_is_neither_a_product_nor_a_line(check: Callable[[str], str], value: str) -> None:
     with pytest.raises(InvalidIdentifier):
         check(value)
+
+
+@pytest.mark.parametrize(
+    "product_id",
+    [
+        *("gid://shopify/Product/632910398", "DZ 1437", "été", "A:1/2", "日本茶", "a.b", "...", "x" * 128),
+        *("a, b", "50% <b>", "l'eau", "#1", "\N{FAMILY}"),
+    ],
+)
+def test_a_shop_has_its_own_product_ids(product_id: str) -> None:
+    assert check_product_id(product_id) == product_id
+    assert check_line_id(product_id) == product_id
+    line_id = derive_line_id(product_id, {"size": "M"})
+    assert check_line_id(line_id) == line_id
+    assert product_id_of(line_id) == product_id_of(product_id) == product_id
+
+
+def test_ids_are_compared_in_nfc() -> None:
+    assert to_product_id("e\u0301te\u0301") == to_line_id("e\u0301te\u0301") == "été"
 
 
 def test_a_product_without_options_is_its_own_line() -> None:

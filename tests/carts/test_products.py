@@ -48,7 +48,8 @@ def test_what_keeps_the_bounds_is_taken(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("product_id", "a b"),
+        ("product_id", "a~b"),
+        ("product_id", ".."),
         ("name", " "),
         ("name", "x" * 201),
         ("name", "a\0b"),

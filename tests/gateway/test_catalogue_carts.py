@@ -1,6 +1,7 @@
 """Carts with a catalogue: adds are priced and stock-checked, readers are warned of what has moved on."""
 
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -68,6 +69,26 @@ async def test_a_cart_finds_its_way_out_of_a_changed_currency(shop: CatalogueCli
     taken = await shop.http.put(line, json={"quantity": 1})
     assert (taken.status_code, taken.json()["currency"]) == (200, "USD")
     assert (await shop.carts.read(cart_id))["warnings"] == []
+
+
+async def test_products_have_the_ids_of_the_shop(shop: CatalogueClient, cart_id: str) -> None:
+    name = "gid://shop/Thé: 7"
+    await shop.cached_products.put(product(name))
+    found = await shop.http.get(f"/v1/products/{quote(name, safe='')}")
+    assert (found.status_code, found.json()["product_id"]) == (200, name)
+    decomposed = name.replace("é", "e\u0301")
+    listed = await shop.http.get("/v1/products", params={"ids": decomposed})
+    assert [one["product_id"] for one in listed.json()["products"]] == [name]
+    added = await add(shop, cart_id, product_id=decomposed, options={"size": "M"})
+    assert added.status_code == 200, added.text
+    (line,) = added.json()["lines"]
+    assert line["product_id"] == name
+    path = f"/v1/carts/{cart_id}/items/{quote(line['line_id'], safe='')}"
+    assert (await shop.http.put(path, json={"quantity": 3})).json()["lines"][0]["quantity"] == 3
+    saved = {"operations": [{"op": "save", "product_id": name, "quantity": 1}]}
+    kept = await shop.http.patch(f"/v1/carts/{cart_id}", json=saved)
+    assert [one["line_id"] for one in kept.json()["saved"]] == [name]
+    assert (await shop.http.delete(path)).json()["lines"] == []
 
 
 async def test_an_unknown_and_an_inactive_product_cannot_be_added(

@@ -45,7 +45,7 @@ SELECT
     attributes::text, updated_at
 FROM products
 WHERE product_id = ANY(%(product_id)b::text[])
-ORDER BY product_id COLLATE "C"
+ORDER BY product_id
 FOR NO KEY UPDATE
 
 -- change_stock

@@ -18,7 +18,7 @@
 --      23 `1`: only tell whether the operation was applied before; refuse it if not
 --      24.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
 --         (set_quantity: its JSON up to the quantity; unit price and currency may be empty; details: a line
---         `name JSON` for each in the place of the metadata, null removes; save: the same with a line id, and the
+--         `name\tJSON` for each in the place of the metadata, null removes; save: the same with a line id, and the
 --         bound of the list in the place of the quantity)
 -- Returns {'applied', v, event, outbox id, age of the oldest outbox entry (us), head, cart fields}
 --         {'replayed', v, event, outbox id (both empty: not in the outbox), age, head, cart fields}
@@ -111,7 +111,7 @@ local touched = {} -- fields written, in order of their first step
 for i = 2, #fields do packed[fields[i]] = found[i] or false end
 local cleared = false
 local metadata -- nil: not looked at, false: none, else its JSON
-local details -- nil: not looked at, else a line `name JSON` for each, in the order of the names
+local details -- nil: not looked at, else a line `name\tJSON` for each, in the order of the names
 local saved -- as details, with line ids
 if is_new then metadata, details, saved = false, '', '' end
 
@@ -119,11 +119,11 @@ local function size(json)
   return json and json ~= '{}' and #json or 0
 end
 
--- Lines `name JSON` with those of a step, each of which replaces the one that is there; and how many they are.
+-- Lines `name\tJSON` with those of a step, each of which replaces the one that is there; and how many they are.
 local function with_named(current, patch)
   local known, names = {}, {}
   for _, text in ipairs({current, patch}) do
-    for name, json in string.gmatch(text, '(%S+) ([^\n]*)\n') do
+    for name, json in string.gmatch(text, '([^\t\n]+)\t([^\n]*)\n') do
       if known[name] == nil then names[#names + 1] = name end
       known[name] = json ~= 'null' and json
     end
@@ -131,7 +131,7 @@ local function with_named(current, patch)
   table.sort(names)
   local named = {}
   for _, name in ipairs(names) do
-    if known[name] then named[#named + 1] = name .. ' ' .. known[name] .. '\n' end
+    if known[name] then named[#named + 1] = name .. '\t' .. known[name] .. '\n' end
   end
   return table.concat(named), #named
 end

@@ -45,7 +45,9 @@ async def assert_redis_holds(fixture: StoreFixture, cart_id: str, state: State) 
     assert head.subtotal == subtotal(content)
     assert head.lines == sum(line.quantity > 0 for line in content.lines.values())
     assert head.tracked == len(content.lines)
-    lines = sum(len(f"l:{line_id}") + len(pack_line(line)) for line_id, line in content.lines.items())
+    lines = sum(
+        len(f"l:{line_id}".encode()) + len(pack_line(line)) for line_id, line in content.lines.items()
+    )
     metadata = len(msgspec.json.encode(content.metadata)) if content.metadata else 0
     assert head.bytes == lines + metadata + len(pack_details(content.details)) + len(
         pack_saved(content.saved)

@@ -33,6 +33,7 @@ ITEMS = [
     Item("hat.1"),
     Item("tie_2"),
     Item("a-b"),
+    Item("gid://shop/Thé 7", {"size": "42"}),
 ]
 LINES = {derive_line_id(item.product_id, item.options): item for item in ITEMS}
 
@@ -141,7 +142,9 @@ def size(content: Content) -> int:
     about = len(msgspec.json.encode(content.metadata)) if content.metadata else 0
     about += len(pack_details(content.details)) if content.details != NO_DETAILS else 0
     about += len(pack_saved(content.saved))
-    return about + sum(len(f"l:{line_id}") + len(pack_line(line)) for line_id, line in content.lines.items())
+    return about + sum(
+        len(f"l:{line_id}".encode()) + len(pack_line(line)) for line_id, line in content.lines.items()
+    )
 
 
 def refusal(

@@ -79,7 +79,7 @@ async def test_the_list_has_a_bound_and_the_refusal_its_place(carts: CartClient,
 @pytest.mark.parametrize(
     ("fields", "pointer"),
     [
-        ({"product_id": "a/b", "quantity": 1}, "/operations/0/product_id"),
+        ({"product_id": "a~b", "quantity": 1}, "/operations/0/product_id"),
         ({"product_id": "a", "quantity": 1000}, "/operations/0/quantity"),
         ({"product_id": "a", "quantity": 1, "options": {"size": 4}}, "/operations/0/options/size"),
         ({"product_id": "a"}, "/operations/0/quantity"),

@@ -24,10 +24,9 @@ from gateway.openapi import document
 from gateway.orders.routes import OrderRoutes
 from gateway.products.routes import ProductRoutes
 from gateway.recovery.routes import RecoveryRoutes
+from gateway.server.bounds import Bounds
 
 NAME: Final = "cartstream-gateway"
-_REFUSED_UNREAD: Final = 8
-"""How many times the largest body."""
 
 
 def create_app(container: Container) -> Sanic[Any, Any]:
@@ -43,15 +42,14 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     app.config.update(
         {
             "ACCESS_LOG": settings.access_log,
-            # Somewhat larger bodies are read before they are refused: whose connection is closed over one
-            # still unread is reset, and may never see why.
-            "REQUEST_MAX_SIZE": _REFUSED_UNREAD * settings.body_bytes,
+            "REQUEST_MAX_SIZE": settings.body_bytes,
+            "KEEP_ALIVE_TIMEOUT": settings.keep_alive_s,
             # The last resort: every wait of a request ends at its deadline, with a better answer.
             "RESPONSE_TIMEOUT": settings.longest_request_s + 1,
         }
     )
     app.ctx.metrics = container.metrics
-    app.ctx.body_bytes = settings.body_bytes
+    app.ctx.bounds = Bounds(settings, settings.body_bytes, container.metrics)
     app.ctx.guard = container.identity.guard
     for feature in (
         GuestRoutes(container.identity.guests, container.carts, container.changed_carts),

@@ -4,13 +4,13 @@ import asyncio
 import signal
 import socket
 import sys
-from typing import Final
 
 import structlog
 import uvloop
 from sanic.server.socket import bind_socket
 
 from gateway.identity.settings import Mode
+from gateway.server.backlog import BACKLOG
 from gateway.server.supervisor import run_supervisor
 from gateway.settings import GatewaySettings
 from runtime.logs import configure_logging
@@ -18,9 +18,6 @@ from runtime.ready import ReadyFile
 from runtime.settings import SettingsError, load, shown
 
 log = structlog.get_logger(__name__)
-
-BACKLOG: Final = 1024
-"""Connections that may wait to be accepted; the kernel caps it (net.core.somaxconn)."""
 
 
 def run() -> None:

@@ -39,6 +39,24 @@ class Metrics:
         self.problems = Counter(
             "cartstream_gateway_problems_total", "Errors answered, by type", ["type"], registry=self.registry
         )
+        self.connections = Gauge(
+            "cartstream_gateway_connections",
+            "Connections of clients that are open",
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
+        self.connections_refused = Counter(
+            "cartstream_gateway_connections_refused_total",
+            "Connections refused, by the bound that was reached (all, address)",
+            ["bound"],
+            registry=self.registry,
+        )
+        self.connections_cut = Counter(
+            "cartstream_gateway_connections_cut_total",
+            "Connections closed without an answer (silent: no byte came, unread: the client read nothing)",
+            ["reason"],
+            registry=self.registry,
+        )
         self.change_seconds = Histogram(
             "cartstream_gateway_change_seconds",
             "From the parsed request to the reply of a change",

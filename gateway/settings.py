@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.identity.settings import IdentitySettings
 from gateway.live.settings import LiveSettings
+from gateway.server.settings import ServerSettings
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 from runtime.recovery import RecoverySettings
@@ -30,6 +31,7 @@ class GatewaySettings(
     LiveSettings,
     HistorySettings,
     RecoverySettings,
+    ServerSettings,
 ):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 

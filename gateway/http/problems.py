@@ -12,7 +12,6 @@ from sanic.compat import Header
 from sanic.exceptions import (
     MethodNotAllowed,
     NotFound,
-    PayloadTooLarge,
     RequestTimeout,
     SanicException,
     ServiceUnavailable,
@@ -83,6 +82,8 @@ CLIENT_GONE: Final = ProblemType("client-gone", 499, "The client has gone")
 PRECONDITION_FAILED: Final = ProblemType("precondition-failed", 412, "The cart has changed")
 MISDIRECTED: Final = ProblemType("misdirected-request", 421, "The request is for another server")
 BODY_TOO_LARGE: Final = ProblemType("body-too-large", 413, "The body is too large")
+URI_TOO_LONG: Final = ProblemType("uri-too-long", 414, "The address is too long")
+HEADERS_TOO_LARGE: Final = ProblemType("headers-too-large", 431, "The headers are too large")
 UNSUPPORTED_MEDIA_TYPE: Final = ProblemType(
     "unsupported-media-type", 415, "The body has the wrong media type"
 )
@@ -98,6 +99,8 @@ TOO_MANY_CHANGES: Final = ProblemType("too-many-changes", 429, "The cart changes
 TOO_MANY_STREAMS: Final = ProblemType("too-many-streams", 429, "The cart has too many streams")
 INTERNAL_ERROR: Final = ProblemType("internal-error", 500, "The gateway failed")
 NOT_READY: Final = ProblemType("not-ready", 503, "The gateway is not ready")
+CONNECTIONS_FULL: Final = ProblemType("connections-full", 503, "There are too many connections")
+BODIES_FULL: Final = ProblemType("bodies-full", 503, "The gateway has no room for the body")
 STREAMS_EXHAUSTED: Final = ProblemType("streams-exhausted", 503, "The gateway has no room for a stream")
 RESTORING: Final = ProblemType("restoring", 503, "The cart's partition is being restored")
 CATALOGUE_RESTORING: Final = ProblemType("catalogue-restoring", 503, "The catalogue is being restored")
@@ -136,13 +139,13 @@ class Problem(Exception):
         headers: Mapping[str, str] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(detail)
         self.kind = kind
         # It may repeat a part of the request, and what is no UTF-8 there Sanic hands on as lone surrogates.
         self.detail = redacted(detail.encode(errors="backslashreplace").decode())
         self.errors = errors
         self.headers = dict(headers or {})
         self.extra = dict(extra or {})
-        super().__init__(detail)
 
     def body(self) -> bytes:
         """The JSON document of RFC 9457."""
@@ -199,12 +202,7 @@ class AnsweredRequest(Request):
     async def receive_body(self) -> None:
         """Read the body. Sanic uses an asynchronous generator, which costs more than most bodies."""
         stream: Any = self.stream
-        parts = []
-        while not self.body and stream.request_body:
-            part = await stream.read()
-            if part:
-                parts.append(part)
-        self.body = self.body or b"".join(parts)
+        self.body = await stream.read_whole()
 
 
 class ProblemHandler(ErrorHandler):
@@ -243,19 +241,6 @@ def _not_found(request: Request, _: NotFound) -> Problem:
     )
 
 
-def body_too_large(request: Request) -> Problem:
-    """The problem of a body or of headers beyond the bounds."""
-    return Problem(
-        BODY_TOO_LARGE,
-        f"Send at most {request.app.ctx.body_bytes} bytes of body and 8 KiB of headers; "
-        "split a large change into several.",
-    )
-
-
-def _too_large(request: Request, _: PayloadTooLarge) -> Problem:
-    return body_too_large(request)
-
-
 def _slow(_: Request, __: RequestTimeout) -> Problem:
     return Problem(REQUEST_TIMEOUT, "The whole request did not arrive in time; send it again without pauses.")
 
@@ -284,7 +269,6 @@ _FROM_EXCEPTION: Final[Sequence[tuple[type[BaseException], Callable[[Request, An
     (asyncio.CancelledError, _client_gone),
     (MethodNotAllowed, _method_not_allowed),
     (NotFound, _not_found),
-    (PayloadTooLarge, _too_large),
     (RequestTimeout, _slow),
     (ServiceUnavailable, _deadline),
     (SanicException, _malformed),

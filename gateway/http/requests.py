@@ -24,7 +24,7 @@ from gateway.http.conditions import (
     parse_if_none_match,
     parse_prefer,
 )
-from gateway.http.problems import FieldError, Problem, body_too_large
+from gateway.http.problems import FieldError, Problem
 from gateway.http.validation import check_media_type, decode
 from topics.headers import TRACEPARENT, Headers
 
@@ -119,8 +119,6 @@ def body_of(request: Request, decoder: "msgspec.json.Decoder[T]") -> T:
     """The Struct in the body. Raises Problem."""
     check_media_type(single_of(request.headers, "content-type"))
     check_not_encoded(request.headers)
-    if len(request.body) > request.app.ctx.body_bytes:
-        raise body_too_large(request)
     return decode(decoder, request.body)
 
 

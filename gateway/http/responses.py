@@ -4,10 +4,13 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from sanic.response import HTTPResponse
+
+from gateway.server.dates import date_header
+from gateway.server.sanic_internals import BareResponse
 
 Header = tuple[bytes, bytes]
 
@@ -75,7 +78,7 @@ def _hash_of(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-class BytesResponse(HTTPResponse):
+class BytesResponse(BareResponse):
     """A response whose headers need no encoding.
 
     Sanic's own response builds a case-insensitive multi-dictionary and encodes every header of it; that
@@ -85,20 +88,14 @@ class BytesResponse(HTTPResponse):
     __slots__ = ("_header_lines",)
 
     def __init__(self, status: int, body: bytes, headers: list[Header]) -> None:
-        # Not HTTPResponse's own: making its headers is what this class saves.
-        self.asgi = False
-        self.body = body
-        self.content_type = None
-        self.stream = None
-        self.status = status
-        self.headers: Any = {}
-        self._cookies = None
+        super().__init__(status, body)
         self._header_lines = headers
 
     @property
     def processed_headers(self) -> Iterator[Header]:
-        """Headers in bytes; Sanic has put content-length and connection into `headers`."""
+        """Headers in bytes; the server has put content-length and connection into `headers`."""
         lines = self._header_lines
+        lines.append(date_header())
         for name, value in self.headers.items():
             lines.append((name.encode(), str(value).encode()))
         return iter(lines)

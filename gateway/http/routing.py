@@ -11,12 +11,12 @@ from sanic import Request, Sanic
 from sanic.constants import HTTP_METHODS
 from sanic.exceptions import MethodNotAllowed, NotFound
 from sanic.response import HTTPResponse
-from sanic.router import Router
 
 from gateway.http.names import Names
 from gateway.http.problems import MISDIRECTED, Problem
 from gateway.identity.access import Access
 from gateway.identity.guard import Guard
+from gateway.server.sanic_internals import HookedRouter
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -26,7 +26,7 @@ _LONGEST_PATH: Final = 256
 """Longer ones are not remembered: callers choose them, and memory is bounded."""
 
 
-class RememberingRouter(Router):
+class RememberingRouter(HookedRouter):
     """Finds the route of a path seen lately without looking: each cart has paths of its own.
 
     Sanic's remembers 1,024 of them. No route depends on the host, so nothing is remembered by it. OPTIONS is
@@ -70,14 +70,14 @@ class RememberingRouter(Router):
 
     def _find_exactly(self, path: str, method: str) -> Any:
         try:
-            return self._get(path, method, None)
+            return self.find(path, method)
         except MethodNotAllowed:
             # A fixed path hides the one with a parameter: `import` may be a product's id, too. In another
             # spelling of its last segment it is the parameter's.
             head, _, last = path.rpartition("/")
             if last:
                 with suppress(MethodNotAllowed, NotFound):
-                    return self._get(f"{head}/%{ord(last[0]):02x}{last[1:]}", method, None)
+                    return self.find(f"{head}/%{ord(last[0]):02x}{last[1:]}", method)
             raise
 
 

@@ -1,5 +1,6 @@
 """Import products from a stream of lines, and reply with a stream of lines, in bounded memory."""
 
+import asyncio
 import time
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
@@ -10,12 +11,15 @@ import msgspec
 from gateway.http.problems import FieldError, Problem
 from gateway.products.requests import ImportProduct, check_lines, check_version, error_of, sent_line
 from gateway.products.service import ProductWriter
+from gateway.server.refusals import Refused
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
 LINE_BYTES: Final = 256 * 1024
 """A product within its limits is shorter, even if every character is escaped."""
 PROGRESS_S: Final = 1.0
+_TURN_S: Final = 0.002
+"""How long an import works before other requests have their turn."""
 ERRORS_LISTED: Final = 1000
 """More are only counted: a client that sends everything before it reads must not be blocked by replies."""
 
@@ -67,6 +71,7 @@ class Line(msgspec.Struct, frozen=True):
 async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> AsyncIterator[Line]:
     """The lines of a body that comes in chunks, without blank ones. Holds one chunk and one line."""
     number, kept, too_long = 1, bytearray(), False
+    turn_over = time.monotonic() + _TURN_S
     async for chunk in body:
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
@@ -77,6 +82,9 @@ async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> Async
             number, start = number + 1, end + 1
             kept.clear()
             too_long = False
+            if time.monotonic() > turn_over:
+                await asyncio.sleep(0)
+                turn_over = time.monotonic() + _TURN_S
         if not too_long:
             kept += chunk[start : start + bound + 1]
             too_long = len(kept) > bound
@@ -96,11 +104,12 @@ class Import:
         self._imported = 0
         self._changed = 0
         self._errors = 0
+        self._refused: Refused | None = None
 
     async def run(self, body: AsyncIterator[bytes]) -> AsyncIterator[Report]:
         """Import all lines, holding at most 500. Raises Problem only before the first is imported."""
         began = reported = time.monotonic()
-        async for line in lines_of(body):
+        async for line in self._until_refused(body):
             self._lines = line.number
             error = self._add(line)
             if error is not None and self._errors <= ERRORS_LISTED:
@@ -118,8 +127,22 @@ class Import:
             yield report
             if isinstance(report, Stopped):
                 return
-        seconds = round(time.monotonic() - began, 3)
-        yield Summary(self._lines, self._imported, self._changed, self._errors, seconds)
+        yield self._end(round(time.monotonic() - began, 3))
+
+    async def _until_refused(self, body: AsyncIterator[bytes]) -> AsyncIterator[Line]:
+        """The lines that came before the server refused the rest. Raises it if nothing has been told yet."""
+        try:
+            async for line in lines_of(body):
+                yield line
+        except Refused as refused:
+            if not self._imported and not self._errors:
+                raise
+            self._refused = refused
+
+    def _end(self, seconds: float) -> Summary | Stopped:
+        if self._refused is not None:
+            return Stopped(self._lines, self._imported, self._refused.detail)
+        return Summary(self._lines, self._imported, self._changed, self._errors, seconds)
 
     def _add(self, line: Line) -> LineError | None:
         if line.text is None:

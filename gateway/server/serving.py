@@ -16,6 +16,10 @@ from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from gateway.health.checks import HealthChecks
+from gateway.server.backlog import BACKLOG
+from gateway.server.bounds import Bounds
+from gateway.server.connections import Connection
+from gateway.server.descriptors import room_for
 from gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
@@ -36,10 +40,15 @@ class Server:
 
     async def run(self, listener: socket, ready: Callable[[], None]) -> None:
         """Serve until told to stop; `ready` is called once requests are answered."""
+        bounds: Bounds = self._app.ctx.bounds
+        bounds.connections.most = room_for(bounds.connections.most)
         server = self._server = await self._app.create_server(
             sock=listener,
             access_log=self._settings.access_log,
             return_asyncio_server=True,
+            protocol=Connection,
+            # Whoever serves on a socket sets it anew.
+            backlog=BACKLOG,
             # Not before everything is connected.
             asyncio_server_kwargs={"start_serving": False},
         )

@@ -27,6 +27,7 @@ from gateway.identity.principal import Scope
 from gateway.identity.settings import IdentitySettings
 from gateway.live.settings import LiveSettings
 from gateway.metrics import Metrics
+from gateway.server.settings import ServerSettings
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
 from ops.settings import OpsSettings
@@ -64,6 +65,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Recovery links": RecoverySettings,
     "Identity": IdentitySettings,
     "Live carts": LiveSettings,
+    "HTTP server": ServerSettings,
     "Gateway": GatewaySettings,
     "Embedded stack": StackSettings,
 }

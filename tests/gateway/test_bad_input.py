@@ -14,6 +14,8 @@ ADD = "/v1/carts/{cart}/items"
 CART = "/v1/carts/{cart}"
 LINE = "/v1/carts/{cart}/items/sku-1"
 JSON = {"content-type": "application/json"}
+HOST = b"Host: x\r\n"
+CLOSE = b"Connection: close\r\n"
 
 
 class Bad(NamedTuple):
@@ -222,15 +224,15 @@ async def test_the_501st_line_is_refused(carts: CartClient, cart_id: str) -> Non
     "raw",
     [
         b"GARBAGE\r\n\r\n",
-        b"GET /v1/carts/user:1 HTTP/9.9\r\n\r\n",
-        b"POST /v1/carts/user:1/items HTTP/1.1\r\nContent-Length: many\r\n\r\n",
-        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
-        b"GET /v1/carts/\x00 HTTP/1.1\r\n\r\n",
-        b"CONNECT elsewhere:443 HTTP/1.1\r\n\r\n",
-        b"GE\xff /v1/carts/user:1 HTTP/1.1\r\nConnection: close\r\n\r\n",
-        b"POST /v1/carts HTTP/1.1\r\nExpect: \xff\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
-        b"POST /v1/carts HTTP/1.1\r\nContent-Type: \xff\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
-        b'DELETE /v1/carts/user:1 HTTP/1.1\r\nPrefer: durability="\xff"\r\nConnection: close\r\n\r\n',
+        b"GET /v1/carts/user:1 HTTP/9.9\r\n" + HOST + b"\r\n",
+        b"POST /v1/carts/user:1/items HTTP/1.1\r\n" + HOST + b"Content-Length: many\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET /v1/carts/\x00 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"CONNECT elsewhere:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GE\xff /v1/carts/user:1 HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+        b"POST /v1/carts HTTP/1.1\r\n" + HOST + CLOSE + b"Expect: \xff\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /v1/carts HTTP/1.1\r\n" + HOST + CLOSE + b"Content-Type: \xff\r\nContent-Length: 2\r\n\r\n{}",
+        b"DELETE /v1/carts/user:1 HTTP/1.1\r\n" + HOST + CLOSE + b'Prefer: durability="\xff"\r\n\r\n',
     ],
     ids=[
         *("no HTTP", "unknown version", "bad content-length", "huge header"),

@@ -12,6 +12,7 @@ from gateway.health.problem_pages import AGAIN
 from gateway.http import problems
 from gateway.http.problems import ProblemType
 from gateway.openapi import document
+from gateway.server.refusals import HEAD_BYTES, HEADERS
 from gateway.settings import GatewaySettings
 from tests.docs.tables import REFERENCE, ROOT, rows
 
@@ -98,6 +99,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         ),
         "unit_price": f"2^{(LIMITS.unit_price + 1).bit_length() - 1} \N{MINUS SIGN} 1 minor units",
         "request body": f"{kib(body)} (CARTSTREAM_BODY_BYTES), except imports",
+        "first line and headers": f"{kib(HEAD_BYTES)} together",
+        "headers": f"{HEADERS}",
     }
 
 

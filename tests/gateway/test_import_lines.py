@@ -1,5 +1,6 @@
 """Imports without a server: lines of a body that comes in pieces of any size, and what is told meanwhile."""
 
+import asyncio
 import json
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Sequence
@@ -36,6 +37,28 @@ async def test_lines_do_not_depend_on_how_the_body_is_cut(piece: int) -> None:
         Line(6, b"12345678"),
         Line(7, b"last"),
     ]
+
+
+@pytest.mark.parametrize("line", [b"\n", b'{"product_id":1}\n'], ids=["blank", "no product"])
+async def test_a_flood_of_lines_lets_others_have_their_turn(line: bytes) -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(other())
+    async for _ in Import(Writer()).run(body_of(line * 100_000)):
+        pass
+    others.cancel()
+    assert turns > 5
+
+
+async def body_of(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 @pytest.mark.parametrize("piece", [1, 5, 100])

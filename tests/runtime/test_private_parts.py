@@ -1,4 +1,4 @@
-"""What an upgrade of Faust or aiokafka takes away is named, and no other private part of theirs is used."""
+"""What an upgrade of Faust, aiokafka or Sanic takes away is named, and no other private part is used."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 
 from delivery import faust_internals
+from gateway.server import sanic_internals
 from runtime.kafka import internals
 from runtime.private_parts import PrivatePart, missing
 
 ROOT = Path(__file__).parents[2]
-FOREIGN = ("faust", "mode", "aiokafka")
-LIBRARIES = {"faust-streaming": faust_internals, "aiokafka": internals}
+FOREIGN = ("faust", "mode", "aiokafka", "sanic")
+LIBRARIES = {"faust-streaming": faust_internals, "aiokafka": internals, "sanic": sanic_internals}
+
+OWNING = re.compile(r"^(from|import) (delivery|faust|mode|aiokafka|sanic|gateway\.server)\b", re.MULTILINE)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -57,7 +60,7 @@ def test_private_parts_are_used_in_no_other_module() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {line}"
         for path in product_files()
-        if path.name not in {"faust_internals.py", "internals.py"}
+        if path.name not in {"faust_internals.py", "internals.py", "sanic_internals.py"}
         for line in path.read_text().splitlines()
         if "SLF001" in line
     ]
@@ -68,7 +71,7 @@ def test_private_methods_are_overridden_and_called_in_no_other_module() -> None:
     found = [
         f"{module.__name__}.{owner.__name__}.{name} is private to {base.__module__}"
         for module in product_modules()
-        if module is not faust_internals
+        if module not in {faust_internals, sanic_internals}
         for owner in classes_of(module)
         for name in private_names(ast.parse(textwrap.dedent(inspect.getsource(owner))))
         for base in owner.__mro__
@@ -91,9 +94,13 @@ def product_files() -> Iterator[Path]:
 
 
 def product_modules() -> Iterator[ModuleType]:
-    """Those that make classes of Faust's, mode's or aiokafka's their own."""
+    """Those that make classes of Faust's, mode's, aiokafka's or Sanic's their own."""
     for path in product_files():
-        if re.search(r"^(from|import) (delivery|faust|mode|aiokafka)\b", path.read_text(), re.MULTILINE):
+        if re.search(
+            r"^(from|import) (delivery|faust|mode|aiokafka|sanic|gateway\.server)\b",
+            path.read_text(),
+            re.MULTILINE,
+        ):
             yield importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 

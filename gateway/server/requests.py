@@ -1,0 +1,259 @@
+"""Reads the requests of one connection: strictly, in turns with other connections, and not for ever."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from sanic.exceptions import SanicException
+from sanic.response import BaseHTTPResponse
+
+from gateway.server.bounds import FREE_BODY, Bounds
+from gateway.server.chunks import ChunkDecoder
+from gateway.server.dates import http_date
+from gateway.server.heads import parse_head
+from gateway.server.refusals import (
+    HEAD_BYTES,
+    Refused,
+    bodies_full,
+    cut_short,
+    head_too_large,
+    malformed,
+    too_large,
+    too_slow,
+)
+from gateway.server.sanic_internals import BareResponse, HookedHttp
+
+if TYPE_CHECKING:
+    from gateway.server.connections import Connection
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 8 * 1024 * 1024
+"""Read and dropped after a refusal: a client reads its answer only if what it sends is taken."""
+
+
+class Requests(HookedHttp):
+    """The requests of one connection, one after the other."""
+
+    __slots__ = ("_bounds", "_chunks", "_held", "_is_refused", "_waited_s", "_waits")
+
+    def __init__(self, protocol: "Connection") -> None:
+        super().__init__(protocol)  # type: ignore[no-untyped-call]
+        self._bounds: Bounds = protocol.bounds
+        self._chunks: ChunkDecoder | None = None
+        self._waits = -1
+        """Of the connection when the request before began."""
+        self._held = 0
+        self._is_refused = False
+        self._waited_s = 0.0
+
+    async def http1(self) -> None:
+        """Serve the connection until one side ends it."""
+        try:
+            if await self._begins():
+                await self.serve()
+        finally:
+            self._let_go()
+        if self._is_refused and not self.protocol.has_ended:
+            await self._linger()
+
+    async def http1_request_header(self) -> None:
+        """Read first line and headers, and make the request of them. Raises Refused, ExpectationFailed."""
+        if self._waits == self.protocol.waits:
+            # The request came together with the one before; those of other connections are next.
+            await asyncio.sleep(0)
+        self._waits = self.protocol.waits
+        buf = self.recv_buffer
+        if buf.startswith(b"\r\n"):
+            del buf[:2]  # Some clients end a body so (RFC 9112, 2.2).
+        end = buf.find(b"\r\n\r\n", 0, HEAD_BYTES + 4)
+        try:
+            if end < 0:
+                end = await self._rest_of_head()
+            self._begin(bytes(buf[:end]))
+        except SanicException:
+            self._is_refused = True
+            raise
+        del buf[: end + 4]
+        self.protocol.state["requests_count"] += 1
+
+    async def read(self) -> bytes | None:
+        """Some of the body as it comes; None or nothing says little, `request_body` when it is over."""
+        if self.expecting_continue:
+            await self._continue()
+        if self._chunks is not None:
+            return await self._read_chunks(self._chunks)
+        if self.request_bytes > self.request_max_size:
+            raise self._refuse(too_large(self._bounds.body_bytes))
+        buf, left = self.recv_buffer, self.request_bytes_left
+        while not buf:
+            await self._more_of_body(self.request_bytes - left)
+        data = bytes(buf[:left])
+        del buf[: len(data)]
+        self.request_bytes_left = left - len(data)
+        if not self.request_bytes_left:
+            self.request_body = None
+        return data
+
+    async def read_whole(self) -> bytes:
+        """The whole body. Raises Refused."""
+        if self.expecting_continue:
+            await self._continue()
+        if self._chunks is not None:
+            return await self._read_all_chunks(self._chunks)
+        buf, size = self.recv_buffer, self.request_bytes
+        if size > self.request_max_size:
+            raise self._refuse(too_large(self._bounds.body_bytes))
+        if size > FREE_BODY:
+            self._hold(size)
+        while len(buf) < size:
+            await self._more_of_body(len(buf))
+        data = bytes(buf[:size])
+        del buf[:size]
+        self.request_bytes_left = 0
+        self.request_body = None
+        return data
+
+    def respond(self, response: BaseHTTPResponse) -> BaseHTTPResponse:
+        """Make this the response to the request."""
+        if not isinstance(response, BareResponse):
+            response.headers["date"] = http_date()
+        if self._held:
+            self._let_go()
+        return super().respond(response)
+
+    async def _begins(self) -> bool:
+        """Whether a first byte comes in time."""
+        if self.recv_buffer or await self._comes(self._bounds.settings.head_wait_s):
+            return True
+        self._bounds.metrics.connections_cut.labels("silent").inc()
+        return False
+
+    async def _rest_of_head(self) -> int:
+        """Where the head ends that has come in part."""
+        buf, waited, seen = self.recv_buffer, 0.0, 0
+        while True:
+            end = buf.find(b"\r\n\r\n", max(0, seen - 3), HEAD_BYTES + 4)
+            if end >= 0:
+                return end
+            seen = len(buf)
+            if seen > HEAD_BYTES:
+                raise head_too_large(in_first_line=buf.find(b"\r\n", 0, HEAD_BYTES) < 0)
+            if buf.count(b"\n") != buf.count(b"\r\n"):
+                raise malformed("a line does not end with CRLF")  # and its end might never come
+            waited += await self._more("head", self._bounds.settings.head_wait_s - waited)
+
+    def _begin(self, raw: bytes) -> None:
+        head = parse_head(raw)
+        self.url = head.target
+        self.head_only = head.method == "HEAD"
+        self.keep_alive = head.keep_alive and self.protocol.app.config.KEEP_ALIVE
+        self.make_request(head.method, head.target, head.version, head.headers, raw)
+        self.request_bytes = self.request_bytes_left = head.length or 0
+        self._chunks = None
+        if head.length or head.is_chunked:
+            self._waited_s = 0.0
+            self.request_body = True
+            if head.is_chunked:
+                self._chunks = ChunkDecoder()
+            if head.expects_continue:
+                self.expecting_continue = True
+                self.response_func = self._answer_unread
+
+    async def _answer_unread(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001  Sanic's own
+        """Answer a client that waits for leave to send its body, without it unless it was read."""
+        if self.expecting_continue:
+            self.expecting_continue = False
+            self.keep_alive = False
+            self.request_body = None
+            self._is_refused = True
+        await self.http1_response_header(data, end_stream)
+
+    async def _continue(self) -> None:
+        self.expecting_continue = False
+        if not self.recv_buffer:
+            await self.send_now(_CONTINUE)
+
+    async def _read_chunks(self, chunks: ChunkDecoder) -> bytes:
+        while (data := self._decoded(chunks)) is None:
+            await self._more_of_body(chunks.received)
+        if chunks.is_over:
+            self.request_body = None
+        elif self.recv_buffer:
+            await asyncio.sleep(0)  # more chunks are there than are decoded in one turn
+        return data
+
+    async def _read_all_chunks(self, chunks: ChunkDecoder) -> bytes:
+        body = bytearray()
+        while self.request_body:
+            body += await self._read_chunks(chunks)
+            if len(body) > FREE_BODY:
+                self._hold(len(body) - self._held)
+        return bytes(body)
+
+    def _decoded(self, chunks: ChunkDecoder) -> bytes | None:
+        try:
+            data = chunks.take(self.recv_buffer)
+        except Refused as refused:
+            raise self._refuse(refused) from None
+        if chunks.decoded > self.request_max_size:
+            raise self._refuse(too_large(self._bounds.body_bytes))
+        self.request_bytes = chunks.decoded
+        return data
+
+    async def _more_of_body(self, got: int) -> None:
+        settings = self._bounds.settings
+        grace_s = settings.body_wait_s + got / settings.body_bytes_per_s - self._waited_s
+        self._waited_s += await self._more("body", min(settings.body_wait_s, grace_s))
+
+    async def _more(self, part: str, most_s: float) -> float:
+        """Wait for bytes; how many seconds that took. Raises Refused after `most_s`."""
+        if self.protocol.has_ended:
+            raise self._refuse(cut_short())
+        began = time.monotonic()
+        if not await self._comes(most_s):
+            raise self._refuse(too_slow(part))
+        return time.monotonic() - began
+
+    async def _comes(self, within_s: float) -> bool:
+        """Whether bytes, or the end of the client, come in time."""
+        size = len(self.recv_buffer)
+        try:
+            async with asyncio.timeout(within_s):
+                await self.protocol.receive_more()
+        except TimeoutError:
+            # They may have been there for long: timers come first in a process that got no time itself.
+            await asyncio.sleep(0)
+            return self.protocol.has_ended or len(self.recv_buffer) > size
+        return True
+
+    def _hold(self, size: int) -> None:
+        if not self._bounds.bodies.hold(size):
+            raise self._refuse(bodies_full())
+        self._held += size
+
+    def _let_go(self) -> None:
+        self._bounds.bodies.let_go(self._held)
+        self._held = 0
+
+    def _refuse(self, refused: Refused) -> Refused:
+        """The same, once the connection is sure to end after its answer."""
+        self.keep_alive = False
+        self.request_body = None
+        self._is_refused = True
+        return refused
+
+    async def _linger(self) -> None:
+        """Say that nothing more is sent, and take what still comes for a while."""
+        transport, left = self.protocol.transport, _LINGER_BYTES
+        if transport is None or transport.is_closing():
+            return
+        transport.write_eof()
+        try:
+            async with asyncio.timeout(_LINGER_S):
+                while left > 0 and not self.protocol.has_ended:
+                    left -= len(self.recv_buffer)
+                    self.recv_buffer.clear()
+                    await self.protocol.receive_more()
+        except TimeoutError:
+            pass

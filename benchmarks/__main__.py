@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -61,7 +62,8 @@ def main(
     """Measure the named things, or all of them, on servers of their own."""
     # The stack's processes inherit it: a cart is measured without a catalogue.
     os.environ |= {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
-    console = Console(soft_wrap=True)
+    # In a file no table is squeezed into 80 columns.
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
     figures: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
     benchmarks = BENCHMARKS | {
         "restart": partial(restart.run, sizes=carts),

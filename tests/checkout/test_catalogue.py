@@ -60,7 +60,13 @@ async def test_a_shopper_adds_accepts_a_changed_price_orders_and_cancels(
     refused = await shop.check_out(cart)
     assert refused.status_code == 409, refused.text
     assert refused.json()["differences"] == [
-        {"line_id": product, "code": "price_changed", "unit_price": 1700, "available": 3}
+        {
+            "line_id": product,
+            "code": "price_changed",
+            "unit_price": 1700,
+            "available": 3,
+            "currency": "EUR",
+        }
     ]
     accepted = await shop.http.patch(f"/v1/carts/{cart}/items/{product}", json={"quantity": 2})
     assert accepted.json()["lines"][0]["unit_price"] == 1700

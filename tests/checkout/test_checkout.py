@@ -101,7 +101,13 @@ async def test_of_fifty_buyers_of_ten_pieces_ten_buy_and_forty_hear_what_is_avai
         if reply.status_code == 409:
             assert reply.json()["type"] == "/problems/cart-outdated"
             assert reply.json()["differences"] == [
-                {"line_id": product, "code": "out_of_stock", "unit_price": PRICE, "available": 0}
+                {
+                    "line_id": product,
+                    "code": "out_of_stock",
+                    "unit_price": PRICE,
+                    "available": 0,
+                    "currency": "EUR",
+                }
             ]
     assert await shop.stock(product) == 0
     for cart, reply in zip(carts, replies, strict=True):

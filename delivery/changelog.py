@@ -15,8 +15,6 @@ Headers = Sequence[tuple[str, bytes]]
 
 BATCH_BYTES: Final = 512 << 10
 """Of a batch, unless one record is larger: every topic takes it that has the broker's `max.message.bytes`."""
-LINGER_MS: Final = 10
-"""Between two requests: the batches of several partitions go together."""
 REQUEST_TIMEOUT_MS: Final = 60_000
 
 
@@ -61,7 +59,6 @@ class ChangelogWriter:
                 acks="all",
                 compression_type=self._compression,
                 max_batch_size=BATCH_BYTES,
-                linger_ms=LINGER_MS,
                 request_timeout_ms=REQUEST_TIMEOUT_MS,
             )
             try:

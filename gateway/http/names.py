@@ -25,7 +25,16 @@ REQUEST_HEADERS: Final = (
 )
 """What a page of an allowed origin may send."""
 RESPONSE_HEADERS: Final = (
-    *("etag", "location", "retry-after", "allow", "ratelimit", "ratelimit-policy", "preference-applied"),
+    *(
+        "date",
+        "etag",
+        "location",
+        "retry-after",
+        "allow",
+        "ratelimit",
+        "ratelimit-policy",
+        "preference-applied",
+    ),
     *("cart-receipt", "cart-freshness", "cart-at", "idempotency-replayed"),
 )
 """What it may read beside the body."""

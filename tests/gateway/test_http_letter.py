@@ -222,9 +222,7 @@ async def test_every_page_says_what_it_may_do(http: httpx.AsyncClient) -> None:
         assert reply.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example.org", "internal", "carts.example.com.evil.org", "a@localhost", "localhost/x"]
-)
+@pytest.mark.parametrize("host", ["evil.example.org", "internal", "carts.example.com.evil.org"])
 async def test_a_foreign_name_is_refused_whatever_is_asked(host: str, http: httpx.AsyncClient) -> None:
     for path in ("/v1/carts/user:1", "/health/live", "/demo", "/nothing"):
         assert problem(await http.get(path, headers={"host": host})) == (421, "misdirected-request")
@@ -250,7 +248,7 @@ def test_without_names_an_open_gateway_is_asked_locally_and_a_closed_one_by_any(
     local, every = Names([], open_to_all=False), Names([], open_to_all=True)
     for host in ("localhost:8000", "shop.localhost", "127.0.0.1", "gateway:8000"):
         assert local.include(host)
-    for host in ("evil.example.org", "", "[", "127.0.0.1.evil.org"):
+    for host in ("evil.example.org", "", "[", "127.0.0.1.evil.org", "a@localhost", "localhost/x"):
         assert not local.include(host)
     assert every.include("carts.example.com")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.delivery.kill_loop import Experiment, kill_loop
@@ -19,5 +21,8 @@ pytestmark = pytest.mark.timeout(600)
     ids=lambda e: e.without,
 )
 async def test_without_this_guard_records_get_lost(kafka_bootstrap: str, experiment: Experiment) -> None:
-    outcome = await kill_loop(kafka_bootstrap, experiment)
-    assert outcome.lost > 0
+    # Whether a kill comes at the wrong moment is chance.
+    for seed in range(3):
+        if (await kill_loop(kafka_bootstrap, replace(experiment, seed=seed))).lost:
+            return
+    pytest.fail("nothing was lost in three runs")

@@ -93,7 +93,7 @@ async def test_a_mint_is_refused_with_a_key_to_guess_and_points_at_a_wrong_item(
     assert (guessed.status_code, guessed.json()["type"]) == (400, "/problems/invalid-header")
     for items, pointer in (
         ([stated("mug", 1), stated("tea", 1000)], "/items/1/quantity"),
-        ([stated("mug", 1), stated("tea/", 1)], "/items/1/product_id"),
+        ([stated("mug", 1), stated("tea~", 1)], "/items/1/product_id"),
     ):
         reply = await carts.http.post("/v1/carts", json={"currency": "EUR", "items": items})
         assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, pointer)

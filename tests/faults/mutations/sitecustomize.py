@@ -79,7 +79,7 @@ def keys_are_ignored(_: Any) -> Any:
     return lambda _: os.urandom(16).hex()
 
 
-@replaces("gateway.carts.requests", "parse_if_match")
+@replaces("gateway.http.requests", "parse_if_match")
 def conditions_are_ignored(_: Any) -> Any:
     """If-Match always matches."""
     return lambda _: None

@@ -26,11 +26,11 @@ from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import KafkaSettings, load
 from store.redis import Layout
 from tests.support.http import http_client
-from tests.support.topics import records_of
+from tests.support.topics import floored_partitions, records_of
 from tests.support.waiting import until
 from topics.partitioner import partition_of
 from topics.publishing import Publisher
-from topics.registry import DEAD_LETTERS, PARTITIONS, PURGE_FLOORS
+from topics.registry import DEAD_LETTERS, PARTITIONS
 
 MUTATIONS = Path(__file__).parents[1] / "faults" / "mutations"
 MUTATION_VARIABLES = ("CARTSTREAM_TEST_MUTATION", "PYTHONPATH")
@@ -75,9 +75,7 @@ class SystemUnderTest:
     async def old_cart(self, days: float, kind: str = "user") -> str:
         """A cart with one line whose only change is this old, known everywhere."""
         # Below the purge floor of its partition it would be refused, as a purged cart that comes back.
-        floored = {
-            floor.partition for floor in await records_of(self.kafka, PURGE_FLOORS.name, range(PARTITIONS))
-        }
+        floored = await floored_partitions(self.kafka)
         ids = (f"{kind}:{uuid4().hex}" for _ in count())
         cart_id = next(each for each in ids if partition_of(each.encode(), PARTITIONS) not in floored)
         await self.publish(self.change(cart_id, days))

@@ -15,7 +15,7 @@ from streams.purge_floors import PurgeFloors
 from streams.recovery import Recovery
 from tests.streams.conftest import Shopper, Topics
 from tests.support.processes import AgentProcess
-from tests.support.topics import records_of
+from tests.support.topics import floored_partitions
 from topics.codec import decode_purge_floor, encode_purge_floor
 from topics.headers import version_header
 from topics.partitioner import partition_of
@@ -38,7 +38,7 @@ async def test_a_worker_killed_between_floor_and_tombstone_costs_no_cart(
     kafka: KafkaSettings, topics: Topics, workers: Workers, new_shopper: NewShopper
 ) -> None:
     # Below another test's floor these old changes would be refused.
-    floored = {floor.partition for floor in await records_of(kafka, PURGE_FLOORS.name, range(PARTITIONS))}
+    floored = await floored_partitions(kafka)
     purged = next(each for _ in range(1000) if partition(each := new_shopper()) not in floored)
     idle = next(each for _ in range(1000) if partition(each := new_shopper()) == partition(purged))
     worker = workers("w")

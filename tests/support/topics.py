@@ -8,7 +8,7 @@ from aiokafka.structs import ConsumerRecord
 
 from runtime.settings import KafkaSettings
 from tests.support.waiting import until
-from topics.registry import PARTITIONS
+from topics.registry import PARTITIONS, PURGE_FLOORS
 
 
 async def records_of(
@@ -89,3 +89,8 @@ async def reading_from_now(kafka: KafkaSettings, *topics: str) -> AsyncIterator[
         for place, end in (await consumer.end_offsets(places)).items():
             consumer.seek(place, end)
         yield TopicReader(consumer, topics)
+
+
+async def floored_partitions(kafka: KafkaSettings) -> set[int]:
+    """Those with a purge floor: a change that is older than it would be refused there."""
+    return {floor.partition for floor in await records_of(kafka, PURGE_FLOORS.name)}

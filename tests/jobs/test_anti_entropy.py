@@ -57,6 +57,12 @@ async def changes_of(system: SystemUnderTest, cart_id: str) -> list[Change]:
     return [decode_change(record.value) for record in records if record.key == cart_id.encode()]
 
 
+async def acknowledged_of(system: SystemUnderTest, cart_id: str) -> list[Change]:
+    """What gateways have published of the cart, each change once, in the order of versions."""
+    changes = [change for change in await changes_of(system, cart_id) if change.cause != "anti-entropy"]
+    return sorted({each.op_id: each for each in changes}.values(), key=lambda each: each.version)
+
+
 async def is_folded(system: SystemUnderTest, cart_id: str, n: int) -> None:
     """Wait until the row has n operations."""
 
@@ -107,12 +113,13 @@ async def test_a_change_that_compaction_has_overlooked_is_healed(system: SystemU
         await is_off_the_account(system, cart_id)
     finally:
         await asyncio.to_thread(system.mutate, "compaction", None)
-    first, overlooked, last, healed = await changes_of(system, cart_id)
-    assert (healed.version, healed.op_id, healed.delta) == (
-        overlooked.version,
-        overlooked.op_id,
-        overlooked.delta,
-    )
+    healed = [change for change in await changes_of(system, cart_id) if change.cause == "anti-entropy"]
+    # A change may stand there more than once: its gateway sends it again if Kafka was slow to acknowledge it.
+    first, overlooked, last = await acknowledged_of(system, cart_id)
+    assert [(each.version, each.op_id, each.delta) for each in healed] == [
+        (overlooked.version, overlooked.op_id, overlooked.delta)
+    ]
+    assert overlooked.op_id.endswith("7")
     assert first.version < overlooked.version < last.version
     assert await system.lines(cart_id) == {"new": 3}
 
@@ -126,7 +133,8 @@ async def test_a_change_that_is_overlooked_every_time_is_published_again_only_on
         await system.add(cart_id)
         await system.add(cart_id, key=f"{uuid4().hex}7")
         await is_off_the_account(system, cart_id)
-        assert len(await changes_of(system, cart_id)) == 3
+        healed = [change for change in await changes_of(system, cart_id) if change.cause == "anti-entropy"]
+        assert len(healed) == 1
         assert "anti_entropy.in_vain" in system.log_of("sink-redis")
     finally:
         await asyncio.to_thread(system.mutate, "compaction", None)
@@ -151,7 +159,7 @@ async def test_what_is_only_late_is_not_published_again(system: SystemUnderTest)
         await asyncio.to_thread(compaction.start)
     await is_folded(system, cart_id, 3)
     await is_off_the_account(system, cart_id)
-    assert len(await changes_of(system, cart_id)) == 3
+    assert {change.cause for change in await changes_of(system, cart_id)}.isdisjoint({"anti-entropy"})
     assert await system.lines(cart_id) == {"new": 3}
 
 
@@ -179,4 +187,4 @@ async def test_a_cart_written_all_the_time_is_never_published_again(system: Syst
         await system.add(cart_id)
     await is_folded(system, cart_id, writes)
     await is_off_the_account(system, cart_id)
-    assert len(await changes_of(system, cart_id)) == writes
+    assert {change.cause for change in await changes_of(system, cart_id)}.isdisjoint({"anti-entropy"})

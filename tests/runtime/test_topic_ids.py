@@ -11,6 +11,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from runtime.kafka.ranges import RangeReader
 from runtime.kafka.topic_ids import topic_ids
 from runtime.settings import KafkaSettings
+from tests.support.topics import make_topics
 from tests.support.waiting import until
 
 
@@ -19,7 +20,7 @@ async def test_a_topic_that_is_deleted_and_made_anew_has_another_id(kafka_bootst
     admin = AIOKafkaAdminClient(**kafka.client_options())
     await admin.start()
     async with RangeReader(kafka) as reader:
-        await admin.create_topics([NewTopic(topic, 2, 1)])
+        await make_topics(admin, NewTopic(topic, 2, 1))
         first = await reader.topic_id(topic)
         assert first
         assert await reader.topic_id(topic) == first
@@ -31,7 +32,7 @@ async def test_a_topic_that_is_deleted_and_made_anew_has_another_id(kafka_bootst
         await until(gone)
         with pytest.raises(UnknownTopicOrPartitionError):
             await reader.topic_id(topic)
-        await admin.create_topics([NewTopic(topic, 2, 1)])
+        await make_topics(admin, NewTopic(topic, 2, 1))
         assert await reader.topic_id(topic) not in {"", first}
     await admin.close()
 

@@ -1,5 +1,6 @@
 """Databases with the product's schema, for tests that may stop or kill Postgres meanwhile."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
@@ -25,6 +26,21 @@ def migrated_database(server: str) -> Iterator[str]:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     migrate(url)
     yield url
+    _drop(server, name)
+
+
+def _drop(server: str, name: str) -> None:
+    statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+    deadline = time.monotonic() + 30
     # A connection of its own: the server may have been stopped and started meanwhile.
     with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        while True:
+            try:
+                admin.execute(statement)
+            except psycopg.errors.InsufficientPrivilege:
+                # Autovacuum is in there; it belongs to the superuser and ends soon.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return

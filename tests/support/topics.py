@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import ConsumerRecord
 
 from runtime.settings import KafkaSettings
@@ -29,6 +30,20 @@ async def records_of(
             for place, records in (await consumer.getmany(timeout_ms=200)).items():
                 found[place] += [record for record in records if record.offset < ends[place]]
     return [record for place in places for record in found[place]]
+
+
+async def make_topics(admin: AIOKafkaAdminClient, *topics: NewTopic) -> None:
+    """Create topics, and wait until every partition is led: a broker tells of a new topic a moment later."""
+    await admin.create_topics(list(topics))
+    names = [topic.name for topic in topics]
+
+    async def are_led() -> bool:
+        return all(
+            not found["error_code"] and all(part["leader"] >= 0 for part in found["partitions"])
+            for found in await admin.describe_topics(names)
+        )
+
+    await until(are_led, f"{names} are there")
 
 
 async def ends_of(

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from cli.topics import topics as command
 from devstack.free_ports import free_ports
 from runtime.settings import KafkaSettings
+from tests.support.topics import make_topics
 from topics.apply import apply, check, errors_in, require
 from topics.errors import ClusterUnreachableError, TopicsDifferError, TopicsRefusedError
 from topics.plan import Severity
@@ -99,7 +100,7 @@ async def test_apply_mends_settings_that_differ_and_keeps_those_of_others(
 async def test_another_number_of_partitions_stops_apply_before_it_changes_anything(
     kafka: KafkaSettings, specs: list[TopicSpec], admin: AIOKafkaAdminClient
 ) -> None:
-    await admin.create_topics([NewTopic(specs[0].name, 5, 1)])
+    await make_topics(admin, NewTopic(specs[0].name, 5, 1))
     with pytest.raises(TopicsDifferError, match="partitions is 5, expected 3"):
         await apply(kafka, partitions=3, allow_single=True, specs=specs)
     assert specs[1].name not in await admin.list_topics()

@@ -14,6 +14,7 @@ import devstack.kafka
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA
 from runtime.settings import KafkaSettings
+from tests.support.topics import make_topics
 from topics.apply import apply, check, errors_in, require
 from topics.plan import Observed, ObservedTopic, Severity, Wanted
 from topics.refusals import Refused, meaning, named
@@ -121,7 +122,7 @@ async def test_who_may_not_alter_or_look_is_told_so(guarded: EmbeddedStack) -> N
     settings = KafkaSettings(kafka_bootstrap=kafka)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
-    await admin.create_topics([NewTopic(CARTS.name, 2, 1), NewTopic(CART_CHANGED.name, 2, 1)])
+    await make_topics(admin, NewTopic(CARTS.name, 2, 1), NewTopic(CART_CHANGED.name, 2, 1))
     await admin.close()
     await asyncio.to_thread(deny, guarded, "AlterConfigs", CARTS.name)
     await asyncio.to_thread(deny, guarded, "DescribeConfigs", CART_CHANGED.name)

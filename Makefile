@@ -31,8 +31,8 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 		echo 'chromium is missing: the tests of the demo shop in a browser are SKIPPED and counted below'
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-drills: setup ## Tests that take minutes: several workers of each group, one sick alone, logs that lose their end
-	@$(BIN)/pytest -m drill -n 2 --dist loadfile --no-loadscope-reorder
+drills: setup ## Tests that take minutes: kills again and again, several workers of each group, one sick alone
+	@$(BIN)/pytest -m drill -n 3 --dist loadfile --no-loadscope-reorder
 
 soak: setup ## Break everything under load for many seeds and hold the history against the stores (SEEDS=20)
 	@$(BIN)/python -m tests.faults.soak --seeds $(SEEDS)

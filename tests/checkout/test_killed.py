@@ -205,6 +205,7 @@ async def test_a_gateway_killed_after_a_step_leaves_an_order_that_is_whole_or_no
     assert await shop.stock(product) == (7 if placed else 6)
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_a_gateway_killed_again_and_again_sells_what_there_is(
     shop: CheckoutClient, dying: GatewayProcess, seed: int

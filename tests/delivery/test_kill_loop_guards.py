@@ -8,7 +8,7 @@ import pytest
 
 from tests.delivery.kill_loop import Experiment, kill_loop
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize(

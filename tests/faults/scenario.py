@@ -159,6 +159,11 @@ class Scenario:
         # No condition tells: it is the passing of the time itself that matters.
         await asyncio.sleep(TIMING.publish_deadline_us / 1_000_000 + 1)
 
+    async def kill(self, name: str) -> None:
+        """Ends a component with SIGKILL; its supervisor starts it again."""
+        with recorded(self.history, Kind.KILL, name):
+            await self.testbed.kill(name)
+
     async def wipe(self) -> None:
         """FLUSHALL."""
         with recorded(self.history, Kind.FLUSH, "redis"):

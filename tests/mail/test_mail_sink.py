@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import psycopg
+import pytest
 from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 
@@ -146,6 +147,7 @@ async def test_a_table_that_cannot_be_written_for_a_moment_repeats_nothing(
     assert len(smtp.to(address(order))) == 1
 
 
+@pytest.mark.drill
 async def test_across_kills_every_order_is_confirmed_and_copies_are_copies(
     agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, database: str
 ) -> None:

@@ -20,6 +20,8 @@ from tests.support.http import http_client
 from tests.support.processes import AgentProcess, GatewayProcess, Process
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.drill
+
 SEEDS = int(os.environ.get("CARTSTREAM_TEST_SEEDS", "2"))
 DEVICES = 3
 USERS = 2

@@ -25,6 +25,7 @@ from gateway.orders.routes import OrderRoutes
 from gateway.products.routes import ProductRoutes
 from gateway.recovery.routes import RecoveryRoutes
 from gateway.server.bounds import Bounds
+from gateway.server.sanic_internals import name_every_status
 
 NAME: Final = "cartstream-gateway"
 
@@ -32,6 +33,7 @@ NAME: Final = "cartstream-gateway"
 def create_app(container: Container) -> Sanic[Any, Any]:
     """An app with all routes and listeners over these container; it connects when its server starts."""
     settings = container.settings
+    name_every_status()
     app: Sanic[Any, Any] = Sanic(
         "cartstream-gateway",
         router=RememberingRouter(Names(settings.names, open_to_all=settings.mode is Mode.PRODUCTION)),

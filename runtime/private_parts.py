@@ -6,13 +6,14 @@ An upgrade may take such a part away without a word. `missing` has the word.
 import inspect
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any, NamedTuple
 
 
 class PrivatePart(NamedTuple):
-    """A method, or an attribute that an instance has once it is made."""
+    """A method, an attribute that an instance has once it is made, or a name in a module."""
 
-    owner: type[Any]
+    owner: type[Any] | ModuleType
     name: str
     needed_to: str
     parameters: tuple[str, ...] | None = None
@@ -26,6 +27,11 @@ def missing(distribution: str, parts: Iterable[PrivatePart]) -> list[str]:
 
 def _missing(library: str, parts: Iterable[PrivatePart]) -> Iterator[str]:
     for part in parts:
+        if isinstance(part.owner, ModuleType):
+            if not hasattr(part.owner, part.name):
+                full_name = f"{part.owner.__name__}.{part.name}"
+                yield f"{library} has no {full_name} any more, which is used to {part.needed_to}"
+            continue
         full_name = f"{part.owner.__module__}.{part.owner.__qualname__}.{part.name}"
         is_there = any(part.name in vars(base) for base in part.owner.__mro__)
         if not is_there and not _is_set_when_made(part.owner, part.name):

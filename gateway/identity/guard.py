@@ -70,7 +70,10 @@ class ProofGuard:
         @wraps(handler)
         async def guarded(request: Request, **parameters: str) -> HTTPResponse | None:
             ticket = request.args.get(TICKET) if access is Access.CART_STREAM else None
-            principal = await self._holder(ticket) if ticket else self._identify(request, access)
+            if ticket:
+                principal = await self._holder(ticket, keeps_it=request.method == "HEAD")
+            else:
+                principal = self._identify(request, access)
             if parameters.get("cart_id") == OWN_CART:
                 parameters["cart_id"] = _own_cart(principal)
             segment = parameters.get("cart_id")
@@ -88,9 +91,12 @@ class ProofGuard:
         found: Principal = request.ctx.principal
         return found
 
-    async def _holder(self, ticket: str) -> Principal:
-        """Whoever has a ticket: the owner of its cart. It is used up, whatever becomes of the request."""
-        cart_id = await self._tickets.take(ticket)
+    async def _holder(self, ticket: str, *, keeps_it: bool) -> Principal:
+        """Whoever has a ticket: the owner of its cart.
+
+        It is used up, whatever becomes of the request, unless the holder `keeps_it`: HEAD opens no stream.
+        """
+        cart_id = await (self._tickets.look_at(ticket) if keeps_it else self._tickets.take(ticket))
         if cart_id is None:
             raise Problem(
                 problems.UNAUTHENTICATED,

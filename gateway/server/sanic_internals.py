@@ -6,9 +6,10 @@ The classes here are Sanic's, with hooks; what the gateway does in them stands i
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any, Final, cast
 
-from sanic import Request
+from sanic import Request, headers
 from sanic.http import Http, Stage
 from sanic.response import HTTPResponse
 from sanic.router import Router
@@ -51,7 +52,19 @@ PARTS: Final = (
     PrivatePart(HttpProtocol, "check_timeouts", "end connections whose client reads nothing", ()),
     PrivatePart(Router, "_get", "remember routes", ("path", "method", "host")),
     PrivatePart(HTTPResponse, "_cookies", "make responses without cookies"),
+    PrivatePart(headers, "_HTTP1_STATUSLINES", "say what every status is called"),
 )
+
+
+def name_every_status() -> None:
+    """Let every answer say what its status is called.
+
+    Sanic makes the first lines of all answers when it is imported, of a table that lacks 421 and others.
+    """
+    lines = headers._HTTP1_STATUSLINES  # noqa: SLF001
+    for status in HTTPStatus:
+        if lines[status].endswith(b" UNKNOWN\r\n"):
+            lines[status] = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
 
 
 class HookedHttp(Http):

@@ -39,9 +39,16 @@ class Tickets:
 
         Raises StoreError; after UnknownOutcome the ticket may be used up.
         """
+        return await self._cart_of(b"GETDEL", ticket)
+
+    async def look_at(self, ticket: str) -> str | None:
+        """As `take`, but the ticket can still be used."""
+        return await self._cart_of(b"GET", ticket)
+
+    async def _cart_of(self, command: bytes, ticket: str) -> str | None:
         if not _TICKET.fullmatch(ticket):
             return None
-        cart_id: bytes | None = await self._client.execute(b"GETDEL", _key(ticket))
+        cart_id: bytes | None = await self._client.execute(command, _key(ticket))
         return None if cart_id is None else cart_id.decode()
 
 

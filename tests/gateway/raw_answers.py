@@ -32,7 +32,7 @@ def answers(received: bytes) -> list[Answer]:
     while received:
         head, _, received = received.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
-        status = re.fullmatch(r"HTTP/1\.1 (\d{3}) .+", first)
+        status = re.fullmatch(r"HTTP/1\.1 (\d{3}) (?!UNKNOWN).+", first)
         assert status is not None, head
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         size = int(headers.get("content-length", 0))

@@ -281,6 +281,36 @@ CHUNKS = {
     "more chunks than data": chunked(b"1\r\n \r\n" * 2000 + chunk()),
 }
 
+NO_TOKEN = (*CONTROLS, *b' "(),/;<=>?@[\\]{}', *range(0x80, 0x100, 17))
+"""Bytes that no name has, colons apart."""
+
+TRAILERS = {
+    f"name with {shown(byte)}": chunked(chunk(rest=b"0\r\nX%cT: a\r\n\r\n" % byte)) for byte in NO_TOKEN
+} | {
+    f"value with {shown(byte)}": chunked(chunk(rest=b"0\r\nX-T: a%cb\r\n\r\n" % byte))
+    for byte in CONTROLS
+    if byte not in b"\t"
+}
+
+EXTENSIONS = {
+    f"extension with {shown(byte)}": chunked(chunk(SIZE + b";a=%cb" % byte))
+    for byte in CONTROLS
+    if byte not in b"\t"
+}
+
+FRAMINGS = (
+    *(b"Content-Length: %d" % len(BODY), b"Content-Length: 0", b"content-length: %d" % len(SECOND)),
+    *(b"Transfer-Encoding: chunked", b"transfer-encoding: Chunked", b"Transfer-Encoding: identity"),
+    *(b"Transfer-Encoding: gzip, chunked", b"Content-Length:", b"TRANSFER-ENCODING:"),
+)
+"""What says how long a body is. No two of them may stand in one request, whatever they are."""
+
+TWO_FRAMINGS = {
+    f"{first.decode()} and {second.decode()}": post(first, second, body=chunk() + SECOND)
+    for first in FRAMINGS
+    for second in FRAMINGS
+}
+
 REFUSED_OTHERWISE = {
     "long first line": Raw(to(b"/" + b"a" * 9000), (414,)),
     "longer first line": Raw(to(b"/" + b"a" * 1_000_000), (414,)),
@@ -311,6 +341,9 @@ INVALID = {
         "length": LENGTHS,
         "coding": CODINGS,
         "chunk": CHUNKS,
+        "trailer": TRAILERS,
+        "extension": EXTENSIONS,
+        "two": TWO_FRAMINGS,
     }.items()
     for name, sent in cases.items()
 } | REFUSED_OTHERWISE

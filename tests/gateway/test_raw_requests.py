@@ -24,6 +24,10 @@ async def ask_all(port: int, cases: Iterable[Raw]) -> list[list[Answer]]:
     return await asyncio.gather(*map(ask_in_turn, cases))
 
 
+def test_there_are_at_least_five_hundred_different_requests() -> None:
+    assert len({case.sent for case in (*INVALID.values(), *VALID.values())}) >= 500
+
+
 async def test_every_invalid_request_is_refused_in_one_problem_and_ends_the_connection(
     gateway: GatewayProcess,
 ) -> None:

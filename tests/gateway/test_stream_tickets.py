@@ -69,6 +69,15 @@ async def test_a_ticket_is_for_its_own_cart_and_for_streams_only(production: Car
         assert (await http.get(f"/v1/carts/{ADA}/stream?ticket={wrong}")).status_code == 401
 
 
+async def test_head_of_a_stream_takes_no_ticket(production: CartClient) -> None:
+    path = f"/v1/carts/{ADA}/stream?ticket={await ticket_of(production.http)}"
+    for _ in range(2):
+        assert (await production.http.head(path)).status_code == 200
+    async with stream_of(production.http, ADA, path.partition("stream")[2]) as stream:
+        assert (await stream.next()).data["cart_id"] == "user:ada@example.org"
+    assert (await production.http.head(path)).status_code == 401
+
+
 async def test_a_ticket_expires(production: CartClient) -> None:
     ticket = await ticket_of(production.http)
     async with redis.asyncio.Redis.from_url(production.urls.redis) as raw:

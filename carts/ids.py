@@ -4,6 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -21,7 +22,8 @@ _UNSEEN: Final = (
 _USER_ID: Final = rf"(?! )[^{_UNSEEN}\"\\]{{1,128}}(?<! )"
 _PLAIN_CART_ID: Final = re.compile(r"(?:user|guest):[A-Za-z0-9._~-]{1,128}")
 """What nearly all ids are; quicker to tell than the whole grammar, and always in NFC."""
-_CART_ID: Final = re.compile(rf"user:{_USER_ID}|guest:[A-Za-z0-9._~-]{{1,128}}")
+_GUEST_ID: Final = r"guest:[A-Za-z0-9._~-]{1,128}"
+_CART_ID: Final = re.compile(rf"user:{_USER_ID}|{_GUEST_ID}")
 # A product's id is the shop's, too: `gid://…`, `DZ 1437`. A tilde parts it from the options of a line; what
 # begins with an exclamation mark stands beside the products in their cache; browsers drop `..` out of a path.
 _ID_OF_PRODUCT: Final = rf"(?![ !])(?!\.\.?(?:\Z|~))[^{_UNSEEN}\"\\~]{{1,128}}(?<! )"
@@ -33,6 +35,19 @@ _MERGE_ID: Final = re.compile(r"m_[0-9a-f]{32}")
 _ORDER_ID: Final = re.compile(r"o_[0-9a-f]{32}")
 # Orders have ids of operations, too: nobody may take one in advance.
 _OP_ID: Final = re.compile(rf"(?!{_ORDER_ID.pattern}\Z)[\x22-\x7e][\x21-\x7e]{{0,127}}")
+
+GRAMMARS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cart_id": _CART_ID.pattern,
+        "guest_id": _GUEST_ID,
+        "product_id": _PRODUCT_ID.pattern,
+        "line_id": _LINE_ID.pattern,
+        "merge_id": _MERGE_ID.pattern,
+        "order_id": _ORDER_ID.pattern,
+        "op_id": _OP_ID.pattern,
+    }
+)
+"""What a whole identifier matches, for descriptions of it; that it is in NFC is asked for beside it."""
 
 SYSTEM_OP_PREFIX: Final = "!"
 """Operation ids made by the system start with it; a client's Idempotency-Key may not."""

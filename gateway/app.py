@@ -10,6 +10,7 @@ from gateway.carts.routes import CartRoutes
 from gateway.checkout.routes import CheckoutRoutes
 from gateway.demo.routes import DemoRoutes
 from gateway.demo.service import RedisWipe
+from gateway.docs.routes import DocsRoutes
 from gateway.health.routes import HealthRoutes
 from gateway.history.routes import HistoryRoutes
 from gateway.http.names import Names, share_with
@@ -70,7 +71,8 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         OrderRoutes(container.orders),
         HistoryRoutes(container.history),
         RecoveryRoutes(container.recovery),
-        HealthRoutes(container.health, container.metrics, document()),
+        HealthRoutes(container.health, container.metrics),
+        DocsRoutes(document()),
     ):
         add_routes(app, feature, container.identity.guard)
     if settings.mode is Mode.DEVELOPMENT:

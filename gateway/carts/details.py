@@ -9,20 +9,25 @@ from carts.details import Address
 from carts.mail_addresses import InvalidMailAddress, mail_address
 from carts.operations import SetDetails
 from carts.texts import has_control_characters
+from gateway.http.grammars import printable
 from gateway.http.validation import invalid
 
 Email = Annotated[
     str,
     msgspec.Meta(
-        max_length=254, pattern=r"^[^\s@]+@[^\s@]+$", description="where the order confirmation is sent"
+        max_length=254,
+        pattern=r"^[^\s@]+@[^\s@]+$",
+        description="where the order confirmation is sent",
+        extra_json_schema={"format": "idn-email"},
     ),
 ]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=100, extra_json_schema=printable())]
+_PostalCode = Annotated[str, msgspec.Meta(min_length=1, max_length=20, extra_json_schema=printable())]
 _Country = Annotated[
     str, msgspec.Meta(max_length=2, pattern="^[A-Z]{2}$", description="ISO 3166 alpha-2, for example DE")
 ]
 _Phone = Annotated[str, msgspec.Meta(min_length=1, max_length=32, pattern=r"^[0-9+()./ -]+$")]
-_Code = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+_Code = Annotated[str, msgspec.Meta(min_length=1, max_length=64, extra_json_schema=printable())]
 Locale = Annotated[
     str,
     msgspec.Meta(
@@ -37,7 +42,7 @@ class PostalAddress(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     name: _Text | None = None
     company: _Text | None = None
     lines: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=3, description="street and house")] = ()
-    postal_code: Annotated[str, msgspec.Meta(min_length=1, max_length=20)] | None = None
+    postal_code: _PostalCode | None = None
     city: _Text | None = None
     region: _Text | None = None
     country: _Country | None = None
@@ -55,7 +60,7 @@ class PatchDetails(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ) = UNSET
     shipping_address: PostalAddress | UnsetType | None = UNSET
     billing_address: PostalAddress | UnsetType | None = UNSET
-    shipping_method: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | UnsetType | None = UNSET
+    shipping_method: _Code | UnsetType | None = UNSET
     locale: Locale | UnsetType | None = UNSET
 
 

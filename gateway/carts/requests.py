@@ -18,6 +18,7 @@ from carts.texts import has_control_characters
 from gateway.carts.commands import AddProduct, ChangeCommand, CommandStep, fingerprint_of
 from gateway.carts.details import DetailsOperation, Locale, PatchDetails, set_details
 from gateway.http.conditions import Preconditions, first_attempt_us, parse_idempotency_key
+from gateway.http.grammars import identifier, printable
 from gateway.http.problems import INVALID_HEADER, Problem
 from gateway.http.requests import cart_id_in, preconditions_of, preferences_of, single_of, trace_of
 from gateway.http.validation import FreeForm, escape, invalid, storable_metadata
@@ -31,9 +32,18 @@ ProductId = Annotated[
         min_length=1,
         max_length=128,
         description='1 to 128 characters without " \\ ~ and control characters; no ! at the beginning',
+        extra_json_schema=identifier("product_id"),
     ),
 ]
-LineId = Annotated[str, msgspec.Meta(min_length=1, max_length=141, description="as the cart shows it")]
+LineId = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=141,
+        description="as the cart shows it",
+        extra_json_schema=identifier("line_id"),
+    ),
+]
 AddedQuantity = Annotated[int, msgspec.Meta(ge=1, le=LIMITS.quantity)]
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.quantity, description="0 removes the line")]
 UnitPrice = Annotated[
@@ -52,8 +62,8 @@ Currency = Annotated[
 ]
 Options = Annotated[
     dict[
-        Annotated[str, msgspec.Meta(min_length=1, max_length=64)],
-        Annotated[str, msgspec.Meta(max_length=256)],
+        Annotated[str, msgspec.Meta(min_length=1, max_length=64, extra_json_schema=printable())],
+        Annotated[str, msgspec.Meta(max_length=256, extra_json_schema=printable())],
     ],
     msgspec.Meta(
         max_length=16, description="Chosen variants, for example size; other options are another line."
@@ -152,7 +162,7 @@ class MintCart(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 _NEVER_WRITTEN: Final = Preconditions(if_match=(Version().tag(),))
-_UNGUESSABLE: Final = 22
+UNGUESSABLE: Final = 22
 """Characters of 128 bits in base64url."""
 
 ADD_ITEM: Final = msgspec.json.Decoder(AddItem)
@@ -199,11 +209,11 @@ def change_command(
 def minting_key(value: str) -> str:
     """The Idempotency-Key of a mint, which proves whose cart it is until the token does. Raises Problem."""
     key = parse_idempotency_key(value)
-    if len(key) < _UNGUESSABLE:
+    if len(key) < UNGUESSABLE:
         raise Problem(
             INVALID_HEADER,
             f"Idempotency-Key has {len(key)} characters: whoever knows the key of a mint gets its cart, so "
-            f"send at least {_UNGUESSABLE} that nobody can guess; a UUID is best.",
+            f"send at least {UNGUESSABLE} that nobody can guess; a UUID is best.",
         )
     return key
 

@@ -1,1 +1,1 @@
-"""Liveness, readiness, metrics and documentation of the process."""
+"""Liveness, readiness, metrics of the process, and pages about its problems."""

@@ -1,18 +1,13 @@
-"""The routes of operation: health, metrics, the description of the API."""
+"""The routes of operation: health, metrics, what the types of problems mean."""
 
-from typing import Any
-
-import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from sanic import Request
 from sanic.response import HTTPResponse
 
 from gateway.health import openapi
 from gateway.health.checks import HealthChecks
-from gateway.health.docs_page import DOCS_PAGE, SCRIPT, STYLE
 from gateway.health.problem_pages import list_page, problem_page
-from gateway.http.openapi import problem_types
-from gateway.http.problems import NOT_FOUND, NOT_READY, Problem, retry_after
+from gateway.http.problems import NOT_FOUND, NOT_READY, Problem, problem_types, retry_after
 from gateway.http.responses import html_response, json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -24,11 +19,9 @@ from runtime.clock import clock_us
 class HealthRoutes:
     """Handlers of one app."""
 
-    def __init__(self, health: HealthChecks, metrics: Metrics, document: dict[str, Any]) -> None:
-        """`document`: the OpenAPI document."""
+    def __init__(self, health: HealthChecks, metrics: Metrics) -> None:
         self._health = health
         self._metrics = metrics
-        self._document = msgspec.json.encode(document)
 
     @route("GET", "/health/live", Access.PUBLIC, openapi.LIVE)
     async def live(self, _: Request) -> HTTPResponse:
@@ -55,16 +48,6 @@ class HealthRoutes:
     async def metrics(self, _: Request) -> HTTPResponse:
         """Prometheus's text format."""
         return HTTPResponse(self._metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
-
-    @route("GET", "/openapi.json", Access.PUBLIC)
-    async def api(self, _: Request) -> HTTPResponse:
-        """The OpenAPI 3.1 document."""
-        return HTTPResponse(self._document, content_type="application/json")
-
-    @route("GET", "/docs", Access.PUBLIC)
-    async def docs(self, _: Request) -> HTTPResponse:
-        """The same, to look at."""
-        return html_response(DOCS_PAGE, script=SCRIPT, style=STYLE)
 
     @route("GET", "/problems", Access.PUBLIC, openapi.PROBLEMS)
     async def problems(self, _: Request) -> HTTPResponse:

@@ -22,7 +22,7 @@ _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:[Zz]|([ +-])(\d\d:\d\d))", re.ASCII
 )
 _CURSOR: Final = re.compile(r"([0-9]{1,16}):(.*)", re.DOTALL)
-_LONGEST_CURSOR: Final = 1024
+LONGEST_CURSOR: Final = 1024
 
 
 def page_of(request: Request) -> tuple[Position, int]:
@@ -56,7 +56,7 @@ def version_in(request: Request) -> int | None:
 def _position(cursor: str) -> Position:
     padded = cursor + "=" * (-len(cursor) % 4)
     try:
-        text = urlsafe_b64decode(padded.encode("ascii")).decode() if len(cursor) <= _LONGEST_CURSOR else ""
+        text = urlsafe_b64decode(padded.encode("ascii")).decode() if len(cursor) <= LONGEST_CURSOR else ""
     except ValueError:
         text = ""
     found = _CURSOR.fullmatch(text)

@@ -1,93 +1,123 @@
-"""Helpers for the OpenAPI descriptions of the features, and for the document that they become.
+"""How features describe their routes for the OpenAPI document.
 
-A description is the dictionary that OpenAPI asks for, except that a Struct stands where the document has a
-reference to its schema. So no description can name a schema that the document lacks.
+A description is made of the dictionaries that OpenAPI asks for, except that a Struct stands where the
+document has a reference to its schema, and a Struct's value where it has an example. So no description can
+name a schema that the document lacks, and no example has a field that the code does not know.
+`gateway/http/openapi_document.py` makes the document of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from gateway.http import problems
-from gateway.http.problems import FieldError, ProblemType
-from gateway.http.routing import routes_of
-from gateway.identity.access import SERVICES_ONLY, Access
+from gateway.http.problems import ProblemType
 
-_SCHEMAS: Final = "#/components/schemas/"
+JSON: Final = "application/json"
+HTML: Final = "text/html"
 
 
-class ProblemDocument(msgspec.Struct, omit_defaults=True):
-    """An error (RFC 9457). `detail` says what to do; `errors` point into the body (RFC 6901)."""
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a route is asked and what it answers, without what holds for every route of its kind.
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError] = []
+    `replies` are those that are no problems, by status. `problems` are those of this route;
+    `gateway/http/openapi_problems.py` names what every route may answer, or every one with a body.
+    `parameters` are those beside the path's.
+    """
 
-
-def problem_types() -> list[ProblemType]:
-    """Every type of problem, by status."""
-    found = [value for value in vars(problems).values() if isinstance(value, ProblemType)]
-    return sorted(found, key=lambda kind: (kind.status, kind.slug))
+    operation_id: str
+    summary: str
+    replies: Mapping[str, Any]
+    problems: tuple[ProblemType, ...] = ()
+    parameters: Sequence[dict[str, Any]] = ()
+    body: dict[str, Any] | None = None
 
 
 def operation(
     operation_id: str,
     summary: str,
-    responses: dict[str, Any],
+    replies: Mapping[str, Any],
     *,
-    parameters: list[dict[str, Any]] | None = None,
+    problems: tuple[ProblemType, ...] = (),
+    parameters: Sequence[dict[str, Any]] = (),
     body: dict[str, Any] | None = None,
+) -> Operation:
+    """An operation; see there."""
+    return Operation(
+        operation_id=operation_id,
+        summary=summary,
+        replies=replies,
+        problems=problems,
+        parameters=parameters,
+        body=body,
+    )
+
+
+def header(name: str, description: str, example: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A request header that may be left out; a text unless there is a `schema`."""
+    return _parameter(name, "header", description, example, schema)
+
+
+def query(
+    name: str, description: str, example: object, schema: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """An operation; `parameters` are those beside the path's."""
-    found: dict[str, Any] = {"operationId": operation_id, "summary": summary, "responses": responses}
-    if parameters is not None:
-        found["parameters"] = parameters
-    if body is not None:
-        found["requestBody"] = body
-    return found
+    """A query parameter that may be left out; a text unless there is a `schema`."""
+    return _parameter(name, "query", description, example, schema)
 
 
-def header(name: str, description: str) -> dict[str, Any]:
-    """A request header that may be left out."""
-    return _parameter(name, "header", description, "string")
+def number(name: str, description: str, example: int, most: int) -> dict[str, Any]:
+    """A query parameter from 1 to `most` that may be left out."""
+    return query(name, description, example, {"type": "integer", "minimum": 1, "maximum": most})
 
 
-def query(name: str, description: str, kind: str = "string") -> dict[str, Any]:
-    """A query parameter that may be left out."""
-    return _parameter(name, "query", description, kind)
+def path_parameter(name: str, description: str, example: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter in the path."""
+    return _parameter(name, "path", description, example, schema) | {"required": True}
 
 
-def reply_header(description: str) -> dict[str, Any]:
+def reply_header(description: str, example: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
     """A header of a reply."""
-    return {"description": description, "schema": {"type": "string"}}
+    return {"description": description, "schema": schema or {"type": "string"}, "example": example}
 
 
 def reply(
-    description: str, *structs: type[msgspec.Struct], headers: dict[str, Any] | None = None
+    description: str,
+    *structs: type[msgspec.Struct],
+    example: object,
+    headers: dict[str, Any] | None = None,
+    media_type: str = JSON,
 ) -> dict[str, Any]:
-    """A reply whose JSON is one of these Structs."""
-    found = {"description": description, "content": {"application/json": {"schema": schema(*structs)}}}
-    return found | ({"headers": headers} if headers else {})
+    """A reply whose body is one of these Structs, such as `example`: a value, or values by name."""
+    return _with_headers(
+        {
+            "description": description,
+            "content": {media_type: {"schema": schema(*structs), "examples": _examples(example)}},
+        },
+        headers,
+    )
 
 
-def errors(*statuses: int) -> dict[str, Any]:
-    """The problems that a route may answer with, by status."""
-    kinds = problem_types()
+def text_reply(
+    description: str, media_type: str, example: str, headers: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """A reply whose body is a text, such as a page."""
+    content = {"schema": {"type": "string"}, "examples": _examples(example)}
+    return _with_headers({"description": description, "content": {media_type: content}}, headers)
+
+
+def empty_reply(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A reply without a body."""
+    return _with_headers({"description": description}, headers)
+
+
+def json_body(
+    struct: type[msgspec.Struct], example: object, *, required: bool = True, media_type: str = JSON
+) -> dict[str, Any]:
+    """A JSON body, such as `example`: a value, or values by name."""
     return {
-        str(status): {
-            "description": "; ".join(f"{kind.title} ({kind.uri})" for kind in kinds if kind.status == status),
-            "content": {problems.CONTENT_TYPE: {"schema": schema(ProblemDocument)}},
-        }
-        for status in statuses
+        "required": required,
+        "content": {media_type: {"schema": schema(struct), "examples": _examples(example)}},
     }
-
-
-def json_body(struct: type[msgspec.Struct], *, required: bool = True) -> dict[str, Any]:
-    """A JSON body."""
-    return {"required": required, "content": {"application/json": {"schema": schema(struct)}}}
 
 
 def schema(*structs: type[msgspec.Struct]) -> dict[str, Any]:
@@ -96,70 +126,23 @@ def schema(*structs: type[msgspec.Struct]) -> dict[str, Any]:
     return references[0] if len(references) == 1 else {"anyOf": references}
 
 
-def paths_of(features: Iterable[type], parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The paths of the document: every described route of these classes.
-
-    `parameters` describes the parameters of all paths by their names. KeyError: one is not described.
-    """
-    paths: dict[str, Any] = {}
-    for feature in features:
-        for _, route in routes_of(feature):
-            if route.operation is None:
-                continue
-            path = paths.setdefault(route.path, {})
-            if route.parameters:
-                path["parameters"] = [parameters[name] for name in route.parameters]
-            path[route.methods[0].lower()] = _for_callers(route.access, route.operation)
-    return paths
+def _examples(example: object) -> dict[str, Any]:
+    named = example if isinstance(example, dict) else {"example": example}
+    return {name: {"value": value} for name, value in named.items()}
 
 
-def with_schemas(
-    paths: dict[str, Any], further: Iterable[type[msgspec.Struct]], security_schemes: dict[str, Any]
+def _with_headers(found: dict[str, Any], headers: dict[str, Any] | None) -> dict[str, Any]:
+    return found | ({"headers": headers} if headers else {})
+
+
+def _parameter(
+    name: str, place: str, description: str, example: object, schema: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Members `paths` and `components` of the document: references instead of Structs, and their schemas.
-
-    `further`: Structs that no description names, such as members of problems.
-    """
-    structs: dict[type[msgspec.Struct], None] = dict.fromkeys(further)
-
-    def refer(node: Any) -> Any:
-        match node:
-            case {"$ref": struct}:
-                structs[struct] = None
-                return {"$ref": _SCHEMAS + struct.__name__}
-            case dict():
-                return {name: refer(member) for name, member in node.items()}
-            case list():
-                return [refer(member) for member in node]
-        return node
-
-    referring = refer(paths)
-    _, schemas = msgspec.json.schema_components(structs, ref_template=_SCHEMAS + "{name}")
-    return {
-        "paths": referring,
-        "components": {"schemas": schemas, "securitySchemes": security_schemes},
-    }
-
-
-def _for_callers(access: Access, operation: dict[str, Any]) -> dict[str, Any]:
-    """The operation with what its callers must prove, and what they are answered without."""
-    if access is Access.PUBLIC:
-        return operation | {"security": []}
-    schemes = ("bearer",) if access in SERVICES_ONLY else ("bearer", "cartToken", "cartSession")
-    if access is Access.CART_STREAM:
-        schemes = (*schemes, "streamTicket")
-    refused = errors(401, 403) if access in SERVICES_ONLY else errors(401, 403, 404)
-    return operation | {
-        "security": [{scheme: []} for scheme in schemes],
-        "responses": refused | operation["responses"],
-    }
-
-
-def _parameter(name: str, place: str, description: str, kind: str) -> dict[str, Any]:
     return {
         "name": name,
         "in": place,
         "required": False,
         "description": description,
-        "schema": {"type": kind},
+        "schema": schema or {"type": "string"},
+        "example": example,
     }

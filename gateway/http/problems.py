@@ -10,6 +10,7 @@ import structlog
 from sanic import Request
 from sanic.compat import Header
 from sanic.exceptions import (
+    ExpectationFailed,
     MethodNotAllowed,
     NotFound,
     RequestTimeout,
@@ -80,6 +81,7 @@ CLAIMED: Final = ProblemType("cart-claimed", 409, "The cart is being merged into
 TOO_OLD: Final = ProblemType("request-too-old", 409, "The first attempt of this request is too long ago")
 CLIENT_GONE: Final = ProblemType("client-gone", 499, "The client has gone")
 PRECONDITION_FAILED: Final = ProblemType("precondition-failed", 412, "The cart has changed")
+EXPECTATION_FAILED: Final = ProblemType("expectation-failed", 417, "The expectation cannot be met")
 MISDIRECTED: Final = ProblemType("misdirected-request", 421, "The request is for another server")
 BODY_TOO_LARGE: Final = ProblemType("body-too-large", 413, "The body is too large")
 URI_TOO_LONG: Final = ProblemType("uri-too-long", 414, "The address is too long")
@@ -125,6 +127,12 @@ class FieldError(msgspec.Struct, frozen=True):
 
     pointer: str
     detail: str
+
+
+def problem_types() -> list[ProblemType]:
+    """Every type of problem, by status."""
+    found = [value for value in globals().values() if isinstance(value, ProblemType)]
+    return sorted(found, key=lambda kind: (kind.status, kind.slug))
 
 
 class Problem(Exception):
@@ -245,6 +253,10 @@ def _slow(_: Request, __: RequestTimeout) -> Problem:
     return Problem(REQUEST_TIMEOUT, "The whole request did not arrive in time; send it again without pauses.")
 
 
+def _expectation(_: Request, error: ExpectationFailed) -> Problem:
+    return Problem(EXPECTATION_FAILED, f"{error}; leave the header Expect out.")
+
+
 def _deadline(_: Request, __: ServiceUnavailable) -> Problem:
     return Problem(
         DEADLINE_EXCEEDED,
@@ -270,6 +282,7 @@ _FROM_EXCEPTION: Final[Sequence[tuple[type[BaseException], Callable[[Request, An
     (MethodNotAllowed, _method_not_allowed),
     (NotFound, _not_found),
     (RequestTimeout, _slow),
+    (ExpectationFailed, _expectation),
     (ServiceUnavailable, _deadline),
     (SanicException, _malformed),
 )

@@ -13,6 +13,7 @@ from sanic.exceptions import MethodNotAllowed, NotFound
 from sanic.response import HTTPResponse
 
 from gateway.http.names import Names
+from gateway.http.openapi import Operation
 from gateway.http.problems import MISDIRECTED, Problem
 from gateway.identity.access import Access
 from gateway.identity.guard import Guard
@@ -91,7 +92,7 @@ class Route(msgspec.Struct, frozen=True):
     methods: tuple[str, ...]
     path: str
     access: Access
-    operation: dict[str, Any] | None
+    operation: Operation | None
     is_stream: bool
 
     @property
@@ -104,7 +105,7 @@ def route(
     method: str,
     path: str,
     access: Access,
-    operation: dict[str, Any] | None = None,
+    operation: Operation | None = None,
     *,
     stream: bool = False,
 ) -> Callable[[Handler], Handler]:

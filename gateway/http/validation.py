@@ -6,13 +6,17 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from carts.numbers import ADVICE, keeps_its_size, without_negative_zeros
+from gateway.http.grammars import FREE_FORM
 from gateway.http.problems import INVALID_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, FieldError, Problem
 
 T = TypeVar("T")
 
 FreeForm = Annotated[
     dict[str, Any],
-    msgspec.Meta(description=f"Any JSON object of up to 16 KiB, carried unread. Send {ADVICE}."),
+    msgspec.Meta(
+        description=f"Any JSON object of up to 16 KiB, carried unread. Send {ADVICE}.",
+        extra_json_schema=FREE_FORM,
+    ),
 ]
 
 MAX_DEPTH: Final = 32

@@ -2,10 +2,18 @@
 
 from typing import Any, Final
 
-from gateway.carts.openapi import CHANGE_REPLY_HEADERS, PREFER
-from gateway.carts.requests import MintCart
-from gateway.http.openapi import errors, header, json_body, operation, reply, reply_header
+import msgspec
+
+from gateway.carts.examples import CART, GUEST_ID, KEY, TIME
+from gateway.carts.examples import MINT as MINTED
+from gateway.carts.openapi import CHANGE_REPLY_HEADERS, CHANGING, PREFER, PRICED
+from gateway.carts.requests import UNGUESSABLE, MintCart
+from gateway.http.grammars import identifier
+from gateway.http.openapi import header, json_body, operation, reply, reply_header
 from gateway.identity.requests import GuestCart, MintedCart
+
+_TOKEN: Final = "g1.WDdRazJ2VHpSazJ5TTBiRDNyNXc4QQ.1796021581.5vXn0r2mQkq4"  # noqa: S105  proves nothing
+_GUEST: Final = GuestCart(GUEST_ID, _TOKEN, TIME)
 
 MINT: Final = operation(
     "mintCart",
@@ -14,24 +22,32 @@ MINT: Final = operation(
         "201": reply(
             "The id, the token that proves it, and the cart if it has items",
             MintedCart,
-            headers={"Location": reply_header("the cart"), **CHANGE_REPLY_HEADERS},
-        ),
-        **errors(400, 403, 405, 409, 413, 415, 422, 429, 503),
+            example={
+                "empty": MintedCart(GUEST_ID, _TOKEN, TIME),
+                "with items": MintedCart(
+                    GUEST_ID, _TOKEN, TIME, msgspec.structs.replace(CART, cart_id=GUEST_ID)
+                ),
+            },
+            headers={"Location": reply_header("the cart", f"/v1/carts/{GUEST_ID}"), **CHANGE_REPLY_HEADERS},
+        )
     },
+    problems=(*CHANGING, *PRICED),
     parameters=[
         header(
             "Idempotency-Key",
             "of a mint with items: 22 or more characters that nobody can guess, best a UUID; a retry gets "
             "the same cart, and a token for it",
+            KEY,
+            identifier("op_id") | {"minLength": UNGUESSABLE},
         ),
         PREFER,
     ],
-    body=json_body(MintCart, required=False),
+    body=json_body(MintCart, MINTED, required=False),
 )
 RENEW: Final = operation(
     "renewToken",
     "A guest token with its whole lifetime ahead, for the same cart; send the old one",
-    {"200": reply("The same id, and a new token", GuestCart), **errors(401, 404, 405)},
+    {"200": reply("The same id, and a new token", GuestCart, example=_GUEST)},
 )
 
 SECURITY_SCHEMES: Final[dict[str, Any]] = {

@@ -8,9 +8,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from carts.merging import Pieces, Strategy
+from gateway.http.grammars import GUEST_OR_TOKEN
 from store.postgres.merges import StoredMerge, StoredTransfer
 
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+_Guest = Annotated[str, msgspec.Meta(min_length=1, max_length=512, extra_json_schema=GUEST_OR_TOKEN)]
+_Session = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
 
 class MergeGuest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -20,8 +22,8 @@ class MergeGuest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     the session whose cart it is, and a proof as well.
     """
 
-    guest: _Name | UnsetType = UNSET
-    session: _Name | UnsetType = UNSET
+    guest: _Guest | UnsetType = UNSET
+    session: _Session | UnsetType = UNSET
     strategy: Annotated[
         Strategy,
         msgspec.Meta(

@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 from sanic import Request
 
 from carts.errors import InvalidIdentifier
 from carts.ids import to_product_id
-from carts.limits import MAX_SAFE_INTEGER
+from carts.limits import LIMITS, MAX_SAFE_INTEGER
 from carts.numbers import without_negative_zeros
-from carts.operations import Metadata
-from carts.products import InvalidProduct, Product, ProductContent, check_product
+from carts.products import PRODUCT_LIMITS, InvalidProduct, Product, ProductContent, check_product
+from gateway.http.grammars import STORABLE, identifier
 from gateway.http.problems import FieldError, Problem
 from gateway.http.requests import bad_parameter, number_in
-from gateway.http.validation import decode, invalid
+from gateway.http.validation import FreeForm, decode, invalid
 from gateway.products import problems
 
 NDJSON: Final = "application/x-ndjson"
@@ -23,46 +23,58 @@ NDJSON: Final = "application/x-ndjson"
 DEFAULT_LIMIT: Final = 24
 MAX_LIMIT: Final = 100
 """Of products on a page."""
-_QUERY_CHARACTERS: Final = 200
+QUERY_CHARACTERS: Final = 200
 MAX_IDS: Final = 100
 """Of products that a request may name."""
 _PARAMETERS: Final = {"cursor", "limit", "q", "category", "ids"}
 
 Version = Annotated[
-    int | None,
-    msgspec.Meta(
-        description="The owner's own version, which only rises; required where products are external."
-    ),
+    Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": MAX_SAFE_INTEGER})] | None,
+    Meta(description="The owner's own version, which only rises; required where products are external."),
 ]
+
+
+# `check_product` says what is wrong with a value, in words of its own: this says the same in the document.
+_IN_LINE: Final = r"^(?=.*\S)[^\x00-\x1f\x7f]+$"
+_IMAGE: Final = r"^(?:https?://[\x21-\x7e]+|/[\x21-\x7e]*)$"
+_L: Final = PRODUCT_LIMITS
+_ProductId = Annotated[str, Meta(extra_json_schema=identifier("product_id"))]
+_Name = Annotated[str, Meta(extra_json_schema={"pattern": _IN_LINE, "maxLength": _L.name})]
+_Price = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": LIMITS.unit_price})]
+_Currency = Annotated[str, Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})]
+_Description = Annotated[str, Meta(extra_json_schema={**STORABLE, "maxLength": _L.description})]
+_Category = Annotated[str, Meta(extra_json_schema={"pattern": _IN_LINE, "maxLength": _L.category})]
+_Stock = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": _L.stock})]
+_ImageUrl = Annotated[str, Meta(extra_json_schema={"pattern": _IMAGE, "maxLength": _L.image_url})]
 
 
 class PutProduct(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A whole product. `unit_price` in minor units of `currency`; `stock` null: not counted."""
 
-    name: str
-    unit_price: int
-    currency: str
-    description: str = ""
-    category: str | None = None
-    stock: int | None = None
+    name: _Name
+    unit_price: _Price
+    currency: _Currency
+    description: _Description = ""
+    category: _Category | None = None
+    stock: _Stock | None = None
     active: bool = True
-    image_url: str | None = None
-    attributes: Metadata = {}
+    image_url: _ImageUrl | None = None
+    attributes: FreeForm = {}
     version: Version = None
 
 
 class PatchProduct(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """The fields of a product to change."""
 
-    name: str | UnsetType = UNSET
-    unit_price: int | UnsetType = UNSET
-    currency: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    category: str | UnsetType | None = UNSET
-    stock: int | UnsetType | None = UNSET
+    name: _Name | UnsetType = UNSET
+    unit_price: _Price | UnsetType = UNSET
+    currency: _Currency | UnsetType = UNSET
+    description: _Description | UnsetType = UNSET
+    category: _Category | UnsetType | None = UNSET
+    stock: _Stock | UnsetType | None = UNSET
     active: bool | UnsetType = UNSET
-    image_url: str | UnsetType | None = UNSET
-    attributes: Metadata | UnsetType = UNSET
+    image_url: _ImageUrl | UnsetType | None = UNSET
+    attributes: FreeForm | UnsetType = UNSET
     version: Version = None
 
     def fields(self) -> dict[str, Any]:
@@ -79,9 +91,9 @@ class ImportProduct(PatchProduct, forbid_unknown_fields=True, frozen=True, kw_on
     version, as `cartstream products export` has written it; 0: only while there is no such product.
     """
 
-    product_id: str
+    product_id: _ProductId
     stock_change: int | UnsetType = UNSET
-    if_version: Annotated[int, msgspec.Meta(ge=0, le=MAX_SAFE_INTEGER)] | None = None
+    if_version: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] | None = None
 
     def fields(self) -> dict[str, Any]:
         """The new values by field name."""
@@ -228,8 +240,8 @@ def page_request(request: Request) -> PageRequest:
     limit = number_in(request, "limit", DEFAULT_LIMIT, MAX_LIMIT) or DEFAULT_LIMIT
     query, category = arguments.get("q") or None, arguments.get("category") or None
     for name, value in (("q", query), ("category", category)):
-        if value is not None and len(value) > _QUERY_CHARACTERS:
-            raise bad_parameter(name, f"has {len(value)} characters; send at most {_QUERY_CHARACTERS}")
+        if value is not None and len(value) > QUERY_CHARACTERS:
+            raise bad_parameter(name, f"has {len(value)} characters; send at most {QUERY_CHARACTERS}")
     return PageRequest(arguments.get("cursor") or None, limit, query, category)
 
 

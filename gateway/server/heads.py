@@ -173,5 +173,5 @@ def _stays_open(connection: str, version: str) -> bool:
 
 def _expects_continue(expectation: str, version: str) -> bool:
     if expectation.lower() != "100-continue":
-        raise ExpectationFailed("the only expectation that can be met is 100-continue")
+        raise ExpectationFailed("The only expectation that can be met is 100-continue")
     return version != "1.0"

@@ -164,7 +164,7 @@ async def asked(http: httpx.AsyncClient, method: str, path: str, headers: dict[s
         return reply
 
 
-ROUTES: Final = [(name, route) for feature in FEATURES for name, route in routes_of(feature)]
+ROUTES: Final = [(name, route) for feature, _ in FEATURES for name, route in routes_of(feature)]
 
 
 @pytest.mark.parametrize(

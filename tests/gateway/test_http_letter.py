@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from gateway.http.names import RESPONSE_HEADERS, Names
-from gateway.http.openapi import problem_types
+from gateway.http.problems import problem_types
 from gateway.openapi import FEATURES
 from tests.docs.tables import REFERENCE, rows
 from tests.gateway.conftest import catalogue_client_of
@@ -222,6 +222,19 @@ async def test_every_page_says_what_it_may_do(http: httpx.AsyncClient) -> None:
         assert reply.headers["x-content-type-options"] == "nosniff"
 
 
+async def test_the_files_of_the_reference_are_kept_and_asked_about(http: httpx.AsyncClient) -> None:
+    named = re.findall(r'(?:src|href)="(/docs/[^"]+)"', (await http.get("/docs")).text)
+    assert len(named) == 4
+    for path in named:
+        got, head = await http.get(path), await http.head(path)
+        assert (got.status_code, head.status_code, head.content) == (200, 200, b"")
+        assert head.headers["content-length"] == got.headers["content-length"] == str(len(got.content))
+        assert got.headers["content-type"].startswith(("text/css", "text/javascript"))
+        same = await http.get(path, headers={"if-none-match": got.headers["etag"]})
+        assert (same.status_code, same.content) == (304, b"")
+    assert problem(await http.get("/docs/docs.html")) == (404, "not-found")
+
+
 @pytest.mark.parametrize("host", ["evil.example.org", "internal", "carts.example.com.evil.org"])
 async def test_a_foreign_name_is_refused_whatever_is_asked(host: str, http: httpx.AsyncClient) -> None:
     for path in ("/v1/carts/user:1", "/health/live", "/demo", "/nothing"):
@@ -291,7 +304,7 @@ def test_every_header_of_a_reply_that_the_page_names_is_one_that_browsers_may_re
 
 
 def test_every_feature_answers_head_where_it_answers_get() -> None:
-    for feature in FEATURES:
+    for feature, _ in FEATURES:
         for member in vars(feature).values():
             route = getattr(member, "route", None)
             assert route is None or ("GET" in route.methods) == ("HEAD" in route.methods)

@@ -2,11 +2,22 @@
 
 import httpx
 
+from tests.support.contract import check_answer
+
 
 def http_client(url: str) -> httpx.AsyncClient:
-    """A client of the gateway at `url`, more patient than any gateway, with room for many requests."""
+    """A client of the gateway at `url`, more patient than any gateway, with room for many requests.
+
+    Every answer that it gets is compared with the OpenAPI document.
+    """
     # Reading the certificates of the system takes longer than most requests here, and none is encrypted.
-    return httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=200), verify=False)
+    return httpx.AsyncClient(
+        base_url=url,
+        timeout=60,
+        limits=httpx.Limits(max_connections=200),
+        verify=False,
+        event_hooks={"response": [check_answer]},
+    )
 
 
 async def has_sample(http: httpx.AsyncClient, sample: str, value: float) -> bool:

@@ -1,0 +1,57 @@
+"""The description of the API, in the OpenAPI description itself."""
+
+from typing import Any, Final
+
+from gateway.http.openapi import (
+    HTML,
+    JSON,
+    empty_reply,
+    header,
+    operation,
+    path_parameter,
+    reply_header,
+    text_reply,
+)
+from gateway.http.problems import NOT_FOUND
+
+PARAMETERS: Final = {
+    "file": path_parameter(
+        "file",
+        "a file that the page loads",
+        "docs.js",
+        {"type": "string", "pattern": r"^[a-z-]+\.(?:css|js)$"},
+    )
+}
+
+_KEPT: Final = {"ETag": reply_header("changes with the content", '"c4ba3a1b2f1e4c5d"')}
+_UNLESS: Final = header("If-None-Match", "ETag of an earlier reply: 304 if nothing has changed", '"x"')
+
+
+def _document() -> dict[str, Any]:
+    return {
+        "description": "The document",
+        "content": {JSON: {"schema": {"type": "object", "required": ["openapi", "info", "paths"]}}},
+    }
+
+
+DOCUMENT: Final = operation("readOpenApi", "This document", {"200": _document()})
+PAGE: Final = operation(
+    "showDocs", "The same, to read in a browser", {"200": text_reply("The page", HTML, "<!doctype html>…")}
+)
+FILE: Final = operation(
+    "readDocsFile",
+    "A file of that page",
+    {
+        "200": {
+            "description": "The file",
+            "headers": _KEPT,
+            "content": {
+                "text/javascript": {"schema": {"type": "string"}},
+                "text/css": {"schema": {"type": "string"}},
+            },
+        },
+        "304": empty_reply("Not changed since the ETag in If-None-Match", _KEPT),
+    },
+    problems=(NOT_FOUND,),
+    parameters=[_UNLESS],
+)

@@ -1,16 +1,20 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test drills soak check bench clean force
+.PHONY: help setup run demo test drills soak check contract contract-test renderer bench clean force
 
 WORKERS ?= 4
 SEEDS ?= 20
+CASES ?= 5000
 BIN := .venv/bin
 STAMP := .venv/.installed
+OASDIFF := .local/bin/oasdiff
+# The OpenAPI document of the last release.
+RELEASED := docs/reference/openapi
 # Every folder with Python in it.
 SOURCES := $(sort $(patsubst %/,%,$(dir $(wildcard */*.py))))
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the pinned dependencies (again only when they changed; PYTHON=python3.12 chooses one)
 
@@ -44,6 +48,21 @@ check: setup ## Lint, types, layers, published schemas, links in the docs
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m topics.compatibility
 	@$(BIN)/python docs/check_links.py
+
+contract: setup $(OASDIFF) ## Compare the HTTP API with that of the last release: a breaking change fails
+	@mkdir -p build
+	@$(BIN)/python -m gateway.openapi > build/openapi.json
+	@$(OASDIFF) breaking --fail-on ERR --err-ignore $(RELEASED)/acknowledged.txt \
+		$(RELEASED)/last-release.json build/openapi.json
+
+$(OASDIFF): devstack/oasdiff/go.mod devstack/oasdiff/go.sum
+	@sh devstack/oasdiff/build.sh
+
+contract-test: setup ## Generated requests against everything, held against the OpenAPI document (CASES=5000)
+	@$(BIN)/python -m tests.contract --cases $(CASES)
+
+renderer: setup ## Bring Swagger UI for /docs from npm again; VERSION=5.35.0 brings another one
+	@$(BIN)/python docs/renew_renderer.py $(if $(VERSION),--version $(VERSION))
 
 bench: setup ## Run the benchmarks and print their figures
 	@$(BIN)/python -m benchmarks

@@ -72,11 +72,8 @@ EXTRA: Final[Mapping[ProblemType, Mapping[str, Any]]] = {
 """Members of its own that a type of problem has, by example."""
 
 _RETRY: Final = {"Retry-After": reply_header("seconds", "1", {"type": "integer", "minimum": 1})}
-HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
+HEADERS_BY_STATUS: Final[Mapping[int, Mapping[str, Any]]] = {
     401: {"WWW-Authenticate": reply_header("how to prove who calls", 'Bearer realm="cartstream"')},
-    409: {
-        "Retry-After": reply_header("seconds, where waiting helps", "1", {"type": "integer", "minimum": 1})
-    },
     412: {"ETag": reply_header("of what is there", '"3596012345678902-7-0c35d1a09b7e"')},
     415: {
         "Accept": reply_header("the media type to send", "application/json"),
@@ -85,7 +82,15 @@ HEADERS: Final[Mapping[int, Mapping[str, Any]]] = {
     429: _RETRY,
     503: _RETRY,
 }
-"""Headers of problems beside Content-Type, by status."""
+"""Headers of problems beside Content-Type."""
+HEADERS_BY_TYPE: Final[Mapping[ProblemType, Mapping[str, Any]]] = {
+    problems.CHECKOUT_IN_PROGRESS: _RETRY,
+    problems.CLAIMED: _RETRY,
+    problems.DURABILITY_NOT_REACHED: {
+        "Preference-Applied": reply_header("the durability reached", "durability=redis, handling=strict")
+    },
+}
+"""Those that come with a type only."""
 
 
 class Problem(msgspec.Struct):
@@ -140,8 +145,10 @@ def _refusal(status: int, kinds: list[ProblemType]) -> dict[str, Any]:
         "description": "; ".join(f"{kind.title} (`{kind.uri}`)" for kind in kinds),
         "content": {problems.CONTENT_TYPE: {"schema": {"$ref": Problem}, "examples": shown}},
     }
-    headers = HEADERS.get(status)
-    return found | ({"headers": dict(headers)} if headers else {})
+    headers = dict(HEADERS_BY_STATUS.get(status, {}))
+    for kind in kinds:
+        headers |= HEADERS_BY_TYPE.get(kind, {})
+    return found | ({"headers": headers} if headers else {})
 
 
 def _example(kind: ProblemType) -> dict[str, Any]:

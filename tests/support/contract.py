@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 import msgspec
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from gateway.http.problems import CONTENT_TYPE
 from gateway.openapi import document
@@ -30,7 +30,7 @@ HEADERS: Final = frozenset(
 
 _JSON: Final = "application/json"
 _BODIES: Final = 3
-"""Bodies of each kind that are looked at as a whole, which takes milliseconds: `make contract-test` does all."""
+"""Bodies of each kind that are looked at as a whole, which takes long: `make contract-test` does all."""
 
 
 class UndescribedAnswer(AssertionError):

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Route, expect
 
 from devstack.embedded import EmbeddedStack
 from devstack.mailbox.messages import Messages
+from gateway.openapi import document
 from tests.demo.shop_page import DemoPage
 from tests.support.waiting import until_blocking
 
@@ -204,6 +205,15 @@ def test_search_and_categories_find_products(demo: DemoPage) -> None:
     demo.laptop.button("tea").click()
     expect(cards).to_have_count(3)
     expect(demo.laptop.button("tea")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_reference_of_the_api_needs_no_other_host(demo: DemoPage) -> None:
+    demo.page.goto(f"{demo.url}/docs")
+    operations = sum(len(item.keys() - {"parameters"}) for item in document()["paths"].values())
+    expect(demo.page.locator(".opblock")).to_have_count(operations)
+    demo.page.locator("#operations-Carts-addItem .opblock-summary-control").click()
+    expect(demo.page.locator("#operations-Carts-addItem")).to_contain_text("a retry never applies twice")
+    expect(demo.page.locator("#operations-Carts-addItem")).to_contain_text("/problems/cart-merged")
 
 
 def test_a_keyboard_is_enough_and_keeps_its_place(demo: DemoPage) -> None:

@@ -11,7 +11,7 @@ from gateway.carts.requests import AddItem, PatchCart, PatchItem, PutItem
 from gateway.carts.shown import ShownCart
 from gateway.erasure.certificate import Certificate, Copy, Expires, Kept, Removed
 from gateway.http import problems
-from gateway.http.grammars import CART_ID_IN_PATH, ENTITY_TAGS, identifier
+from gateway.http.grammars import CART_ID_IN_PATH, ENTITY_TAGS, IDEMPOTENCY_KEY, identifier
 from gateway.http.openapi import (
     Operation,
     empty_reply,
@@ -69,7 +69,7 @@ _CHANGE_HEADERS: Final = [
         "Idempotency-Key",
         "1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice",
         examples.KEY,
-        identifier("op_id"),
+        IDEMPOTENCY_KEY,
     ),
     IF_MATCH,
     IF_NONE_MATCH,

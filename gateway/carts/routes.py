@@ -70,6 +70,7 @@ class CartRoutes:
         name = cart_id_in(cart_id)
         # Nearly no read has a query, and taking one apart costs as much as reading the cart.
         if request.query_string and (version := version_in(request)) is not None:
+            preconditions_of(request.headers)  # nothing to compare, but they have to be some
             return past_cart(await self._history.at(name, version))
         found = await self._reader.read(name)
         if is_current(request.headers, found.tag, EMPTY_VERSION):

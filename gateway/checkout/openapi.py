@@ -10,7 +10,7 @@ from gateway.carts.openapi import IF_MATCH, IF_NONE_MATCH
 from gateway.checkout.problems import Difference
 from gateway.checkout.requests import CheckoutDocument, CompleteCheckout, PlaceOrder
 from gateway.http import problems
-from gateway.http.grammars import identifier
+from gateway.http.grammars import IDEMPOTENCY_KEY, identifier
 from gateway.http.openapi import Operation, header, json_body, operation, path_parameter, reply, reply_header
 from gateway.orders.openapi import ORDER, ORDER_ID
 from store.postgres.order_records import CheckoutStatus
@@ -27,7 +27,7 @@ _KEY: Final = header(
     "Idempotency-Key",
     "required where orders are internal: at most one order of the cart for each key; a UUIDv7 is best",
     KEY,
-    identifier("op_id"),
+    IDEMPOTENCY_KEY,
 )
 _REPLY_HEADERS: Final = {
     "Location": reply_header("the order", f"/v1/orders/{ORDER_ID}"),

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from gateway.http.grammars import ENTITY_TAGS
 from gateway.http.openapi import (
     HTML,
     JSON,
@@ -24,7 +25,9 @@ PARAMETERS: Final = {
 }
 
 _KEPT: Final = {"ETag": reply_header("changes with the content", '"c4ba3a1b2f1e4c5d"')}
-_UNLESS: Final = header("If-None-Match", "ETag of an earlier reply: 304 if nothing has changed", '"x"')
+_UNLESS: Final = header(
+    "If-None-Match", "ETag of an earlier reply: 304 if nothing has changed", '"x"', ENTITY_TAGS
+)
 
 
 def _document() -> dict[str, Any]:

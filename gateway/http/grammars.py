@@ -57,6 +57,10 @@ JSON_VALUE_SCHEMA: Final[dict[str, Any]] = {
 FREE_FORM: Final = {"propertyNames": STORABLE, "additionalProperties": _REFERENCE}
 """What to add to the schema of a free-form object."""
 
+IDEMPOTENCY_KEY: Final = text(
+    anchored(rf'(?!"(?:!.*|{GRAMMARS["order_id"]})?"$)(?:{GRAMMARS["op_id"]})'),
+)
+"""A key may stand in quotes; then what is between them is the key."""
 CART_ID_IN_PATH: Final = text(anchored(f"me|{GRAMMARS['cart_id']}"))
 """`me` stands for the caller's own."""
 GUEST_OR_TOKEN: Final = text(anchored(rf"{GRAMMARS['guest_id']}|g[12]\..*"))

@@ -8,7 +8,7 @@ from gateway.carts.examples import CART, GUEST_ID, KEY, TIME
 from gateway.carts.examples import MINT as MINTED
 from gateway.carts.openapi import CHANGE_REPLY_HEADERS, CHANGING, PREFER, PRICED
 from gateway.carts.requests import UNGUESSABLE, MintCart
-from gateway.http.grammars import identifier
+from gateway.http.grammars import IDEMPOTENCY_KEY
 from gateway.http.openapi import header, json_body, operation, reply, reply_header
 from gateway.identity.requests import GuestCart, MintedCart
 
@@ -38,7 +38,7 @@ MINT: Final = operation(
             "of a mint with items: 22 or more characters that nobody can guess, best a UUID; a retry gets "
             "the same cart, and a token for it",
             KEY,
-            identifier("op_id") | {"minLength": UNGUESSABLE},
+            IDEMPOTENCY_KEY | {"minLength": UNGUESSABLE},
         ),
         PREFER,
     ],

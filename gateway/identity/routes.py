@@ -41,6 +41,8 @@ class GuestRoutes:
         steps = mint_cart(optional_body(request, MINT_CART, MintCart()))
         if steps:
             return await self._mint_with(request, steps)
+        if (key := single_of(request.headers, "idempotency-key")) is not None:
+            minting_key(key)  # there is nothing to do twice, but a key that is none is none here, too
         minted = self._guests.mint()
         headers = {"location": f"/v1/carts/{minted.cart_id}", "etag": f'"{EMPTY_VERSION}"'}
         return json_response(_document(minted), 201, headers)

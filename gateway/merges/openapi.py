@@ -7,7 +7,7 @@ import msgspec
 from carts.merging import Strategy
 from gateway.carts.examples import CART_ID, GUEST_ID, KEY, TIME, VERSION
 from gateway.http import problems
-from gateway.http.grammars import identifier
+from gateway.http.grammars import IDEMPOTENCY_KEY, identifier
 from gateway.http.openapi import header, json_body, operation, path_parameter, reply, reply_header
 from gateway.merges.requests import MergeDocument, MergeGuest, MergeProgress, MergeStatus
 
@@ -59,9 +59,7 @@ MERGE: Final = operation(
         problems.STORE_UNAVAILABLE,
         problems.TOO_MANY_CHANGES,
     ),
-    parameters=[
-        header("Idempotency-Key", "not needed: a guest's cart is merged once", KEY, identifier("op_id"))
-    ],
+    parameters=[header("Idempotency-Key", "not needed: a guest's cart is merged once", KEY, IDEMPOTENCY_KEY)],
     body=json_body(
         MergeGuest,
         {

@@ -7,7 +7,7 @@ SEEDS ?= 20
 CASES ?= 5000
 BIN := .venv/bin
 STAMP := .venv/.installed
-OASDIFF := .local/bin/oasdiff
+OASDIFF := build/bin/oasdiff
 # The OpenAPI document of the last release.
 RELEASED := docs/reference/openapi
 # Every folder with Python in it.

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from sinks.errors import FollowerFailed
 from sinks.redis import metrics
@@ -101,7 +101,10 @@ class RestoreAgent:
                 await self._rows.close()
                 await self._restorer.close()
 
-    async def _follow(self, consumer: AIOKafkaConsumer, partitions: Iterable[int]) -> None:
+    async def _follow(self, consumer: AIOKafkaConsumer, partitions: Sequence[int]) -> None:
+        # Until a follower says where it reads from, nothing is fetched. The group has committed no offsets:
+        # the whole log would come, and be thrown away.
+        consumer.pause(*(TopicPartition(CARTS.name, partition) for partition in partitions))
         for partition in partitions:
             follower = PartitionFollower(
                 partition,

@@ -125,6 +125,7 @@ class PartitionFollower:
         """Follow from `position` until Redis turns out to be at another one."""
         log.info("follow.begun", partition=self.partition, position=position)
         self._consumer.seek(self._source, position)
+        self._consumer.resume(self._source)
         self.uncovered.clear()
         self.position = position
         while not self._look_again:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.identity.settings import IdentitySettings
 from gateway.live.settings import LiveSettings
@@ -14,6 +14,7 @@ from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 from runtime.recovery import RecoverySettings
 from runtime.settings import KafkaSettings
+from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 
 _NAME: Final = re.compile(r"\.?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
@@ -26,6 +27,7 @@ _BEFORE_ERASURE_WAIT_S: Final = 20.0
 class GatewaySettings(
     KafkaSettings,
     RedisSettings,
+    PostgresSettings,
     OwnerSettings,
     IdentitySettings,
     LiveSettings,
@@ -53,10 +55,6 @@ class GatewaySettings(
         le=64,
         examples=[2],
         description="processes that share the port; SIGHUP reloads them one by one",
-    )
-    postgres_url: SecretStr = Field(
-        SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),
-        examples=["postgresql://cartstream:password@postgres:5432/cartstream"],
     )
     ready_file: Path | None = Field(
         None, examples=["/run/cartstream/ready"], description="touched while serving"
@@ -154,13 +152,6 @@ class GatewaySettings(
         examples=["http://127.0.0.1:8025"],
         description="page of the mailbox, to which the demo of development mode links",
     )
-
-    @field_validator("postgres_url")
-    @classmethod
-    def _is_a_postgres_address(cls, value: SecretStr) -> SecretStr:
-        if urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
-            raise ValueError("must start with postgresql://")
-        return value
 
     @field_validator("gateway_names")
     @classmethod

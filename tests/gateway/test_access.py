@@ -145,6 +145,7 @@ def target(route: Route, cart: str, order_id: str = ORDER) -> str:
         "merge_id": MERGE,
         "link": "r1.none",
         "slug": "not-found",
+        "file": "docs.js",
     }
     quoted = {name: str(httpx.URL(path=f"/{value}").raw_path, "ascii")[1:] for name, value in names.items()}
     quoted["cart_id"] = quoted["cart_id"].replace("/", "%2F")

@@ -65,10 +65,9 @@ def _stock(url: str, proof: dict[str, str]) -> None:
         for name in hooks.PRODUCTS:
             product = {"name": name.title(), "unit_price": 1450, "currency": "EUR", "stock": 1_000_000}
             http.put(f"/v1/products/{name}", json=product).raise_for_status()
+        paths = [f"/v1/products/{name}" for name in hooks.PRODUCTS]
         until_blocking(
-            lambda: all(
-                http.get(f"/v1/products/{name}").status_code == HTTPStatus.OK for name in hooks.PRODUCTS
-            ),
+            lambda: all(http.get(path).status_code == HTTPStatus.OK for path in paths),
             "a catalogue that has them",
         )
 

@@ -69,4 +69,4 @@ bench: setup ## Run the benchmarks and print their figures
 
 clean: ## Remove data, logs and caches of development (asks nothing; .venv stays)
 	@if test -x $(BIN)/cartstream; then $(BIN)/cartstream stop || test $$? -eq 3; fi
-	@rm -rf .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build
+	@rm -rf .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis build

@@ -20,6 +20,7 @@ from benchmarks import (
     live,
     monolith,
     outage,
+    overload,
     restart,
     restore,
     scale,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "live": live.run,
     "scale": scale.run,
     "cost": cost.run,
+    "overload": overload.run,
 }
 
 
@@ -54,10 +56,21 @@ BENCHMARKS: dict[str, Benchmark] = {
     default=cost.PERIOD_S,
     help="For `cost`: seconds a rate is borne.",
 )
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=2),
+    default=overload.SECONDS,
+    help="For `overload`: how long the load lasts.",
+)
 @click.option("--group", multiple=True, type=click.Choice(list(scale.COMPONENTS)), help="For `scale`: which.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("benchmarks/results.json"))
 def main(
-    names: tuple[str, ...], carts: tuple[int, ...], period: float, group: tuple[str, ...], results: Path
+    names: tuple[str, ...],
+    carts: tuple[int, ...],
+    period: float,
+    seconds: float,
+    group: tuple[str, ...],
+    results: Path,
 ) -> None:
     """Measure the named things, or all of them, on servers of their own."""
     # The stack's processes inherit it: a cart is measured without a catalogue.
@@ -68,6 +81,7 @@ def main(
     benchmarks = BENCHMARKS | {
         "restart": partial(restart.run, sizes=carts),
         "cost": partial(cost.run, period_s=period),
+        "overload": partial(overload.run, seconds=seconds),
         "scale": partial(scale.run, groups=group),
     }
     for name in names or benchmarks:

@@ -13,7 +13,7 @@ from gateway.demo.service import RedisWipe
 from gateway.docs.routes import DocsRoutes
 from gateway.health.routes import HealthRoutes
 from gateway.history.routes import HistoryRoutes
-from gateway.http.names import Names, share_with
+from gateway.http.names import Names, Sharing, share
 from gateway.http.problems import AnsweredRequest, ProblemHandler
 from gateway.http.routing import RememberingRouter, add_routes
 from gateway.identity.routes import GuestRoutes
@@ -35,9 +35,11 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     """An app with all routes and listeners over these container; it connects when its server starts."""
     settings = container.settings
     name_every_status()
+    router = RememberingRouter(Names(settings.names, open_to_all=settings.mode is Mode.PRODUCTION))
+    sharing = Sharing(settings.origins)
     app: Sanic[Any, Any] = Sanic(
         "cartstream-gateway",
-        router=RememberingRouter(Names(settings.names, open_to_all=settings.mode is Mode.PRODUCTION)),
+        router=router,
         error_handler=ProblemHandler(),
         request_class=AnsweredRequest,
         configure_logging=False,
@@ -52,10 +54,18 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         }
     )
     app.ctx.metrics = container.metrics
-    app.ctx.bounds = Bounds(settings, settings.body_bytes, container.metrics)
+    app.ctx.bounds = Bounds(
+        settings,
+        settings.body_bytes,
+        container.metrics,
+        container.admission,
+        container.rates,
+        sharing,
+        router.priority_of,
+    )
     app.ctx.guard = container.identity.guard
     for feature in (
-        GuestRoutes(container.identity.guests, container.carts, container.changed_carts),
+        GuestRoutes(container.identity.guests, container.carts, container.changed_carts, container.rates),
         CartRoutes(
             container.reader,
             container.carts,
@@ -66,7 +76,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         ),
         LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
         MergeRoutes(container.merges, container.identity, container.metrics),
-        ProductRoutes(container.catalogue, settings.products_max_age_s),
+        ProductRoutes(container.catalogue, container.rates, settings.products_max_age_s),
         CheckoutRoutes(container.checkouts, container.metrics),
         OrderRoutes(container.orders),
         HistoryRoutes(container.history),
@@ -78,6 +88,6 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     if settings.mode is Mode.DEVELOPMENT:
         demo = DemoRoutes(RedisWipe(container.client), settings.mailbox_url)
         add_routes(app, demo, container.identity.guard)
-    share_with(app, settings.origins)
+    share(app, sharing)
     lifecycle.register(app, container)
     return app

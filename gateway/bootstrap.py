@@ -36,12 +36,16 @@ from gateway.pricing.service import Hook, Pricing
 from gateway.products.external import ExternalProducts
 from gateway.products.internal import InternalProducts
 from gateway.products.service import Catalogue
+from gateway.rates.service import Rates
 from gateway.recovery.service import Recovery
+from gateway.server.addresses import Addresses
+from gateway.server.admission import Admission
+from gateway.server.pressure import Pressure
 from gateway.settings import GatewaySettings
 from merges.catalogue import CachedCatalogue
 from merges.saga import Saga
 from runtime.owners import OrdersOwner, ProductsOwner
-from store.redis import CartStore, ChangeSubscriber, Layout, PipelinedClient, Tickets
+from store.redis import CartStore, ChangeSubscriber, Layout, PipelinedClient, SharedRates, Tickets
 from store.redis.catalogue import ProductCache
 from store.redis.quantities import LineQuantities
 from topics.registry import CART_CHANGED, PRODUCTS, TopicSpec
@@ -52,6 +56,9 @@ class Container(msgspec.Struct, frozen=True):
 
     settings: GatewaySettings
     metrics: Metrics
+    admission: Admission
+    pressure: Pressure
+    rates: Rates
     client: PipelinedClient
     trimmer: OutboxTrimmer
     publisher: ChangePublisher
@@ -81,7 +88,14 @@ class Container(msgspec.Struct, frozen=True):
         """Make everything that these settings ask for."""
         metrics = Metrics()
         layout = Layout(settings.partitions)
-        client = PipelinedClient(settings, name="cartstream-gateway", patience_s=settings.redis_patience_s)
+        admission = Admission(settings.shed_delay_s, settings.shed_in_flight)
+        client = PipelinedClient(
+            settings,
+            name="cartstream-gateway",
+            patience_s=settings.redis_patience_s,
+            waited=admission.waited,
+        )
+        rates = Rates(settings, Addresses.behind(settings.proxy_networks), SharedRates(client), metrics)
         hydration = Hydration(
             settings.postgres_url.get_secret_value(),
             settings.postgres_pool,
@@ -132,11 +146,16 @@ class Container(msgspec.Struct, frozen=True):
             DeliveredCarts(delivery, hydration, settings.merge_wait_s),
             CachedCatalogue(client, callers_name_prices=settings.products_owner is ProductsOwner.CALLER),
         )
-        identity = Identity(settings, tickets, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL)
+        identity = Identity(
+            settings, tickets, rates, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL
+        )
         topics = TopicsCheck(settings, settings.partitions, _topics(settings))
         return cls(
             settings=settings,
             metrics=metrics,
+            admission=admission,
+            pressure=Pressure(admission, metrics),
+            rates=rates,
             client=client,
             trimmer=trimmer,
             publisher=publisher,

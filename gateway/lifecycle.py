@@ -43,6 +43,7 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
 
     async def settle(_: Sanic[Any, Any]) -> None:
         collect_seldom()
+        container.pressure.start()
 
     async def end_streams(_: Sanic[Any, Any]) -> None:
         # Connections come elsewhere by now, and requests in flight are waited for: these would not end.
@@ -50,6 +51,7 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
 
     async def disconnect(_: Sanic[Any, Any]) -> None:
         # After the last request: what it published is still acknowledged and removed from the outboxes.
+        container.pressure.stop()
         await container.live.close()
         await container.outbox_bound.stop()
         await container.topics.stop()

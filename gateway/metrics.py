@@ -57,6 +57,30 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.requests_in_flight = Gauge(
+            "cartstream_gateway_requests_in_flight",
+            "Requests that were taken and are not answered yet",
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
+        self.requests_limit = Gauge(
+            "cartstream_gateway_requests_limit",
+            "Most requests in flight while a queue stands; 0: there is no limit (several workers: the sum)",
+            multiprocess_mode="livesum",
+            registry=self.registry,
+        )
+        self.requests_shed = Counter(
+            "cartstream_gateway_requests_shed_total",
+            "Requests turned away because the worker has too much to do, by priority (bulk, write, read)",
+            ["priority"],
+            registry=self.registry,
+        )
+        self.rate_limited = Counter(
+            "cartstream_gateway_rate_limited_total",
+            "Requests refused because their caller sends too many, by policy",
+            ["policy"],
+            registry=self.registry,
+        )
         self.change_seconds = Histogram(
             "cartstream_gateway_change_seconds",
             "From the parsed request to the reply of a change",

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gateway.identity.settings import IdentitySettings
 from gateway.live.settings import LiveSettings
+from gateway.rates.settings import RateSettings
 from gateway.server.settings import ServerSettings
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
@@ -33,6 +34,7 @@ class GatewaySettings(
     LiveSettings,
     HistorySettings,
     RecoverySettings,
+    RateSettings,
     ServerSettings,
 ):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""

@@ -90,6 +90,7 @@ class AbandonmentJob:
         )
         for kind, count in done.items():
             metrics.ABANDONMENTS.labels(kind.value).inc(count)
+        await abandonments.forget_days(connection)
         if done.total():
             log.info("abandonment.told", **{kind.value: count for kind, count in done.items()})
         return done
@@ -104,7 +105,12 @@ class AbandonmentJob:
             for cart in await abandonments.left_behind(connection, after, page[-1], newest):
                 record = told(cart, at, self._links, self._settings.recovery_lifetime_s)
                 async with connection.transaction():
-                    count += await abandonments.tell(connection, record, self._mail(cart, record))
+                    count += await abandonments.tell(
+                        connection,
+                        record,
+                        self._mail(cart, record),
+                        mails_per_day=self._settings.abandonment_mails_per_day,
+                    )
             after = page[-1]
             # At a pace that the database hardly notices, as expiry.
             await asyncio.sleep(len(page) / self._settings.ageing_rows_per_s - (time.monotonic() - began))

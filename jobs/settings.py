@@ -88,6 +88,9 @@ class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings, HistorySett
     abandonment_mails: bool = Field(
         default=False, examples=[True], description="one mail about each cart left behind with an address"
     )
+    abandonment_mails_per_day: int = Field(
+        3, ge=1, le=1000, examples=[3], description="most of these mails to one address in a day (UTC)"
+    )
     recovery_url: str = Field(
         "",
         pattern=r"^$|^https?://\S*\{token\}\S*$",

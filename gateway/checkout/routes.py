@@ -21,6 +21,7 @@ from gateway.http.responses import json_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.metrics import Metrics
+from gateway.server.admission import Priority
 from store.postgres.order_records import Checkout
 
 Checkouts = InternalCheckouts | ExternalCheckouts
@@ -35,7 +36,9 @@ class CheckoutRoutes:
         self._replies = metrics.checkouts
         self._seconds = metrics.checkout_seconds
 
-    @route("POST", "/v1/carts/{cart_id}/checkout", Access.CHECKOUT, openapi.CHECK_OUT)
+    @route(
+        "POST", "/v1/carts/{cart_id}/checkout", Access.CHECKOUT, openapi.CHECK_OUT, priority=Priority.ALWAYS
+    )
     async def check_out(self, request: Request, cart_id: str) -> HTTPResponse:
         """Place an order; where orders are external, open a checkout with a token and the lines."""
         name = cart_id_in(cart_id)
@@ -45,7 +48,13 @@ class CheckoutRoutes:
             return await self._open(self._checkouts, name, body.expected_total, preconditions)
         return await self._place(self._checkouts, name, _key(request), body, preconditions)
 
-    @route("POST", "/v1/carts/{cart_id}/checkout/{token}/complete", Access.ORDERS_SERVICE, openapi.COMPLETE)
+    @route(
+        "POST",
+        "/v1/carts/{cart_id}/checkout/{token}/complete",
+        Access.ORDERS_SERVICE,
+        openapi.COMPLETE,
+        priority=Priority.ALWAYS,
+    )
     async def complete(self, request: Request, cart_id: str, token: str) -> HTTPResponse:
         """The owner of orders has sold the lines of the checkout."""
         body = optional_body(request, COMPLETE_CHECKOUT, CompleteCheckout())
@@ -54,7 +63,13 @@ class CheckoutRoutes:
         self._replies.labels("completed").inc()
         return _checkout(completed, 200)
 
-    @route("POST", "/v1/carts/{cart_id}/checkout/{token}/cancel", Access.ORDERS_SERVICE, openapi.CANCEL)
+    @route(
+        "POST",
+        "/v1/carts/{cart_id}/checkout/{token}/cancel",
+        Access.ORDERS_SERVICE,
+        openapi.CANCEL,
+        priority=Priority.ALWAYS,
+    )
     async def cancel(self, _: Request, cart_id: str, token: str) -> HTTPResponse:
         """The owner of orders has sold nothing."""
         name = cart_id_in(cart_id)

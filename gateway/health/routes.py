@@ -13,6 +13,7 @@ from gateway.http.routing import route
 from gateway.identity.access import Access
 from gateway.identity.guard import caller_of
 from gateway.metrics import Metrics
+from gateway.server.admission import Priority
 from runtime.clock import clock_us
 
 
@@ -23,12 +24,12 @@ class HealthRoutes:
         self._health = health
         self._metrics = metrics
 
-    @route("GET", "/health/live", Access.PUBLIC, openapi.LIVE)
+    @route("GET", "/health/live", Access.PUBLIC, openapi.LIVE, priority=Priority.ALWAYS)
     async def live(self, _: Request) -> HTTPResponse:
         """200 as long as the event loop turns."""
         return json_response({"status": "live"}, cache="no-store")
 
-    @route("GET", "/health/ready", Access.PUBLIC, openapi.READY)
+    @route("GET", "/health/ready", Access.PUBLIC, openapi.READY, priority=Priority.ALWAYS)
     async def ready(self, request: Request) -> HTTPResponse:
         """200 while traffic should come here, else 503; the state of each dependency is for services."""
         readiness = await self._health.readiness(clock_us())
@@ -44,7 +45,7 @@ class HealthRoutes:
             extra={"readiness": readiness.status} | ({"checks": readiness.checks} if trusted else {}),
         )
 
-    @route("GET", "/metrics", Access.SERVICE, openapi.METRICS)
+    @route("GET", "/metrics", Access.SERVICE, openapi.METRICS, priority=Priority.ALWAYS)
     async def metrics(self, _: Request) -> HTTPResponse:
         """Prometheus's text format."""
         return HTTPResponse(self._metrics.exposition(), content_type=CONTENT_TYPE_LATEST)

@@ -76,29 +76,45 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def share_with(app: Sanic[Any, Any], origins: Iterable[str]) -> None:
-    """Let pages of these origins read the app's replies. Without origins no reply is different."""
-    allowed = frozenset(origins)
-    if not allowed:
+class Sharing:
+    """The origins whose pages may read replies."""
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._allowed: Final = frozenset(origins)
+        self._fixed: Final = {
+            "access-control-allow-credentials": "true",
+            "access-control-expose-headers": ", ".join(RESPONSE_HEADERS),
+        }
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is any. If not, no reply is different."""
+        return bool(self._allowed)
+
+    def headers_for(self, origin: str | None, vary: str | None = None) -> dict[str, str]:
+        """What lets a page of this origin read a reply, which varies with `vary` otherwise."""
+        found = {"vary": "origin" if vary is None else f"{vary}, origin"}
+        if origin in self._allowed:
+            found |= {"access-control-allow-origin": str(origin), **self._fixed}
+        return found
+
+
+def share(app: Sanic[Any, Any], sharing: Sharing) -> None:
+    """Let pages of these origins read the app's replies."""
+    if not sharing.is_on:
         return
-    fixed = {
-        "access-control-allow-credentials": "true",
-        "access-control-expose-headers": ", ".join(RESPONSE_HEADERS),
-    }
     preflight = {
         "access-control-allow-headers": ", ".join(REQUEST_HEADERS),
         "access-control-max-age": str(_REMEMBERED_S),
     }
 
-    async def share(request: Request, response: BaseHTTPResponse) -> None:
+    async def add(request: Request, response: BaseHTTPResponse) -> None:
         headers = response.headers
-        vary = headers.get("vary")
-        headers["vary"] = "origin" if vary is None else f"{vary}, origin"
-        origin = request.headers.get("origin")
-        if origin not in allowed:
+        found = sharing.headers_for(request.headers.get("origin"), headers.get("vary"))
+        headers.update(found)
+        if len(found) == 1:
             return
-        headers.update({"access-control-allow-origin": origin, **fixed})
         if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             headers.update({"access-control-allow-methods": headers.get("allow", ""), **preflight})
 
-    app.register_middleware(share, "response")
+    app.register_middleware(add, "response")

@@ -24,7 +24,9 @@ EVERYWHERE: Final = (
     problems.EXPECTATION_FAILED,
     problems.MISDIRECTED,
     problems.HEADERS_TOO_LARGE,
+    problems.RATE_LIMITED,
     problems.INTERNAL_ERROR,
+    problems.OVERLOADED,
     problems.CONNECTIONS_FULL,
     problems.BODIES_FULL,
     problems.DEADLINE_EXCEEDED,
@@ -66,6 +68,7 @@ EXTRA: Final[Mapping[ProblemType, Mapping[str, Any]]] = {
     problems.PRICING_UNAVAILABLE: {"total": 4198},
     problems.PRODUCT_INACTIVE: {"product_id": "mug"},
     problems.PRODUCT_UNKNOWN: {"product_id": "mug"},
+    problems.RATE_LIMITED: {"violated-policies": ["shopper"]},
     problems.SHORT_STOCK: {"product_id": "mug", "available": 3},
     problems.VERSION_TOO_LOW: {"current": "8"},
 }
@@ -79,7 +82,11 @@ HEADERS_BY_STATUS: Final[Mapping[int, Mapping[str, Any]]] = {
         "Accept": reply_header("the media type to send", "application/json"),
         "Accept-Encoding": reply_header("instead of a Content-Encoding", "identity"),
     },
-    429: _RETRY,
+    429: {
+        **_RETRY,
+        "RateLimit-Policy": reply_header("quotas that count", '"shopper";q=600;w=60'),
+        "RateLimit": reply_header("what is left of them", '"shopper";r=0;t=60'),
+    },
     503: _RETRY,
 }
 """Headers of problems beside Content-Type."""

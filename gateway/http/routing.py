@@ -17,6 +17,7 @@ from gateway.http.openapi import Operation
 from gateway.http.problems import MISDIRECTED, Problem
 from gateway.identity.access import Access
 from gateway.identity.guard import Guard
+from gateway.server.admission import Priority
 from gateway.server.sanic_internals import HookedRouter
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -60,6 +61,16 @@ class RememberingRouter(HookedRouter):
                 found.append(method.value)
         return found
 
+    def priority_of(self, path: str, method: str) -> Priority:
+        """What a request is to the shop. One that no route answers is a read."""
+        look = self._remembered if len(path) <= _LONGEST_PATH else self._find
+        try:
+            route, _, _ = look(path, method)
+        except (MethodNotAllowed, NotFound):
+            return Priority.READ
+        priority: Priority = route.ctx.priority
+        return priority
+
     def _find(self, path: str, method: str) -> Any:
         if method != "OPTIONS":
             return self._find_exactly(path, method)
@@ -86,7 +97,8 @@ class Route(msgspec.Struct, frozen=True):
     """What an app serves at one path and for whom, and the OpenAPI operation that describes it, if any does.
 
     `path` has its parameters in braces, as OpenAPI does. The first of `methods` is the one described; HEAD
-    stands behind GET. A stream's handler reads the body itself, while it arrives.
+    stands behind GET. A stream's handler reads the body itself, while it arrives. Under too much load
+    requests of the lowest `priority` are turned away first.
     """
 
     methods: tuple[str, ...]
@@ -94,6 +106,7 @@ class Route(msgspec.Struct, frozen=True):
     access: Access
     operation: Operation | None
     is_stream: bool
+    priority: Priority
 
     @property
     def parameters(self) -> list[str]:
@@ -108,13 +121,22 @@ def route(
     operation: Operation | None = None,
     *,
     stream: bool = False,
+    priority: Priority | None = None,
 ) -> Callable[[Handler], Handler]:
     """Mark a method of a class as the handler of `method` at `path`, for callers of `access`.
 
     What answers GET answers HEAD, too; the server leaves the body out. Without an `operation` the route is
-    left out of the OpenAPI document.
+    left out of the OpenAPI document. Without a `priority` it is a read if it is a GET, else a write.
     """
-    marked = Route(("GET", "HEAD") if method == "GET" else (method,), path, access, operation, stream)
+    reads = method == "GET"
+    marked = Route(
+        ("GET", "HEAD") if reads else (method,),
+        path,
+        access,
+        operation,
+        stream,
+        priority or (Priority.READ if reads else Priority.WRITE),
+    )
 
     def mark(handler: Handler) -> Handler:
         handler.route = marked  # type: ignore[attr-defined]
@@ -141,6 +163,7 @@ def add_routes(app: Sanic[Any, Any], feature: object, guard: Guard) -> None:
             methods=found.methods,
             name=f"{type(feature).__name__}.{name}",
             stream=found.is_stream,
+            ctx_priority=found.priority,
         )
 
 

@@ -15,6 +15,7 @@ from gateway.identity.access import Access, Decision, decide
 from gateway.identity.callers import ACTING_FOR, CART_SESSION, CART_TOKEN, Callers, Presented
 from gateway.identity.jwt_tokens import InvalidToken
 from gateway.identity.principal import ANONYMOUS, OPEN, Kind, Principal
+from gateway.rates.service import Rates
 from store.redis import Tickets
 
 OWN_CART: Final = "me"
@@ -54,16 +55,23 @@ class ProofGuard:
     """Production mode: callers prove who they are."""
 
     def __init__(
-        self, callers: Callers, tickets: Tickets, session_cookie: str, *, orders_elsewhere: bool
+        self,
+        callers: Callers,
+        tickets: Tickets,
+        rates: Rates,
+        session_cookie: str,
+        *,
+        orders_elsewhere: bool,
     ) -> None:
         """`orders_elsewhere`: a checkout hands out a token, which is for the keeper of orders only."""
         self._callers: Final = callers
         self._tickets: Final = tickets
+        self._rates: Final = rates
         self._session_cookie: Final = session_cookie
         self._orders_elsewhere: Final = orders_elsewhere
 
     def protect(self, access: Access, handler: Handler) -> Handler:
-        """Asks who calls before the handler does anything; it answers 401, 403 or 404 itself."""
+        """Asks who calls before the handler does anything; it answers 401, 403, 404 or 429 itself."""
         if access is Access.CHECKOUT:
             access = Access.ORDERS_SERVICE if self._orders_elsewhere else Access.ORDERS
 
@@ -81,6 +89,7 @@ class ProofGuard:
                 if principal.kind is Kind.ANONYMOUS:
                     raise unauthenticated()
                 _let_through(decide(principal, access, segment and cart_id_in(segment)))
+            self._rates.check_caller(request, principal)
             request.ctx.principal = principal
             return await handler(request, **parameters)
 

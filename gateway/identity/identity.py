@@ -8,13 +8,16 @@ from gateway.identity.guest_tokens import GuestTokens, Sessions
 from gateway.identity.jwt_keys import FileKey, Keys, PublishedKeys, SecretKey
 from gateway.identity.jwt_tokens import JwtTokens
 from gateway.identity.settings import IdentitySettings, Mode
+from gateway.rates.service import Rates
 from store.redis import Tickets
 
 
 class Identity:
     """The guard before the routes, and what proves guests' carts: tokens, and sessions where they do."""
 
-    def __init__(self, settings: IdentitySettings, tickets: Tickets, *, orders_elsewhere: bool) -> None:
+    def __init__(
+        self, settings: IdentitySettings, tickets: Tickets, rates: Rates, *, orders_elsewhere: bool
+    ) -> None:
         """Raises ValueError for a key file that holds no key."""
         self.guests: Final = GuestTokens(settings.guest_keys, settings.guest_token_lifetime_s)
         self.sessions: Final = (
@@ -28,7 +31,7 @@ class Identity:
         self.guard: Final[Guard] = (
             OpenGuard()
             if settings.mode is Mode.DEVELOPMENT
-            else self._proof_guard(settings, tickets, orders_elsewhere=orders_elsewhere)
+            else self._proof_guard(settings, tickets, rates, orders_elsewhere=orders_elsewhere)
         )
 
     async def open(self) -> None:
@@ -42,7 +45,7 @@ class Identity:
             await self._published.close()
 
     def _proof_guard(
-        self, settings: IdentitySettings, tickets: Tickets, *, orders_elsewhere: bool
+        self, settings: IdentitySettings, tickets: Tickets, rates: Rates, *, orders_elsewhere: bool
     ) -> ProofGuard:
         keys: list[Keys] = [] if self._published is None else [self._published]
         if settings.jwt_secret is not None:
@@ -56,4 +59,4 @@ class Identity:
             leeway_s=settings.jwt_leeway_s,
         )
         callers = KnownCallers(self.guests, jwts, self.sessions)
-        return ProofGuard(callers, tickets, settings.session_cookie, orders_elsewhere=orders_elsewhere)
+        return ProofGuard(callers, tickets, rates, settings.session_cookie, orders_elsewhere=orders_elsewhere)

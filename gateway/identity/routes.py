@@ -22,22 +22,27 @@ from gateway.http.routing import route
 from gateway.identity import openapi
 from gateway.identity.access import Access
 from gateway.identity.callers import CART_TOKEN, bearer_token
-from gateway.identity.guard import cart_not_found
+from gateway.identity.guard import caller_of, cart_not_found
 from gateway.identity.guest_tokens import GuestToken, GuestTokens
 from gateway.identity.requests import GuestCart, MintedCart
+from gateway.rates.service import Rates
 
 
 class GuestRoutes:
     """Handlers of one app."""
 
-    def __init__(self, guests: GuestTokens, carts: CartService, changed_carts: ChangedCarts) -> None:
+    def __init__(
+        self, guests: GuestTokens, carts: CartService, changed_carts: ChangedCarts, rates: Rates
+    ) -> None:
         self._guests: Final = guests
         self._carts: Final = carts
         self._changed_carts: Final = changed_carts
+        self._rates: Final = rates
 
     @route("POST", "/v1/carts", Access.PUBLIC, openapi.MINT)
     async def mint(self, request: Request) -> HTTPResponse:
         """A new guest cart and its token. An empty cart is stored nowhere: it needs no place."""
+        self._rates.check_mint(request, caller_of(request))
         steps = mint_cart(optional_body(request, MINT_CART, MintCart()))
         if steps:
             return await self._mint_with(request, steps)

@@ -11,6 +11,7 @@ from gateway.identity.guard import caller_of
 from gateway.orders import openapi
 from gateway.orders.requests import page_of
 from gateway.orders.service import OrderService
+from gateway.server.admission import Priority
 
 
 class OrderRoutes:
@@ -31,7 +32,7 @@ class OrderRoutes:
         before, limit = page_of(request)
         return json_response(await self._service.of_cart(name, before, limit))
 
-    @route("POST", "/v1/orders/{order_id}/cancel", Access.ORDER, openapi.CANCEL)
+    @route("POST", "/v1/orders/{order_id}/cancel", Access.ORDER, openapi.CANCEL, priority=Priority.ALWAYS)
     async def cancel(self, request: Request, order_id: str) -> HTTPResponse:
         """Cancel the order; a cancelled one stays as it is."""
         return json_response(await self._service.cancel(order_id, caller_of(request)))

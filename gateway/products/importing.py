@@ -3,7 +3,7 @@
 import asyncio
 import time
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
@@ -95,8 +95,10 @@ async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> Async
 class Import:
     """One import. `run` reads lines and yields reports."""
 
-    def __init__(self, writer: ProductWriter) -> None:
+    def __init__(self, writer: ProductWriter, charge: Callable[[int], float]) -> None:
+        """`charge` is told of written products, and tells how many seconds to wait for that."""
         self._writer = writer
+        self._charge = charge
         self._batch: list[tuple[int, ImportProduct]] = []
         self._began = False
         self._bytes = 0
@@ -104,6 +106,7 @@ class Import:
         self._imported = 0
         self._changed = 0
         self._errors = 0
+        self._early_s = 0.0
         self._refused: Refused | None = None
 
     async def run(self, body: AsyncIterator[bytes]) -> AsyncIterator[Report]:
@@ -120,6 +123,8 @@ class Import:
                 yield report
                 if isinstance(report, Stopped):
                     return
+            async for report in self._pause():
+                yield report
             if time.monotonic() - reported > PROGRESS_S:
                 reported = time.monotonic()
                 yield Progress(self._lines, self._imported, self._errors)
@@ -181,6 +186,15 @@ class Import:
             report = self._wrong(batch[index][0], error)
             if self._errors <= ERRORS_LISTED:
                 yield report
+        self._early_s = self._charge(len(batch))
+
+    async def _pause(self) -> AsyncIterator[Report]:
+        """Wait where more products came than may come by now, and tell that it goes on."""
+        while self._early_s > 0:
+            pause_s = min(self._early_s, PROGRESS_S)
+            await asyncio.sleep(pause_s)
+            self._early_s -= pause_s
+            yield Progress(self._lines, self._imported, self._errors)
 
     def _wrong(self, number: int, error: FieldError) -> LineError:
         self._errors += 1

@@ -1,6 +1,7 @@
 """The HTTP routes of the catalogue."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +35,8 @@ from gateway.products.requests import (
 )
 from gateway.products.responses import ProductPage, document, tag_of, written
 from gateway.products.service import Catalogue
+from gateway.rates.service import Rates
+from gateway.server.admission import Priority
 from store.redis.catalogue import CacheNotReady, ProductCache
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -42,8 +45,9 @@ _ENCODER: Final = msgspec.json.Encoder()
 class ProductRoutes:
     """Handlers of one app. Without a catalogue each raises the problem `no-catalogue`."""
 
-    def __init__(self, catalogue: Catalogue | None, max_age_s: int) -> None:
+    def __init__(self, catalogue: Catalogue | None, rates: Rates, max_age_s: int) -> None:
         self._given = catalogue
+        self._rates = rates
         self._max_age_s = max_age_s
 
     @route("GET", "/v1/products", Access.PUBLIC, openapi.LIST)
@@ -78,32 +82,44 @@ class ProductRoutes:
         max_age_s = self._max_age_s if found.active else None
         return document(request, _ENCODER.encode(found), str(found.version), max_age_s)
 
-    @route("PUT", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PUT)
+    @route("PUT", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PUT, priority=Priority.BULK)
     async def put(self, request: Request, product_id: str) -> HTTPResponse:
         """Insert or replace the product."""
         writer = self._catalogue().writer
+        self._rates.check_product(request, caller_of(request))
         product = sent_product(product_id_in(product_id), body_of(request, PUT_PRODUCT))
         check_version(product.version, required=not writer.gives_versions)
         done = await writer.put(product, preconditions_of(request.headers))
         return written(_ENCODER.encode(done.product), done.product.version, created=done.created)
 
-    @route("PATCH", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PATCH)
+    @route("PATCH", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PATCH, priority=Priority.BULK)
     async def patch(self, request: Request, product_id: str) -> HTTPResponse:
         """Change the fields that the body names."""
         writer = self._catalogue().writer
+        self._rates.check_product(request, caller_of(request))
         name, body = product_id_in(product_id), body_of(request, PATCH_PRODUCT)
         check_version(body.version, required=not writer.gives_versions)
         done = await writer.patch(name, body, preconditions_of(request.headers))
         return written(_ENCODER.encode(done.product), done.product.version, created=False)
 
-    @route("POST", "/v1/products/import", Access.CATALOGUE, openapi.IMPORT, stream=True)
+    @route(
+        "POST",
+        "/v1/products/import",
+        Access.CATALOGUE,
+        openapi.IMPORT,
+        stream=True,
+        priority=Priority.BULK,
+    )
     async def import_products(self, request: Request) -> None:
         """Import a product from each line of the body; reply with lines of errors and progress meanwhile."""
-        writer = self._catalogue().writer
+        writer, caller = self._catalogue().writer, caller_of(request)
+        self._rates.check_product(request, caller)
         check_ndjson(single_of(request.headers, "content-type"))
         check_not_encoded(request.headers)
         response: Any = None
-        async for report in Import(writer).run(_chunks(request)):
+        async for report in Import(writer, partial(self._rates.charge_products, caller)).run(
+            _chunks(request)
+        ):
             if response is None:
                 response = await request.respond(content_type=NDJSON, headers={"cache-control": "no-store"})
             await response.send(_ENCODER.encode(report) + b"\n")

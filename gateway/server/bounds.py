@@ -1,21 +1,21 @@
 """What the clients of one worker take together, and how much they may."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from enum import StrEnum
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
+from gateway.http.names import Sharing
+from gateway.http.problems import OVERLOADED, Problem, retry_after
 from gateway.metrics import Metrics
+from gateway.rates.service import Rates
+from gateway.server.addresses import Addresses
+from gateway.server.admission import Admission, Priority
+from gateway.server.heads import Head
 from gateway.server.settings import ServerSettings
 
 FREE_BODY: Final = 16 * 1024
 """A body up to this size is never refused for others: the bound on connections bounds them, too."""
-_IPV6_PREFIX: Final = 64
-"""What one customer of a provider has."""
-
-Network = IPv4Network | IPv6Network
 
 
 class Full(StrEnum):
@@ -30,21 +30,20 @@ class Full(StrEnum):
 class Connections:
     """The open connections, by address."""
 
-    def __init__(self, most: int, most_per_address: int, proxies: Sequence[Network]) -> None:
+    def __init__(self, most: int, most_per_address: int, addresses: Addresses) -> None:
         self.most = most
         self._most_per_address: Final = most_per_address
-        self._proxies: Final = proxies
+        self._addresses: Final = addresses
         self.refused = 0
         """Connections without room that are open to be told so."""
         self._count = 0
         self._by_address: Final[Counter[str]] = Counter()
-        self._counted: Final = lru_cache(maxsize=1024)(self._group_of)
 
     def enter(self, address: str) -> Full | None:
         """Count a connection from this address; the reason if there is no room for it."""
         if self._count >= self.most:
             return Full.ALL
-        counted = self._counted(address)
+        counted = self._addresses.counted(address)
         if counted is not None:
             if self._by_address[counted] >= self._most_per_address:
                 return Full.ADDRESS
@@ -55,25 +54,11 @@ class Connections:
     def leave(self, address: str) -> None:
         """A connection that was counted has ended."""
         self._count -= 1
-        counted = self._counted(address)
+        counted = self._addresses.counted(address)
         if counted is not None:
             self._by_address[counted] -= 1
             if not self._by_address[counted]:
                 del self._by_address[counted]
-
-    def _group_of(self, address: str) -> str | None:
-        """By what the connections of an address are counted; None for a proxy."""
-        try:
-            found = ip_address(address.partition("%")[0])
-        except ValueError:
-            return address
-        if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        if any(found in network for network in self._proxies):
-            return None
-        if isinstance(found, IPv6Address):
-            return str(ip_network((found, _IPV6_PREFIX), strict=False))
-        return str(found)
 
 
 class Bodies:
@@ -95,15 +80,50 @@ class Bodies:
         self._held -= size
 
 
+_AGAIN_S: Final = {Priority.BULK: 10, Priority.WRITE: 1, Priority.READ: 1}
+_OVERLOADED: Final = {
+    priority: Problem(
+        OVERLOADED,
+        "The gateway has more to do than it can; nothing was done. Send the request again after Retry-After, "
+        "with the same Idempotency-Key if it has one.",
+        headers=retry_after(seconds),
+    )
+    for priority, seconds in _AGAIN_S.items()
+}
+
+
 class Bounds:
     """All bounds of one worker."""
 
-    def __init__(self, settings: ServerSettings, body_bytes: int, metrics: Metrics) -> None:
-        networks = [ip_network(one.strip()) for one in settings.proxy_networks.split(",") if one.strip()]
+    def __init__(
+        self,
+        settings: ServerSettings,
+        body_bytes: int,
+        metrics: Metrics,
+        admission: Admission,
+        rates: Rates,
+        sharing: Sharing,
+        priority_of: Callable[[str, str], Priority],
+    ) -> None:
+        """`priority_of` takes path and method. Early answers are shared as others are."""
         self.connections: Final = Connections(
-            settings.connections_max, settings.connections_per_address, networks
+            settings.connections_max, settings.connections_per_address, rates.addresses
         )
         self.bodies: Final = Bodies(settings.bodies_bytes)
         self.settings: Final = settings
         self.metrics: Final = metrics
         self.body_bytes: Final = body_bytes
+        self.admission: Final = admission
+        self.rates: Final = rates
+        self.sharing: Final = sharing
+        self._priority_of: Final = priority_of
+
+    def overload(self, head: Head) -> Problem | None:
+        """Why there is no room for the request; None: there is."""
+        if not self.admission.is_limited:
+            return None
+        priority = self._priority_of(head.target.partition("?")[0], head.method)
+        if self.admission.admits(priority):
+            return None
+        self.metrics.requests_shed.labels(priority.value).inc()
+        return _OVERLOADED[priority]

@@ -6,9 +6,10 @@ from typing import Any, Final, NamedTuple
 
 from sanic.http import Stage
 
-from gateway.http.problems import CONNECTIONS_FULL, CONTENT_TYPE, Problem
+from gateway.http.problems import CONNECTIONS_FULL, Problem, retry_after
+from gateway.server.addresses import peer_of
 from gateway.server.bounds import Bounds, Connections, Full
-from gateway.server.dates import http_date
+from gateway.server.early import refusal
 from gateway.server.requests import Requests
 from gateway.server.sanic_internals import HookedProtocol
 
@@ -16,9 +17,12 @@ _REFUSED_S: Final = 1.0
 """For a client to read why it was refused."""
 _REFUSED_AT_ONCE: Final = 64
 """Further ones are cut: no bound counts them."""
-_DETAIL: Final = {
-    Full.ALL: "The gateway has as many connections as it may; try again, or use one that is open.",
-    Full.ADDRESS: "Your address has as many connections as it may; use one that is open.",
+_PROBLEMS: Final = {
+    full: Problem(CONNECTIONS_FULL, detail, headers=retry_after(1))
+    for full, detail in (
+        (Full.ALL, "The gateway has as many connections as it may; try again, or use one that is open."),
+        (Full.ADDRESS, "Your address has as many connections as it may; use one that is open."),
+    )
 }
 
 
@@ -37,18 +41,18 @@ class Connection(HookedProtocol):
     """One connection and its requests."""
 
     HTTP_CLASS = Requests
-    __slots__ = ("_address", "_unread", "bounds")
+    __slots__ = ("_unread", "address", "bounds")
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.bounds: Bounds = self.app.ctx.bounds
-        self._address = ""
+        self.address = ""
         self._unread: Unread | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Take the connection if there is room for it."""
-        self._address = _address_of(transport)
-        full = self.bounds.connections.enter(self._address)
+        self.address = peer_of(transport)
+        full = self.bounds.connections.enter(self.address)
         if full is None:
             self.bounds.metrics.connections.inc()
             super().connection_made(transport)  # type: ignore[no-untyped-call]
@@ -60,7 +64,7 @@ class Connection(HookedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Both sides have ended."""
-        self.bounds.connections.leave(self._address)
+        self.bounds.connections.leave(self.address)
         self.bounds.metrics.connections.dec()
         super().connection_lost(exc)  # type: ignore[no-untyped-call]
 
@@ -119,26 +123,10 @@ class RefusedConnection(asyncio.Protocol):
         if self._connections.refused > _REFUSED_AT_ONCE:
             transport.abort()
             return
-        transport.write(_refusal(self._full))
+        transport.write(refusal(_PROBLEMS[self._full], keep_alive=False))
         transport.write_eof()
         asyncio.get_running_loop().call_later(_REFUSED_S, transport.abort)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Both sides have ended."""
         self._connections.refused -= 1
-
-
-def _refusal(full: Full) -> bytes:
-    problem = Problem(CONNECTIONS_FULL, _DETAIL[full])
-    body = problem.body()
-    head = (
-        f"HTTP/1.1 503 Service Unavailable\r\ndate: {http_date()}\r\ncontent-type: {CONTENT_TYPE}\r\n"
-        "cache-control: no-store\r\nretry-after: 1\r\nconnection: close\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-def _address_of(transport: Any) -> str:
-    peer = transport.get_extra_info("peername")
-    return str(peer[0]) if isinstance(peer, tuple) else ""

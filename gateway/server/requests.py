@@ -5,12 +5,17 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from sanic.exceptions import SanicException
+from sanic.http import Stage
 from sanic.response import BaseHTTPResponse
 
+from gateway.http.problems import Problem
+from gateway.rates.policy import Taken
+from gateway.rates.service import rate_headers
 from gateway.server.bounds import FREE_BODY, Bounds
 from gateway.server.chunks import ChunkDecoder
 from gateway.server.dates import http_date
-from gateway.server.heads import parse_head
+from gateway.server.early import EarlyAnswer, answer_to
+from gateway.server.heads import Head, parse_head
 from gateway.server.refusals import (
     HEAD_BYTES,
     Refused,
@@ -35,15 +40,27 @@ _LINGER_BYTES: Final = 8 * 1024 * 1024
 class Requests(HookedHttp):
     """The requests of one connection, one after the other."""
 
-    __slots__ = ("_bounds", "_chunks", "_held", "_is_refused", "_waited_s", "_waits")
+    __slots__ = (
+        "_bounds",
+        "_chunks",
+        "_held",
+        "_is_in_flight",
+        "_is_refused",
+        "_waited_s",
+        "_waits",
+        "taken",
+    )
 
     def __init__(self, protocol: "Connection") -> None:
         super().__init__(protocol)  # type: ignore[no-untyped-call]
         self._bounds: Bounds = protocol.bounds
+        self.taken: list[Taken] = []
+        """What the request has taken of quotas."""
         self._chunks: ChunkDecoder | None = None
         self._waits = -1
         """Of the connection when the request before began."""
         self._held = 0
+        self._is_in_flight = False
         self._is_refused = False
         self._waited_s = 0.0
 
@@ -54,15 +71,20 @@ class Requests(HookedHttp):
                 await self.serve()
         finally:
             self._let_go()
+            self._leave()
         if self._is_refused and not self.protocol.has_ended:
             await self._linger()
 
     async def http1_request_header(self) -> None:
-        """Read first line and headers, and make the request of them. Raises Refused, ExpectationFailed."""
+        """Read first line and headers, and make the request of them.
+
+        Raises Refused, ExpectationFailed, EarlyAnswer.
+        """
         if self._waits == self.protocol.waits:
             # The request came together with the one before; those of other connections are next.
             await asyncio.sleep(0)
         self._waits = self.protocol.waits
+        self.taken.clear()
         buf = self.recv_buffer
         if buf.startswith(b"\r\n"):
             del buf[:2]  # Some clients end a body so (RFC 9112, 2.2).
@@ -70,12 +92,24 @@ class Requests(HookedHttp):
         try:
             if end < 0:
                 end = await self._rest_of_head()
-            self._begin(bytes(buf[:end]))
+            raw = bytes(buf[:end])
+            head = parse_head(raw)
         except SanicException:
             self._is_refused = True
             raise
         del buf[: end + 4]
         self.protocol.state["requests_count"] += 1
+        self._begin(head)
+        self._enter(head)
+        self.make_request(head.method, head.target, head.version, head.headers, raw)
+
+    async def error_response(self, exception: Exception) -> None:
+        """Answer a request that failed."""
+        if isinstance(exception, EarlyAnswer):
+            await self.send_now(exception.response)
+            self.stage = Stage.IDLE
+        else:
+            await super().error_response(exception)
 
     async def read(self) -> bytes | None:
         """Some of the body as it comes; None or nothing says little, `request_body` when it is over."""
@@ -120,6 +154,9 @@ class Requests(HookedHttp):
             response.headers["date"] = http_date()
         if self._held:
             self._let_go()
+        self._leave()
+        if self.taken:
+            response.headers.update(rate_headers(self.taken))
         return super().respond(response)
 
     async def _begins(self) -> bool:
@@ -143,12 +180,10 @@ class Requests(HookedHttp):
                 raise malformed("a line does not end with CRLF")  # and its end might never come
             waited += await self._more("head", self._bounds.settings.head_wait_s - waited)
 
-    def _begin(self, raw: bytes) -> None:
-        head = parse_head(raw)
+    def _begin(self, head: Head) -> None:
         self.url = head.target
         self.head_only = head.method == "HEAD"
         self.keep_alive = head.keep_alive and self.protocol.app.config.KEEP_ALIVE
-        self.make_request(head.method, head.target, head.version, head.headers, raw)
         self.request_bytes = self.request_bytes_left = head.length or 0
         self._chunks = None
         if head.length or head.is_chunked:
@@ -159,6 +194,37 @@ class Requests(HookedHttp):
             if head.expects_continue:
                 self.expecting_continue = True
                 self.response_func = self._answer_unread
+
+    def _enter(self, head: Head) -> None:
+        """Count the request if there is room for it. Raises EarlyAnswer, and its body is dropped then."""
+        bounds = self._bounds
+        problem = bounds.overload(head) or self._excess(head)
+        if problem is None:
+            bounds.admission.enter()
+            self._is_in_flight = True
+            return
+        bounds.metrics.problems.labels(problem.kind.slug).inc()
+        if self.expecting_continue:
+            # It waits for leave to send its body, or sends it anyway: nobody knows.
+            self.expecting_continue = False
+            self.keep_alive = False
+            self.request_body = None
+            self._is_refused = True
+        further = rate_headers(self.taken) if self.taken else {}
+        raise EarlyAnswer(answer_to(head, problem, further, bounds.sharing, keep_alive=self.keep_alive))
+
+    def _excess(self, head: Head) -> Problem | None:
+        """Why the request is one too many of its address; None: it is not."""
+        taken = self._bounds.rates.of_address(self.protocol.transport, head)
+        if taken is None:
+            return None
+        self.taken.append(taken)
+        return None if taken.is_allowed else self._bounds.rates.refused(taken)
+
+    def _leave(self) -> None:
+        if self._is_in_flight:
+            self._is_in_flight = False
+            self._bounds.admission.leave()
 
     async def _answer_unread(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001  Sanic's own
         """Answer a client that waits for leave to send its body, without it unless it was read."""

@@ -22,6 +22,7 @@ PARTS: Final = (
     PrivatePart(Http, "_send", "send 100 Continue"),
     PrivatePart(Http, "http1", "wait for the first byte, and close so that the client reads the answer", ()),
     PrivatePart(Http, "http1_request_header", "read first line and headers strictly", ()),
+    PrivatePart(Http, "error_response", "answer requests before they are made", ("exception",)),
     PrivatePart(Http, "http1_response_header", "answer without 100 Continue", ("data", "end_stream")),
     PrivatePart(Http, "read", "read bodies strictly", ()),
     PrivatePart(Http, "respond", "date every response", ("response",)),

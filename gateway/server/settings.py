@@ -50,6 +50,21 @@ class ServerSettings(BaseSettings):
         description="large bodies that one worker holds at once; beyond it 503",
     )
 
+    shed_delay_s: float = Field(
+        0.025,
+        gt=0,
+        le=1,
+        examples=[0.025],
+        description="how long requests may queue for event loop and Redis; beyond it some are turned away",
+    )
+    shed_in_flight: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        examples=[256],
+        description="up to so many requests in flight at a worker nobody is turned away",
+    )
+
     @field_validator("proxy_networks")
     @classmethod
     def _are_networks(cls, value: str) -> str:

@@ -77,8 +77,13 @@ async def left_behind(connection: Connection, after: str, last: str, newest_vers
     ]
 
 
-async def tell(connection: Connection, record: AbandonmentRecord, mail: AbandonmentMail | None) -> bool:
-    """Tell of a cart left behind, unless that idle period was told of; whether it is new."""
+async def tell(
+    connection: Connection, record: AbandonmentRecord, mail: AbandonmentMail | None, *, mails_per_day: int
+) -> bool:
+    """Tell of a cart left behind, unless that idle period was told of; whether it is new.
+
+    An address gets no more mails in a day (UTC) than that.
+    """
     if not await _did(
         connection,
         "insert_abandonment",
@@ -99,8 +104,14 @@ async def tell(connection: Connection, record: AbandonmentRecord, mail: Abandonm
             task_id=mail_task_id(mail.period),
             record=_encoder.encode(mail).decode(),
             address_hash=hash_of(mail.email),
+            mails_per_day=mails_per_day,
         )
     return True
+
+
+async def forget_days(connection: Connection) -> None:
+    """Forget how many mails an address got on days that are over."""
+    await connection.execute(_query("forget_days"))
 
 
 async def taken_up(connection: Connection, watched_from: datetime, limit: int) -> list[TakenUp]:

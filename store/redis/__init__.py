@@ -15,6 +15,7 @@ from store.redis.errors import (
 )
 from store.redis.layout import Layout
 from store.redis.pending_compaction import PendingCompaction
+from store.redis.rates import SharedRates
 from store.redis.requests import ChangeRequest, RequestStep, SetQuantity
 from store.redis.results import (
     Applied,
@@ -71,6 +72,7 @@ __all__ = [
     "RowLookup",
     "ServerFacts",
     "SetQuantity",
+    "SharedRates",
     "StatesNeeded",
     "StoreBroken",
     "StoreBusy",

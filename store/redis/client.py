@@ -17,7 +17,7 @@ import stamina
 import structlog
 
 from store.redis import scripts
-from store.redis.connection import Address, Batch, Connection, Taker, open_connection
+from store.redis.connection import Address, Batch, Connection, Taker, Waited, open_connection
 from store.redis.errors import (
     ClusterUnsupported,
     ScriptMissing,
@@ -40,17 +40,23 @@ class PipelinedClient:
     """A connection to one Redis server. Belongs to one event loop."""
 
     def __init__(
-        self, settings: RedisSettings, *, name: str = "cartstream", patience_s: float | None = None
+        self,
+        settings: RedisSettings,
+        *,
+        name: str = "cartstream",
+        patience_s: float | None = None,
+        waited: Waited | None = None,
     ) -> None:
         """`name` is shown by CLIENT LIST.
 
         A connection may be lost for `patience_s` before requests are refused at once; without it they
-        wait as long as for a reply.
+        wait as long as for a reply. `waited` is told of each pipeline how long it took.
         """
         self._address: Final = Address.of(settings.redis_url)
         self._connect_timeout: Final = settings.redis_connect_timeout_s
         self._timeout: Final = settings.redis_timeout_s
         self._patience: Final = patience_s
+        self._waited: Final = waited
         self._max_requests: Final = settings.redis_max_requests
         self._name: Final = name
         self._loop: asyncio.AbstractEventLoop
@@ -61,6 +67,7 @@ class PipelinedClient:
         self._unsent: Final[deque[tuple[float, Batch]]] = deque()
         self._unsent_replies = 0
         self._flushing = False
+        self._began = 0.0
         self._closed = False
         self._lost_at: float | None = None
         self._why = "not connected yet"
@@ -147,6 +154,7 @@ class PipelinedClient:
         self._takers.append(future)
         if not self._flushing:
             self._flushing = True
+            self._began = self._loop.time()
             self._loop.call_soon(self._flush)
         return future
 
@@ -156,7 +164,7 @@ class PipelinedClient:
 
     def _flush(self) -> None:
         self._flushing = False
-        batch = Batch(self._packed, self._takers, self._loop.time() + self._timeout)
+        batch = Batch(self._packed, self._takers, self._began, self._loop.time() + self._timeout)
         self._packed, self._takers = [], []
         if self._connection is not None:
             self._connection.send(batch)
@@ -184,7 +192,9 @@ class PipelinedClient:
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(self._connect_timeout):
-                connection = await open_connection(self._address, lambda: Connection(self._on_lost))
+                connection = await open_connection(
+                    self._address, lambda: Connection(self._on_lost, self._waited)
+                )
                 await self._greet(connection)
         except TimeoutError as error:
             self._why = f"no answer within {self._connect_timeout} s"
@@ -210,8 +220,9 @@ class PipelinedClient:
             _HELLO,
         ]
         futures = [self._loop.create_future() for _ in commands]
-        deadline = self._loop.time() + self._connect_timeout
-        connection.send(Batch([pack(command) for command in commands], [*futures], deadline))
+        now = self._loop.time()
+        packed = [pack(command) for command in commands]
+        connection.send(Batch(packed, [*futures], now, now + self._connect_timeout))
         try:
             *_, hello = await asyncio.gather(*futures[:-1], _or_none(futures[-1]))
             self._learn(hello)

@@ -17,12 +17,27 @@ Speaker = TypeVar("Speaker", bound=asyncio.Protocol)
 Taker = asyncio.Future[Any] | list[Any]
 """What takes a reply: the future that waits for it, or the list of a later one's companions."""
 
+Waited = Callable[[float], None]
+"""Is told how many seconds a batch took, from its first command to its last reply."""
+
+
+class _Sent(msgspec.Struct):
+    """How many commands were sent once a batch was, since when and until when that waits (loop time)."""
+
+    commands: int
+    began: float
+    deadline: float
+
 
 class Batch(msgspec.Struct):
-    """What one tick sends: packed commands, the taker of each reply, and until when they wait (loop time)."""
+    """What one tick sends: packed commands, the taker of each reply, since when and until when they wait.
+
+    Times are the loop's.
+    """
 
     packed: list[bytes]
     takers: list[Taker]
+    began: float
     deadline: float
 
     def fail(self, error: StoreError) -> None:
@@ -79,15 +94,18 @@ class Connection(asyncio.Protocol):
     `lost` is called once, when the connection is of no more use; whoever still waited has got an error then.
     """
 
-    def __init__(self, lost: Callable[["Connection", StoreError], None]) -> None:
+    def __init__(
+        self, lost: Callable[["Connection", StoreError], None], waited: Waited | None = None
+    ) -> None:
         self._lost: Final = lost
+        self._waited: Final = waited
         self._loop: Final = asyncio.get_running_loop()
         self._reader: Final = hiredis.Reader(replyError=error_of)
         self._transport: asyncio.Transport | None = None
         self._waiting: Final[deque[Taker]] = deque()
         self._sent = 0
         self._received = 0
-        self._deadlines: Final[deque[tuple[int, float]]] = deque()
+        self._unanswered: Final[deque[_Sent]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -105,7 +123,7 @@ class Connection(asyncio.Protocol):
             return
         self._waiting.extend(batch.takers)
         self._sent += len(batch.takers)
-        self._deadlines.append((self._sent, batch.deadline))
+        self._unanswered.append(_Sent(self._sent, batch.began, batch.deadline))
         if self._timer is None:
             self._timer = self._loop.call_at(batch.deadline, self._check_deadlines)
         self._transport.write(b"".join(batch.packed))
@@ -131,6 +149,7 @@ class Connection(asyncio.Protocol):
             self.abort(UnknownOutcome(f"Redis sent what is not its protocol ({error}): unknown outcome"))
             return
         self._received += due - len(waiting)
+        self._note_answered()
         if demoted is not None:
             self.abort(UnknownOutcome("the server became a replica: unknown outcome"))
 
@@ -169,13 +188,18 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         self._lost(self, error)
 
+    def _note_answered(self) -> None:
+        now = self._loop.time()
+        while self._unanswered and self._unanswered[0].commands <= self._received:
+            sent = self._unanswered.popleft()
+            if self._waited is not None:
+                self._waited(now - sent.began)
+
     def _check_deadlines(self) -> None:
         self._timer = None
-        while self._deadlines and self._deadlines[0][0] <= self._received:
-            self._deadlines.popleft()
-        if not self._deadlines:
+        if not self._unanswered:
             return
-        deadline = self._deadlines[0][1]
+        deadline = self._unanswered[0].deadline
         if self._loop.time() < deadline:
             self._timer = self._loop.call_at(deadline, self._check_deadlines)
         else:

@@ -22,6 +22,7 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     {t}:sweeper      the lease of the outbox sweeper
     {t}:unfolded     zset: carts with changes that no state put here has covered yet, by the v of the oldest
     ticket:<hash>    the cart that a one-use ticket is for, with a time to live; belongs to no partition
+    rate:<policy>:<hash>  what somebody has taken of a rate limit, with a time to live; of no partition
 """
 
 from binascii import crc_hqx

@@ -27,6 +27,7 @@ from gateway.identity.principal import Scope
 from gateway.identity.settings import IdentitySettings
 from gateway.live.settings import LiveSettings
 from gateway.metrics import Metrics
+from gateway.rates.settings import RateSettings
 from gateway.server.settings import ServerSettings
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
@@ -66,6 +67,7 @@ SETTINGS: dict[str, type[BaseSettings]] = {
     "Identity": IdentitySettings,
     "Live carts": LiveSettings,
     "HTTP server": ServerSettings,
+    "Rate limits": RateSettings,
     "Gateway": GatewaySettings,
     "Embedded stack": StackSettings,
 }

@@ -19,6 +19,11 @@ from gateway.products.requests import ImportProduct, PatchProduct, SentProduct, 
 from gateway.products.service import BatchResult, WriteResult
 
 
+def free(_: int) -> float:
+    """Nobody limits how many products come."""
+    return 0.0
+
+
 async def read(body: bytes, piece: int, bound: int = 8) -> list[Line]:
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), piece):
@@ -50,7 +55,7 @@ async def test_a_flood_of_lines_lets_others_have_their_turn(line: bytes) -> None
             await asyncio.sleep(0)
 
     others = asyncio.create_task(other())
-    async for _ in Import(Writer()).run(body_of(line * 100_000)):
+    async for _ in Import(Writer(), free).run(body_of(line * 100_000)):
         pass
     others.cancel()
     assert turns > 5
@@ -100,7 +105,7 @@ async def body(lines: int) -> AsyncIterator[bytes]:
 async def test_progress_is_told_while_lines_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "PROGRESS_S", -1.0)
     writer = Writer()
-    *told, summary = [report async for report in Import(writer).run(body(1200))]
+    *told, summary = [report async for report in Import(writer, free).run(body(1200))]
     assert told == [Progress(500, 500, 0), Progress(1000, 1000, 0)]
     assert isinstance(summary, Summary)
     assert (summary.lines, summary.imported, summary.changed, summary.errors) == (1200, 1200, 1200, 0)
@@ -113,7 +118,7 @@ async def test_a_mark_of_utf_8_at_the_beginning_is_no_part_of_the_first_line() -
         async for piece in body(2):
             yield piece
 
-    (summary,) = [report async for report in Import(Writer()).run(marked())]
+    (summary,) = [report async for report in Import(Writer(), free).run(marked())]
     assert isinstance(summary, Summary)
     assert (summary.imported, summary.errors) == (2, 0)
 
@@ -138,13 +143,13 @@ def test_the_largest_product_is_a_line_however_it_is_written(letter: str) -> Non
 
 
 async def test_an_import_that_cannot_go_on_says_what_is_kept() -> None:
-    *_, last = [report async for report in Import(Writer(batches=2)).run(body(1200))]
+    *_, last = [report async for report in Import(Writer(batches=2), free).run(body(1200))]
     assert last == Stopped(1000, 1000, "The database did not answer.")
 
 
 async def test_an_import_that_cannot_begin_is_a_problem() -> None:
     with pytest.raises(Problem, match="did not answer"):
-        [report async for report in Import(Writer(batches=0)).run(body(1200))]
+        [report async for report in Import(Writer(batches=0), free).run(body(1200))]
 
 
 MUG = Product(
@@ -232,4 +237,21 @@ async def test_a_file_of_another_form_is_told_how_to_become_lines(content: bytes
         yield content
 
     with pytest.raises(Problem, match=what):
-        [report async for report in Import(Writer()).run(pieces())]
+        [report async for report in Import(Writer(), free).run(pieces())]
+
+
+async def test_an_import_that_is_ahead_of_its_quota_waits_and_tells_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importing, "PROGRESS_S", 0.001)
+    charged: list[int] = []
+
+    def charge(products: int) -> float:
+        charged.append(products)
+        return 0.003
+
+    *told, summary = [report async for report in Import(Writer(), charge).run(body(1200))]
+    assert charged == [500, 500, 200]
+    assert [report.lines for report in told if isinstance(report, Progress)].count(500) >= 3
+    assert isinstance(summary, Summary)
+    assert summary.imported == 1200

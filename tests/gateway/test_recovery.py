@@ -64,7 +64,7 @@ async def left_behind(connection: psycopg.AsyncConnection[Any], cart_id: str) ->
         subtotal=100,
     )
     async with connection.transaction():
-        await abandonments.tell(connection, record, None)
+        await abandonments.tell(connection, record, None, mails_per_day=1)
     return IdlePeriod(cart_id, 100)
 
 

@@ -4,69 +4,21 @@ import asyncio
 import resource
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import Any, cast
-from uuid import uuid4
+from typing import Any
 
 import pytest
 import structlog
-from sanic import Request, Sanic
-from sanic.response import HTTPResponse, empty, raw
 
-from gateway.http.problems import AnsweredRequest, ProblemHandler
 from gateway.metrics import Metrics
 from gateway.server.backlog import BACKLOG
-from gateway.server.bounds import Bodies, Bounds, Connections, Full
+from gateway.server.bounds import Bodies, Connections, Full
 from gateway.server.connections import Unread
 from gateway.server.descriptors import RESERVED, room_for
-from gateway.server.serving import Server
 from gateway.settings import GatewaySettings
+from tests.gateway.served_app import bounds_of, serving
 from tests.support.waiting import until
 
-LARGE = 1 << 20
 REQUEST = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-class Served:
-    """An app that notes the paths of its requests, on a socket."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **config: float) -> None:
-        # A second app of a process would not start without it.
-        monkeypatch.setattr(Sanic, "test_mode", True)
-        settings, metrics = GatewaySettings(), Metrics()
-        self.paths: list[str] = []
-        app: Sanic[Any, Any] = Sanic(
-            f"served-{uuid4().hex}",
-            error_handler=ProblemHandler(),
-            request_class=AnsweredRequest,
-            configure_logging=False,
-        )
-        app.config.update(config)
-        self.metrics = metrics
-        app.ctx.metrics, app.ctx.bounds = metrics, Bounds(settings, settings.body_bytes, metrics)
-        app.add_route(self._note, "/<path:str>", methods=["GET", "POST"])
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1)
-        self.port: int = self.listener.getsockname()[1]
-        self.server = Server(app, settings, cast(Any, SimpleNamespace(draining=False)))
-
-    async def _note(self, request: Request, path: str) -> HTTPResponse:
-        assert request.path == f"/{path}"
-        self.paths.append(path)
-        return raw(b" " * LARGE) if path == "large" else empty()
-
-
-@asynccontextmanager
-async def serving(monkeypatch: pytest.MonkeyPatch, **config: float) -> AsyncIterator[Served]:
-    served, ready = Served(monkeypatch, **config), asyncio.Event()
-    running = asyncio.create_task(served.server.run(served.listener, ready.set))
-    await ready.wait()
-    try:
-        yield served
-    finally:
-        served.server.stop()
-        await running
 
 
 async def test_a_pipeline_lets_the_requests_of_others_have_their_turn(
@@ -163,7 +115,7 @@ def test_descriptors_are_raised_or_named(
 
 
 def bounds(**settings: Any) -> Connections:
-    return Bounds(GatewaySettings(**settings), 1, Metrics()).connections
+    return bounds_of(GatewaySettings(**settings), Metrics()).connections
 
 
 def test_connections_are_bounded_in_all() -> None:

@@ -209,6 +209,23 @@ async def test_no_mail_goes_to_who_has_unsubscribed(shop: Shop) -> None:
     assert await shop.mails() == []
 
 
+async def test_an_address_gets_no_more_mails_in_a_day_than_it_may(shop: Shop) -> None:
+    for _ in range(5):
+        await shop.left(4, SetDetails(email=EMAIL))
+    await shop.left(4, SetDetails(email=EMAIL.upper()))
+    await shop.left(4, SetDetails(email="bob@example.org"))
+    assert (await shop.round())[AbandonmentKind.ABANDONED] == 7
+    assert sorted(mail.email.lower() for mail in await shop.mails()) == [*[EMAIL] * 3, "bob@example.org"]
+    await shop.connection.execute("UPDATE mails_a_day SET day = day - 1")
+    await shop.left(4, SetDetails(email=EMAIL))
+    await shop.round()
+    assert len(await shop.mails()) == 5
+    await shop.connection.execute("UPDATE mails_a_day SET day = day - 1")
+    await shop.round()
+    cursor = await shop.connection.execute("SELECT count(*) FROM mails_a_day")
+    assert await cursor.fetchone() == (0,)
+
+
 async def test_a_mail_that_waits_is_not_wanted_once_the_cart_is_taken_up(shop: Shop) -> None:
     cart_id, state = await shop.left(4, SetDetails(email=EMAIL))
     await shop.round()

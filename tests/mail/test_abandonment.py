@@ -74,7 +74,7 @@ async def tell(connection: psycopg.AsyncConnection, address: str) -> Abandonment
         subtotal=4848,
     )
     async with connection.transaction():
-        assert await abandonments.tell(connection, record, mail)
+        assert await abandonments.tell(connection, record, mail, mails_per_day=100)
     return mail
 
 

@@ -58,12 +58,24 @@ SELECT EXISTS (
 INSERT INTO mail_suppressions (address_hash) VALUES (%(address_hash)s) ON CONFLICT DO NOTHING
 
 -- insert_mail
--- Not to who wants none.
+-- Not to who wants none, nor to who got as many today as one may.
+WITH counted AS (
+    INSERT INTO mails_a_day AS known (address_hash, day, mails)
+    SELECT %(address_hash)s, (now() AT TIME ZONE 'UTC')::date, 1
+    WHERE NOT EXISTS (SELECT FROM mail_suppressions WHERE address_hash = %(address_hash)s)
+    ON CONFLICT (address_hash) DO UPDATE
+    SET day = excluded.day, mails = CASE known.day WHEN excluded.day THEN known.mails + 1 ELSE 1 END
+    WHERE known.day <> excluded.day OR known.mails < %(mails_per_day)s
+    RETURNING mails
+)
 INSERT INTO post_checkout_tasks (order_id, task, record, source_partition, source_offset)
 SELECT %(task_id)s, 'abandonment_mail', %(record)s, -1, -1
-WHERE NOT EXISTS (SELECT FROM mail_suppressions WHERE address_hash = %(address_hash)s)
+FROM counted
 ON CONFLICT (order_id, task) DO NOTHING
 RETURNING order_id
+
+-- forget_days
+DELETE FROM mails_a_day WHERE day < (now() AT TIME ZONE 'UTC')::date
 
 -- is_mail_wanted
 SELECT EXISTS (

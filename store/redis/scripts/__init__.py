@@ -44,6 +44,7 @@ CHECKOUT_LOCK: Final = _read("checkout_lock")
 RELEASE: Final = _read("release")
 CATALOGUE_FOLLOW: Final = _read("catalogue_follow")
 CATALOGUE_PUT: Final = _read("catalogue_put")
+RATE: Final = _read("rate")
 
 ALL: Final = (
     CHANGE,
@@ -62,4 +63,5 @@ ALL: Final = (
     RELEASE,
     CATALOGUE_FOLLOW,
     CATALOGUE_PUT,
+    RATE,
 )

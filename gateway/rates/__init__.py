@@ -1,0 +1,1 @@
+"""Rate limits: how many requests one caller, or one client address, may send."""

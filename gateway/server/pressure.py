@@ -1,0 +1,36 @@
+"""Looks again and again how late the event loop is, and adapts what a worker takes on to it."""
+
+import asyncio
+import math
+from typing import Final
+
+from gateway.metrics import Metrics
+from gateway.server.admission import PERIOD_S, Admission
+
+
+class Pressure:
+    """Adapts an admission while it runs. Belongs to one event loop."""
+
+    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+        self._admission: Final = admission
+        self._metrics: Final = metrics
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def start(self) -> None:
+        """Look, from now on."""
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + PERIOD_S
+        self._timer = loop.call_at(self._due, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self._admission.adapt(max(0.0, asyncio.get_running_loop().time() - self._due))
+        limit = self._admission.limit
+        self._metrics.requests_in_flight.set(self._admission.in_flight)
+        self._metrics.requests_limit.set(0 if limit == math.inf else int(limit))
+        self.start()

@@ -1,0 +1,124 @@
+"""Requests that are answered before they are made: what clients get, and what becomes of connections."""
+
+import asyncio
+
+import pytest
+
+from gateway.settings import GatewaySettings
+from tests.gateway.raw_answers import answers, ask, check_problem
+from tests.gateway.served_app import Served, serving
+
+LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+POST = b"POST /item HTTP/1.1\r\nHost: x\r\n"
+REFUSED = {
+    "read": b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n",
+    "body": POST + b"Content-Length: 5\r\n\r\nhello",
+    "chunks": POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+}
+
+
+def overload(served: Served) -> None:
+    """A queue stands, and more is in flight than may be."""
+    served.bounds.admission.limit = 1
+    served.bounds.admission.in_flight += 1
+
+
+def relieve(served: Served) -> None:
+    served.bounds.admission.in_flight -= 1
+
+
+def shed(served: Served) -> float | None:
+    return served.metrics.registry.get_sample_value(
+        "cartstream_gateway_requests_shed_total", {"priority": "read"}
+    )
+
+
+@pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED.keys())
+async def test_a_refused_request_leaves_the_connection_to_the_next(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(monkeypatch) as served:
+        overload(served)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(sent)
+        (refused,) = answers(await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"}"))
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert refused.headers["connection"] == "keep-alive"
+        check_problem(refused, "overloaded")
+        relieve(served)
+        writer.write(LAST)
+        (answered,) = answers(await reader.read())
+        assert answered.status == 204
+        assert served.paths == ["last"]
+        assert served.bounds.admission.in_flight == 0
+        assert shed(served) == 1
+        writer.close()
+
+
+async def test_the_answer_does_not_wait_for_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(monkeypatch) as served:
+        overload(served)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(POST + b"Content-Length: 5\r\n\r\nhe")
+        (refused,) = answers(await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"}"))
+        check_problem(refused, "overloaded")
+        relieve(served)
+        writer.write(b"llo" + LAST)
+        (answered,) = answers(await reader.read())
+        assert answered.status == 204
+        writer.close()
+
+
+async def test_who_waits_for_leave_to_send_a_body_is_told_before_and_the_connection_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(monkeypatch) as served:
+        overload(served)
+        sent = POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        (refused,) = await ask(served.port, sent)
+        assert refused.headers["connection"] == "close"
+        check_problem(refused, "overloaded")
+
+
+async def test_head_is_refused_without_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(monkeypatch) as served:
+        overload(served)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(LAST.replace(b"GET", b"HEAD"))
+        received = await reader.read()
+        assert received.startswith(b"HTTP/1.1 503 ")
+        assert received.endswith(b"\r\n\r\n")
+        writer.close()
+
+
+async def test_a_page_of_an_allowed_origin_may_read_that_it_was_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = "https://shop.example.com"
+    async with serving(monkeypatch, GatewaySettings(cors_origins=shop)) as served:
+        overload(served)
+        (refused,) = await ask(served.port, LAST.replace(b"Host: x", b"Host: x\r\nOrigin: " + shop.encode()))
+        assert refused.headers["access-control-allow-origin"] == shop
+        assert "retry-after" in refused.headers["access-control-expose-headers"]
+        (foreign,) = await ask(
+            served.port, LAST.replace(b"Host: x", b"Host: x\r\nOrigin: https://evil.example")
+        )
+        assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_an_address_over_its_quota_is_refused_and_told_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = GatewaySettings(rate_per_address=2, proxy_networks="")
+    async with serving(monkeypatch, settings) as served:
+        found = await ask(served.port, REFUSED["read"] * 2 + LAST)
+        assert [answer.status for answer in found] == [204, 204, 429]
+        assert [answer.headers["ratelimit"] for answer in found] == [
+            '"address";r=1;t=30',
+            '"address";r=0;t=60',
+            '"address";r=0;t=60',
+        ]
+        assert {answer.headers["ratelimit-policy"] for answer in found} == {'"address";q=2;w=60'}
+        assert found[-1].headers["retry-after"] == "30"
+        check_problem(found[-1], "rate-limited")
+        assert served.bounds.admission.in_flight == 0

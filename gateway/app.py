@@ -76,7 +76,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         ),
         LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
         MergeRoutes(container.merges, container.identity, container.metrics),
-        ProductRoutes(container.catalogue, container.rates, settings.products_max_age_s),
+        ProductRoutes(container.catalogue, container.rates, settings.products_max_age_s, container.storage),
         CheckoutRoutes(container.checkouts, container.metrics),
         OrderRoutes(container.orders),
         HistoryRoutes(container.history),

@@ -24,7 +24,6 @@ from gateway.merges.carts import DeliveredCarts
 from gateway.merges.service import MergeService
 from gateway.metrics import Metrics
 from gateway.orders.service import OrderService
-from gateway.outbox.bound import OutboxBound
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.sweeper import Sweeper
 from gateway.outbox.trimming import OutboxTrimmer
@@ -38,6 +37,7 @@ from gateway.products.internal import InternalProducts
 from gateway.products.service import Catalogue
 from gateway.rates.service import Rates
 from gateway.recovery.service import Recovery
+from gateway.resilience.storage import StorageWatch
 from gateway.server.addresses import Addresses
 from gateway.server.admission import Admission
 from gateway.server.pressure import Pressure
@@ -63,7 +63,7 @@ class Container(msgspec.Struct, frozen=True):
     trimmer: OutboxTrimmer
     publisher: ChangePublisher
     sweeper: Sweeper
-    outbox_bound: OutboxBound
+    storage: StorageWatch
     hydration: Hydration
     topics: TopicsCheck
     health: HealthChecks
@@ -149,6 +149,7 @@ class Container(msgspec.Struct, frozen=True):
         identity = Identity(
             settings, tickets, rates, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL
         )
+        storage = StorageWatch(store, None if catalogue is None else catalogue.cache, settings, metrics)
         topics = TopicsCheck(settings, settings.partitions, _topics(settings))
         return cls(
             settings=settings,
@@ -160,12 +161,10 @@ class Container(msgspec.Struct, frozen=True):
             trimmer=trimmer,
             publisher=publisher,
             sweeper=sweeper,
-            outbox_bound=OutboxBound(
-                store, settings.outbox_max_bytes, settings.outbox_max_share, settings.partitions
-            ),
+            storage=storage,
             hydration=hydration,
             topics=topics,
-            health=HealthChecks(store, publisher, hydration, topics),
+            health=HealthChecks(settings, store, publisher, hydration, topics, storage),
             database=database,
             catalogue=catalogue,
             pricing=pricing,

@@ -29,7 +29,7 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
             # Not fatal: readiness reports it, and carts that Postgres has can be read.
             container.client.keep_connecting()
             log.warning("gateway.redis_not_connected", error=repr(error))
-        await container.outbox_bound.start()
+        await container.storage.start()
         await container.hydration.open()
         await container.database.open()
         await container.pricing.open()
@@ -53,7 +53,7 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
         # After the last request: what it published is still acknowledged and removed from the outboxes.
         container.pressure.stop()
         await container.live.close()
-        await container.outbox_bound.stop()
+        await container.storage.stop()
         await container.topics.stop()
         await container.sweeper.stop()
         await container.publisher.stop()

@@ -122,6 +122,30 @@ class Metrics:
             "Batches of published entries that could not be removed; they are published again",
             registry=self.registry,
         )
+        self.redis_used_bytes = Gauge(
+            "cartstream_gateway_redis_used_bytes",
+            "Memory of Redis that counts against its maxmemory",
+            multiprocess_mode="livemostrecent",
+            registry=self.registry,
+        )
+        self.redis_max_bytes = Gauge(
+            "cartstream_gateway_redis_max_bytes",
+            "Redis's maxmemory, 0: none is set",
+            multiprocess_mode="livemostrecent",
+            registry=self.registry,
+        )
+        self.redis_full = Gauge(
+            "cartstream_gateway_redis_full",
+            "1 while only the reserve is left of Redis's memory: what takes more is refused",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+        self.products_stand_still = Gauge(
+            "cartstream_gateway_products_stand_still",
+            "1 while the product cache does not follow products because Redis is full",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
 
         self.pricing_hook_requests = Counter(
             "cartstream_gateway_pricing_hook_requests_total",

@@ -5,7 +5,7 @@ from typing import Final
 
 from carts.protocol import Durability
 from gateway.http import problems
-from gateway.http.problems import FieldError, Problem, ProblemType, retry_after
+from gateway.http.problems import FieldError, Problem, ProblemType, retry_after, store_full
 from store.redis import Reason, Refused
 
 _LIMITS: Final = {
@@ -159,14 +159,6 @@ def _outbox_full(_: Refused, __: Pointer) -> Problem:
     )
 
 
-def _storage_full(_: Refused, __: Pointer) -> Problem:
-    return Problem(
-        problems.STORE_UNAVAILABLE,
-        "The live store is full; carts can still be read. Send the request again later.",
-        headers=retry_after(5),
-    )
-
-
 def _at(
     kind: ProblemType,
     refused: Refused,
@@ -193,5 +185,5 @@ _PROBLEMS: Final[Mapping[Reason, Callable[[Refused, Pointer], Problem]]] = {
     Reason.CURRENCY: _currency,
     Reason.WINDOW_FULL: _window_full,
     Reason.OUTBOX_FULL: _outbox_full,
-    Reason.STORAGE_FULL: _storage_full,
+    Reason.STORAGE_FULL: lambda *_: store_full(),
 }

@@ -1,5 +1,6 @@
 """Read carts: from Redis, or from Postgres where Redis lacks them; stale while the partition is restored."""
 
+from contextlib import suppress
 from typing import Final, Protocol
 
 import msgspec
@@ -12,7 +13,7 @@ from gateway.metrics import Metrics
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.deadline import Deadline, ask_until
 from gateway.settings import GatewaySettings
-from store.redis import CartStore, Missing, Restoring, StoredCart, StoreError
+from store.redis import Absence, CartStore, Missing, Restoring, StoredCart, StoreError, StoreFull
 
 EMPTY_VERSION: Final = Version().tag()
 
@@ -126,7 +127,7 @@ class CartReader:
             raise database_unavailable() from None
         state = found.state if isinstance(found.state, State) else None
         if state is not None and not state.expired:
-            await self._store.hydrate(cart_id, state, found.absence)
+            await self._bring_in(cart_id, state, found.absence)
         # Somebody may have brought it in and changed it meanwhile, or the partition was restored.
         now = await self._store.read(cart_id)
         if isinstance(now, StoredCart):
@@ -138,6 +139,12 @@ class CartReader:
             self._hydration.remember_absence(cart_id, missing)
         self._reads.labels("nowhere" if state is None else "postgres").inc()
         return _of_state(cart_id, state or State())
+
+    async def _bring_in(self, cart_id: str, state: State, absence: Absence) -> None:
+        """Bring the cart in where there is room. Its row says the same: reads can do without."""
+        if self._store.has_room:
+            with suppress(StoreFull):
+                await self._store.hydrate(cart_id, state, absence)
 
     async def _stale(self, cart_id: str, reason: Exception) -> CartDocument:
         """Postgres's copy; raises `reason` when there is none."""

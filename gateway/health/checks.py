@@ -9,16 +9,15 @@ import msgspec
 from gateway.health.topics import TopicsCheck
 from gateway.outbox.publisher import ChangePublisher
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
+from gateway.resilience.storage import StorageWatch
+from gateway.settings import GatewaySettings
 from runtime.redaction import redacted
-from store.redis import CartStore, ServerFacts, StoreError
+from store.redis import CartStore, Memory, ServerFacts, StoreError
 
 _CHECK_S: Final = 2.0
 _CLOCK_SKEW_US: Final = 5_000_000
 """Half of the publish deadline. The gateway's clock stands for the broker's, which nobody can ask for: with a
 Redis clock further off, the broker may refuse changes."""
-
-_FULL: Final = 0.95
-"""Of maxmemory: soon changes will be refused."""
 
 
 class Health(StrEnum):
@@ -56,11 +55,11 @@ def judge(checks: dict[str, Check]) -> Readiness:
     return Readiness("degraded" if Health.DEGRADED in statuses else "ready", checks)
 
 
-def judge_redis(facts: ServerFacts, now_us: int) -> Check:
+def judge_redis(facts: ServerFacts, now_us: int, reserve_share: float) -> Check:
     """Whether this server keeps what it is given, from INFO (managed servers refuse CONFIG)."""
     if (failure := _failure(facts, now_us)) is not None:
         return Check(Health.FAILED, failure)
-    if (weakness := _weakness(facts)) is not None:
+    if (weakness := _weakness(facts, reserve_share)) is not None:
         return Check(Health.DEGRADED, weakness)
     return Check(Health.OK)
 
@@ -78,15 +77,26 @@ def _failure(facts: ServerFacts, now_us: int) -> str | None:
     return None
 
 
-def _weakness(facts: ServerFacts) -> str | None:
-    if facts.maxmemory and facts.used_memory >= _FULL * facts.maxmemory:
+def _weakness(facts: ServerFacts, reserve_share: float) -> str | None:
+    if not Memory(facts.used_memory, facts.maxmemory).has_room(reserve_share):
         return (
-            f"{facts.used_memory} of maxmemory's {facts.maxmemory} bytes are used; full, it refuses changes: "
-            "raise maxmemory"
+            f"it is full: {facts.used_memory} of maxmemory's {facts.maxmemory} bytes are used, "
+            "the rest is its reserve; carts can be read, ordered and emptied, but not grow: raise maxmemory"
         )
     if not facts.aof_enabled:
         return "no append-only file: a crash loses what Kafka lacks; set appendonly yes"
     return None
+
+
+def judge_products(stand_since_us: int | None, now_us: int) -> Check:
+    """Whether the product cache shows what the catalogue says."""
+    if stand_since_us is None:
+        return Check(Health.OK)
+    return Check(
+        Health.DEGRADED,
+        f"the cache has stood still for {max(0, now_us - stand_since_us) / 1e6:.0f} s, for Redis is full; "
+        "it follows by itself once there is room: raise maxmemory",
+    )
 
 
 def judge_schema(pending: list[str]) -> Check:
@@ -104,8 +114,16 @@ class HealthChecks:
     """Asks the dependencies. `draining` makes the gateway not ready while it still serves."""
 
     def __init__(
-        self, store: CartStore, publisher: ChangePublisher, hydration: Hydration, topics: TopicsCheck
+        self,
+        settings: GatewaySettings,
+        store: CartStore,
+        publisher: ChangePublisher,
+        hydration: Hydration,
+        topics: TopicsCheck,
+        storage: StorageWatch,
     ) -> None:
+        self._reserve_share = settings.redis_reserve_share
+        self._storage = storage
         self._store = store
         self._topics = topics
         self._publisher = publisher
@@ -116,6 +134,8 @@ class HealthChecks:
         """The state of all dependencies; `now_us` is the gateway's clock."""
         redis, postgres = await asyncio.gather(self._redis(now_us), self._postgres())
         checks = {"redis": redis, "kafka": self._kafka(), "postgres": postgres}
+        if self._storage.products_stand_since_us is not None:
+            checks["products"] = judge_products(self._storage.products_stand_since_us, now_us)
         if self._topics.problem is not None:
             checks["topics"] = Check(Health.FAILED, self._topics.problem)
         if self.draining:
@@ -125,7 +145,7 @@ class HealthChecks:
     async def _redis(self, now_us: int) -> Check:
         try:
             async with asyncio.timeout(_CHECK_S):
-                return judge_redis(await self._store.facts(), now_us)
+                return judge_redis(await self._store.facts(), now_us, self._reserve_share)
         except (StoreError, TimeoutError) as error:
             return Check(
                 Health.FAILED,

@@ -50,6 +50,7 @@ AGAIN: Final[Mapping[str, str]] = MappingProxyType(
         "request-too-old": "with a new key, after reading the cart",
         "restoring": "after Retry-After, same key",
         "short-stock": "with fewer; there are available",
+        "store-full": "after Retry-After, same key; what makes a cart smaller is taken",
         "store-unavailable": "after Retry-After, same key",
         "headers-too-large": "with fewer, such as cookies",
         "connections-full": "after Retry-After, or on one that is open",

@@ -35,7 +35,7 @@ RESPONSE_HEADERS: Final = (
         "ratelimit-policy",
         "preference-applied",
     ),
-    *("cart-receipt", "cart-freshness", "cart-at", "idempotency-replayed"),
+    *("cart-receipt", "cart-freshness", "catalogue-freshness", "cart-at", "idempotency-replayed"),
 )
 """What it may read beside the body."""
 _REMEMBERED_S: Final = 600

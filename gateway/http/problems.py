@@ -21,7 +21,7 @@ from sanic.handlers import ErrorHandler
 from sanic.response import HTTPResponse
 
 from runtime.redaction import redacted
-from store.redis import StoreError
+from store.redis import StoreError, StoreFull
 
 log = structlog.get_logger(__name__)
 
@@ -119,6 +119,7 @@ DURABILITY_NOT_REACHED: Final = ProblemType(
     "durability-not-reached", 503, "The wanted durability was not reached"
 )
 STORE_UNAVAILABLE: Final = ProblemType("store-unavailable", 503, "The live store does not answer")
+STORE_FULL: Final = ProblemType("store-full", 503, "The live store is full")
 KAFKA_UNAVAILABLE: Final = ProblemType("kafka-unavailable", 503, "Kafka does not answer")
 DATABASE_UNAVAILABLE: Final = ProblemType("database-unavailable", 503, "The database does not answer")
 DEADLINE_EXCEEDED: Final = ProblemType("deadline-exceeded", 503, "The request took too long")
@@ -182,6 +183,16 @@ class Problem(Exception):
 def retry_after(seconds: float) -> dict[str, str]:
     """The header that tells when to try again, in whole seconds (RFC 9110, 10.2.3)."""
     return {"retry-after": str(max(1, round(seconds)))}
+
+
+def store_full() -> Problem:
+    """The answer to what would take more memory than Redis has."""
+    return Problem(
+        STORE_FULL,
+        "The live store is full; this request changed nothing. Carts can be read, ordered and emptied; "
+        "send the request again after Retry-After, with the same Idempotency-Key if it changes a cart.",
+        headers=retry_after(5),
+    )
 
 
 class AnsweredRequest(Request):
@@ -279,6 +290,7 @@ def _malformed(_: Request, error: SanicException) -> Problem:
 
 # The first that fits counts: subclasses before their bases.
 _FROM_EXCEPTION: Final[Sequence[tuple[type[BaseException], Callable[[Request, Any], Problem]]]] = (
+    (StoreFull, lambda *_: store_full()),
     (StoreError, _store_failed),
     (asyncio.CancelledError, _client_gone),
     (MethodNotAllowed, _method_not_allowed),

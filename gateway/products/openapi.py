@@ -67,8 +67,14 @@ _WRITE_CONDITIONS: Final = [
     ),
     header("If-None-Match", "*: write only if there is no such product yet", "*", ENTITY_TAGS),
 ]
-_TAG: Final = {"ETag": reply_header("version of the product, strong", _TAG_EXAMPLE)}
+_FRESHNESS: Final = {
+    "Catalogue-Freshness": reply_header(
+        "stale: Redis is full, newer changes of products are not shown yet", "stale"
+    )
+}
+_TAG: Final = {"ETag": reply_header("version of the product, strong", _TAG_EXAMPLE), **_FRESHNESS}
 _READ_REPLY_HEADERS: Final = {
+    **_FRESHNESS,
     "ETag": reply_header("changes when what is shown changes", _TAG_EXAMPLE),
     "Cache-Control": reply_header("for how long everybody may keep it", "public, max-age=5"),
 }
@@ -167,6 +173,7 @@ IMPORT: Final = operation(
     {
         "200": {
             "description": "Lines: errors, progress, and a summary at the end",
+            "headers": _FRESHNESS,
             "content": {
                 NDJSON: {
                     "schema": schema(LineError, Progress, Summary, Stopped),

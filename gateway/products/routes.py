@@ -36,6 +36,7 @@ from gateway.products.requests import (
 from gateway.products.responses import ProductPage, document, tag_of, written
 from gateway.products.service import Catalogue
 from gateway.rates.service import Rates
+from gateway.resilience.storage import StorageWatch
 from gateway.server.admission import Priority
 from store.redis.catalogue import CacheNotReady, ProductCache
 
@@ -45,10 +46,13 @@ _ENCODER: Final = msgspec.json.Encoder()
 class ProductRoutes:
     """Handlers of one app. Without a catalogue each raises the problem `no-catalogue`."""
 
-    def __init__(self, catalogue: Catalogue | None, rates: Rates, max_age_s: int) -> None:
+    def __init__(
+        self, catalogue: Catalogue | None, rates: Rates, max_age_s: int, storage: StorageWatch
+    ) -> None:
         self._given = catalogue
         self._rates = rates
         self._max_age_s = max_age_s
+        self._storage = storage
 
     @route("GET", "/v1/products", Access.PUBLIC, openapi.LIST)
     async def page(self, request: Request) -> HTTPResponse:
@@ -68,7 +72,7 @@ class ProductRoutes:
         if isinstance(found, CacheNotReady):
             raise catalogue_restoring()
         body = _ENCODER.encode(ProductPage(found.products, found.next_cursor))
-        return document(request, body, tag_of(body), self._max_age_s)
+        return self._marked(document(request, body, tag_of(body), self._max_age_s))
 
     @route("GET", "/v1/products/{product_id}", Access.PUBLIC, openapi.READ)
     async def read(self, request: Request, product_id: str) -> HTTPResponse:
@@ -80,7 +84,7 @@ class ProductRoutes:
         if found is None or not (found.active or caller_of(request).is_trusted):
             raise problems.product_not_found(name)
         max_age_s = self._max_age_s if found.active else None
-        return document(request, _ENCODER.encode(found), str(found.version), max_age_s)
+        return self._marked(document(request, _ENCODER.encode(found), str(found.version), max_age_s))
 
     @route("PUT", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PUT, priority=Priority.BULK)
     async def put(self, request: Request, product_id: str) -> HTTPResponse:
@@ -90,7 +94,8 @@ class ProductRoutes:
         product = sent_product(product_id_in(product_id), body_of(request, PUT_PRODUCT))
         check_version(product.version, required=not writer.gives_versions)
         done = await writer.put(product, preconditions_of(request.headers))
-        return written(_ENCODER.encode(done.product), done.product.version, created=done.created)
+        body = _ENCODER.encode(done.product)
+        return self._marked(written(body, done.product.version, created=done.created))
 
     @route("PATCH", "/v1/products/{product_id}", Access.CATALOGUE, openapi.PATCH, priority=Priority.BULK)
     async def patch(self, request: Request, product_id: str) -> HTTPResponse:
@@ -100,7 +105,7 @@ class ProductRoutes:
         name, body = product_id_in(product_id), body_of(request, PATCH_PRODUCT)
         check_version(body.version, required=not writer.gives_versions)
         done = await writer.patch(name, body, preconditions_of(request.headers))
-        return written(_ENCODER.encode(done.product), done.product.version, created=False)
+        return self._marked(written(_ENCODER.encode(done.product), done.product.version, created=False))
 
     @route(
         "POST",
@@ -121,7 +126,8 @@ class ProductRoutes:
             _chunks(request)
         ):
             if response is None:
-                response = await request.respond(content_type=NDJSON, headers={"cache-control": "no-store"})
+                headers = {"cache-control": "no-store", **self._freshness()}
+                response = await request.respond(content_type=NDJSON, headers=headers)
             await response.send(_ENCODER.encode(report) + b"\n")
         await response.eof()
 
@@ -132,7 +138,15 @@ class ProductRoutes:
         shown = [one for one in found if one.active or caller_of(request).is_trusted]
         body = _ENCODER.encode(ProductPage(shown, None))
         max_age_s = self._max_age_s if all(one.active for one in shown) else None
-        return document(request, body, tag_of(body), max_age_s)
+        return self._marked(document(request, body, tag_of(body), max_age_s))
+
+    def _marked(self, response: HTTPResponse) -> HTTPResponse:
+        response.headers.update(self._freshness())
+        return response
+
+    def _freshness(self) -> dict[str, str]:
+        """Tells that what is written now is not shown yet, and that what is shown may be old."""
+        return {} if self._storage.products_stand_since_us is None else {"catalogue-freshness": "stale"}
 
     def _catalogue(self) -> Catalogue:
         if self._given is None:

@@ -50,6 +50,12 @@ CATALOGUE_REFILLS = Counter(
     "cartstream_redis_sink_catalogue_refills_total", "Times the product cache was found empty or in parts"
 )
 
+WAITS_FOR_ROOM = Gauge(
+    "cartstream_redis_sink_waits_for_room",
+    "1 while Redis is too full for this part of the work (products, warming)",
+    ("part",),
+)
+
 PENDING = Gauge(
     "cartstream_redis_sink_pending_carts",
     "Carts with changes that carts has not covered for a minute; they are published again once found lost",

@@ -25,7 +25,15 @@ from sinks.redis.membership import fail_with_client, fail_with_topic, joined, la
 from sinks.redis.product_records import understand_product
 from sinks.settings import RedisSinkSettings
 from store.redis import PipelinedClient, StoreError
-from store.redis.catalogue import Following, ProductCache, ProductDeletion, ProductsPut, Regressed
+from store.redis.catalogue import (
+    Following,
+    NoRoom,
+    ProductCache,
+    ProductDeletion,
+    ProductsPut,
+    Regressed,
+)
+from store.redis.memory import read_memory
 from topics.codec import encode_product
 from topics.dead_letters import DeadLetterRecord, DeadLetters, SourceRecord
 from topics.errors import RecordError
@@ -62,11 +70,14 @@ class CatalogueFollower:
     def __init__(self, settings: RedisSinkSettings, client: PipelinedClient) -> None:
         """`client` is connected and belongs to the caller."""
         self._settings = settings
+        self._client = client
         self._cache = ProductCache(client)
         self._partitions = settings.partitions
         self._dead_letters = DeadLetters(CATALOGUE_SINK, self._send_dead_letter)
         self._generation = ""
         self._places: dict[int, Place] = {}
+        self._standing: set[int] = set()
+        """Partitions whose next product finds no room in Redis."""
         self._looked_at = 0.0
         self._moved_at = time.monotonic()
         self._assigned = False
@@ -121,6 +132,10 @@ class CatalogueFollower:
                 self._made_progress()
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
+            metrics.WAITS_FOR_ROOM.labels("products").set(bool(self._standing))
+            if self._standing:
+                self._made_progress()
+                await asyncio.sleep(PAUSE_SECONDS)
             if not announced and self._is_ready(consumer):
                 announced = True
                 log.info("catalogue.ready", partitions=sorted(self._places))
@@ -140,6 +155,7 @@ class CatalogueFollower:
         assigned = {source.partition for source in consumer.assignment()}
         if assigned == self._places.keys() and time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
+        self._cache.has_room = (await read_memory(self._client)).has_room(self._settings.redis_reserve_share)
         following = await self._cache.follow(self._partitions)
         metrics.CATALOGUE_COMPLETE.set(following.complete)
         if following.generation != self._generation:
@@ -200,18 +216,25 @@ class CatalogueFollower:
     # What is read
 
     async def _follow(self, partition: int, records: Sequence[Record]) -> None:
-        for start in range(0, len(records), BATCH):
-            batch = records[start : start + BATCH]
+        # What is before the first product that finds no room is followed.
+        size = 1 if partition in self._standing else BATCH
+        for start in range(0, len(records), size):
+            batch = records[start : start + size]
             place = self._places.get(partition)
             if place is None:
                 return  # it is read again from the position in Redis
             changes = [change for record in batch if (change := await self._understood(record)) is not None]
-            await self._put(partition, place, batch[-1].offset + 1, changes)
+            if not await self._put(partition, place, batch[-1].offset + 1, changes):
+                self._places.pop(partition, None)
+                return
 
     async def _put(
         self, partition: int, place: Place, position: int, changes: Sequence[Product | ProductDeletion]
-    ) -> None:
-        """Put the changes and move to `position`; if the cache is at another position, drop the place."""
+    ) -> bool:
+        """Put the changes and move to `position`; if the cache is at another position, drop the place.
+
+        False: Redis is full, so the partition stands still.
+        """
         outcome = await self._cache.put(
             partition,
             self._generation,
@@ -224,8 +247,14 @@ class CatalogueFollower:
         if isinstance(outcome, Regressed):
             await self._publish_again(partition, outcome.current)
             metrics.PRODUCTS.labels("published_again").inc(len(outcome.current))
-            await self._put(partition, place, position, [])
-        elif isinstance(outcome, ProductsPut):
+            return await self._put(partition, place, position, [])
+        if isinstance(outcome, NoRoom):
+            if partition not in self._standing:
+                log.warning("catalogue.stands_still", partition=partition, meaning="Redis is full")
+            self._standing.add(partition)
+            return False
+        self._standing.discard(partition)
+        if isinstance(outcome, ProductsPut):
             place.position = position
             place.ended = place.ended or position >= place.end
             metrics.PRODUCTS_OFFSET.labels(partition).set(position)
@@ -235,6 +264,7 @@ class CatalogueFollower:
         elif self._places.get(partition) is place:
             log.warning("catalogue.moved", partition=partition, expected=place.position, found=outcome)
             del self._places[partition]
+        return True
 
     async def _understood(self, record: Record) -> Product | ProductDeletion | None:
         """What the record says; None for an unreadable one, which becomes a dead letter."""

@@ -1,12 +1,13 @@
 """Progress of a restore: for the log, the metrics, and a key in Redis that `cartstream restore` reads."""
 
 import time
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from sinks.redis import metrics
-from store.redis import Layout, PipelinedClient
+from store.redis import Layout, PipelinedClient, StoreFull
 
 EXPIRES_SECONDS: Final = 10
 """A report that is not renewed belongs to an agent that has died."""
@@ -48,10 +49,11 @@ class Progress:
 
 
 async def publish(client: PipelinedClient, layout: Layout, report: Report) -> None:
-    """Store the report for the command to read. Raises store.errors.StoreError."""
+    """Store the report for the command to read; a full Redis does not get it. Raises StoreError."""
     metrics.RESTORE_PERCENT.labels(report.partition).set(report.percent)
     value = msgspec.json.encode(report)
-    await client.execute("SET", _key(layout, report.partition), value, "EX", EXPIRES_SECONDS)
+    with suppress(StoreFull):
+        await client.execute("SET", _key(layout, report.partition), value, "EX", EXPIRES_SECONDS)
 
 
 async def read(client: PipelinedClient, layout: Layout, partition: int) -> Report | None:

@@ -60,6 +60,7 @@ class Warming:
         self._rows = rows
         self._layout = layout
         self._lifetime = settings.lifetime
+        self._reserve_share = settings.redis_reserve_share
         self._followed = followed
         self._opening = opening
         self._carts_per_s = settings.warm_carts_per_s
@@ -70,22 +71,22 @@ class Warming:
         """Warm until cancelled. Failures of Redis, Kafka and Postgres are waited out."""
         while True:
             try:
-                is_warm = await self.round()
+                is_idle = await self.round()
             except (StoreError, KafkaError, SinkError, OSError) as error:
                 log.warning("warming.waits", error=repr(error))
                 await asyncio.sleep(AGAIN_SECONDS)
             else:
-                await asyncio.sleep(PAUSE_SECONDS if is_warm else 0)
+                await asyncio.sleep(PAUSE_SECONDS if is_idle else 0)
 
     async def round(self) -> bool:
-        """A piece of each partition that is cold; whether none is."""
+        """A piece of each partition that is cold; whether none is, or Redis has no room for more."""
         cold = {partition: await self._store.cold(partition) for partition in self._followed()}
         for partition, position in cold.items():
             metrics.COLD.labels(partition).set(position or 0)
             if position is None:
                 self._runs.pop(partition, None)
         left = [partition for partition, position in cold.items() if position is not None]
-        if not left:
+        if not left or not await self._has_room():
             return True
         async with self._readers.borrow() as reader:
             for partition in left:
@@ -124,6 +125,8 @@ class Warming:
     async def _bring_in(self, run: "Run", partition: int, cart_ids: Sequence[str]) -> bool:
         """Bring carts in, and rest; False: Redis was restored again, or rows do not count yet."""
         await self._until_all_are_open()
+        if not await self._has_room():
+            return False
         began = time.monotonic()
         missing = await self._store.missing(partition)
         if not isinstance(missing, Missing) or missing.marker.restoration != run.restoration:
@@ -143,6 +146,12 @@ class Warming:
         metrics.WARMED.inc(brought_in)
         await self._rest(began, len(cart_ids))
         return True
+
+    async def _has_room(self) -> bool:
+        """Whether Redis has room; if not, carts stay in their rows, from which they are read."""
+        has_room = (await self._store.memory()).has_room(self._reserve_share)
+        metrics.WAITS_FOR_ROOM.labels("warming").set(not has_room)
+        return has_room
 
     async def _until_all_are_open(self) -> None:
         while self._opening():  # noqa: ASYNC110  a restoration is short, and nobody waits for warming

@@ -14,6 +14,7 @@ from store.redis.errors import (
     UnknownOutcome,
 )
 from store.redis.layout import Layout
+from store.redis.memory import Memory
 from store.redis.pending_compaction import PendingCompaction
 from store.redis.rates import SharedRates
 from store.redis.requests import ChangeRequest, RequestStep, SetQuantity
@@ -53,6 +54,7 @@ __all__ = [
     "ClusterUnsupported",
     "Decision",
     "Layout",
+    "Memory",
     "Missing",
     "OutboxDepth",
     "OutboxEntry",

@@ -8,7 +8,7 @@ import msgspec
 
 from carts.lifetime import Lifetime
 from carts.limits import LIMITS, MAX_SAFE_INTEGER, TIMING, Limits, Timing
-from carts.operations import Delta
+from carts.operations import Add, Delta, Set
 from carts.state import State, Status
 from runtime.clock import clock_us
 from store.redis import answers, scripts
@@ -16,6 +16,7 @@ from store.redis.absence import Absence, Missing
 from store.redis.client import PipelinedClient
 from store.redis.errors import NotPrimary, StoreError, StoreFull
 from store.redis.layout import Layout
+from store.redis.memory import Memory, memory_of, read_memory
 from store.redis.packing import pack_absence, pack_copy, step_arguments
 from store.redis.partition_store import PartitionStore
 from store.redis.requests import ChangeRequest
@@ -64,6 +65,9 @@ class CartStore(PartitionStore):
         super().__init__(client, layout, timing, lifetime)
         self._limits: Final = limits
         self._evalsha_change: Final = pack_arguments(b"EVALSHA", scripts.CHANGE.sha, 8)
+        self._evalsha_change_when_full: Final = pack_arguments(b"EVALSHA", scripts.CHANGE_WHEN_FULL.sha, 8)
+        self.has_room = True
+        """Whether carts may grow, as far as known: whoever looks at the server's memory sets it."""
         self.bound_outbox(outbox_max_bytes)
         self._subtractor: Final = Subtractor(client, layout, limits, timing, lifetime, self.hydrate, rows)
 
@@ -91,7 +95,30 @@ class CartStore(PartitionStore):
     # Carts
 
     async def change(self, request: ChangeRequest) -> ChangeOutcome:
-        """Apply one operation atomically, all checks before the first write."""
+        """Apply one operation atomically, all checks before the first write.
+
+        Without room what takes no more memory is still applied: removals, lower quantities, a clear. Anything
+        else is Refused(STORAGE_FULL), if it was not applied before.
+        """
+        if self.has_room:
+            try:
+                reply = await self._client.call(scripts.CHANGE, self._packed(request, is_full=False))
+            except StoreFull:
+                self.has_room = False
+            else:
+                return answers.changed(request, self._layout.partition(request.cart_id), reply)
+        reply = await self._client.call(scripts.CHANGE_WHEN_FULL, self._packed(request, is_full=True))
+        outcome = answers.changed(request, self._layout.partition(request.cart_id), reply)
+        if (
+            isinstance(outcome, Refused)
+            and outcome.missing is not None
+            and any(isinstance(step, Add | Set) for step in request.steps)
+        ):
+            # It need not be looked up to be refused: that would bring it in.
+            return Refused(reason=Reason.STORAGE_FULL)
+        return outcome
+
+    def _packed(self, request: ChangeRequest, *, is_full: bool) -> bytes:
         keys = self._layout.of_cart(request.cart_id)
         arguments: list[Argument] = [
             request.op_id,
@@ -103,20 +130,13 @@ class CartStore(PartitionStore):
             if request.absence is None
             else b"%d %b" % (request.forgotten_version, pack_absence(request.absence, self._timing)),
             b"0" if request.minimal else b"1",
-            b"1" if request.replay_only else b"0",
+            b"1" if request.replay_only else b"2" if is_full else b"0",
         ]
         for step in request.steps:
             arguments += step_arguments(step)
         bounds = self._bounds(*self._times(request.cart_id))
-        packed = join(
-            _CHANGE_BEGINS + len(arguments),
-            *(self._evalsha_change, keys.change, bounds, pack_arguments(*arguments)),
-        )
-        try:
-            reply = await self._client.call(scripts.CHANGE, packed)
-        except StoreFull:
-            return Refused(reason=Reason.STORAGE_FULL)
-        return answers.changed(request, keys.partition, reply)
+        evalsha = self._evalsha_change_when_full if is_full else self._evalsha_change
+        return join(_CHANGE_BEGINS + len(arguments), evalsha, keys.change, bounds, pack_arguments(*arguments))
 
     async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
         """The cart as it is now, in one round trip; in two if Redis lacks it.
@@ -274,17 +294,22 @@ class CartStore(PartitionStore):
 
     # Server
 
+    async def memory(self) -> Memory:
+        """How much memory the server uses now."""
+        return await read_memory(self._client)
+
     async def facts(self) -> ServerFacts:
         """What the server says about itself."""
         text, now = await self._client.execute_all(((b"INFO",), (b"TIME",)))
         fields = answers.info(text)
+        memory = memory_of(fields)
         return ServerFacts(
             version=fields.get("valkey_version") or fields["redis_version"],
             role=fields["role"],
             loading=fields["loading"] == "1",
             maxmemory_policy=fields["maxmemory_policy"],
-            maxmemory=int(fields["maxmemory"]),
-            used_memory=int(fields["used_memory"]),
+            maxmemory=memory.bound,
+            used_memory=memory.used,
             aof_enabled=fields["aof_enabled"] == "1",
             time_us=answers.microseconds(now),
         )

@@ -26,7 +26,7 @@ class StoreBusy(StoreUnavailable):
 
 
 class StoreFull(StoreUnavailable):
-    """Redis has used up its memory and refuses writes (noeviction). Nothing was changed; reads go on."""
+    """Redis has no memory for what takes more (noeviction). Nothing was changed; reads and removals go on."""
 
 
 class UnknownOutcome(StoreError):

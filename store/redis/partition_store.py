@@ -11,7 +11,8 @@ from carts.state import State, Version
 from store.redis import answers, scripts
 from store.redis.absence import Missing
 from store.redis.client import PipelinedClient
-from store.redis.layout import EVERY_CART, Layout
+from store.redis.errors import StoreFull
+from store.redis.layout import Layout
 from store.redis.packing import pack_copy, pack_deletion, pack_version
 from store.redis.results import PositionMoved, PutResult, RestoreLost, Restoring, StatesNeeded
 from store.redis.wire import Argument
@@ -64,9 +65,9 @@ class PartitionStore:
 
     async def request_restore(self, partition: int) -> None:
         """Ask for this partition to be restored first (forgotten after a minute)."""
-        await self._client.execute(
-            b"SET", self._layout.of_partition(partition).restore_request, b"1", b"EX", _RESTORE_REQUEST_S
-        )
+        request = self._layout.of_partition(partition).restore_request
+        # Like a lease, which a full Redis gives, too.
+        await self._client.run(scripts.LEASE, (request,), (b"1", 1000 * _RESTORE_REQUEST_S))
 
     async def restore_requests(self) -> set[int]:
         """The partitions that requests wait for."""
@@ -79,12 +80,15 @@ class PartitionStore:
     async def forget_marker(self, partition: int) -> None:
         """Take the marker away, and have the next restoration put all of `carts`."""
         shared = self._layout.of_partition(partition)
-        await self._client.execute_all(((b"HSET", shared.restore, b"since", 0), (b"DEL", shared.ready)))
+        await self._client.run(scripts.FORGET_MARKER, (shared.restore, shared.ready), ())
 
     # Put
 
     async def put(self, partition: int, states: Sequence[tuple[str, Put]]) -> list[PutResult]:
-        """Replace each cart by its state if it covers Redis's copy and differs. At most some hundred."""
+        """Replace each cart by its state if it covers Redis's copy and differs. At most some hundred.
+
+        All puts: a full Redis replaces only copies that it has, and raises StoreFull if one would be new.
+        """
         return self._put_results(states, await self._put(partition, (b"nothing", b"", b"", b""), states))
 
     async def _put(
@@ -99,7 +103,12 @@ class PartitionStore:
                 raise ValueError(f"{cart_id} belongs to partition {keys.partition}, not to {partition}")
             names += (keys.cart, keys.ops, keys.win)
             copies += (self._lifetime.idle_limit_s(cart_id), _packed(cart_id, state))
-        reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, *copies))
+        try:
+            reply: list[Any] = await self._client.run(scripts.PUT, names, (*condition, b"", *copies))
+        except StoreFull:
+            reply = await self._client.run(scripts.PUT_WHEN_FULL, names, (*condition, b"1", *copies))
+            if reply[0] == b"full":
+                raise
         return reply
 
     @staticmethod
@@ -115,12 +124,7 @@ class PartitionStore:
         """Begin a restoration, ending any other; returns its token. The first sequence is 0."""
         token = secrets.token_hex(16)
         shared = self._layout.of_partition(partition)
-        await self._client.execute_all(
-            (
-                (b"HSET", shared.restore, b"token", token, b"sequence", 0),
-                (b"SPUBLISH", shared.events, EVERY_CART),
-            )
-        )
+        await self._client.run(scripts.RESTORE_BEGIN, (shared.restore, shared.events), (token,))
         return token
 
     async def restore_from(

@@ -168,7 +168,7 @@ class PositionMoved(msgspec.Struct, frozen=True):
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What INFO says about the server; readiness is decided from it."""
+    """What INFO says about the server; readiness is decided from it. `used_memory`: what counts of it."""
 
     version: str
     role: str

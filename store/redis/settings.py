@@ -37,6 +37,13 @@ class RedisSettings(TopicSettings, RetentionSettings):
         examples=[67_108_864],
         description="unpublished changes of one partition; over it, writes are refused",
     )
+    redis_reserve_share: float = Field(
+        0.05,
+        ge=0,
+        le=0.5,
+        examples=[0.05],
+        description="of maxmemory, kept for removals, orders and restores: nothing else may grow into it",
+    )
 
     @property
     def lifetime(self) -> Lifetime:

@@ -146,7 +146,10 @@ class Subtractor:
             return Refused(reason=Reason.ROW_UNKNOWN)
         absence = window.missing.found(row)
         if row.state is not None and not self._forgotten(cart_id, row.state, window.now_us):
-            await self._hydrate(cart_id, row.state, absence)
+            try:
+                await self._hydrate(cart_id, row.state, absence)
+            except StoreFull:
+                return Refused(reason=Reason.STORAGE_FULL)
             return None
         return msgspec.structs.replace(window, absence=absence)
 
@@ -231,10 +234,7 @@ class Subtractor:
             self._lifetime.idle_limit_s(change.cart_id),
             b"" if window.absence is None else pack_absence(window.absence, self._timing),
         )
-        try:
-            reply = await self._client.run(scripts.SUBTRACT, names, arguments)
-        except StoreFull:
-            return Refused(reason=Reason.STORAGE_FULL)
+        reply = await self._client.run(scripts.SUBTRACT, names, arguments)
         if reply[0] == b"refused":
             return answers.refused(reply)
         _, outbox_id, oldest, fields = reply

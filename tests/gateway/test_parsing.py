@@ -126,7 +126,7 @@ FACTS = {
     ],
 )
 def test_redis_must_keep_what_it_is_given(change: dict[str, object], status: Health) -> None:
-    check = judge_redis(ServerFacts(**(FACTS | change)), 1_000_000_000)  # type: ignore[arg-type]
+    check = judge_redis(ServerFacts(**(FACTS | change)), 1_000_000_000, 0.05)  # type: ignore[arg-type]
     assert check.status == status
     assert (check.detail is None) == (status is Health.OK)
 

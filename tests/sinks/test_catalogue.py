@@ -8,6 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from runtime.settings import KafkaSettings
+from sinks.redis import metrics
 from store.redis import PipelinedClient
 from store.redis.catalogue import CacheNotReady, ProductDeletion
 from tests.sinks.product_fixtures import (
@@ -18,6 +19,7 @@ from tests.sinks.product_fixtures import (
     running_follower,
 )
 from tests.sinks.restore_fixtures import Redis, settings_for
+from tests.support.memory import RESERVE, filled
 from tests.support.processes import sink_process
 from tests.support.waiting import until
 from topics.codec import decode_product, encode_product
@@ -59,6 +61,39 @@ async def test_what_the_owner_publishes_is_in_the_cache_and_never_an_older_versi
             return await cache_view.cache.read(first.product_id) is None
 
         await until(is_gone, "the product is gone")
+
+
+async def test_in_a_full_redis_prices_go_on_and_a_partition_with_a_new_product_stands_still(
+    publisher: ProductPublisher, cache_view: CacheView
+) -> None:
+    old = new_product()
+    partition = partition_of(old.product_id.encode(), PARTITIONS)
+    async with running_follower(cache_view.settings):
+        await publisher.publish(old)
+        await cache_view.shows(old)
+        with filled(cache_view.settings.redis_url, RESERVE):
+
+            async def is_known() -> bool:
+                return bool(metrics.WAITS_FOR_ROOM.labels("products")._value.get())  # noqa: SLF001
+
+            cheaper = new_product(2, of=old.product_id, unit_price=99)
+            grown = new_product(3, of=old.product_id, description="long " * 100)
+            elsewhere = new_product()
+            await publisher.publish(cheaper, grown, elsewhere)
+            await until(is_known, "the follower waits for room")
+            await cache_view.shows(cheaper)
+            assert await cache_view.cache.standing_since_us(PARTITIONS)
+            position = (await cache_view.cache.positions(PARTITIONS))[partition]
+            await publisher.publish(new_product(4, of=old.product_id, unit_price=98))
+            await until(lambda: cache_view.cache.standing_since_us(PARTITIONS), "it stands still")
+            assert (await cache_view.cache.positions(PARTITIONS))[partition] == position
+        await cache_view.shows(new_product(4, of=old.product_id, unit_price=98))
+        await cache_view.shows(elsewhere)
+
+        async def follows() -> bool:
+            return await cache_view.cache.standing_since_us(PARTITIONS) is None
+
+        await until(follows, "every partition follows")
 
 
 @pytest.mark.parametrize("wipe", ["FLUSHALL", "catalogue"])

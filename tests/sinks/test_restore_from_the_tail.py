@@ -26,6 +26,7 @@ from store.redis import CartStore, Missing, StoredCart
 from tests.sinks.cart_records import TopicWriter, add, cart_in, expire, grow
 from tests.sinks.restore_fixtures import LAYOUT, NO_POSTGRES, Redis, running_agent
 from tests.sinks.test_batch import row
+from tests.support.memory import RESERVE, filled
 from tests.support.waiting import until
 from topics.registry import CARTS, PARTITIONS
 
@@ -280,6 +281,23 @@ async def test_warming_waits_for_rows_that_are_behind_what_redis_was_restored_on
     assert not await warming.round()
     assert await redis.n(cart_id) == 0
     assert await redis.store.cold(PARTITION) == await table.end()
+
+
+async def test_warming_waits_while_redis_has_no_room(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    cart_id = cart_in(PARTITION)
+    await topics.state(cart_id, grow(cart_id, 2))
+    await table.write({cart_id: grow(cart_id, 2)})
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    warming = warming_of(redis, rows)
+    with filled(redis.settings.redis_url, RESERVE):
+        assert await warming.round()
+        assert await redis.n(cart_id) == 0
+    while not await warming.round():
+        pass
+    assert await redis.n(cart_id) == 2
 
 
 async def test_warming_waits_while_a_partition_is_restored(

@@ -3,7 +3,7 @@ r"""Products in Redis: read by id, priced by their facts, listed and searched; f
     {catalogue}:facts            hash: id -> `version unit_price currency stock active name`, stock - if it is
                                  not counted, then a line with the image's URL and one with the options as
                                  JSON, if there are any; a deleted product has only its version. `!…`: of the
-                                 cache
+                                 cache, `!standing:…` since when a partition stands still: Redis is full
     {catalogue}:documents        hash: id -> JSON of the product
     {catalogue}:texts            hash: id -> category and words of a listed product (module `words`)
     {catalogue}:ids              zset: ids of listed products in their order
@@ -17,6 +17,7 @@ All members of the zsets have score 0: Redis orders them by their bytes. `!` is 
 import secrets
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from typing import Any, Final, TypeAlias
@@ -30,6 +31,7 @@ from store.redis.catalogue.results import (
     CacheLost,
     CacheNotReady,
     Following,
+    NoRoom,
     Page,
     ProductDeletion,
     ProductsPut,
@@ -37,6 +39,7 @@ from store.redis.catalogue.results import (
 )
 from store.redis.catalogue.words import Search, listing_of
 from store.redis.client import PipelinedClient
+from store.redis.errors import StoreFull
 from store.redis.results import PositionMoved
 from store.redis.wire import Argument
 
@@ -72,6 +75,8 @@ class ProductCache:
     def __init__(self, client: PipelinedClient) -> None:
         """`client` is connected and belongs to the caller."""
         self._client: Final = client
+        self.has_room = True
+        """Whether it may grow, as far as known: whoever looks at the server's memory sets it."""
 
     # Reading
 
@@ -84,6 +89,12 @@ class ProductCache:
         fields = [f"!position:{partition}" for partition in range(partitions)]
         found = await self._client.execute(b"HMGET", _FACTS, *fields)
         return {partition: int(value) for partition, value in enumerate(found) if value}
+
+    async def standing_since_us(self, partitions: int) -> int | None:
+        """Since when (us) a partition of `products` stands still because Redis is full; None: none does."""
+        fields = [f"!standing:{partition}" for partition in range(partitions)]
+        found = await self._client.execute(b"HMGET", _FACTS, *fields)
+        return min((int(value) for value in found if value), default=None)
 
     async def facts(self, product_ids: Iterable[str]) -> dict[str, Facts | None] | CacheNotReady:
         """What is known of each product, None of one that does not exist. One HMGET."""
@@ -216,11 +227,12 @@ class ProductCache:
         *,
         partitions: int,
         at_end: bool,
-    ) -> ProductsPut | Regressed | PositionMoved | CacheLost:
+    ) -> ProductsPut | Regressed | PositionMoved | CacheLost | NoRoom:
         """Put what a stretch of the topic says into the cache, newer versions only, and move its position.
 
         `expected` is the position before it (None: the partition was never read), `position` the one after;
         `at_end`: the topic had no more when this copy of the cache began to follow it. At most some hundred.
+        Without room products are only replaced, by what is about as large.
         """
         arguments: list[Argument] = [
             generation,
@@ -230,9 +242,12 @@ class ProductCache:
             "end" if at_end else "",
             partitions,
         ]
-        for change in changes:
-            arguments += _arguments(change)
-        reply = await self._client.run(scripts.CATALOGUE_PUT, _KEYS, arguments)
+        products = [argument for change in changes for argument in _arguments(change)]
+        if self.has_room:
+            with suppress(StoreFull):
+                reply = await self._client.run(scripts.CATALOGUE_PUT, _KEYS, (*arguments, b"", *products))
+                return _answer(reply)
+        reply = await self._client.run(scripts.CATALOGUE_PUT_WHEN_FULL, _KEYS, (*arguments, b"1", *products))
         return _answer(reply)
 
 
@@ -290,8 +305,10 @@ def _arguments(change: Product | ProductDeletion) -> tuple[Argument, ...]:
     )
 
 
-def _answer(reply: list[Any]) -> ProductsPut | Regressed | PositionMoved | CacheLost:
+def _answer(reply: list[Any]) -> ProductsPut | Regressed | PositionMoved | CacheLost | NoRoom:
     match reply:
+        case [b"full"]:
+            return NoRoom()
         case [b"put", applied, unchanged]:
             return ProductsPut(applied, unchanged)
         case [b"regressed", *current]:

@@ -53,5 +53,9 @@ class Regressed(msgspec.Struct, frozen=True):
     current: list[Product | ProductDeletion]
 
 
+class NoRoom(msgspec.Struct, frozen=True):
+    """Redis is full, and a product of the batch takes more memory: nothing is put, the cache stands still."""
+
+
 class CacheLost(msgspec.Struct, frozen=True):
     """The cache, or a part of it, is gone, or is another generation: `follow` again."""

@@ -18,21 +18,28 @@ class Script(msgspec.Struct, frozen=True):
     sha: bytes
 
 
-def _read(name: str) -> Script:
+def _read(name: str, *, when_full: bool = False) -> Script:
+    """`when_full`: the same script, which Redis also runs when it has no memory left."""
     folder = files(__name__)
     text = _INCLUDE.sub(
         lambda match: (folder / f"_{match[1]}.lua").read_text("utf-8"),
         (folder / f"{name}.lua").read_text("utf-8"),
     )
+    if when_full:
+        text = text.replace("#!lua\n", "#!lua flags=allow-oom\n", 1)
     source = text.encode()
     return Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
 
 
 CHANGE: Final = _read("change")
+CHANGE_WHEN_FULL: Final = _read("change", when_full=True)
 HYDRATE: Final = _read("hydrate")
 PUT: Final = _read("put")
+PUT_WHEN_FULL: Final = _read("put", when_full=True)
 OUTBOX_REMOVE: Final = _read("outbox_remove")
 DROP_EXPIRED: Final = _read("drop_expired")
+FORGET_MARKER: Final = _read("forget_marker")
+RESTORE_BEGIN: Final = _read("restore_begin")
 RESTORE_FROM: Final = _read("restore_from")
 WARMED: Final = _read("warmed")
 RESTORE_FINISH: Final = _read("restore_finish")
@@ -45,13 +52,18 @@ RELEASE: Final = _read("release")
 CATALOGUE_FOLLOW: Final = _read("catalogue_follow")
 CATALOGUE_PUT: Final = _read("catalogue_put")
 RATE: Final = _read("rate")
+CATALOGUE_PUT_WHEN_FULL: Final = _read("catalogue_put", when_full=True)
 
 ALL: Final = (
     CHANGE,
+    CHANGE_WHEN_FULL,
     HYDRATE,
     PUT,
+    PUT_WHEN_FULL,
     OUTBOX_REMOVE,
     DROP_EXPIRED,
+    FORGET_MARKER,
+    RESTORE_BEGIN,
     RESTORE_FROM,
     WARMED,
     RESTORE_FINISH,
@@ -64,4 +76,5 @@ ALL: Final = (
     CATALOGUE_FOLLOW,
     CATALOGUE_PUT,
     RATE,
+    CATALOGUE_PUT_WHEN_FULL,
 )

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Where to follow `products` from. A cache that is not whole is emptied first and begins a new generation.
 --
 -- KEYS  1 facts  2 documents  3 texts  4 ids  5 words

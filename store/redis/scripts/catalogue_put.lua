@@ -4,8 +4,10 @@
 -- KEYS  1 facts  2 documents  3 texts  4 ids  5 words; words and categories have keys of their own beside them
 -- ARGV  1 generation  2 partition  3 the position expected, empty: none  4 the new one
 --       5 `end` if the partition has been followed to its end  6 partitions
---       7.. five for each product: id, version, facts (empty: deleted), document, text (empty: not listed)
+--       7 `1`: Redis is full; products are only replaced, by what is about as large
+--       8.. five for each product: id, version, facts (empty: deleted), document, text (empty: not listed)
 -- Returns {'put', applied, unchanged}; {'lost'}; {'moved', position or nil}
+--         {'full'}: a product takes more memory; nothing is put, and it is noted since when (us) that is so
 --         {'regressed', id, version, document or '' ...}: what the cache has newer than the batch's last word on
 --         it; the products are put, the position has not moved
 
@@ -21,7 +23,7 @@ if (position or '') ~= ARGV[3] then return {'moved', position} end
 
 -- What is newer: decided first, product by product in their order.
 local ids, known = {}, {}
-for i = 7, #ARGV, 5 do
+for i = 8, #ARGV, 5 do
   if known[ARGV[i]] == nil then
     ids[#ids + 1] = ARGV[i]
     known[ARGV[i]] = false
@@ -36,7 +38,7 @@ local function fields_of(hash)
 end
 known = fields_of(FACTS)
 local latest, older, applied, unchanged = {}, {}, 0, 0
-for i = 7, #ARGV, 5 do
+for i = 8, #ARGV, 5 do
   local id, version, deleted = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2] == ''
   local before = known[id] and tonumber(string.match(known[id], '^%d+')) or 0
   older[id] = version < before or nil
@@ -47,6 +49,19 @@ for i = 7, #ARGV, 5 do
     applied = applied + 1
   elseif version == before then
     unchanged = unchanged + 1
+  end
+end
+
+local texts = fields_of(TEXTS)
+local standing = '!standing:' .. ARGV[2]
+local LONGER = 64
+for id, i in pairs(ARGV[7] == '1' and latest or {}) do
+  local size = redis.call('HSTRLEN', DOCUMENTS, id)
+  if ARGV[i + 2] ~= ''
+    and (size == 0 or #ARGV[i + 3] > size + LONGER or #ARGV[i + 4] > #(texts[id] or '') + LONGER) then
+    local time = redis.call('TIME')
+    redis.call('HSETNX', FACTS, standing, string.format('%.0f', time[1] * 1000000 + time[2]))
+    return {'full'}
   end
 end
 
@@ -68,7 +83,6 @@ local function note(changes, words, others, id)
     end
   end
 end
-local texts = fields_of(TEXTS)
 for id, i in pairs(latest) do
   local before, text = texts[id] or '', ARGV[i + 4]
   if before ~= text then
@@ -117,6 +131,7 @@ if next(older) then
   return answer
 end
 redis.call('HSET', FACTS, place, ARGV[4])
+redis.call('HDEL', FACTS, standing)
 if ARGV[5] == 'end' and redis.call('HSETNX', FACTS, '!end:' .. ARGV[2], 1) == 1
   and redis.call('HINCRBY', FACTS, '!ends', 1) >= tonumber(ARGV[6]) then
   redis.call('HSET', FACTS, '!complete', ARGV[1])

@@ -16,6 +16,7 @@
 --         0: there is none, and the absence after which that was found (_row_counts.lua)
 --      22 `1`: return the cart
 --      23 `1`: only tell whether the operation was applied before; refuse it if not
+--         `2`: Redis is full; refuse what takes more memory, and whatever begins a cart
 --      24.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
 --         (set_quantity: its JSON up to the quantity; unit price and currency may be empty; details: a line
 --         `name\tJSON` for each in the place of the metadata, null removes; save: the same with a line id, and the
@@ -136,7 +137,13 @@ local function with_named(current, patch)
   return table.concat(named), #named
 end
 
+-- What a full Redis takes is no larger than the cart was, but for some digits: of a removed line its versions stay.
+local LONGER = 40
+local lines_before, tracked_before, most_bytes, is_raised = lines, tracked, bytes, false
+
 local function decide(field, old, old_quantity, old_price, new, new_quantity, new_price)
+  if old then most_bytes = most_bytes + LONGER end
+  if new_quantity > old_quantity then is_raised = true end
   packed[field] = new
   touched[field] = true
   bytes = bytes + #new - (old and #old or -#field)
@@ -227,6 +234,11 @@ for i = FIRST, #ARGV, WIDTH do
   if bytes > tonumber(ARGV[10]) then return {'refused', 'limit', 'content_bytes', step, ARGV[10]} end
   if subtotal > tonumber(ARGV[15]) then return {'refused', 'limit', 'subtotal', step, ARGV[15]} end
   delta[#delta + 1] = json
+end
+
+if ARGV[23] == '2'
+  and (is_new or is_raised or lines > lines_before or tracked > tracked_before or bytes > most_bytes) then
+  return {'refused', 'storage_full'}
 end
 
 -- The window as it will be: entries older than W leave it.

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Drop the copy of an expired cart, if its row says the same by now (carts.protocol.expired_copy_may_go).
 --
 -- KEYS  1 cart  2 ops  3 win  4 expired

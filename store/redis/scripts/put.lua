@@ -6,22 +6,34 @@
 --         `restoration`: 2 token  3 sequence, which rises by one
 --         `position`: 2 the follow position expected, empty: none  3 the new one
 --       4 copies of expired carts may go once the rows have every record before this offset, empty: it is not noted
---       5.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy), or only its
+--       5 `1`: Redis is full; only copies that are there already are replaced
+--       6.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy), or only its
 --         version (pack_version)
 -- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, or {v, op_id, ...} not covered;
 --           `needed`: only its version was given, and Redis has another one. The position stays then.
---         {'lost'}: another restoration, or none; {'moved', position or nil}
+--         {'lost'}: another restoration, or none; {'moved', position or nil}; {'full'}: a copy would be new
 
 --@include write_copy
 
 if ARGV[1] == 'restoration' then
   local running = redis.call('HMGET', KEYS[1], 'token', 'sequence')
   if running[1] ~= ARGV[2] or running[2] ~= ARGV[3] then return {'lost'} end
-  redis.call('HINCRBY', KEYS[1], 'sequence', 1)
 elseif ARGV[1] == 'position' then
   local position = redis.call('GET', KEYS[2])
   if (position or '') ~= ARGV[2] then return {'moved', position} end
 end
+
+local copies = {}
+for at = 6, #KEYS, 3 do
+  local copy = cmsgpack.unpack(ARGV[6 + 2 * (at - 6) / 3 + 1])
+  -- The copy of an expired cart leaves soon.
+  if ARGV[5] == '1' and copy[3] and copy[8] ~= 'deleted' and copy[8] ~= 'expired'
+    and redis.call('EXISTS', KEYS[at]) == 0 then
+    return {'full'}
+  end
+  copies[at] = copy
+end
+if ARGV[1] == 'restoration' then redis.call('HINCRBY', KEYS[1], 'sequence', 1) end
 
 -- Each of a copy's operations is in the state at its v or above, or at or below the state's floor, or it is of an
 -- order or a merge that the state knows although its entry has left the window (carts.state.State.remembers).
@@ -87,9 +99,8 @@ end
 
 local results, is_needed = {'put'}, false
 for at = 6, #KEYS, 3 do
-  local i = 5 + 2 * (at - 6) / 3
-  local copy = cmsgpack.unpack(ARGV[i + 1])
-  local result = put(KEYS[at], KEYS[at + 1], KEYS[at + 2], copy, ARGV[i])
+  local copy = copies[at]
+  local result = put(KEYS[at], KEYS[at + 1], KEYS[at + 2], copy, ARGV[6 + 2 * (at - 6) / 3])
   if result == 'needed' then
     is_needed = true
   elseif type(result) == 'table' then

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Declare a partition ready, if the restoration is still the one running. Asking twice does no harm.
 --
 -- KEYS  1 restore  2 ready  3 followed  4 wish  5 events  6 cold

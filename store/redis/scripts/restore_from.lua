@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Note where in `carts` a restoration begins, before it puts anything. The earliest stays until one is finished.
 --
 -- KEYS  1 restore  2 followed

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Skip the pending changes of a cart up to a version: only later ones still wait for compaction.
 --
 -- KEYS  1 unfolded  2 win

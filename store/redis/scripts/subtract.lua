@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Replace a cart by its copy after an operation of an order or a merge, and put the event into the outbox; only
 -- if the cart is still what that copy was made from.
 --

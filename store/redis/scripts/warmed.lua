@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Note how far the warming of a partition is, if the partition is still the one that is warmed.
 --
 -- KEYS  1 ready  2 cold

@@ -9,6 +9,7 @@ import msgspec
 from rich.text import Text
 
 from cli.tables import new_table, print_table
+from devstack.readiness import weaknesses
 from devstack.settings import StackSettings
 from devstack.status import StackStatus, read_status
 from runtime.settings import load
@@ -22,7 +23,7 @@ COLOURS = {"ready": "green", "failed": "red", "stopped": "red"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="As for `cartstream up`.")
 def command(as_json: bool, data_dir: Path | None) -> None:
-    """Show what the stack is doing.
+    """Show what the stack is doing, and what degrades the gateway.
 
     Exits 0 when all is ready, 1 when something is not, 3 when nothing runs.
     """
@@ -53,6 +54,10 @@ def _show(status: StackStatus) -> None:
             _lasted(time.time() - each.since),
         )
     print_table(table)
+    for each in status.components:
+        if each.name == "gateway" and each.state == "ready":
+            for weakness in weaknesses(each.address):
+                click.echo(f"gateway is degraded: {weakness}")
     click.echo(f"supervisor: pid {status.pid}")
 
 

@@ -3,15 +3,17 @@
 import asyncio
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
+import msgspec
 import psycopg
 import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from devstack.spec import NotReadyError
 
@@ -21,10 +23,11 @@ PROBE_SECONDS = 5.0
 
 
 async def redis_writes(url: str) -> None:
-    """Ready when a key can be written."""
+    """Ready when a key can be written, or when only the memory for it is missing."""
     client = redis.asyncio.Redis.from_url(url, socket_timeout=PROBE_SECONDS)
     try:
-        await client.set(PROBE_KEY, "1", ex=60)
+        with suppress(OutOfMemoryError):
+            await client.set(PROBE_KEY, "1", ex=60)
     except (RedisError, OSError) as error:
         raise NotReadyError(str(error)) from error
     finally:
@@ -90,6 +93,24 @@ async def _round_trip(bootstrap: str) -> None:
         await consumer.getone(partition)
     finally:
         await consumer.stop()
+
+
+def weaknesses(gateway_url: str) -> list[str]:
+    """What makes a gateway degraded, a line for each check. In production mode it does not tell."""
+    try:
+        with urllib.request.urlopen(f"{gateway_url}/health/ready", timeout=PROBE_SECONDS) as response:  # noqa: S310
+            checks = msgspec.json.decode(response.read(), type=_Readiness).checks
+    except (urllib.error.URLError, OSError, msgspec.MsgspecError):
+        return []
+    return [f"{name}: {check.detail}" for name, check in checks.items() if check.detail]
+
+
+class _Check(msgspec.Struct):
+    detail: str | None = None
+
+
+class _Readiness(msgspec.Struct):
+    checks: dict[str, _Check] = {}
 
 
 async def http_answers(url: str) -> None:

@@ -109,6 +109,7 @@ class CatalogueFollower:
     async def _assign(self, *_: object) -> None:
         # Another member may have moved the positions: read them from Redis again.
         self._places.clear()
+        self._standing.clear()
         self._looked_at = 0.0
         self._assigned = True
 

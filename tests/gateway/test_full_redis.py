@@ -31,6 +31,15 @@ async def until_full(carts: CartClient, cart_id: str) -> None:
     await until(refuses, "the gateway refuses growth")
 
 
+async def until_roomy(carts: CartClient, cart_id: str) -> None:
+    """Wait until the gateway has seen that there is room."""
+
+    async def grows() -> bool:
+        return not is_refused(await carts.add(f"{cart_id}-probe"))
+
+    await until(grows, "the gateway takes growth")
+
+
 async def metric(carts: CartClient, name: str) -> float:
     """The value of a gauge without labels."""
     for line in (await carts.http.get("/metrics")).text.splitlines():
@@ -42,6 +51,7 @@ async def metric(carts: CartClient, name: str) -> float:
 async def test_with_the_reserve_left_carts_are_read_and_emptied_and_do_not_grow(
     carts: CartClient, cart_id: str
 ) -> None:
+    await until_roomy(carts, cart_id)
     for product_id in ("sku-1", "sku-2", "sku-3"):
         assert (await carts.add(cart_id, product_id, 3, idempotency_key=product_id)).status_code == 200
     path = f"/v1/carts/{cart_id}"
@@ -71,11 +81,7 @@ async def test_with_the_reserve_left_carts_are_read_and_emptied_and_do_not_grow(
         assert await carts.quantities(cart_id) == {"sku-2": 1, "sku-3": 3}
         assert (await carts.http.delete(path)).status_code == 200
         assert await carts.quantities(cart_id) == {}
-
-    async def grows() -> bool:
-        return not is_refused(await carts.add(cart_id))
-
-    await until(grows, "there is room again")
+    await until_roomy(carts, cart_id)
     assert await metric(carts, "cartstream_gateway_redis_full") == 0
     await until(carts.outbox_is_empty, "outbox empty")
 
@@ -105,6 +111,7 @@ async def test_carts_that_only_postgres_has_are_read_and_brought_in_only_to_get_
 
 
 async def test_beyond_the_reserve_a_cart_in_redis_is_still_emptied(carts: CartClient, cart_id: str) -> None:
+    await until_roomy(carts, cart_id)
     assert (await carts.add(cart_id)).status_code == 200
     with filled(carts.urls.redis, BEYOND):
         assert is_refused(await carts.add(cart_id))

@@ -19,7 +19,7 @@ from tests.sinks.product_fixtures import (
     running_follower,
 )
 from tests.sinks.restore_fixtures import Redis, settings_for
-from tests.support.memory import RESERVE, filled
+from tests.support.memory import BEYOND, filled
 from tests.support.processes import sink_process
 from tests.support.waiting import until
 from topics.codec import decode_product, encode_product
@@ -71,7 +71,7 @@ async def test_in_a_full_redis_prices_go_on_and_a_partition_with_a_new_product_s
     async with running_follower(cache_view.settings):
         await publisher.publish(old)
         await cache_view.shows(old)
-        with filled(cache_view.settings.redis_url, RESERVE):
+        with filled(cache_view.settings.redis_url, BEYOND):
 
             async def is_known() -> bool:
                 return bool(metrics.WAITS_FOR_ROOM.labels("products")._value.get())  # noqa: SLF001

@@ -12,7 +12,7 @@ BEYOND: Final = 1.05
 """Redis has more than it takes: the reserve is used up, too."""
 
 _BALLAST: Final = "ballast"
-_BALLAST_BYTES: Final = 20_000_000
+_BALLAST_BYTES: Final = 8_000_000
 """So much that buffers of connections do not matter."""
 
 

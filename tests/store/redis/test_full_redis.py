@@ -1,5 +1,7 @@
 """A Redis without memory: no script is half done, what makes room goes on, what takes more is refused."""
 
+from itertools import count
+
 import msgspec
 import pytest
 
@@ -27,10 +29,16 @@ from tests.store.redis.test_catalogue_cache import product
 from tests.store.redis.test_requests import CART, SOCKS, applied, refused, request
 from tests.store.redis.test_restoring import state_at
 from tests.store.redis.test_subtraction import order_of
-from tests.support.memory import BEYOND, RESERVE, filled
+from tests.support.memory import BEYOND, RESERVE, bounded, filled
 
 HAT = Add("hat", 3, 900, "EUR", Item("hat"))
 OTHER = "user:other"
+
+
+def beside(fixture: StoreFixture) -> str:
+    """Another cart in the cart's partition."""
+    names, partition = (f"user:new-{number}" for number in count()), fixture.layout.partition
+    return next(name for name in names if partition(name) == partition(CART))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +144,8 @@ async def test_no_cart_begins_and_an_add_need_not_be_looked_up_to_be_refused(
 async def test_a_change_that_has_begun_is_made_whole_however_much_it_takes(
     fixture: StoreFixture, server_url: str
 ) -> None:
-    with filled(server_url, 0.999):
+    # The request itself fits, its cart, its window's entry and its outbox's entry do not.
+    with bounded(server_url, 250_000):
         large = await applied(
             fixture, *(Add(f"l-{n}", 1, 1, "EUR", Item("l"), {"x": "y" * 900}) for n in range(90))
         )
@@ -179,7 +188,7 @@ async def test_states_replace_the_copies_that_are_there_and_the_follower_waits_w
     fixture: StoreFixture, server_url: str
 ) -> None:
     store, partition = fixture.store, fixture.layout.partition(CART)
-    new = next(f"user:{n}" for n in range(999) if fixture.layout.partition(f"user:{n}") == partition)
+    new = beside(fixture)
     assert await store.follow_put(partition, 0, 1, [(CART, state_at(1000))])
     newer = fold(state_at(1000), Change(cart_id=CART, version=2000, op_id="newer", delta=(HAT,))).state
     assert newer is not None
@@ -211,7 +220,7 @@ async def test_a_partition_is_restored_as_far_as_its_carts_are_there(
         token = await store.restore_begin(partition)
         assert await store.restore_from(partition, token, 0, 5) == 0
         with pytest.raises(StoreFull):
-            await store.restore_put(partition, token, 1, [("user:not-there", state_at(1000))])
+            await store.restore_put(partition, token, 1, [(beside(fixture), state_at(1000))])
         assert await store.restore_put(partition, token, 1, [(CART, state_at(1000))])
         assert await store.restore_finish(partition, token, 2, 5, rows_position=1) is None
         marker = (await store.markers())[partition]

@@ -114,6 +114,7 @@ CHANGING: Final = (
     problems.OUTBOX_FULL,
     problems.PRECONDITION_FAILED,
     problems.RESTORING,
+    problems.STORE_FULL,
     problems.STORE_UNAVAILABLE,
     problems.TOO_MANY_CHANGES,
     problems.TOO_OLD,

@@ -4,7 +4,7 @@ from typing import Final
 
 from gateway.carts.examples import TIME, VERSION
 from gateway.http.openapi import header, operation, query, reply, text_reply
-from gateway.http.problems import STORE_UNAVAILABLE, STREAMS_EXHAUSTED, TOO_MANY_STREAMS
+from gateway.http.problems import STORE_FULL, STORE_UNAVAILABLE, STREAMS_EXHAUSTED, TOO_MANY_STREAMS
 from gateway.live.events import MEDIA_TYPE
 from gateway.live.requests import StreamTicket
 
@@ -37,5 +37,5 @@ ISSUE_TICKET: Final = operation(
             "The ticket; it is good once and not for long", StreamTicket, example=StreamTicket(_TICKET, TIME)
         )
     },
-    problems=(STORE_UNAVAILABLE,),
+    problems=(STORE_FULL, STORE_UNAVAILABLE),
 )

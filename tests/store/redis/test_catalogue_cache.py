@@ -13,6 +13,7 @@ from store.redis.catalogue import (
     CacheLost,
     CacheNotReady,
     Following,
+    NoRoom,
     Page,
     ProductCache,
     ProductDeletion,
@@ -43,7 +44,7 @@ class Filled:
 
     async def put(
         self, *changes: Product | ProductDeletion, partition: int = 0, at_end: bool = True
-    ) -> ProductsPut | Regressed | PositionMoved | CacheLost:
+    ) -> ProductsPut | Regressed | PositionMoved | CacheLost | NoRoom:
         """Put the next stretch of the partition; the position rises by one a record."""
         expected = self.following.positions.get(partition)
         position = (expected or 0) + len(changes)

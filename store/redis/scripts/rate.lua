@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Add what a subject has taken of a quota to what all have noted of it.
 --
 -- KEYS  1 the subject's backlog: until when all it has taken is given back, in microseconds of Redis's clock

@@ -7,12 +7,18 @@ from typing import Any, Final
 import msgspec
 
 from gateway.http.grammars import JSON_VALUE, JSON_VALUE_SCHEMA
-from gateway.http.openapi import Operation
+from gateway.http.openapi import Operation, reply_header
 from gateway.http.openapi_problems import examples, problems_of, refusals
 from gateway.http.routing import Route, routes_of
 from gateway.identity.access import SERVICES_ONLY, Access
 
 _SCHEMAS: Final = "#/components/schemas/"
+_QUOTAS: Final = {
+    "RateLimit-Policy": reply_header("quotas that count, where one does", '"shopper";q=600;w=60'),
+    "RateLimit": reply_header("what is left of them", '"shopper";r=599;t=1'),
+}
+"""Headers of every reply."""
+_OF_QUOTAS: Final = {name: {"$ref": f"#/components/headers/{name}"} for name in _QUOTAS}
 
 
 class Tag(msgspec.Struct, frozen=True):
@@ -77,6 +83,7 @@ def with_components(
                 for name, found in sorted({**schemas, JSON_VALUE: JSON_VALUE_SCHEMA}.items())
             },
             "examples": examples(),
+            "headers": _QUOTAS,
             "securitySchemes": security_schemes,
         },
     }
@@ -93,7 +100,11 @@ def _described(route: Route, operation: Operation, tag: Tag) -> dict[str, Any]:
         found["parameters"] = list(operation.parameters)
     if operation.body is not None:
         found["requestBody"] = operation.body
-    found["responses"] = {**operation.replies, **refusals(problems_of(route, operation))}
+    replies = {**operation.replies, **refusals(problems_of(route, operation))}
+    found["responses"] = {
+        status: {**reply, "headers": {**reply.get("headers", {}), **_OF_QUOTAS}}
+        for status, reply in replies.items()
+    }
     return found
 
 

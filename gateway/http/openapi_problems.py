@@ -82,11 +82,7 @@ HEADERS_BY_STATUS: Final[Mapping[int, Mapping[str, Any]]] = {
         "Accept": reply_header("the media type to send", "application/json"),
         "Accept-Encoding": reply_header("instead of a Content-Encoding", "identity"),
     },
-    429: {
-        **_RETRY,
-        "RateLimit-Policy": reply_header("quotas that count", '"shopper";q=600;w=60'),
-        "RateLimit": reply_header("what is left of them", '"shopper";r=0;t=60'),
-    },
+    429: _RETRY,
     503: _RETRY,
 }
 """Headers of problems beside Content-Type."""

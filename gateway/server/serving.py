@@ -6,7 +6,7 @@ accepted; here the order is in one place.
 
 import asyncio
 from collections.abc import Callable
-from socket import socket
+from socket import SO_SNDBUF, SOL_SOCKET, socket
 from typing import Any, Final
 
 import structlog
@@ -16,7 +16,7 @@ from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from gateway.health.checks import HealthChecks
-from gateway.server.backlog import BACKLOG
+from gateway.server.backlog import BACKLOG, UNREAD_BYTES
 from gateway.server.bounds import Bounds
 from gateway.server.connections import Connection
 from gateway.server.descriptors import room_for
@@ -42,6 +42,7 @@ class Server:
         """Serve until told to stop; `ready` is called once requests are answered."""
         bounds: Bounds = self._app.ctx.bounds
         bounds.connections.most = room_for(bounds.connections.most)
+        listener.setsockopt(SOL_SOCKET, SO_SNDBUF, UNREAD_BYTES)  # its connections inherit it
         server = self._server = await self._app.create_server(
             sock=listener,
             access_log=self._settings.access_log,

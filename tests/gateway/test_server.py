@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from gateway.metrics import Metrics
-from gateway.server.backlog import BACKLOG
+from gateway.server.backlog import BACKLOG, UNREAD_BYTES
 from gateway.server.bounds import Bodies, Connections, Full
 from gateway.server.connections import Unread
 from gateway.server.descriptors import RESERVED, room_for
@@ -80,6 +80,14 @@ async def test_the_backlog_is_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
         # Of a listening socket, tcpi_sacked is the backlog, which the kernel caps.
         info = served.listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
         assert struct.unpack_from("I", info, 28)[0] == min(BACKLOG, somaxconn())
+
+
+async def test_the_kernel_keeps_little_for_a_client_that_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(monkeypatch) as served:
+        # Linux takes twice as much as it is told, and no more than net.core.wmem_max.
+        assert served.listener.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * UNREAD_BYTES
 
 
 def somaxconn() -> int:

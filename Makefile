@@ -52,8 +52,8 @@ check: setup ## Lint, types, layers, published schemas, links in the docs
 contract: setup $(OASDIFF) ## Compare the HTTP API with that of the last release: a breaking change fails
 	@mkdir -p build
 	@$(BIN)/python -m gateway.openapi > build/openapi.json
-	@$(OASDIFF) breaking --fail-on ERR --err-ignore $(RELEASED)/acknowledged.txt \
-		$(RELEASED)/last-release.json build/openapi.json
+	@$(OASDIFF) breaking --fail-on ERR --flatten-params --severity-levels $(RELEASED)/severity.txt \
+		--err-ignore $(RELEASED)/acknowledged.txt $(RELEASED)/last-release.json build/openapi.json
 
 $(OASDIFF): devstack/oasdiff/go.mod devstack/oasdiff/go.sum
 	@sh devstack/oasdiff/build.sh

@@ -27,7 +27,7 @@ from gateway.http.openapi import (
 PARAMETERS: Final = {
     "cart_id": path_parameter(
         "cart_id",
-        "user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode",
+        "`user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode",
         examples.CART_ID,
         CART_ID_IN_PATH,
     ),

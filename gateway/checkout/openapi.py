@@ -60,6 +60,7 @@ CHECK_OUT: Final = operation(
             CheckoutDocument,
             example={"internal": ORDER, "external": _CHECKOUT},
             headers=_REPLY_HEADERS,
+            links={"readOrder": ("order_id", "order_id"), "cancelOrder": ("order_id", "order_id")},
         ),
     },
     problems=(

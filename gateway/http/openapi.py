@@ -85,16 +85,25 @@ def reply(
     *structs: type[msgspec.Struct],
     example: object,
     headers: dict[str, Any] | None = None,
-    media_type: str = JSON,
+    links: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """A reply whose body is one of these Structs, such as `example`: a value, or values by name."""
-    return _with_headers(
-        {
-            "description": description,
-            "content": {media_type: {"schema": schema(*structs), "examples": _examples(example)}},
-        },
-        headers,
-    )
+    """A reply whose body is one of these Structs, such as `example`: a value, or values by name.
+
+    `links`: operations that go on from here, with the parameter that they get and the member that it is.
+    """
+    found: dict[str, Any] = {
+        "description": description,
+        "content": {JSON: {"schema": schema(*structs), "examples": _examples(example)}},
+    }
+    if links:
+        found["links"] = {
+            operation_id: {
+                "operationId": operation_id,
+                "parameters": {parameter: f"$response.body#/{member}"},
+            }
+            for operation_id, (parameter, member) in links.items()
+        }
+    return _with_headers(found, headers)
 
 
 def text_reply(

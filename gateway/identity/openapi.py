@@ -29,6 +29,7 @@ MINT: Final = operation(
                 ),
             },
             headers={"Location": reply_header("the cart", f"/v1/carts/{GUEST_ID}"), **CHANGE_REPLY_HEADERS},
+            links=dict.fromkeys(("readCart", "addItem", "patchCart", "checkOut"), ("cart_id", "cart_id")),
         )
     },
     problems=(*CHANGING, *PRICED),

@@ -41,7 +41,13 @@ MERGE: Final = operation(
     "mergeGuestCart",
     "Carry a guest's cart over: into a user's at login, or into that of the guest's new session",
     {
-        "200": reply("The merge is done, now or before", MergeDocument, example=_DONE, headers=_LOCATION),
+        "200": reply(
+            "The merge is done, now or before",
+            MergeDocument,
+            example=_DONE,
+            headers=_LOCATION,
+            links={"readMerge": ("merge_id", "merge_id")},
+        ),
         "202": reply(
             "The merge goes on without the request",
             MergeDocument,

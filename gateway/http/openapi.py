@@ -15,6 +15,7 @@ from gateway.http.problems import ProblemType
 
 JSON: Final = "application/json"
 HTML: Final = "text/html"
+EVENTS: Final = "text/event-stream"
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +111,9 @@ def text_reply(
     description: str, media_type: str, example: str, headers: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """A reply whose body is a text, such as a page."""
-    content = {"schema": {"type": "string"}, "examples": _examples(example)}
+    # Events are no single text: tools that know them look at each by itself, and at its text.
+    shape = {} if media_type == EVENTS else {"type": "string"}
+    content = {"schema": shape, "examples": _examples(example)}
     return _with_headers({"description": description, "content": {media_type: content}}, headers)
 
 

@@ -1,6 +1,6 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test drills soak check contract contract-test renderer bench clean force
+.PHONY: help setup run demo test drills client client-test soak check contract contract-test renderer bench clean force
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -38,6 +38,12 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 drills: setup ## Tests that take minutes: kills again and again, several workers of each group, one sick alone
 	@$(BIN)/pytest -m drill -n 3 --dist loadfile --no-loadscope-reorder
 
+client: setup ## Make the TypeScript client: its types from the OpenAPI document, and the build (needs node and npm)
+	@$(BIN)/python -m tests.clients.node_package
+
+client-test: setup ## Test the TypeScript client against a real gateway, which is killed and frozen meanwhile
+	@$(BIN)/pytest -m client tests/clients
+
 soak: setup ## Break everything under load for many seeds and hold the history against the stores (SEEDS=20)
 	@$(BIN)/python -m tests.faults.soak --seeds $(SEEDS)
 
@@ -70,3 +76,4 @@ bench: setup ## Run the benchmarks and print their figures
 clean: ## Remove data, logs and caches of development (asks nothing; .venv stays)
 	@if test -x $(BIN)/cartstream; then $(BIN)/cartstream stop || test $$? -eq 3; fi
 	@rm -rf .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis build
+	@rm -rf clients/typescript/node_modules clients/typescript/dist clients/typescript/build

@@ -120,11 +120,13 @@ def _folders(root: Path) -> set[str]:
 
 
 def files(root: Path, ending: str) -> list[Path]:
-    """Every file of the project with this ending, in all folders but hidden ones."""
+    """Every file of the project with this ending, in all folders but hidden ones and those of npm."""
     return sorted(
         file
         for file in root.rglob(f"*{ending}")
-        if not any(part.startswith(".") for part in file.relative_to(root).parts[:-1])
+        if not any(
+            part.startswith(".") or part == "node_modules" for part in file.relative_to(root).parts[:-1]
+        )
     )
 
 

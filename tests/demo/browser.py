@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -37,10 +37,11 @@ def launched(path: str) -> Iterator[Browser]:
 
 
 @contextmanager
-def whole_stack(folder: Path) -> Iterator[EmbeddedStack]:
-    """Everything that `make run` starts, on free ports, whatever the environment says of owners."""
+def whole_stack(folder: Path, absent: Collection[str] = ()) -> Iterator[EmbeddedStack]:
+    """What `make run` starts, but not `absent`, on free ports, whatever the environment says of owners."""
     settings = StackSettings(
         products_owner=ProductsOwner.INTERNAL, orders_owner=OrdersOwner.INTERNAL
     ).with_ports(*free_ports(len(PORTS)))
-    with EmbeddedStack(folder, settings, only=usual(settings)) as stack:
+    only = [name for name in usual(settings) if name not in absent]
+    with EmbeddedStack(folder, settings, only=only) as stack:
         yield stack

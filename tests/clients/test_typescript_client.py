@@ -26,14 +26,6 @@ def test_its_lock_file_names_no_registry() -> None:
 
 @pytest.mark.parametrize("name", TESTS)
 def test_its_own_tests_pass(package: Path, shop: dict[str, str], name: str) -> None:
-    ended = subprocess.run(
-        ["node", "--test", "--test-reporter=spec", str(package / "build" / f"{name}.js")],
-        cwd=package,
-        env={**os.environ, **shop},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    print(ended.stdout)  # noqa: T201  pytest shows it with a failure
-    assert ended.returncode == 0, ended.stdout
+    command = ["node", "--test", "--test-reporter=spec", str(package / "build" / f"{name}.js")]
+    # What it prints is pytest's to show, also of a test that is never done.
+    assert subprocess.run(command, cwd=package, env={**os.environ, **shop}, check=False).returncode == 0

@@ -26,7 +26,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -46,7 +49,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -68,7 +74,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -88,9 +97,15 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
-                /** @description as the cart shows it, percent-encoded as UTF-8 */
+                /**
+                 * @description as the cart shows it, percent-encoded as UTF-8
+                 * @example mug
+                 */
                 line_id: string;
             };
             cookie?: never;
@@ -112,7 +127,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -132,7 +150,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -152,7 +173,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -172,7 +196,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -192,6 +219,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description as the merge answered it
+                 * @example m_0af7651916cd43dd8448eb211c80319c
+                 */
                 merge_id: string;
             };
             cookie?: never;
@@ -228,7 +259,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description percent-encoded as UTF-8 */
+                /**
+                 * @description percent-encoded as UTF-8
+                 * @example mug
+                 */
                 product_id: string;
             };
             cookie?: never;
@@ -267,7 +301,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -287,8 +324,15 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
+                /**
+                 * @description as the checkout answered it
+                 * @example o_0af7651916cd43dd8448eb211c80319c
+                 */
                 token: string;
             };
             cookie?: never;
@@ -308,8 +352,15 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
+                /**
+                 * @description as the checkout answered it
+                 * @example o_0af7651916cd43dd8448eb211c80319c
+                 */
                 token: string;
             };
             cookie?: never;
@@ -329,6 +380,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description as the checkout answered it
+                 * @example o_0af7651916cd43dd8448eb211c80319c
+                 */
                 order_id: string;
             };
             cookie?: never;
@@ -348,7 +403,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -368,6 +426,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description as the checkout answered it
+                 * @example o_0af7651916cd43dd8448eb211c80319c
+                 */
                 order_id: string;
             };
             cookie?: never;
@@ -387,7 +449,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -407,7 +472,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description the token in a link */
+                /**
+                 * @description the token in a link
+                 * @example r1.Z3Vlc3Q6WDdRaw.1796021581.5vXn0r2mQkq4
+                 */
                 link: string;
             };
             cookie?: never;
@@ -427,7 +495,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description the token in a link */
+                /**
+                 * @description the token in a link
+                 * @example r1.Z3Vlc3Q6WDdRaw.1796021581.5vXn0r2mQkq4
+                 */
                 link: string;
             };
             cookie?: never;
@@ -516,7 +587,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                /** @description the last part of a problem's type */
+                /**
+                 * @description the last part of a problem's type
+                 * @example cart-merged
+                 */
                 slug: string;
             };
             cookie?: never;
@@ -531,212 +605,67 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/openapi.json": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** This document */
+        get: operations["readOpenApi"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/docs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The same, to read in a browser */
+        get: operations["showDocs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/docs/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description a file that the page loads
+                 * @example docs.js
+                 */
+                file: string;
+            };
+            cookie?: never;
+        };
+        /** A file of that page */
+        get: operations["readDocsFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /**
-         * Difference
-         * @description Why a line cannot be ordered: the product's price now, and the quantity that is available.
-         *
-         *         All are null when the product does not exist. `available` is also null when its stock is not counted.
-         */
-        Difference: {
-            line_id: string;
-            code: string;
-            unit_price: number | null;
-            available: number | null;
-            /** @default null */
-            currency?: string | null;
-        };
-        /**
-         * MintedCart
-         * @description A new guest cart; with the cart itself where it was minted with something in it.
-         */
-        MintedCart: {
-            cart_id: string;
-            token: string;
-            expires_at: string;
-            cart?: components["schemas"]["ShownCart"];
-        };
-        /**
-         * ShownCart
-         * @description A cart as HTTP shows it.
-         */
-        ShownCart: {
-            cart_id: string;
-            status: components["schemas"]["Status"];
-            version: string;
-            currency: string | null;
-            lines: components["schemas"]["ShownLine"][];
-            totals: components["schemas"]["Totals"];
-            metadata: Record<string, unknown>;
-            /** @default {} */
-            details?: components["schemas"]["Details"];
-            /** @default [] */
-            saved?: components["schemas"]["ShownSaved"][];
-            /** @default [] */
-            adjustments?: components["schemas"]["Adjustment"][];
-            /** @default [] */
-            warnings?: components["schemas"]["CartWarning"][];
-            /** @default null */
-            merged_into?: string | null;
-            /** @default null */
-            created_at?: string | null;
-            /** @default null */
-            updated_at?: string | null;
-        };
-        /**
-         * Status
-         * @description What a caller may do with the cart.
-         * @enum {unknown}
-         */
-        Status: "active" | "claimed" | "expired" | "merged";
-        /**
-         * ShownLine
-         * @description A line as HTTP shows it; without `name` and `image_url` where no catalogue knows the product.
-         */
-        ShownLine: {
-            line_id: string;
-            product_id: string;
-            quantity: number;
-            unit_price: number;
-            /** @default {} */
-            options?: {
-                [key: string]: string;
-            };
-            /** @default {} */
-            metadata?: Record<string, unknown>;
-            /** @default 0 */
-            line_total?: number;
-            name?: string;
-            image_url?: string | null;
-        };
-        /**
-         * Totals
-         * @description Minor units of the cart's currency. Discount is a positive number; without adjustments it is 0.
-         */
-        Totals: {
-            subtotal: number;
-            discount: number;
-            tax: number;
-            total: number;
-        };
-        /**
-         * Details
-         * @description The details of a cart, None where they are not known. `codes` are promotion codes as they were entered.
-         *
-         *         The fields are in the order of their names, as Redis keeps them.
-         */
-        Details: {
-            /** @default null */
-            billing_address?: components["schemas"]["Address"] | null;
-            /** @default null */
-            codes?: string[] | null;
-            /** @default null */
-            email?: string | null;
-            /** @default null */
-            locale?: string | null;
-            /** @default null */
-            shipping_address?: components["schemas"]["Address"] | null;
-            /** @default null */
-            shipping_method?: string | null;
-        };
-        /**
-         * Address
-         * @description Where something is sent or billed; `lines` are street and house, `country` is ISO 3166 alpha-2.
-         */
-        Address: {
-            /** @default null */
-            name?: string | null;
-            /** @default null */
-            company?: string | null;
-            /** @default [] */
-            lines?: string[];
-            /** @default null */
-            postal_code?: string | null;
-            /** @default null */
-            city?: string | null;
-            /** @default null */
-            region?: string | null;
-            /** @default null */
-            country?: string | null;
-            /** @default null */
-            phone?: string | null;
-        };
-        /**
-         * ShownSaved
-         * @description A line saved for later as HTTP shows it, with the name and image as `ShownLine`.
-         */
-        ShownSaved: {
-            line_id: string;
-            product_id: string;
-            quantity: number;
-            /** @default {} */
-            options?: {
-                [key: string]: string;
-            };
-            /** @default {} */
-            metadata?: Record<string, unknown>;
-            name?: string;
-            image_url?: string | null;
-        };
-        /**
-         * Adjustment
-         * @description A discount, a fee or a tax (its code is `tax` or begins with `tax-`) in minor units.
-         *
-         *         `amount` is negative for a discount; `target` is a line id, none for the whole cart.
-         */
-        Adjustment: {
-            code: string;
-            amount: number;
-            /** @default null */
-            target?: string | null;
-        };
-        /**
-         * CartWarning
-         * @description Something the shopper should see, such as a changed price; `target` is a line id.
-         */
-        CartWarning: {
-            code: string;
-            /** @default null */
-            target?: string | null;
-        };
-        /**
-         * ProblemDocument
-         * @description An error (RFC 9457). `detail` says what to do; `errors` point into the body (RFC 6901).
-         */
-        ProblemDocument: {
-            type: string;
-            title: string;
-            status: number;
-            detail: string;
-            /** @default [] */
-            errors?: components["schemas"]["FieldError"][];
-        };
-        /**
-         * FieldError
-         * @description What is wrong at one place of the body; `pointer` is a JSON Pointer (RFC 6901).
-         */
-        FieldError: {
-            pointer: string;
-            detail: string;
-        };
-        /**
-         * MintCart
-         * @description What a new cart begins with; `currency` is that of the items that state none, `locale` a detail.
-         */
-        MintCart: {
-            /**
-             * @description ISO 4217, for example EUR; required without a catalogue
-             * @default null
-             */
-            currency?: string | null;
-            /** @default null */
-            locale?: string | null;
-            /** @default [] */
-            items?: components["schemas"]["AddItem"][];
-        };
         /**
          * AddItem
          * @description Add pieces of a product. The price and metadata are those of the newest add.
@@ -763,23 +692,9 @@ export interface components {
                 [key: string]: string;
             };
             /** @default null */
-            metadata?: Record<string, unknown> | null;
-        };
-        /**
-         * GuestCart
-         * @description A guest cart: its id, which proves nothing, and the token that proves it until then: keep it secret.
-         */
-        GuestCart: {
-            cart_id: string;
-            token: string;
-            expires_at: string;
-        };
-        /**
-         * PatchCart
-         * @description Several operations: all of them or none, one version, one event.
-         */
-        PatchCart: {
-            operations: (components["schemas"]["AddOperation"] | components["schemas"]["SetOperation"] | components["schemas"]["RemoveOperation"] | components["schemas"]["ClearOperation"] | components["schemas"]["MetadataOperation"] | components["schemas"]["DetailsOperation"] | components["schemas"]["SaveOperation"])[];
+            metadata?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            } | null;
         };
         /**
          * AddOperation
@@ -809,79 +724,20 @@ export interface components {
                 [key: string]: string;
             };
             /** @default null */
-            metadata?: Record<string, unknown> | null;
+            metadata?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            } | null;
         };
         /**
-         * SetOperation
-         * @description Decide the quantity of a line that is there; metadata stays unless given.
+         * Address
+         * @description Where something is sent or billed; `lines` are street and house, `country` is ISO 3166 alpha-2.
          */
-        SetOperation: {
-            /** @enum {unknown} */
-            op: "set";
-            /** @description as the cart shows it */
-            line_id: string;
-            /** @description 0 removes the line */
-            quantity: number;
-            /** @default null */
-            metadata?: Record<string, unknown> | null;
-        };
-        /**
-         * RemoveOperation
-         * @description Remove a line; removing one that is not there is no error.
-         */
-        RemoveOperation: {
-            /** @enum {unknown} */
-            op: "remove";
-            /** @description as the cart shows it */
-            line_id: string;
-        };
-        /**
-         * ClearOperation
-         * @description Remove all lines; the cart's metadata and details stay.
-         */
-        ClearOperation: {
-            /** @enum {unknown} */
-            op: "clear";
-        };
-        /**
-         * MetadataOperation
-         * @description Replace the metadata of the cart, or of the line named.
-         */
-        MetadataOperation: {
-            /** @enum {unknown} */
-            op: "metadata";
-            /** @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string. */
-            metadata: Record<string, unknown>;
-            /** @default null */
-            line_id?: string | null;
-        };
-        /**
-         * DetailsOperation
-         * @description Set or remove details of the cart.
-         */
-        DetailsOperation: {
-            /** @enum {unknown} */
-            op: "details";
-            email?: string | null;
-            codes?: string[] | null;
-            shipping_address?: components["schemas"]["PostalAddress"] | null;
-            billing_address?: components["schemas"]["PostalAddress"] | null;
-            shipping_method?: string | null;
-            locale?: string | null;
-        };
-        /**
-         * PostalAddress
-         * @description Where something is sent or billed. It is replaced as a whole.
-         */
-        PostalAddress: {
+        Address: {
             /** @default null */
             name?: string | null;
             /** @default null */
             company?: string | null;
-            /**
-             * @description street and house
-             * @default []
-             */
+            /** @default [] */
             lines?: string[];
             /** @default null */
             postal_code?: string | null;
@@ -895,35 +751,32 @@ export interface components {
             phone?: string | null;
         };
         /**
-         * SaveOperation
-         * @description Save a product for later, beside the cart, or take it off that list: quantity 0.
+         * Adjustment
+         * @description A discount, a fee or a tax (its code is `tax` or begins with `tax-`) in minor units.
+         *
+         *     `amount` is negative for a discount; `target` is a line id, none for the whole cart.
          */
-        SaveOperation: {
-            /** @enum {unknown} */
-            op: "save";
-            /** @description 1 to 128 characters without " \ ~ and control characters; no ! at the beginning */
-            product_id: string;
-            /** @description 0 removes the line */
-            quantity: number;
-            /**
-             * @description Chosen variants, for example size; other options are another line.
-             * @default {}
-             */
-            options?: {
-                [key: string]: string;
-            };
-            /**
-             * @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string.
-             * @default {}
-             */
-            metadata?: Record<string, unknown>;
+        Adjustment: {
+            code: string;
+            amount: number;
+            /** @default null */
+            target?: string | null;
+        };
+        /**
+         * CartWarning
+         * @description Something the shopper should see, such as a changed price; `target` is a line id.
+         */
+        CartWarning: {
+            code: string;
+            /** @default null */
+            target?: string | null;
         };
         /**
          * Certificate
          * @description An erasure. `complete`: every store was seen to have done it; else `waits_for` says what is under way.
          *
-         *         `version` is the version number up to which the cart is erased. `merged_guests` are guests' carts that
-         *         were merged into it, perhaps by way of another: they are carts of their own, to be erased by themselves.
+         *     `version` is the version number up to which the cart is erased. `merged_guests` are guests' carts that
+         *     were merged into it, perhaps by way of another: they are carts of their own, to be erased by themselves.
          */
         Certificate: {
             erasure_id: string;
@@ -938,312 +791,13 @@ export interface components {
             kept: components["schemas"]["Kept"][];
         };
         /**
-         * Removed
-         * @description How much was removed.
-         *
-         *         `redis` and `row` are the cart in Redis and in Postgres. `outbox_entries` are its changes that waited in
-         *         Redis for Kafka. `orders`, `checkouts`, `transfers` (of merges) and `mails` are rows of Postgres that held
-         *         something personal, `changes` the rows of the history; `links` led to the cart, in messages about a cart
-         *         left behind.
+         * Check
+         * @description One dependency; `detail` says what is wrong and what that means.
          */
-        Removed: {
-            redis: components["schemas"]["Copy"];
-            row: components["schemas"]["Copy"];
-            outbox_entries: number;
-            orders: number;
-            checkouts: number;
-            transfers: number;
-            mails: number;
-            changes: number;
-            links: number;
-        };
-        /**
-         * Copy
-         * @description What a copy of a cart held: lines shown, and operations of the last 20 minutes.
-         */
-        Copy: {
-            /** @default 0 */
-            lines?: number;
-            /** @default 0 */
-            operations?: number;
-        };
-        /**
-         * Expires
-         * @description Old records that Kafka itself removes: all are gone by `by`.
-         */
-        Expires: {
-            topic: string;
-            records: string;
-            by: string;
-        };
-        /**
-         * Kept
-         * @description What stays, and why.
-         */
-        Kept: {
-            what: string;
-            why: string;
-        };
-        /**
-         * PutItem
-         * @description Replace the quantity and the metadata of a line; with a catalogue its price becomes that of now.
-         */
-        PutItem: {
-            /** @description 0 removes the line */
-            quantity: number;
-            /**
-             * @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string.
-             * @default {}
-             */
-            metadata?: Record<string, unknown>;
-        };
-        /**
-         * PatchItem
-         * @description Change what is named of a line: its quantity, its metadata, or both.
-         */
-        PatchItem: {
+        Check: {
+            status: components["schemas"]["Health"];
             /** @default null */
-            quantity?: number | null;
-            /** @default null */
-            metadata?: Record<string, unknown> | null;
-        };
-        /**
-         * PatchDetails
-         * @description The details to change (RFC 7396): null removes one, those left out stay. `codes` are one detail.
-         */
-        PatchDetails: {
-            email?: string | null;
-            codes?: string[] | null;
-            shipping_address?: components["schemas"]["PostalAddress"] | null;
-            billing_address?: components["schemas"]["PostalAddress"] | null;
-            shipping_method?: string | null;
-            locale?: string | null;
-        };
-        /**
-         * StreamTicket
-         * @description Opens one stream of the cart until then, as `?ticket=`; keep it secret.
-         */
-        StreamTicket: {
-            ticket: string;
-            expires_at: string;
-        };
-        /**
-         * MergeDocument
-         * @description A merge as it stands.
-         *
-         *         `warnings` are pieces that were lost because only some of their line found room; `left` are lines that
-         *         could not go along and stay in the guest's cart. `version` is that of `cart_id`, with what has gone along.
-         */
-        MergeDocument: {
-            merge_id: string;
-            guest_cart_id: string;
-            cart_id: string;
-            strategy: components["schemas"]["Strategy"];
-            status: components["schemas"]["MergeStatus"];
-            lines: components["schemas"]["MergeProgress"];
-            warnings: components["schemas"]["Pieces"][];
-            left: components["schemas"]["Pieces"][];
-            version: string | null;
-            began_at: string;
-            /** @default null */
-            finished_at?: string | null;
-        };
-        /**
-         * Strategy
-         * @description How many pieces a line has that is in both carts.
-         * @enum {unknown}
-         */
-        Strategy: "keep" | "max" | "sum";
-        /**
-         * MergeStatus
-         * @description How far a merge is.
-         * @enum {unknown}
-         */
-        MergeStatus: "done" | "running";
-        /**
-         * MergeProgress
-         * @description Lines that have gone along, and those that the guest's cart had.
-         */
-        MergeProgress: {
-            done: number;
-            total: number;
-        };
-        /**
-         * Pieces
-         * @description Pieces of a line of the guest's cart, and why they could not go along.
-         */
-        Pieces: {
-            code: string;
-            line_id: string;
-            quantity: number;
-        };
-        /**
-         * MergeGuest
-         * @description Carry a guest's cart over.
-         *
-         *         `guest` is its id (`guest:…`), or its token, which is a proof of it, too. Instead, `session` is the id of
-         *         the session whose cart it is, and a proof as well.
-         */
-        MergeGuest: {
-            guest?: string;
-            session?: string;
-            /**
-             * @description how many pieces a line has that is in both carts: those of both, the larger number, or those of the cart in the path
-             * @default sum
-             */
-            strategy?: components["schemas"]["Strategy"];
-        };
-        /**
-         * ProductPage
-         * @description Products by id, or in the order they were named; the cursor of the next page, null on the last page.
-         */
-        ProductPage: {
-            products: components["schemas"]["Product"][];
-            next_cursor: string | null;
-        };
-        /**
-         * Product
-         * @description A product as of `version`, a number that only rises for a product: readers pass a lower one over.
-         */
-        Product: {
-            product_id: string;
-            name: string;
-            unit_price: number;
-            currency: string;
-            /** @default  */
-            description?: string;
-            /** @default null */
-            category?: string | null;
-            /** @default null */
-            stock?: number | null;
-            /** @default true */
-            active?: boolean;
-            /** @default null */
-            image_url?: string | null;
-            /** @default {} */
-            attributes?: Record<string, unknown>;
-            version: number;
-            /** Format: date-time */
-            updated_at: string;
-        };
-        /**
-         * PutProduct
-         * @description A whole product. `unit_price` in minor units of `currency`; `stock` null: not counted.
-         */
-        PutProduct: {
-            name: string;
-            unit_price: number;
-            currency: string;
-            /** @default  */
-            description?: string;
-            /** @default null */
-            category?: string | null;
-            /** @default null */
-            stock?: number | null;
-            /** @default true */
-            active?: boolean;
-            /** @default null */
-            image_url?: string | null;
-            /** @default {} */
-            attributes?: Record<string, unknown>;
-            /**
-             * @description The owner's own version, which only rises; required where products are external.
-             * @default null
-             */
-            version?: number | null;
-        };
-        /**
-         * PatchProduct
-         * @description The fields of a product to change.
-         */
-        PatchProduct: {
-            name?: string;
-            unit_price?: number;
-            currency?: string;
-            description?: string;
-            category?: string | null;
-            stock?: number | null;
-            active?: boolean;
-            image_url?: string | null;
-            attributes?: Record<string, unknown>;
-            /**
-             * @description The owner's own version, which only rises; required where products are external.
-             * @default null
-             */
-            version?: number | null;
-        };
-        /**
-         * LineError
-         * @description A line that was not imported: its number from 1, where it is wrong, and how to correct it.
-         */
-        LineError: {
-            /** @enum {unknown} */
-            type: "error";
-            line: number;
-            pointer: string;
-            detail: string;
-        };
-        /**
-         * Progress
-         * @description How far the import is: lines read, products imported, lines with errors.
-         */
-        Progress: {
-            /** @enum {unknown} */
-            type: "progress";
-            lines: number;
-            imported: number;
-            errors: number;
-        };
-        /**
-         * Summary
-         * @description The end: products imported, how many of them are new or changed, lines with errors, seconds.
-         */
-        Summary: {
-            /** @enum {unknown} */
-            type: "summary";
-            lines: number;
-            imported: number;
-            changed: number;
-            errors: number;
-            seconds: number;
-        };
-        /**
-         * Stopped
-         * @description The import ended early: the products of the first `lines` lines are kept. Repeating it is safe.
-         */
-        Stopped: {
-            /** @enum {unknown} */
-            type: "stopped";
-            lines: number;
-            imported: number;
-            detail: string;
-        };
-        /**
-         * ImportProduct
-         * @description A line of an import: of a known product the fields to change, of a new one name, price and currency.
-         *
-         *         `stock_change` is added to the stock. With `if_version` the line counts only while the product is at this
-         *         version, as `cartstream products export` has written it; 0: only while there is no such product.
-         */
-        ImportProduct: {
-            name?: string;
-            unit_price?: number;
-            currency?: string;
-            description?: string;
-            category?: string | null;
-            stock?: number | null;
-            active?: boolean;
-            image_url?: string | null;
-            attributes?: Record<string, unknown>;
-            /**
-             * @description The owner's own version, which only rises; required where products are external.
-             * @default null
-             */
-            version?: number | null;
-            product_id: string;
-            stock_change?: number;
-            /** @default null */
-            if_version?: number | null;
+            detail?: string | null;
         };
         /**
          * CheckoutDocument
@@ -1271,6 +825,289 @@ export interface components {
          */
         CheckoutStatus: "cancelled" | "completed" | "expired" | "open";
         /**
+         * ClearOperation
+         * @description Remove all lines; the cart's metadata and details stay.
+         */
+        ClearOperation: {
+            /** @enum {unknown} */
+            op: "clear";
+        };
+        /**
+         * CompleteCheckout
+         * @description The owner of orders has sold the lines of the checkout.
+         */
+        CompleteCheckout: {
+            /** @default null */
+            order_id?: string | null;
+        };
+        /**
+         * Copy
+         * @description What a copy of a cart held: lines shown, and operations of the last 20 minutes.
+         */
+        Copy: {
+            /** @default 0 */
+            lines?: number;
+            /** @default 0 */
+            operations?: number;
+        };
+        /**
+         * Details
+         * @description The details of a cart, None where they are not known. `codes` are promotion codes as they were entered.
+         *
+         *     The fields are in the order of their names, as Redis keeps them.
+         */
+        Details: {
+            /** @default null */
+            billing_address?: components["schemas"]["Address"] | null;
+            /** @default null */
+            codes?: string[] | null;
+            /** @default null */
+            email?: string | null;
+            /** @default null */
+            locale?: string | null;
+            /** @default null */
+            shipping_address?: components["schemas"]["Address"] | null;
+            /** @default null */
+            shipping_method?: string | null;
+        };
+        /**
+         * DetailsOperation
+         * @description Set or remove details of the cart.
+         */
+        DetailsOperation: {
+            /** @enum {unknown} */
+            op: "details";
+            email?: string | null;
+            codes?: string[] | null;
+            shipping_address?: components["schemas"]["PostalAddress"] | null;
+            billing_address?: components["schemas"]["PostalAddress"] | null;
+            shipping_method?: string | null;
+            locale?: string | null;
+        };
+        /**
+         * Difference
+         * @description Why a line cannot be ordered: the product's price now, and the quantity that is available.
+         *
+         *     All are null when the product does not exist. `available` is also null when its stock is not counted.
+         */
+        Difference: {
+            line_id: string;
+            code: string;
+            unit_price: number | null;
+            available: number | null;
+            /** @default null */
+            currency?: string | null;
+        };
+        /**
+         * Expires
+         * @description Old records that Kafka itself removes: all are gone by `by`.
+         */
+        Expires: {
+            topic: string;
+            records: string;
+            by: string;
+        };
+        /**
+         * FieldError
+         * @description What is wrong at one place of the body; `pointer` is a JSON Pointer (RFC 6901).
+         */
+        FieldError: {
+            pointer: string;
+            detail: string;
+        };
+        /**
+         * GuestCart
+         * @description A guest cart: its id, which proves nothing, and the token that proves it until then: keep it secret.
+         */
+        GuestCart: {
+            cart_id: string;
+            token: string;
+            expires_at: string;
+        };
+        /**
+         * Health
+         * @description Of one dependency, and of the whole.
+         * @enum {unknown}
+         */
+        Health: "degraded" | "failed" | "ok";
+        /**
+         * HistoryEntry
+         * @description An operation as it was recorded; `version` is what `at` takes.
+         */
+        HistoryEntry: {
+            version: number;
+            time: string | null;
+            steps: components["schemas"]["HistoryStep"][];
+            actor: string | null;
+            cause: string | null;
+        };
+        /**
+         * HistoryPage
+         * @description Operations, newest first, and the cursor of the next page; null on the last page.
+         */
+        HistoryPage: {
+            entries: components["schemas"]["HistoryEntry"][];
+            next_cursor: string | null;
+        };
+        /**
+         * HistoryStep
+         * @description A step of an operation; `line_id` and `quantity` are null where the kind has none.
+         */
+        HistoryStep: {
+            kind: string;
+            /** @default null */
+            line_id?: string | null;
+            /** @default null */
+            quantity?: number | null;
+        };
+        /**
+         * ImportProduct
+         * @description A line of an import: of a known product the fields to change, of a new one name, price and currency.
+         *
+         *     `stock_change` is added to the stock. With `if_version` the line counts only while the product is at this
+         *     version, as `cartstream products export` has written it; 0: only while there is no such product.
+         */
+        ImportProduct: {
+            name?: string;
+            unit_price?: number;
+            currency?: string;
+            description?: string;
+            category?: string | null;
+            stock?: number | null;
+            active?: boolean;
+            image_url?: string | null;
+            /** @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string. */
+            attributes?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+            /**
+             * @description The owner's own version, which only rises; required where products are external.
+             * @default null
+             */
+            version?: number | null;
+            product_id: string;
+            stock_change?: number;
+            /** @default null */
+            if_version?: number | null;
+        };
+        JsonValue: unknown;
+        /**
+         * Kept
+         * @description What stays, and why.
+         */
+        Kept: {
+            what: string;
+            why: string;
+        };
+        /**
+         * LineError
+         * @description A line that was not imported: its number from 1, where it is wrong, and how to correct it.
+         */
+        LineError: {
+            /** @enum {unknown} */
+            type: "error";
+            line: number;
+            pointer: string;
+            detail: string;
+        };
+        /**
+         * Liveness
+         * @description The process serves.
+         */
+        Liveness: {
+            status: string;
+        };
+        /**
+         * MergeDocument
+         * @description A merge as it stands.
+         *
+         *     `warnings` are pieces that were lost because only some of their line found room; `left` are lines that
+         *     could not go along and stay in the guest's cart. `version` is that of `cart_id`, with what has gone along.
+         */
+        MergeDocument: {
+            merge_id: string;
+            guest_cart_id: string;
+            cart_id: string;
+            strategy: components["schemas"]["Strategy"];
+            status: components["schemas"]["MergeStatus"];
+            lines: components["schemas"]["MergeProgress"];
+            warnings: components["schemas"]["Pieces"][];
+            left: components["schemas"]["Pieces"][];
+            version: string | null;
+            began_at: string;
+            /** @default null */
+            finished_at?: string | null;
+        };
+        /**
+         * MergeGuest
+         * @description Carry a guest's cart over.
+         *
+         *     `guest` is its id (`guest:…`), or its token, which is a proof of it, too. Instead, `session` is the id of
+         *     the session whose cart it is, and a proof as well.
+         */
+        MergeGuest: {
+            guest?: string;
+            session?: string;
+            /**
+             * @description how many pieces a line has that is in both carts: those of both, the larger number, or those of the cart in the path
+             * @default sum
+             */
+            strategy?: components["schemas"]["Strategy"];
+        } & (unknown | unknown);
+        /**
+         * MergeProgress
+         * @description Lines that have gone along, and those that the guest's cart had.
+         */
+        MergeProgress: {
+            done: number;
+            total: number;
+        };
+        /**
+         * MergeStatus
+         * @description How far a merge is.
+         * @enum {unknown}
+         */
+        MergeStatus: "done" | "running";
+        /**
+         * MetadataOperation
+         * @description Replace the metadata of the cart, or of the line named.
+         */
+        MetadataOperation: {
+            /** @enum {unknown} */
+            op: "metadata";
+            /** @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string. */
+            metadata: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+            /** @default null */
+            line_id?: string | null;
+        };
+        /**
+         * MintCart
+         * @description What a new cart begins with; `currency` is that of the items that state none, `locale` a detail.
+         */
+        MintCart: {
+            /**
+             * @description ISO 4217, for example EUR; required without a catalogue
+             * @default null
+             */
+            currency?: string | null;
+            /** @default null */
+            locale?: string | null;
+            /** @default [] */
+            items?: components["schemas"]["AddItem"][];
+        };
+        /**
+         * MintedCart
+         * @description A new guest cart; with the cart itself where it was minted with something in it.
+         */
+        MintedCart: {
+            cart_id: string;
+            token: string;
+            expires_at: string;
+            cart?: components["schemas"]["ShownCart"];
+        };
+        /**
          * OrderLine
          * @description An ordered line: `quantity` pieces at `unit_price` minor units, `name` as the catalogue had it then.
          */
@@ -1289,13 +1126,21 @@ export interface components {
             metadata?: Record<string, unknown>;
         };
         /**
+         * OrderPage
+         * @description Orders, newest first, and the cursor of the next page; null on the last page.
+         */
+        OrderPage: {
+            orders: components["schemas"]["OrderRecord"][];
+            next_cursor: string | null;
+        };
+        /**
          * OrderRecord
          * @description The value of an `orders` record: the whole order as of `version`, 1 when placed.
          *
-         *         It rises when the order is cancelled, and when the shopper's own data is erased from it.
+         *     It rises when the order is cancelled, and when the shopper's own data is erased from it.
          *
-         *         `seq` is the order's number within its cart, `details` are those that the cart had. A reader that has seen
-         *         a higher version passes a lower one over: records may come again.
+         *     `seq` is the order's number within its cart, `details` are those that the cart had. A reader that has seen
+         *     a higher version passes a lower one over: records may come again.
          */
         OrderRecord: {
             order_id: string;
@@ -1325,10 +1170,77 @@ export interface components {
          */
         OrderStatus: "cancelled" | "placed";
         /**
+         * PatchCart
+         * @description Several operations: all of them or none, one version, one event.
+         */
+        PatchCart: {
+            operations: (components["schemas"]["AddOperation"] | components["schemas"]["SetOperation"] | components["schemas"]["RemoveOperation"] | components["schemas"]["ClearOperation"] | components["schemas"]["MetadataOperation"] | components["schemas"]["DetailsOperation"] | components["schemas"]["SaveOperation"])[];
+        };
+        /**
+         * PatchDetails
+         * @description The details to change (RFC 7396): null removes one, those left out stay. `codes` are one detail.
+         */
+        PatchDetails: {
+            email?: string | null;
+            codes?: string[] | null;
+            shipping_address?: components["schemas"]["PostalAddress"] | null;
+            billing_address?: components["schemas"]["PostalAddress"] | null;
+            shipping_method?: string | null;
+            locale?: string | null;
+        };
+        /**
+         * PatchItem
+         * @description Change what is named of a line: its quantity, its metadata, or both.
+         */
+        PatchItem: {
+            /** @default null */
+            quantity?: number | null;
+            /** @default null */
+            metadata?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            } | null;
+        } | {
+            quantity: number;
+        } | {
+            metadata: Record<string, unknown>;
+        };
+        /**
+         * PatchProduct
+         * @description The fields of a product to change.
+         */
+        PatchProduct: {
+            name?: string;
+            unit_price?: number;
+            currency?: string;
+            description?: string;
+            category?: string | null;
+            stock?: number | null;
+            active?: boolean;
+            image_url?: string | null;
+            /** @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string. */
+            attributes?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+            /**
+             * @description The owner's own version, which only rises; required where products are external.
+             * @default null
+             */
+            version?: number | null;
+        };
+        /**
+         * Pieces
+         * @description Pieces of a line of the guest's cart, and why they could not go along.
+         */
+        Pieces: {
+            code: string;
+            line_id: string;
+            quantity: number;
+        };
+        /**
          * PlaceOrder
          * @description Order what is in the cart. Every field may be left out, and the body too; `email` is then the cart's.
          *
-         *         With `expected_total` (minor units) the order is placed only if it comes to exactly that.
+         *     With `expected_total` (minor units) the order is placed only if it comes to exactly that.
          */
         PlaceOrder: {
             /** @default null */
@@ -1337,61 +1249,146 @@ export interface components {
              * @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string.
              * @default {}
              */
-            metadata?: Record<string, unknown>;
+            metadata?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
             /** @default null */
             expected_total?: number | null;
         };
         /**
-         * CompleteCheckout
-         * @description The owner of orders has sold the lines of the checkout.
+         * PostalAddress
+         * @description Where something is sent or billed. It is replaced as a whole.
          */
-        CompleteCheckout: {
+        PostalAddress: {
             /** @default null */
-            order_id?: string | null;
+            name?: string | null;
+            /** @default null */
+            company?: string | null;
+            /**
+             * @description street and house
+             * @default []
+             */
+            lines?: string[];
+            /** @default null */
+            postal_code?: string | null;
+            /** @default null */
+            city?: string | null;
+            /** @default null */
+            region?: string | null;
+            /** @default null */
+            country?: string | null;
+            /** @default null */
+            phone?: string | null;
         };
         /**
-         * OrderPage
-         * @description Orders, newest first, and the cursor of the next page; null on the last page.
+         * Problem
+         * @description An error (RFC 9457). `detail` says what to do; `errors` point into the body (RFC 6901).
+         *
+         *     Some types have members of their own beside these; the examples show them.
          */
-        OrderPage: {
-            orders: components["schemas"]["OrderRecord"][];
-            next_cursor: string | null;
+        Problem: {
+            /** @enum {string} */
+            type: "/problems/idempotency-key-missing" | "/problems/invalid-header" | "/problems/invalid-identifier" | "/problems/invalid-parameter" | "/problems/malformed-json" | "/problems/malformed-request" | "/problems/unauthenticated" | "/problems/forbidden" | "/problems/cart-not-found" | "/problems/checkout-not-found" | "/problems/line-not-found" | "/problems/link-not-found" | "/problems/merge-not-found" | "/problems/no-catalogue" | "/problems/no-history" | "/problems/not-found" | "/problems/not-in-history" | "/problems/order-not-found" | "/problems/product-not-found" | "/problems/method-not-allowed" | "/problems/request-timeout" | "/problems/cart-claimed" | "/problems/cart-empty" | "/problems/cart-merged" | "/problems/cart-outdated" | "/problems/checkout-closed" | "/problems/checkout-in-progress" | "/problems/currency-changed" | "/problems/history-incomplete" | "/problems/history-too-long" | "/problems/orders-elsewhere" | "/problems/price-changed" | "/problems/product-inactive" | "/problems/request-too-old" | "/problems/short-stock" | "/problems/version-too-low" | "/problems/precondition-failed" | "/problems/body-too-large" | "/problems/uri-too-long" | "/problems/unsupported-media-type" | "/problems/expectation-failed" | "/problems/misdirected-request" | "/problems/currency-mismatch" | "/problems/idempotency-key-reused" | "/problems/invalid-body" | "/problems/limit-exceeded" | "/problems/option-not-offered" | "/problems/product-unknown" | "/problems/too-many-changes" | "/problems/too-many-streams" | "/problems/headers-too-large" | "/problems/client-gone" | "/problems/internal-error" | "/problems/bodies-full" | "/problems/cart-not-delivered" | "/problems/catalogue-restoring" | "/problems/connections-full" | "/problems/database-unavailable" | "/problems/deadline-exceeded" | "/problems/durability-not-reached" | "/problems/kafka-unavailable" | "/problems/not-ready" | "/problems/outbox-full" | "/problems/pricing-unavailable" | "/problems/restoring" | "/problems/store-unavailable" | "/problems/streams-exhausted";
+            title: string;
+            status: number;
+            detail: string;
+            errors?: components["schemas"]["FieldError"][];
         };
         /**
-         * HistoryPage
-         * @description Operations, newest first, and the cursor of the next page; null on the last page.
+         * Product
+         * @description A product as of `version`, a number that only rises for a product: readers pass a lower one over.
          */
-        HistoryPage: {
-            entries: components["schemas"]["HistoryEntry"][];
-            next_cursor: string | null;
-        };
-        /**
-         * HistoryEntry
-         * @description An operation as it was recorded; `version` is what `at` takes.
-         */
-        HistoryEntry: {
+        Product: {
+            product_id: string;
+            name: string;
+            unit_price: number;
+            currency: string;
+            /** @default  */
+            description?: string;
+            /** @default null */
+            category?: string | null;
+            /** @default null */
+            stock?: number | null;
+            /** @default true */
+            active?: boolean;
+            /** @default null */
+            image_url?: string | null;
+            /** @default {} */
+            attributes?: Record<string, unknown>;
             version: number;
-            time: string | null;
-            steps: components["schemas"]["HistoryStep"][];
-            actor: string | null;
-            cause: string | null;
+            /** Format: date-time */
+            updated_at: string;
         };
         /**
-         * HistoryStep
-         * @description A step of an operation; `line_id` and `quantity` are null where the kind has none.
+         * ProductPage
+         * @description Products by id, or in the order they were named; the cursor of the next page, null on the last page.
          */
-        HistoryStep: {
-            kind: string;
+        ProductPage: {
+            products: components["schemas"]["Product"][];
+            next_cursor: string | null;
+        };
+        /**
+         * Progress
+         * @description How far the import is: lines read, products imported, lines with errors.
+         */
+        Progress: {
+            /** @enum {unknown} */
+            type: "progress";
+            lines: number;
+            imported: number;
+            errors: number;
+        };
+        /**
+         * PutItem
+         * @description Replace the quantity and the metadata of a line; with a catalogue its price becomes that of now.
+         */
+        PutItem: {
+            /** @description 0 removes the line */
+            quantity: number;
+            /**
+             * @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string.
+             * @default {}
+             */
+            metadata?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+        };
+        /**
+         * PutProduct
+         * @description A whole product. `unit_price` in minor units of `currency`; `stock` null: not counted.
+         */
+        PutProduct: {
+            name: string;
+            unit_price: number;
+            currency: string;
+            /** @default  */
+            description?: string;
             /** @default null */
-            line_id?: string | null;
+            category?: string | null;
             /** @default null */
-            quantity?: number | null;
+            stock?: number | null;
+            /** @default true */
+            active?: boolean;
+            /** @default null */
+            image_url?: string | null;
+            /**
+             * @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string.
+             * @default {}
+             */
+            attributes?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+            /**
+             * @description The owner's own version, which only rises; required where products are external.
+             * @default null
+             */
+            version?: number | null;
         };
         /**
          * RecoveredCart
          * @description Where a link leads: the cart, and for a guest's cart a token that proves it until then.
          *
-         *         A user's cart has no token: its shopper logs in.
+         *     A user's cart has no token: its shopper logs in.
          */
         RecoveredCart: {
             cart_id: string;
@@ -1402,30 +1399,205 @@ export interface components {
             expires_at?: string | null;
         };
         /**
-         * Readiness
-         * @description `ready` answers 200, `degraded` too (all gateways share the dependency), `not_ready` 503.
+         * RemoveOperation
+         * @description Remove a line; removing one that is not there is no error.
          */
-        Readiness: {
+        RemoveOperation: {
+            /** @enum {unknown} */
+            op: "remove";
+            /** @description as the cart shows it */
+            line_id: string;
+        };
+        /**
+         * Removed
+         * @description How much was removed.
+         *
+         *     `redis` and `row` are the cart in Redis and in Postgres. `outbox_entries` are its changes that waited in
+         *     Redis for Kafka. `orders`, `checkouts`, `transfers` (of merges) and `mails` are rows of Postgres that held
+         *     something personal, `changes` the rows of the history; `links` led to the cart, in messages about a cart
+         *     left behind.
+         */
+        Removed: {
+            redis: components["schemas"]["Copy"];
+            row: components["schemas"]["Copy"];
+            outbox_entries: number;
+            orders: number;
+            checkouts: number;
+            transfers: number;
+            mails: number;
+            changes: number;
+            links: number;
+        };
+        /**
+         * SaveOperation
+         * @description Save a product for later, beside the cart, or take it off that list: quantity 0.
+         */
+        SaveOperation: {
+            /** @enum {unknown} */
+            op: "save";
+            /** @description 1 to 128 characters without " \ ~ and control characters; no ! at the beginning */
+            product_id: string;
+            /** @description 0 removes the line */
+            quantity: number;
+            /**
+             * @description Chosen variants, for example size; other options are another line.
+             * @default {}
+             */
+            options?: {
+                [key: string]: string;
+            };
+            /**
+             * @description Any JSON object of up to 16 KiB, carried unread. Send fractions, and numbers with an exponent, from 1e-9 to below 1e16, or as a string.
+             * @default {}
+             */
+            metadata?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            };
+        };
+        /**
+         * SetOperation
+         * @description Decide the quantity of a line that is there; metadata stays unless given.
+         */
+        SetOperation: {
+            /** @enum {unknown} */
+            op: "set";
+            /** @description as the cart shows it */
+            line_id: string;
+            /** @description 0 removes the line */
+            quantity: number;
+            /** @default null */
+            metadata?: {
+                [key: string]: components["schemas"]["JsonValue"];
+            } | null;
+        };
+        /**
+         * ShownCart
+         * @description A cart as HTTP shows it.
+         */
+        ShownCart: {
+            cart_id: string;
+            status: components["schemas"]["Status"];
+            version: string;
+            currency: string | null;
+            lines: components["schemas"]["ShownLine"][];
+            totals: components["schemas"]["Totals"];
+            metadata: Record<string, unknown>;
+            /** @default {} */
+            details?: components["schemas"]["Details"];
+            /** @default [] */
+            saved?: components["schemas"]["ShownSaved"][];
+            /** @default [] */
+            adjustments?: components["schemas"]["Adjustment"][];
+            /** @default [] */
+            warnings?: components["schemas"]["CartWarning"][];
+            /** @default null */
+            merged_into?: string | null;
+            /** @default null */
+            created_at?: string | null;
+            /** @default null */
+            updated_at?: string | null;
+        };
+        /**
+         * ShownLine
+         * @description A line as HTTP shows it; without `name` and `image_url` where no catalogue knows the product.
+         */
+        ShownLine: {
+            line_id: string;
+            product_id: string;
+            quantity: number;
+            unit_price: number;
+            /** @default {} */
+            options?: {
+                [key: string]: string;
+            };
+            /** @default {} */
+            metadata?: Record<string, unknown>;
+            /** @default 0 */
+            line_total?: number;
+            name?: string;
+            image_url?: string | null;
+        };
+        /**
+         * ShownReadiness
+         * @description `ready` or `degraded` (all gateways share the dependency); `checks` are for services only.
+         */
+        ShownReadiness: {
             status: string;
-            checks: {
+            checks?: {
                 [key: string]: components["schemas"]["Check"];
             };
         };
         /**
-         * Check
-         * @description One dependency; `detail` says what is wrong and what that means.
+         * ShownSaved
+         * @description A line saved for later as HTTP shows it, with the name and image as `ShownLine`.
          */
-        Check: {
-            status: components["schemas"]["Health"];
-            /** @default null */
-            detail?: string | null;
+        ShownSaved: {
+            line_id: string;
+            product_id: string;
+            quantity: number;
+            /** @default {} */
+            options?: {
+                [key: string]: string;
+            };
+            /** @default {} */
+            metadata?: Record<string, unknown>;
+            name?: string;
+            image_url?: string | null;
         };
         /**
-         * Health
-         * @description Of one dependency, and of the whole.
+         * Status
+         * @description What a caller may do with the cart.
          * @enum {unknown}
          */
-        Health: "degraded" | "failed" | "ok";
+        Status: "active" | "claimed" | "expired" | "merged";
+        /**
+         * Stopped
+         * @description The import ended early: the products of the first `lines` lines are kept. Repeating it is safe.
+         */
+        Stopped: {
+            /** @enum {unknown} */
+            type: "stopped";
+            lines: number;
+            imported: number;
+            detail: string;
+        };
+        /**
+         * Strategy
+         * @description How many pieces a line has that is in both carts.
+         * @enum {unknown}
+         */
+        Strategy: "keep" | "max" | "sum";
+        /**
+         * StreamTicket
+         * @description Opens one stream of the cart until then, as `?ticket=`; keep it secret.
+         */
+        StreamTicket: {
+            ticket: string;
+            expires_at: string;
+        };
+        /**
+         * Summary
+         * @description The end: products imported, how many of them are new or changed, lines with errors, seconds.
+         */
+        Summary: {
+            /** @enum {unknown} */
+            type: "summary";
+            lines: number;
+            imported: number;
+            changed: number;
+            errors: number;
+            seconds: number;
+        };
+        /**
+         * Totals
+         * @description Minor units of the cart's currency. Discount is a positive number; without adjustments it is 0.
+         */
+        Totals: {
+            subtotal: number;
+            discount: number;
+            tax: number;
+            total: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -1439,9 +1611,15 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description of a mint with items: 22 or more characters that nobody can guess, best a UUID; a retry gets the same cart, and a token for it */
+                /**
+                 * @description of a mint with items: 22 or more characters that nobody can guess, best a UUID; a retry gets the same cart, and a token for it
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240) */
+                /**
+                 * @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)
+                 * @example durability=kafka
+                 */
                 Prefer?: string;
             };
             path?: never;
@@ -1456,15 +1634,30 @@ export interface operations {
             /** @description The id, the token that proves it, and the cart if it has items */
             201: {
                 headers: {
-                    /** @description the cart */
+                    /**
+                     * @description the cart
+                     * @example /v1/carts/guest:X7Qk2vTzRk2yM0bD3r5w8A
+                     */
                     Location?: string;
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -1472,85 +1665,183 @@ export interface operations {
                     "application/json": components["schemas"]["MintedCart"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The address does not know this method (/problems/method-not-allowed) */
-            405: {
+            /** @description The cart has no such line (`/problems/line-not-found`) */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); The price is in another currency now (`/problems/currency-changed`); The price is another one now (`/problems/price-changed`); The product is not sold any more (`/problems/product-inactive`); The first attempt of this request is too long ago (`/problems/request-too-old`); There are not that many pieces (`/problems/short-stock`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
+            412: {
+                headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    /**
+                     * @description the durability reached
+                     * @example durability=redis, handling=strict
+                     */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1560,7 +1851,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -1576,40 +1870,122 @@ export interface operations {
                     "application/json": components["schemas"]["GuestCart"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
-            401: {
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
+            401: {
+                headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The address does not know this method (/problems/method-not-allowed) */
-            405: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1617,15 +1993,29 @@ export interface operations {
     readCart: {
         parameters: {
             query?: {
-                /** @description time (RFC 3339) or version number: the cart as it was, where there is a history */
-                at?: string;
+                /**
+                 * @description time (RFC 3339) or version number: the cart as it was, where there is a history
+                 * @example 2026-11-28T06:53:01Z
+                 */
+                at?: string | number;
             };
             header?: {
-                /** @description ETag of the cart: 304 if it is still at this version */
+                /**
+                 * @description ETags of the cart: 412 if it is at none of these versions
+                 * @example *
+                 */
+                "If-Match"?: string;
+                /**
+                 * @description ETags of the cart: 304 if it is still at one of these versions
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-None-Match"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -1635,11 +2025,30 @@ export interface operations {
             /** @description The cart */
             200: {
                 headers: {
-                    /** @description version of the cart; a suffix after a dot for what is shown beside it */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description stale: Postgres's copy, Redis may know better */
+                    /**
+                     * @description a copy is kept for this caller, and asked about
+                     * @example private, no-cache
+                     */
+                    "Cache-Control"?: string;
+                    /**
+                     * @description what proves the caller
+                     * @example authorization, cart-token, cart-session, cookie
+                     */
+                    Vary?: string;
+                    /**
+                     * @description stale: Postgres's copy, Redis may know better
+                     * @example stale
+                     */
                     "Cart-Freshness"?: string;
-                    /** @description with `at`, and without ETag: the version of the newest operation in it */
+                    /**
+                     * @description with `at`, and without ETag: the version of the newest operation in it
+                     * @example 3596012345678902
+                     */
                     "Cart-At"?: string;
                     [name: string]: unknown;
                 };
@@ -1650,62 +2059,174 @@ export interface operations {
             /** @description It is still at the version in If-None-Match */
             304: {
                 headers: {
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
+                    /**
+                     * @description a copy is kept for this caller, and asked about
+                     * @example private, no-cache
+                     */
+                    "Cache-Control"?: string;
+                    /**
+                     * @description what proves the caller
+                     * @example authorization, cart-token, cart-session, cookie
+                     */
+                    Vary?: string;
+                    /**
+                     * @description stale: Postgres's copy, Redis may know better
+                     * @example stale
+                     */
+                    "Cart-Freshness"?: string;
+                    /**
+                     * @description with `at`, and without ETag: the version of the newest operation in it
+                     * @example 3596012345678902
+                     */
+                    "Cart-At"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); This gateway has no history of carts (`/problems/no-history`); The history does not know the cart at that time (`/problems/not-in-history`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Operations of the cart are missing (`/problems/history-incomplete`); The cart has too many operations to fold (`/problems/history-too-long`) */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The cart has changed (`/problems/precondition-failed`) */
+            412: {
+                headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1713,25 +2234,49 @@ export interface operations {
     clearCart: {
         parameters: {
             query?: {
-                /** @description true: forget the cart, and personal data of its orders, in all stores */
+                /**
+                 * @description true: forget the cart, and personal data of its orders, everywhere; without preconditions
+                 * @example false
+                 */
                 erase?: boolean;
             };
             header?: {
-                /** @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice */
+                /**
+                 * @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description ETag of the cart: change it only if it is still at this version */
+                /**
+                 * @description ETags of the cart: do it only if it is still at one of these versions; *: if it was ever written
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-Match"?: string;
-                /** @description ETags of the cart: change it only if it is at none of them; *: if it is new */
+                /**
+                 * @description ETags of the cart: do it only if it is at none of these versions; *: if it was never written
+                 * @example "0"
+                 */
                 "If-None-Match"?: string;
-                /** @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240) */
+                /**
+                 * @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)
+                 * @example durability=kafka
+                 */
                 Prefer?: string;
-                /** @description W3C Trace Context, carried into the Kafka record */
+                /**
+                 * @description W3C Trace Context, carried into the Kafka record
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
                 traceparent?: string;
-                /** @description carried into the Kafka record as request_id */
+                /**
+                 * @description carried into the Kafka record as request_id
+                 * @example 7f2c1d
+                 */
                 "X-Request-ID"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -1741,13 +2286,25 @@ export interface operations {
             /** @description The cart after the change; with erase=true the certificate of the erasure */
             200: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -1767,115 +2324,202 @@ export interface operations {
             /** @description Changed; return=minimal was asked for */
             204: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); Another checkout of the cart is under way (`/problems/checkout-in-progress`); The first attempt of this request is too long ago (`/problems/request-too-old`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The cart would outgrow a limit (`/problems/limit-exceeded`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    /**
+                     * @description the durability reached
+                     * @example durability=redis, handling=strict
+                     */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -1884,21 +2528,42 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice */
+                /**
+                 * @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description ETag of the cart: change it only if it is still at this version */
+                /**
+                 * @description ETags of the cart: do it only if it is still at one of these versions; *: if it was ever written
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-Match"?: string;
-                /** @description ETags of the cart: change it only if it is at none of them; *: if it is new */
+                /**
+                 * @description ETags of the cart: do it only if it is at none of these versions; *: if it was never written
+                 * @example "0"
+                 */
                 "If-None-Match"?: string;
-                /** @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240) */
+                /**
+                 * @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)
+                 * @example durability=kafka
+                 */
                 Prefer?: string;
-                /** @description W3C Trace Context, carried into the Kafka record */
+                /**
+                 * @description W3C Trace Context, carried into the Kafka record
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
                 traceparent?: string;
-                /** @description carried into the Kafka record as request_id */
+                /**
+                 * @description carried into the Kafka record as request_id
+                 * @example 7f2c1d
+                 */
                 "X-Request-ID"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -1912,13 +2577,25 @@ export interface operations {
             /** @description The cart after the change */
             200: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -1929,115 +2606,221 @@ export interface operations {
             /** @description Changed; return=minimal was asked for */
             204: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); The price is in another currency now (`/problems/currency-changed`); The price is another one now (`/problems/price-changed`); The product is not sold any more (`/problems/product-inactive`); The first attempt of this request is too long ago (`/problems/request-too-old`); There are not that many pieces (`/problems/short-stock`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    /**
+                     * @description the durability reached
+                     * @example durability=redis, handling=strict
+                     */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2046,21 +2829,42 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice */
+                /**
+                 * @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description ETag of the cart: change it only if it is still at this version */
+                /**
+                 * @description ETags of the cart: do it only if it is still at one of these versions; *: if it was ever written
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-Match"?: string;
-                /** @description ETags of the cart: change it only if it is at none of them; *: if it is new */
+                /**
+                 * @description ETags of the cart: do it only if it is at none of these versions; *: if it was never written
+                 * @example "0"
+                 */
                 "If-None-Match"?: string;
-                /** @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240) */
+                /**
+                 * @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)
+                 * @example durability=kafka
+                 */
                 Prefer?: string;
-                /** @description W3C Trace Context, carried into the Kafka record */
+                /**
+                 * @description W3C Trace Context, carried into the Kafka record
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
                 traceparent?: string;
-                /** @description carried into the Kafka record as request_id */
+                /**
+                 * @description carried into the Kafka record as request_id
+                 * @example 7f2c1d
+                 */
                 "X-Request-ID"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -2074,13 +2878,25 @@ export interface operations {
             /** @description The cart after the change */
             200: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -2091,115 +2907,221 @@ export interface operations {
             /** @description Changed; return=minimal was asked for */
             204: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); The price is in another currency now (`/problems/currency-changed`); The price is another one now (`/problems/price-changed`); The product is not sold any more (`/problems/product-inactive`); The first attempt of this request is too long ago (`/problems/request-too-old`); There are not that many pieces (`/problems/short-stock`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    /**
+                     * @description the durability reached
+                     * @example durability=redis, handling=strict
+                     */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2208,23 +3130,47 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice */
+                /**
+                 * @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description ETag of the cart: change it only if it is still at this version */
+                /**
+                 * @description ETags of the cart: do it only if it is still at one of these versions; *: if it was ever written
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-Match"?: string;
-                /** @description ETags of the cart: change it only if it is at none of them; *: if it is new */
+                /**
+                 * @description ETags of the cart: do it only if it is at none of these versions; *: if it was never written
+                 * @example "0"
+                 */
                 "If-None-Match"?: string;
-                /** @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240) */
+                /**
+                 * @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)
+                 * @example durability=kafka
+                 */
                 Prefer?: string;
-                /** @description W3C Trace Context, carried into the Kafka record */
+                /**
+                 * @description W3C Trace Context, carried into the Kafka record
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
                 traceparent?: string;
-                /** @description carried into the Kafka record as request_id */
+                /**
+                 * @description carried into the Kafka record as request_id
+                 * @example 7f2c1d
+                 */
                 "X-Request-ID"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
-                /** @description as the cart shows it, percent-encoded as UTF-8 */
+                /**
+                 * @description as the cart shows it, percent-encoded as UTF-8
+                 * @example mug
+                 */
                 line_id: string;
             };
             cookie?: never;
@@ -2238,13 +3184,25 @@ export interface operations {
             /** @description The cart after the change */
             200: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -2255,115 +3213,221 @@ export interface operations {
             /** @description Changed; return=minimal was asked for */
             204: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); The price is in another currency now (`/problems/currency-changed`); The price is another one now (`/problems/price-changed`); The product is not sold any more (`/problems/product-inactive`); The first attempt of this request is too long ago (`/problems/request-too-old`); There are not that many pieces (`/problems/short-stock`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    /**
+                     * @description the durability reached
+                     * @example durability=redis, handling=strict
+                     */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2372,23 +3436,47 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice */
+                /**
+                 * @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description ETag of the cart: change it only if it is still at this version */
+                /**
+                 * @description ETags of the cart: do it only if it is still at one of these versions; *: if it was ever written
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-Match"?: string;
-                /** @description ETags of the cart: change it only if it is at none of them; *: if it is new */
+                /**
+                 * @description ETags of the cart: do it only if it is at none of these versions; *: if it was never written
+                 * @example "0"
+                 */
                 "If-None-Match"?: string;
-                /** @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240) */
+                /**
+                 * @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)
+                 * @example durability=kafka
+                 */
                 Prefer?: string;
-                /** @description W3C Trace Context, carried into the Kafka record */
+                /**
+                 * @description W3C Trace Context, carried into the Kafka record
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
                 traceparent?: string;
-                /** @description carried into the Kafka record as request_id */
+                /**
+                 * @description carried into the Kafka record as request_id
+                 * @example 7f2c1d
+                 */
                 "X-Request-ID"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
-                /** @description as the cart shows it, percent-encoded as UTF-8 */
+                /**
+                 * @description as the cart shows it, percent-encoded as UTF-8
+                 * @example mug
+                 */
                 line_id: string;
             };
             cookie?: never;
@@ -2398,13 +3486,25 @@ export interface operations {
             /** @description The cart after the change */
             200: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -2415,115 +3515,202 @@ export interface operations {
             /** @description Changed; return=minimal was asked for */
             204: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); The first attempt of this request is too long ago (`/problems/request-too-old`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The cart would outgrow a limit (`/problems/limit-exceeded`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    /**
+                     * @description the durability reached
+                     * @example durability=redis, handling=strict
+                     */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2532,23 +3719,47 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice */
+                /**
+                 * @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description ETag of the cart: change it only if it is still at this version */
+                /**
+                 * @description ETags of the cart: do it only if it is still at one of these versions; *: if it was ever written
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-Match"?: string;
-                /** @description ETags of the cart: change it only if it is at none of them; *: if it is new */
+                /**
+                 * @description ETags of the cart: do it only if it is at none of these versions; *: if it was never written
+                 * @example "0"
+                 */
                 "If-None-Match"?: string;
-                /** @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240) */
+                /**
+                 * @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)
+                 * @example durability=kafka
+                 */
                 Prefer?: string;
-                /** @description W3C Trace Context, carried into the Kafka record */
+                /**
+                 * @description W3C Trace Context, carried into the Kafka record
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
                 traceparent?: string;
-                /** @description carried into the Kafka record as request_id */
+                /**
+                 * @description carried into the Kafka record as request_id
+                 * @example 7f2c1d
+                 */
                 "X-Request-ID"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
-                /** @description as the cart shows it, percent-encoded as UTF-8 */
+                /**
+                 * @description as the cart shows it, percent-encoded as UTF-8
+                 * @example mug
+                 */
                 line_id: string;
             };
             cookie?: never;
@@ -2562,13 +3773,25 @@ export interface operations {
             /** @description The cart after the change */
             200: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -2579,115 +3802,221 @@ export interface operations {
             /** @description Changed; return=minimal was asked for */
             204: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); The price is in another currency now (`/problems/currency-changed`); The price is another one now (`/problems/price-changed`); The product is not sold any more (`/problems/product-inactive`); The first attempt of this request is too long ago (`/problems/request-too-old`); There are not that many pieces (`/problems/short-stock`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    /**
+                     * @description the durability reached
+                     * @example durability=redis, handling=strict
+                     */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2696,21 +4025,42 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice */
+                /**
+                 * @description 1 to 128 printable ASCII characters, a UUIDv7 is best: a retry never applies twice
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description ETag of the cart: change it only if it is still at this version */
+                /**
+                 * @description ETags of the cart: do it only if it is still at one of these versions; *: if it was ever written
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-Match"?: string;
-                /** @description ETags of the cart: change it only if it is at none of them; *: if it is new */
+                /**
+                 * @description ETags of the cart: do it only if it is at none of these versions; *: if it was never written
+                 * @example "0"
+                 */
                 "If-None-Match"?: string;
-                /** @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240) */
+                /**
+                 * @description durability=redis|kafka|postgres (kafka), handling=strict, return=minimal (RFC 7240)
+                 * @example durability=kafka
+                 */
                 Prefer?: string;
-                /** @description W3C Trace Context, carried into the Kafka record */
+                /**
+                 * @description W3C Trace Context, carried into the Kafka record
+                 * @example 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+                 */
                 traceparent?: string;
-                /** @description carried into the Kafka record as request_id */
+                /**
+                 * @description carried into the Kafka record as request_id
+                 * @example 7f2c1d
+                 */
                 "X-Request-ID"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -2724,13 +4074,25 @@ export interface operations {
             /** @description The cart after the change */
             200: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -2741,115 +4103,221 @@ export interface operations {
             /** @description Changed; return=minimal was asked for */
             204: {
                 headers: {
-                    /** @description version of the cart: v-n-digest; a suffix after a dot for the products' names */
+                    /**
+                     * @description version of the cart: v-n-digest; a suffix after a dot for what is shown beside it
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
                     ETag?: string;
-                    /** @description the durability reached */
+                    /**
+                     * @description the durability reached, and other preferences applied
+                     * @example durability=kafka
+                     */
                     "Preference-Applied"?: string;
-                    /** @description cart-changed/<partition>/<offset> of the record */
+                    /**
+                     * @description topic/partition/offset of the record, once Kafka has it
+                     * @example cart-changed/17/20481
+                     */
                     "Cart-Receipt"?: string;
-                    /** @description true when the change had been made before */
+                    /**
+                     * @description true when the change had been made before
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); The first attempt of this request is too long ago (`/problems/request-too-old`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    /**
+                     * @description the durability reached
+                     * @example durability=redis, handling=strict
+                     */
+                    "Preference-Applied"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2857,17 +4325,29 @@ export interface operations {
     streamCart: {
         parameters: {
             query?: {
-                /** @description the same, for a client that cannot send headers */
+                /**
+                 * @description the same, for a client that cannot send headers
+                 * @example 3596012345678902-7-0c35d1a09b7e
+                 */
                 last_event_id?: string;
-                /** @description opens the stream in place of other proofs, once */
+                /**
+                 * @description opens the stream in place of other proofs, once
+                 * @example Jq0fJm3cXyT0bq0v3kq2mBzq0Jt4m2Tn
+                 */
                 ticket?: string;
             };
             header?: {
-                /** @description the version that the client has: it is not sent again */
+                /**
+                 * @description the version that the client has: it is not sent again
+                 * @example 3596012345678902-7-0c35d1a09b7e
+                 */
                 "Last-Event-ID"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -2883,67 +4363,136 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The address does not know this method (/problems/method-not-allowed) */
-            405: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (/problems/too-many-changes); The cart has too many streams (/problems/too-many-streams) */
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart has too many streams (`/problems/too-many-streams`) */
             429: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The live store does not answer (`/problems/store-unavailable`); The gateway has no room for a stream (`/problems/streams-exhausted`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2953,7 +4502,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -2969,58 +4521,122 @@ export interface operations {
                     "application/json": components["schemas"]["StreamTicket"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The address does not know this method (/problems/method-not-allowed) */
-            405: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3029,11 +4645,17 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description not needed: a guest's cart is merged once */
+                /**
+                 * @description not needed: a guest's cart is merged once
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -3047,7 +4669,10 @@ export interface operations {
             /** @description The merge is done, now or before */
             200: {
                 headers: {
-                    /** @description where to ask how far the merge is */
+                    /**
+                     * @description where to ask how far the merge is
+                     * @example /v1/merges/m_0af7651916cd43dd8448eb211c80319c
+                     */
                     Location?: string;
                     [name: string]: unknown;
                 };
@@ -3058,93 +4683,194 @@ export interface operations {
             /** @description The merge goes on without the request */
             202: {
                 headers: {
-                    /** @description where to ask how far the merge is */
+                    /**
+                     * @description where to ask how far the merge is
+                     * @example /v1/merges/m_0af7651916cd43dd8448eb211c80319c
+                     */
                     Location?: string;
+                    /**
+                     * @description seconds until it is worth asking
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["MergeDocument"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
-            409: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart has become part of another one (`/problems/cart-merged`); Another checkout of the cart is under way (`/problems/checkout-in-progress`) */
+            409: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3154,6 +4880,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description as the merge answered it
+                 * @example m_0af7651916cd43dd8448eb211c80319c
+                 */
                 merge_id: string;
             };
             cookie?: never;
@@ -3169,40 +4899,122 @@ export interface operations {
                     "application/json": components["schemas"]["MergeDocument"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
-            401: {
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
+            401: {
+                headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); There is no such merge (`/problems/merge-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3210,19 +5022,42 @@ export interface operations {
     listProducts: {
         parameters: {
             query?: {
-                /** @description next_cursor of the page before */
+                /**
+                 * @description next_cursor of the page before, as it came
+                 * @example mug
+                 */
                 cursor?: string;
-                /** @description 1 to 100, 24 unless given */
+                /**
+                 * @description 24 unless given
+                 * @example 24
+                 */
                 limit?: number;
-                /** @description words of name, category and description; the last may be unfinished */
+                /**
+                 * @description words of name, category and description; the last may be unfinished
+                 * @example blue mu
+                 */
                 q?: string;
-                /** @description exactly this category */
+                /**
+                 * @description exactly this category
+                 * @example kitchen
+                 */
                 category?: string;
-                /** @description up to 100 product ids between commas, without the other parameters */
+                /**
+                 * @description up to 100 product ids between commas, without the other parameters
+                 * @example mug,shirt
+                 */
                 ids?: string;
             };
             header?: {
-                /** @description ETag of an earlier reply: 304 if nothing has changed */
+                /**
+                 * @description ETags of earlier replies: 412 if it is at none of them
+                 * @example "7"
+                 */
+                "If-Match"?: string;
+                /**
+                 * @description ETags of earlier replies: 304 if nothing has changed
+                 * @example "7"
+                 */
                 "If-None-Match"?: string;
             };
             path?: never;
@@ -3233,9 +5068,15 @@ export interface operations {
             /** @description A page */
             200: {
                 headers: {
-                    /** @description changes when what is shown changes */
+                    /**
+                     * @description changes when what is shown changes
+                     * @example "7"
+                     */
                     ETag?: string;
-                    /** @description public, max-age=… */
+                    /**
+                     * @description for how long everybody may keep it
+                     * @example public, max-age=5
+                     */
                     "Cache-Control"?: string;
                     [name: string]: unknown;
                 };
@@ -3246,39 +5087,127 @@ export interface operations {
             /** @description Not changed since the ETag in If-None-Match */
             304: {
                 headers: {
-                    /** @description changes when what is shown changes */
+                    /**
+                     * @description changes when what is shown changes
+                     * @example "7"
+                     */
                     ETag?: string;
-                    /** @description public, max-age=… */
+                    /**
+                     * @description for how long everybody may keep it
+                     * @example public, max-age=5
+                     */
                     "Cache-Control"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description This gateway has no catalogue (`/problems/no-catalogue`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart has changed (`/problems/precondition-failed`) */
+            412: {
+                headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3287,11 +5216,22 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description ETag of an earlier reply: 304 if nothing has changed */
+                /**
+                 * @description ETags of earlier replies: 412 if it is at none of them
+                 * @example "7"
+                 */
+                "If-Match"?: string;
+                /**
+                 * @description ETags of earlier replies: 304 if nothing has changed
+                 * @example "7"
+                 */
                 "If-None-Match"?: string;
             };
             path: {
-                /** @description percent-encoded as UTF-8 */
+                /**
+                 * @description percent-encoded as UTF-8
+                 * @example mug
+                 */
                 product_id: string;
             };
             cookie?: never;
@@ -3301,9 +5241,15 @@ export interface operations {
             /** @description The product */
             200: {
                 headers: {
-                    /** @description changes when what is shown changes */
+                    /**
+                     * @description changes when what is shown changes
+                     * @example "7"
+                     */
                     ETag?: string;
-                    /** @description public, max-age=… */
+                    /**
+                     * @description for how long everybody may keep it
+                     * @example public, max-age=5
+                     */
                     "Cache-Control"?: string;
                     [name: string]: unknown;
                 };
@@ -3314,39 +5260,127 @@ export interface operations {
             /** @description Not changed since the ETag in If-None-Match */
             304: {
                 headers: {
-                    /** @description changes when what is shown changes */
+                    /**
+                     * @description changes when what is shown changes
+                     * @example "7"
+                     */
                     ETag?: string;
-                    /** @description public, max-age=… */
+                    /**
+                     * @description for how long everybody may keep it
+                     * @example public, max-age=5
+                     */
                     "Cache-Control"?: string;
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description This gateway has no catalogue (`/problems/no-catalogue`); The catalogue has no such product (`/problems/product-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart has changed (`/problems/precondition-failed`) */
+            412: {
+                headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3355,13 +5389,22 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description ETag of the product: write only if it is still at this version */
+                /**
+                 * @description ETags of the product: write only if it is at one of these
+                 * @example "7"
+                 */
                 "If-Match"?: string;
-                /** @description *: write only if there is no such product yet */
+                /**
+                 * @description *: write only if there is no such product yet
+                 * @example *
+                 */
                 "If-None-Match"?: string;
             };
             path: {
-                /** @description percent-encoded as UTF-8 */
+                /**
+                 * @description percent-encoded as UTF-8
+                 * @example mug
+                 */
                 product_id: string;
             };
             cookie?: never;
@@ -3375,7 +5418,10 @@ export interface operations {
             /** @description The product as it is now */
             200: {
                 headers: {
-                    /** @description version of the product, strong */
+                    /**
+                     * @description version of the product, strong
+                     * @example "7"
+                     */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -3386,7 +5432,10 @@ export interface operations {
             /** @description The new product */
             201: {
                 headers: {
-                    /** @description version of the product, strong */
+                    /**
+                     * @description version of the product, strong
+                     * @example "7"
+                     */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -3394,94 +5443,173 @@ export interface operations {
                     "application/json": components["schemas"]["Product"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description This gateway has no catalogue (`/problems/no-catalogue`); The catalogue has no such product (`/problems/product-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A newer version of the product is known (`/problems/version-too-low`) */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3490,13 +5618,22 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description ETag of the product: write only if it is still at this version */
+                /**
+                 * @description ETags of the product: write only if it is at one of these
+                 * @example "7"
+                 */
                 "If-Match"?: string;
-                /** @description *: write only if there is no such product yet */
+                /**
+                 * @description *: write only if there is no such product yet
+                 * @example *
+                 */
                 "If-None-Match"?: string;
             };
             path: {
-                /** @description percent-encoded as UTF-8 */
+                /**
+                 * @description percent-encoded as UTF-8
+                 * @example mug
+                 */
                 product_id: string;
             };
             cookie?: never;
@@ -3510,7 +5647,10 @@ export interface operations {
             /** @description The product as it is now */
             200: {
                 headers: {
-                    /** @description version of the product, strong */
+                    /**
+                     * @description version of the product, strong
+                     * @example "7"
+                     */
                     ETag?: string;
                     [name: string]: unknown;
                 };
@@ -3518,105 +5658,173 @@ export interface operations {
                     "application/json": components["schemas"]["Product"];
                 };
             };
-            /** @description The new product */
-            201: {
-                headers: {
-                    /** @description version of the product, strong */
-                    ETag?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Product"];
-                };
-            };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description This gateway has no catalogue (`/problems/no-catalogue`); The catalogue has no such product (`/problems/product-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A newer version of the product is known (`/problems/version-too-low`) */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3643,58 +5851,150 @@ export interface operations {
                     "application/x-ndjson": components["schemas"]["LineError"] | components["schemas"]["Progress"] | components["schemas"]["Summary"] | components["schemas"]["Stopped"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
-            401: {
+            /** @description A request header is not valid (`/problems/invalid-header`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
+            401: {
+                headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description This gateway has no catalogue (`/problems/no-catalogue`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3703,13 +6003,27 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description required where orders are internal: at most one order of the cart for each key; a UUIDv7 is best */
+                /**
+                 * @description required where orders are internal: at most one order of the cart for each key; a UUIDv7 is best
+                 * @example 01931c5e-7d3a-7c4e-9a55-2f0b6d1c8e42
+                 */
                 "Idempotency-Key"?: string;
-                /** @description ETag of the cart: order it only if it is still at this version */
+                /**
+                 * @description ETags of the cart: do it only if it is still at one of these versions; *: if it was ever written
+                 * @example "3596012345678902-7-0c35d1a09b7e"
+                 */
                 "If-Match"?: string;
+                /**
+                 * @description ETags of the cart: do it only if it is at none of these versions; *: if it was never written
+                 * @example "0"
+                 */
+                "If-None-Match"?: string;
             };
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -3732,9 +6046,15 @@ export interface operations {
             /** @description The order; where orders are external: the new checkout */
             201: {
                 headers: {
-                    /** @description the order */
+                    /**
+                     * @description the order
+                     * @example /v1/orders/o_0af7651916cd43dd8448eb211c80319c
+                     */
                     Location?: string;
-                    /** @description true when an earlier request with this key has placed the order */
+                    /**
+                     * @description true when an earlier request with this key has placed the order
+                     * @example true
+                     */
                     "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
@@ -3742,94 +6062,178 @@ export interface operations {
                     "application/json": components["schemas"]["OrderRecord"] | components["schemas"]["CheckoutDocument"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description An Idempotency-Key is needed (`/problems/idempotency-key-missing`); A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The cart is being merged into another one (`/problems/cart-claimed`); The cart holds nothing to order (`/problems/cart-empty`); The cart has become part of another one (`/problems/cart-merged`); Prices or stock have changed under the cart (`/problems/cart-outdated`); Another checkout of the cart is under way (`/problems/checkout-in-progress`) */
             409: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has changed (/problems/precondition-failed) */
+            /** @description The cart has changed (`/problems/precondition-failed`) */
             412: {
                 headers: {
+                    /**
+                     * @description of what is there
+                     * @example "3596012345678902-7-0c35d1a09b7e"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The cart's changes have not arrived in the database (`/problems/cart-not-delivered`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Discounts and taxes are not known at the moment (`/problems/pricing-unavailable`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3839,8 +6243,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
+                /**
+                 * @description as the checkout answered it
+                 * @example o_0af7651916cd43dd8448eb211c80319c
+                 */
                 token: string;
             };
             cookie?: never;
@@ -3860,85 +6271,159 @@ export interface operations {
                     "application/json": components["schemas"]["CheckoutDocument"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such checkout (`/problems/checkout-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The checkout has ended otherwise (`/problems/checkout-closed`) */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
+            /** @description The body has the wrong media type (`/problems/unsupported-media-type`) */
+            415: {
+                headers: {
+                    /**
+                     * @description the media type to send
+                     * @example application/json
+                     */
+                    Accept?: string;
+                    /**
+                     * @description instead of a Content-Encoding
+                     * @example identity
+                     */
+                    "Accept-Encoding"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3948,8 +6433,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
+                /**
+                 * @description as the checkout answered it
+                 * @example o_0af7651916cd43dd8448eb211c80319c
+                 */
                 token: string;
             };
             cookie?: never;
@@ -3965,85 +6457,131 @@ export interface operations {
                     "application/json": components["schemas"]["CheckoutDocument"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such checkout (`/problems/checkout-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The checkout has ended otherwise (`/problems/checkout-closed`) */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is too large (/problems/body-too-large) */
+            /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body has the wrong media type (/problems/unsupported-media-type) */
-            415: {
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A cart has one currency (/problems/currency-mismatch); The Idempotency-Key belongs to another request (/problems/idempotency-key-reused); The body does not follow its schema (/problems/invalid-body); The cart would outgrow a limit (/problems/limit-exceeded); The product does not have that option (/problems/option-not-offered); The catalogue has no such product (/problems/product-unknown) */
-            422: {
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4053,6 +6591,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description as the checkout answered it
+                 * @example o_0af7651916cd43dd8448eb211c80319c
+                 */
                 order_id: string;
             };
             cookie?: never;
@@ -4068,40 +6610,122 @@ export interface operations {
                     "application/json": components["schemas"]["OrderRecord"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
-            401: {
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
+            401: {
+                headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); There is no such order (`/problems/order-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4109,14 +6733,23 @@ export interface operations {
     listOrders: {
         parameters: {
             query?: {
-                /** @description next_cursor of the page before */
+                /**
+                 * @description next_cursor of the page before
+                 * @example 1
+                 */
                 cursor?: number;
-                /** @description 1 to 100, 20 unless given */
+                /**
+                 * @description 20 unless given
+                 * @example 20
+                 */
                 limit?: number;
             };
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -4132,49 +6765,122 @@ export interface operations {
                     "application/json": components["schemas"]["OrderPage"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4184,6 +6890,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /**
+                 * @description as the checkout answered it
+                 * @example o_0af7651916cd43dd8448eb211c80319c
+                 */
                 order_id: string;
             };
             cookie?: never;
@@ -4199,49 +6909,131 @@ export interface operations {
                     "application/json": components["schemas"]["OrderRecord"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
-            401: {
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
+            401: {
+                headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); There is no such order (`/problems/order-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart is being merged into another one (/problems/cart-claimed); The cart holds nothing to order (/problems/cart-empty); The cart has become part of another one (/problems/cart-merged); Prices or stock have changed under the cart (/problems/cart-outdated); The checkout has ended otherwise (/problems/checkout-closed); Another checkout of the cart is under way (/problems/checkout-in-progress); The price is in another currency now (/problems/currency-changed); Operations of the cart are missing (/problems/history-incomplete); The cart has too many operations to fold (/problems/history-too-long); Orders are kept by another system (/problems/orders-elsewhere); The price is another one now (/problems/price-changed); The product is not sold any more (/problems/product-inactive); The first attempt of this request is too long ago (/problems/request-too-old); There are not that many pieces (/problems/short-stock); A newer version of the product is known (/problems/version-too-low) */
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Orders are kept by another system (`/problems/orders-elsewhere`) */
             409: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4249,14 +7041,23 @@ export interface operations {
     readHistory: {
         parameters: {
             query?: {
-                /** @description next_cursor of the page before */
+                /**
+                 * @description next_cursor of the page before, as it came
+                 * @example MzU5NjAxMjM0NTY3ODkwMjox
+                 */
                 cursor?: string;
-                /** @description 1 to 100, 20 unless given */
+                /**
+                 * @description 20 unless given
+                 * @example 20
+                 */
                 limit?: number;
             };
             header?: never;
             path: {
-                /** @description user:<id> or guest:<token> */
+                /**
+                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @example user:42
+                 */
                 cart_id: string;
             };
             cookie?: never;
@@ -4272,49 +7073,122 @@ export interface operations {
                     "application/json": components["schemas"]["HistoryPage"];
                 };
             };
-            /** @description An Idempotency-Key is needed (/problems/idempotency-key-missing); A request header is not valid (/problems/invalid-header); An identifier in the path is not valid (/problems/invalid-identifier); A query parameter is not valid (/problems/invalid-parameter); The body is not JSON (/problems/malformed-json); The request is malformed (/problems/malformed-request) */
+            /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
             401: {
                 headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description The caller has no such cart (`/problems/cart-not-found`); This gateway has no history of carts (`/problems/no-history`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4324,7 +7198,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description the token in a link */
+                /**
+                 * @description the token in a link
+                 * @example r1.Z3Vlc3Q6WDdRaw.1796021581.5vXn0r2mQkq4
+                 */
                 link: string;
             };
             cookie?: never;
@@ -4340,22 +7217,99 @@ export interface operations {
                     "application/json": components["schemas"]["RecoveredCart"];
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The link leads nowhere (`/problems/link-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4365,7 +7319,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description the token in a link */
+                /**
+                 * @description the token in a link
+                 * @example r1.Z3Vlc3Q6WDdRaw.1796021581.5vXn0r2mQkq4
+                 */
                 link: string;
             };
             cookie?: never;
@@ -4378,16 +7335,102 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/html": unknown;
+                    "text/html": string;
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The link leads nowhere (`/problems/link-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4397,7 +7440,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description the token in a link */
+                /**
+                 * @description the token in a link
+                 * @example r1.Z3Vlc3Q6WDdRaw.1796021581.5vXn0r2mQkq4
+                 */
                 link: string;
             };
             cookie?: never;
@@ -4410,25 +7456,102 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/plain": unknown;
+                    "text/plain": string;
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The link leads nowhere (`/problems/link-not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4442,13 +7565,99 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description 200 as long as the event loop turns */
+            /** @description It turns */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["Liveness"];
+                };
+            };
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4468,16 +7677,93 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Readiness"];
+                    "application/json": components["schemas"]["ShownReadiness"];
                 };
             };
-            /** @description The gateway has no room for the body (/problems/bodies-full); The cart's changes have not arrived in the database (/problems/cart-not-delivered); The catalogue is being restored (/problems/catalogue-restoring); There are too many connections (/problems/connections-full); The database does not answer (/problems/database-unavailable); The request took too long (/problems/deadline-exceeded); The wanted durability was not reached (/problems/durability-not-reached); Kafka does not answer (/problems/kafka-unavailable); The gateway is not ready (/problems/not-ready); Too many changes wait for Kafka (/problems/outbox-full); Discounts and taxes are not known at the moment (/problems/pricing-unavailable); The cart's partition is being restored (/problems/restoring); The live store does not answer (/problems/store-unavailable); The gateway has no room for a stream (/problems/streams-exhausted) */
-            503: {
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway is not ready (`/problems/not-ready`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4491,31 +7777,122 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Prometheus metrics */
+            /** @description Prometheus's text format */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/plain": unknown;
+                    "text/plain": string;
                 };
             };
-            /** @description Who calls is not known (/problems/unauthenticated) */
-            401: {
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The caller may not do this (/problems/forbidden) */
+            /** @description Who calls is not known (`/problems/unauthenticated`) */
+            401: {
+                headers: {
+                    /**
+                     * @description how to prove who calls
+                     * @example Bearer realm="cartstream"
+                     */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4529,13 +7906,99 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page of all types of problems */
+            /** @description The page */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/html": unknown;
+                    "text/html": string;
+                };
+            };
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4545,7 +8008,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description the last part of a problem's type */
+                /**
+                 * @description the last part of a problem's type
+                 * @example cart-merged
+                 */
                 slug: string;
             };
             cookie?: never;
@@ -4558,16 +8024,459 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/html": unknown;
+                    "text/html": string;
                 };
             };
-            /** @description The caller has no such cart (/problems/cart-not-found); The cart has no such checkout (/problems/checkout-not-found); The cart has no such line (/problems/line-not-found); The link leads nowhere (/problems/link-not-found); There is no such merge (/problems/merge-not-found); This gateway has no catalogue (/problems/no-catalogue); This gateway has no history of carts (/problems/no-history); There is nothing at this address (/problems/not-found); The history does not know the cart at that time (/problems/not-in-history); There is no such order (/problems/order-not-found); The catalogue has no such product (/problems/product-not-found) */
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing at this address (`/problems/not-found`) */
             404: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readOpenApi: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": Record<string, unknown>;
+                };
+            };
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    showDocs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readDocsFile: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description ETag of an earlier reply: 304 if nothing has changed
+                 * @example "x"
+                 */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /**
+                 * @description a file that the page loads
+                 * @example docs.js
+                 */
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    /**
+                     * @description changes with the content
+                     * @example "c4ba3a1b2f1e4c5d"
+                     */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/javascript": string;
+                    "text/css": string;
+                };
+            };
+            /** @description Not changed since the ETag in If-None-Match */
+            304: {
+                headers: {
+                    /**
+                     * @description changes with the content
+                     * @example "c4ba3a1b2f1e4c5d"
+                     */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is nothing at this address (`/problems/not-found`) */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request took too long to arrive (`/problems/request-timeout`) */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large (`/problems/body-too-large`) */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The address is too long (`/problems/uri-too-long`) */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The expectation cannot be met (`/problems/expectation-failed`) */
+            417: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request is for another server (`/problems/misdirected-request`) */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The headers are too large (`/problems/headers-too-large`) */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway failed (`/problems/internal-error`) */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            503: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from devstack.embedded import EmbeddedStack
+from devstack.free_ports import free_ports
 from devstack.settings import MAILBOX, REDIS
 from tests.clients import node_package
 from tests.clients.controls import controlled
@@ -13,8 +14,6 @@ from tests.demo.browser import whole_stack
 from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.production import PRODUCTION, SECRET
 
-SHOP = "http://shop.localhost:8080"
-"""The origin of pages that may read what the gateway answers."""
 ABSENT = {"gateway", "sink-mail", MAILBOX}
 """Of what `make run` starts: the gateway is one in production mode, and nobody reads mails."""
 
@@ -38,11 +37,22 @@ def shop_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSta
 
 
 @pytest.fixture(scope="session")
+def shop_origin() -> str:
+    """The origin of pages that may read what the gateway answers; nothing is there yet."""
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
+
+
+@pytest.fixture(scope="session")
 def shop_gateway(
-    shop_stack: EmbeddedStack, tmp_path_factory: pytest.TempPathFactory
+    shop_stack: EmbeddedStack, shop_origin: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GatewayProcess]:
     """A gateway in production mode. A test that kills it starts it again."""
-    environment = {**shop_stack.urls.environment(), **INTERNAL, **PRODUCTION, "CARTSTREAM_CORS_ORIGINS": SHOP}
+    environment = {
+        **shop_stack.urls.environment(),
+        **INTERNAL,
+        **PRODUCTION,
+        "CARTSTREAM_CORS_ORIGINS": shop_origin,
+    }
     gateway = GatewayProcess(environment, tmp_path_factory.mktemp("gateway"))
     gateway.start()
     yield gateway

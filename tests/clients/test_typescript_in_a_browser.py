@@ -1,13 +1,16 @@
 """The TypeScript client in a browser, on a page of another origin than the gateway's."""
 
 import json
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page
 
-from tests.clients.conftest import SHOP
 from tests.demo.browser import MISSING, chromium, launched
 
 pytestmark = pytest.mark.client
@@ -39,24 +42,27 @@ SHOPPING = """async (baseUrl) => {
 
 
 @pytest.fixture
-def page(package: Path) -> Iterator[Page]:
+def page(package: Path, shop_origin: str) -> Iterator[Page]:
     """A page of the shop that can import the package as it was built."""
     path = chromium()
     if path is None:
         pytest.skip(MISSING)
 
-    def serve(route: Route) -> None:
-        name = route.request.url.removeprefix(f"{SHOP}/")
-        if name:
-            route.fulfill(path=package / name, content_type="text/javascript")
-        else:
-            route.fulfill(body=PAGE, content_type="text/html")
+    class Shop(SimpleHTTPRequestHandler):
+        extensions_map: ClassVar = {".js": "text/javascript", ".mjs": "text/javascript", ".html": "text/html"}
 
-    with launched(path) as browser:
-        page = browser.new_page()
-        page.route(f"{SHOP}/**", serve)
-        page.goto(f"{SHOP}/")
-        yield page
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    (package / "build" / "shop.html").write_text(PAGE)
+    port = int(shop_origin.rpartition(":")[2])
+    with ThreadingHTTPServer(("127.0.0.1", port), partial(Shop, directory=str(package))) as server:
+        threading.Thread(target=server.serve_forever, name="shop", daemon=True).start()
+        with launched(path) as browser:
+            page = browser.new_page()
+            page.goto(f"{shop_origin}/build/shop.html")
+            yield page
+        server.shutdown()
 
 
 def test_a_page_of_another_origin_changes_and_follows_a_cart(page: Page, shop: dict[str, str]) -> None:

@@ -3,7 +3,7 @@
 import { type GatewayClock, newKey } from "./keys.js";
 import { NoAnswerError, ProblemError, problemOf } from "./problems.js";
 import { isChange, mayPass, mayRepeat, pauseBefore, type RetryPolicy } from "./retries.js";
-import { limited, pause } from "./waiting.js";
+import { limited, pause, unlessAborted } from "./waiting.js";
 
 /** What proves who calls. A shop's own session cookie needs none of it. */
 export interface Proof {
@@ -86,11 +86,8 @@ export class Sender {
   ): Promise<Response | ProblemError | NoAnswerError> {
     const limit = limited(request.signal, Math.min(this.policy.tryMs, Math.max(1, leftMs)));
     try {
-      const reply = await this.once(new Request(request.clone(), { signal: limit.signal }), key);
-      const isEmpty = reply.body === null || reply.status === 204 || reply.status === 304;
-      // The connection may be cut within the body: only a whole one is an answer.
-      const body = isEmpty ? null : await reply.arrayBuffer();
-      return new Response(body, { status: reply.status, statusText: reply.statusText, headers: reply.headers });
+      const tried = new Request(request.clone(), { signal: limit.signal });
+      return await unlessAborted(limit.signal, this.once(tried, key).then(whole));
     } catch (error) {
       request.signal.throwIfAborted();
       if (error instanceof ProblemError || error instanceof NoAnswerError) return error;
@@ -100,6 +97,13 @@ export class Sender {
       limit.release();
     }
   }
+}
+
+/** The reply once its body is here: the connection may be cut within it, and only a whole one is an answer. */
+async function whole(reply: Response): Promise<Response> {
+  const { status, statusText, headers } = reply;
+  const isEmpty = reply.body === null || status === 204 || status === 304;
+  return new Response(isEmpty ? null : await reply.arrayBuffer(), { status, statusText, headers });
 }
 
 const isTooOld = (failure: Error): boolean =>

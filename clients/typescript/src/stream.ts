@@ -5,7 +5,7 @@ import { createParser, type EventSourceMessage } from "eventsource-parser";
 import { NoAnswerError, type Problem, ProblemError } from "./problems.js";
 import { growing } from "./retries.js";
 import type { Cart } from "./types.js";
-import { type Limit, limited, pause } from "./waiting.js";
+import { type Limit, limited, pause, unlessAborted } from "./waiting.js";
 
 /** What happens to a cart that is followed. Each cart is whole, so a missed event does no harm. */
 export type CartEvent =
@@ -49,7 +49,7 @@ export async function* follow(open: Open, options: FollowOptions): AsyncGenerato
     const limit = limited(options.signal, options.silenceMs ?? SILENCE_MS);
     let error: Error | null = null;
     try {
-      const reply = await open(version, limit.signal);
+      const reply = await unlessAborted(limit.signal, open(version, limit.signal));
       yield { kind: "connected" };
       for await (const message of messages(reply, limit)) {
         failures = 0;
@@ -110,8 +110,9 @@ async function* messages(reply: Response, limit: Limit): AsyncGenerator<EventSou
   const parser = createParser({ onEvent: add, onRetry: add });
   const decoder = new TextDecoder();
   const reader = reply.body.getReader();
+  limit.signal.addEventListener("abort", () => void reader.cancel().catch(() => undefined), { once: true });
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await unlessAborted(limit.signal, reader.read());
     if (done) return;
     limit.renew();
     parser.feed(decoder.decode(value, { stream: true }));

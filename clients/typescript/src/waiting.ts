@@ -47,3 +47,16 @@ export function limited(signal: AbortSignal | undefined, milliseconds: number): 
     },
   };
 }
+
+/**
+ * What the promise becomes, or the signal's reason if that comes first. A fetch alone does not do: Node.js may
+ * collect what ties it to its signal.
+ */
+export function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const end = (): void => reject(signal.reason);
+    if (signal.aborted) end();
+    else signal.addEventListener("abort", end, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", end));
+  });
+}

@@ -1,7 +1,12 @@
 /** What is decided without a gateway: how long to wait, what may be sent twice, what a stream asks for. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 import { CartClient, type CartEvent, DEFAULT_RETRIES, NoAnswerError, ProblemError } from "@cartstream/client";
 
@@ -134,4 +139,22 @@ for (const doubt of ["stale", "unavailable"]) {
 test("a merged cart ends its stream", async () => {
   const { client } = streaming("id: 7-1-a\nevent: merged\ndata: {}\n\n");
   assert.deepEqual(await first(9, client.streamCart("me")), ["connected", "merged"]);
+});
+
+test("a stream that is silent for too long counts as cut, also once memory was collected", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const server = createServer((_, reply) => reply.write("id: 7-1-a\nevent: cart\ndata: {}\n\n"));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const client = new CartClient({ baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+  const collecting = setInterval(collect, 20);
+  try {
+    const kinds = await first(3, client.streamCart("me", { silenceMs: 300 }));
+    assert.deepEqual(kinds, ["connected", "cart", "interrupted"]);
+  } finally {
+    clearInterval(collecting);
+    server.closeAllConnections();
+    server.close();
+  }
 });

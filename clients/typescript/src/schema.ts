@@ -1288,7 +1288,7 @@ export interface components {
          */
         Problem: {
             /** @enum {string} */
-            type: "/problems/idempotency-key-missing" | "/problems/invalid-header" | "/problems/invalid-identifier" | "/problems/invalid-parameter" | "/problems/malformed-json" | "/problems/malformed-request" | "/problems/unauthenticated" | "/problems/forbidden" | "/problems/cart-not-found" | "/problems/checkout-not-found" | "/problems/line-not-found" | "/problems/link-not-found" | "/problems/merge-not-found" | "/problems/no-catalogue" | "/problems/no-history" | "/problems/not-found" | "/problems/not-in-history" | "/problems/order-not-found" | "/problems/product-not-found" | "/problems/method-not-allowed" | "/problems/request-timeout" | "/problems/cart-claimed" | "/problems/cart-empty" | "/problems/cart-merged" | "/problems/cart-outdated" | "/problems/checkout-closed" | "/problems/checkout-in-progress" | "/problems/currency-changed" | "/problems/history-incomplete" | "/problems/history-too-long" | "/problems/orders-elsewhere" | "/problems/price-changed" | "/problems/product-inactive" | "/problems/request-too-old" | "/problems/short-stock" | "/problems/version-too-low" | "/problems/precondition-failed" | "/problems/body-too-large" | "/problems/uri-too-long" | "/problems/unsupported-media-type" | "/problems/expectation-failed" | "/problems/misdirected-request" | "/problems/currency-mismatch" | "/problems/idempotency-key-reused" | "/problems/invalid-body" | "/problems/limit-exceeded" | "/problems/option-not-offered" | "/problems/product-unknown" | "/problems/too-many-changes" | "/problems/too-many-streams" | "/problems/headers-too-large" | "/problems/client-gone" | "/problems/internal-error" | "/problems/bodies-full" | "/problems/cart-not-delivered" | "/problems/catalogue-restoring" | "/problems/connections-full" | "/problems/database-unavailable" | "/problems/deadline-exceeded" | "/problems/durability-not-reached" | "/problems/kafka-unavailable" | "/problems/not-ready" | "/problems/outbox-full" | "/problems/pricing-unavailable" | "/problems/restoring" | "/problems/store-unavailable" | "/problems/streams-exhausted";
+            type: "/problems/idempotency-key-missing" | "/problems/invalid-header" | "/problems/invalid-identifier" | "/problems/invalid-parameter" | "/problems/malformed-json" | "/problems/malformed-request" | "/problems/unauthenticated" | "/problems/forbidden" | "/problems/cart-not-found" | "/problems/checkout-not-found" | "/problems/line-not-found" | "/problems/link-not-found" | "/problems/merge-not-found" | "/problems/no-catalogue" | "/problems/no-history" | "/problems/not-found" | "/problems/not-in-history" | "/problems/order-not-found" | "/problems/product-not-found" | "/problems/method-not-allowed" | "/problems/request-timeout" | "/problems/cart-claimed" | "/problems/cart-empty" | "/problems/cart-merged" | "/problems/cart-outdated" | "/problems/checkout-closed" | "/problems/checkout-in-progress" | "/problems/currency-changed" | "/problems/history-incomplete" | "/problems/history-too-long" | "/problems/orders-elsewhere" | "/problems/price-changed" | "/problems/product-inactive" | "/problems/request-too-old" | "/problems/short-stock" | "/problems/version-too-low" | "/problems/precondition-failed" | "/problems/body-too-large" | "/problems/uri-too-long" | "/problems/unsupported-media-type" | "/problems/expectation-failed" | "/problems/misdirected-request" | "/problems/currency-mismatch" | "/problems/idempotency-key-reused" | "/problems/invalid-body" | "/problems/limit-exceeded" | "/problems/option-not-offered" | "/problems/product-unknown" | "/problems/rate-limited" | "/problems/too-many-changes" | "/problems/too-many-streams" | "/problems/headers-too-large" | "/problems/client-gone" | "/problems/internal-error" | "/problems/bodies-full" | "/problems/cart-not-delivered" | "/problems/catalogue-restoring" | "/problems/connections-full" | "/problems/database-unavailable" | "/problems/deadline-exceeded" | "/problems/durability-not-reached" | "/problems/kafka-unavailable" | "/problems/not-ready" | "/problems/outbox-full" | "/problems/overloaded" | "/problems/pricing-unavailable" | "/problems/restoring" | "/problems/store-full" | "/problems/store-unavailable" | "/problems/streams-exhausted";
             title: string;
             status: number;
             detail: string;
@@ -1602,7 +1602,18 @@ export interface components {
     responses: never;
     parameters: never;
     requestBodies: never;
-    headers: never;
+    headers: {
+        /**
+         * @description quotas that count, where one does
+         * @example "shopper";q=600;w=60
+         */
+        "RateLimit-Policy": string;
+        /**
+         * @description what is left of them
+         * @example "shopper";r=599;t=1
+         */
+        RateLimit: string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
@@ -1659,6 +1670,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1668,6 +1681,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1677,6 +1692,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1686,6 +1703,8 @@ export interface operations {
             /** @description The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1695,6 +1714,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1709,6 +1730,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1723,6 +1746,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1732,6 +1757,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1741,6 +1768,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1760,6 +1789,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1769,6 +1800,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1778,6 +1811,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1787,13 +1822,15 @@ export interface operations {
             /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -1801,6 +1838,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1810,6 +1849,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1819,13 +1860,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -1838,6 +1881,8 @@ export interface operations {
                      * @example durability=redis, handling=strict
                      */
                     "Preference-Applied"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1864,6 +1909,8 @@ export interface operations {
             /** @description The same id, and a new token */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1873,6 +1920,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1887,6 +1936,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1896,6 +1947,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1905,6 +1958,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1914,6 +1969,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1923,6 +1980,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1932,6 +1991,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1941,6 +2002,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1950,6 +2013,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1959,6 +2040,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -1968,13 +2051,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -1982,6 +2067,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2050,6 +2137,8 @@ export interface operations {
                      * @example 3596012345678902
                      */
                     "Cart-At"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2084,6 +2173,8 @@ export interface operations {
                      * @example 3596012345678902
                      */
                     "Cart-At"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2091,6 +2182,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2105,6 +2198,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2114,6 +2209,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2123,6 +2220,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); This gateway has no history of carts (`/problems/no-history`); The history does not know the cart at that time (`/problems/not-in-history`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2132,6 +2231,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2141,6 +2242,8 @@ export interface operations {
             /** @description Operations of the cart are missing (`/problems/history-incomplete`); The cart has too many operations to fold (`/problems/history-too-long`) */
             409: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2155,6 +2258,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2164,6 +2269,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2173,6 +2280,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2182,6 +2291,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2191,6 +2302,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2200,6 +2329,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2209,13 +2340,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -2223,6 +2356,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2306,6 +2441,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2315,6 +2452,8 @@ export interface operations {
             /** @description Erased, and on its way to every store: `waits_for` names them */
             202: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2344,6 +2483,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2351,6 +2492,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2365,6 +2508,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2374,6 +2519,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2383,6 +2530,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2392,6 +2541,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2406,6 +2557,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2420,6 +2573,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2429,6 +2584,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2438,6 +2595,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2447,6 +2606,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2456,6 +2617,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2465,13 +2628,15 @@ export interface operations {
             /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The cart would outgrow a limit (`/problems/limit-exceeded`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -2479,6 +2644,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2488,6 +2655,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2497,13 +2666,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -2516,6 +2687,8 @@ export interface operations {
                      * @example durability=redis, handling=strict
                      */
                     "Preference-Applied"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2597,6 +2770,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2626,6 +2801,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2633,6 +2810,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2647,6 +2826,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2656,6 +2837,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2665,6 +2848,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2674,6 +2859,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2688,6 +2875,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2702,6 +2891,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2711,6 +2902,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2720,6 +2913,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2739,6 +2934,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2748,6 +2945,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2757,6 +2956,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2766,13 +2967,15 @@ export interface operations {
             /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -2780,6 +2983,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2789,6 +2994,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2798,13 +3005,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -2817,6 +3026,8 @@ export interface operations {
                      * @example durability=redis, handling=strict
                      */
                     "Preference-Applied"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2898,6 +3109,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2927,6 +3140,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2934,6 +3149,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2948,6 +3165,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2957,6 +3176,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2966,6 +3187,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2975,6 +3198,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2989,6 +3214,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3003,6 +3230,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3012,6 +3241,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3021,6 +3252,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3040,6 +3273,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3049,6 +3284,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3058,6 +3295,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3067,13 +3306,15 @@ export interface operations {
             /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -3081,6 +3322,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3090,6 +3333,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3099,13 +3344,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -3118,6 +3365,8 @@ export interface operations {
                      * @example durability=redis, handling=strict
                      */
                     "Preference-Applied"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3204,6 +3453,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3233,6 +3484,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3240,6 +3493,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3254,6 +3509,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3263,6 +3520,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3272,6 +3531,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3281,6 +3542,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3295,6 +3558,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3309,6 +3574,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3318,6 +3585,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3327,6 +3596,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3346,6 +3617,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3355,6 +3628,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3364,6 +3639,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3373,13 +3650,15 @@ export interface operations {
             /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -3387,6 +3666,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3396,6 +3677,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3405,13 +3688,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -3424,6 +3709,8 @@ export interface operations {
                      * @example durability=redis, handling=strict
                      */
                     "Preference-Applied"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3506,6 +3793,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3535,6 +3824,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3542,6 +3833,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3556,6 +3849,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3565,6 +3860,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3574,6 +3871,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3583,6 +3882,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3597,6 +3898,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3611,6 +3914,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3620,6 +3925,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3629,6 +3936,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3638,6 +3947,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3647,6 +3958,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3656,13 +3969,15 @@ export interface operations {
             /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The cart would outgrow a limit (`/problems/limit-exceeded`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -3670,6 +3985,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3679,6 +3996,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3688,13 +4007,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -3707,6 +4028,8 @@ export interface operations {
                      * @example durability=redis, handling=strict
                      */
                     "Preference-Applied"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3793,6 +4116,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3822,6 +4147,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3829,6 +4156,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3843,6 +4172,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3852,6 +4183,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3861,6 +4194,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3870,6 +4205,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3884,6 +4221,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3898,6 +4237,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3907,6 +4248,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3916,6 +4259,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3935,6 +4280,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3944,6 +4291,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3953,6 +4302,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3962,13 +4313,15 @@ export interface operations {
             /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`); The product does not have that option (`/problems/option-not-offered`); The catalogue has no such product (`/problems/product-unknown`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -3976,6 +4329,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3985,6 +4340,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3994,13 +4351,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -4013,6 +4372,8 @@ export interface operations {
                      * @example durability=redis, handling=strict
                      */
                     "Preference-Applied"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4094,6 +4455,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4123,6 +4486,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -4130,6 +4495,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4144,6 +4511,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4153,6 +4522,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4162,6 +4533,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such line (`/problems/line-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4171,6 +4544,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4185,6 +4560,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4199,6 +4576,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4208,6 +4587,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4217,6 +4598,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4236,6 +4619,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4245,6 +4630,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4254,6 +4641,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4263,13 +4652,15 @@ export interface operations {
             /** @description A cart has one currency (`/problems/currency-mismatch`); The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`); The cart would outgrow a limit (`/problems/limit-exceeded`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -4277,6 +4668,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4286,6 +4679,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4295,13 +4690,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The wanted durability was not reached (`/problems/durability-not-reached`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -4314,6 +4711,8 @@ export interface operations {
                      * @example durability=redis, handling=strict
                      */
                     "Preference-Applied"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4357,6 +4756,8 @@ export interface operations {
             /** @description Events `cart`, `merged` and `stale` with the cart as GET gives it, in one line, and `unavailable` with a problem. The id of `cart` and `merged` is the version. */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4366,6 +4767,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4380,6 +4783,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4389,6 +4794,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4398,6 +4805,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4407,6 +4816,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4416,6 +4827,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4425,6 +4838,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4434,6 +4849,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4443,13 +4860,15 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart has too many streams (`/problems/too-many-streams`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart has too many streams (`/problems/too-many-streams`) */
             429: {
                 headers: {
                     /**
@@ -4457,6 +4876,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4466,6 +4887,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4475,13 +4898,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The live store does not answer (`/problems/store-unavailable`); The gateway has no room for a stream (`/problems/streams-exhausted`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`); The live store does not answer (`/problems/store-unavailable`); The gateway has no room for a stream (`/problems/streams-exhausted`) */
             503: {
                 headers: {
                     /**
@@ -4489,6 +4914,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4515,6 +4942,8 @@ export interface operations {
             /** @description The ticket; it is good once and not for long */
             201: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4524,6 +4953,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4538,6 +4969,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4547,6 +4980,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4556,6 +4991,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4565,6 +5002,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4574,6 +5013,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4583,6 +5024,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4592,6 +5035,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4601,6 +5046,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4610,6 +5073,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4619,13 +5084,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`); The live store is full (`/problems/store-full`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -4633,6 +5100,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4674,6 +5143,8 @@ export interface operations {
                      * @example /v1/merges/m_0af7651916cd43dd8448eb211c80319c
                      */
                     Location?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4693,6 +5164,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4702,6 +5175,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4716,6 +5191,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4725,6 +5202,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4734,6 +5213,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4743,6 +5224,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4757,6 +5240,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4766,6 +5251,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4775,6 +5262,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4794,6 +5283,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4803,6 +5294,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4812,6 +5305,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4821,13 +5316,15 @@ export interface operations {
             /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The cart changes too often (`/problems/too-many-changes`) */
+            /** @description The caller sends too many requests (`/problems/rate-limited`); The cart changes too often (`/problems/too-many-changes`) */
             429: {
                 headers: {
                     /**
@@ -4835,6 +5332,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4844,6 +5343,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4853,13 +5354,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Too many changes wait for Kafka (`/problems/outbox-full`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Too many changes wait for Kafka (`/problems/outbox-full`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -4867,6 +5370,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4893,6 +5398,8 @@ export interface operations {
             /** @description The merge */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4902,6 +5409,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4916,6 +5425,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4925,6 +5436,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4934,6 +5447,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); There is no such merge (`/problems/merge-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4943,6 +5458,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4952,6 +5469,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4961,6 +5480,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4970,6 +5491,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4979,6 +5502,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4988,6 +5529,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4997,13 +5540,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -5011,6 +5556,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5069,6 +5616,11 @@ export interface operations {
             200: {
                 headers: {
                     /**
+                     * @description stale: Redis is full, newer changes of products are not shown yet
+                     * @example stale
+                     */
+                    "Catalogue-Freshness"?: string;
+                    /**
                      * @description changes when what is shown changes
                      * @example "7"
                      */
@@ -5078,6 +5630,8 @@ export interface operations {
                      * @example public, max-age=5
                      */
                     "Cache-Control"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5088,6 +5642,11 @@ export interface operations {
             304: {
                 headers: {
                     /**
+                     * @description stale: Redis is full, newer changes of products are not shown yet
+                     * @example stale
+                     */
+                    "Catalogue-Freshness"?: string;
+                    /**
                      * @description changes when what is shown changes
                      * @example "7"
                      */
@@ -5097,6 +5656,8 @@ export interface operations {
                      * @example public, max-age=5
                      */
                     "Cache-Control"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -5104,6 +5665,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5113,6 +5676,8 @@ export interface operations {
             /** @description This gateway has no catalogue (`/problems/no-catalogue`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5122,6 +5687,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5136,6 +5703,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5145,6 +5714,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5154,6 +5725,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5163,6 +5736,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5172,6 +5747,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5181,6 +5774,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5190,13 +5785,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -5204,6 +5801,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5242,6 +5841,11 @@ export interface operations {
             200: {
                 headers: {
                     /**
+                     * @description stale: Redis is full, newer changes of products are not shown yet
+                     * @example stale
+                     */
+                    "Catalogue-Freshness"?: string;
+                    /**
                      * @description changes when what is shown changes
                      * @example "7"
                      */
@@ -5251,6 +5855,8 @@ export interface operations {
                      * @example public, max-age=5
                      */
                     "Cache-Control"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5261,6 +5867,11 @@ export interface operations {
             304: {
                 headers: {
                     /**
+                     * @description stale: Redis is full, newer changes of products are not shown yet
+                     * @example stale
+                     */
+                    "Catalogue-Freshness"?: string;
+                    /**
                      * @description changes when what is shown changes
                      * @example "7"
                      */
@@ -5270,6 +5881,8 @@ export interface operations {
                      * @example public, max-age=5
                      */
                     "Cache-Control"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -5277,6 +5890,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5286,6 +5901,8 @@ export interface operations {
             /** @description This gateway has no catalogue (`/problems/no-catalogue`); The catalogue has no such product (`/problems/product-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5295,6 +5912,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5309,6 +5928,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5318,6 +5939,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5327,6 +5950,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5336,6 +5961,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5345,6 +5972,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5354,6 +5999,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5363,13 +6010,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -5377,6 +6026,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5423,6 +6074,13 @@ export interface operations {
                      * @example "7"
                      */
                     ETag?: string;
+                    /**
+                     * @description stale: Redis is full, newer changes of products are not shown yet
+                     * @example stale
+                     */
+                    "Catalogue-Freshness"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5437,6 +6095,13 @@ export interface operations {
                      * @example "7"
                      */
                     ETag?: string;
+                    /**
+                     * @description stale: Redis is full, newer changes of products are not shown yet
+                     * @example stale
+                     */
+                    "Catalogue-Freshness"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5446,6 +6111,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5460,6 +6127,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5469,6 +6138,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5478,6 +6149,8 @@ export interface operations {
             /** @description This gateway has no catalogue (`/problems/no-catalogue`); The catalogue has no such product (`/problems/product-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5487,6 +6160,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5496,6 +6171,8 @@ export interface operations {
             /** @description A newer version of the product is known (`/problems/version-too-low`) */
             409: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5510,6 +6187,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5519,6 +6198,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5528,6 +6209,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5547,6 +6230,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5556,6 +6241,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5565,6 +6252,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5574,6 +6263,24 @@ export interface operations {
             /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5583,6 +6290,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5592,13 +6301,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`); The gateway has too much to do (`/problems/overloaded`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -5606,6 +6317,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5652,6 +6365,13 @@ export interface operations {
                      * @example "7"
                      */
                     ETag?: string;
+                    /**
+                     * @description stale: Redis is full, newer changes of products are not shown yet
+                     * @example stale
+                     */
+                    "Catalogue-Freshness"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5661,6 +6381,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5675,6 +6397,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5684,6 +6408,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5693,6 +6419,8 @@ export interface operations {
             /** @description This gateway has no catalogue (`/problems/no-catalogue`); The catalogue has no such product (`/problems/product-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5702,6 +6430,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5711,6 +6441,8 @@ export interface operations {
             /** @description A newer version of the product is known (`/problems/version-too-low`) */
             409: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5725,6 +6457,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5734,6 +6468,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5743,6 +6479,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5762,6 +6500,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5771,6 +6511,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5780,6 +6522,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5789,6 +6533,24 @@ export interface operations {
             /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5798,6 +6560,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5807,13 +6571,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`); The gateway has too much to do (`/problems/overloaded`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -5821,6 +6587,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5845,6 +6613,13 @@ export interface operations {
             /** @description Lines: errors, progress, and a summary at the end */
             200: {
                 headers: {
+                    /**
+                     * @description stale: Redis is full, newer changes of products are not shown yet
+                     * @example stale
+                     */
+                    "Catalogue-Freshness"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5854,6 +6629,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5868,6 +6645,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5877,6 +6656,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5886,6 +6667,8 @@ export interface operations {
             /** @description This gateway has no catalogue (`/problems/no-catalogue`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5895,6 +6678,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5904,6 +6689,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5913,6 +6700,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5932,6 +6721,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5941,6 +6732,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5950,6 +6743,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5959,6 +6754,24 @@ export interface operations {
             /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5968,6 +6781,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -5977,13 +6792,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Kafka does not answer (`/problems/kafka-unavailable`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -5991,6 +6808,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6037,6 +6856,8 @@ export interface operations {
             /** @description Where orders are external: the checkout that is open */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6056,6 +6877,8 @@ export interface operations {
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6065,6 +6888,8 @@ export interface operations {
             /** @description An Idempotency-Key is needed (`/problems/idempotency-key-missing`); A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6079,6 +6904,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6088,6 +6915,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6097,6 +6926,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6106,6 +6937,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6120,6 +6953,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6134,6 +6969,8 @@ export interface operations {
                      * @example "3596012345678902-7-0c35d1a09b7e"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6143,6 +6980,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6152,6 +6991,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6171,6 +7012,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6180,6 +7023,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6189,6 +7034,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6198,6 +7045,24 @@ export interface operations {
             /** @description The Idempotency-Key belongs to another request (`/problems/idempotency-key-reused`); The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6207,6 +7072,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6216,13 +7083,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); The cart's changes have not arrived in the database (`/problems/cart-not-delivered`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); Discounts and taxes are not known at the moment (`/problems/pricing-unavailable`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); The cart's changes have not arrived in the database (`/problems/cart-not-delivered`); The catalogue is being restored (`/problems/catalogue-restoring`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`); Discounts and taxes are not known at the moment (`/problems/pricing-unavailable`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -6230,6 +7099,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6265,6 +7136,8 @@ export interface operations {
             /** @description The checkout as it is now */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6274,6 +7147,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The body is not JSON (`/problems/malformed-json`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6288,6 +7163,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6297,6 +7174,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6306,6 +7185,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such checkout (`/problems/checkout-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6315,6 +7196,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6324,6 +7207,8 @@ export interface operations {
             /** @description The checkout has ended otherwise (`/problems/checkout-closed`) */
             409: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6333,6 +7218,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6342,6 +7229,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6361,6 +7250,8 @@ export interface operations {
                      * @example identity
                      */
                     "Accept-Encoding"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6370,6 +7261,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6379,6 +7272,8 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6388,6 +7283,24 @@ export interface operations {
             /** @description The body does not follow its schema (`/problems/invalid-body`) */
             422: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6397,6 +7310,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6406,13 +7321,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -6420,6 +7337,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6451,6 +7370,8 @@ export interface operations {
             /** @description The checkout as it is now */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6460,6 +7381,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6474,6 +7397,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6483,6 +7408,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6492,6 +7419,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); The cart has no such checkout (`/problems/checkout-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6501,6 +7430,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6510,6 +7441,8 @@ export interface operations {
             /** @description The checkout has ended otherwise (`/problems/checkout-closed`) */
             409: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6519,6 +7452,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6528,6 +7463,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6537,6 +7474,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6546,6 +7485,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6555,6 +7512,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6564,13 +7523,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`); The cart's partition is being restored (`/problems/restoring`); The live store does not answer (`/problems/store-unavailable`) */
             503: {
                 headers: {
                     /**
@@ -6578,6 +7539,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6604,6 +7567,8 @@ export interface operations {
             /** @description The order */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6613,6 +7578,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6627,6 +7594,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6636,6 +7605,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6645,6 +7616,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); There is no such order (`/problems/order-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6654,6 +7627,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6663,6 +7638,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6672,6 +7649,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6681,6 +7660,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6690,6 +7671,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6699,6 +7698,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6708,13 +7709,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -6722,6 +7725,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6759,6 +7764,8 @@ export interface operations {
             /** @description A page */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6768,6 +7775,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6782,6 +7791,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6791,6 +7802,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6800,6 +7813,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6809,6 +7824,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6818,6 +7835,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6827,6 +7846,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6836,6 +7857,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6845,6 +7868,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6854,6 +7895,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6863,13 +7906,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -6877,6 +7922,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6903,6 +7950,8 @@ export interface operations {
             /** @description The order, cancelled now or before */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6912,6 +7961,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6926,6 +7977,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6935,6 +7988,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6944,6 +7999,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); There is no such order (`/problems/order-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6953,6 +8010,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6962,6 +8021,8 @@ export interface operations {
             /** @description Orders are kept by another system (`/problems/orders-elsewhere`) */
             409: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6971,6 +8032,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6980,6 +8043,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6989,6 +8054,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -6998,6 +8065,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7007,6 +8092,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7016,13 +8103,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7030,6 +8119,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7067,6 +8158,8 @@ export interface operations {
             /** @description A page */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7076,6 +8169,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7090,6 +8185,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7099,6 +8196,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7108,6 +8207,8 @@ export interface operations {
             /** @description The caller has no such cart (`/problems/cart-not-found`); This gateway has no history of carts (`/problems/no-history`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7117,6 +8218,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7126,6 +8229,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7135,6 +8240,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7144,6 +8251,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7153,6 +8262,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7162,6 +8289,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7171,13 +8300,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7185,6 +8316,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7211,6 +8344,8 @@ export interface operations {
             /** @description The cart's address, and the token of a guest's cart */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7220,6 +8355,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7229,6 +8366,8 @@ export interface operations {
             /** @description The link leads nowhere (`/problems/link-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7238,6 +8377,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7247,6 +8388,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7256,6 +8399,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7265,6 +8410,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7274,6 +8421,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7283,6 +8448,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7292,13 +8459,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7306,6 +8475,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7332,6 +8503,8 @@ export interface operations {
             /** @description The page */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7341,6 +8514,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7350,6 +8525,8 @@ export interface operations {
             /** @description The link leads nowhere (`/problems/link-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7359,6 +8536,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7368,6 +8547,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7377,6 +8558,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7386,6 +8569,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7395,6 +8580,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7404,6 +8607,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7413,13 +8618,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7427,6 +8634,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7453,6 +8662,8 @@ export interface operations {
             /** @description Done */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7462,6 +8673,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7471,6 +8684,8 @@ export interface operations {
             /** @description The link leads nowhere (`/problems/link-not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7480,6 +8695,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7489,6 +8706,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7498,6 +8717,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7507,6 +8728,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7516,6 +8739,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7525,6 +8766,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7534,13 +8777,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The database does not answer (`/problems/database-unavailable`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7548,6 +8793,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7568,6 +8815,8 @@ export interface operations {
             /** @description It turns */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7577,6 +8826,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7586,6 +8837,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7595,6 +8848,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7604,6 +8859,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7613,6 +8870,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7622,6 +8881,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7631,6 +8908,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7640,13 +8919,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7654,6 +8935,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7674,6 +8957,8 @@ export interface operations {
             /** @description Ready or degraded */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7683,6 +8968,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7692,6 +8979,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7701,6 +8990,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7710,6 +9001,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7719,6 +9012,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7728,6 +9023,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7737,6 +9050,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7746,13 +9061,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway is not ready (`/problems/not-ready`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway is not ready (`/problems/not-ready`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7760,6 +9077,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7780,6 +9099,8 @@ export interface operations {
             /** @description Prometheus's text format */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7789,6 +9110,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7803,6 +9126,8 @@ export interface operations {
                      * @example Bearer realm="cartstream"
                      */
                     "WWW-Authenticate"?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7812,6 +9137,8 @@ export interface operations {
             /** @description The caller may not do this (`/problems/forbidden`) */
             403: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7821,6 +9148,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7830,6 +9159,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7839,6 +9170,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7848,6 +9181,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7857,6 +9192,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7866,6 +9219,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7875,13 +9230,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7889,6 +9246,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7909,6 +9268,8 @@ export interface operations {
             /** @description The page */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7918,6 +9279,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7927,6 +9290,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7936,6 +9301,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7945,6 +9312,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7954,6 +9323,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7963,6 +9334,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7972,6 +9361,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -7981,13 +9372,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -7995,6 +9388,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8021,6 +9416,8 @@ export interface operations {
             /** @description The page */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8030,6 +9427,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8039,6 +9438,8 @@ export interface operations {
             /** @description There is nothing at this address (`/problems/not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8048,6 +9449,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8057,6 +9460,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8066,6 +9471,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8075,6 +9482,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8084,6 +9493,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8093,6 +9520,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8102,13 +9531,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -8116,6 +9547,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8136,6 +9569,8 @@ export interface operations {
             /** @description The document */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8145,6 +9580,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8154,6 +9591,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8163,6 +9602,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8172,6 +9613,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8181,6 +9624,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8190,6 +9635,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8199,6 +9662,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8208,13 +9673,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -8222,6 +9689,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8242,6 +9711,8 @@ export interface operations {
             /** @description The page */
             200: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8251,6 +9722,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8260,6 +9733,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8269,6 +9744,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8278,6 +9755,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8287,6 +9766,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8296,6 +9777,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8305,6 +9804,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8314,13 +9815,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -8328,6 +9831,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8365,6 +9870,8 @@ export interface operations {
                      * @example "c4ba3a1b2f1e4c5d"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8380,6 +9887,8 @@ export interface operations {
                      * @example "c4ba3a1b2f1e4c5d"
                      */
                     ETag?: string;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -8387,6 +9896,8 @@ export interface operations {
             /** @description A request header is not valid (`/problems/invalid-header`); The request is malformed (`/problems/malformed-request`) */
             400: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8396,6 +9907,8 @@ export interface operations {
             /** @description There is nothing at this address (`/problems/not-found`) */
             404: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8405,6 +9918,8 @@ export interface operations {
             /** @description The request took too long to arrive (`/problems/request-timeout`) */
             408: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8414,6 +9929,8 @@ export interface operations {
             /** @description The body is too large (`/problems/body-too-large`) */
             413: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8423,6 +9940,8 @@ export interface operations {
             /** @description The address is too long (`/problems/uri-too-long`) */
             414: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8432,6 +9951,8 @@ export interface operations {
             /** @description The expectation cannot be met (`/problems/expectation-failed`) */
             417: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8441,6 +9962,24 @@ export interface operations {
             /** @description The request is for another server (`/problems/misdirected-request`) */
             421: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller sends too many requests (`/problems/rate-limited`) */
+            429: {
+                headers: {
+                    /**
+                     * @description seconds
+                     * @example 1
+                     */
+                    "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8450,6 +9989,8 @@ export interface operations {
             /** @description The headers are too large (`/problems/headers-too-large`) */
             431: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -8459,13 +10000,15 @@ export interface operations {
             /** @description The gateway failed (`/problems/internal-error`) */
             500: {
                 headers: {
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`) */
+            /** @description The gateway has no room for the body (`/problems/bodies-full`); There are too many connections (`/problems/connections-full`); The request took too long (`/problems/deadline-exceeded`); The gateway has too much to do (`/problems/overloaded`) */
             503: {
                 headers: {
                     /**
@@ -8473,6 +10016,8 @@ export interface operations {
                      * @example 1
                      */
                     "Retry-After"?: number;
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    RateLimit: components["headers"]["RateLimit"];
                     [name: string]: unknown;
                 };
                 content: {

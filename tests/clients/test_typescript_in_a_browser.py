@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from playwright.sync_api import Page
@@ -49,8 +48,6 @@ def page(package: Path, shop_origin: str) -> Iterator[Page]:
         pytest.skip(MISSING)
 
     class Shop(SimpleHTTPRequestHandler):
-        extensions_map: ClassVar = {".js": "text/javascript", ".mjs": "text/javascript", ".html": "text/html"}
-
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 

@@ -30,6 +30,7 @@ _REFUSALS: Final = frozenset({429, 503})
 _PROBES_S: Final = 5.0
 _PROBES_PER_S: Final = 50
 _SLOW_S: Final = 0.1
+_PROBE: Final = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 _SIP_BYTES: Final = 64
 _SIP_S: Final = 0.5
 
@@ -154,6 +155,7 @@ class Load:
         """Send everything, and wait for what is under way."""
         for _ in range(self._plan.connections):
             await self._connect()
+        await self._be_accepted()
         sippers = [asyncio.create_task(sip(self._port)) for _ in range(self._plan.slow_readers)]
         began = time.monotonic()
         if self._plan.rate:
@@ -195,6 +197,14 @@ class Load:
         loop = asyncio.get_running_loop()
         _, client = await loop.create_connection(lambda: Client(self), "127.0.0.1", self._port)
         self._clients.add(client)
+
+    async def _be_accepted(self) -> None:
+        """Wait until the gateway has taken the connections: beyond its backlog they wait for seconds."""
+        for _ in range(len(self._free)):
+            self._free.popleft().ask("probe", _PROBE, time.monotonic())
+        while len(self._free) < self._plan.connections:  # noqa: ASYNC110  many tell it
+            await asyncio.sleep(_TICK_S)
+        self.answered.clear()
 
     async def _closed_loop(self, began: float) -> None:
         self._is_sending = True

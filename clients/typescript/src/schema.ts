@@ -27,7 +27,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -50,7 +50,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -75,7 +75,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -98,7 +98,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -128,7 +128,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -151,7 +151,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -174,7 +174,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -197,7 +197,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -302,7 +302,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -325,7 +325,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -353,7 +353,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -404,7 +404,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -450,7 +450,7 @@ export interface paths {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -1897,7 +1897,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -2100,7 +2100,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -2409,7 +2409,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -2734,7 +2734,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -3073,7 +3073,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -3412,7 +3412,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -3756,7 +3756,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -4075,7 +4075,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -4419,7 +4419,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -4744,7 +4744,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -4761,7 +4761,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description A request header is not valid (`/problems/invalid-header`); An identifier in the path is not valid (`/problems/invalid-identifier`); A query parameter is not valid (`/problems/invalid-parameter`); The request is malformed (`/problems/malformed-request`) */
@@ -4930,7 +4930,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -5122,7 +5122,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -6840,7 +6840,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -7115,7 +7115,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -7353,7 +7353,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -7752,7 +7752,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;
@@ -8146,7 +8146,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description user:<id> or guest:<id>, percent-encoded as UTF-8; me: the caller's own, in production mode
+                 * @description `user:<id>` or `guest:<id>`, percent-encoded as UTF-8; `me`: the caller's own, in production mode
                  * @example user:42
                  */
                 cart_id: string;

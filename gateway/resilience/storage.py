@@ -1,4 +1,4 @@
-"""Watch Redis's memory: bound the outboxes, keep the reserve, and know whether products stand still."""
+"""Watch Redis, its role and memory: bound outboxes, keep the reserve, know whether products stand still."""
 
 import asyncio
 from typing import Final
@@ -56,6 +56,7 @@ class StorageWatch:
 
     async def _look(self) -> None:
         try:
+            await self._store.ask_role()
             memory = await self._store.memory()
             if self._cache is not None:
                 self.products_stand_since_us = await self._cache.standing_since_us(self._settings.partitions)

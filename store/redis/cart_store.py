@@ -294,6 +294,10 @@ class CartStore(PartitionStore):
 
     # Server
 
+    async def ask_role(self) -> None:
+        """Learn whether the server is a replica by now, so that reads do not pass for live ones."""
+        await self._client.ask_role()
+
     async def memory(self) -> Memory:
         """How much memory the server uses now."""
         return await read_memory(self._client)

@@ -206,8 +206,7 @@ class PipelinedClient:
             raise StoreUnavailable(self._no_connection()) from error
         self._connection = connection
         self._lost_at = None
-        if self.is_replica and (self._asking is None or self._asking.done()):
-            self._asking = self._loop.create_task(self._until_primary())
+        self._ask_again_if_replica()
         while self._unsent:
             _, batch = self._unsent.popleft()
             self._unsent_replies -= len(batch.takers)
@@ -239,6 +238,15 @@ class PipelinedClient:
                 "set CARTSTREAM_REDIS_URL to a server of its own, such as redis://redis:6379/0"
             )
         self.is_replica = facts.get(b"role", b"master") != b"master"
+
+    async def ask_role(self) -> None:
+        """Learn whether the server is a replica by now: reads alone would never tell. Raises StoreError."""
+        self._learn(await self.execute(*_HELLO))
+        self._ask_again_if_replica()
+
+    def _ask_again_if_replica(self) -> None:
+        if self.is_replica and (self._asking is None or self._asking.done()):
+            self._asking = self._loop.create_task(self._until_primary())
 
     async def _until_primary(self) -> None:
         """Ask the replica again and again what it is; a new connection is asked by its greeting."""

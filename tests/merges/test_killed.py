@@ -20,7 +20,7 @@ from tests.support.http import http_client
 from tests.support.processes import AgentProcess, GatewayProcess, Process
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 SEEDS = int(os.environ.get("CARTSTREAM_TEST_SEEDS", "2"))
 DEVICES = 3

@@ -37,7 +37,8 @@ ENVIRONMENT: Final = {
         f"CARTSTREAM_RATE_{name}": "0"  # thousands of requests come from one caller
         for name in ("PER_ADDRESS", "PER_SHOPPER", "PER_SERVICE", "OF_MINTS", "OF_PRODUCTS")
     },
-    "CARTSTREAM_LIVE_LIFETIME_S": "0.05",  # no stream keeps the next request waiting
+    "CARTSTREAM_LIVE_LIFETIME_S": "0.05",  # no stream keeps the next request waiting,
+    "CARTSTREAM_LIVE_HEARTBEAT_S": "0.1",  # and looks at its lifetime as often as at that
 }
 PHASES: Final = 2
 """Phases that make as many requests as they are told: fuzzing, and sequences of requests."""

@@ -40,11 +40,11 @@ class Rates:
         self._mint: Final = limiter("mint", settings.rate_of_mints)
         self._products: Final = limiter("products", settings.rate_of_products)
 
-    def of_address(self, transport: Any, head: Head) -> Taken | None:
+    def of_address(self, peer: str, head: Head) -> Taken | None:
         """What a request takes of its address's quota; None: it has none."""
         if self._address is None or head.target.startswith(_PROBES):
             return None
-        client = self.addresses.client_of(peer_of(transport), head.headers)
+        client = self.addresses.client_of(peer, head.headers)
         return None if client is None else self._address.take(client)
 
     def check_caller(self, request: Request, caller: Principal) -> None:

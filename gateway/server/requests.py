@@ -215,7 +215,7 @@ class Requests(HookedHttp):
 
     def _excess(self, head: Head) -> Problem | None:
         """Why the request is one too many of its address; None: it is not."""
-        taken = self._bounds.rates.of_address(self.protocol.transport, head)
+        taken = self._bounds.rates.of_address(self.protocol.address, head)
         if taken is None:
             return None
         self.taken.append(taken)

@@ -170,20 +170,12 @@ def test_a_proxy_is_believed_and_nobody_else(peer: str, forwarded: list[str], cl
     assert addresses.client_of(peer, headers) == client
 
 
-class Transport:
-    """Of a connection from a public address."""
-
-    def get_extra_info(self, _: str) -> tuple[str, int]:
-        """Its address and port."""
-        return PUBLIC, 1
-
-
 async def test_an_address_has_a_quota_and_probes_are_not_counted() -> None:
     settings = RateSettings(rate_per_address=2)
     rates = Rates(settings, Addresses([]), Everything(Clock()), Metrics())
     probe, read = (parse_head(b"GET %b HTTP/1.1\r\nHost: x" % path) for path in (b"/health/live", b"/v1/x"))
-    assert rates.of_address(Transport(), probe) is None
-    found = [rates.of_address(Transport(), read) for _ in range(3)]
+    assert rates.of_address(PUBLIC, probe) is None
+    found = [rates.of_address(PUBLIC, read) for _ in range(3)]
     assert [taken and taken.is_allowed for taken in found] == [True, True, False]
     refused = found[-1]
     assert refused is not None

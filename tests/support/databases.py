@@ -1,12 +1,12 @@
 """Databases with the product's schema, for tests that may stop or kill Postgres meanwhile."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
+import stamina
 from psycopg import sql
 
 from store.postgres.migrate import migrate
@@ -31,16 +31,12 @@ def migrated_database(server: str) -> Iterator[str]:
 
 def _drop(server: str, name: str) -> None:
     statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-    deadline = time.monotonic() + 30
+    # Autovacuum may be in there; it belongs to the superuser and ends soon.
+    retries = stamina.retry_context(
+        on=psycopg.errors.InsufficientPrivilege, attempts=None, timeout=30, wait_initial=0.2, wait_max=0.5
+    )
     # A connection of its own: the server may have been stopped and started meanwhile.
     with psycopg.connect(server, autocommit=True) as admin:
-        while True:
-            try:
+        for attempt in retries:
+            with attempt:
                 admin.execute(statement)
-            except psycopg.errors.InsufficientPrivilege:
-                # Autovacuum is in there; it belongs to the superuser and ends soon.
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-            else:
-                return

@@ -35,6 +35,7 @@ AGENTS: Final = (
     ("sinks", "mail"),
     ("jobs",),
 )
+CUP: Final = f"cup-{uuid4().hex}"
 LINKS_KEY: Final = "links-to-carts-left-behind-are-signed-so"
 ALL: Final = {
     **INTERNAL,
@@ -79,8 +80,8 @@ class Shop:
         return document
 
     async def has_the_cup(self) -> bool:
-        """Whether there is something to buy."""
-        return (await self.http.get("/v1/products/cup")).is_success
+        """Whether there is something to buy: a cup of this test alone, others leave theirs in Redis."""
+        return (await self.http.get(f"/v1/products/{CUP}")).is_success
 
     async def tables(self) -> dict[str, list[str]]:
         """Every row of every table, as text: all columns of all types."""
@@ -151,7 +152,7 @@ async def shop(urls: Urls, tmp_path: Path) -> AsyncIterator[Shop]:
             await until(process.is_ready, f"{process.name} ready")
         shop = Shop(await stack.enter_async_context(http_client(gateway.url)), urls, [gateway, *agents])
         cup = {"name": "Cup", "unit_price": 250, "currency": "EUR"}
-        await shop.ask("PUT", "/v1/products/cup", bearer("shop", "catalogue"), cup)
+        await shop.ask("PUT", f"/v1/products/{CUP}", bearer("shop", "catalogue"), cup)
         await until(shop.has_the_cup, "the cup in the cache")
         yield shop
 
@@ -225,7 +226,7 @@ async def test_no_proof_and_no_key_is_in_any_table_topic_key_value_or_log(shop: 
         assert any(minted["cart_id"] in text for text in places[name]), name
 
 
-ITEM: Final = {"product_id": "cup", "quantity": 1}
+ITEM: Final = {"product_id": CUP, "quantity": 1}
 
 
 async def recovery_token(shop: Shop, cart_id: str) -> str | None:

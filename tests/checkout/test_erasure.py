@@ -1,7 +1,5 @@
 """An erased cart and its orders hold nothing personal in any store, and nothing brings it back."""
 
-from typing import Any
-
 import msgspec
 import pytest
 
@@ -11,6 +9,7 @@ from store.postgres.order_records import PricedSnapshot
 from store.redis import StoredCart
 from tests.checkout.checkout_client import PRICE, CheckoutClient
 from tests.support.absent_carts import hydrated
+from tests.support.erasing import erase_cart
 from tests.support.processes import AgentProcess
 from tests.support.topics import records_of
 from tests.support.waiting import until
@@ -42,15 +41,6 @@ async def personal_add(shop: CheckoutClient, cart_id: str, product_id: str, key:
     headers = {} if key is None else {"idempotency-key": key}
     reply = await shop.carts.patch(f"/v1/carts/{cart_id}", json={"operations": steps}, headers=headers)
     assert reply.status_code == 200, reply.text
-
-
-async def erase(shop: CheckoutClient, cart_id: str) -> dict[str, Any]:
-    """Erase the cart; the certificate."""
-    reply = await shop.http.delete(f"/v1/carts/{cart_id}", params={"erase": "true"}, timeout=60)
-    assert reply.status_code == 200, reply.text
-    certificate: dict[str, Any] = reply.json()
-    assert certificate["complete"], certificate
-    return certificate
 
 
 async def in_redis(shop: CheckoutClient, cart_id: str) -> str:
@@ -100,7 +90,7 @@ async def test_nothing_personal_is_left_of_a_cart(shop: CheckoutClient) -> None:
     await personal_add(shop, cart_id, product_id)
     assert SECRET in await in_redis(shop, cart_id)
 
-    certificate = await erase(shop, cart_id)
+    certificate = await erase_cart(shop.http, cart_id)
 
     assert certificate["removed"]["redis"]["lines"] == 1
     assert {each["topic"] for each in certificate["expires"]} == {
@@ -124,7 +114,7 @@ async def test_late_records_and_a_stale_redis_bring_nothing_back(shop: CheckoutC
     old_state = msgspec.json.decode(row[0][0], type=State)
     late = await changes_of(shop, cart_id)
 
-    await erase(shop, cart_id)
+    await erase_cart(shop.http, cart_id)
 
     # As a replica that had stopped before: the old copy is Redis's again.
     await shop.forget(cart_id)
@@ -157,7 +147,7 @@ async def test_orders_stay_without_what_is_personal(shop: CheckoutClient) -> Non
         (order["order_id"], msgspec.json.encode(order).decode()),
     )
 
-    certificate = await erase(shop, cart_id)
+    certificate = await erase_cart(shop.http, cart_id)
 
     assert (certificate["removed"]["orders"], certificate["removed"]["mails"]) == (1, 1)
     (kept,) = await shop.orders(cart_id)
@@ -179,7 +169,7 @@ async def test_orders_stay_without_what_is_personal(shop: CheckoutClient) -> Non
     assert (record.email, record.metadata) == (None, {})
     cancelled = await shop.http.post(f"/v1/orders/{order['order_id']}/cancel")
     assert (cancelled.json()["version"], cancelled.json()["email"]) == (3, None)
-    again = await erase(shop, cart_id)
+    again = await erase_cart(shop.http, cart_id)
     assert (again["removed"]["orders"], again["removed"]["mails"]) == (0, 0)
 
 
@@ -187,7 +177,7 @@ async def test_a_mail_sink_that_is_behind_records_no_mail_of_an_erased_order(sho
     cart_id, product_id = shop.cart("mailed"), await shop.product("can", 9)
     await shop.add(cart_id, product_id)
     order = await shop.order(cart_id, email=EMAIL)
-    await erase(shop, cart_id)
+    await erase_cart(shop.http, cart_id)
     tasks = await shop.rows(
         "SELECT record, outcome FROM post_checkout_tasks WHERE order_id = %s", (order["order_id"],)
     )
@@ -201,7 +191,7 @@ async def test_a_checkout_elsewhere_stays_to_be_completed_without_what_is_person
     await personal_add(elsewhere, cart_id, "cup-elsewhere")
     opened = await elsewhere.check_out(cart_id)
     assert opened.status_code == 201, opened.text
-    certificate = await erase(elsewhere, cart_id)
+    certificate = await erase_cart(elsewhere.http, cart_id)
     assert certificate["removed"]["checkouts"] == 1
     rows = await elsewhere.rows("SELECT snapshot::text, status FROM checkouts WHERE cart_id = %s", (cart_id,))
     snapshot = msgspec.json.decode(rows[0][0], type=PricedSnapshot)

@@ -10,6 +10,7 @@ import redis.asyncio
 
 from store.redis import Layout
 from tests.jobs.conftest import SystemUnderTest
+from tests.support.erasing import erase_cart
 from tests.support.http import http_client
 from tests.support.processes import AgentProcess
 from tests.support.waiting import until
@@ -58,8 +59,7 @@ async def write(system: SystemUnderTest, cart_id: str) -> None:
 async def erase(system: SystemUnderTest, cart_id: str) -> None:
     """Erase the cart everywhere."""
     async with http_client(system.urls.gateway) as client:
-        reply = await client.delete(f"/v1/carts/{cart_id}", params={"erase": "true"}, timeout=60)
-    assert reply.status_code == 200, reply.text
+        await erase_cart(client, cart_id)
 
 
 async def in_redis(raw: redis.asyncio.Redis, cart_id: str) -> str:

@@ -1,18 +1,9 @@
 """Erasing carts that were merged: nothing personal is left of either, and the merge stays done."""
 
-from typing import Any
-
 from tests.merges.merge_client import MergeClient
+from tests.support.erasing import erase_cart
 
 SECRET = "Ada Lovelace"
-
-
-async def erased(client: MergeClient, cart_id: str) -> dict[str, Any]:
-    """Erase the cart; the certificate."""
-    reply = await client.http.delete(f"/v1/carts/{cart_id}", params={"erase": "true"}, timeout=60)
-    assert reply.status_code == 200, reply.text
-    certificate: dict[str, Any] = reply.json()
-    return certificate
 
 
 async def everything(client: MergeClient, *cart_ids: str) -> str:
@@ -31,8 +22,8 @@ async def test_the_certificate_names_every_guest_of_a_chain(client: MergeClient)
     await client.merge(second, first)
     await client.merge(user, second)
     await client.until_settled()
-    assert (await erased(client, user))["merged_guests"] == [first, second]
-    assert (await erased(client, second))["merged_guests"] == [first]
+    assert (await erase_cart(client.http, user))["merged_guests"] == [first, second]
+    assert (await erase_cart(client.http, second))["merged_guests"] == [first]
 
 
 async def test_a_user_and_the_guest_it_was_are_erased_one_by_one(client: MergeClient) -> None:
@@ -43,11 +34,11 @@ async def test_a_user_and_the_guest_it_was_are_erased_one_by_one(client: MergeCl
     await client.until_settled()
     assert SECRET in await everything(client, user, guest)
 
-    certificate = await erased(client, user)
+    certificate = await erase_cart(client.http, user)
 
     assert certificate["merged_guests"] == [guest]
     assert certificate["removed"]["transfers"] >= 1
-    assert (await erased(client, guest))["merged_guests"] == []
+    assert (await erase_cart(client.http, guest))["merged_guests"] == []
     assert SECRET not in await everything(client, user, guest)
     read = await client.read(guest)
     assert (read["status"], read["merged_into"], read["details"]) == ("merged", user, {})

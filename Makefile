@@ -37,6 +37,7 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 
 drills: setup ## Tests that take minutes: kills again and again, several workers of each group, one sick alone
 	@$(BIN)/pytest -m drill -o timeout=900 -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest --hypothesis-profile thorough -o timeout=900 -n 2 --dist loadfile tests/store/redis/test_*_equals_*.py
 
 client: setup ## Make the TypeScript client: its types from the OpenAPI document, and the build (needs node and npm)
 	@$(BIN)/python -m tests.clients.node_package

@@ -17,6 +17,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 import redis.asyncio
+from hypothesis import settings
 from psycopg import sql
 
 from devstack.embedded import EmbeddedStack
@@ -28,26 +29,29 @@ from tests.support.servers import Servers, with_topics
 
 # No catalogue in what tests start: who adds to a cart states the price. Tests of the catalogue say otherwise.
 os.environ |= PRICED_BY_CALLER
+# `make drills` plays more examples of the property tests.
+settings.register_profile("thorough", max_examples=600)
 
 
 FOLDER = Path(__file__).parent
 LONGEST = (
+    "gateway/test_outages.py",
+    "delivery/test_worker.py",
+    "mail/test_mail_sink.py",
     "faults/test_faults.py",
     "merges/test_killed.py",
     "delivery/test_kill_loop.py",
-    "checkout/test_killed.py",
     "faults/test_several_workers.py",
-    "gateway/test_outages.py",
-    "mail/test_mail_sink.py",
+    "streams/test_compaction.py",
+    "checkout/test_killed.py",
+    "store/redis/test_put_equals_protocol.py",
+    "gateway/test_live_outages.py",
     "delivery/test_kill_loop_guards.py",
     "store/redis/test_change_equals_fold.py",
     "gateway/test_workers.py",
-    "delivery/test_worker.py",
-    "streams/test_compaction.py",
     "model/test_model.py",
     "cli/test_up.py",
     "sinks/test_postgres_sink.py",
-    "store/redis/test_put_equals_protocol.py",
     "merges/test_chains.py",
     "demo/test_demo_shop.py",
     "sinks/test_restore.py",

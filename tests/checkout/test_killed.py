@@ -118,6 +118,7 @@ class Buyer:
                 return
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("seeds", [range(first, first + 6) for first in range(0, 24, 6)], ids=str)
 async def test_sold_and_left_are_what_was_there_whatever_step_a_checkout_dies_after(
     shop: CheckoutClient, checkouts: InternalCheckouts, seeds: range

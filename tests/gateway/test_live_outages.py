@@ -111,6 +111,7 @@ async def test_a_stopping_gateway_ends_its_streams_and_nothing_is_lost(
         assert await asyncio.to_thread(leaving.wait) == 0
 
 
+@pytest.mark.drill
 async def test_a_rolling_reload_ends_streams_that_come_back_to_the_new_workers(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:

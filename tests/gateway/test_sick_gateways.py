@@ -49,6 +49,7 @@ async def acknowledged(carts: CartClient, cart_id: str) -> bool:
     return bool(reply.headers.get("preference-applied") == "durability=kafka")
 
 
+@pytest.mark.drill
 async def test_a_gateway_without_kafka_keeps_no_other_from_publishing(
     breakable: Urls, start_gateway: StartGateway
 ) -> None:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import psutil
+import pytest
 
 from tests.gateway.cart_client import CartClient, item
 from tests.gateway.conftest import client_of
@@ -78,6 +79,7 @@ async def assert_all_there(carts: CartClient, shoppers: Shoppers) -> None:
         assert await carts.quantities(cart_id) == {"sku-1": pieces}
 
 
+@pytest.mark.drill
 async def test_a_rolling_reload_under_load_fails_no_request(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:

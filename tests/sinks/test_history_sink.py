@@ -93,6 +93,7 @@ async def test_what_carts_did_is_written_once_in_the_order_of_the_records(
         assert await cursor.fetchone() == (time.date(), "product-2")
 
 
+@pytest.mark.drill
 async def test_killed_again_and_again_it_loses_nothing_and_writes_nothing_twice(
     sink: AgentProcess, kafka: KafkaSettings, database: str
 ) -> None:

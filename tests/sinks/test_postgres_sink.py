@@ -113,6 +113,7 @@ async def test_a_postgres_that_goes_away_midway_loses_nothing(
     await all_written(database, states)
 
 
+@pytest.mark.drill
 async def test_no_row_is_lost_when_the_sink_is_killed_again_and_again(
     kafka: KafkaSettings, database: str
 ) -> None:

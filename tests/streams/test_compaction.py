@@ -129,6 +129,7 @@ async def test_a_worker_started_again_goes_on_where_it_stopped(
     assert cart.lines[0].quantity == 3
 
 
+@pytest.mark.drill
 async def test_nothing_is_lost_or_doubled_when_workers_are_killed_under_load(
     topics: Topics, workers: Workers, new_shopper: NewShopper
 ) -> None:

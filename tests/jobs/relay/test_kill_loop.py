@@ -68,6 +68,7 @@ def new_process(urls: Urls, tmp_path: Path) -> Iterator[Callable[[], AgentProces
         yield make
 
 
+@pytest.mark.drill
 async def test_across_kills_no_record_is_lost_and_every_key_keeps_its_order(
     database: str, reader: TopicReader, new_process: Callable[[], AgentProcess]
 ) -> None:

@@ -35,6 +35,7 @@ class Rates:
             return None if policy is None else RateLimiter(policy, shared)
 
         self._address: Final = limiter("address", settings.rate_per_address)
+        self.counts_addresses: Final = self._address is not None
         self._shopper: Final = limiter("shopper", settings.rate_per_shopper)
         self._service: Final = limiter("service", settings.rate_per_service)
         self._mint: Final = limiter("mint", settings.rate_of_mints)
@@ -49,10 +50,10 @@ class Rates:
 
     def check_caller(self, request: Request, caller: Principal) -> None:
         """Count a request of somebody known."""
-        if caller.kind in {Kind.GUEST, Kind.SHOPPER}:
-            self._check(request, self._shopper, caller.actor)
-        elif caller.kind is Kind.SERVICE:
+        if caller.kind is Kind.SERVICE:
             self._check(request, self._service, _service_of(caller))
+        elif caller.kind is Kind.GUEST or caller.kind is Kind.SHOPPER:
+            self._check(request, self._shopper, caller.actor)
 
     def check_mint(self, request: Request, caller: Principal) -> None:
         """Count a guest cart, unless a service mints it."""

@@ -120,8 +120,6 @@ class Bounds:
 
     def overload(self, head: Head) -> Problem | None:
         """Why there is no room for the request; None: there is."""
-        if not self.admission.is_limited:
-            return None
         priority = self._priority_of(head.target.partition("?")[0], head.method)
         if self.admission.admits(priority):
             return None

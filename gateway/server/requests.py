@@ -198,7 +198,9 @@ class Requests(HookedHttp):
     def _enter(self, head: Head) -> None:
         """Count the request if there is room for it. Raises EarlyAnswer, and its body is dropped then."""
         bounds = self._bounds
-        problem = bounds.overload(head) or self._excess(head)
+        problem = bounds.overload(head) if bounds.admission.is_limited else None
+        if problem is None and bounds.rates.counts_addresses:
+            problem = self._excess(head)
         if problem is None:
             bounds.admission.enter()
             self._is_in_flight = True

@@ -19,6 +19,8 @@ _DAMPING: Final = 0.25
 """Some of what is in flight waits for others, not in the queue: the delay changes by more than the limit."""
 _LEAST_FACTOR: Final = 0.7
 _MOST_FACTOR: Final = 1.1
+_LEAST_SHARE: Final = 1 / 8
+"""Of a crowd: turning thousands away takes time, too, and what is left of it may be good for a few."""
 
 
 class Priority(StrEnum):
@@ -40,10 +42,13 @@ _SHARE: Final = {Priority.BULK: 0.5, Priority.WRITE: 0.8, Priority.READ: 1.0, Pr
 class Admission:
     """The requests in flight of one worker, and how many there may be."""
 
-    def __init__(self, longest_delay_s: float, least: int) -> None:
-        """A queue may delay by `longest_delay_s`; up to `least` requests in flight nobody is turned away."""
+    def __init__(self, longest_delay_s: float, crowd: int) -> None:
+        """A queue may delay by `longest_delay_s`.
+
+        A limit begins only when more requests than a `crowd` are in flight. It may fall to an eighth of that.
+        """
         self._longest_delay_s: Final = longest_delay_s
-        self._least: Final = least
+        self._crowd: Final = crowd
         self.in_flight = 0
         self._most_in_flight = 0
         self.limit = math.inf
@@ -68,8 +73,7 @@ class Admission:
     def enter(self) -> None:
         """A request is taken."""
         self.in_flight += 1
-        if self.in_flight > self._most_in_flight:  # max() costs each request more
-            self._most_in_flight = self.in_flight
+        self._most_in_flight = max(self._most_in_flight, self.in_flight)
 
     def leave(self) -> None:
         """A request that was taken is answered."""
@@ -89,7 +93,7 @@ class Admission:
         in_flight, self._most_in_flight = self._most_in_flight, self.in_flight
         if self.is_limited:
             self._follow(max(standing_s, 1e-6))
-        elif standing_s > self._longest_delay_s and in_flight > self._least:
+        elif standing_s > self._longest_delay_s and in_flight > self._crowd:
             self.limit = self._at_least(in_flight * self._longest_delay_s / standing_s)
             self._free_periods = 0
 
@@ -103,4 +107,4 @@ class Admission:
         self.limit = self._at_least(self.limit * min(max(factor, _LEAST_FACTOR), _MOST_FACTOR))
 
     def _at_least(self, limit: float) -> float:
-        return max(limit, self._least)
+        return max(limit, self._crowd * _LEAST_SHARE, 1)

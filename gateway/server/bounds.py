@@ -117,11 +117,15 @@ class Bounds:
         self.rates: Final = rates
         self.sharing: Final = sharing
         self._priority_of: Final = priority_of
+        # Looked up once: there are thousands a second.
+        self._shed: Final = {
+            priority: metrics.requests_shed.labels(priority.value) for priority in _OVERLOADED
+        }
 
     def overload(self, head: Head) -> Problem | None:
         """Why there is no room for the request; None: there is."""
         priority = self._priority_of(head.target.partition("?")[0], head.method)
         if self.admission.admits(priority):
             return None
-        self.metrics.requests_shed.labels(priority.value).inc()
+        self._shed[priority].inc()
         return _OVERLOADED[priority]

@@ -51,10 +51,10 @@ class ServerSettings(BaseSettings):
     )
 
     shed_delay_s: float = Field(
-        0.025,
+        0.01,
         gt=0,
         le=1,
-        examples=[0.025],
+        examples=[0.01],
         description="how long requests may queue for event loop and Redis; beyond it some are turned away",
     )
     shed_in_flight: int = Field(
@@ -62,7 +62,7 @@ class ServerSettings(BaseSettings):
         ge=1,
         le=1_000_000,
         examples=[256],
-        description="up to so many requests in flight at a worker nobody is turned away",
+        description="with so many requests in flight at a worker, or fewer, no limit of them begins",
     )
 
     @field_validator("proxy_networks")

@@ -7,13 +7,13 @@ import pytest
 from gateway.server.admission import Admission, Priority
 
 LONGEST_S = 0.025
-LEAST = 100
+CROWD = 100
 SECOND = 20
 """Periods of a second."""
 
 
 def admission(in_flight: int = 0) -> Admission:
-    made = Admission(LONGEST_S, LEAST)
+    made = Admission(LONGEST_S, CROWD)
     for _ in range(in_flight):
         made.enter()
     return made
@@ -63,14 +63,14 @@ def test_a_late_loop_is_a_queue_even_if_redis_is_not_asked() -> None:
     assert found.limit == 200
 
 
-def test_few_requests_are_never_too_many() -> None:
-    found = admission(LEAST)
+def test_without_a_crowd_there_is_no_limit_and_with_one_it_may_fall_to_an_eighth() -> None:
+    found = admission(CROWD)
     queueing(found, 10.0, 100)
     assert not found.is_limited
     assert limited().limit == 200
     found = limited()
     queueing(found, 10.0, 100)
-    assert found.limit == LEAST
+    assert found.limit == CROWD / 8
 
 
 def test_imports_are_turned_away_before_writes_before_reads_and_orders_never() -> None:

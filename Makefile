@@ -1,6 +1,7 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test drills client client-test soak check contract contract-test renderer bench clean force
+.PHONY: help setup run demo test drills client client-test soak check contract contract-test reference renderer \
+	bench clean force
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -67,6 +68,9 @@ $(OASDIFF): devstack/oasdiff/go.mod devstack/oasdiff/go.sum
 
 contract-test: setup ## Generated requests against everything, held against the OpenAPI document (CASES=5000)
 	@$(BIN)/python -m tests.contract --cases $(CASES)
+
+reference: setup ## Write the page of settings again, from the settings classes
+	@$(BIN)/python -m docs.settings_reference
 
 renderer: setup ## Bring Swagger UI for /docs from npm again; VERSION=5.35.0 brings another one
 	@$(BIN)/python docs/renew_renderer.py $(if $(VERSION),--version $(VERSION))

@@ -1,10 +1,9 @@
 """`cartstream gateway`: the HTTP gateway."""
 
-import os
-
 import click
 
 from gateway.main import run
+from runtime.environment import give
 
 
 @click.command("gateway")
@@ -19,5 +18,5 @@ def command(workers: int | None) -> None:
     SIGTERM drains it. With several workers SIGHUP reloads them one by one, without a failed request.
     """
     if workers is not None:
-        os.environ["CARTSTREAM_GATEWAY_WORKERS"] = str(workers)
+        give("CARTSTREAM_GATEWAY_WORKERS", str(workers))
     run()

@@ -11,6 +11,7 @@ import structlog
 
 from devstack.errors import StackError
 from devstack.files import password_file
+from runtime.environment import is_given
 from runtime.redaction import redacted
 from runtime.settings import SettingsError
 
@@ -100,7 +101,7 @@ def main() -> None:
 def find_password() -> None:
     """Without an address of Postgres the commands reach the embedded one, with the password that it has."""
     embedded = password_file(Path(os.environ.get("CARTSTREAM_DATA_DIR", ".local")).resolve())
-    if "CARTSTREAM_POSTGRES_URL" not in os.environ and embedded.exists():
+    if not is_given("CARTSTREAM_POSTGRES_URL") and embedded.exists():
         os.environ.setdefault("PGPASSFILE", str(embedded))
 
 

@@ -1,13 +1,13 @@
 """Options that several commands have."""
 
-import os
-
 import click
+
+from runtime.environment import give
 
 
 def _remember(_ctx: click.Context, _param: click.Parameter, value: int | None) -> None:
     if value is not None:
-        os.environ["CARTSTREAM_WORKERS"] = str(value)
+        give("CARTSTREAM_WORKERS", str(value))
 
 
 workers_option = click.option(

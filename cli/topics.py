@@ -24,8 +24,12 @@ T = TypeVar("T")
 class TopicCommandSettings(KafkaSettings, TopicSettings):
     """Where the cluster is and how its topics are laid out, from `CARTSTREAM_*`."""
 
-    replication: int | None = Field(default=None, ge=1, le=15)
-    """Copies of every record; by default three, or as many as there are brokers."""
+    replication: int | None = Field(
+        default=None,
+        ge=1,
+        le=15,
+        description="copies of every record; by default three, or as many as there are brokers",
+    )
 
 
 @click.group()

@@ -32,7 +32,7 @@ def run_worker(app: DeliveryApp) -> None:
     process still has; and after SIGHUP, which asks for a new process. Exits with 1 when another process has
     its instance id, and when its folder cannot be used.
     """
-    configure_logging()
+    configure_logging(app.conf.id, app.settings)
     uvloop.run(_run(app))
     exit_as_told()
 

@@ -11,10 +11,12 @@ from typing import Final
 import structlog
 
 from delivery.settings import DeliverySettings
+from runtime.environment import with_variables
 from runtime.logs import configure_logging
 from runtime.settings import SettingsError, shown
 from runtime.supervision.link import SUPERVISED
 from runtime.supervision.supervisor import Renewal, Supervisor, Workers, inherited_environment
+from topics.groups import group_of
 
 log = structlog.get_logger(__name__)
 
@@ -43,15 +45,15 @@ def run_workers(
             f"CARTSTREAM_METRICS_PORT: {settings.workers} workers need as many ports from "
             f"{settings.metrics_port} on. A right value: CARTSTREAM_METRICS_PORT=9400"
         )
-    configure_logging()
+    configure_logging(group_of(" ".join(command)), settings)
     log.info("process.starting", app=" ".join(command), settings=shown(settings))
     workers = Workers(
         name=" ".join(command),
         count=settings.workers,
         argv=(sys.executable, "-m", "cli", *command),
-        environment=lambda number: (
-            inherited_environment("CARTSTREAM_WORKERS")
-            | worker_environment(settings, number, socket.gethostname())
+        environment=lambda number: with_variables(
+            inherited_environment("CARTSTREAM_WORKERS"),
+            worker_environment(settings, number, socket.gethostname()),
         ),
         # Two with one instance id would be one too many.
         renewal=Renewal.OLD_FIRST,

@@ -129,6 +129,8 @@ def _environment(settings: StackSettings) -> dict[str, str]:
         "CARTSTREAM_ORDERS_OWNER": settings.orders_owner.value,
         "CARTSTREAM_HISTORY": str(settings.history).lower(),
         "CARTSTREAM_HISTORY_DAYS": str(settings.history_days),
+        # By which the terminal shows what has gone wrong (devstack/trouble.py).
+        "CARTSTREAM_LOG_FORMAT": "json",
         # Lines should be in the log when they are printed, above all the last one.
         "PYTHONUNBUFFERED": "1",
     }

@@ -16,6 +16,7 @@ import psutil
 
 from devstack import watchdog as watchdog_program
 from devstack.files import UMASK, make_private, private
+from runtime.environment import with_variables
 
 LOG_BYTES_KEPT = 5_000_000
 TAIL_LINES = 20
@@ -133,7 +134,7 @@ class RunningProcess:
         """Starts `argv` as the leader of a new session, known to the watchdog before it is itself."""
         process = await asyncio.create_subprocess_exec(
             *launcher(argv),
-            env={**os.environ, **env},
+            env=with_variables(os.environ, env),
             stdin=watchdog.descriptor(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -50,26 +50,29 @@ class Urls:
 class StackSettings(OwnerSettings, HistorySettings):
     """The embedded stack's settings, each from `CARTSTREAM_<NAME>`."""
 
-    data_dir: Path = Field(Path(".local"), examples=[".local"], description="data, logs and status; kept")
+    data_dir: Path = Field(Path(".local"), examples=[".local"], description="data, logs and status")
     cache_dir: Path = Field(
         Path("~/.cache/cartstream"),
         examples=["~/.cache/cartstream"],
-        description="fetched jars; shared by clones",
+        description="downloaded jars, shared by all clones",
     )
     compaction_workers: int = Field(1, ge=1, le=64, examples=[2], description="workers of compaction")
-    gateway_port: Port = Field(8000, examples=[8000])
-    kafka_port: Port = Field(9092, examples=[9092])
-    kafka_controller_port: Port = Field(9093, examples=[9093])
-    redis_port: Port = Field(6379, examples=[6379])
-    postgres_port: Port = Field(5432, examples=[5432])
+    gateway_port: Port = Field(8000, examples=[8000], description="port of the gateway")
+    kafka_port: Port = Field(9092, examples=[9092], description="port of Kafka")
+    kafka_controller_port: Port = Field(9093, examples=[9093], description="port of Kafka's controller")
+    redis_port: Port = Field(6379, examples=[6379], description="port of Valkey")
+    postgres_port: Port = Field(5432, examples=[5432], description="port of Postgres")
     postgres_password_file: Path | None = Field(
         None,
         examples=[".local/postgres.password"],
-        description="password of the embedded Postgres, as libpq reads it; if not set, in the data folder",
+        description="password of the embedded Postgres, as libpq reads it; if not set, "
+        "`postgres.password` in the data folder",
     )
-    mailbox_smtp_port: Port = Field(1025, examples=[1025])
-    mailbox_port: Port = Field(8025, examples=[8025])
-    mailbox_host: str = Field(HOST, examples=[HOST], description="address that the mailbox listens on")
+    mailbox_smtp_port: Port = Field(
+        1025, examples=[1025], description="port on which the mailbox takes mails"
+    )
+    mailbox_port: Port = Field(8025, examples=[8025], description="port of the mailbox's page")
+    mailbox_host: str = Field(HOST, examples=[HOST], description="address the mailbox listens on")
 
     def with_port_base(self, base: int) -> Self:
         """These settings with all ports in a row from `base`, in the order of PORTS."""

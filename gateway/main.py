@@ -12,7 +12,7 @@ from sanic.server.socket import bind_socket
 from gateway.identity.settings import Mode
 from gateway.server.backlog import BACKLOG
 from gateway.server.supervisor import run_supervisor
-from gateway.settings import GatewaySettings
+from gateway.settings import PROCESS, GatewaySettings
 from runtime.logs import configure_logging
 from runtime.ready import ReadyFile
 from runtime.settings import SettingsError, load, shown
@@ -27,7 +27,7 @@ def run() -> None:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
-    configure_logging()
+    configure_logging(PROCESS, settings)
     log.info("gateway.settings", **shown(settings))
     if settings.mode is Mode.DEVELOPMENT:
         log.warning("gateway.open", mode=settings.mode, meaning="every caller may read and change every cart")

@@ -14,9 +14,12 @@ from gateway.server.settings import ServerSettings
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 from runtime.recovery import RecoverySettings
-from runtime.settings import KafkaSettings
+from runtime.settings import KafkaSettings, LogSettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
+
+PROCESS: Final = "cartstream-gateway"
+"""The name of the process in its log."""
 
 _NAME: Final = re.compile(r"\.?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9._-]+(?::\d{1,5})?|https?://\[[0-9a-f:.]+\](?::\d{1,5})?")
@@ -36,6 +39,7 @@ class GatewaySettings(
     RecoverySettings,
     RateSettings,
     ServerSettings,
+    LogSettings,
 ):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 
@@ -44,109 +48,159 @@ class GatewaySettings(
     gateway_names: str = Field(
         "",
         examples=["carts.example.com,.shop.example.com"],
-        description="names by which it may be asked, between commas; others get 421",
+        description="names by which the gateway may be asked, between commas: `carts.example.com`, or "
+        "`.example.com` for all below it. Addresses and `localhost` always may. Without "
+        "names: in development mode also names without a dot, in production mode any. Other "
+        "names get 421",
     )
     cors_origins: str = Field(
         "",
         examples=["https://shop.example.com"],
-        description="origins whose pages may read replies in a browser, between commas",
+        description="origins whose pages may read replies in a browser, with credentials, between commas: "
+        "`https://shop.example.com`",
     )
     gateway_workers: int = Field(
         1,
         ge=1,
         le=64,
         examples=[2],
-        description="processes that share the port; SIGHUP reloads them one by one",
+        description="processes that share the port; SIGHUP replaces them one after the other",
     )
     ready_file: Path | None = Field(
-        None, examples=["/run/cartstream/ready"], description="touched while serving"
+        None, examples=["/run/cartstream/ready"], description="file that is touched while the process serves"
     )
-    access_log: bool = Field(default=False, examples=[False], description="one line per request")
+    access_log: bool = Field(default=False, examples=[False], description="log one line per request")
 
     body_bytes: int = Field(
         256 * 1024, ge=1024, le=1_000_000, examples=[262144], description="largest request body"
     )
-    request_deadline_s: float = Field(5.0, gt=0, le=60, examples=[5], description="no request outlives it")
+    request_deadline_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        examples=[5],
+        description="longest time for a request; at least the Redis timeout plus the publish wait",
+    )
     publish_wait_s: float = Field(
-        2.0, gt=0, le=10, examples=[2], description="wait for Kafka before saying redis"
+        2.0,
+        gt=0,
+        le=10,
+        examples=[2],
+        description="how long a change waits for Kafka before it is acknowledged with durability redis",
     )
     restore_wait_s: float = Field(
-        2.0, ge=0, le=30, examples=[2], description="writes, reads and checkouts wait for a restore"
+        2.0,
+        ge=0,
+        le=30,
+        examples=[2],
+        description="how long a write, a checkout, or a read of a cart that Postgres lacks waits for a "
+        "restore",
     )
-    drain_s: float = Field(2.0, ge=0, le=300, examples=[2], description="serving on after SIGTERM, not ready")
+    drain_s: float = Field(
+        2.0,
+        ge=0,
+        le=300,
+        examples=[2],
+        description='how long it serves after SIGTERM while it says "not ready"',
+    )
     stop_s: float = Field(
-        10.0, gt=0, le=300, examples=[10], description="for requests in flight to end when stopping"
+        10.0, gt=0, le=300, examples=[10], description="how long requests in flight may take when stopping"
     )
 
     sweep_interval_s: float = Field(
-        0.5, gt=0, le=60, examples=[0.5], description="pause between looks at the outboxes"
+        0.5, gt=0, le=60, examples=[0.5], description="pause between looks at the Redis outboxes"
     )
     sweep_age_s: float = Field(
-        1.0, gt=0, le=60, examples=[1], description="an outbox entry older is published again"
+        1.0,
+        gt=0,
+        le=60,
+        examples=[1],
+        description="an outbox entry older than this is published by the sweeper",
     )
     redis_patience_s: float = Field(
         0.5,
         ge=0,
         le=60,
         examples=[0.5],
-        description="a lost connection to Redis is waited for; later 503 at once",
+        description="how long requests wait for a lost connection to Redis; after that they get 503 at once",
     )
     outbox_max_share: float = Field(
         0.25,
         gt=0,
         le=1,
         examples=[0.25],
-        description="of maxmemory, for all outboxes; over it, writes get 503",
+        description="share of Redis's maxmemory for all outboxes; above it, writes get 503",
     )
-    postgres_pool: int = Field(4, ge=1, le=100, examples=[4], description="connections for hydration")
+    postgres_pool: int = Field(
+        4, ge=1, le=100, examples=[4], description="connections for loading carts that Redis lacks"
+    )
     negative_cache_s: float = Field(
-        5.0, ge=0, le=60, examples=[5], description="memory of carts that Postgres lacks"
+        5.0,
+        ge=0,
+        le=60,
+        examples=[5],
+        description="how long the gateway remembers that Postgres does not have a cart",
     )
-    negative_cache_size: int = Field(100_000, ge=1, examples=[100000])
+    negative_cache_size: int = Field(
+        100_000, ge=1, examples=[100000], description="how many such carts it remembers"
+    )
 
     products_max_age_s: int = Field(
-        5, ge=0, le=86_400, examples=[5], description="how long caches may keep products and lists of them"
+        5,
+        ge=0,
+        le=86_400,
+        examples=[5],
+        description="how long HTTP caches may keep products and lists of them",
     )
     pricing_url: str | None = Field(
         None,
         pattern=r"^https?://.+",
         examples=["http://127.0.0.1:8100/price"],
-        description="the pricing hook: carts are posted there, adjustments come back",
+        json_schema_extra={"secret": True},
+        description="address of the pricing hook: carts are posted there, adjustments come back",
     )
     pricing_timeout_s: float = Field(
         0.3,
         gt=0,
         le=2,
         examples=[0.3],
-        description="without the hook's answer by then a cart has no adjustments",
+        description="how long to wait for the hook; after that the cart has no adjustments",
     )
 
     database_pool: int = Field(
         4, ge=1, le=100, examples=[4], description="connections for products, checkouts and orders"
     )
     checkout_deadline_s: float = Field(
-        15.0, gt=0, le=60, examples=[15], description="a checkout without an order by then is given up"
+        15.0, gt=0, le=60, examples=[15], description="longest time for a checkout"
     )
     checkout_timeout_s: float = Field(
         900.0,
         gt=0,
         le=86_400,
         examples=[900],
-        description="a checkout that nobody has completed by then is over (orders kept elsewhere)",
+        description="external orders: a checkout that has not been completed by then is over",
     )
 
     merge_wait_s: float = Field(
-        0.8, gt=0, le=30, examples=[0.8], description="a merge not done by then is the merge agent's"
+        0.8,
+        gt=0,
+        le=30,
+        examples=[0.8],
+        description="a merge that is not done by then goes to the merge agent, and the reply is 202",
     )
     merge_lines: int = Field(
-        50, ge=0, le=500, examples=[50], description="a guest's cart with more lines is the merge agent's"
+        50,
+        ge=0,
+        le=500,
+        examples=[50],
+        description="a guest cart with more lines goes to the merge agent at once",
     )
     erasure_wait_s: float = Field(
         5.0,
         gt=0,
         le=60,
         examples=[5],
-        description="an erasure not seen in every store by then is answered 202: it goes on",
+        description="an erasure that was not seen in every store by then is answered with 202; it goes on",
     )
     mailbox_url: str = Field(
         "http://127.0.0.1:8025",

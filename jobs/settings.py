@@ -15,57 +15,96 @@ class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings, HistorySett
     """The jobs' stores, and how they are paced."""
 
     ageing_pause_s: float = Field(
-        300.0, gt=0, le=86_400, examples=[300], description="between two rounds over the rows of carts"
+        300.0,
+        gt=0,
+        le=86_400,
+        examples=[300],
+        description="expiry: pause between two rounds over the rows of `carts`",
     )
-    ageing_rows_per_s: int = Field(20_000, ge=1, examples=[20_000], description="rows looked at, at most")
+    ageing_rows_per_s: int = Field(
+        20_000, ge=1, examples=[20_000], description="expiry, abandonment: most rows read per second, by each"
+    )
     ageing_commands_per_s: int = Field(
-        500, ge=1, examples=[500], description="expiries, purges and trims published, at most"
+        500, ge=1, examples=[500], description="expiry: most expiries, purges and trims published per second"
     )
     trim_after_s: float = Field(
         3600.0,
         ge=1800,
         le=365 * 86_400,
         examples=[3600],
-        description="a cart that has idled for as long is trimmed, if that saves enough",
+        description="expiry: a cart that has idled for so long is [trimmed](glossary.md#trim), if its "
+        "window is large enough. At least 1800",
     )
     trim_window_bytes: int = Field(
         4096,
         ge=0,
         examples=[4096],
-        description="that is, if its recent operations take as much, in JSON; 0: none is trimmed",
+        description="expiry: that large, in bytes of JSON: about 230 an operation; 0: no cart is trimmed",
     )
 
     relay_sweep_s: float = Field(
-        1.0, gt=0, le=20, examples=[1], description="pause between looks at the outbox that nobody asked for"
+        1.0,
+        gt=0,
+        le=20,
+        examples=[1],
+        description="relay: pause between looks at the Postgres outbox when no notification comes",
     )
 
     settlement_pause_s: float = Field(
-        2.0, gt=0, le=3600, examples=[2], description="between two rounds over the unsettled orders"
+        2.0,
+        gt=0,
+        le=3600,
+        examples=[2],
+        description="settlement: pause between two rounds over unsettled orders",
     )
     settlement_grace_s: float = Field(
-        5.0, ge=0, le=3600, examples=[5], description="a younger order is its own checkout's to finish"
+        5.0,
+        ge=0,
+        le=3600,
+        examples=[5],
+        description="settlement: a younger order is left to its own checkout",
     )
     merge_pause_s: float = Field(
-        2.0, gt=0, le=3600, examples=[2], description="between two rounds over merges that are not finished"
+        2.0,
+        gt=0,
+        le=3600,
+        examples=[2],
+        description="merges: pause between two rounds over merges that are not finished",
     )
     merge_grace_s: float = Field(
-        5.0, ge=0, le=3600, examples=[5], description="whoever carries a merge on is left alone for as long"
+        5.0,
+        ge=0,
+        le=3600,
+        examples=[5],
+        description="merges: whoever carries a merge on is left alone for so long",
     )
     merge_watch_pause_s: float = Field(
         30.0,
         gt=0,
         le=86_400,
         examples=[30],
-        description="between two looks at guests' carts that were merged",
+        description="merges: pause between two looks at guest carts that were merged",
     )
     merge_watch_days: float = Field(
-        7.0, gt=0, le=365, examples=[7], description="how long after its merge a guest's cart is looked at"
+        7.0,
+        gt=0,
+        le=365,
+        examples=[7],
+        description="merges: how long after its merge a guest cart is looked at",
     )
     checkout_sweep_s: float = Field(
-        5.0, gt=0, le=3600, examples=[5], description="between two looks for overdue checkouts"
+        5.0,
+        gt=0,
+        le=3600,
+        examples=[5],
+        description="checkout timeouts: pause between two looks for overdue checkouts",
     )
     history_pause_s: float = Field(
-        3600.0, gt=0, le=86_400, examples=[3600], description="between two looks at the history's partitions"
+        3600.0,
+        gt=0,
+        le=86_400,
+        examples=[3600],
+        description="history: pause between two looks at its partitions",
     )
 
     abandoned_after_s: float = Field(
@@ -73,35 +112,46 @@ class JobsSettings(ProcessSettings, RedisSettings, PostgresSettings, HistorySett
         ge=0,
         le=365 * 86_400,
         examples=[10_800],
-        description="a cart with lines that has idled for as long is told of as left behind; 0: none is",
+        description="abandonment: a cart with lines that has idled for so long is told of as left behind; "
+        "0: off",
     )
     abandonment_pause_s: float = Field(
-        60.0, gt=0, le=86_400, examples=[60], description="between two looks for carts left behind"
+        60.0,
+        gt=0,
+        le=86_400,
+        examples=[60],
+        description="abandonment: pause between two looks for carts left behind",
     )
     recovery_lifetime_s: int = Field(
         14 * 86_400,
         ge=60,
         le=365 * 86_400,
         examples=[1_209_600],
-        description="how long the link to a cart left behind is good, and the cart is watched for a return",
+        description="abandonment: how long a link is good and the cart is watched for a return",
     )
     abandonment_mails: bool = Field(
-        default=False, examples=[True], description="one mail about each cart left behind with an address"
+        default=False,
+        examples=[True],
+        description="abandonment: one mail about each cart left behind that knows an address",
     )
     abandonment_mails_per_day: int = Field(
-        3, ge=1, le=1000, examples=[3], description="most of these mails to one address in a day (UTC)"
+        3,
+        ge=1,
+        le=1000,
+        examples=[3],
+        description="abandonment: most of those mails to one address in a day (UTC)",
     )
     recovery_url: str = Field(
         "",
         pattern=r"^$|^https?://\S*\{token\}\S*$",
         examples=["https://shop.example.com/recover?token={token}"],
-        description="the shop's page in those mails that asks the gateway for the cart",
+        description="the shop's page in those mails, with `{token}`; it asks the gateway for the cart",
     )
     unsubscribe_url: str = Field(
         "",
         pattern=r"^$|^https?://\S*\{token\}\S*$",
         examples=["https://carts.example.com/v1/unsubscribe/{token}"],
-        description="where a gateway's /v1/unsubscribe/{token} is reached from outside",
+        description="where a gateway's `/v1/unsubscribe/{token}` is reached from outside",
     )
 
     @model_validator(mode="after")

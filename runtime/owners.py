@@ -4,9 +4,8 @@ from enum import StrEnum
 from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runtime.settings import PREFIX
+from runtime.settings import Settings
 
 
 class ProductsOwner(StrEnum):
@@ -29,20 +28,20 @@ class OrdersOwner(StrEnum):
     """Another one: checkout hands out a token and the lines, and hears of the order's outcome."""
 
 
-class OwnerSettings(BaseSettings):
+class OwnerSettings(Settings):
     """The owners, from `CARTSTREAM_PRODUCTS_OWNER` and `CARTSTREAM_ORDERS_OWNER`."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     products_owner: ProductsOwner = Field(
         ProductsOwner.INTERNAL,
         examples=[ProductsOwner.INTERNAL.value],
-        description="internal, external, or caller: no catalogue, who adds states the price",
+        description="`internal`: products are kept in the table `products`; `external`: another system "
+        "sends them; `caller`: no catalogue, the request states the price",
     )
     orders_owner: OrdersOwner = Field(
         OrdersOwner.INTERNAL,
         examples=[OrdersOwner.INTERNAL.value],
-        description="internal (needs internal products) or external",
+        description="`internal`: orders are kept here (needs internal products); `external`: another "
+        "system keeps them",
     )
 
     @model_validator(mode="after")

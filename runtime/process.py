@@ -34,7 +34,7 @@ def run_process(name: str, settings: ProcessSettings, work: Work) -> None:
     itself (only a restart helps then), when the process has not ended `stop_timeout_s` after the signal, and
     after SIGHUP, which asks for a new process.
     """
-    configure_logging()
+    configure_logging(name, settings)
     uvloop.run(_run(name, settings, work))
     exit_as_told()
 

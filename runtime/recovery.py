@@ -12,10 +12,9 @@ from typing import Final
 
 import msgspec
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runtime.keys import bytes_of, check_strength, is_signed, keys_of, signature_of, text_of
-from runtime.settings import PREFIX
+from runtime.settings import Settings
 
 _PARTS: Final = 4
 
@@ -75,15 +74,15 @@ def hash_of(address: str) -> bytes:
     return hashlib.sha256(b"cartstream mail address\0" + address.strip().lower().encode()).digest()
 
 
-class RecoverySettings(BaseSettings):
+class RecoverySettings(Settings):
     """Every process that signs or checks links must have the same."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     recovery_keys: SecretStr | None = Field(
         None,
         examples=["output-of-openssl-rand-base64-48"],
-        description="keys that sign links to carts left behind, separated by commas; the first signs",
+        description="keys that sign links to [carts left behind](../how-to/carts-left-behind.md), "
+        "separated by commas, 32 characters at least; the first signs, all are accepted. The "
+        "same for jobs and gateways",
     )
 
     @field_validator("recovery_keys")

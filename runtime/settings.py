@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from runtime.environment import EnvironmentSource, WrongFiles
 from runtime.redaction import HIDDEN, redacted, redacted_address
 
 if TYPE_CHECKING:
@@ -24,13 +26,33 @@ class SettingsError(Exception):
     """The environment holds a wrong setting; the message names the variable and shows a right value."""
 
 
+class Settings(BaseSettings):
+    """Settings of a process, each `CARTSTREAM_<NAME>`, or what is in the file `CARTSTREAM_<NAME>_FILE`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the interface of pydantic-settings
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was given to the class, then the environment and its files."""
+        return init_settings, EnvironmentSource(settings_cls)
+
+
 def load(settings: type[S]) -> S:
     """The settings of this environment. Raises SettingsError naming each wrong variable and a right value."""
     try:
         return settings()
+    except WrongFiles as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise SettingsError("\n".join(_complaint(settings, detail) for detail in details)) from error
+        raise SettingsError("\n".join(_complaint(settings, detail) for detail in details)) from None
 
 
 def shown(settings: BaseSettings) -> dict[str, Any]:
@@ -59,22 +81,23 @@ def _complaint(settings: type[BaseSettings], detail: Any) -> str:
     return f"{variable}: {message}. A right value: {variable}={right}"
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(Settings):
     """Address and credentials of the cluster, from `CARTSTREAM_KAFKA_*`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(frozen=True)
 
-    kafka_bootstrap: str = "127.0.0.1:9092"
-    """`host:port`, several separated by commas."""
-    kafka_tls: bool = False
-    kafka_tls_ca: Path | None = None
-    """CA bundle (PEM); without it the system's."""
-    kafka_tls_cert: Path | None = None
-    """Client certificate (PEM) for mutual TLS; needs `kafka_tls_key`."""
-    kafka_tls_key: Path | None = None
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="`host:port`, several separated by commas")
+    kafka_tls: bool = Field(default=False, description="TLS to the brokers")
+    kafka_tls_ca: Path | None = Field(None, description="CA bundle (PEM); without it the system's")
+    kafka_tls_cert: Path | None = Field(
+        None, description="client certificate (PEM), together with `CARTSTREAM_KAFKA_TLS_KEY`"
+    )
+    kafka_tls_key: Path | None = Field(None, description="its key")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+    )
+    kafka_sasl_username: str | None = Field(None, description="needed with the mechanism")
+    kafka_sasl_password: SecretStr | None = Field(None, description="needed with the mechanism")
 
     @field_validator("kafka_bootstrap")
     @classmethod
@@ -141,12 +164,59 @@ class KafkaSettings(BaseSettings):
         return faust.SSLCredentials(context=context) if context else None
 
 
-class ProcessSettings(KafkaSettings):
+class LogLevel(StrEnum):
+    """From which level on events are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class LogFormat(StrEnum):
+    """How an event is written."""
+
+    TEXT = "text"
+    """For people."""
+    JSON = "json"
+    """One object in each line."""
+
+
+class LogSettings(Settings):
+    """What a process logs, and how."""
+
+    log_level: LogLevel = Field(
+        LogLevel.INFO,
+        examples=[LogLevel.INFO.value],
+        description="events below it are not logged; `info` has the access log, `debug` what libraries do",
+    )
+    log_format: LogFormat | None = Field(
+        None,
+        examples=[LogFormat.JSON.value],
+        description="`json`: one object in each line; `text`: for people. If not set, `text` on a terminal, "
+        "`json` elsewhere",
+    )
+
+
+class ProcessSettings(KafkaSettings, LogSettings):
     """Settings of every process that serves no HTTP, from `CARTSTREAM_*`."""
 
-    stop_timeout_s: float = Field(default=20.0, gt=0.0)
-    """How long a graceful stop may take; a process that takes longer ends with exit 75."""
-    ready_file: Path | None = Field(default=None, examples=["/run/cartstream/streams.ready"])
-    """Touched once the process does its work (a Faust one: has partitions and tables), removed on stop."""
-    metrics_port: int = Field(default=0, ge=0, le=65535)
-    """Prometheus port on all interfaces; 0 is off."""
+    stop_timeout_s: float = Field(
+        default=20.0,
+        gt=0.0,
+        description="how long a graceful stop may take; a process that takes longer exits with 75",
+    )
+    ready_file: Path | None = Field(
+        default=None,
+        examples=["/run/cartstream/streams.ready"],
+        description="file that is touched once the process does its work (a Faust worker: has its "
+        "partitions and tables) and removed on stop: use it as readiness probe",
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Prometheus port on all interfaces; 0 switches it off. Processes on one host need "
+        "different ports; several workers take as many, from this one on",
+    )

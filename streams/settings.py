@@ -18,8 +18,11 @@ LONGEST_STORE_AGE_S: Final = int(CARTS.settings["delete.retention.ms"]) // 2000
 class StreamsSettings(DeliverySettings, TopicSettings, RetentionSettings):
     """One worker of the compaction agent, from `CARTSTREAM_*`."""
 
-    max_record_bytes: int = Field(default=CARTS.max_message_bytes - (128 << 10), ge=1 << 16)
-    """Largest `carts` record; the topic accepts a little more than the value."""
+    max_record_bytes: int = Field(
+        default=CARTS.max_message_bytes - (128 << 10),
+        ge=1 << 16,
+        description="largest `carts` record; the topic accepts a little more than the value",
+    )
 
     @field_validator("local_store_max_age_s")
     @classmethod
@@ -35,7 +38,13 @@ class StreamsSettings(DeliverySettings, TopicSettings, RetentionSettings):
 class MergeSettings(DeliverySettings, RedisSettings, PostgresSettings, OwnerSettings):
     """One worker of the merge agent, from `CARTSTREAM_*`."""
 
-    merge_parallel: int = Field(8, ge=1, le=100, examples=[8])
-    """Merges carried on at once, and connections to Postgres."""
-    merge_seconds: float = Field(10.0, gt=0, le=300, examples=[10])
-    """Merges that are not done after so long are left; the job `merges` hands them over again."""
+    merge_parallel: int = Field(
+        8, ge=1, le=100, examples=[8], description="merges carried on at once, and connections to Postgres"
+    )
+    merge_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=300,
+        examples=[10],
+        description="a merge that cannot go on for so long is left; the job `merges` hands it over again",
+    )

@@ -44,3 +44,8 @@ GROUPS: Final = (
     Group(MAIL_SINK, ORDERS.name, "sinks mail"),
     Group(HISTORY_SINK, CART_CHANGED.name, "sinks history"),
 )
+
+
+def group_of(command: str) -> str:
+    """The group of the workers of a command, such as `sinks redis`; the first one, if they have several."""
+    return next(group.name for group in GROUPS if group.command == command)

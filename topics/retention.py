@@ -4,10 +4,9 @@ from math import ceil
 from typing import Final, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from carts.limits import TIMING
-from runtime.settings import PREFIX
+from runtime.settings import Settings
 from topics.registry import CART_CHANGED
 
 _DAY_S: Final = 24 * 60 * 60
@@ -17,21 +16,28 @@ _EXPIRY_DELAY_S: Final = 2 * _DAY_S
 """How late a cart may expire: the job may pause for a day between two rounds, and a round takes its time."""
 
 
-class RetentionSettings(BaseSettings):
+class RetentionSettings(Settings):
     """The same values in every process. Those with which a purge could reach a live cart are refused."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
-
-    purge_after_days: int = Field(default=30, ge=1, examples=[30])
-    """RT: how long a cart stays expired before a purge may delete it."""
+    purge_after_days: int = Field(
+        default=30,
+        ge=1,
+        examples=[30],
+        description="RT: an expired cart is deleted everywhere after this time. At least 16: changes are "
+        "in `cart-changed` for up to 8 days, and in an outbox for 7 after an outage",
+    )
     cart_idle_limit_s: int = Field(
         7 * _DAY_S,
         ge=60,
         examples=[604_800],
-        description="a cart expires, and leaves Redis, when nobody has changed it for this long",
+        description="a cart expires, and leaves Redis, when it has not changed for this long. At least "
+        "two days shorter than RT, or a purge could delete carts that still live",
     )
     guest_idle_limit_s: int | None = Field(
-        None, ge=60, examples=[86_400], description="the same for guest carts, if theirs is another one"
+        None,
+        ge=60,
+        examples=[86_400],
+        description="the same for guest carts; if not set, the limit above applies",
     )
 
     @model_validator(mode="after")

@@ -3,23 +3,20 @@
 from typing import Final
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runtime.settings import PREFIX
+from runtime.settings import Settings
 from topics.registry import PARTITIONS
 
 MAX_PARTITIONS: Final = 1024
 
 
-class TopicSettings(BaseSettings):
+class TopicSettings(Settings):
     """The partitions of the topics, as `cartstream topics apply` made them."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     partitions: int = Field(
         PARTITIONS,
         ge=1,
         le=MAX_PARTITIONS,
         examples=[PARTITIONS],
-        description="partitions of a generation of topics, the same for every process",
+        description="number of partitions of every topic (P); fixed for the life of the topics",
     )

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from runtime.keys import check_strength, keys_of
-from runtime.settings import PREFIX
+from runtime.settings import PREFIX, Settings
 
 _DEVELOPMENT_KEY: Final = "development-mode-is-open-no-secret"
 _EXAMPLE_KEY: Final = "output-of-openssl-rand-base64-48"
@@ -22,20 +22,21 @@ class Mode(StrEnum):
     PRODUCTION = "production"
 
 
-class IdentitySettings(BaseSettings):
+class IdentitySettings(Settings):
     """How the gateway knows its callers. In production mode a missing or weak key stops the start."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(frozen=True)
 
     mode: Mode = Field(
         Mode.DEVELOPMENT,
         examples=["production"],
-        description="development: every caller may do everything; production: callers prove who they are",
+        description="`development`: every caller may do everything; `production`: callers prove who they are",
     )
     guest_token_keys: SecretStr | None = Field(
         None,
         examples=[_EXAMPLE_KEY],
-        description="keys that sign guest tokens, separated by commas; the first signs, all are accepted",
+        description="keys that sign guest tokens, separated by commas, 32 characters at least; the first "
+        "signs, all are accepted",
     )
     guest_token_lifetime_s: int = Field(
         30 * 86_400, ge=300, examples=[2_592_000], description="how long a guest token is good"
@@ -49,7 +50,7 @@ class IdentitySettings(BaseSettings):
         "cart_session",
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
         examples=["laravel_session"],
-        description="the cookie that holds the session id; the header Cart-Session serves too",
+        description="the cookie with the session id; the header `Cart-Session` serves too",
     )
     jwt_secret: SecretStr | None = Field(
         None, examples=[_EXAMPLE_KEY], description="shared secret of JWTs signed with HS256"
@@ -63,6 +64,7 @@ class IdentitySettings(BaseSettings):
         None,
         pattern=r"^https?://.+",
         examples=["https://login.example.com/.well-known/jwks.json"],
+        json_schema_extra={"secret": True},
         description="where the public keys of JWTs signed with RS256 or ES256 are published",
     )
     jwt_jwks_refresh_s: float = Field(
@@ -75,7 +77,7 @@ class IdentitySettings(BaseSettings):
         None, examples=["cartstream"], description="the `aud` that a JWT must have"
     )
     jwt_leeway_s: float = Field(
-        10.0, ge=0, le=300, examples=[10], description="clocks may differ by this when a JWT expires"
+        10.0, ge=0, le=300, examples=[10], description="by how much clocks may differ when a JWT expires"
     )
 
     @field_validator("guest_token_keys", "session_key", "jwt_secret")

@@ -13,7 +13,7 @@ import uvloop
 from gateway.app import create_app
 from gateway.bootstrap import Container
 from gateway.server.serving import Server
-from gateway.settings import GatewaySettings
+from gateway.settings import PROCESS, GatewaySettings
 from runtime.logs import configure_logging
 from runtime.settings import load
 from runtime.supervision.link import Command, SupervisorLink
@@ -21,13 +21,14 @@ from runtime.supervision.link import Command, SupervisorLink
 
 def run(descriptor: int) -> None:
     """Serve on the inherited socket until the supervisor tells it to stop, or dies."""
-    configure_logging()
-    uvloop.run(_work(socket.socket(fileno=descriptor)))
+    settings = load(GatewaySettings)
+    configure_logging(PROCESS, settings)
+    uvloop.run(_work(settings, socket.socket(fileno=descriptor)))
 
 
-async def _work(listener: socket.socket) -> None:
-    container = Container.build(load(GatewaySettings))
-    server = Server(create_app(container), container.settings, container.health)
+async def _work(settings: GatewaySettings, listener: socket.socket) -> None:
+    container = Container.build(settings)
+    server = Server(create_app(container), settings, container.health)
     loop = asyncio.get_running_loop()
     # Both may have gone to the whole process group: the supervisor decides what they mean.
     loop.add_signal_handler(signal.SIGINT, server.drain)

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from runtime.environment import without_variables
 from runtime.ready import ReadyFile
 from runtime.supervision.link import PREPARED, READY, Command
 from runtime.supervision.restarts import restart_after
@@ -293,5 +294,4 @@ class Supervisor:
 
 def inherited_environment(*without: str) -> dict[str, str]:
     """The environment of this process without its ready file, which stands for the whole, and `without`."""
-    dropped = {"CARTSTREAM_READY_FILE", *without}
-    return {name: value for name, value in os.environ.items() if name not in dropped}
+    return without_variables(os.environ, {"CARTSTREAM_READY_FILE", *without})

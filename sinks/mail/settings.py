@@ -17,24 +17,62 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class MailSinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
     """The mail server, what mails say of the shop, and how patiently they are sent. Times in seconds."""
 
-    max_record_bytes: int = Field(ORDERS.max_message_bytes, ge=1 << 16)
-    """Largest record value: that of `orders`, so that every record fits into the dead letters."""
+    max_record_bytes: int = Field(
+        ORDERS.max_message_bytes,
+        ge=1 << 16,
+        description="largest record of `orders` it reads; as large as the topic takes, so that each one "
+        "fits into the dead letters",
+    )
 
-    smtp_host: str = Field("127.0.0.1", min_length=1, examples=["smtp.example.org"])
-    smtp_port: int = Field(1025, ge=1, le=65535, examples=[587])
-    smtp_user: str | None = Field(None, examples=["cartstream"])
-    smtp_password: SecretStr | None = Field(None, examples=["secret"])
-    smtp_tls: Literal["none", "starttls", "tls"] = Field("none", examples=["starttls"])
-    smtp_timeout_s: float = Field(60.0, gt=0, le=600, examples=[60])
-    """One mail, from the connection to the server's word that it has it."""
-    mail_from: str = Field("orders@localhost", examples=["Cup & Co <orders@shop.example>"])
-    shop_name: str = Field("Cartstream demo shop", min_length=1, max_length=100, examples=["Cup & Co"])
-    mail_connections: int = Field(4, ge=1, le=64, examples=[4])
-    """Mails sent at once: a slow answer for one does not keep the others."""
-    mail_retry_s: float = Field(90.0, gt=0, le=3600, examples=[90])
-    """The first retry of a mail, and how long after its beginning one is taken up whose sender has died."""
-    mail_give_up_hours: float = Field(72.0, gt=0, le=720, examples=[72])
-    """A mail that the server keeps putting off becomes a dead letter."""
+    smtp_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        examples=["smtp.example.org"],
+        description="the mail server that relays mails to any address",
+    )
+    smtp_port: int = Field(1025, ge=1, le=65535, examples=[587], description="its port")
+    smtp_user: str | None = Field(
+        None,
+        examples=["cartstream"],
+        description="together with `CARTSTREAM_SMTP_PASSWORD`; never sent unencrypted, except on loopback",
+    )
+    smtp_password: SecretStr | None = Field(None, examples=["secret"], description="its password")
+    smtp_tls: Literal["none", "starttls", "tls"] = Field(
+        "none", examples=["starttls"], description="`none`, `starttls` (port 587) or `tls` (port 465)"
+    )
+    smtp_timeout_s: float = Field(
+        60.0, gt=0, le=600, examples=[60], description="for one mail, from connecting to the server's answer"
+    )
+    mail_from: str = Field(
+        "orders@localhost",
+        examples=["Cup & Co <orders@shop.example>"],
+        description="such as `Cup & Co <orders@shop.example>`; its domain ends the Message-IDs",
+    )
+    shop_name: str = Field(
+        "Cartstream demo shop",
+        min_length=1,
+        max_length=100,
+        examples=["Cup & Co"],
+        description="in subject and text",
+    )
+    mail_connections: int = Field(
+        4,
+        ge=1,
+        le=64,
+        examples=[4],
+        description="mails sent at once: a slow answer for one does not keep the others",
+    )
+    mail_retry_s: float = Field(
+        90.0,
+        gt=0,
+        le=3600,
+        examples=[90],
+        description="pause before the first retry, then doubled up to an hour. A mail whose sender has "
+        "died is taken up after it, too. It must exceed the timeout",
+    )
+    mail_give_up_hours: float = Field(
+        72.0, gt=0, le=720, examples=[72], description="a mail deferred for this long becomes a dead letter"
+    )
 
     @field_validator("mail_from")
     @classmethod

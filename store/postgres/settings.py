@@ -3,19 +3,17 @@
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runtime.settings import PREFIX
+from runtime.settings import Settings
 
 
-class PostgresSettings(BaseSettings):
+class PostgresSettings(Settings):
     """How the database is reached."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     postgres_url: SecretStr = Field(
         SecretStr("postgresql://cartstream@127.0.0.1:5432/cartstream"),
         examples=["postgresql://cartstream:secret@postgres-1:5432/cartstream"],
+        description="a database of cartstream's own; it must not be shared with other applications",
     )
 
     @field_validator("postgres_url")

@@ -8,10 +8,13 @@ from devstack.trouble import trouble_in
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ('{"event":"process.starting","level":"info","settings":{"a":1}}', None),
-        ('{"event":"gateway.open","level":"warning","mode":"development"}', "gateway.open mode=development"),
+        ('{"message":"process.starting","level":"info","settings":{"a":1}}', None),
         (
-            '{"event":"agent.failed","level":"error","agent":"x","exception":"Trace\\n  a\\nKeyError: 1"}',
+            '{"message":"gateway.open","level":"warning","mode":"development"}',
+            "gateway.open mode=development",
+        ),
+        (
+            '{"message":"agent.failed","level":"error","agent":"x","exception":"Trace\\n  a\\nKeyError: 1"}',
             "agent.failed agent=x (KeyError: 1)",
         ),
         ('{"level":"error"}', ""),

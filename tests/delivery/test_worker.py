@@ -71,7 +71,7 @@ class Scene:
         """What a worker has logged under this event name."""
         lines = (self.folder / name / "worker.log").read_text().splitlines()
         entries = [json.loads(line) for line in lines if line.startswith("{")]
-        return [entry for entry in entries if entry["event"] == event]
+        return [entry for entry in entries if entry["message"] == event]
 
     def close(self) -> None:
         """Leave no process behind."""

@@ -1,12 +1,10 @@
 """The pages say what the code has: every setting, every metric, and only commands that exist."""
 
 import re
-from typing import Any
 
 import click
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
-from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 import delivery.metrics
@@ -19,73 +17,12 @@ import streams.merge_metrics
 import streams.metrics
 import topics.metrics
 from cli.main import cartstream
-from cli.topics import TopicCommandSettings
-from delivery.settings import DeliverySettings
-from devstack.settings import StackSettings
+from docs.settings_reference import PAGE, SECTIONS, Section, own_fields, page, secret
 from gateway.identity.openapi import SECURITY_SCHEMES
 from gateway.identity.principal import Scope
-from gateway.identity.settings import IdentitySettings
-from gateway.live.settings import LiveSettings
 from gateway.metrics import Metrics
-from gateway.rates.settings import RateSettings
-from gateway.server.settings import ServerSettings
-from gateway.settings import GatewaySettings
-from jobs.settings import JobsSettings
-from ops.settings import OpsSettings
-from runtime.history import HistorySettings
-from runtime.owners import OwnerSettings
-from runtime.recovery import RecoverySettings
-from runtime.settings import PREFIX, KafkaSettings, ProcessSettings
 from sinks.mail.settings import MailSinkSettings
-from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
-from store.postgres.settings import PostgresSettings
-from store.redis import RedisSettings
-from streams.settings import MergeSettings, StreamsSettings
 from tests.docs.tables import REFERENCE, ROOT, rows
-from topics.retention import RetentionSettings
-from topics.settings import TopicSettings
-
-SETTINGS: dict[str, type[BaseSettings]] = {
-    "Kafka": KafkaSettings,
-    "Topics": TopicSettings,
-    "Topic commands": TopicCommandSettings,
-    "Redis": RedisSettings,
-    "Retention": RetentionSettings,
-    "Postgres": PostgresSettings,
-    "Owners": OwnerSettings,
-    "History": HistorySettings,
-    "Process": ProcessSettings,
-    "Faust worker": DeliverySettings,
-    "Compaction": StreamsSettings,
-    "Merge agent": MergeSettings,
-    "Postgres sink": PostgresSinkSettings,
-    "History sink": HistorySinkSettings,
-    "Redis sink": RedisSinkSettings,
-    "Mail": MailSinkSettings,
-    "Jobs": JobsSettings,
-    "Recovery links": RecoverySettings,
-    "Identity": IdentitySettings,
-    "Live carts": LiveSettings,
-    "HTTP server": ServerSettings,
-    "Rate limits": RateSettings,
-    "Gateway": GatewaySettings,
-    "Embedded stack": StackSettings,
-}
-"""The class behind each section: the section has the fields that the class itself declares."""
-
-PROCESSES = {
-    "cartstream gateway": GatewaySettings,
-    "cartstream streams compaction": StreamsSettings,
-    "cartstream streams merges": MergeSettings,
-    "cartstream sinks postgres": PostgresSinkSettings,
-    "cartstream sinks redis": RedisSinkSettings,
-    "cartstream sinks mail": MailSinkSettings,
-    "cartstream sinks history": HistorySinkSettings,
-    "cartstream jobs": JobsSettings,
-    "cartstream verify": OpsSettings,
-    "cartstream up": StackSettings,
-}
-"""The class that the first command of each row of the table of processes reads."""
 
 METRICS = {
     "Gateway": vars(Metrics()),
@@ -101,33 +38,32 @@ METRICS = {
 }
 
 
-@pytest.mark.parametrize("section", SETTINGS)
-def test_every_setting_is_listed_with_its_default(section: str) -> None:
-    settings = SETTINGS[section]
-    own = [name for name in settings.__annotations__ if name in settings.model_fields]
-    documented = {row[0]: row[1] for row in rows(REFERENCE / "settings.md", section)}
-    assert documented == {
-        f"{PREFIX}{name.upper()}": shown(settings.model_fields[name].default) for name in own
-    }
+def test_the_page_of_settings_is_made_from_their_classes() -> None:
+    written = PAGE.read_text(encoding="utf-8")
+    assert written == page(), "the page is older than the settings: run `make reference`"
 
 
-def test_every_process_is_listed_with_the_sections_it_reads() -> None:
-    documented = {
-        row[0].partition(",")[0]: set(re.findall(r"\[([^\]]+)\]", row[1]))
-        for row in rows(REFERENCE / "settings.md", "Processes")
-    }
-    assert documented == {
-        process: {section for section, one in SETTINGS.items() if issubclass(settings, one)}
-        for process, settings in PROCESSES.items()
-    }
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.title)
+def test_every_setting_says_what_it_is_for(section: Section) -> None:
+    silent = [name for name, field in own_fields(section.settings).items() if not field.description]
+    assert silent == [], "give the field a description, then run `make reference`"
 
 
-def shown(default: Any) -> str:
-    if isinstance(default, SecretStr):
-        return default.get_secret_value()
-    if isinstance(default, float):
-        return f"{default:g}"
-    return "" if default is None else str(default)
+def test_a_setting_is_shown_with_type_default_range_and_whether_it_is_secret() -> None:
+    (section,) = (section for section in SECTIONS if section.settings is MailSinkSettings)
+    shown = {row[0].removeprefix("CARTSTREAM_"): row[1:5] for row in rows(PAGE, section.title)}
+    assert shown["SMTP_PASSWORD"] == ["text", "", "", "yes"]
+    assert shown["SMTP_PORT"] == ["port", "1025", "at least 1, at most 65535", ""]
+    assert shown["SMTP_TLS"] == ["one of", "none", "none, starttls, tls", ""]
+    assert shown["SMTP_TIMEOUT_S"] == ["seconds", "60", "above 0, at most 600", ""]
+    assert shown["SHOP_NAME"] == ["text", "Cartstream demo shop", "not empty, at most 100 characters", ""]
+
+
+def test_what_is_masked_in_the_log_is_marked_as_secret() -> None:
+    fields = {name: field for section in SECTIONS for name, field in own_fields(section.settings).items()}
+    masked = {name for name, field in fields.items() if "SecretStr" in str(field.annotation)}
+    assert {name for name, field in fields.items() if secret(field) == "yes"} == masked
+    assert secret(fields["redis_url"]) == "in part"
 
 
 def test_every_class_of_settings_has_its_section() -> None:
@@ -137,7 +73,7 @@ def test_every_class_of_settings_has_its_section() -> None:
     foreign = ("openapi", "pydantic", "tests")
     product = {one for one in below(BaseSettings) if not one.__module__.startswith(foreign)}
     declaring = {one for one in product if any(name in one.model_fields for name in one.__annotations__)}
-    assert declaring == set(SETTINGS.values())
+    assert declaring == {section.settings for section in SECTIONS}
 
 
 @pytest.mark.parametrize("section", METRICS)

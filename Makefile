@@ -1,7 +1,6 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test drills client client-test soak check contract contract-test reference renderer \
-	bench clean force
+.PHONY: help setup run demo test drills client client-test soak check contract contract-test renderer bench clean force
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -69,6 +68,7 @@ $(OASDIFF): devstack/oasdiff/go.mod devstack/oasdiff/go.sum
 contract-test: setup ## Generated requests against everything, held against the OpenAPI document (CASES=5000)
 	@$(BIN)/python -m tests.contract --cases $(CASES)
 
+.PHONY: reference
 reference: setup ## Write the page of settings again, from the settings classes
 	@$(BIN)/python -m docs.settings_reference
 

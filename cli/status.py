@@ -48,7 +48,7 @@ def _show(status: StackStatus) -> None:
         table.add_row(
             each.name,
             Text(each.state, style=COLOURS.get(each.state, "yellow")),
-            each.address,
+            each.probes or each.address,
             str(each.pid or "-"),
             str(each.restarts),
             _lasted(time.time() - each.since),

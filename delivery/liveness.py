@@ -15,6 +15,7 @@ from delivery.app import DeliveryApp
 from delivery.consumer import consumer_of
 from delivery.table import ChangelogTable
 from runtime.failstop import fail_stop
+from runtime.health import Checks
 from runtime.kafka.topic_ids import FirstIds
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,8 @@ POLL_S = 2.0
 QUIET_S = 5.0
 """Lag without progress for this long: the last record of the log may have been lost in Faust."""
 TICK_S = 0.25
+_KAFKA = "kafka"
+"""The check of a worker at work."""
 
 
 class Liveness:
@@ -92,8 +95,11 @@ class Liveness:
         at_work = {tp.topic for tp in behind if tp not in quiet and consumer_of(self._app).queued(tp.topic)}
         return [tp for tp in quiet if tp.topic not in at_work]
 
-    async def watch(self) -> None:
-        """Measure every few seconds; end the process with code 75 when a partition is stalled."""
+    async def watch(self, checks: Checks) -> None:
+        """Measure every few seconds; end the process with code 75 when a partition is stalled.
+
+        `checks` hear whether Kafka answers.
+        """
         after_s = self._app.settings.stall_after_s
         while True:
             await asyncio.sleep(POLL_S)
@@ -101,6 +107,9 @@ class Liveness:
                 await asyncio.wait_for(self.look(), after_s)
             except (KafkaError, TimeoutError) as error:
                 log.warning("liveness.unknown", error=repr(error))
+                checks.degraded(_KAFKA, f"no answer: {error!r}")
+            else:
+                checks.ok(_KAFKA)
             if stalled := self.stalled(after_s):
                 fail_stop("partition.stalled", partitions=stalled, seconds=after_s)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import structlog
 import uvloop
@@ -22,6 +22,10 @@ from runtime.logs import configure_logging
 from runtime.process import Lifetime, begin, exit_as_told
 
 log = structlog.get_logger(__name__)
+
+
+_PARTITIONS: Final = "partitions"
+"""The check of a worker that has not begun."""
 
 
 def run_worker(app: DeliveryApp) -> None:
@@ -56,6 +60,7 @@ def _take_folder(app: DeliveryApp) -> None:
 async def _run(app: DeliveryApp) -> None:
     settings = app.settings
     lifetime = await begin(app.conf.id, settings)
+    lifetime.checks.failed(_PARTITIONS, "it waits for the group, or reads what its tables have missed")
     if lifetime.stop.is_set():
         _end_early(app)
     # Not before its turn: until then the worker before it has the folder.
@@ -98,9 +103,10 @@ async def _work(app: DeliveryApp, lifetime: Lifetime, at_work: asyncio.Event) ->
     """After recovery: report ready, then watch liveness."""
     await app.recovered()
     at_work.set()
+    lifetime.checks.ok(_PARTITIONS)
     lifetime.ready()
     log.info("process.ready", app=app.conf.id, partitions=len(consumer_of(app).ledger.partitions))
-    await Liveness(app).watch()
+    await Liveness(app).watch(lifetime.checks)
 
 
 async def _stop(app: DeliveryApp, lifetime: Lifetime) -> None:

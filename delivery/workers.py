@@ -12,6 +12,7 @@ import structlog
 
 from delivery.settings import DeliverySettings
 from runtime.environment import with_variables
+from runtime.failstop import Misconfigured, end_misconfigured
 from runtime.logs import configure_logging
 from runtime.settings import SettingsError, shown
 from runtime.supervision.link import SUPERVISED
@@ -40,15 +41,15 @@ def run_workers(
             f"CARTSTREAM_WORKERS: {settings.workers} workers cannot share {partitions} partitions. "
             f"A right value: CARTSTREAM_WORKERS={partitions}"
         )
-    if settings.metrics_port + settings.workers - 1 > _LAST_PORT:
+    if settings.metrics_port and settings.metrics_port + settings.workers > _LAST_PORT:
         raise SettingsError(
-            f"CARTSTREAM_METRICS_PORT: {settings.workers} workers need as many ports from "
+            f"CARTSTREAM_METRICS_PORT: a supervisor and {settings.workers} workers need as many ports from "
             f"{settings.metrics_port} on. A right value: CARTSTREAM_METRICS_PORT=9400"
         )
-    configure_logging(group_of(" ".join(command)), settings)
-    log.info("process.starting", app=" ".join(command), settings=shown(settings))
+    name = " ".join(command)
+    configure_logging(group_of(name), settings)
     workers = Workers(
-        name=" ".join(command),
+        name=name,
         count=settings.workers,
         argv=(sys.executable, "-m", "cli", *command),
         environment=lambda number: with_variables(
@@ -60,7 +61,17 @@ def run_workers(
         stop_s=settings.stop_timeout_s + _STOP_MARGIN_S,
         ready_file=settings.ready_file,
     )
-    asyncio.run(Supervisor(workers).run())
+    asyncio.run(_supervise(workers, settings))
+
+
+async def _supervise(workers: Workers, settings: DeliverySettings) -> None:
+    supervisor = Supervisor(workers)
+    try:
+        address = supervisor.serve_probes(settings.probes_host, settings.metrics_port)
+    except Misconfigured as error:
+        end_misconfigured(workers.name, error)
+    log.info("process.starting", app=workers.name, probes=address, settings=shown(settings))
+    await supervisor.run()
 
 
 def worker_environment(settings: DeliverySettings, number: int, host: str) -> dict[str, str]:
@@ -71,5 +82,5 @@ def worker_environment(settings: DeliverySettings, number: int, host: str) -> di
         "CARTSTREAM_DATADIR": str(settings.datadir / f"worker-{number}"),
     }
     if settings.metrics_port:
-        environment["CARTSTREAM_METRICS_PORT"] = str(settings.metrics_port + number)
+        environment["CARTSTREAM_METRICS_PORT"] = str(settings.metrics_port + 1 + number)
     return environment

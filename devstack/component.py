@@ -51,6 +51,16 @@ class Component:
         """The pid of the process there is now."""
         return self.process.pid if self.process else None
 
+    @property
+    def probes(self) -> str | None:
+        """Where the process answers probes and metrics; None if it does not, or is not ready."""
+        if self.state is not State.READY or self.spec.ready_file is None:
+            return None
+        try:
+            return self.spec.ready_file.read_text().strip() or None
+        except FileNotFoundError:
+            return None  # it is stopping
+
     async def start(self) -> None:
         """Starts it unless it runs; returns when it is ready. Raises the error that made it fail."""
         if not self._task_is_done() and (self._task is None or self._task.done()):

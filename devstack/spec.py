@@ -82,7 +82,8 @@ class ComponentSpec:
     prepare: Callable[[Preparing], Awaitable[None]] | None = None
     """Makes data folders, fetches jars: whatever the first start needs, and nothing when it is there."""
     ready_file: Path | None = None
-    """The process touches it (CARTSTREAM_READY_FILE) once it does its work; removed before each start."""
+    """The process makes it (CARTSTREAM_READY_FILE) once it does its work, with the address of its probes;
+    removed before each start."""
     ready_seconds: float = 90.0
     stop_signal: Signals = SIGTERM
     stop_seconds: float = 10.0

@@ -25,6 +25,8 @@ class ComponentStatus(msgspec.Struct, frozen=True):
     created: float | None
     """Start of that process, in seconds since the epoch: a pid alone may belong to another one by now."""
     restarts: int
+    probes: str | None
+    """Where an agent answers `/health/live`, `/health/ready` and `/metrics`, once it is ready."""
     since: float
     """When it came into this state, in seconds since the epoch."""
 
@@ -76,6 +78,7 @@ def _now(component: Component) -> ComponentStatus:
         pid=process.pid if process else None,
         created=process.created if process else None,
         restarts=component.restarts,
+        probes=component.probes,
         since=component.since,
     )
 

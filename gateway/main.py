@@ -13,6 +13,7 @@ from gateway.identity.settings import Mode
 from gateway.server.backlog import BACKLOG
 from gateway.server.supervisor import run_supervisor
 from gateway.settings import PROCESS, GatewaySettings
+from runtime.failstop import end_at_sigterm, fail_stop_after
 from runtime.logs import configure_logging
 from runtime.ready import ReadyFile
 from runtime.settings import SettingsError, load, shown
@@ -21,7 +22,11 @@ log = structlog.get_logger(__name__)
 
 
 def run() -> None:
-    """Serve until SIGTERM or SIGINT. Exits with 2 when a setting is wrong, naming it on stderr."""
+    """Serve until SIGTERM or SIGINT.
+
+    Exits with 2 when a setting is wrong, naming it on stderr, and with 75 when the stop takes too long.
+    """
+    end_at_sigterm()
     try:
         settings = load(GatewaySettings)
     except SettingsError as error:
@@ -74,6 +79,7 @@ async def _serve(settings: GatewaySettings, listener: socket.socket) -> None:
         if server.is_leaving:
             server.stop()
         else:
+            fail_stop_after(settings.longest_stop_s, "process.stop_timed_out")
             server.drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -23,6 +23,8 @@ PROCESS: Final = "cartstream-gateway"
 
 _NAME: Final = re.compile(r"\.?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9._-]+(?::\d{1,5})?|https?://\[[0-9a-f:.]+\](?::\d{1,5})?")
+CLOSING_S: Final = 15.0
+"""For what a gateway does after its last request: flush the publisher, close its connections."""
 _AFTER_CHECKOUT_S: Final = 10.0
 _BEFORE_ERASURE_WAIT_S: Final = 20.0
 """For the transaction of an erasure, which may have to wait for its turn."""
@@ -104,7 +106,12 @@ class GatewaySettings(
         description='how long it serves after SIGTERM while it says "not ready"',
     )
     stop_s: float = Field(
-        10.0, gt=0, le=300, examples=[10], description="how long requests in flight may take when stopping"
+        10.0,
+        gt=0,
+        le=300,
+        examples=[10],
+        description="how long requests in flight may take when stopping. A gateway that has not ended 15 s "
+        "after both exits with 75",
     )
 
     sweep_interval_s: float = Field(
@@ -269,6 +276,11 @@ class GatewaySettings(
     def origins(self) -> list[str]:
         """The origins whose pages may read replies."""
         return _listed(self.cors_origins)
+
+    @property
+    def longest_stop_s(self) -> float:
+        """The gateway has ended by then after SIGTERM, whatever does not answer."""
+        return self.drain_s + self.stop_s + CLOSING_S
 
     @property
     def longest_request_s(self) -> float:

@@ -1,7 +1,6 @@
 """Runs the process `jobs`: all singleton jobs, each in one process at a time."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -15,8 +14,7 @@ from jobs.merges import MergeJob
 from jobs.outbox_relay import OutboxRelay
 from jobs.settings import JobsSettings
 from jobs.settlement import Settlement
-from runtime.process import run_process
-from runtime.ready import when_all
+from runtime.process import Lifetime, run_process
 from topics.registry import CART_ABANDONED, CART_CHANGED, CART_MERGES, DEAD_LETTERS, ORDERS, PRODUCTS
 
 NAME: Final = "cartstream-jobs"
@@ -45,10 +43,10 @@ def run_jobs(settings: JobsSettings) -> None:
     run_process(NAME, settings, partial(run_all, all_jobs(settings), settings))
 
 
-async def run_all(jobs: list[Job], settings: JobsSettings, ready: Callable[[], None]) -> None:
-    """Run the jobs until cancelled; `ready` once each of them has a leader, here or elsewhere."""
+async def run_all(jobs: list[Job], settings: JobsSettings, lifetime: Lifetime) -> None:
+    """Run the jobs until cancelled; ready once each of them has a leader, here or elsewhere."""
     url = settings.postgres_url.get_secret_value()
-    has_leader = when_all([job.name for job in jobs], ready)
+    has_leader = lifetime.ready_with(dict.fromkeys([job.name for job in jobs], "it has no leader yet"))
     async with asyncio.TaskGroup() as group:
         for job in jobs:
             group.create_task(run_as_leader(job, url, partial(has_leader, job.name)))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import threading
 from typing import Final, NoReturn
@@ -63,6 +64,14 @@ def fail_stop_after(seconds: float, event: str) -> None:
     timer = threading.Timer(seconds, fail_stop, (event,), {"seconds": seconds})
     timer.daemon = True
     timer.start()
+
+
+def end_at_sigterm() -> None:
+    """End the process at once, with code 0, when SIGTERM comes before it has begun: nothing is to finish.
+
+    Process 1 of a container needs a handler for that: it gets no signal that it does not ask for.
+    """
+    signal.signal(signal.SIGTERM, lambda _number, _frame: end(0))
 
 
 def end(code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What every process does from its start to its end: logs, metrics, signals, ready file, exit code."""
+"""What every process does from its start to its end: log, probes, metrics, signals, ready file, exit code."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Final
 
 import structlog
 import uvloop
-from prometheus_client import start_http_server
 
 from runtime.ending import Ending, tell, told
 from runtime.failstop import EXIT_RESTART, Misconfigured, end_misconfigured, fail_stop, fail_stop_after
 from runtime.garbage import collect_seldom
+from runtime.health import Checks
 from runtime.logs import configure_logging
-from runtime.ready import ReadyFile
+from runtime.probes import serve_probes
+from runtime.ready import ReadyFile, when_all
 from runtime.settings import ProcessSettings, shown
 from runtime.supervision.link import Command, SupervisorLink, is_supervised
 
 log = structlog.get_logger(__name__)
 
-Work = Callable[[Callable[[], None]], Awaitable[None]]
-"""Works until cancelled; calls what it is given once it does its work, which makes the process ready."""
+_PROCESS: Final = "process"
+"""The check that is the process itself."""
 
 
-def run_process(name: str, settings: ProcessSettings, work: Work) -> None:
+def run_process(name: str, settings: ProcessSettings, work: Callable[[Lifetime], Awaitable[None]]) -> None:
     """Run `work` until SIGTERM or SIGINT, then cancel it and return.
+
+    `work` tells the lifetime that it is given once it does its work, which makes the process ready.
 
     Exits with 1 when the work finds a setting wrong (Misconfigured), and with 75 when it ends otherwise by
     itself (only a restart helps then), when the process has not ended `stop_timeout_s` after the signal, and
@@ -40,7 +44,7 @@ def run_process(name: str, settings: ProcessSettings, work: Work) -> None:
 
 
 class Lifetime:
-    """What a process has from its start: its ready file, or its supervisor, and the order to stop."""
+    """What a process has from its start: probes, its ready file, or its supervisor, and the order to stop."""
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._file = ReadyFile(settings.ready_file)
@@ -49,6 +53,9 @@ class Lifetime:
         self._obeying: asyncio.Task[None] | None = None
         self._link: SupervisorLink | None = None
         self._turn = asyncio.Event()
+        self._address: str | None = None
+        self.checks = Checks(**{_PROCESS: "it is starting"})
+        """What its probe of readiness says."""
         self.stop = asyncio.Event()
         """Set by SIGTERM, SIGINT and SIGHUP, or by the supervisor."""
 
@@ -70,14 +77,36 @@ class Lifetime:
         turn.cancel()
         stop.cancel()
 
+    def serve_probes(self, settings: ProcessSettings) -> str | None:
+        """Answer probes from now on; the address, if there is one. Raises Misconfigured."""
+        self._address = serve_probes(self.checks, settings.probes_host, settings.metrics_port)
+        return self._address
+
+    def ready_with(self, parts: Mapping[str, str]) -> Callable[[str], None]:
+        """A function to call with the name of each part that does its work; with the last one all is ready.
+
+        `parts` says by name what is missing until then.
+        """
+        for name, missing in parts.items():
+            self.checks.failed(name, missing)
+        is_ready = when_all(parts, self.ready)
+
+        def says(name: str) -> None:
+            self.checks.ok(name)
+            is_ready(name)
+
+        return says
+
     def ready(self) -> None:
         """Tell whoever waits for it that the process does its work."""
-        self._file.set()
+        self.checks.ok(_PROCESS)
+        self._file.set(self._address)
         if self._link is not None:
             self._link.ready()
 
     def not_ready(self) -> None:
         """The process stops."""
+        self.checks.failed(_PROCESS, "it is stopping")
         self._file.clear()
 
     def _end(self, ending: Ending) -> None:
@@ -100,7 +129,7 @@ class Lifetime:
 
 
 async def begin(name: str, settings: ProcessSettings) -> Lifetime:
-    """Start what every process has, signals, metrics, log, and return when it is this process's turn to work.
+    """Start what every process has, signals, probes, log, and return when it is this process's turn to work.
 
     From the order to stop on the process has `stop_timeout_s` to end; after that it is ended, with code 75.
     SIGTERM and SIGINT end it for good: it leaves its consumer groups. SIGHUP, too, ends it, for a new process
@@ -110,9 +139,11 @@ async def begin(name: str, settings: ProcessSettings) -> Lifetime:
     lifetime = Lifetime(settings)
     lifetime.listen()
     await lifetime.turn()
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port)
-    log.info("process.starting", app=name, settings=shown(settings))
+    try:
+        address = lifetime.serve_probes(settings)
+    except Misconfigured as error:
+        end_misconfigured(name, error)
+    log.info("process.starting", app=name, probes=address, settings=shown(settings))
     collect_seldom()
     return lifetime
 
@@ -123,9 +154,9 @@ def exit_as_told() -> None:
         sys.exit(EXIT_RESTART)
 
 
-async def _run(name: str, settings: ProcessSettings, work: Work) -> None:
+async def _run(name: str, settings: ProcessSettings, work: Callable[[Lifetime], Awaitable[None]]) -> None:
     lifetime = await begin(name, settings)
-    working = asyncio.ensure_future(work(lifetime.ready))
+    working = asyncio.ensure_future(work(lifetime))
     stopping = asyncio.create_task(lifetime.stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     lifetime.not_ready()

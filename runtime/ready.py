@@ -10,11 +10,13 @@ class ReadyFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
-    def set(self) -> None:
-        """Make the file, and its folder."""
+    def set(self, address: str | None = None) -> None:
+        """Make the file, and its folder; with the address at which the process answers probes, if it does."""
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.touch()
+            new = self._path.with_name(f"{self._path.name}.new")
+            new.write_text(f"{address}\n" if address else "")
+            new.replace(self._path)  # whoever sees it reads all of it
 
     def clear(self) -> None:
         """Remove the file if it is there."""

@@ -200,7 +200,7 @@ class LogSettings(Settings):
 
 
 class ProcessSettings(KafkaSettings, LogSettings):
-    """Settings of every process that serves no HTTP, from `CARTSTREAM_*`."""
+    """Settings of every process but the gateway."""
 
     stop_timeout_s: float = Field(
         default=20.0,
@@ -211,12 +211,27 @@ class ProcessSettings(KafkaSettings, LogSettings):
         default=None,
         examples=["/run/cartstream/streams.ready"],
         description="file that is touched once the process does its work (a Faust worker: has its "
-        "partitions and tables) and removed on stop: use it as readiness probe",
+        "partitions and tables) and removed on stop; it holds the address of the probes",
     )
-    metrics_port: int = Field(
-        default=0,
+    metrics_host: str | None = Field(
+        default=None,
+        min_length=1,
+        examples=["10.0.0.7"],
+        description="address on which [probes](../how-to/monitor.md#probes) and metrics are served. If not "
+        "set, all (IPv4) where `CARTSTREAM_METRICS_PORT` is set, and loopback where it is not",
+    )
+    metrics_port: int | None = Field(
+        default=None,
         ge=0,
         le=65535,
-        description="Prometheus port on all interfaces; 0 switches it off. Processes on one host need "
-        "different ports; several workers take as many, from this one on",
+        examples=[9400],
+        description="their port. If not set, a free one, which log and ready file name; 0: none is served. "
+        "Processes on one host need different ports; the supervisor of several workers has this "
+        "one, and its workers the next ones",
     )
+
+    @property
+    def probes_host(self) -> str:
+        """Where probes and metrics are served: nobody has asked for them elsewhere than on this host."""
+        every = "0.0.0.0" if self.metrics_port else "127.0.0.1"  # noqa: S104  who sets a port wants it reached
+        return self.metrics_host or every

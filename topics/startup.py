@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from runtime.failstop import EXIT_RESTART
+from runtime.failstop import EXIT_RESTART, end_at_sigterm
 from runtime.settings import KafkaSettings
 from topics.apply import require
 from topics.errors import ClusterUnreachableError, TopicsDifferError
@@ -14,8 +14,10 @@ from topics.registry import TopicSpec
 def require_topics(command: str, kafka: KafkaSettings, partitions: int, topics: Sequence[TopicSpec]) -> None:
     """Return if the topics are as the settings say; `command` names the process in what stderr is told.
 
-    Exits with 1 when they differ, with 75 when the cluster does not answer and a restart may help.
+    Exits with 1 when they differ, with 75 when the cluster does not answer and a restart may help. From now
+    on SIGTERM ends the process at once, until it begins its work.
     """
+    end_at_sigterm()
     try:
         asyncio.run(require(kafka, partitions=partitions, specs=topics))
     except TopicsDifferError as error:

@@ -1,16 +1,14 @@
 """Liveness and readiness: what the gateway needs to be useful, and what it can do without."""
 
 import asyncio
-from enum import StrEnum
 from typing import Final
-
-import msgspec
 
 from gateway.health.topics import TopicsCheck
 from gateway.outbox.publisher import ChangePublisher
 from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from gateway.resilience.storage import StorageWatch
 from gateway.settings import GatewaySettings
+from runtime.health import Check, Health, Readiness, judge
 from runtime.redaction import redacted
 from store.redis import CartStore, Memory, ServerFacts, StoreError
 
@@ -18,41 +16,6 @@ _CHECK_S: Final = 2.0
 _CLOCK_SKEW_US: Final = 5_000_000
 """Half of the publish deadline. The gateway's clock stands for the broker's, which nobody can ask for: with a
 Redis clock further off, the broker may refuse changes."""
-
-
-class Health(StrEnum):
-    """Of one dependency, and of the whole."""
-
-    OK = "ok"
-    DEGRADED = "degraded"
-    FAILED = "failed"
-
-
-class Check(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One dependency; `detail` says what is wrong and what that means."""
-
-    status: Health
-    detail: str | None = None
-
-
-class Readiness(msgspec.Struct, frozen=True):
-    """`ready` answers 200, `degraded` too (all gateways share the dependency), `not_ready` 503."""
-
-    status: str
-    checks: dict[str, Check]
-
-    @property
-    def ready(self) -> bool:
-        """Whether traffic should come here."""
-        return self.status != "not_ready"
-
-
-def judge(checks: dict[str, Check]) -> Readiness:
-    """A failed check makes the gateway not ready, a degraded one keeps it ready."""
-    statuses = {check.status for check in checks.values()}
-    if Health.FAILED in statuses:
-        return Readiness("not_ready", checks)
-    return Readiness("degraded" if Health.DEGRADED in statuses else "ready", checks)
 
 
 def judge_redis(facts: ServerFacts, now_us: int, reserve_share: float) -> Check:

@@ -4,9 +4,9 @@ from typing import Final
 
 import msgspec
 
-from gateway.health.checks import Check, Health
 from gateway.http.openapi import HTML, operation, path_parameter, reply, text_reply
 from gateway.http.problems import NOT_FOUND, NOT_READY
+from runtime.health import Check, Health
 
 
 class Liveness(msgspec.Struct, frozen=True):

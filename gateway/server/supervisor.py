@@ -16,8 +16,6 @@ from gateway.settings import GatewaySettings
 from runtime.supervision.supervisor import Renewal, Supervisor, Workers, inherited_environment
 
 _START_S: Final = 60.0
-_STOP_MARGIN_S: Final = 15.0
-"""For what a worker does after its last request: flush the publisher, close its connections."""
 
 
 def run_supervisor(settings: GatewaySettings, listener: socket.socket) -> None:
@@ -35,7 +33,7 @@ def run_supervisor(settings: GatewaySettings, listener: socket.socket) -> None:
             environment=lambda _: environment,
             renewal=Renewal.NEW_FIRST,
             start_s=_START_S,
-            stop_s=settings.drain_s + settings.stop_s + _STOP_MARGIN_S,
+            stop_s=settings.longest_stop_s,
             descriptors=(listener.fileno(),),
             any_will_do=True,
             ready_file=settings.ready_file,

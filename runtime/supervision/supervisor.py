@@ -16,6 +16,8 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from runtime.environment import without_variables
+from runtime.health import Checks
+from runtime.probes import serve_probes
 from runtime.ready import ReadyFile
 from runtime.supervision.link import PREPARED, READY, Command
 from runtime.supervision.restarts import restart_after
@@ -24,6 +26,9 @@ from runtime.supervision.worker_process import WorkerProcess
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+_WORKERS: Final = "workers"
+"""The check of the probe."""
 
 LOADING_S: Final = 30.0
 """How long the first workers wait for each other until they have loaded."""
@@ -99,6 +104,13 @@ class Supervisor:
         """Those whose first worker has neither loaded everything nor ended."""
         self._all_loaded = asyncio.Event()
         self._complete = False
+        self._address: str | None = None
+        self._checks = Checks(**{_WORKERS: "they are starting"})
+
+    def serve_probes(self, host: str, port: int | None) -> str | None:
+        """Answer probes of the whole from now on; the address, if there is one. Raises Misconfigured."""
+        self._address = serve_probes(self._checks, host, port)
+        return self._address
 
     async def run(self) -> None:
         """Start all workers and look after them; returns when all have ended."""
@@ -263,16 +275,21 @@ class Supervisor:
                 log.info("supervisor.renewed", workers=self._workers.name, count=len(self._slots))
 
     def _look(self) -> None:
-        """Set or clear the ready file."""
+        """Set or clear the ready file; say how many work."""
         working = sum(slot.worker is not None for slot in self._slots)
+        some = f"{working} of {len(self._slots)} work; the others are starting, or have ended"
         if working == len(self._slots):
             if not self._complete:
                 log.info("supervisor.ready", workers=self._workers.name, count=working)
             self._complete = True
-            self._ready_file.set()
-        elif not (self._workers.any_will_do and self._complete and working):
+            self._ready_file.set(self._address)
+            self._checks.ok(_WORKERS)
+        elif self._workers.any_will_do and self._complete and working:
+            self._checks.degraded(_WORKERS, some)
+        else:
             self._complete = False
             self._ready_file.clear()
+            self._checks.failed(_WORKERS, some)
 
     def _tell_all(self, command: Command) -> None:
         for worker in self._alive:
@@ -280,6 +297,7 @@ class Supervisor:
 
     async def _end(self) -> None:
         self._ready_file.clear()
+        self._checks.failed(_WORKERS, "they are stopping")
         await asyncio.gather(*self._tasks, return_exceptions=True)
         ready = {slot.worker for slot in self._slots}
         workers = list(self._alive)

@@ -8,8 +8,7 @@ from typing import Final
 import stamina
 from aiokafka.errors import KafkaConnectionError
 
-from runtime.process import run_process
-from runtime.ready import when_all
+from runtime.process import Lifetime, run_process
 from sinks.redis.agent import RestoreAgent
 from sinks.redis.products import CatalogueFollower
 from sinks.settings import RedisSinkSettings
@@ -20,20 +19,30 @@ PATIENCE_SECONDS: Final = 15.0
 """The timeout of requests to Redis: no shopper waits for them, and a busy Redis is not a lost one."""
 
 
+_REDIS: Final = "redis"
+_MISSING: Final = {
+    "carts": "its partitions are not all restored and followed yet",
+    "products": "its partitions are not all read to their end yet",
+}
+"""What is missing until these parts of the process do their work."""
+
+
 def run_agent(settings: RedisSinkSettings) -> None:
     """Run until SIGTERM or SIGINT. Exits with code 75 when only a new start helps."""
     run_process(REDIS_SINK, settings, partial(_work, settings))
 
 
-async def _work(settings: RedisSinkSettings, ready: Callable[[], None]) -> None:
+async def _work(settings: RedisSinkSettings, lifetime: Lifetime) -> None:
     patient = settings.model_copy(update={"redis_timeout_s": max(settings.redis_timeout_s, PATIENCE_SECONDS)})
     client = PipelinedClient(patient, name=REDIS_SINK)
+    lifetime.checks.failed(_REDIS, "it does not answer yet")
     await _patiently(StoreUnavailable, client.connect)
+    lifetime.checks.ok(_REDIS)
     parts = {
         "carts": RestoreAgent(settings, client).run,
         "products": CatalogueFollower(settings, client).run,
     }
-    is_ready = when_all(parts, ready)
+    is_ready = lifetime.ready_with(_MISSING)
     try:
         async with asyncio.TaskGroup() as group:
             for part, run in parts.items():

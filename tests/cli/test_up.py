@@ -6,6 +6,7 @@ import signal
 import socket
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 import redis
@@ -33,6 +34,16 @@ def test_all_three_servers_come_up_and_stop_leaves_no_process(command: Command) 
 
     assert supervisor.wait(timeout=120) == 0
     assert command.left_behind() == []
+
+
+def test_status_says_where_several_workers_answer_probes(command: Command) -> None:
+    command.env["CARTSTREAM_COMPACTION_WORKERS"] = "2"
+    command.up(only="kafka,topics,compaction")
+    status = json.loads(command.run("status", "--json").stdout)
+    (address,) = [each["probes"] for each in status["components"] if each["name"] == "compaction"]
+    ready = httpx.get(f"{address}/health/ready", verify=False)
+    assert (ready.status_code, ready.json()["checks"]) == (200, {"workers": {"status": "ok"}})
+    assert address in command.run("status").stdout
 
 
 def test_ctrl_c_stops_everything(command: Command) -> None:

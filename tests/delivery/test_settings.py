@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from delivery.app import create_app
 from delivery.settings import DeliverySettings
-from runtime.settings import KafkaSettings
+from delivery.workers import run_workers, worker_environment
+from runtime.settings import KafkaSettings, SettingsError
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,34 @@ def test_credentials_reach_aiokafka_and_faust_alike(monkeypatch: pytest.MonkeyPa
     assert (credentials.username, credentials.mechanism.value) == ("cartstream", "SCRAM-SHA-512")
     assert credentials.ssl_context is not None
     assert "secret" not in str(settings.model_dump(mode="json"))
+
+
+def test_workers_have_the_ports_after_their_supervisors() -> None:
+    settings = DeliverySettings(metrics_port=9400, workers=4)
+    assert worker_environment(settings, 2, "host")["CARTSTREAM_METRICS_PORT"] == "9403"
+    assert "CARTSTREAM_METRICS_PORT" not in worker_environment(DeliverySettings(), 2, "host")
+    assert "CARTSTREAM_METRICS_PORT" not in worker_environment(DeliverySettings(metrics_port=0), 2, "host")
+
+
+def test_ports_that_do_not_suffice_are_refused() -> None:
+    settings = DeliverySettings(metrics_port=65533, workers=3)
+    with pytest.raises(SettingsError, match="A right value: CARTSTREAM_METRICS_PORT=9400"):
+        run_workers(("streams", "compaction"), settings, 16, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        (None, None, "127.0.0.1"),
+        (None, 9400, "0.0.0.0"),
+        ("::1", None, "::1"),
+        ("10.0.0.7", 9400, "10.0.0.7"),
+    ],
+)
+def test_probes_leave_this_host_only_where_their_port_is_set(
+    host: str | None, port: int | None, expected: str
+) -> None:
+    assert DeliverySettings(metrics_host=host, metrics_port=port).probes_host == expected
 
 
 def test_an_app_is_made_without_a_connection_and_with_faust_s_traps_closed() -> None:

@@ -15,9 +15,12 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from devstack.embedded import EmbeddedStack
+from devstack.settings import KAFKA
 from runtime.failstop import EXIT_CONFIGURATION, EXIT_RESTART
 from tests.delivery.kill_loop import Load, Worker, administration, drained, lost_in_changelog, make_topics
 from tests.delivery.workers import Count, right_partition
+from tests.support.outages import frozen
 from tests.support.waiting import until
 
 SMALL = 400
@@ -194,6 +197,29 @@ async def test_a_stop_that_does_not_end_is_ended(scene: Scene) -> None:
     await worker.ready()
     assert await worker.stop() == EXIT_RESTART
     assert scene.logged("process.stop_timed_out")
+
+
+async def test_a_stop_while_kafka_is_gone_ends_in_time_and_what_is_not_finished_comes_again(
+    stack: EmbeddedStack, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(stack.ensure, KAFKA)
+    with closing(Scene(stack.urls.kafka_bootstrap, tmp_path)) as scene:
+        await make_topics(scene.bootstrap, scene.source, scene.changelog)
+        load = Load(scene.bootstrap, scene.source, 1000)
+        loading = asyncio.create_task(load.run())
+        worker = scene.worker(CARTSTREAM_STOP_TIMEOUT_S="2")
+        await worker.ready()
+        await until(lambda: _more_than(scene, 500))
+        with frozen(stack, KAFKA):
+            code = await worker.stop()
+        load.stop()
+        await loading
+        assert code in {0, EXIT_RESTART}
+        second = scene.worker()
+        await second.ready()
+        await drained(scene.bootstrap, scene.source, scene.group, second)
+        assert await second.stop() == 0
+        assert await lost_in_changelog(scene.bootstrap, scene.changelog, load.sent) == 0
 
 
 async def test_a_refused_changelog_record_ends_the_process_before_its_offset_is_committed(

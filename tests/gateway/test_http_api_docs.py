@@ -7,13 +7,13 @@ import pytest
 from carts.limits import LIMITS, TIMING
 from gateway.app import create_app
 from gateway.bootstrap import Container
-from gateway.health.checks import Check, Health, judge
 from gateway.health.problem_pages import AGAIN
 from gateway.http import problems
 from gateway.http.problems import ProblemType
 from gateway.openapi import document
 from gateway.server.refusals import HEAD_BYTES, HEADERS
 from gateway.settings import GatewaySettings
+from runtime.health import Check, Health, judge
 from tests.docs.tables import REFERENCE, ROOT, rows
 
 PAGE = REFERENCE / "http-api.md"

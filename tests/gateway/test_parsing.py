@@ -3,7 +3,7 @@
 import pytest
 
 from carts.protocol import Durability
-from gateway.health.checks import Check, Health, judge, judge_redis, judge_schema
+from gateway.health.checks import judge_redis, judge_schema
 from gateway.http.conditions import (
     Preferences,
     first_attempt_us,
@@ -16,6 +16,7 @@ from gateway.http.conditions import (
 from gateway.http.problems import Problem, problem_types
 from gateway.http.validation import explain
 from gateway.openapi import document
+from runtime.health import Check, Health, judge
 from store.redis import ServerFacts
 
 

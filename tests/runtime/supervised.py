@@ -33,7 +33,9 @@ async def supervise(folder: Path, renewal: Renewal, count: int) -> None:
         ready_file=folder / "ready",
         any_will_do=renewal is Renewal.NEW_FIRST,
     )
-    await Supervisor(workers).run()
+    supervisor = Supervisor(workers)
+    supervisor.serve_probes("127.0.0.1", None)
+    await supervisor.run()
 
 
 async def work(folder: Path, renewal: Renewal) -> None:

@@ -144,7 +144,8 @@ def test_a_setting_whose_name_ends_with_file_stays_one(monkeypatch: pytest.Monke
 
 
 def test_no_setting_is_called_like_the_file_of_another_one() -> None:
-    names = {name for settings in (*PROCESSES, StackSettings) for name in settings.model_fields}
+    every: list[type[BaseSettings]] = [*PROCESSES, StackSettings]
+    names = {name for settings in every for name in settings.model_fields}
     assert {name for name in names if f"{name}_file" in names} == set()
 
 

@@ -12,7 +12,7 @@ from runtime.failstop import Misconfigured
 from runtime.process import run_process
 from runtime.settings import ProcessSettings
 
-async def work(ready):
+async def work(lifetime):
     raise {error}("set it right")
 
 run_process("worker", ProcessSettings(), work)

@@ -15,6 +15,13 @@ def test_the_file_comes_with_its_folder_and_goes_however_often(tmp_path: Path) -
     assert not path.exists()
 
 
+def test_the_file_says_where_probes_are_answered(tmp_path: Path) -> None:
+    path = tmp_path / "process.ready"
+    ReadyFile(path).set("http://127.0.0.1:9400")
+    assert path.read_text() == "http://127.0.0.1:9400\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_without_a_path_nothing_is_written() -> None:
     ready = ReadyFile(None)
     ready.set()

@@ -6,7 +6,9 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from runtime.supervision.supervisor import Renewal
@@ -36,6 +38,18 @@ class Scene:
         """Wait until so many workers have noted it."""
         await until(lambda: len(self.notes(what)) >= count, f"{count} times: {what}")
 
+    async def address(self) -> str:
+        """Where the supervisor answers probes."""
+        return (await asyncio.to_thread(self.ready_file.read_text)).strip()
+
+    async def readiness(self, address: str | None = None) -> dict[str, Any]:
+        """What its probe of readiness says."""
+        async with httpx.AsyncClient(verify=False) as client:
+            document: dict[str, Any] = (
+                await client.get(f"{address or await self.address()}/health/ready")
+            ).json()
+        return document
+
     async def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send(signal.SIGTERM)
@@ -62,6 +76,7 @@ def renewal(request: pytest.FixtureRequest) -> Renewal:
 async def test_all_workers_leave_at_sigterm(renewal: Renewal, tmp_path: Path) -> None:
     async with supervising(tmp_path, renewal, 3) as scene:
         await scene.until_ready()
+        assert await scene.readiness() == {"status": "ready", "checks": {"workers": {"status": "ok"}}}
         began = scene.notes("begins")
         assert sorted(number for number, _ in began) == ["0", "1", "2"]
         assert await scene.stop() == 0
@@ -73,7 +88,16 @@ async def test_a_killed_worker_is_started_again_in_its_place(renewal: Renewal, t
     async with supervising(tmp_path, renewal, 2) as scene:
         await scene.until_ready()
         victim = dict(scene.notes("begins"))["1"]
+        address = await scene.address()
+        (tmp_path / "broken").touch()
         os.kill(victim, signal.SIGKILL)
+        await scene.until_noted("breaks", 1)
+        # Of gateways any will do: the port is served.
+        status = "degraded" if renewal is Renewal.NEW_FIRST else "not_ready"
+        detail = "1 of 2 work; the others are starting, or have ended"
+        readiness = await scene.readiness(address)
+        assert (readiness["status"], readiness["checks"]["workers"]["detail"]) == (status, detail)
+        (tmp_path / "broken").unlink()
         await scene.until_noted("begins", 3)
         assert scene.notes("begins")[-1][0] == "1"
         await scene.until_ready()

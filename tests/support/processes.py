@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import httpx
 import psutil
 
 from devstack.free_ports import free_ports
 from runtime.failstop import EXIT_RESTART
-from tests.support.http import http_client
 from tests.support.waiting import until, until_blocking
 
 ROOT: Final = Path(__file__).parents[2]
@@ -131,13 +131,15 @@ class AgentProcess(Process):
         self, command: Sequence[str], environment: dict[str, str], folder: Path, name: str | None = None
     ) -> None:
         name = name or "-".join(command)
-        self._metrics_port = free_ports(1)[0]
+        # Several workers each take a free one: there may be no row of them.
+        self._metrics_port = None if "--workers" in command else free_ports(1)[0]
         self._given: dict[str, str] = {}
         defaults = {
             "CARTSTREAM_DATADIR": str(folder / name),
-            "CARTSTREAM_METRICS_PORT": str(self._metrics_port),
             "CARTSTREAM_COMMIT_INTERVAL_S": "0.2",
         }
+        if self._metrics_port is not None:
+            defaults["CARTSTREAM_METRICS_PORT"] = str(self._metrics_port)
         super().__init__(name, ["-m", "cli", *command], {**defaults, **environment}, folder)
 
     def launch(self, **environment: str) -> None:
@@ -154,7 +156,17 @@ class AgentProcess(Process):
     async def start(self, **environment: str) -> None:
         """Start it, with these variables too; returns when it does its work."""
         await asyncio.to_thread(self.launch, **environment)
-        await until(self.is_ready, f"{self.name} ready")
+        await until(self._is_seen_ready, f"{self.name} ready")
+
+    async def _is_seen_ready(self) -> bool:
+        """Whether it does its work, and its probes say so."""
+        if not self.is_ready():
+            return False
+        try:
+            answers = [await self.ask(f"/health/{probe}") for probe in ("live", "ready")]
+        except httpx.TransportError:
+            return False  # it has ended; or it stops
+        return all(answer.is_success for answer in answers)
 
     async def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -169,11 +181,17 @@ class AgentProcess(Process):
                 found[child.environ()["CARTSTREAM_GROUP_INSTANCE_ID"]] = child.pid
         return found
 
+    async def ask(self, path: str) -> httpx.Response:
+        """What it answers at its probes and metrics; without a port of its own, once it is ready."""
+        address = f"http://127.0.0.1:{self._metrics_port}"
+        if self._metrics_port is None:
+            address = (await asyncio.to_thread(self.ready_file.read_text)).strip()
+        async with httpx.AsyncClient(base_url=address, timeout=60, verify=False) as client:
+            return await client.get(path)
+
     async def metrics(self) -> list[str]:
         """The lines of its metrics."""
-        async with http_client(f"http://127.0.0.1:{self._metrics_port}") as client:
-            answer = await client.get("/metrics")
-        return answer.text.splitlines()
+        return (await self.ask("/metrics")).text.splitlines()
 
     async def metric(self, name: str) -> int:
         """The sum of a metric over its labels."""

@@ -35,7 +35,8 @@ Version = Annotated[
 
 
 # `check_product` says what is wrong with a value, in words of its own: this says the same in the document.
-_IN_LINE: Final = r"^(?=.*\S)[^\x00-\x1f\x7f]+$"
+# Blanks, something else, anything: no two of the parts take the same text, and none is looked for ahead.
+_IN_LINE: Final = r"^[^\S\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 _IMAGE: Final = r"^(?:https?://[\x21-\x7e]+|/[\x21-\x7e]*)$"
 _L: Final = PRODUCT_LIMITS
 _ProductId = Annotated[str, Meta(extra_json_schema=identifier("product_id"))]

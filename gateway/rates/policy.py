@@ -56,9 +56,12 @@ class Taken(msgspec.Struct, frozen=True):
         return max(0, math.floor((self.policy.window_s - self.backlog_s) / self.policy.interval_s + 1e-6))
 
     @property
-    def full_again_s(self) -> int:
-        """Seconds until the whole quota may be taken."""
-        return max(0, math.ceil(self.backlog_s))
+    def more_in_s(self) -> int:
+        """Seconds until one unit more than now may be taken, rounded up; 0 while the quota is whole."""
+        if self.left >= self.policy.quota:
+            return 0
+        free_s = self.policy.window_s - self.backlog_s
+        return max(1, math.ceil((self.left + 1) * self.policy.interval_s - free_s - 1e-6))
 
     @property
     def late_s(self) -> float:
@@ -74,7 +77,7 @@ class Taken(msgspec.Struct, frozen=True):
     @property
     def header(self) -> str:
         """The item in RateLimit."""
-        return f'"{self.policy.name}";r={self.left};t={self.full_again_s}'
+        return f'"{self.policy.name}";r={self.left};t={self.more_in_s}'
 
 
 def take(policy: Policy, backlog_s: float, units: int) -> Taken:

@@ -1,6 +1,7 @@
 """Rate limits without a server: quotas, what gateways tell each other, whose address counts, headers."""
 
 import asyncio
+import math
 from collections import defaultdict
 
 import pytest
@@ -82,9 +83,21 @@ def test_a_whole_quota_may_be_taken_at_once_and_then_one_unit_in_each_interval()
         backlog = taken.backlog_s
     assert lefts == list(range(59, -1, -1))
     refused = take(MINUTE, backlog, 1)
-    assert (refused.is_allowed, refused.full_again_s) == (False, 60)
+    assert (refused.is_allowed, refused.more_in_s) == (False, 1)
     assert refused.again_s == pytest.approx(1)
     assert take(MINUTE, backlog - 1, 1).is_allowed
+
+
+@given(quota=st.integers(1, 5000), window_s=st.integers(1, 3600), backlog=st.floats(0, 2))
+def test_the_headers_tell_when_more_is_there_and_no_retry_is_asked_for_before(
+    quota: int, window_s: int, backlog: float
+) -> None:
+    policy = Policy("test", quota, window_s)
+    now = Taken(policy, is_allowed=False, backlog_s=backlog * window_s, units=1)
+    later = Taken(policy, is_allowed=True, backlog_s=max(0.0, now.backlog_s - now.more_in_s), units=1)
+    assert (later.left > now.left) == (now.left < quota)
+    if now.left == 0:
+        assert now.more_in_s == max(1, math.ceil(now.again_s - 1e-6))
 
 
 def test_the_headers_tell_of_each_policy() -> None:
@@ -92,7 +105,7 @@ def test_the_headers_tell_of_each_policy() -> None:
     headers = rate_headers([take(MINUTE, 0, 1), Taken(other, is_allowed=False, backlog_s=60.2, units=1)])
     assert headers == {
         "ratelimit-policy": '"test";q=60;w=60, "other";q=5;w=60',
-        "ratelimit": '"test";r=59;t=1, "other";r=0;t=61',
+        "ratelimit": '"test";r=59;t=1, "other";r=0;t=13',
     }
 
 
@@ -183,7 +196,7 @@ async def test_an_address_has_a_quota_and_probes_are_not_counted() -> None:
     response = answer_to(read, problem, rate_headers([refused]), Sharing(()), keep_alive=True)
     head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
-    for line in (b'ratelimit: "address";r=0;t=60', b"retry-after: 30", b"connection: keep-alive"):
+    for line in (b'ratelimit: "address";r=0;t=30', b"retry-after: 30", b"connection: keep-alive"):
         assert line in head.split(b"\r\n")
     assert b'"violated-policies":["address"]' in body
     assert b"content-length: %d" % len(body) in head

@@ -26,13 +26,13 @@ class Line(
     msgspec.Struct,
     frozen=True,
     omit_defaults=True,
-    rename={"decided_version": "dv", "added_version": "av"},
+    rename={"decided_version": "dv", "added_version": "av", "added_step": "step"},
 ):
     """A product in a cart. The quantity is signed here and clamped when shown.
 
     `decided_version` is the version of the set or remove that last decided the line (0: none),
-    `added_version` the version that made it appear. A removed line stays with quantity 0 and its
-    `decided_version`, so that a later subtraction knows what decided it.
+    `added_version` the version that made it appear, `added_step` which of its steps. A removed line stays
+    with quantity 0 and its `decided_version`, so that a later subtraction knows what decided it.
     """
 
     product_id: str
@@ -42,6 +42,7 @@ class Line(
     metadata: Metadata = {}
     decided_version: int = 0
     added_version: int = 0
+    added_step: int = 0
 
 
 class SavedLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,9 +80,9 @@ def apply(content: Content, operations: Iterable[Operation], start: int = 0) -> 
 
 
 def shown(content: Content) -> list[tuple[str, Line]]:
-    """The lines a reader sees: positive quantities, oldest line first."""
+    """The lines a reader sees: positive quantities, in the order in which they were added."""
     present = [(line_id, line) for line_id, line in content.lines.items() if line.quantity > 0]
-    present.sort(key=lambda entry: (entry[1].added_version, entry[0]))
+    present.sort(key=lambda entry: (entry[1].added_version, entry[1].added_step, entry[0]))
     return present
 
 
@@ -107,12 +108,12 @@ class _Draft:
         )
 
     def apply(self, version: int, delta: Delta, start: int) -> None:
-        for step in delta:
+        for index, step in enumerate(delta):
             match step:
                 case Add():
-                    self._add(version, step)
+                    self._add(version, index, step)
                 case Set():
-                    self._set(version, step)
+                    self._write(version, index, step, self._lines.get(step.line_id), step.quantity, version)
                 case Remove():
                     self._remove(version, step.line_id)
                 case Clear() | Expire():
@@ -130,19 +131,18 @@ class _Draft:
                 case _:
                     pass  # claims, merges and voids say something about the cart, not about its content
 
-    def _add(self, version: int, step: Add) -> None:
+    def _add(self, version: int, index: int, step: Add) -> None:
         old = self._lines.get(step.line_id)
         quantity, decided = (old.quantity, old.decided_version) if old else (0, self._cleared_version)
-        self._write(version, step, old, quantity + step.quantity, decided)
+        self._write(version, index, step, old, quantity + step.quantity, decided)
 
-    def _set(self, version: int, step: Set) -> None:
-        self._write(version, step, self._lines.get(step.line_id), step.quantity, version)
-
-    def _write(self, version: int, step: Add | Set, old: Line | None, quantity: int, decided: int) -> None:
-        appeared = old.added_version if old and old.quantity > 0 else version
+    def _write(
+        self, version: int, index: int, step: Add | Set, old: Line | None, quantity: int, decided: int
+    ) -> None:
+        appeared = (old.added_version, old.added_step) if old and old.quantity > 0 else (version, index)
         metadata = step.metadata if step.metadata is not None else old.metadata if old else {}
         self._lines[step.line_id] = Line(
-            step.item.product_id, quantity, step.unit_price, step.item.options, metadata, decided, appeared
+            step.item.product_id, quantity, step.unit_price, step.item.options, metadata, decided, *appeared
         )
         self._currency = step.currency
 

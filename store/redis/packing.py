@@ -48,6 +48,8 @@ SAVED_FIELD: Final = b"saved"
 EXTRAS_FIELD: Final = b"x"
 HEAD_FIELD: Final = b"m"
 LINE_PREFIX: Final = b"l:"
+_STEP_DIGITS: Final = len(str(LIMITS.steps - 1))
+"""Of the index of a step, as in `change.lua`."""
 
 
 class Head(NamedTuple):
@@ -88,15 +90,19 @@ _EXTRAS: Final = msgspec.json.Decoder(State)
 
 
 def pack_line(line: Line) -> bytes:
-    r"""`<quantity> <dv> <av> <unit_price> <item JSON>\n<metadata JSON>`."""
+    r"""`<quantity> <dv> <place> <unit_price> <item JSON>\n<metadata JSON>`.
+
+    Lines are shown in the order of their places: av, and behind it the digits of the step.
+    """
     item = _JSON.encode(Item(line.product_id, line.options))
-    numbers = b"%d %d %d %d " % (line.quantity, line.decided_version, line.added_version, line.unit_price)
+    place = line.added_version * 10**_STEP_DIGITS + line.added_step
+    numbers = b"%d %d %d %d " % (line.quantity, line.decided_version, place, line.unit_price)
     return numbers + item + b"\n" + _JSON.encode(line.metadata)
 
 
 def unpack_line(packed: bytes) -> Line:
     """The line that `pack_line` packed."""
-    quantity, dv, av, unit_price, rest = packed.split(b" ", 4)
+    quantity, dv, place, unit_price, rest = packed.split(b" ", 4)
     item_json, _, metadata = rest.partition(b"\n")
     item = _ITEM.decode(item_json)
     return Line(
@@ -106,7 +112,7 @@ def unpack_line(packed: bytes) -> Line:
         item.options,
         _METADATA.decode(metadata),
         int(dv),
-        int(av),
+        *divmod(int(place), 10**_STEP_DIGITS),
     )
 
 

@@ -139,7 +139,7 @@ class StoredCart:
         for field, packed in self._fields.items():
             if not field.startswith(LINE_PREFIX):
                 continue
-            quantity, _, av, unit_price, rest = packed.split(b" ", 4)
+            quantity, _, place, unit_price, rest = packed.split(b" ", 4)
             if quantity[0] in b"-0":
                 continue  # removed
             item, _, metadata = rest.partition(b"\n")
@@ -147,7 +147,7 @@ class StoredCart:
             line_id = field[len(LINE_PREFIX) :]
             total = int(quantity) * int(unit_price)
             json = _LINE_JSON % (line_id, product, quantity, unit_price, options or b"{}", metadata, total)
-            lines.append((int(av), line_id, json))
+            lines.append((int(place), line_id, json))
         lines.sort()
         return [json for _, _, json in lines]
 

@@ -134,3 +134,16 @@ def test_an_add_after_a_subtraction_in_version_order_may_come_first_in_time() ->
 def test_one_operation_applies_its_steps_in_order() -> None:
     content = apply(EMPTY, [Operation(2, "o", "", (add("x", 3), Remove("x"), add("x", 1)))])
     assert quantity(content) == 1
+
+
+def test_lines_of_one_change_are_shown_in_the_order_of_its_steps() -> None:
+    steps = tuple(add(name, 1) for name in ("tea", "cup", "pot", "a-spoon"))
+    first = apply(EMPTY, [Operation(2, "first", "", (add("mug", 1),))])
+    content = apply(first, [Operation(4, "second", "", steps), Operation(6, "third", "", steps[:2])])
+    assert [line_id for line_id, _ in shown(content)] == ["mug", "tea", "cup", "pot", "a-spoon"]
+
+
+def test_a_line_that_comes_back_is_shown_last() -> None:
+    steps = (add("tea", 1), add("cup", 1), Remove("tea"), put("pot", 1), add("tea", 1))
+    content = apply(EMPTY, [Operation(2, "o", "", steps)])
+    assert [line_id for line_id, _ in shown(content)] == ["cup", "pot", "tea"]

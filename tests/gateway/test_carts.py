@@ -204,6 +204,15 @@ async def test_a_patch_is_one_version_and_one_event(carts: CartClient, cart_id: 
     assert len(change.delta) == len(operations)
 
 
+async def test_lines_are_shown_in_the_order_in_which_they_were_added(carts: CartClient, cart_id: str) -> None:
+    await carts.add(cart_id, "mug")
+    operations = [{"op": "add", **item(name, 1)} for name in ("tea", "cup", "a-spoon", "mug")]
+    reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
+    assert reply.status_code == 200, reply.text
+    for cart in (reply.json(), await carts.read(cart_id)):
+        assert [line["line_id"] for line in cart["lines"]] == ["mug", "tea", "cup", "a-spoon"]
+
+
 async def test_a_patch_that_fails_changes_nothing(carts: CartClient, cart_id: str) -> None:
     before = await carts.add(cart_id)
     operations = [{"op": "add", **item("b", 1)}, {"op": "set", "line_id": "absent", "quantity": 9}]

@@ -163,9 +163,9 @@ for i = FIRST, #ARGV, WIDTH do
   local kind, step, json = ARGV[i], (i - FIRST) / WIDTH, ARGV[i + 7]
   local field = 'l:' .. ARGV[i + 1]
   local old = packed[field]
-  local quantity, dv, av, price, item, meta = 0, clr, vs, '0', nil, '{}'
+  local quantity, dv, place, price, item, meta = 0, clr, '0', '0', nil, '{}'
   if old then
-    quantity, dv, av, price, item, meta = match(old, LINE)
+    quantity, dv, place, price, item, meta = match(old, LINE)
     quantity = quantity + 0
   end
   if kind == 'add' or kind == 'set' or kind == 'set_quantity' then
@@ -192,15 +192,15 @@ for i = FIRST, #ARGV, WIDTH do
       dv = vs
     end
     if new_quantity > tonumber(ARGV[9]) then return {'refused', 'limit', 'quantity', step, ARGV[9]} end
-    if quantity <= 0 then av = vs end
+    if quantity <= 0 then place = vs .. format('%02d', step) end
     if new_meta ~= '' then meta = new_meta end
     decide(field, old, quantity, price,
-      format('%.0f', new_quantity) .. ' ' .. dv .. ' ' .. av .. ' ' .. new_price .. ' ' .. new_item .. '\n' .. meta,
+      format('%.0f', new_quantity) .. ' ' .. dv .. ' ' .. place .. ' ' .. new_price .. ' ' .. new_item .. '\n' .. meta,
       new_quantity, new_price)
     currency = new_currency
   elseif kind == 'remove' then
     decide(field, old, quantity, price,
-      '0 ' .. vs .. ' ' .. vs .. ' ' .. price .. ' ' .. (item or ARGV[i + 5]) .. '\n{}', 0, 0)
+      '0 ' .. vs .. ' ' .. vs .. '00 ' .. price .. ' ' .. (item or ARGV[i + 5]) .. '\n{}', 0, 0)
   elseif kind == 'clear' then
     packed, touched, cleared = {}, {}, true
     if metadata == nil then metadata = call('HGET', KEYS[1], 'metadata') end
@@ -222,7 +222,7 @@ for i = FIRST, #ARGV, WIDTH do
   elseif ARGV[i + 1] ~= '' then
     if quantity <= 0 then return {'refused', 'line_not_found', step} end
     decide(field, old, quantity, price,
-      format('%.0f', quantity) .. ' ' .. dv .. ' ' .. av .. ' ' .. price .. ' ' .. item .. '\n' .. ARGV[i + 6],
+      format('%.0f', quantity) .. ' ' .. dv .. ' ' .. place .. ' ' .. price .. ' ' .. item .. '\n' .. ARGV[i + 6],
       quantity, price)
   else
     if metadata == nil then metadata = call('HGET', KEYS[1], 'metadata') end

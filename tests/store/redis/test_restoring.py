@@ -1,9 +1,10 @@
 """Restoration and following: only the one that Redis knows of goes on."""
 
+import msgspec
 import pytest
 
 from carts.fold import fold
-from carts.operations import Change, Expire
+from carts.operations import Add, Change, Expire, Item
 from carts.state import State, Status
 from store.redis import PositionMoved, PutOutcome, RestoreLost, StatesNeeded, StoredCart
 from tests.store.redis.conftest import StoreFixture
@@ -41,6 +42,25 @@ async def test_a_wiped_partition_comes_back_through_its_restoration(
     assert await fixture.store.restore_requests() == set()
     assert await fixture.store.followed(partition) == 77
     assert isinstance(await fixture.store.read(CART), StoredCart)
+
+
+async def test_lines_of_one_change_keep_their_order_in_a_redis_that_was_wiped(
+    fixture: StoreFixture, partition: int
+) -> None:
+    names = ["tea", "cup", "pot", "a-spoon", *(f"sock-{number}" for number in range(95, 0, -1)), "mug"]
+    steps = tuple(Add(name, 1, 100, "EUR", Item(name)) for name in names)
+    done = await applied(fixture, *steps)
+    state = fold(None, msgspec.json.decode(done.entry.event, type=Change)).state
+    assert state is not None
+    await fixture.client.execute("FLUSHALL")
+    token = await fixture.store.restore_begin(partition)
+    await fixture.store.restore_put(partition, token, 0, [(CART, state)])
+    restored = await fixture.store.read(CART)
+    assert done.cart is not None
+    assert isinstance(restored, StoredCart)
+    for cart in (done.cart, restored):
+        assert [line.line_id for line in cart.view().lines] == names
+        assert [line["line_id"] for line in msgspec.json.decode(cart.json())["lines"]] == names
 
 
 async def test_a_restoration_that_was_overtaken_puts_nothing(fixture: StoreFixture, partition: int) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from gateway.http.grammars import JSON_VALUE, JSON_VALUE_SCHEMA
 from gateway.http.openapi import Operation, reply_header
 from gateway.http.openapi_problems import examples, problems_of, refusals
+from gateway.http.openapi_replies import always_sent
 from gateway.http.routing import Route, routes_of
 from gateway.identity.access import SERVICES_ONLY, Access
 
@@ -58,28 +59,33 @@ def with_components(
     `further`: Structs that no description names, such as members of problems. `rules`, by the name of a
     schema, are between its members: types do not tell them.
     """
-    structs: dict[type[msgspec.Struct], None] = dict.fromkeys(further)
+    sent: dict[type[msgspec.Struct], None] = dict.fromkeys(further)
+    asked: dict[type[msgspec.Struct], None] = {}
 
-    def refer(node: Any) -> Any:
+    def refer(node: Any, structs: dict[type[msgspec.Struct], None]) -> Any:
         match node:
             case {"$ref": type() as struct}:
                 structs[struct] = None
                 return {"$ref": _SCHEMAS + struct.__name__}
             case Mapping():
-                return {name: refer(member) for name, member in node.items()}
+                return {
+                    name: refer(member, asked if name == "requestBody" else structs)
+                    for name, member in node.items()
+                }
             case list() | tuple():
-                return [refer(member) for member in node]
+                return [refer(member, structs) for member in node]
             case msgspec.Struct():
                 return msgspec.to_builtins(node)
         return node
 
-    referring = refer(paths)
-    _, schemas = msgspec.json.schema_components(structs, ref_template=_SCHEMAS + "{name}")
+    referring = refer(paths, sent)
+    _, schemas = msgspec.json.schema_components({**sent, **asked}, ref_template=_SCHEMAS + "{name}")
+    always = always_sent(sent, asked)
     return {
         "paths": referring,
         "components": {
             "schemas": {
-                name: _told(found) | rules.get(name, {})
+                name: _told(found) | always.get(name, {}) | rules.get(name, {})
                 for name, found in sorted({**schemas, JSON_VALUE: JSON_VALUE_SCHEMA}.items())
             },
             "examples": examples(),

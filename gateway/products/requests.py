@@ -35,8 +35,10 @@ Version = Annotated[
 
 
 # `check_product` says what is wrong with a value, in words of its own: this says the same in the document.
+_BLANKS: Final = r" \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+"""What Python strips; ECMA-262 has another list."""
 # Blanks, something else, anything: no two of the parts take the same text, and none is looked for ahead.
-_IN_LINE: Final = r"^[^\S\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+_IN_LINE: Final = rf"^[{_BLANKS}]*[^{_BLANKS}\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 _IMAGE: Final = r"^(?:https?://[\x21-\x7e]+|/[\x21-\x7e]*)$"
 _L: Final = PRODUCT_LIMITS
 _ProductId = Annotated[str, Meta(extra_json_schema=identifier("product_id"))]

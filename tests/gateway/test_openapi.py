@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from carts.errors import InvalidIdentifier
 from carts.ids import check_cart_id, check_line_id, check_op_id, check_product_id, to_cart_id
+from carts.products import InvalidProduct, ProductContent, check_product
 from gateway.http.conditions import parse_entity_tags, parse_idempotency_key, parse_prefer
 from gateway.http.grammars import CART_ID_IN_PATH, ENTITY_TAGS, identifier
 from gateway.http.openapi_problems import EXTRA, NO_OPERATION
@@ -149,6 +151,35 @@ def test_document_and_code_have_the_same_grammars(text: str, beside: str) -> Non
     ):
         for value in (beside + text, text + beside):
             assert _accepts(check, value) == (errors_of(identifier(name), value) == []), (name, value)
+
+
+@given(st.text(st.sampled_from(" \t\x1f\x7f\x85\xa0\u200b\u2028\u3000\ufeffa"), max_size=4))
+def test_document_and_code_have_the_same_names_of_products(name: str) -> None:
+    put = API["components"]["schemas"]["PutProduct"]["properties"]
+    mug = ProductContent(product_id="mug", name="Mug", unit_price=1, currency="EUR")
+    for field in ("name", "category"):
+        named = msgspec.structs.replace(mug, **{field: name})
+        refusal = pytest.raises(InvalidProduct) if errors_of(put[field], name) else nullcontext()
+        with refusal:
+            check_product(named)
+
+
+def test_a_member_that_every_reply_has_is_required_and_a_default_of_a_request_is_not() -> None:
+    schemas = API["components"]["schemas"]
+    optional = {
+        name: {*schemas[name]["properties"]} - {*schemas[name]["required"]}
+        for name in ("ShownCart", "ShownLine", "OrderRecord", "Product", "PutProduct", "PlaceOrder")
+    }
+    assert optional.pop("PutProduct") == {*schemas["PutProduct"]["properties"]} - {
+        *("name", "unit_price", "currency"),
+    }
+    assert "metadata" in optional.pop("PlaceOrder")
+    assert optional == {
+        "ShownCart": set(),
+        "ShownLine": {"name", "image_url"},
+        "OrderRecord": set(),
+        "Product": set(),
+    }
 
 
 @given(st.from_regex(ENTITY_TAGS["pattern"], fullmatch=True))

@@ -1,6 +1,7 @@
 """What Schemathesis cannot know of a shop: which products exist, which cursors were given."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Container, Mapping
 from typing import Any, Final
@@ -8,6 +9,7 @@ from zlib import crc32
 
 import schemathesis
 
+from gateway.http.grammars import ENTITY_TAGS
 from gateway.http.problems import CONTENT_TYPE
 
 PRODUCTS: Final = ("mug", "bowl", "carafe")
@@ -26,6 +28,7 @@ _SAY_INVALID: Final = frozenset(
 
 
 _OTHER_PROOFS: Final = frozenset({"cart-token", "cart-session"})
+_CONDITIONS: Final = frozenset({"if-match", "if-none-match"})
 
 
 class RefusedValidRequest(AssertionError):
@@ -44,7 +47,7 @@ def lines(_: Any, value: Any) -> bytes:
 def before_call(_: Any, case: Any, __: Any) -> None:
     """Make of a valid request one of this shop; an invalid one stays as invalid as it is."""
     # Proofs that nobody has made prove nothing: the service's own does, beside which they would be looked at.
-    case.headers = _without(_OTHER_PROOFS, case.headers)
+    case.headers = _without(_OTHER_PROOFS | _stand_ins(case), case.headers)
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     name = case.operation.definition.raw.get("operationId", "")
@@ -55,6 +58,20 @@ def before_call(_: Any, case: Any, __: Any) -> None:
     if name in {"putProduct", "patchProduct"} and isinstance(case.body, dict):
         case.body.pop("version", None)  # this system owns the products
     _sell_what_there_is(case.body)
+
+
+def _stand_ins(case: Any) -> set[str]:
+    """Conditions that stand in for others in a request which is not about them, valid ones among these.
+
+    For headers whose grammar asks for more than letters and digits Schemathesis makes no text, and puts the
+    first one in that it has made to be refused.
+    """
+    about = getattr(case.meta.phase.data, "parameter", None) if case.meta is not None else None
+    return {
+        name.lower()
+        for name, value in (case.headers or {}).items()
+        if name.lower() in _CONDITIONS and name != about and not re.search(ENTITY_TAGS["pattern"], str(value))
+    }
 
 
 def _query_of(query: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +88,7 @@ def _headers_of(name: str, case_id: str, headers: dict[str, Any], *, erases: boo
         headers["Idempotency-Key"] = f"nobody-can-guess-that-{case_id}"
     # An erasure forgets every version; and few of the others would do anything with conditions.
     if erases or crc32(case_id.encode()) % 4:
-        headers = _without({"if-match", "if-none-match"}, headers)
+        headers = _without(_CONDITIONS, headers)
     return headers
 
 

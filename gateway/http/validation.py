@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
+from carts.limits import MAX_SAFE_INTEGER
 from carts.numbers import ADVICE, keeps_its_size, without_negative_zeros
 from gateway.http.grammars import FREE_FORM
 from gateway.http.problems import INVALID_BODY, MALFORMED_JSON, UNSUPPORTED_MEDIA_TYPE, FieldError, Problem
@@ -31,6 +32,7 @@ _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.+)`", re.DOTALL)
 _EXPECTED: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_GOT_FRACTION: Final = ", got `float`"
 # Postgres refuses U+0000 in jsonb, long after the change was acknowledged.
 _NUL_ESCAPE: Final = b"\\u0000"
 
@@ -54,6 +56,8 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     try:
         value = decoder.decode(body)
     except msgspec.ValidationError as error:
+        if _GOT_FRACTION in str(error) and (whole := _with_whole_numbers(body)) not in {None, body}:
+            return decode(decoder, whole)
         pointer, detail = explain(str(error), _unnamed_key(decoder, body, str(error)))
         raise Problem(
             INVALID_BODY, f"{pointer or 'the body'}: {detail}", errors=[FieldError(pointer, detail)]
@@ -75,6 +79,25 @@ def decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         raise Problem(MALFORMED_JSON, f"The body is not valid JSON: {reason}; send a JSON object.") from error
     if _NUL_ESCAPE in body:
         _refuse_nul(msgspec.to_builtins(value), "")
+    return value
+
+
+def _with_whole_numbers(body: bytes) -> bytes | None:
+    """The JSON with 2.0 and 2e0 as 2: for JSON Schema they are integers. None if it is no JSON."""
+    try:
+        return msgspec.json.encode(_whole(msgspec.json.decode(body)))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:
+            return int(value)
+        case dict():
+            return {key: _whole(member) for key, member in value.items()}
+        case list():
+            return [_whole(member) for member in value]
     return value
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from carts.protocol import Durability
+from gateway.carts.requests import PUT_ITEM, PutItem
 from gateway.health.checks import judge_redis, judge_schema
 from gateway.http.conditions import (
     Preferences,
@@ -13,8 +14,8 @@ from gateway.http.conditions import (
     parse_if_match,
     parse_prefer,
 )
-from gateway.http.problems import Problem, problem_types
-from gateway.http.validation import explain
+from gateway.http.problems import INVALID_BODY, Problem, problem_types
+from gateway.http.validation import decode, explain
 from gateway.openapi import document
 from runtime.health import Check, Health, judge
 from store.redis import ServerFacts
@@ -93,6 +94,24 @@ def test_only_a_uuid7_tells_its_first_attempt() -> None:
 )
 def test_messages_become_json_pointers(message: str, pointer: str) -> None:
     assert explain(message)[0] == pointer
+
+
+@pytest.mark.parametrize("quantity", [b"2", b"2.0", b"2e0", b"0.2E+1"])
+def test_a_whole_number_is_an_integer_however_it_is_written(quantity: bytes) -> None:
+    body = decode(
+        PUT_ITEM, b'{"metadata": {"weight": 2.5, "parts": [1.0, 1e300]}, "quantity": %b}' % quantity
+    )
+    assert body == PutItem(2, {"weight": 2.5, "parts": [1, 1e300]})
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b', "metadata": {"a": 1.0}', b', "metadata": [', b', "metadata": ' + b"[" * 9999]
+)
+def test_a_fraction_is_no_integer_whatever_stands_behind_it(rest: bytes) -> None:
+    with pytest.raises(Problem) as refused:
+        decode(PUT_ITEM, b'{"quantity": 2.5%b}' % rest)
+    assert refused.value.kind is INVALID_BODY
+    assert refused.value.errors[0].pointer == "/quantity"
 
 
 def test_the_key_of_a_member_is_named_where_it_is_known() -> None:

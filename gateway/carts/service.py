@@ -150,7 +150,9 @@ class CartService:
         except DatabaseUnavailable:
             raise database_unavailable() from None
         if isinstance(found.state, State):
-            await self._store.hydrate(request.cart_id, found.state, found.absence)
+            await self._store.hydrate(
+                request.cart_id, found.state, found.absence, takes_away=request.takes_away
+            )
             return await self._store.change(request)
         forgotten_version = 0 if found.state is None else found.state.version_number
         return await self._store.change(

@@ -81,6 +81,7 @@ class StorageWatch:
 
     def _keep_reserve(self, memory: Memory) -> None:
         has_room = self._store.has_room = memory.has_room(self._settings.redis_reserve_share)
+        self._store.is_near_bound = memory.is_near(self._settings.redis_reserve_share)
         self._metrics.redis_full.set(not has_room)
         if has_room != self._had_room:
             self._had_room = has_room

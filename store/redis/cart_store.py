@@ -68,6 +68,8 @@ class CartStore(PartitionStore):
         self._evalsha_change_when_full: Final = pack_arguments(b"EVALSHA", scripts.CHANGE_WHEN_FULL.sha, 8)
         self.has_room = True
         """Whether carts may grow, as far as known: whoever looks at the server's memory sets it."""
+        self.is_near_bound = True
+        """Whether carts may be brought in beyond `maxmemory` to be emptied; set by the same."""
         self.bound_outbox(outbox_max_bytes)
         self._subtractor: Final = Subtractor(client, layout, limits, timing, lifetime, self.hydrate, rows)
 
@@ -180,16 +182,20 @@ class CartStore(PartitionStore):
             return marker_after, None
         return marker_after, cart
 
-    async def hydrate(self, cart_id: str, state: State, absence: Absence) -> bool:
+    async def hydrate(
+        self, cart_id: str, state: State, absence: Absence, *, takes_away: bool = False
+    ) -> bool:
         """Bring in a cart found elsewhere, even an expired one; whether it was brought in.
 
         It is not if it is there, if the partition is not ready, or if what was found does not count any more.
+        Raises StoreFull; if the next change takes something away only far beyond `maxmemory`.
         """
         keys = self._layout.of_cart(cart_id)
         shared = self._layout.of_partition(keys.partition)
         arguments = (*self._times(cart_id), pack_copy(cart_id, state), pack_absence(absence, self._timing))
         names = (keys.cart, keys.ops, keys.win, shared.ready, shared.events)
-        return bool(await self._client.run(scripts.HYDRATE, names, arguments))
+        script = scripts.HYDRATE_WHEN_FULL if takes_away and self.is_near_bound else scripts.HYDRATE
+        return bool(await self._client.run(script, names, arguments))
 
     def _times(self, cart_id: str) -> tuple[int, int]:
         return self._lifetime.idle_limit_s(cart_id), self._lifetime.horizon_us(cart_id)

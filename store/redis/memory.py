@@ -22,6 +22,13 @@ class Memory(msgspec.Struct, frozen=True):
         """
         return not self.bound or self.used < (1 - reserve_share) * self.bound
 
+    def is_near(self, reserve_share: float) -> bool:
+        """Whether no more is used beyond `maxmemory` than twice the reserve.
+
+        So far carts are brought in to be emptied: each takes memory before it gives some back.
+        """
+        return not self.bound or self.used < (1 + 2 * reserve_share) * self.bound
+
 
 def memory_of(info: Mapping[str, str]) -> Memory:
     """The memory in the fields of INFO. Buffers of replicas and of the append-only file do not count."""

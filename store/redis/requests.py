@@ -2,7 +2,7 @@
 
 import msgspec
 
-from carts.operations import ClientStep, Metadata
+from carts.operations import Clear, ClientStep, Metadata, Remove
 from store.redis.absence import Absence
 
 
@@ -55,3 +55,11 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     minimal: bool = False
     actor: str | None = None
     cause: str | None = None
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether all that it may do is to take lines, or pieces of them, out of the cart."""
+        return all(
+            isinstance(step, Remove | Clear) or (isinstance(step, SetQuantity) and step.metadata is None)
+            for step in self.steps
+        )

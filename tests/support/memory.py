@@ -10,6 +10,8 @@ RESERVE: Final = 0.97
 """More than a gateway may use, less than Redis takes."""
 BEYOND: Final = 1.05
 """Redis has more than it takes: the reserve is used up, too."""
+FAR_BEYOND: Final = 1.2
+"""So much more that not even what is to be emptied is brought in."""
 
 _BALLAST: Final = "ballast"
 _BALLAST_BYTES: Final = 8_000_000

@@ -34,6 +34,7 @@ def _read(name: str, *, when_full: bool = False) -> Script:
 CHANGE: Final = _read("change")
 CHANGE_WHEN_FULL: Final = _read("change", when_full=True)
 HYDRATE: Final = _read("hydrate")
+HYDRATE_WHEN_FULL: Final = _read("hydrate", when_full=True)
 PUT: Final = _read("put")
 PUT_WHEN_FULL: Final = _read("put", when_full=True)
 OUTBOX_REMOVE: Final = _read("outbox_remove")
@@ -58,6 +59,7 @@ ALL: Final = (
     CHANGE,
     CHANGE_WHEN_FULL,
     HYDRATE,
+    HYDRATE_WHEN_FULL,
     PUT,
     PUT_WHEN_FULL,
     OUTBOX_REMOVE,

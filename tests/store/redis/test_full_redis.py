@@ -50,6 +50,12 @@ def beside(fixture: StoreFixture) -> str:
         (Memory(120, 0), True),
     ],
 )
+def test_twice_the_reserve_beyond_the_bound_is_near() -> None:
+    found = [Memory(used, 100).is_near(0.05) for used in (99, 109, 110)]
+    assert found == [True, True, False]
+    assert Memory(120, 0).is_near(0.05)
+
+
 def test_the_reserve_is_a_share_of_the_bound_and_without_a_bound_there_is_room(
     memory: Memory, *, has_room: bool
 ) -> None:
@@ -168,6 +174,28 @@ async def test_what_the_database_has_can_be_brought_in_as_long_as_the_reserve_la
         with pytest.raises(StoreFull):
             await fixture.store.hydrate(OTHER, state_at(1000), ABSENCE)
         assert await fixture.everything() == before
+        fixture.store.is_near_bound = False
+        with pytest.raises(StoreFull):
+            await fixture.store.hydrate(OTHER, state_at(1000), ABSENCE, takes_away=True)
+        assert await fixture.everything() == before
+        fixture.store.is_near_bound = True
+        assert await fixture.store.hydrate(OTHER, state_at(1000), ABSENCE, takes_away=True)
+
+
+@pytest.mark.parametrize(
+    ("steps", "takes_away"),
+    [
+        ((Remove("sock"), Clear()), True),
+        ((SetQuantity("sock", 1),), True),
+        ((SetQuantity("sock", 1, metadata={}),), False),
+        ((Remove("sock"), SOCKS), False),
+        ((SetMetadata({}),), False),
+    ],
+)
+def test_what_takes_away_is_told_from_what_may_grow(
+    steps: tuple[RequestStep, ...], *, takes_away: bool
+) -> None:
+    assert request(*steps).takes_away == takes_away
 
 
 async def test_an_order_leaves_its_cart(fixture: StoreFixture, server_url: str) -> None:

@@ -115,8 +115,8 @@ async def test_an_address_over_its_quota_is_refused_and_told_what_is_left(
         assert [answer.status for answer in found] == [204, 204, 429]
         assert [answer.headers["ratelimit"] for answer in found] == [
             '"address";r=1;t=30',
-            '"address";r=0;t=60',
-            '"address";r=0;t=60',
+            '"address";r=0;t=30',
+            '"address";r=0;t=30',
         ]
         assert {answer.headers["ratelimit-policy"] for answer in found} == {'"address";q=2;w=60'}
         assert found[-1].headers["retry-after"] == "30"

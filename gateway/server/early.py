@@ -16,8 +16,10 @@ _REMEMBERED: Final = 256
 class EarlyAnswer(Exception):
     """A request that is answered before anything is made of it: with these bytes."""
 
-    def __init__(self, response: bytes) -> None:
+    def __init__(self, head: Head, status: int, response: bytes) -> None:
         super().__init__()
+        self.head: Final = head
+        self.status: Final = status
         self.response: Final = response
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sanic.exceptions import SanicException
 from sanic.http import Stage
+from sanic.log import access_logger
 from sanic.response import BaseHTTPResponse
 
 from gateway.http.problems import Problem
@@ -107,6 +108,8 @@ class Requests(HookedHttp):
         """Answer a request that failed."""
         if isinstance(exception, EarlyAnswer):
             await self.send_now(exception.response)
+            if self.protocol.access_log:
+                self._log(exception)
             self.stage = Stage.IDLE
         else:
             await super().error_response(exception)
@@ -213,7 +216,22 @@ class Requests(HookedHttp):
             self.request_body = None
             self._is_refused = True
         further = rate_headers(self.taken) if self.taken else {}
-        raise EarlyAnswer(answer_to(head, problem, further, bounds.sharing, keep_alive=self.keep_alive))
+        answer = answer_to(head, problem, further, bounds.sharing, keep_alive=self.keep_alive)
+        raise EarlyAnswer(head, problem.kind.status, answer)
+
+    def _log(self, early: EarlyAnswer) -> None:
+        """The line of the access log, as Sanic writes it of others, but for the host in the address."""
+        client = self.protocol.conn_info
+        access_logger.info(
+            "",
+            extra={
+                "status": early.status,
+                "byte": len(early.response.partition(b"\r\n\r\n")[2]),
+                "host": f"{client.client_ip}:{client.client_port}",
+                "request": f"{early.head.method} {early.head.target}",
+                "duration": "",
+            },
+        )
 
     def _excess(self, head: Head) -> Problem | None:
         """Why the request is one too many of its address; None: it is not."""

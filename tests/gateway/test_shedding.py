@@ -1,10 +1,12 @@
 """Requests that are answered before they are made: what clients get, and what becomes of connections."""
 
 import asyncio
+import logging
 
 import pytest
 
 from gateway.settings import GatewaySettings
+from runtime.logs import ACCESS
 from tests.gateway.raw_answers import answers, ask, check_problem
 from tests.gateway.served_app import Served, serving
 
@@ -104,6 +106,20 @@ async def test_a_page_of_an_allowed_origin_may_read_that_it_was_refused(
             served.port, LAST.replace(b"Host: x", b"Host: x\r\nOrigin: https://evil.example")
         )
         assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_the_access_log_has_a_line_of_what_was_turned_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = logging.getLogger(ACCESS)
+    monkeypatch.setattr(lines, "propagate", True)
+    caplog.set_level(logging.INFO, ACCESS)
+    async with serving(monkeypatch, GatewaySettings(access_log=True)) as served:
+        await ask(served.port, LAST)
+        overload(served)
+        await ask(served.port, LAST.replace(b"/last", b"/refused"))
+    found = [(record.status, record.request) for record in caplog.records if record.name == ACCESS]  # type: ignore[attr-defined]
+    assert found == [(204, "GET http://x/last"), (503, "GET /refused")]
 
 
 async def test_an_address_over_its_quota_is_refused_and_told_what_is_left(

@@ -95,10 +95,16 @@ async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> Async
 class Import:
     """One import. `run` reads lines and yields reports."""
 
-    def __init__(self, writer: ProductWriter, charge: Callable[[int], float]) -> None:
-        """`charge` is told of written products, and tells how many seconds to wait for that."""
+    def __init__(
+        self, writer: ProductWriter, charge: Callable[[int], float], requests_queue: Callable[[], bool]
+    ) -> None:
+        """`charge` is told of written products, and tells how many seconds to wait for that.
+
+        While `requests_queue` the import waits, too: all others come first.
+        """
         self._writer = writer
         self._charge = charge
+        self._requests_queue = requests_queue
         self._batch: list[tuple[int, ImportProduct]] = []
         self._began = False
         self._bytes = 0
@@ -187,6 +193,8 @@ class Import:
             if self._errors <= ERRORS_LISTED:
                 yield report
         self._early_s = self._charge(len(batch))
+        if self._requests_queue():
+            self._early_s = max(self._early_s, PROGRESS_S)
 
     async def _pause(self) -> AsyncIterator[Report]:
         """Wait where more products came than may come by now, and tell that it goes on."""

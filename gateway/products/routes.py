@@ -37,7 +37,7 @@ from gateway.products.responses import ProductPage, document, tag_of, written
 from gateway.products.service import Catalogue
 from gateway.rates.service import Rates
 from gateway.resilience.storage import StorageWatch
-from gateway.server.admission import Priority
+from gateway.server.admission import Admission, Priority
 from store.redis.catalogue import CacheNotReady, ProductCache
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -47,12 +47,18 @@ class ProductRoutes:
     """Handlers of one app. Without a catalogue each raises the problem `no-catalogue`."""
 
     def __init__(
-        self, catalogue: Catalogue | None, rates: Rates, max_age_s: int, storage: StorageWatch
+        self,
+        catalogue: Catalogue | None,
+        rates: Rates,
+        max_age_s: int,
+        storage: StorageWatch,
+        admission: Admission,
     ) -> None:
         self._given = catalogue
         self._rates = rates
         self._max_age_s = max_age_s
         self._storage = storage
+        self._admission = admission
 
     @route("GET", "/v1/products", Access.PUBLIC, openapi.LIST)
     async def page(self, request: Request) -> HTTPResponse:
@@ -122,9 +128,8 @@ class ProductRoutes:
         check_ndjson(single_of(request.headers, "content-type"))
         check_not_encoded(request.headers)
         response: Any = None
-        async for report in Import(writer, partial(self._rates.charge_products, caller)).run(
-            _chunks(request)
-        ):
+        charge = partial(self._rates.charge_products, caller)
+        async for report in Import(writer, charge, lambda: self._admission.is_limited).run(_chunks(request)):
             if response is None:
                 headers = {"cache-control": "no-store", **self._freshness()}
                 response = await request.respond(content_type=NDJSON, headers=headers)

@@ -24,6 +24,11 @@ def free(_: int) -> float:
     return 0.0
 
 
+def never() -> bool:
+    """No requests queue."""
+    return False
+
+
 async def read(body: bytes, piece: int, bound: int = 8) -> list[Line]:
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), piece):
@@ -55,7 +60,7 @@ async def test_a_flood_of_lines_lets_others_have_their_turn(line: bytes) -> None
             await asyncio.sleep(0)
 
     others = asyncio.create_task(other())
-    async for _ in Import(Writer(), free).run(body_of(line * 100_000)):
+    async for _ in Import(Writer(), free, never).run(body_of(line * 100_000)):
         pass
     others.cancel()
     assert turns > 5
@@ -105,7 +110,7 @@ async def body(lines: int) -> AsyncIterator[bytes]:
 async def test_progress_is_told_while_lines_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "PROGRESS_S", -1.0)
     writer = Writer()
-    *told, summary = [report async for report in Import(writer, free).run(body(1200))]
+    *told, summary = [report async for report in Import(writer, free, never).run(body(1200))]
     assert told == [Progress(500, 500, 0), Progress(1000, 1000, 0)]
     assert isinstance(summary, Summary)
     assert (summary.lines, summary.imported, summary.changed, summary.errors) == (1200, 1200, 1200, 0)
@@ -118,7 +123,7 @@ async def test_a_mark_of_utf_8_at_the_beginning_is_no_part_of_the_first_line() -
         async for piece in body(2):
             yield piece
 
-    (summary,) = [report async for report in Import(Writer(), free).run(marked())]
+    (summary,) = [report async for report in Import(Writer(), free, never).run(marked())]
     assert isinstance(summary, Summary)
     assert (summary.imported, summary.errors) == (2, 0)
 
@@ -143,13 +148,13 @@ def test_the_largest_product_is_a_line_however_it_is_written(letter: str) -> Non
 
 
 async def test_an_import_that_cannot_go_on_says_what_is_kept() -> None:
-    *_, last = [report async for report in Import(Writer(batches=2), free).run(body(1200))]
+    *_, last = [report async for report in Import(Writer(batches=2), free, never).run(body(1200))]
     assert last == Stopped(1000, 1000, "The database did not answer.")
 
 
 async def test_an_import_that_cannot_begin_is_a_problem() -> None:
     with pytest.raises(Problem, match="did not answer"):
-        [report async for report in Import(Writer(batches=0), free).run(body(1200))]
+        [report async for report in Import(Writer(batches=0), free, never).run(body(1200))]
 
 
 MUG = Product(
@@ -237,7 +242,7 @@ async def test_a_file_of_another_form_is_told_how_to_become_lines(content: bytes
         yield content
 
     with pytest.raises(Problem, match=what):
-        [report async for report in Import(Writer(), free).run(pieces())]
+        [report async for report in Import(Writer(), free, never).run(pieces())]
 
 
 async def test_an_import_that_is_ahead_of_its_quota_waits_and_tells_that_it_goes_on(
@@ -250,8 +255,23 @@ async def test_an_import_that_is_ahead_of_its_quota_waits_and_tells_that_it_goes
         charged.append(products)
         return 0.003
 
-    *told, summary = [report async for report in Import(Writer(), charge).run(body(1200))]
+    *told, summary = [report async for report in Import(Writer(), charge, never).run(body(1200))]
     assert charged == [500, 500, 200]
     assert [report.lines for report in told if isinstance(report, Progress)].count(500) >= 3
+    assert isinstance(summary, Summary)
+    assert summary.imported == 1200
+
+
+async def test_while_requests_queue_an_import_waits_after_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    queues = iter((True, True, False))
+    *told, summary = [report async for report in Import(Writer(), free, lambda: next(queues)).run(body(1200))]
+    assert [seconds for seconds in slept if seconds] == [importing.PROGRESS_S] * 2
+    assert told == [Progress(500, 500, 0), Progress(1000, 1000, 0)]
     assert isinstance(summary, Summary)
     assert summary.imported == 1200

@@ -34,6 +34,7 @@ from delivery.stores import LocalStore
 from runtime.failstop import EXIT_RESTART
 from runtime.settings import KafkaSettings
 from tests.delivery.workers import PARTITIONS, decode
+from tests.support import topics
 from tests.support.processes import Process
 from tests.support.topics import records_of
 from tests.support.waiting import until
@@ -277,11 +278,10 @@ async def make_topics(bootstrap: str, source: str, changelog: str, max_message_b
     """The two topics of an experiment; the changelog is compacted and refuses larger records."""
     compacted = {"cleanup.policy": "compact", "max.message.bytes": str(max_message_bytes)}
     async with administration(bootstrap) as admin:
-        await admin.create_topics(
-            [
-                NewTopic(source, PARTITIONS, 1),
-                NewTopic(changelog, PARTITIONS, 1, topic_configs=compacted),
-            ]
+        await topics.make_topics(
+            admin,
+            NewTopic(source, PARTITIONS, 1),
+            NewTopic(changelog, PARTITIONS, 1, topic_configs=compacted),
         )
 
 

@@ -28,9 +28,17 @@ from gateway.carts.service import CartService
 from gateway.erasure.service import BeingOrdered, Erasure
 from gateway.history.requests import version_in
 from gateway.history.service import CartHistory
-from gateway.http.conditions import NO_PRECONDITIONS
+from gateway.http.conditions import NO_PRECONDITIONS, parse_idempotency_key
 from gateway.http.problems import INVALID_HEADER, Problem
-from gateway.http.requests import bad_parameter, body_of, cart_id_in, is_current, line_id_in, preconditions_of
+from gateway.http.requests import (
+    bad_parameter,
+    body_of,
+    cart_id_in,
+    is_current,
+    line_id_in,
+    preconditions_of,
+    single_of,
+)
 from gateway.http.responses import json_response, not_modified
 from gateway.http.routing import route
 from gateway.identity.access import Access
@@ -121,6 +129,8 @@ class CartRoutes:
                     INVALID_HEADER,
                     "An erasure forgets every version; send it without If-Match and If-None-Match.",
                 )
+            if (key := single_of(request.headers, "idempotency-key")) is not None:
+                parse_idempotency_key(key)  # nothing to remember, but it has to be one
             return await self._erase(request, cart_id_in(cart_id))
         return await self._change(request, cart_id, (Clear(),), "carts.clear")
 

@@ -99,10 +99,13 @@ async def test_if_none_match_guards_a_change(http: httpx.AsyncClient, cart_id: s
     assert (await add(http, cart_id, ("if-none-match", '"x"'), ("if-match", tag))).status_code == 200
 
 
-async def test_an_erasure_takes_no_condition(http: httpx.AsyncClient, cart_id: str) -> None:
+async def test_an_erasure_takes_no_condition_and_no_key_that_is_none(
+    http: httpx.AsyncClient, cart_id: str
+) -> None:
     tag = (await add(http, cart_id)).headers["etag"]
-    refused = await http.delete(f"/v1/carts/{cart_id}?erase=true", headers={"if-match": tag})
-    assert problem(refused) == (400, "invalid-header")
+    for headers in ({"if-match": tag}, {"idempotency-key": "with a blank"}):
+        refused = await http.delete(f"/v1/carts/{cart_id}?erase=true", headers=headers)
+        assert problem(refused) == (400, "invalid-header")
     assert len((await http.get(f"/v1/carts/{cart_id}")).json()["lines"]) == 1
 
 

@@ -760,7 +760,7 @@ export interface components {
             code: string;
             amount: number;
             /** @default null */
-            target?: string | null;
+            target: string | null;
         };
         /**
          * CartWarning
@@ -769,7 +769,7 @@ export interface components {
         CartWarning: {
             code: string;
             /** @default null */
-            target?: string | null;
+            target: string | null;
         };
         /**
          * Certificate
@@ -814,9 +814,9 @@ export interface components {
             adjustments: components["schemas"]["Adjustment"][];
             totals: components["schemas"]["Totals"];
             /** @default {} */
-            details?: components["schemas"]["Details"];
+            details: components["schemas"]["Details"];
             /** @default null */
-            order_id?: string | null;
+            order_id: string | null;
         };
         /**
          * CheckoutStatus
@@ -846,9 +846,9 @@ export interface components {
          */
         Copy: {
             /** @default 0 */
-            lines?: number;
+            lines: number;
             /** @default 0 */
-            operations?: number;
+            operations: number;
         };
         /**
          * Details
@@ -896,7 +896,7 @@ export interface components {
             unit_price: number | null;
             available: number | null;
             /** @default null */
-            currency?: string | null;
+            currency: string | null;
         };
         /**
          * Expires
@@ -956,9 +956,9 @@ export interface components {
         HistoryStep: {
             kind: string;
             /** @default null */
-            line_id?: string | null;
+            line_id: string | null;
             /** @default null */
-            quantity?: number | null;
+            quantity: number | null;
         };
         /**
          * ImportProduct
@@ -1036,7 +1036,7 @@ export interface components {
             version: string | null;
             began_at: string;
             /** @default null */
-            finished_at?: string | null;
+            finished_at: string | null;
         };
         /**
          * MergeGuest
@@ -1117,13 +1117,13 @@ export interface components {
             quantity: number;
             unit_price: number;
             /** @default null */
-            name?: string | null;
+            name: string | null;
             /** @default {} */
-            options?: {
+            options: {
                 [key: string]: string;
             };
             /** @default {} */
-            metadata?: Record<string, unknown>;
+            metadata: Record<string, unknown>;
         };
         /**
          * OrderPage
@@ -1153,15 +1153,15 @@ export interface components {
             totals: components["schemas"]["Totals"];
             placed_at: string;
             /** @default null */
-            cancelled_at?: string | null;
+            cancelled_at: string | null;
             /** @default [] */
-            adjustments?: components["schemas"]["Adjustment"][];
+            adjustments: components["schemas"]["Adjustment"][];
             /** @default null */
-            email?: string | null;
+            email: string | null;
             /** @default {} */
-            metadata?: Record<string, unknown>;
+            metadata: Record<string, unknown>;
             /** @default {} */
-            details?: components["schemas"]["Details"];
+            details: components["schemas"]["Details"];
         };
         /**
          * OrderStatus
@@ -1304,17 +1304,17 @@ export interface components {
             unit_price: number;
             currency: string;
             /** @default  */
-            description?: string;
+            description: string;
             /** @default null */
-            category?: string | null;
+            category: string | null;
             /** @default null */
-            stock?: number | null;
+            stock: number | null;
             /** @default true */
-            active?: boolean;
+            active: boolean;
             /** @default null */
-            image_url?: string | null;
+            image_url: string | null;
             /** @default {} */
-            attributes?: Record<string, unknown>;
+            attributes: Record<string, unknown>;
             version: number;
             /** Format: date-time */
             updated_at: string;
@@ -1394,9 +1394,9 @@ export interface components {
             cart_id: string;
             cart: string;
             /** @default null */
-            token?: string | null;
+            token: string | null;
             /** @default null */
-            expires_at?: string | null;
+            expires_at: string | null;
         };
         /**
          * RemoveOperation
@@ -1483,19 +1483,19 @@ export interface components {
             totals: components["schemas"]["Totals"];
             metadata: Record<string, unknown>;
             /** @default {} */
-            details?: components["schemas"]["Details"];
+            details: components["schemas"]["Details"];
             /** @default [] */
-            saved?: components["schemas"]["ShownSaved"][];
+            saved: components["schemas"]["ShownSaved"][];
             /** @default [] */
-            adjustments?: components["schemas"]["Adjustment"][];
+            adjustments: components["schemas"]["Adjustment"][];
             /** @default [] */
-            warnings?: components["schemas"]["CartWarning"][];
+            warnings: components["schemas"]["CartWarning"][];
             /** @default null */
-            merged_into?: string | null;
+            merged_into: string | null;
             /** @default null */
-            created_at?: string | null;
+            created_at: string | null;
             /** @default null */
-            updated_at?: string | null;
+            updated_at: string | null;
         };
         /**
          * ShownLine
@@ -1507,13 +1507,13 @@ export interface components {
             quantity: number;
             unit_price: number;
             /** @default {} */
-            options?: {
+            options: {
                 [key: string]: string;
             };
             /** @default {} */
-            metadata?: Record<string, unknown>;
+            metadata: Record<string, unknown>;
             /** @default 0 */
-            line_total?: number;
+            line_total: number;
             name?: string;
             image_url?: string | null;
         };
@@ -1536,11 +1536,11 @@ export interface components {
             product_id: string;
             quantity: number;
             /** @default {} */
-            options?: {
+            options: {
                 [key: string]: string;
             };
             /** @default {} */
-            metadata?: Record<string, unknown>;
+            metadata: Record<string, unknown>;
             name?: string;
             image_url?: string | null;
         };

@@ -50,16 +50,16 @@ def beside(fixture: StoreFixture) -> str:
         (Memory(120, 0), True),
     ],
 )
-def test_twice_the_reserve_beyond_the_bound_is_near() -> None:
-    found = [Memory(used, 100).is_near(0.05) for used in (99, 109, 110)]
-    assert found == [True, True, False]
-    assert Memory(120, 0).is_near(0.05)
-
-
 def test_the_reserve_is_a_share_of_the_bound_and_without_a_bound_there_is_room(
     memory: Memory, *, has_room: bool
 ) -> None:
     assert memory.has_room(0.05) == has_room
+
+
+def test_twice_the_reserve_beyond_the_bound_is_near() -> None:
+    found = [Memory(used, 100).is_near(0.05) for used in (99, 109, 110)]
+    assert found == [True, True, False]
+    assert Memory(120, 0).is_near(0.05)
 
 
 async def test_memory_is_what_counts_for_the_server(fixture: StoreFixture, server_url: str) -> None:

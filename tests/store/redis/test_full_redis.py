@@ -57,7 +57,7 @@ def test_the_reserve_is_a_share_of_the_bound_and_without_a_bound_there_is_room(
 
 
 def test_twice_the_reserve_beyond_the_bound_is_near() -> None:
-    found = [Memory(used, 100).is_near(0.05) for used in (99, 109, 110)]
+    found = [Memory(used, 100).is_near(0.05) for used in (99, 109, 111)]
     assert found == [True, True, False]
     assert Memory(120, 0).is_near(0.05)
 

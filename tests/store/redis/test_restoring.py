@@ -55,6 +55,7 @@ async def test_lines_of_one_change_keep_their_order_in_a_redis_that_was_wiped(
     await fixture.client.execute("FLUSHALL")
     token = await fixture.store.restore_begin(partition)
     await fixture.store.restore_put(partition, token, 0, [(CART, state)])
+    await fixture.store.restore_finish(partition, token, 1, 77)
     restored = await fixture.store.read(CART)
     assert done.cart is not None
     assert isinstance(restored, StoredCart)

@@ -47,7 +47,7 @@ def lines(_: Any, value: Any) -> bytes:
 @schemathesis.hook
 def filter_case(_: Any, case: Any) -> bool:
     """Leave out requests that lack the proof: it is sent with all, and `ignored_auth` asks without it."""
-    data = case.meta.phase.data if case.meta is not None else None
+    data: Any = case.meta.phase.data if case.meta is not None else None
     lacks = getattr(data, "scenario", None) is CoverageScenario.MISSING_PARAMETER
     return not (lacks and data.parameter == "Authorization")
 

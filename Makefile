@@ -1,6 +1,6 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test drills client client-test soak check contract contract-test renderer bench clean force
+.PHONY: help setup run demo test drills test-secure client client-test soak check contract contract-test renderer bench clean force
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -38,6 +38,9 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 drills: setup ## Tests that take minutes: kills again and again, several workers of each group, one sick alone
 	@$(BIN)/pytest -m drill -o timeout=900 -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/pytest --hypothesis-profile thorough -o timeout=900 -n 2 --dist loadfile tests/store/redis/test_*_equals_*.py
+
+test-secure: setup ## The whole over TLS, with users and ACLs in Kafka: each process a principal of its own
+	@$(BIN)/pytest -m secure tests/secure
 
 client: setup ## Make the TypeScript client: its types from the OpenAPI document, and the build (needs node and npm)
 	@$(BIN)/python -m tests.clients.node_package

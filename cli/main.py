@@ -34,7 +34,7 @@ GROUPS = {
         ),
     },
     "Operate": {
-        "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics."),
+        "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics; the ACLs of each role."),
         "workers": ("cli.workers:command", "Show who works in which group, how far behind, how fast."),
         "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
         "products": ("cli.products:command", "Fill the catalogue: a sample, or a file; publish it again."),

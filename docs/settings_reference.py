@@ -50,7 +50,11 @@ class Section(NamedTuple):
 
 
 SECTIONS: Final = (
-    Section("Kafka", KafkaSettings),
+    Section(
+        "Kafka",
+        KafkaSettings,
+        "How they belong together, and what each process may do: [Secure Kafka](../how-to/secure-kafka.md).",
+    ),
     Section("Topics", TopicSettings),
     Section("Topic commands", TopicCommandSettings),
     Section(

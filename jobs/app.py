@@ -15,12 +15,8 @@ from jobs.outbox_relay import OutboxRelay
 from jobs.settings import JobsSettings
 from jobs.settlement import Settlement
 from runtime.process import Lifetime, run_process
-from topics.registry import CART_ABANDONED, CART_CHANGED, CART_MERGES, DEAD_LETTERS, ORDERS, PRODUCTS
 
 NAME: Final = "cartstream-jobs"
-
-TOPICS: Final = (CART_CHANGED, PRODUCTS, ORDERS, CART_MERGES, CART_ABANDONED, DEAD_LETTERS)
-"""What the jobs write to."""
 
 
 def all_jobs(settings: JobsSettings) -> list[Job]:

@@ -3,6 +3,7 @@
 from jobs import app
 from jobs.settings import JobsSettings
 from runtime.settings import load
+from topics.access import JOBS
 from topics.startup import require_topics
 
 
@@ -12,5 +13,5 @@ def run_jobs() -> None:
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     settings = load(JobsSettings)
-    require_topics("jobs", settings, settings.partitions, app.TOPICS)
+    require_topics("jobs", settings, settings.partitions, JOBS)
     app.run_jobs(settings)

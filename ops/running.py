@@ -10,6 +10,7 @@ import psycopg
 from aiokafka.errors import KafkaError
 
 from ops.settings import OpsSettings
+from runtime.kafka.causes import cause_of
 from runtime.kafka.ranges import ReadStalled
 from runtime.settings import SettingsError, load
 from sinks.errors import SinkError
@@ -55,7 +56,9 @@ def run(environment: OpsSettings, work: Coroutine[Any, Any, T], *, exit_code: in
         ) from error
     except KafkaError as error:
         raise Failed(
-            f"Kafka at {environment.kafka_bootstrap} failed: {error!r}. Doing this again is safe", exit_code
+            f"Kafka at {environment.kafka_bootstrap} failed: {cause_of(error, environment).text}. Doing this "
+            "again is safe",
+            exit_code,
         ) from error
     except ReadStalled as error:
         raise Failed(f"{error}. Doing this again is safe", exit_code) from error

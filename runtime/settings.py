@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import ssl
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +17,8 @@ from runtime.redaction import HIDDEN, redacted, redacted_address
 
 if TYPE_CHECKING:
     from faust.types.auth import CredentialsT
+
+    from runtime.kafka.tokens import CommandTokens
 
 
 PREFIX: Final = "CARTSTREAM_"
@@ -93,11 +97,20 @@ class KafkaSettings(Settings):
         None, description="client certificate (PEM), together with `CARTSTREAM_KAFKA_TLS_KEY`"
     )
     kafka_tls_key: Path | None = Field(None, description="its key")
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        None, description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
     )
-    kafka_sasl_username: str | None = Field(None, description="needed with the mechanism")
-    kafka_sasl_password: SecretStr | None = Field(None, description="needed with the mechanism")
+    kafka_sasl_username: str | None = Field(
+        None, description="needed with the mechanism, unless it is OAUTHBEARER"
+    )
+    kafka_sasl_password: SecretStr | None = Field(
+        None, description="needed with the mechanism, unless it is OAUTHBEARER"
+    )
+    # Secret, because its arguments may be.
+    kafka_sasl_token_command: SecretStr | None = Field(
+        None,
+        description="program that prints the token of OAUTHBEARER, with its arguments; run without a shell",
+    )
 
     @field_validator("kafka_bootstrap")
     @classmethod
@@ -111,20 +124,48 @@ class KafkaSettings(Settings):
 
     @model_validator(mode="after")
     def _is_complete(self) -> KafkaSettings:
-        if self.kafka_sasl_mechanism and not (self.kafka_sasl_username and self.kafka_sasl_password):
+        self._check_sasl()
+        self._check_tls()
+        return self
+
+    def _check_sasl(self) -> None:
+        if self.kafka_sasl_mechanism == "OAUTHBEARER":
+            if self.kafka_sasl_token_command is None:
+                raise ValueError(
+                    "CARTSTREAM_KAFKA_SASL_MECHANISM is OAUTHBEARER: set "
+                    "CARTSTREAM_KAFKA_SASL_TOKEN_COMMAND, e.g. to /usr/local/bin/kafka-token"
+                )
+            _check_command(self.kafka_sasl_token_command.get_secret_value())
+        elif self.kafka_sasl_mechanism and not (self.kafka_sasl_username and self.kafka_sasl_password):
             raise ValueError(
                 "CARTSTREAM_KAFKA_SASL_MECHANISM is set: set CARTSTREAM_KAFKA_SASL_USERNAME, e.g. to "
                 "cartstream, and CARTSTREAM_KAFKA_SASL_PASSWORD too"
             )
+        elif self.kafka_sasl_mechanism is None and (
+            self.kafka_sasl_username or self.kafka_sasl_token_command
+        ):
+            raise ValueError(
+                "SASL is not used without CARTSTREAM_KAFKA_SASL_MECHANISM: set it, e.g. to SCRAM-SHA-512"
+            )
+
+    def _check_tls(self) -> None:
         if (self.kafka_tls_cert is None) != (self.kafka_tls_key is None):
             raise ValueError(
                 "CARTSTREAM_KAFKA_TLS_CERT and CARTSTREAM_KAFKA_TLS_KEY belong together, "
                 "e.g. /etc/cartstream/client.crt and /etc/cartstream/client.key"
             )
-        return self
+        if not self.kafka_tls and (self.kafka_tls_ca or self.kafka_tls_cert):
+            raise ValueError("certificates are not used without TLS: set CARTSTREAM_KAFKA_TLS=true")
+        try:
+            self.ssl_context()
+        except OSError as error:  # an SSLError is one
+            raise ValueError(
+                "CARTSTREAM_KAFKA_TLS_CA, CARTSTREAM_KAFKA_TLS_CERT or CARTSTREAM_KAFKA_TLS_KEY cannot be "
+                f"read as PEM: {error.strerror or error}"
+            ) from error
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """The TLS context all clients share, or None without TLS."""
+        """The TLS context of a client, or None without TLS. Each client reads the files anew."""
         if not self.kafka_tls:
             return None
         context = ssl.create_default_context(cafile=str(self.kafka_tls_ca) if self.kafka_tls_ca else None)
@@ -140,9 +181,12 @@ class KafkaSettings(Settings):
             + ("SSL" if self.kafka_tls else "PLAINTEXT"),
             "ssl_context": self.ssl_context(),
         }
-        if self.kafka_sasl_mechanism and self.kafka_sasl_password:
+        if self.kafka_sasl_mechanism:
+            options["sasl_mechanism"] = self.kafka_sasl_mechanism
+        if self.kafka_sasl_mechanism == "OAUTHBEARER":
+            options["sasl_oauth_token_provider"] = self._tokens()
+        elif self.kafka_sasl_mechanism and self.kafka_sasl_password:
             options |= {
-                "sasl_mechanism": self.kafka_sasl_mechanism,
                 "sasl_plain_username": self.kafka_sasl_username,
                 "sasl_plain_password": self.kafka_sasl_password.get_secret_value(),
             }
@@ -154,6 +198,8 @@ class KafkaSettings(Settings):
         import faust  # noqa: PLC0415
 
         context = self.ssl_context()
+        if self.kafka_sasl_mechanism == "OAUTHBEARER":
+            return faust.OAuthCredentials(oauth_cb=self._tokens(), ssl_context=context)
         if self.kafka_sasl_mechanism and self.kafka_sasl_password:
             return faust.SASLCredentials(
                 username=self.kafka_sasl_username,
@@ -162,6 +208,26 @@ class KafkaSettings(Settings):
                 mechanism=self.kafka_sasl_mechanism,
             )
         return faust.SSLCredentials(context=context) if context else None
+
+    def _tokens(self) -> CommandTokens:
+        # A process without tokens has no use for what it takes to read them.
+        from runtime.kafka.tokens import command_tokens  # noqa: PLC0415
+
+        if self.kafka_sasl_token_command is None:
+            raise ValueError("OAUTHBEARER without CARTSTREAM_KAFKA_SASL_TOKEN_COMMAND")
+        return command_tokens(self.kafka_sasl_token_command.get_secret_value())
+
+
+def _check_command(command: str) -> None:
+    try:
+        argv = shlex.split(command)
+    except ValueError as error:
+        raise ValueError(f"CARTSTREAM_KAFKA_SASL_TOKEN_COMMAND: {error}") from error
+    if not argv or shutil.which(argv[0]) is None:
+        raise ValueError(
+            f"CARTSTREAM_KAFKA_SASL_TOKEN_COMMAND: there is no program {argv[0] if argv else 'in it'}, "
+            "a right value is /usr/local/bin/kafka-token"
+        )
 
 
 class LogLevel(StrEnum):

@@ -10,7 +10,7 @@ from typing import Final
 from delivery.workers import run_workers
 from runtime.settings import SettingsError, load
 from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
-from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, PRODUCTS, PURGE_FLOORS
+from topics.access import SINK_HISTORY, SINK_MAIL, SINK_POSTGRES, SINK_REDIS
 from topics.startup import require_topics
 
 
@@ -29,7 +29,7 @@ def run(name: str) -> None:
 
 def _postgres() -> None:
     settings = load(PostgresSinkSettings)
-    require_topics("sinks postgres", settings, settings.partitions, (CARTS, DEAD_LETTERS))
+    require_topics("sinks postgres", settings, settings.partitions, SINK_POSTGRES)
 
     def work() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415
@@ -42,12 +42,7 @@ def _postgres() -> None:
 
 def _redis() -> None:
     settings = load(RedisSinkSettings)
-    require_topics(
-        "sinks redis",
-        settings,
-        settings.partitions,
-        (CARTS, CART_CHANGED, PURGE_FLOORS, PRODUCTS, DEAD_LETTERS),
-    )
+    require_topics("sinks redis", settings, settings.partitions, SINK_REDIS)
 
     def work() -> None:
         from sinks.redis.app import run_agent  # noqa: PLC0415
@@ -61,7 +56,7 @@ def _mail() -> None:
     from sinks.mail.settings import MailSinkSettings  # noqa: PLC0415
 
     settings = load(MailSinkSettings)
-    require_topics("sinks mail", settings, settings.partitions, (ORDERS, DEAD_LETTERS))
+    require_topics("sinks mail", settings, settings.partitions, SINK_MAIL)
 
     def work() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415
@@ -74,7 +69,7 @@ def _mail() -> None:
 
 def _history() -> None:
     settings = load(HistorySinkSettings)
-    require_topics("sinks history", settings, settings.partitions, (CART_CHANGED, DEAD_LETTERS))
+    require_topics("sinks history", settings, settings.partitions, SINK_HISTORY)
 
     def work() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415

@@ -3,7 +3,7 @@
 from delivery.workers import run_workers
 from runtime.settings import load
 from streams.settings import MergeSettings, StreamsSettings
-from topics.registry import CART_CHANGED, CART_MERGES, CARTS, DEAD_LETTERS, PURGE_FLOORS
+from topics.access import STREAM_COMPACTION, STREAM_MERGES
 from topics.startup import require_topics
 
 # Faust is imported inside the functions: a supervisor of workers needs none of it.
@@ -15,8 +15,7 @@ def run_compaction() -> None:
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     settings = load(StreamsSettings)
-    topics = (CART_CHANGED, CARTS, PURGE_FLOORS, DEAD_LETTERS)
-    require_topics("streams compaction", settings, settings.partitions, topics)
+    require_topics("streams compaction", settings, settings.partitions, STREAM_COMPACTION)
 
     def run() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415
@@ -33,7 +32,7 @@ def run_merges() -> None:
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     settings = load(MergeSettings)
-    require_topics("streams merges", settings, settings.partitions, (CART_MERGES, CART_CHANGED, DEAD_LETTERS))
+    require_topics("streams merges", settings, settings.partitions, STREAM_MERGES)
 
     def run() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from runtime.settings import KafkaSettings
+from topics.access import Role
 from topics.cluster import cluster
 from topics.errors import TopicsDifferError
 from topics.plan import (
@@ -105,14 +106,18 @@ async def check(
     ]
 
 
-async def require(kafka: KafkaSettings, *, partitions: int, specs: Sequence[TopicSpec]) -> None:
-    """What a process asks before it starts: the topics exist, with the partitions of its settings.
+async def require(
+    kafka: KafkaSettings, *, partitions: int, specs: Sequence[TopicSpec], role: Role | None = None
+) -> None:
+    """What a process asks before it starts: it has its rights, and the topics have its partitions.
 
-    TopicsDifferError if not: every key would be in the wrong place. ClusterUnreachableError if the cluster
-    does not answer.
+    TopicsDifferError if a topic is missing or has others: every key would be in the wrong place.
+    ClusterRefusesError without a right of the role, ClusterUnreachableError if the cluster does not answer.
     """
     wanted = Wanted(partitions=partitions)
     async with cluster(kafka) as connection:
+        if role is not None:
+            await connection.require_rights(role, specs)
         observed = await connection.observe(specs)
     _stop_at([*_absent(observed, specs), *fixed(observed, specs, wanted)])
 

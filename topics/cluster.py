@@ -21,10 +21,13 @@ from aiokafka.errors import (
     for_code,
 )
 
+from runtime.kafka.causes import cause_of, who, why_unusable
 from runtime.kafka.internals import send_request
+from runtime.kafka.rights import Operation, group_rights, topic_rights
 from runtime.settings import KafkaSettings
+from topics.access import Resource, Role, lacking
 from topics.alter_request import AlterRequest
-from topics.errors import ClusterUnreachableError, TopicsRefusedError
+from topics.errors import ClusterRefusesError, ClusterUnreachableError, TopicsRefusedError
 from topics.plan import Observed, ObservedTopic
 from topics.refusals import Refused
 from topics.registry import TopicSpec
@@ -57,11 +60,15 @@ class Cluster:
         self._admin = admin
 
     async def observe(self, specs: Sequence[TopicSpec]) -> Observed:
-        """The cluster, and those of the topics that it has."""
+        """The cluster, and those of the topics that it has.
+
+        ClusterRefusesError if this client has no right to one: nobody tells it whether it exists.
+        """
         brokers = (await self._admin.describe_cluster())["brokers"]
         # Asking for a topic by name may create it where auto-creation is on: ask only for what is listed.
         listed = set(await self._admin.list_topics())
         names = [spec.name for spec in specs if spec.name in listed]
+        await self._require_sight([spec.name for spec in specs if spec.name not in listed])
         described = (
             {topic["topic"]: topic for topic in await self._admin.describe_topics(names)} if names else {}
         )
@@ -71,6 +78,39 @@ class Cluster:
             auto_create=await self._auto_create(brokers[0]["node_id"]),
             topics={name: _observed(described[name], configs[name]) for name in names if name in configs},
         )
+
+    async def require_rights(self, role: Role, specs: Sequence[TopicSpec]) -> None:
+        """Return if this client may do with the topics, and in its groups, what the role does.
+
+        ClusterRefusesError if not. What the cluster does not tell is taken for allowed.
+        """
+        names = [spec.name for spec in specs]
+        rules = [rule for rule in role.rules() if rule.resource is Resource.GROUP or rule.name in names]
+        rights = {
+            (Resource.TOPIC, name): held for name, held in (await topic_rights(self._admin, names)).items()
+        }
+        for group in role.groups:
+            rights[Resource.GROUP, group] = await self._group_rights(group)
+        if missing := lacking(rules, rights):
+            raise ClusterRefusesError(
+                f"Kafka at {self._kafka.kafka_bootstrap} does not allow {who(self._kafka)}: "
+                f"{'; '.join(map(str, missing))}. `cartstream topics acls --role {role.name}` prints what it "
+                "needs"
+            )
+
+    async def _require_sight(self, unlisted: Sequence[str]) -> None:
+        rights = await topic_rights(self._admin, unlisted) if unlisted else {}
+        if hidden := [name for name, held in rights.items() if held == frozenset()]:
+            raise ClusterRefusesError(
+                f"Kafka at {self._kafka.kafka_bootstrap} shows {who(self._kafka)} nothing of "
+                f"{', '.join(hidden)}: `cartstream topics acls` prints what each role needs"
+            )
+
+    async def _group_rights(self, group: str) -> frozenset[Operation] | None:
+        try:
+            return await group_rights(self._admin, group)
+        except KafkaError:
+            return None  # a new cluster has no coordinators yet
 
     async def create(
         self, specs: Sequence[TopicSpec], *, partitions: int, replicas: int, validate_only: bool = False
@@ -193,15 +233,29 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(kafka: KafkaSettings) -> AsyncIterator[Cluster]:
-    """Connect to the cluster for a few admin requests; ClusterUnreachableError if it does not answer."""
+    """Connect to the cluster for a few requests about topics. Raises as `admin_client`."""
+    async with admin_client(kafka) as admin:
+        yield Cluster(kafka, admin)
+
+
+@asynccontextmanager
+async def admin_client(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Connect to the cluster for a few admin requests.
+
+    ClusterUnreachableError if it does not answer, ClusterRefusesError if it does not let this client in.
+    """
     admin = AIOKafkaAdminClient(**kafka.client_options(), request_timeout_ms=_REQUEST_TIMEOUT_MS)
     try:
         await admin.start()
-        yield Cluster(kafka, admin)
+        yield admin
     except (TimeoutError, KafkaError, OSError) as error:
+        # Of a connection that failed aiokafka's error says nothing: look again, and listen.
+        cause = await why_unusable(kafka) or cause_of(error, kafka)
+        if cause.misconfigured:
+            raise ClusterRefusesError(f"Kafka at {kafka.kafka_bootstrap} is no use: {cause.text}") from error
         raise ClusterUnreachableError(
-            f"Kafka at {kafka.kafka_bootstrap} did not answer ({type(error).__name__}): see whether it is "
-            "running and whether CARTSTREAM_KAFKA_BOOTSTRAP, e.g. 127.0.0.1:9092, names it"
+            f"Kafka at {kafka.kafka_bootstrap} did not answer ({cause.text}): see whether it is running and "
+            "whether CARTSTREAM_KAFKA_BOOTSTRAP, e.g. 127.0.0.1:9092, names it"
         ) from error
     finally:
         await admin.close()

@@ -43,6 +43,10 @@ class ClusterUnreachableError(TopicsError):
     """The cluster did not answer; asking again later may help."""
 
 
+class ClusterRefusesError(TopicsError):
+    """The cluster does not let this client in, or not do its work; asking again does not help."""
+
+
 class TopicsRefusedError(TopicsError):
     """The cluster refused to create or alter a topic, or has not made it ready."""
 

@@ -1,4 +1,4 @@
-"""Whether the topics that the gateway writes to are as its settings say, as soon as Kafka answers."""
+"""Whether the gateway may write to its topics, and they are as its settings say, as soon as Kafka answers."""
 
 import asyncio
 import sys
@@ -9,8 +9,9 @@ import structlog
 
 from runtime.failstop import EXIT_CONFIGURATION, end
 from runtime.settings import KafkaSettings
+from topics.access import GATEWAY
 from topics.apply import require
-from topics.errors import ClusterUnreachableError, TopicsDifferError
+from topics.errors import ClusterRefusesError, ClusterUnreachableError, TopicsDifferError
 from topics.registry import TopicSpec
 
 log = structlog.get_logger(__name__)
@@ -55,16 +56,15 @@ class TopicsCheck:
     async def _look(self) -> None:
         while True:
             try:
-                await require(self._kafka, partitions=self._partitions, specs=self._specs)
+                await require(self._kafka, partitions=self._partitions, specs=self._specs, role=GATEWAY)
             except TopicsDifferError as error:
                 if any(difference.setting == "partitions" for difference in error.differences):
                     log.critical("topics.differ", exit_code=EXIT_CONFIGURATION, problem=str(error))
                     sys.stderr.write(f"cartstream gateway: {error}\n")
                     end(EXIT_CONFIGURATION)
-                if self.problem is None:
-                    log.error("topics.differ", problem=str(error))  # noqa: TRY400  a trace says nothing more
-                self.problem = str(error)
-                self._looked.set()
+                self._found("topics.differ", str(error))
+            except ClusterRefusesError as error:
+                self._found("kafka.refuses", str(error))
             except ClusterUnreachableError:
                 pass  # the state of Kafka is reported elsewhere
             else:
@@ -72,3 +72,9 @@ class TopicsCheck:
                 self._looked.set()
                 return
             await asyncio.sleep(_PAUSE_S)
+
+    def _found(self, event: str, problem: str) -> None:
+        if problem != self.problem:
+            log.error(event, problem=problem)
+        self.problem = problem
+        self._looked.set()

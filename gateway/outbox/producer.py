@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from gateway.resilience.breaker import Breaker
+from runtime.kafka.causes import why_unusable
 from runtime.kafka.clients import has_died
 from runtime.kafka.internals import sender_task
 from runtime.settings import KafkaSettings
@@ -33,6 +34,7 @@ class ProducerConnection:
         self._kafka = kafka
         self._breaker = breaker
         self._connecting: asyncio.Task[None] | None = None
+        self._explaining: asyncio.Task[None] | None = None
         self._connected_at = 0.0
         self.producer: AIOKafkaProducer | None = None
 
@@ -42,9 +44,10 @@ class ProducerConnection:
 
     async def stop(self) -> None:
         """Flush what the producer holds and disconnect; gives up after some seconds."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        tasks = [task for task in (self._connecting, self._explaining) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._drop()
 
     async def _keep_connected(self) -> None:
@@ -99,11 +102,21 @@ class ProducerConnection:
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("kafka.not_connected", error=repr(error))
             self._breaker.failed()
+            self._explain()
             await _stop(producer)
         else:
             self.producer = producer
             self._connected_at = asyncio.get_running_loop().time()
             log.info("kafka.connected", bootstrap=self._kafka.kafka_bootstrap)
+
+    def _explain(self) -> None:
+        """Find out why, beside the next attempts: the error says only that no broker could be reached."""
+        if self._explaining is None or self._explaining.done():
+            self._explaining = asyncio.get_running_loop().create_task(self._tell_why())
+
+    async def _tell_why(self) -> None:
+        if (cause := await why_unusable(self._kafka)) is not None:
+            log.warning("kafka.unusable", cause=cause.text)
 
     async def _drop(self) -> None:
         producer, self.producer = self.producer, None

@@ -45,5 +45,5 @@ async def produce(
     for _, partitions in response.topics:
         for partition, code, offset, *_ in partitions:
             error = for_code(code)
-            answers[partition] = offset if error is NoError else error()
+            answers[partition] = offset if error is NoError else error(f"{topic}/{partition}")
     return answers

@@ -30,7 +30,7 @@ async def topic_ids(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, U
 
     Raises aiokafka's KafkaError: the topic does not exist, the broker does not answer.
     """
-    request = _MetadataRequest(list(names))
+    request = MetadataRequest(list(names))
     try:
         response = await client.send(client.get_random_node(), request)
     except (IncompatibleBrokerVersion, NotImplementedError):
@@ -71,7 +71,7 @@ class _Uuid(AbstractType[UUID]):  # type: ignore[misc]
         return UUID(bytes=data.read(16))
 
 
-class _MetadataResponseV10(Response):  # type: ignore[misc]
+class _ResponseV10(Response):  # type: ignore[misc]
     """The first version with ids; aiokafka knows the versions up to 5."""
 
     API_KEY = _METADATA
@@ -119,11 +119,11 @@ class _MetadataResponseV10(Response):  # type: ignore[misc]
     )
 
 
-class _MetadataRequestV10(RequestStruct):  # type: ignore[misc]
+class _RequestV10(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION: ClassVar[bool] = True
     API_KEY = _METADATA
     API_VERSION = 10
-    RESPONSE_TYPE = _MetadataResponseV10
+    RESPONSE_TYPE = _ResponseV10
     SCHEMA = Schema(
         (
             "topics",
@@ -136,19 +136,23 @@ class _MetadataRequestV10(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _MetadataRequest(Request[_MetadataRequestV10]):  # type: ignore[misc]
+class MetadataRequest(Request[_RequestV10]):  # type: ignore[misc]
+    """What the cluster knows of topics, by name; it makes none. With `rights`: what the client may do."""
+
     API_KEY = _METADATA
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], *, rights: bool = False) -> None:
         self._names = names
+        self._rights = rights
 
-    def build(self, request_struct_class: type[_MetadataRequestV10]) -> _MetadataRequestV10:
+    def build(self, request_struct_class: type[_RequestV10]) -> _RequestV10:
+        """The request in this version of the protocol."""
         no_tags: dict[int, bytes] = {}
-        create = tell_rights_in_cluster = tell_rights_in_topic = False
+        create = rights_in_cluster = False
         return request_struct_class(
             [(_NO_ID, name, no_tags) for name in self._names],
             create,
-            tell_rights_in_cluster,
-            tell_rights_in_topic,
+            rights_in_cluster,
+            self._rights,
             no_tags,
         )

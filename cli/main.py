@@ -32,6 +32,7 @@ GROUPS = {
             "cli.jobs:command",
             "The singleton jobs: expiry, outbox, settlement, carts left behind, …",
         ),
+        "supervise": ("cli.supervise:command", "As many workers of a group as its lag asks for."),
     },
     "Operate": {
         "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics; the ACLs of each role."),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import structlog
 
@@ -41,16 +41,31 @@ def run_workers(
             f"CARTSTREAM_WORKERS: {settings.workers} workers cannot share {partitions} partitions. "
             f"A right value: CARTSTREAM_WORKERS={partitions}"
         )
-    if settings.metrics_port and settings.metrics_port + settings.workers > _LAST_PORT:
+    require_ports(settings, settings.workers)
+    asyncio.run(supervise(command, settings, settings.workers))
+
+
+def require_ports(settings: DeliverySettings, workers: int) -> None:
+    """Raises SettingsError if a supervisor and so many workers cannot have a port for probes each."""
+    if settings.metrics_port and settings.metrics_port + workers > _LAST_PORT:
         raise SettingsError(
-            f"CARTSTREAM_METRICS_PORT: a supervisor and {settings.workers} workers need as many ports from "
+            f"CARTSTREAM_METRICS_PORT: a supervisor and {workers} workers need as many ports from "
             f"{settings.metrics_port} on. A right value: CARTSTREAM_METRICS_PORT=9400"
         )
+
+
+async def supervise(
+    command: tuple[str, ...],
+    settings: DeliverySettings,
+    count: int,
+    meanwhile: Callable[[Supervisor], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Keep `count` processes `cartstream <command>` until SIGTERM; `meanwhile` may change their number."""
     name = " ".join(command)
     configure_logging(group_of(name), settings)
     workers = Workers(
         name=name,
-        count=settings.workers,
+        count=count,
         argv=(sys.executable, "-m", "cli", *command),
         environment=lambda number: with_variables(
             inherited_environment("CARTSTREAM_WORKERS"),
@@ -61,17 +76,13 @@ def run_workers(
         stop_s=settings.stop_timeout_s + _STOP_MARGIN_S,
         ready_file=settings.ready_file,
     )
-    asyncio.run(_supervise(workers, settings))
-
-
-async def _supervise(workers: Workers, settings: DeliverySettings) -> None:
     supervisor = Supervisor(workers)
     try:
         address = supervisor.serve_probes(settings.probes_host, settings.metrics_port)
     except Misconfigured as error:
         end_misconfigured(workers.name, error)
     log.info("process.starting", app=workers.name, probes=address, settings=shown(settings))
-    await supervisor.run()
+    await supervisor.run(meanwhile(supervisor) if meanwhile else None)
 
 
 def worker_environment(settings: DeliverySettings, number: int, host: str) -> dict[str, str]:

@@ -119,7 +119,7 @@ PROCESSES: Final[dict[tuple[str, ...], type[BaseSettings]]] = {
     ("sinks mail",): MailSinkSettings,
     ("sinks history",): HistorySinkSettings,
     ("jobs",): JobsSettings,
-    ("verify", "workers", "erase", "dlq", "restore", "rebuild"): OpsSettings,
+    ("verify", "workers", "supervise", "erase", "dlq", "restore", "rebuild"): OpsSettings,
     ("topics",): TopicCommandSettings,
     ("up", "mailbox serve"): StackSettings,
 }

@@ -159,23 +159,23 @@ def _problem(
     return None
 
 
-async def look(settings: OpsSettings, seconds: float) -> list[GroupReport]:
-    """Look at all groups twice, `seconds` apart. Reads only.
+async def look(settings: OpsSettings, seconds: float, groups: Sequence[Group] = GROUPS) -> list[GroupReport]:
+    """Look at the groups twice, `seconds` apart. Reads only.
 
     Without Redis, positions in it are not known. Raises KafkaError, and TopicsError if a topic is missing or
     Kafka does not answer.
     """
-    specs = [topic(name) for name in dict.fromkeys(group.topic for group in GROUPS)]
+    specs = [topic(name) for name in dict.fromkeys(group.topic for group in groups)]
     await require(settings, partitions=settings.partitions, specs=specs)
     async with AIOKafkaConsumer(**settings.client_options(), auto_offset_reset="earliest") as consumer:
         admin = AIOKafkaAdminClient(**settings.client_options())
         await admin.start()
         try:
-            first = await _sample(settings, admin, consumer)
+            first = await _sample(settings, groups, admin, consumer)
             await asyncio.sleep(seconds)
-            described = {group.name: await _describe(admin, group) for group in GROUPS}
-            last = await _sample(settings, admin, consumer)
-            ages = await _ages(consumer, last)
+            described = {group.name: await _describe(admin, group) for group in groups}
+            last = await _sample(settings, groups, admin, consumer)
+            ages = await _ages(groups, consumer, last)
         finally:
             await admin.close()
     return [
@@ -190,7 +190,7 @@ async def look(settings: OpsSettings, seconds: float) -> list[GroupReport]:
                 if (position := _Position(group.topic, partition, offset)) in ages
             },
         )
-        for group in GROUPS
+        for group in groups
     ]
 
 
@@ -220,7 +220,7 @@ def _member(
 
 
 async def _sample(
-    settings: OpsSettings, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer
+    settings: OpsSettings, groups: Sequence[Group], admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer
 ) -> dict[str, Sample]:
     positions = {
         group.name: {
@@ -228,19 +228,19 @@ async def _sample(
             for place, committed in (await admin.list_consumer_group_offsets(group.name)).items()
             if place.topic == group.topic and committed.offset >= 0
         }
-        for group in GROUPS
+        for group in groups
         if not group.position_in_redis
     }
-    positions |= await _positions_in_redis(settings)
+    positions |= await _positions_in_redis(settings, groups)
     places = [
         TopicPartition(topic, partition)
-        for topic in {group.topic for group in GROUPS}
+        for topic in {group.topic for group in groups}
         for partition in range(settings.partitions)
     ]
     begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
     now = time.monotonic()
     samples = {}
-    for group in GROUPS:
+    for group in groups:
         own = [place for place in places if place.topic == group.topic]
         # A group that has committed nothing of a partition reads it from its beginning.
         unread = {} if group.position_in_redis else {place.partition: begins[place] for place in own}
@@ -250,8 +250,10 @@ async def _sample(
     return samples
 
 
-async def _positions_in_redis(settings: OpsSettings) -> dict[str, dict[int, int]]:
-    found: dict[str, dict[int, int]] = {group.name: {} for group in GROUPS if group.position_in_redis}
+async def _positions_in_redis(settings: OpsSettings, groups: Sequence[Group]) -> dict[str, dict[int, int]]:
+    found: dict[str, dict[int, int]] = {group.name: {} for group in groups if group.position_in_redis}
+    if not found:
+        return found
     client = PipelinedClient(settings, name="cartstream-workers")
     try:
         async with asyncio.timeout(_REDIS_TIMEOUT_S):
@@ -275,9 +277,11 @@ async def _positions_in_redis(settings: OpsSettings) -> dict[str, dict[int, int]
     return found
 
 
-async def _ages(consumer: AIOKafkaConsumer, samples: Mapping[str, Sample]) -> dict[_Position, float]:
+async def _ages(
+    groups: Sequence[Group], consumer: AIOKafkaConsumer, samples: Mapping[str, Sample]
+) -> dict[_Position, float]:
     """How old the first record at each position is."""
-    topics = {group.name: group.topic for group in GROUPS}
+    topics = {group.name: group.topic for group in groups}
     wanted = {
         _Position(topics[name], partition, offset)
         for name, sample in samples.items()

@@ -1,12 +1,13 @@
 """Keeps several workers of one kind: starts them, starts dead ones again, renews them one by one on SIGHUP.
 
-The supervisor does no work of its own. Workers end when it dies, so that the next one finds no strangers.
+Their number may change meanwhile. The supervisor does no work of its own. Workers end when it dies, so that
+the next one finds no strangers.
 """
 
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -54,6 +55,7 @@ class Workers:
     name: str
     """In the log."""
     count: int
+    """How many there are at first."""
     argv: Sequence[str]
     environment: Callable[[int], Mapping[str, str]]
     """The variables of worker number 0, 1, …"""
@@ -74,10 +76,13 @@ class Workers:
 class _Slot:
     """The place of one worker."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, awaited: bool) -> None:
         self.number: Final = number
+        self.awaited = awaited
+        """Whether the whole is not ready without it: not while one that was added still starts."""
         self.worker: WorkerProcess | None = None
         """The one that works; None while there is none."""
+        self.keeping: asyncio.Task[None] | None = None
         self.woken: Final = asyncio.Event()
         self.renewed: asyncio.Future[bool] | None = None
         """Wanted: a new worker. The result is whether it works."""
@@ -95,8 +100,9 @@ class Supervisor:
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self._ready_file = ReadyFile(workers.ready_file)
-        self._slots = [_Slot(number) for number in range(workers.count)]
-        self._alive: set[WorkerProcess] = set()
+        self._slots = [_Slot(number, awaited=True) for number in range(workers.count)]
+        self._alive: dict[WorkerProcess, int] = {}
+        """All processes, with the numbers of their slots."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
         self._renewal_wanted = asyncio.Event()
@@ -104,6 +110,9 @@ class Supervisor:
         """Those whose first worker has neither loaded everything nor ended."""
         self._all_loaded = asyncio.Event()
         self._complete = False
+        self._changing = asyncio.Lock()
+        """Held by who renews all workers, or changes their number."""
+        self._endless: set[asyncio.Task[None]] = set()
         self._address: str | None = None
         self._checks = Checks(**{_WORKERS: "they are starting"})
 
@@ -112,24 +121,63 @@ class Supervisor:
         self._address = serve_probes(self._checks, host, port)
         return self._address
 
-    async def run(self) -> None:
-        """Start all workers and look after them; returns when all have ended."""
+    @property
+    def count(self) -> int:
+        """How many workers there are to be."""
+        return len(self._slots)
+
+    async def run(self, meanwhile: Coroutine[Any, Any, None] | None = None) -> None:
+        """Start all workers and look after them; returns when all have ended.
+
+        `meanwhile` runs as long as it is not told to stop; an exception of it ends all workers and is raised.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._renewal_wanted.set)
         self._ready_file.clear()
-        tasks = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
-        tasks.append(asyncio.create_task(self._renew_on_demand()))
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, *tasks):
+        for slot in self._slots:
+            slot.keeping = self._endlessly(self._keep(slot))
+        self._endlessly(self._renew_on_demand())
+        if meanwhile is not None:
+            self._endlessly(meanwhile)
+        await self._stopping.wait()
+        tasks = list(self._endless)
+        for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         await self._end()
         for result in results:
             if isinstance(result, Exception):
                 raise result
+
+    async def scale(self, count: int) -> None:
+        """Make them `count` workers: new ones start, or the last ones leave. Waits for a renewal of all.
+
+        Returns once those that leave have ended, and before the new ones work.
+        """
+        async with self._changing:
+            log.info("supervisor.scaling", workers=self._workers.name, before=len(self._slots), count=count)
+            while len(self._slots) < count:
+                slot = _Slot(len(self._slots), awaited=False)
+                self._slots.append(slot)
+                slot.keeping = self._endlessly(self._keep(slot))
+            while len(self._slots) > count:
+                await self._drop(self._slots.pop())
+                self._look()
+
+    def _endlessly(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Do it until the end; if it fails, that is the end."""
+        task = asyncio.create_task(work)
+        self._endless.add(task)
+        task.add_done_callback(self._is_over)
+        return task
+
+    def _is_over(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():
+            self._endless.discard(task)
+        else:
+            self._stopping.set()
 
     def _stop(self) -> None:
         if self._stopping.is_set():
@@ -175,7 +223,7 @@ class Supervisor:
     async def _start(self, number: int) -> WorkerProcess:
         workers = self._workers
         worker = await WorkerProcess.start(workers.argv, workers.environment(number), workers.descriptors)
-        self._alive.add(worker)
+        self._alive[worker] = number
         worker.ended.add_done_callback(lambda _: self._forget(worker))
         return worker
 
@@ -186,6 +234,7 @@ class Supervisor:
             await new.end_within(0)
             return False
         slot.worker = new
+        slot.awaited = True
         log.info("supervisor.worker_ready", workers=self._workers.name, number=slot.number, pid=new.pid)
         slot.answer(renewed=True)
         self._look()
@@ -249,8 +298,19 @@ class Supervisor:
         return task
 
     def _forget(self, worker: WorkerProcess) -> None:
-        self._alive.discard(worker)
+        self._alive.pop(worker, None)
         self._workers.ended(worker.pid)
+
+    async def _drop(self, slot: _Slot) -> None:
+        """End the worker of a slot that is given up."""
+        if slot.keeping is not None:
+            slot.keeping.cancel()
+            await asyncio.wait({slot.keeping})
+        self._has_loaded(slot)
+        if self._tasks:
+            await asyncio.wait(self._tasks)  # one that is being started is known afterwards
+        own = [worker for worker, number in self._alive.items() if number == slot.number]
+        await self._leave(own, {slot.worker})
 
     # All workers
 
@@ -259,26 +319,30 @@ class Supervisor:
         while True:
             await self._renewal_wanted.wait()
             self._renewal_wanted.clear()
-            log.info("supervisor.renewing", workers=self._workers.name, count=len(self._slots))
-            for slot in self._slots:
-                slot.renewed = asyncio.get_running_loop().create_future()
-                slot.woken.set()
-                if not await slot.renewed:
-                    log.error(
-                        "supervisor.renewal_failed",
-                        workers=self._workers.name,
-                        number=slot.number,
-                        meaning="the other workers stay as they are; SIGHUP tries again",
-                    )
-                    break
-            else:
-                log.info("supervisor.renewed", workers=self._workers.name, count=len(self._slots))
+            async with self._changing:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        log.info("supervisor.renewing", workers=self._workers.name, count=len(self._slots))
+        for slot in self._slots:
+            slot.renewed = asyncio.get_running_loop().create_future()
+            slot.woken.set()
+            if not await slot.renewed:
+                log.error(
+                    "supervisor.renewal_failed",
+                    workers=self._workers.name,
+                    number=slot.number,
+                    meaning="the other workers stay as they are; SIGHUP tries again",
+                )
+                return
+        log.info("supervisor.renewed", workers=self._workers.name, count=len(self._slots))
 
     def _look(self) -> None:
         """Set or clear the ready file; say how many work."""
-        working = sum(slot.worker is not None for slot in self._slots)
-        some = f"{working} of {len(self._slots)} work; the others are starting, or have ended"
-        if working == len(self._slots):
+        awaited = [slot for slot in self._slots if slot.awaited]
+        working = sum(slot.worker is not None for slot in awaited)
+        some = f"{working} of {len(awaited)} work; the others are starting, or have ended"
+        if working == len(awaited):
             if not self._complete:
                 log.info("supervisor.ready", workers=self._workers.name, count=working)
             self._complete = True
@@ -299,15 +363,17 @@ class Supervisor:
         self._ready_file.clear()
         self._checks.failed(_WORKERS, "they are stopping")
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        ready = {slot.worker for slot in self._slots}
-        workers = list(self._alive)
+        await self._leave(list(self._alive), {slot.worker for slot in self._slots})
+        log.info("supervisor.stopped", workers=self._workers.name)
+
+    async def _leave(self, workers: Sequence[WorkerProcess], ready: Container[WorkerProcess | None]) -> None:
+        """Have them end for good, gently. Those that are not ready may not read commands yet."""
         for worker in workers:
             if worker in ready:
                 worker.send(Command.LEAVE)
             else:
                 worker.terminate()
         await asyncio.gather(*(worker.end_within(self._workers.stop_s) for worker in workers))
-        log.info("supervisor.stopped", workers=self._workers.name)
 
 
 def inherited_environment(*without: str) -> dict[str, str]:

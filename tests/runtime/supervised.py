@@ -1,5 +1,6 @@
 """A supervisor whose workers note what they do: `python -m tests.runtime.supervised FOLDER RENEWAL COUNT`.
 
+Its worker count follows the file `count`, once there is one.
 A worker that finds the file `broken`, or `broken-NUMBER`, ends with 3 before it is ready. One that finds
 `late-NUMBER` loads until that is gone.
 """
@@ -35,7 +36,15 @@ async def supervise(folder: Path, renewal: Renewal, count: int) -> None:
     )
     supervisor = Supervisor(workers)
     supervisor.serve_probes("127.0.0.1", None)
-    await supervisor.run()
+    await supervisor.run(follow(folder / "count", supervisor))
+
+
+async def follow(file: Path, supervisor: Supervisor) -> None:
+    """Have as many workers as the file says."""
+    while True:
+        if file.exists() and (count := int(file.read_text())) != supervisor.count:
+            await supervisor.scale(count)
+        await asyncio.sleep(0.02)
 
 
 async def work(folder: Path, renewal: Renewal) -> None:

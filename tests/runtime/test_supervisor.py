@@ -30,6 +30,11 @@ class Scene:
         found = [line.split(" ") for line in lines]
         return [(number, int(pid)) for number, pid, said in found if said == what]
 
+    def scale(self, count: int) -> None:
+        """Ask for so many workers."""
+        (self.folder / "fresh").write_text(str(count))
+        (self.folder / "fresh").rename(self.folder / "count")
+
     async def until_ready(self) -> None:
         """Wait until the ready file is there."""
         await until(self.ready_file.exists, "ready")
@@ -176,4 +181,54 @@ async def test_a_worker_that_cannot_start_holds_up_no_other(tmp_path: Path) -> N
         assert not scene.ready_file.exists()
         (tmp_path / "broken-1").unlink()
         await scene.until_ready()
+        assert await scene.stop() == 0
+
+
+async def test_more_workers_start_beside_those_that_work(tmp_path: Path) -> None:
+    async with supervising(tmp_path, Renewal.OLD_FIRST, 1) as scene:
+        await scene.until_ready()
+        scene.scale(3)
+        await scene.until_noted("begins", 3)
+        assert sorted(number for number, _ in scene.notes("begins")) == ["0", "1", "2"]
+        assert await scene.stop() == 0
+        assert sorted(number for number, _ in scene.notes("leaves")) == ["0", "1", "2"]
+
+
+async def test_of_fewer_workers_the_last_ones_leave_for_good(tmp_path: Path) -> None:
+    async with supervising(tmp_path, Renewal.OLD_FIRST, 3) as scene:
+        await scene.until_ready()
+        scene.scale(1)
+        await scene.until_noted("leaves", 2)
+        assert sorted(number for number, _ in scene.notes("leaves")) == ["1", "2"]
+        assert scene.ready_file.exists()
+        scene.scale(2)
+        await scene.until_noted("begins", 4)
+        assert scene.notes("begins")[-1][0] == "1"
+        assert await scene.stop() == 0
+        assert len(scene.notes("leaves")) == 4
+
+
+async def test_a_worker_that_was_added_and_cannot_start_makes_the_others_no_less_ready(
+    tmp_path: Path,
+) -> None:
+    async with supervising(tmp_path, Renewal.OLD_FIRST, 1) as scene:
+        await scene.until_ready()
+        (tmp_path / "broken-1").touch()
+        scene.scale(2)
+        await scene.until_noted("breaks", 2)
+        assert scene.ready_file.exists()
+        scene.scale(1)
+        await until(lambda: "before=2 count=1" in scene.process.tail, "scaled")
+        assert await scene.stop() == 0
+        assert [number for number, _ in scene.notes("leaves")] == ["0"]
+
+
+async def test_a_scaled_supervisor_renews_all_workers_it_has_by_then(tmp_path: Path) -> None:
+    async with supervising(tmp_path, Renewal.OLD_FIRST, 1) as scene:
+        await scene.until_ready()
+        scene.scale(2)
+        await scene.until_noted("begins", 2)
+        scene.process.send(signal.SIGHUP)
+        await scene.until_noted("retires", 2)
+        await scene.until_noted("begins", 4)
         assert await scene.stop() == 0

@@ -132,7 +132,8 @@ class AgentProcess(Process):
     ) -> None:
         name = name or "-".join(command)
         # Several workers each take a free one: there may be no row of them.
-        self._metrics_port = None if "--workers" in command else free_ports(1)[0]
+        several = "--workers" in command or "supervise" in command
+        self._metrics_port = None if several else free_ports(1)[0]
         self._given: dict[str, str] = {}
         defaults = {
             "CARTSTREAM_DATADIR": str(folder / name),

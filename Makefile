@@ -33,6 +33,8 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 		echo 'redis-server is missing: the tests of the store are SKIPPED on Redis 7 and counted below; they run on Valkey'
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 		echo 'chromium is missing: the tests of the demo shop in a browser are SKIPPED and counted below'
+	@command -v systemd-analyze >/dev/null || \
+		echo 'systemd-analyze is missing: a test of the systemd units is SKIPPED and counted below'
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 drills: setup ## Tests that take minutes: kills again and again, several workers of each group, one sick alone

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from devstack.settings import KAFKA
 from runtime.failstop import EXIT_RESTART
 from tests.support.outages import frozen
 from tests.support.processes import INTERNAL, AgentProcess
-from tests.support.servers import prepared_embedded
+from tests.support.servers import Urls, prepared_embedded
 
 pytestmark = pytest.mark.drill
 
@@ -27,17 +28,23 @@ AGENTS = (
 )
 
 
+@pytest.fixture(scope="module")
+def breakable(stack: EmbeddedStack) -> Iterator[Urls]:
+    """The embedded servers: the test freezes one of them."""
+    with prepared_embedded(stack) as urls:
+        yield urls
+
+
 @pytest.mark.parametrize("command", AGENTS, ids=" ".join)
 async def test_a_process_ends_while_kafka_is_frozen(
-    command: tuple[str, ...], stack: EmbeddedStack, tmp_path: Path
+    command: tuple[str, ...], stack: EmbeddedStack, breakable: Urls, tmp_path: Path
 ) -> None:
-    with prepared_embedded(stack) as urls:
-        environment = {**urls.environment(), **INTERNAL, "CARTSTREAM_STOP_TIMEOUT_S": "3"}
-        agent = AgentProcess(command, environment, tmp_path)
-        try:
-            await agent.start()
-            with frozen(stack, KAFKA):
-                agent.send(signal.SIGTERM)
-                assert await asyncio.to_thread(agent.wait) in {0, EXIT_RESTART}
-        finally:
-            agent.kill()
+    environment = {**breakable.environment(), **INTERNAL, "CARTSTREAM_STOP_TIMEOUT_S": "3"}
+    agent = AgentProcess(command, environment, tmp_path)
+    try:
+        await agent.start()
+        with frozen(stack, KAFKA):
+            agent.send(signal.SIGTERM)
+            assert await asyncio.to_thread(agent.wait) in {0, EXIT_RESTART}
+    finally:
+        agent.kill()

@@ -792,7 +792,7 @@ export interface components {
         };
         /**
          * Check
-         * @description One dependency; `detail` says what is wrong and what that means.
+         * @description One thing that a process needs; `detail` says what is wrong and what that means.
          */
         Check: {
             status: components["schemas"]["Health"];
@@ -926,7 +926,7 @@ export interface components {
         };
         /**
          * Health
-         * @description Of one dependency, and of the whole.
+         * @description Of one thing that a process needs, and of the whole.
          * @enum {unknown}
          */
         Health: "degraded" | "failed" | "ok";

@@ -1,6 +1,7 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test drills test-secure client client-test soak check contract contract-test renderer bench clean force
+.PHONY: helm
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -8,6 +9,7 @@ CASES ?= 5000
 BIN := .venv/bin
 STAMP := .venv/.installed
 OASDIFF := build/bin/oasdiff
+HELM := build/bin/helm
 # The OpenAPI document of the last release.
 RELEASED := docs/reference/openapi
 # Every folder with Python in it.
@@ -35,6 +37,8 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 		echo 'chromium is missing: the tests of the demo shop in a browser are SKIPPED and counted below'
 	@command -v systemd-analyze >/dev/null || \
 		echo 'systemd-analyze is missing: a test of the systemd units is SKIPPED and counted below'
+	@test -x $(HELM) || command -v helm >/dev/null || \
+		echo 'helm is missing: the tests of the chart are SKIPPED and counted below; `make helm` builds it'
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 drills: setup ## Tests that take minutes: kills again and again, several workers of each group, one sick alone
@@ -68,7 +72,12 @@ contract: setup $(OASDIFF) ## Compare the HTTP API with that of the last release
 		--err-ignore $(RELEASED)/acknowledged.txt $(RELEASED)/last-release.json build/openapi.json
 
 $(OASDIFF): devstack/oasdiff/go.mod devstack/oasdiff/go.sum
-	@sh devstack/oasdiff/build.sh
+	@sh devstack/go_tool.sh oasdiff
+
+helm: setup $(HELM) ## Build Helm, with which the tests of the chart render it (once)
+
+$(HELM): devstack/helm/go.mod devstack/helm/go.sum
+	@sh devstack/go_tool.sh helm
 
 contract-test: setup ## Generated requests against everything, held against the OpenAPI document (CASES=5000)
 	@$(BIN)/python -m tests.contract --cases $(CASES)

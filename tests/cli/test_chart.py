@@ -1,0 +1,252 @@
+"""The Helm chart: what it renders is valid, and what it says of topics, groups and commands is true.
+
+Rendered by Helm, as `make helm` builds it or as it is installed; validated with the schemas of Kubernetes.
+Those of KEDA, Strimzi and the Prometheus operator are not here: of their resources only single fields are
+compared.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from cli.main import cartstream
+from topics.groups import GROUPS
+from topics.registry import TOPICS
+from topics.strimzi import CHART_FILE, rendered
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "cartstream"
+BUILT = ROOT / "build" / "bin" / "helm"
+HELM = str(BUILT) if BUILT.exists() else shutil.which("helm")
+OLDEST, NEWEST = "1.27", "1.37"
+"""Of Kubernetes: the one that the chart names, and the newest with schemas here."""
+FOREIGN = {"ScaledObject", "KafkaTopic", "ServiceMonitor"}
+
+AGENTS = ("compaction", "merges", "postgres", "redis", "mail", "history")
+EVERYTHING = {
+    "image": {"digest": "sha256:" + "a" * 64, "pullSecrets": [{"name": "registry"}]},
+    "partitions": 48,
+    "config": {"CARTSTREAM_CART_IDLE_LIMIT_S": 2592000, "CARTSTREAM_HISTORY": True},
+    "serviceAccountName": "shop",
+    "podAnnotations": {"a": "b"},
+    "nodeSelector": {"disk": "fast"},
+    "tolerations": [{"key": "carts", "operator": "Exists"}],
+    "extraVolumes": [{"name": "kafka", "secret": {"secretName": "kafka"}}],
+    "extraVolumeMounts": [{"name": "kafka", "mountPath": "/run/kafka", "readOnly": True}],
+    "agents": {"mail": {"enabled": True}, "history": {"enabled": True}},
+    "networkPolicy": {"gatewayFrom": [{"namespaceSelector": {}}], "metricsFrom": [{"podSelector": {}}]},
+    "serviceMonitor": {"enabled": True, "tokenSecret": {"name": "token"}},
+    "keda": {"enabled": True, "authenticationRef": "kafka", "metadata": {"sasl": "scram_sha512"}},
+    "strimzi": {"enabled": True, "namespace": "kafka"},
+    "storageClassName": "fast",
+}
+LITTLE = {
+    "gateway": {"autoscaling": {"enabled": False}, "replicas": 1},
+    "migrate": {"enabled": False},
+    "topics": {"allowSingle": True},
+    "podDisruptionBudgets": False,
+    "networkPolicy": {"enabled": False},
+}
+WAYS = {"default": {}, "everything": EVERYTHING, "little": LITTLE}
+
+needs_helm = pytest.mark.skipif(HELM is None, reason="needs Helm: run `make helm`, which builds it")
+
+
+def helm(values: dict[str, Any], folder: Path) -> "subprocess.CompletedProcess[str]":
+    (folder / "values.yaml").write_text(json.dumps(values))
+    assert HELM is not None
+    return subprocess.run(
+        [
+            *(HELM, "template", "shop", str(CHART)),
+            # A Helm that is built from its module takes an old Kubernetes for what there is.
+            *("--namespace", "shop", "--kube-version", NEWEST),
+            *("--values", str(folder / "values.yaml")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def render(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[dict[str, Any]]]:
+    """All resources, with the values of one of the WAYS."""
+
+    @cache
+    def resources(way: str) -> list[dict[str, Any]]:
+        result = helm(WAYS[way], tmp_path_factory.mktemp("chart"))
+        assert result.returncode == 0, result.stderr
+        return [document for document in yaml.safe_load_all(result.stdout) if document]
+
+    return resources
+
+
+def one(resources: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [each for each in resources if each["kind"] == kind and each["metadata"]["name"] == name]
+    return found
+
+
+def pods(resources: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The pod specs, by kind and name."""
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": each["spec"]["template"]["spec"]
+        for each in resources
+        if each["kind"] in {"Deployment", "StatefulSet", "Job"}
+    }
+
+
+def variables(pod: dict[str, Any]) -> dict[str, Any]:
+    (container,) = pod["containers"]
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+@needs_helm
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_kubernetes_takes_what_is_rendered(
+    render: Callable[[str], list[dict[str, Any]]], way: str, version: str
+) -> None:
+    resources = render(way)
+    for each in resources:
+        if each["kind"] not in FOREIGN:
+            kubernetes_validate.validate(each, version, strict=True)
+    names = [(each["kind"], each["metadata"]["name"]) for each in resources]
+    assert len(names) == len(set(names))
+
+
+@needs_helm
+@pytest.mark.parametrize("way", WAYS)
+def test_no_pod_can_do_more_than_it_must(render: Callable[[str], list[dict[str, Any]]], way: str) -> None:
+    for name, pod in pods(render(way)).items():
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"], name
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"], name
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        claimed = {"data"} if name == "StatefulSet/shop-cartstream-compaction" else set()
+        assert mounted == {volume["name"] for volume in pod["volumes"]} | claimed, name
+
+
+@needs_helm
+def test_every_command_of_a_pod_exists(render: Callable[[str], list[dict[str, Any]]]) -> None:
+    commands = {" ".join(pod["containers"][0]["args"]) for pod in pods(render("everything")).values()}
+    commands |= {" ".join(pod["containers"][0]["args"]) for pod in pods(render("little")).values()}
+    assert {"gateway", "jobs", "migrate", "topics apply --allow-single"} < commands
+    assert {group.command for group in GROUPS} < commands
+    for command in commands:
+        shown = CliRunner().invoke(cartstream, [*command.split(), "--help"])
+        assert shown.exit_code == 0, command
+
+
+@needs_helm
+def test_an_agents_pod_is_the_same_member_of_its_group_when_it_comes_again(
+    render: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    for name in AGENTS:
+        pod = one(render("everything"), "StatefulSet", f"shop-cartstream-{name}")["spec"]["template"]["spec"]
+        assert variables(pod)["CARTSTREAM_GROUP_INSTANCE_ID"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+@needs_helm
+def test_the_local_store_of_compaction_outlives_its_pod(
+    render: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    stateful = {
+        each["metadata"]["name"]: each["spec"] for each in render("default") if each["kind"] == "StatefulSet"
+    }
+    claims = {name for name, spec in stateful.items() if "volumeClaimTemplates" in spec}
+    assert claims == {"shop-cartstream-compaction"}
+    assert "storageClassName" not in stateful["shop-cartstream-compaction"]["volumeClaimTemplates"][0]["spec"]
+
+
+@needs_helm
+def test_lag_scales_every_agent_up_to_one_worker_a_partition(
+    render: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    everything = render("everything")
+    read = {(group.command, group.name, group.topic) for group in GROUPS}
+    for name in AGENTS:
+        scaled = one(everything, "ScaledObject", f"shop-cartstream-{name}")["spec"]
+        stateful = one(everything, scaled["scaleTargetRef"]["kind"], scaled["scaleTargetRef"]["name"])["spec"]
+        assert scaled["maxReplicaCount"] == EVERYTHING["partitions"]
+        assert "replicas" not in stateful
+        (trigger,) = scaled["triggers"]
+        command = " ".join(stateful["template"]["spec"]["containers"][0]["args"])
+        assert (command, trigger["metadata"]["consumerGroup"], trigger["metadata"]["topic"]) in read
+        assert trigger["authenticationRef"] == {"name": "kafka"}
+        assert trigger["metadata"]["sasl"] == "scram_sha512"
+
+
+@needs_helm
+def test_strimzi_gets_the_topics_of_the_registry_and_they_are_not_applied_twice(
+    render: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    everything = render("everything")
+    topics = {each["spec"]["topicName"]: each["spec"] for each in everything if each["kind"] == "KafkaTopic"}
+    assert set(topics) == {spec.name for spec in TOPICS}
+    for spec in TOPICS:
+        assert topics[spec.name]["partitions"] == EVERYTHING["partitions"]
+        assert topics[spec.name]["config"] == spec.configs(replicas=3)
+    assert "Job/shop-cartstream-topics" not in pods(everything)
+    assert "Job/shop-cartstream-topics" in pods(render("default"))
+
+
+def test_the_topics_of_the_chart_are_those_of_the_registry() -> None:
+    assert (ROOT / CHART_FILE).read_text() == rendered(), "run `.venv/bin/python -m topics.strimzi`"
+
+
+@needs_helm
+def test_schema_and_topics_come_before_the_processes(
+    render: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    weights = [
+        int(
+            one(render("default"), "Job", f"shop-cartstream-{name}")["metadata"]["annotations"][
+                "helm.sh/hook-weight"
+            ]
+        )
+        for name in ("migrate", "topics")
+    ]
+    assert weights == sorted(weights)
+
+
+@needs_helm
+def test_values_and_secrets_reach_the_processes(render: Callable[[str], list[dict[str, Any]]]) -> None:
+    gateway = pods(render("everything"))["Deployment/shop-cartstream-gateway"]
+    found = variables(gateway)
+    assert found["CARTSTREAM_CART_IDLE_LIMIT_S"] == "2592000"
+    assert found["CARTSTREAM_HISTORY"] == "true"
+    assert found["CARTSTREAM_PARTITIONS"] == "48"
+    (secret,) = [volume for volume in gateway["volumes"] if volume["name"] == "secret"]
+    assert secret["secret"]["secretName"] == "cartstream"
+    assert found["CARTSTREAM_POSTGRES_URL_FILE"] == "/run/secrets/cartstream/CARTSTREAM_POSTGRES_URL"
+    assert gateway["containers"][0]["image"] == "cartstream@sha256:" + "a" * 64
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"gatway": {}}, "gatway"),
+        ({"config": {"POSTGRES_URL": "x"}}, "POSTGRES_URL"),
+        ({"agents": {"compaction": {"replicas": 17}}}, "agents.compaction.replicas is 17"),
+    ],
+)
+def test_a_wrong_value_is_refused_and_named(values: dict[str, Any], complaint: str, tmp_path: Path) -> None:
+    result = helm(values, tmp_path)
+    assert result.returncode != 0
+    assert complaint in result.stderr

@@ -1,7 +1,7 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test drills test-secure client client-test soak check contract contract-test renderer bench clean force
-.PHONY: helm
+.PHONY: helm images test-containers
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -53,6 +53,12 @@ client: setup ## Make the TypeScript client: its types from the OpenAPI document
 
 client-test: setup ## Test the TypeScript client against a real gateway, which is killed and frozen meanwhile
 	@$(BIN)/pytest -m client tests/clients
+
+images: setup ## Make the images of docker-compose.yml without a registry (needs root, docker.io, debootstrap)
+	@sh deploy/local/with-docker.sh sh deploy/local/make-images.sh
+
+test-containers: setup ## docker-compose.yml for real, with the images that `make images` has made
+	@sh deploy/local/with-docker.sh $(BIN)/pytest -m containers tests/containers
 
 soak: setup ## Break everything under load for many seeds and hold the history against the stores (SEEDS=20)
 	@$(BIN)/python -m tests.faults.soak --seeds $(SEEDS)

@@ -1,18 +1,35 @@
-"""The image and docker-compose.yml name packages and commands that there are."""
+"""The image and docker-compose.yml name what there is. `make test-containers` runs them."""
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from cli.main import COMMANDS, cartstream
+from topics.groups import GROUPS
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = (ROOT / "docker-compose.yml").read_text()
-# A service of the product: it takes its image from `x-cartstream`.
-SERVICES = re.findall(r"<<: \*cartstream\n    command: (.+)", COMPOSE)
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+PRODUCT = {name: service for name, service in COMPOSE["services"].items() if "CARTSTREAM" in service["image"]}
+"""The services of the product, without servers."""
+COMMANDS_OF_COMPOSE = sorted({service["command"] for service in PRODUCT.values()})
+ONCE = {"topics", "migrate", "products"}
+
+
+@pytest.fixture(scope="module")
+def requirements() -> ModuleType:
+    path = ROOT / "deploy" / "image" / "requirements.py"
+    spec = importlib.util.spec_from_file_location("image_requirements", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_image_contains_every_package() -> None:
@@ -22,18 +39,97 @@ def test_the_image_contains_every_package() -> None:
     }
     copied = set(re.findall(r"^COPY (\w+) \1$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE))
     assert copied == packages
+    context = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{package}" for package in packages} <= set(context)
 
 
-def test_compose_runs_every_process() -> None:
-    assert len(SERVICES) == COMPOSE.count("<<: *cartstream")
-    assert {"gateway", "streams", "sinks", "jobs"} <= {command.split()[0] for command in SERVICES}
+def test_the_image_has_what_the_product_needs_and_no_extras(requirements: ModuleType) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {requirements.normalised(requirement) for requirement in project["dependencies"]}
+    lock = (ROOT / "requirements.lock").read_text()
+    names = set(requirements.blocks(requirements.needed(lock, wanted)))
+    assert wanted | {"psycopg-binary", "psycopg-pool", "cryptography", "mode-streaming", "httptools"} <= names
+    extras = {
+        requirements.normalised(requirement)
+        for extra in project["optional-dependencies"].values()
+        for requirement in extra
+    }
+    assert names & extras == set()
 
 
-@pytest.mark.parametrize("command", SERVICES)
+def test_a_package_that_the_lock_lacks_is_named(requirements: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="lacks newcomer: renew it"):
+        requirements.needed("click==8.3.3 \\\n    # via cartstream (pyproject.toml)\n", {"click", "newcomer"})
+
+
+def test_compose_runs_every_process_and_two_of_each() -> None:
+    count = dict.fromkeys(COMMANDS_OF_COMPOSE, 0)
+    for name, service in PRODUCT.items():
+        if name not in ONCE and "profiles" not in service:
+            count[service["command"]] += 1
+    agents = {group.command for group in GROUPS} - {"sinks history"}
+    assert {command for command, number in count.items() if number == 2} == {"gateway", "jobs"} | agents
+    assert "sinks history" in COMMANDS_OF_COMPOSE
+
+
+@pytest.mark.parametrize("command", COMMANDS_OF_COMPOSE)
 def test_every_command_of_compose_exists(command: str) -> None:
     shown = CliRunner().invoke(cartstream, [*command.split(), "--help"])
     assert shown.exit_code == 0, shown.output
     assert f"Usage: cartstream {' '.join(word for word in command.split() if word[0] != '-')}" in shown.output
+
+
+def test_no_service_of_the_product_can_do_more_than_it_must() -> None:
+    for name, service in PRODUCT.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["mem_limit"], name
+        written = {folder.split(":")[0] for folder in service["tmpfs"]}
+        written |= {volume.split(":")[1] for volume in service.get("volumes", [])}
+        assert written == {"/tmp", "/var/lib/cartstream"}, name
+
+
+def test_every_secret_and_volume_of_compose_is_used_and_made() -> None:
+    services = COMPOSE["services"].values()
+    assert {name for service in services for name in service.get("secrets", [])} == set(COMPOSE["secrets"])
+    named = {
+        volume.split(":")[0]
+        for service in services
+        for volume in service.get("volumes", [])
+        if not volume.startswith("./")
+    }
+    assert named == set(COMPOSE["volumes"])
+    script = (ROOT / "deploy" / "compose" / "make-secrets.sh").read_text()
+    assert set(re.findall(r"^  write (\S+)", script, re.MULTILINE)) == set(COMPOSE["secrets"])
+
+
+def test_prometheus_and_the_proxy_name_every_process() -> None:
+    prometheus = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text())
+    scraped = {
+        target.split(":")[0]
+        for job in prometheus["scrape_configs"]
+        for group in job["static_configs"]
+        for target in group["targets"]
+    }
+    processes = {name for name, service in PRODUCT.items() if name not in ONCE and "profiles" not in service}
+    assert scraped == processes - {"mailbox"}
+    proxy = (ROOT / "deploy" / "compose" / "haproxy.cfg").read_text()
+    gateways = {name for name, service in PRODUCT.items() if service["command"] == "gateway"}
+    assert set(re.findall(r"^    server (\S+)", proxy, re.MULTILINE)) == gateways
+
+
+def test_the_images_that_are_made_locally_are_those_of_compose() -> None:
+    variables = {
+        service["image"].removeprefix("${").split(":-")[0] for service in COMPOSE["services"].values()
+    }
+    local = dict(
+        line.split("=")
+        for line in (ROOT / "deploy" / "local" / "images.env").read_text().splitlines()
+        if "=" in line and not line.startswith("#")
+    )
+    assert set(local) == variables
+    script = (ROOT / "deploy" / "local" / "make-images.sh").read_text()
+    assert {image for image in local.values() if image not in script} == set()
 
 
 def test_every_command_has_its_own_help() -> None:

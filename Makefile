@@ -33,6 +33,8 @@ demo: setup ## Tell the whole story once: add, record, row, wipe, the cart is ba
 test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with servers of its own)
 	@command -v redis-server >/dev/null || \
 		echo 'redis-server is missing: the tests of the store are SKIPPED on Redis 7 and counted below; they run on Valkey'
+	@command -v pgbouncer >/dev/null || \
+		echo 'pgbouncer is missing: tests of Postgres behind a pooler, and with TLS, are SKIPPED and counted below'
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 		echo 'chromium is missing: the tests of the demo shop in a browser are SKIPPED and counted below'
 	@command -v systemd-analyze >/dev/null || \

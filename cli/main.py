@@ -38,6 +38,7 @@ GROUPS = {
         "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics; the ACLs of each role."),
         "workers": ("cli.workers:command", "Show who works in which group, how far behind, how fast."),
         "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
+        "grants": ("cli.grants:command", "Print, or grant, what each process may do in Postgres."),
         "products": ("cli.products:command", "Fill the catalogue: a sample, or a file; publish it again."),
         "verify": ("cli.verify:command", "Compare Redis, Kafka and Postgres cart by cart."),
         "erase": ("cli.erase:command", "Erase carts and what their orders say of a person."),

@@ -14,6 +14,7 @@ from ops.products import ImportFailed, export, import_file, publish_again, put_s
 from ops.progress import Bars, bars
 from runtime.owners import OwnerSettings, ProductsOwner
 from runtime.settings import load
+from store.postgres.session import Address
 from store.postgres.settings import PostgresSettings
 
 
@@ -30,7 +31,7 @@ def sample_command() -> None:
         click.echo(f"nothing to do: products are not kept here (CARTSTREAM_PRODUCTS_OWNER is {owner})")
         return
     try:
-        count = asyncio.run(put_sample(_postgres_url()))
+        count = asyncio.run(put_sample(_address()))
     except psycopg.OperationalError as error:
         raise click.ClickException(f"Postgres did not take it: {error} Try again.") from error
     click.echo(f"{count} products put" if count else "nothing to do: there are products already")
@@ -49,7 +50,7 @@ def publish_command() -> None:
         )
     try:
         with bars() as shown:
-            count = asyncio.run(publish_again(_postgres_url(), shown))
+            count = asyncio.run(publish_again(_address(), shown))
     except psycopg.OperationalError as error:
         raise click.ClickException(f"Postgres did not take it: {error} Try again.") from error
     click.echo(f"{count} products are on their way (`cartstream jobs` carries them)")
@@ -96,7 +97,7 @@ def export_command(file: BinaryIO, unconditional: bool) -> None:  # as click cal
 
 
 async def _export(file: BinaryIO, shown: Bars, *, conditional: bool) -> None:
-    async for lines in export(_postgres_url(), shown, conditional=conditional):
+    async for lines in export(_address(), shown, conditional=conditional):
         file.write(lines)
 
 
@@ -116,5 +117,5 @@ async def _import(file: Path, gateway: str, shown: Bars) -> int:
     return errors
 
 
-def _postgres_url() -> str:
-    return load(PostgresSettings).postgres_url.get_secret_value()
+def _address() -> Address:
+    return load(PostgresSettings).postgres_address

@@ -26,9 +26,9 @@ def command(partitions: tuple[int, ...]) -> None:
     """
     environment = settings()
     asked = chosen(environment, partitions)
-    url = environment.postgres_url.get_secret_value()
+    address = environment.postgres_address
     with bars() as shown:
-        rebuilt = run(environment, rebuild(environment, url, asked, environment.partitions, shown))
+        rebuilt = run(environment, rebuild(environment, address, asked, environment.partitions, shown))
     click.echo(f"{rebuilt.records} records of carts, {rebuilt.written} rows written or deleted")
     if rebuilt.left_out:
         click.echo(f"{len(rebuilt.left_out)} left out; see `cartstream dlq list --topic carts`", err=True)

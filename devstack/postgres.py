@@ -114,8 +114,8 @@ async def _make(data: Path, password: Path, site_packages: Path, preparing: Prep
         *("-D", name),
         "postgres",
         stdin=(
-            # It may make databases: tests have one each.
-            f"CREATE ROLE {DATABASE} LOGIN CREATEDB PASSWORD '{secret}';\n"
+            # It may make databases: tests have one each. And roles: what processes may do is tested, too.
+            f"CREATE ROLE {DATABASE} LOGIN CREATEDB CREATEROLE PASSWORD '{secret}';\n"
             f"CREATE DATABASE {DATABASE} OWNER {DATABASE};\n"
         ),
     )

@@ -97,7 +97,7 @@ class Container(msgspec.Struct, frozen=True):
         )
         rates = Rates(settings, Addresses.behind(settings.proxy_networks), SharedRates(client), metrics)
         hydration = Hydration(
-            settings.postgres_url.get_secret_value(),
+            settings.postgres_address,
             settings.postgres_pool,
             settings.negative_cache_s,
             settings.negative_cache_size,
@@ -124,7 +124,7 @@ class Container(msgspec.Struct, frozen=True):
             interval_s=settings.sweep_interval_s,
             age_s=settings.sweep_age_s,
         )
-        database = Database(settings.postgres_url.get_secret_value(), settings.database_pool)
+        database = Database(settings.postgres_address, settings.database_pool)
         catalogue = _catalogue(settings, client, database, publisher)
         prices: Prices = StatedPrices()
         if catalogue is not None:

@@ -14,6 +14,7 @@ from jobs.merges import MergeJob
 from jobs.outbox_relay import OutboxRelay
 from jobs.settings import JobsSettings
 from jobs.settlement import Settlement
+from runtime.failstop import Misconfigured
 from runtime.process import Lifetime, run_process
 
 NAME: Final = "cartstream-jobs"
@@ -40,9 +41,19 @@ def run_jobs(settings: JobsSettings) -> None:
 
 
 async def run_all(jobs: list[Job], settings: JobsSettings, lifetime: Lifetime) -> None:
-    """Run the jobs until cancelled; ready once each of them has a leader, here or elsewhere."""
-    url = settings.postgres_url.get_secret_value()
+    """Run the jobs until cancelled; ready once each of them has a leader, here or elsewhere.
+
+    Raises Misconfigured.
+    """
     has_leader = lifetime.ready_with(dict.fromkeys([job.name for job in jobs], "it has no leader yet"))
-    async with asyncio.TaskGroup() as group:
-        for job in jobs:
-            group.create_task(run_as_leader(job, url, partial(has_leader, job.name)))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(
+                    run_as_leader(job, settings.postgres_address, partial(has_leader, job.name))
+                )
+    except* Misconfigured as found:
+        wrong = found.exceptions[0]
+    else:
+        return
+    raise wrong

@@ -17,11 +17,12 @@ from psycopg.pq import TransactionStatus
 
 from jobs import metrics
 from jobs.job import Job
+from runtime.failstop import Misconfigured
+from store.postgres.session import Address, PoolerBetween, connect
 
 log = structlog.get_logger(__name__)
 
 LOCK_PREFIX: Final = "cartstream.jobs."
-CONNECT_SECONDS: Final = 5
 BUSY_SECONDS: Final = 30
 """The longest statement. The server ends a session that is silent for twice as long."""
 STANDBY_SECONDS: Final = 2.0
@@ -31,18 +32,15 @@ BACKOFF_SECONDS: Final = 15.0
 STEADY_SECONDS: Final = 60.0
 """After this long without a failure the backoff starts from the beginning."""
 
-_OPTIONS: Final = " ".join(
-    f"-c {name}={value}"
-    for name, value in {
-        "statement_timeout": f"{BUSY_SECONDS}s",
-        "idle_in_transaction_session_timeout": f"{BUSY_SECONDS}s",
-        "idle_session_timeout": f"{2 * BUSY_SECONDS}s",
-        "client_connection_check_interval": "5s",
-        "tcp_keepalives_idle": 10,
-        "tcp_keepalives_interval": 5,
-        "tcp_keepalives_count": 3,
-    }.items()
-)
+_SETTINGS: Final = {
+    "statement_timeout": f"{BUSY_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{BUSY_SECONDS}s",
+    "idle_session_timeout": f"{2 * BUSY_SECONDS}s",
+    "client_connection_check_interval": "5s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 _TRY_LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 
 
@@ -53,29 +51,36 @@ class LeadershipLost(Exception):
         super().__init__(self.__doc__)
 
 
-async def run_as_leader(job: Job, url: str, has_leader: Callable[[], None]) -> None:
+async def run_as_leader(job: Job, address: Address, has_leader: Callable[[], None]) -> None:
     """Run the job whenever this process holds its lock, until cancelled.
 
-    `has_leader` is called whenever the lock was asked for: the job has a leader, here or elsewhere.
+    `has_leader` is called whenever the lock was asked for: the job has a leader, here or elsewhere. Raises
+    PoolerBetween.
     """
     while True:
-        # Any Exception: a failure of one job, even a bug, must not stop the others.
+        # Any other: a failure of one job, even a bug, must not stop the others.
         async for attempt in stamina.retry_context(
-            on=Exception, attempts=None, timeout=None, wait_initial=0.5, wait_max=BACKOFF_SECONDS
+            on=lambda error: not isinstance(error, Misconfigured),
+            attempts=None,
+            timeout=None,
+            wait_initial=0.5,
+            wait_max=BACKOFF_SECONDS,
         ):
             with attempt:
-                await _lead_once(job, url, has_leader)
+                await _lead_once(job, address, has_leader)
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _lead_once(job: Job, url: str, has_leader: Callable[[], None]) -> None:
+async def _lead_once(job: Job, address: Address, has_leader: Callable[[], None]) -> None:
     began = time.monotonic()
     try:
-        async with leadership(job.name, url, has_leader) as connection:
+        async with leadership(job.name, address, has_leader) as connection:
             began = time.monotonic()
             metrics.STARTS.labels(job.name).inc()
             with metrics.LEADING.labels(job.name).track_inprogress():
                 await _while_connected(job, connection)
+    except Misconfigured:
+        raise
     except Exception as error:
         # Counted and logged here; the backoff is the caller's.
         metrics.FAILURES.labels(job.name).inc()
@@ -86,24 +91,25 @@ async def _lead_once(job: Job, url: str, has_leader: Callable[[], None]) -> None
 
 @asynccontextmanager
 async def leadership(
-    name: str, url: str, has_leader: Callable[[], None]
+    name: str, address: Address, has_leader: Callable[[], None]
 ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     """The connection that holds the lock of the job; waits while another process has it.
 
-    Raises psycopg.Error.
+    Raises psycopg.Error, TimeoutError, PoolerBetween.
     """
-    connection = await psycopg.AsyncConnection.connect(
-        url,
-        autocommit=True,
-        connect_timeout=CONNECT_SECONDS,
-        application_name=f"cartstream-jobs-{name}",
-        options=_OPTIONS,
+    connection = await connect(
+        address,
+        name=f"cartstream-jobs-{name}",
+        settings=_SETTINGS,
         keepalives_idle=10,
         keepalives_interval=5,
         keepalives_count=3,
     )
     try:
-        while not await _try_lock(connection, name):
+        if connection.is_pooled:
+            raise PoolerBetween("cartstream jobs")
+        # Shops that share a database have jobs of their own.
+        while not await _try_lock(connection, f"{address.schema}.{name}"):
             has_leader()
             await asyncio.sleep(STANDBY_SECONDS)
         has_leader()

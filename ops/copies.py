@@ -15,9 +15,9 @@ from ops.comparison import RedisCopy, RowCopy
 from ops.fingerprint import Shown, fingerprint, shown
 from store.postgres import carts
 from store.postgres.carts import FoundRow
+from store.postgres.session import Address, connect
 from store.redis import Layout, PipelinedClient, StoredCart
 
-CONNECT_SECONDS: Final = 5
 _SCAN_COUNT: Final = 2000
 _CART_KEY: Final = re.compile(r"{[0-9]+}:cart:(.*)", re.DOTALL)
 _PAGE: Final = 5000
@@ -88,12 +88,9 @@ class Rows:
 
 
 @asynccontextmanager
-async def rows(url: str) -> AsyncIterator[Rows]:
+async def rows(address: Address) -> AsyncIterator[Rows]:
     """The rows, over a connection of their own."""
-    connection = await psycopg.AsyncConnection.connect(
-        url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="cartstream-verify"
-    )
-    async with connection:
+    async with await connect(address, name="cartstream-verify") as connection:
         yield Rows(connection)
 
 

@@ -18,6 +18,7 @@ from gateway.erasure.service import BeingOrdered, Erasure
 from ops.settings import OpsSettings
 from runtime.kafka.ranges import RangeReader, Record
 from store.postgres import carts, erasure, history
+from store.postgres.session import connect
 from store.redis import CartStore, Layout, Missing, PipelinedClient, Restoring, StoredCart
 from topics.codec import decode_change, decode_order, decode_state
 from topics.errors import RecordError
@@ -27,7 +28,6 @@ from topics.registry import CART_ABANDONED, CART_CHANGED, CARTS, DEAD_LETTERS, O
 T = TypeVar("T")
 
 ACTOR: Final = "operator"
-CONNECT_SECONDS: Final = 5
 _STATE: Final = msgspec.json.Decoder(State)
 _PAGE: Final = 1000
 
@@ -104,13 +104,10 @@ async def find(settings: OpsSettings, cart_ids: Sequence[str]) -> list[Found]:
 async def _stores(
     settings: OpsSettings,
 ) -> AsyncIterator[tuple[CartStore, psycopg.AsyncConnection[Any]]]:
-    connection = await psycopg.AsyncConnection.connect(
-        settings.postgres_url.get_secret_value(),
-        autocommit=True,
-        connect_timeout=CONNECT_SECONDS,
-        application_name="cartstream-erase",
-    )
-    async with connection, PipelinedClient(settings, name="cartstream-erase") as client:
+    async with (
+        await connect(settings.postgres_address, name="cartstream-erase") as connection,
+        PipelinedClient(settings, name="cartstream-erase") as client,
+    ):
         yield CartStore(client, Layout(settings.partitions), lifetime=settings.lifetime), connection
 
 

@@ -8,13 +8,13 @@ from typing import Final
 
 import aiohttp
 import msgspec
-import psycopg
 
 from carts.products import Product, ProductContent
 from gateway.products.importing import LineError, Report, Stopped, Summary
 from ops.progress import Advance, Bars
 from ops.sample import sample_products
 from store.postgres.products import products_after, put_all, record_again
+from store.postgres.session import Address, connect
 
 CHUNK_BYTES: Final = 64 * 1024
 PUBLISHED_AT_ONCE: Final = 1000
@@ -26,16 +26,17 @@ class ImportFailed(Exception):
     """Not all lines reached the catalogue; importing the file again is safe."""
 
 
+_NAME: Final = "cartstream-products"
 _REPORTS: Final = msgspec.json.Decoder(Report)
 
 
-async def put_sample(postgres_url: str) -> int:
+async def put_sample(address: Address) -> int:
     """Puts the sample into a catalogue that is empty; returns how many products that were.
 
     Raises psycopg's OperationalError.
     """
     async with (
-        await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection,
+        await connect(address, name=_NAME) as connection,
         connection.transaction(),
     ):
         found = await connection.execute("SELECT FROM products LIMIT 1")
@@ -44,10 +45,10 @@ async def put_sample(postgres_url: str) -> int:
         return len(await put_all(connection, sample_products()))
 
 
-async def publish_again(postgres_url: str, bars: Bars) -> int:
+async def publish_again(address: Address, bars: Bars) -> int:
     """Puts a record of every product into the outbox; returns how many. Raises OperationalError."""
     count, last = 0, ""
-    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+    async with await connect(address, name=_NAME) as connection:
         cursor = await connection.execute("SELECT count(*) FROM products")
         (total,) = await cursor.fetchone() or (0,)
         advance = bars("products", total)
@@ -86,14 +87,14 @@ async def import_file(file: Path, gateway: str, bars: Bars) -> AsyncIterator[Lin
         ) from error
 
 
-async def export(postgres_url: str, bars: Bars, *, conditional: bool) -> AsyncIterator[bytes]:
+async def export(address: Address, bars: Bars, *, conditional: bool) -> AsyncIterator[bytes]:
     """Every product as a line of an import, by id, a page at a time; inactive ones too.
 
     `conditional`: with the version that it has, so that the line counts only while nobody has changed the
     product since. Raises OperationalError.
     """
     last = ""
-    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+    async with await connect(address, name=_NAME) as connection:
         cursor = await connection.execute("SELECT count(*) FROM products")
         (total,) = await cursor.fetchone() or (0,)
         advance = bars("products", total)

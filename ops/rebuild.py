@@ -14,6 +14,7 @@ from sinks.data_errors import is_bad_data
 from sinks.postgres.batch import Batch, newest, row_change
 from sinks.postgres.table import CartsTable
 from store.postgres.carts import Deletion, Row
+from store.postgres.session import Address
 from topics.cart_records import interpret_in_place
 from topics.errors import RecordError
 from topics.registry import CARTS
@@ -30,14 +31,14 @@ class Rebuilt(msgspec.Struct):
 
 
 async def rebuild(
-    kafka: KafkaSettings, postgres_url: str, partitions: list[int], count: int, bars: Bars
+    kafka: KafkaSettings, address: Address, partitions: list[int], count: int, bars: Bars
 ) -> Rebuilt:
     """Write all of `carts`' partitions given, of `count`; the sink may run meanwhile, doing it again is safe.
 
     Raises SchemaOutdated, psycopg.Error, TimeoutError, KafkaError, ReadStalled: what was written stays.
     """
     rebuilt = Rebuilt()
-    async with RangeReader(kafka) as reader, CartsTable(postgres_url) as table:
+    async with RangeReader(kafka) as reader, CartsTable(address) as table:
         for partition in partitions:
             place = TopicPartition(CARTS.name, partition)
             bounds = await reader.bounds(place)

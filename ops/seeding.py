@@ -132,7 +132,7 @@ async def restore_from_postgres(
     seeded = Seeded()
     async with (
         RangeReader(settings, group=COMPACTION) as reader,
-        rows(settings.postgres_url.get_secret_value()) as table,
+        rows(settings.postgres_address) as table,
         Publisher(settings) as publisher,
     ):
         ids = await _ids(table, settings.partitions, bars("looking for rows", await table.count()))

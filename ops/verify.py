@@ -21,11 +21,11 @@ async def verify(
     What differs counts only if it still does `settle_s` seconds later. Raises what the stores raise.
     """
     layout = Layout(settings.partitions)
-    url = settings.postgres_url.get_secret_value()
+    address = settings.postgres_address
     async with (
         RangeReader(settings) as reader,
         PipelinedClient(settings, name="cartstream-verify") as client,
-        rows(url) as in_postgres,
+        rows(address) as in_postgres,
     ):
         store = CartStore(client, layout, lifetime=settings.lifetime)
         verification = Verification(
@@ -34,6 +34,6 @@ async def verify(
         verified = await verification.run(shown, settle_s)
         if not (repair and verified.discrepancies):
             return verified, None
-        async with CartsTable(url) as table, Publisher(settings) as publisher:
+        async with CartsTable(address) as table, Publisher(settings) as publisher:
             repairs = Repair(verification.indexes, store, client, layout, table, publisher)
             return verified, await repairs.run(verified.discrepancies, shown)

@@ -11,6 +11,7 @@ from merges.saga import FoundCart, MergeWaits
 from runtime.clock import clock_us
 from store.postgres import carts
 from store.postgres.pool import CheckedPool, Connection
+from store.postgres.session import Address
 from store.redis import Applied, CartStore, Layout, Missing, Replayed, Restoring
 
 T = TypeVar("T")
@@ -22,9 +23,9 @@ _STATEMENT_S: Final = 10
 class AgentDatabase:
     """Transactions over a small pool that connects when it is first used."""
 
-    def __init__(self, url: str, connections: int) -> None:
+    def __init__(self, address: Address, connections: int) -> None:
         self._pool = CheckedPool(
-            url,
+            address,
             name="cartstream-merges",
             min_size=1,
             max_size=connections,

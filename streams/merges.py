@@ -69,9 +69,7 @@ class MergeWorker:
     def __init__(self, settings: MergeSettings) -> None:
         self._settings: Final = settings
         self._client: Final = PipelinedClient(settings, name=MERGES, patience_s=settings.merge_seconds)
-        self._database: Final = AgentDatabase(
-            settings.postgres_url.get_secret_value(), settings.merge_parallel
-        )
+        self._database: Final = AgentDatabase(settings.postgres_address, settings.merge_parallel)
         layout = Layout(settings.partitions)
         rows = AgentRows(self._database, layout)
         store = CartStore(

@@ -11,8 +11,11 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 
 from devstack.settings import Urls
+from runtime.settings import load
+from store.postgres.settings import PostgresSettings
 
 REQUEST_SECONDS = 10
 
@@ -59,9 +62,11 @@ class Shop:
     def row(self) -> dict[str, Any] | None:
         """The cart's row in Postgres; None as long as there is none."""
         with psycopg.connect(self._urls.postgres, row_factory=psycopg.rows.dict_row) as connection:
-            return connection.execute(
-                "SELECT cart_id, status, subtotal, lines FROM carts WHERE cart_id = %s", (self._cart_id,)
-            ).fetchone()
+            table = sql.Identifier(load(PostgresSettings).postgres_schema, "carts")
+            query = sql.SQL("SELECT cart_id, status, subtotal, lines FROM {} WHERE cart_id = %s").format(
+                table
+            )
+            return connection.execute(query, (self._cart_id,)).fetchone()
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None, key: str = "") -> Reply:
         headers = {"Content-Type": "application/json"}

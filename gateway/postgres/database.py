@@ -11,6 +11,7 @@ from psycopg_pool import PoolTimeout
 from gateway.http import problems
 from gateway.http.problems import Problem, retry_after
 from store.postgres.pool import CheckedPool
+from store.postgres.session import Address
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +34,9 @@ _BUSY: Final = {"40001", "40P01", "55P03", "57014"}
 class Database:
     """A pool of connections, connected in the background: nothing else waits for Postgres."""
 
-    def __init__(self, postgres_url: str, pool_size: int) -> None:
+    def __init__(self, address: Address, pool_size: int) -> None:
         self._pool = CheckedPool(
-            postgres_url,
+            address,
             name="cartstream-gateway",
             # All of them at once: the first rush is the worst moment to make connections.
             min_size=pool_size,

@@ -19,6 +19,7 @@ from runtime.clock import clock_us
 from store.postgres import carts
 from store.postgres.migrate import pending
 from store.postgres.pool import CheckedPool
+from store.postgres.session import Address
 from store.redis import Absence, Missing
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ class Hydration:
 
     def __init__(
         self,
-        postgres_url: str,
+        address: Address,
         pool_size: int,
         memory_s: float,
         memory_size: int,
@@ -72,7 +73,7 @@ class Hydration:
         self._readers: set[asyncio.Task[None]] = set()
         # A query serves many, so checking is cheap.
         self._pool = CheckedPool(
-            postgres_url,
+            address,
             name="cartstream-gateway",
             min_size=1,
             max_size=pool_size,

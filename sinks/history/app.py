@@ -27,7 +27,7 @@ def create_history_app(settings: HistorySinkSettings) -> DeliveryApp:
     """The app of the process `sinks history`. Connects to nothing yet."""
     limits = RunLimits(records=settings.history_batch_records, linger_s=settings.history_batch_seconds)
     app = create_app(HISTORY_SINK, settings, limits)
-    table = HistoryTable(settings.postgres_url.get_secret_value())
+    table = HistoryTable(settings.postgres_address)
 
     @app.agent(app.source(CART_CHANGED.name), name="write_history")
     async def write_history(stream: StreamT[Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from sinks.history.batch import Batch
 from store.postgres import history
 from store.postgres.connection import RenewedConnection
+from store.postgres.session import Address
 
 WRITE_SECONDS: Final = 30
 """A server that has not answered by then is considered frozen: the batch is written over a new connection."""
@@ -20,8 +21,8 @@ class Written(NamedTuple):
 class HistoryTable:
     """Use it from one task. Writing is idempotent."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = RenewedConnection(url, name="cartstream-history", timeout_s=WRITE_SECONDS)
+    def __init__(self, address: Address) -> None:
+        self._connection = RenewedConnection(address, name="cartstream-history", timeout_s=WRITE_SECONDS)
 
     async def write(self, batch: Batch) -> Written:
         """Erase and write, all or nothing.

@@ -35,9 +35,8 @@ BATCH_SECONDS = 0.1
 def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
     """The app of the process `sinks mail`. Connects to nothing yet."""
     app = create_app(MAIL_SINK, settings, RunLimits(records=BATCH_RECORDS))
-    url = settings.postgres_url.get_secret_value()
     # Two connections: recording and sending must not wait for each other.
-    recorded, claimed = (MailTasks(url, settings.mail_retry_s) for _ in range(2))
+    recorded, claimed = (MailTasks(settings.postgres_address, settings.mail_retry_s) for _ in range(2))
     dispatcher = MailDispatcher(settings, claimed, app.dead_letters.keep)
 
     @app.agent(app.source(ORDERS.name), name="record_mails")

@@ -10,6 +10,7 @@ from sinks.mail.message import MailKind
 from store.postgres.abandonments import decode_mail, is_mail_wanted
 from store.postgres.connection import RenewedConnection
 from store.postgres.queries import queries_of
+from store.postgres.session import Address
 
 STATEMENT_SECONDS: Final = 15
 LONGEST_RETRY_SECONDS: Final = 3600.0
@@ -56,10 +57,10 @@ class MailTasks:
     Every method raises SchemaOutdated, psycopg.Error or TimeoutError; what it was to do may have been done.
     """
 
-    def __init__(self, url: str, retry_s: float) -> None:
+    def __init__(self, address: Address, retry_s: float) -> None:
         self._retry_s = retry_s
         self._lock = asyncio.Lock()
-        self._connection = RenewedConnection(url, name="cartstream-mail", timeout_s=STATEMENT_SECONDS)
+        self._connection = RenewedConnection(address, name="cartstream-mail", timeout_s=STATEMENT_SECONDS)
 
     async def record(self, mails: Sequence[NewMail]) -> int:
         """Record mails to send, all or nothing; returns how many were not known."""

@@ -29,8 +29,8 @@ def create_postgres_app(settings: PostgresSinkSettings) -> DeliveryApp:
     """The app of the process `sinks postgres`. Connects to nothing yet."""
     limits = RunLimits(records=settings.sink_batch_records, linger_s=settings.sink_batch_seconds)
     app = create_app(POSTGRES_SINK, settings, limits)
-    url = settings.postgres_url.get_secret_value()
-    table, positions = CartsTable(url), Positions(settings, url)
+    address = settings.postgres_address
+    table, positions = CartsTable(address), Positions(settings, address)
 
     @app.agent(app.source(CARTS.name, positions.begin), name="write_carts")
     async def write_carts(stream: StreamT[Any]) -> None:

@@ -20,6 +20,7 @@ from sinks.postgres.batch import Batch
 from sinks.postgres.table import CartsTable, RowsFellBack
 from store.postgres.errors import SchemaOutdated
 from store.postgres.positions import Move, Position
+from store.postgres.session import Address
 from topics.registry import CARTS
 
 log = structlog.get_logger(__name__)
@@ -70,9 +71,9 @@ def begins(
 class Positions:
     """The positions of the partitions that this process owns."""
 
-    def __init__(self, kafka: KafkaSettings, postgres_url: str) -> None:
+    def __init__(self, kafka: KafkaSettings, address: Address) -> None:
         self._kafka = kafka
-        self._postgres_url = postgres_url
+        self._address = address
         self._topic_id = ""
         self._positions: dict[int, int] = {}
         """What is known of what stands in Postgres: it is there, or further."""
@@ -95,7 +96,7 @@ class Positions:
         return {partition: self._positions[partition] for partition in partitions}
 
     async def _begin(self, logs: Mapping[int, OffsetRange]) -> dict[int, int]:
-        async with CartsTable(self._postgres_url) as table:
+        async with CartsTable(self._address) as table:
             found = await table.positions(list(logs))
             starts, anew = self._starts(logs, found, await self._record_times(logs, found))
             if anew:

@@ -9,6 +9,7 @@ from store.postgres import carts, positions
 from store.postgres.carts import Deletion, Row
 from store.postgres.connection import RenewedConnection
 from store.postgres.positions import Move, Position
+from store.postgres.session import Address
 
 WRITE_SECONDS: Final = 30
 """A server that has not answered by then is considered frozen: the batch is written over a new connection."""
@@ -24,8 +25,8 @@ class RowsFellBack(Exception):
 class CartsTable:
     """Use it from one task. Writing is idempotent: a row never goes back to an older version."""
 
-    def __init__(self, url: str) -> None:
-        self._connection = RenewedConnection(url, name="cartstream-sink", timeout_s=WRITE_SECONDS)
+    def __init__(self, address: Address) -> None:
+        self._connection = RenewedConnection(address, name="cartstream-sink", timeout_s=WRITE_SECONDS)
 
     async def write(self, batch: Batch, moves: Sequence[Move] = ()) -> int:
         """Write the batch and move the positions, all or nothing; returns how many rows it changed.

@@ -41,7 +41,7 @@ class RestoreAgent:
         self._layout = Layout(settings.partitions)
         self._store = CartStore(client, self._layout, lifetime=settings.lifetime)
         self._slots = RestoreSlots(settings.restore_parallel)
-        self._rows = Rows(settings.postgres_url.get_secret_value(), self._layout)
+        self._rows = Rows(settings.postgres_address, self._layout)
         self._restorer = Restorer(
             self._store,
             self._layout,

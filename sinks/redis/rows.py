@@ -17,6 +17,7 @@ from store.postgres import carts, positions
 from store.postgres.connection import RenewedConnection
 from store.postgres.errors import SchemaOutdated
 from store.postgres.positions import Position
+from store.postgres.session import Address
 from store.redis import Layout
 
 T = TypeVar("T")
@@ -33,9 +34,9 @@ AWAY_SECONDS: Final = 10.0
 class Rows:
     """Reads rows. Each method raises RowsUnavailable if Postgres does not answer or has no such tables."""
 
-    def __init__(self, postgres_url: str, layout: Layout) -> None:
+    def __init__(self, address: Address, layout: Layout) -> None:
         """Connects when it is first used."""
-        self._connection = RenewedConnection(postgres_url, name="cartstream-restore", timeout_s=QUERY_SECONDS)
+        self._connection = RenewedConnection(address, name="cartstream-restore", timeout_s=QUERY_SECONDS)
         self._layout = layout
         self._turn = asyncio.Lock()
         self._away_until = 0.0

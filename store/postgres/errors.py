@@ -14,3 +14,7 @@ class SchemaOutdated(SchemaError):
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
+
+
+class NotGranted(SchemaOutdated):
+    """The user may not do this in the schema: let its owner run `cartstream grants --apply`. Sinks wait."""

@@ -100,27 +100,16 @@ async def create_partition(connection: Connection, day: date) -> bool:
     """Make the partition of a day; not where the rest has operations of that day already."""
     async with connection.transaction():
         await _limit_wait(connection)
-        cursor = await connection.execute(_query("rest_has_day"), {"day": day})
-        found = await cursor.fetchone()
-        if found is not None and found[0]:
-            return False
-        name = sql.Identifier(f"cart_changes_{day:%Y%m%d}")
-        await connection.execute(sql.SQL(_query("create_partition")).format(name=name))
-        await connection.execute(
-            sql.SQL(_query("attach_partition")).format(
-                name=name, day=sql.Literal(day), next_day=sql.Literal(day + timedelta(days=1))
-            )
-        )
-    return True
+        cursor = await connection.execute(_query("create_partition"), {"day": day})
+        made = await cursor.fetchone()
+    return bool(made and made[0])
 
 
 async def drop_partition(connection: Connection, partition: Partition) -> None:
     """Drop a partition and what it holds."""
     async with connection.transaction():
         await _limit_wait(connection)
-        await connection.execute(
-            sql.SQL(_query("drop_partition")).format(name=sql.Identifier(partition.name))
-        )
+        await connection.execute(_query("drop_partition"), {"day": partition.day})
 
 
 async def delete_from_rest(connection: Connection, day: date) -> int:

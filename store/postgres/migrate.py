@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, LiteralString
@@ -10,9 +11,11 @@ from typing import Any, Final, LiteralString
 import msgspec
 import psycopg
 import structlog
+from psycopg import sql
 
 from store.postgres.errors import MigrationFailed
 from store.postgres.queries import queries_of
+from store.postgres.session import Address, PoolerBetween, unless_named
 
 query: Final = queries_of("migrations")
 
@@ -41,29 +44,51 @@ def migrations() -> list[Migration]:
     return sorted(_files(), key=lambda migration: migration.version)
 
 
-def migrate(url: str, applied: Callable[[Migration], None] = lambda _: None) -> list[Migration]:
-    """Apply what the database lacks; returns what was applied, telling each to `applied` as it is done.
+def migrate(address: Address, applied: Callable[[Migration], None] = lambda _: None) -> list[Migration]:
+    """Apply what the schema lacks, and make it where there is none; returns what was applied.
+
+    Each is told to `applied` as it is done.
 
     Safe at any time and from several machines at once: one works, the others wait and find nothing to do.
     Raises MigrationFailed with what to do about it.
     """
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
+        with owner_of(address) as connection:
             # Held until the connection closes, so it also covers the table of migrations itself.
             connection.execute(query("lock_migrations"))
+            _make_schema(connection, address.schema)
             connection.execute(query("create_schema_migrations"))
             missing = _missing(connection)
             for migration in missing:
                 _apply(connection, migration)
                 applied(migration)
             return missing
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidSchemaName) as error:
+        raise MigrationFailed(
+            f"the user in CARTSTREAM_POSTGRES_URL may not change the schema {address.schema}: migrate as its "
+            f"owner, or GRANT USAGE, CREATE ON SCHEMA {address.schema} to the user. {error}"
+        ) from error
+    except (psycopg.errors.DuplicateTable, psycopg.errors.UndefinedColumn) as error:
+        raise MigrationFailed(
+            f"the schema {address.schema} has tables of another program: set CARTSTREAM_POSTGRES_SCHEMA to a "
+            f"schema of its own, e.g. cartstream. {error}"
+        ) from error
+
+
+@contextmanager
+def owner_of(address: Address) -> Iterator[psycopg.Connection]:
+    """A session in the schema for whoever changes it, in autocommit mode. Raises MigrationFailed."""
+    try:
+        parameters = unless_named(address.url, {"connect_timeout": CONNECT_SECONDS})
+        with psycopg.connect(address.url, autocommit=True, **parameters) as connection:
+            asked = {"schema": address.schema, "pid": connection.info.backend_pid}
+            found = connection.execute(query("enter_schema"), asked).fetchone()
+            if found is not None and found[0]:
+                raise MigrationFailed(str(PoolerBetween("`cartstream migrate`")))
+            yield connection
     except psycopg.OperationalError as error:
         raise MigrationFailed(
             f"Postgres does not answer: start it, or correct CARTSTREAM_POSTGRES_URL. It said: {error}"
-        ) from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise MigrationFailed(
-            f"the user in CARTSTREAM_POSTGRES_URL may not change the schema: migrate as its owner. {error}"
         ) from error
 
 
@@ -77,6 +102,20 @@ async def pending(connection: psycopg.AsyncConnection[Any]) -> list[str]:
         return []
     done = {version for version, *_ in applied}
     return [f"{known.version:04}_{known.name}" for known in migrations() if known.version not in done]
+
+
+def _make_schema(connection: psycopg.Connection, schema: str) -> None:
+    """Make the schema where there is none: asking alone would need the right to make one."""
+    if connection.execute(query("is_there"), {"schema": schema}).fetchone() == (True,):
+        return
+    try:
+        connection.execute(sql.SQL(query("create_schema")).format(schema=sql.Identifier(schema)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        user, database = connection.info.user, connection.info.dbname
+        raise MigrationFailed(
+            f"{user} may not make the schema {schema}. The database's owner may do it: CREATE SCHEMA "
+            f'{schema} AUTHORIZATION "{user}", or GRANT CREATE ON DATABASE "{database}" TO "{user}"'
+        ) from error
 
 
 def _files() -> Iterator[Migration]:
@@ -109,7 +148,7 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
                 query("record_migration"),
                 {"version": migration.version, "name": migration.name, "sha256": migration.sha256},
             )
-    except psycopg.OperationalError:
+    except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege, psycopg.errors.DuplicateTable):
         raise
     except psycopg.Error as error:
         raise MigrationFailed(

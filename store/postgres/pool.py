@@ -6,13 +6,15 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from store.postgres.session import Address, SessionConnection, unless_named
+
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
 _AT_ONCE_S: Final = 1.0
 """Connections that are found dead within this time have died together."""
 
 
-class CheckedPool(AsyncConnectionPool[Connection]):
+class CheckedPool(AsyncConnectionPool[SessionConnection]):
     """Connections in autocommit mode, made in the background after `open(wait=False)`.
 
     If one is dead, such as after a failover, all are most likely. The pool of psycopg would try one after the
@@ -21,31 +23,45 @@ class CheckedPool(AsyncConnectionPool[Connection]):
     """
 
     def __init__(
-        self, url: str, *, name: str, min_size: int, max_size: int, wait_s: float, statement_ms: int
+        self, address: Address, *, name: str, min_size: int, max_size: int, wait_s: float, statement_ms: int
     ) -> None:
         """`name` is what the server shows; a request waits `wait_s` for a connection."""
         self._renewed = -_AT_ONCE_S
+        self._address = address
+        self._settings = {"statement_timeout": f"{statement_ms}ms"}
         super().__init__(
-            url,
+            address.url,
+            connection_class=SessionConnection,
             min_size=min_size,
             max_size=max_size,
             open=False,
             check=self._look_at,
+            configure=self._settle,
             timeout=wait_s,
             reconnect_timeout=0.0,
             kwargs={
                 "autocommit": True,
-                "connect_timeout": 2,
-                "options": f"-c statement_timeout={statement_ms}",
-                "application_name": name,
+                **unless_named(address.url, {"connect_timeout": 2, "application_name": name}),
             },
         )
 
-    async def _look_at(self, connection: Connection) -> None:
+    async def _settle(self, connection: SessionConnection) -> None:
+        await connection.settle(self._address, self._settings)
+
+    async def _look_at(self, connection: SessionConnection) -> None:
         try:
             await self.check_connection(connection)
         except psycopg.Error:
-            if time.monotonic() - self._renewed >= _AT_ONCE_S:
-                self._renewed = time.monotonic()
-                await self.drain()
+            await self._renew()
             raise
+
+    async def putconn(self, conn: SessionConnection) -> None:
+        """As psycopg's; a server that was found to take no writes is left by all connections."""
+        await super().putconn(conn)
+        if conn.is_read_only:
+            await self._renew()
+
+    async def _renew(self) -> None:
+        if time.monotonic() - self._renewed >= _AT_ONCE_S:
+            self._renewed = time.monotonic()
+            await self.drain()

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from devstack.settings import KAFKA, POSTGRES, REDIS
+from store.postgres.roles import Role
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.checkout.checkout_client import CheckoutClient
 from tests.gateway.cart_client import set_ready
@@ -30,23 +31,28 @@ def agents(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
     """Compaction, Postgres sink and jobs, at work."""
     folder = tmp_path_factory.mktemp("agents")
     settings = {
-        **urls.environment(),
         **INTERNAL,
         "CARTSTREAM_SESSION_TIMEOUT_S": "6",
         "CARTSTREAM_SETTLEMENT_PAUSE_S": "0.3",
         "CARTSTREAM_SETTLEMENT_GRACE_S": "1",
         "CARTSTREAM_CHECKOUT_SWEEP_S": "0.3",
     }
-    commands: dict[str, tuple[str, ...]] = {
-        "compaction": ("streams", "compaction"),
-        "sink": ("sinks", "postgres"),
-        "jobs": ("jobs",),
+    commands: dict[str, tuple[tuple[str, ...], Role | None]] = {
+        "compaction": (("streams", "compaction"), None),
+        "sink": (("sinks", "postgres"), Role.SINK),
+        "jobs": (("jobs",), Role.JOBS),
     }
     found = {
         name: AgentProcess(
-            command, {**settings, "CARTSTREAM_GROUP_INSTANCE_ID": f"{'-'.join(command)}-checkout"}, folder
+            command,
+            {
+                **urls.environment(role),
+                **settings,
+                "CARTSTREAM_GROUP_INSTANCE_ID": f"{'-'.join(command)}-checkout",
+            },
+            folder,
         )
-        for name, command in commands.items()
+        for name, (command, role) in commands.items()
     }
     with ExitStack() as cleanup:
         for agent in found.values():
@@ -63,8 +69,9 @@ def gateways(
 ) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
     """One that places orders, one that hands carts to another owner of orders."""
     folder = tmp_path_factory.mktemp("gateways")
-    here = GatewayProcess({**urls.environment(), **INTERNAL}, folder / "internal")
-    elsewhere = GatewayProcess({**urls.environment(), **PRICED_BY_CALLER}, folder / "external")
+    environment = urls.environment(Role.GATEWAY)
+    here = GatewayProcess({**environment, **INTERNAL}, folder / "internal")
+    elsewhere = GatewayProcess({**environment, **PRICED_BY_CALLER}, folder / "external")
     with ExitStack() as cleanup:
         for gateway in (here, elsewhere):
             cleanup.callback(gateway.kill)

@@ -11,6 +11,7 @@ import pytest
 
 from jobs import leadership
 from jobs.leadership import run_as_leader
+from store.postgres.session import Address
 
 PATIENCE_S = 60
 
@@ -49,7 +50,7 @@ async def seen(signal: asyncio.Semaphore) -> None:
 async def attending(job: Rounds, url: str) -> AsyncIterator[asyncio.Event]:
     """A process that attends to the job; the event says that it has asked for the lock."""
     asked = asyncio.Event()
-    task = asyncio.create_task(run_as_leader(job, url, asked.set))
+    task = asyncio.create_task(run_as_leader(job, Address(url), asked.set))
     try:
         yield asked
     finally:

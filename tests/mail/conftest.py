@@ -7,9 +7,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from runtime.settings import KafkaSettings
+from store.postgres.roles import Role
+from store.postgres.session import Address
 from tests.mail.kill_loop import agent_for
 from tests.mail.smtp_server import SmtpServer, running_smtp_server
 from tests.support.processes import AgentProcess
+from tests.support.roles import as_role
 from tests.support.topics import TopicReader, reading_from_now
 from topics.registry import DEAD_LETTERS
 
@@ -40,6 +43,6 @@ async def agent(
     kafka: KafkaSettings, database: str, smtp: SmtpServer, tmp_path: Path
 ) -> AsyncIterator[AgentProcess]:
     """The agent's process, not started yet, impatient for the tests' sake; killed at the end."""
-    process = agent_for(kafka.kafka_bootstrap, database, smtp, tmp_path)
+    process = agent_for(kafka.kafka_bootstrap, as_role(Address(database), Role.MAIL), smtp, tmp_path)
     yield process
     process.kill()

@@ -26,6 +26,7 @@ from devstack.settings import KAFKA, POSTGRES
 from runtime.settings import KafkaSettings
 from sinks.mail.message import MailKind, message_id
 from store.postgres.migrate import migrate
+from store.postgres.session import Address
 from tests.mail.orders import new_order, publish
 from tests.mail.smtp_server import SmtpServer, running_smtp_server
 from tests.support.processes import AgentProcess, sink_process
@@ -144,7 +145,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="cartstream-mail-") as folder,
         EmbeddedStack(Path(folder), only=(KAFKA, POSTGRES)) as stack,
     ):
-        migrate(stack.urls.postgres)
+        migrate(Address(stack.urls.postgres))
         outcome = asyncio.run(_main(stack, Path(folder), kills))
     sys.stdout.write(json.dumps(msgspec.to_builtins(outcome)) + "\n")
     return 1 if outcome.lost or outcome.strange else 0

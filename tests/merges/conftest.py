@@ -8,10 +8,13 @@ import pytest
 import redis
 
 from devstack.settings import KAFKA, POSTGRES, REDIS
+from store.postgres.roles import Role
+from store.postgres.session import Address
 from tests.merges.merge_client import MergeClient
 from tests.support.http import http_client
 from tests.support.processes import PRICED_BY_CALLER, AgentProcess, GatewayProcess
-from tests.support.servers import Servers, Urls, prepared
+from tests.support.roles import as_role
+from tests.support.servers import Servers, Urls, prepared_beside_a_monolith
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "compaction": ("streams", "compaction"),
@@ -20,7 +23,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "jobs": ("jobs",),
     "merges": ("streams", "merges"),
 }
-
+ROLES = {"sink": Role.SINK, "restore": Role.RESTORE, "jobs": Role.JOBS, "merges": Role.MERGES}
+"""What they may do in Postgres."""
 
 QUICK = {
     "CARTSTREAM_SESSION_TIMEOUT_S": "6",
@@ -33,8 +37,8 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def urls(servers: Servers) -> Iterator[Urls]:
-    """The session's servers, with a database of the module's own and an empty Redis."""
-    with prepared(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES)) as found:
+    """The session's servers, with a database of the module's own, a monolith's too, and an empty Redis."""
+    with prepared_beside_a_monolith(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES)) as found:
         with redis.Redis.from_url(found.redis) as client:
             client.flushall()
         yield found
@@ -62,7 +66,12 @@ def agents(
     folder = tmp_path_factory.mktemp("agents")
     found = {
         name: AgentProcess(
-            command, {**environment, "CARTSTREAM_GROUP_INSTANCE_ID": f"{'-'.join(command)}-merges"}, folder
+            command,
+            {
+                **limited(environment, ROLES.get(name)),
+                "CARTSTREAM_GROUP_INSTANCE_ID": f"{'-'.join(command)}-merges",
+            },
+            folder,
         )
         for name, command in commands.items()
     }
@@ -75,10 +84,18 @@ def agents(
         yield found
 
 
+def limited(environment: dict[str, str], role: Role | None) -> dict[str, str]:
+    """The environment of a process that has no more rights in Postgres than it needs."""
+    if role is None:
+        return environment
+    address = Address(environment["CARTSTREAM_POSTGRES_URL"], environment["CARTSTREAM_POSTGRES_SCHEMA"])
+    return {**environment, "CARTSTREAM_POSTGRES_URL": as_role(address, role)}
+
+
 @contextmanager
 def running_gateway(environment: dict[str, str], folder: Path) -> Iterator[GatewayProcess]:
     """A gateway that has started; killed at the end."""
-    found = GatewayProcess(environment, folder)
+    found = GatewayProcess(limited(environment, Role.GATEWAY), folder)
     try:
         found.start()
         yield found

@@ -24,7 +24,12 @@ LOOKS_LIKE_SYNTAX = [
 @pytest.fixture
 def command_line(urls: Urls) -> CommandLine:
     """Somebody at the command line of this shop."""
-    return CommandLine(environment(urls.kafka.kafka_bootstrap, urls.redis, urls.postgres))
+    return CommandLine(
+        {
+            **environment(urls.kafka.kafka_bootstrap, urls.redis, urls.database),
+            "CARTSTREAM_POSTGRES_SCHEMA": urls.schema,
+        }
+    )
 
 
 def path_of(cart_id: str) -> str:

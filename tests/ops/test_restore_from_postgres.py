@@ -15,6 +15,7 @@ from ops.settings import OpsSettings
 from runtime.settings import KafkaSettings
 from sinks.postgres.batch import newest
 from sinks.postgres.table import CartsTable
+from store.postgres.session import Address
 from tests.ops.command_line import CommandLine
 from tests.ops.states import changes_published, state_in_carts, states_in_carts
 from tests.sinks.cart_records import START, TopicWriter, add, expire, grow, new_cart_id
@@ -167,7 +168,7 @@ async def test_a_dry_run_without_from_is_a_mistake(command_line: CommandLine) ->
 async def write_rows(database: str, states: dict[str, State]) -> None:
     """Rows as the sink writes them."""
     rows = [row(cart_id, state) for cart_id, state in states.items()]
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         await table.write(newest(rows))
 
 

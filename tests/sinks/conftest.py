@@ -8,10 +8,13 @@ from aiokafka import AIOKafkaProducer
 
 from runtime.settings import KafkaSettings
 from sinks.redis.agent import RestoreAgent
+from store.postgres.roles import Role
+from store.postgres.session import Address
 from store.redis import PipelinedClient
 from tests.sinks.cart_records import TopicWriter
 from tests.sinks.restore_fixtures import CartWriter, Redis, running_agent, settings_for
 from tests.support.processes import AgentProcess, sink_process
+from tests.support.roles import as_role
 
 
 @pytest.fixture
@@ -26,7 +29,10 @@ async def sink(kafka: KafkaSettings, database: str, tmp_path: Path) -> AsyncIter
     """The process of the Postgres sink, not started yet; killed at the end."""
     process = sink_process(
         "postgres",
-        {"CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap, "CARTSTREAM_POSTGRES_URL": database},
+        {
+            "CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap,
+            "CARTSTREAM_POSTGRES_URL": as_role(Address(database), Role.SINK),
+        },
         tmp_path,
     )
     yield process

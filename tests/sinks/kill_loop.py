@@ -29,6 +29,7 @@ from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES
 from runtime.settings import KafkaSettings
 from store.postgres.migrate import migrate
+from store.postgres.session import Address
 from tests.sinks.cart_records import TopicWriter, grow
 from tests.support.processes import sink_process
 from tests.support.waiting import until
@@ -173,7 +174,7 @@ async def main() -> int:
                 await asyncio.to_thread(stack.ensure, POSTGRES)
             kafka = KafkaSettings(kafka_bootstrap=bootstrap or stack.urls.kafka_bootstrap)
             await apply(kafka, allow_single=True)
-            migrate(database or stack.urls.postgres)
+            migrate(Address(database or stack.urls.postgres))
             outcome = await kill_loop(
                 kafka,
                 database or stack.urls.postgres,

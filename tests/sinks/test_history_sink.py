@@ -14,8 +14,11 @@ from devstack.embedded import EmbeddedStack
 from devstack.settings import POSTGRES
 from runtime.settings import KafkaSettings
 from sinks.history.batch import batch_of
+from store.postgres.roles import Role
+from store.postgres.session import Address
 from tests.sinks.cart_records import add, new_cart_id
 from tests.support.processes import AgentProcess, sink_process
+from tests.support.roles import as_role
 from tests.support.topics import reading_from_now
 from tests.support.waiting import until
 from topics.codec import encode_change
@@ -32,7 +35,7 @@ async def sink(kafka: KafkaSettings, database: str, tmp_path: Path) -> AsyncIter
         "history",
         {
             "CARTSTREAM_KAFKA_BOOTSTRAP": kafka.kafka_bootstrap,
-            "CARTSTREAM_POSTGRES_URL": database,
+            "CARTSTREAM_POSTGRES_URL": as_role(Address(database), Role.HISTORY),
             "CARTSTREAM_SESSION_TIMEOUT_S": "6",
         },
         tmp_path,

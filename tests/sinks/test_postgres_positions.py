@@ -11,6 +11,7 @@ from sinks.postgres.batch import Batch, newest
 from sinks.postgres.positions import BeginsAnew, begins
 from sinks.postgres.table import CartsTable, RowsFellBack
 from store.postgres.positions import Move, Position
+from store.postgres.session import Address
 from tests.sinks.cart_records import TopicWriter, cart_in, grow
 from tests.sinks.test_batch import row
 from tests.sinks.test_postgres_sink import all_written
@@ -48,7 +49,7 @@ def test_a_log_that_has_grown_again_after_it_lost_its_end_is_written_from_its_st
 async def test_rows_and_position_are_written_together_or_not_at_all(database: str) -> None:
     cart_id = cart_in(3)
     batch = newest([row(cart_id, grow(cart_id, 1))])
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         with pytest.raises(RowsFellBack):
             await table.write(batch, [Move(3, "topic", 0, 1, 0)])  # nobody has begun
         await table.begin([Position(3, "topic", 0)])
@@ -90,7 +91,7 @@ async def test_rows_that_went_back_to_a_backup_are_written_again(
     await sink.start()
     await all_written(database, states)
     partition = partition_of(last.encode(), PARTITIONS)
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         assert (await table.positions([partition]))[partition].position == offset + 1
 
 

@@ -14,6 +14,7 @@ from sinks.postgres.batch import Batch, newest
 from sinks.postgres.table import CartsTable
 from store.postgres.carts import Deletion
 from store.postgres.errors import SchemaOutdated
+from store.postgres.session import Address
 from tests.sinks.cart_records import expire, grow, new_cart_id
 from tests.sinks.test_batch import row
 from tests.support.outages import frozen
@@ -31,7 +32,7 @@ async def test_the_newest_version_stays_under_duplicates_and_any_order(database:
     history = [row(cart_id, grow(cart_id, n)) for cart_id in carts for n in range(1, 6)]
     deliveries = [*history, *chance.choices(history, k=30)]
     chance.shuffle(deliveries)
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         while deliveries:
             some = [deliveries.pop() for _ in range(min(len(deliveries), chance.randint(1, 12)))]
             await table.write(newest(some))
@@ -40,7 +41,7 @@ async def test_the_newest_version_stays_under_duplicates_and_any_order(database:
 
 async def test_writing_a_batch_again_changes_nothing(database: str) -> None:
     batch = newest(row(cart_id, grow(cart_id, 2)) for cart_id in [new_cart_id() for _ in range(10)])
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         assert await table.write(batch) == 10
         assert await table.write(batch) == 0
         assert await table.write(Batch([], [])) == 0
@@ -49,7 +50,7 @@ async def test_writing_a_batch_again_changes_nothing(database: str) -> None:
 async def test_an_expired_cart_is_an_update(database: str) -> None:
     cart_id = new_cart_id()
     state = grow(cart_id, 2)
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         await table.write(newest([row(cart_id, state)]))
         await table.write(newest([row(cart_id, expire(cart_id, state))]))
     with psycopg.connect(database) as connection:
@@ -59,7 +60,7 @@ async def test_an_expired_cart_is_an_update(database: str) -> None:
 async def test_a_deletion_takes_what_it_has_seen_and_leaves_what_has_gone_on(database: str) -> None:
     seen, gone_on = new_cart_id(), new_cart_id()
     version = grow(seen, 2).version
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         await table.write(newest([row(seen, grow(seen, 2)), row(gone_on, grow(gone_on, 3))]))
         await table.write(
             Batch([], [Deletion(name, version.number, version.operation_count) for name in (seen, gone_on)])
@@ -74,7 +75,7 @@ async def test_a_deletion_takes_what_it_has_seen_and_leaves_what_has_gone_on(dat
 async def test_a_nul_is_bad_data_and_nothing_of_its_batch_is_written(database: str) -> None:
     good, bad = new_cart_id(), new_cart_id()
     poisoned = msgspec.structs.replace(row(bad, grow(bad, 1)), metadata='{"note":"\\u0000"}')
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         with pytest.raises(psycopg.Error) as caught:
             await table.write(Batch([row(good, grow(good, 1)), poisoned], []))
         assert is_bad_data(caught.value)
@@ -84,7 +85,7 @@ async def test_a_nul_is_bad_data_and_nothing_of_its_batch_is_written(database: s
 
 
 async def test_a_database_without_the_table_says_what_to_do(postgres_url: str) -> None:
-    async with CartsTable(postgres_url) as table:
+    async with CartsTable(Address(postgres_url)) as table:
         with pytest.raises(SchemaOutdated, match="cartstream migrate") as caught:
             await table.write(newest([row("user:1", grow("user:1", 1))]))
     assert not is_bad_data(caught.value)
@@ -92,7 +93,7 @@ async def test_a_database_without_the_table_says_what_to_do(postgres_url: str) -
 
 async def test_a_connection_cut_by_the_server_is_renewed(database: str) -> None:
     cart_id = new_cart_id()
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         await table.write(newest([row(cart_id, grow(cart_id, 1))]))
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(
@@ -112,7 +113,7 @@ async def test_a_frozen_postgres_is_noticed(
     monkeypatch.setattr(module, "WRITE_SECONDS", 1)
     cart_id = new_cart_id()
     batch = newest([row(cart_id, grow(cart_id, 1))])
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         await table.write(batch)
         with frozen(stack, POSTGRES), pytest.raises(TimeoutError):
             await table.write(newest([row(cart_id, grow(cart_id, 2))]))

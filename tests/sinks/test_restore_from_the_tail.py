@@ -22,6 +22,7 @@ from sinks.redis.restore import Restorer
 from sinks.redis.rows import Rows
 from sinks.redis.warming import Warming, newest_first, rest_s
 from store.postgres.positions import Position
+from store.postgres.session import Address
 from store.redis import CartStore, Missing, StoredCart
 from tests.sinks.cart_records import TopicWriter, add, cart_in, expire, grow
 from tests.sinks.restore_fixtures import LAYOUT, NO_POSTGRES, Redis, running_agent
@@ -62,14 +63,14 @@ class Table:
 @pytest.fixture
 async def table(kafka: KafkaSettings, database: str) -> AsyncIterator[Table]:
     """The rows, none yet."""
-    async with CartsTable(database) as table, RangeReader(kafka) as reader:
+    async with CartsTable(Address(database)) as table, RangeReader(kafka) as reader:
         yield Table(table, reader)
 
 
 @pytest.fixture
 async def rows(database: str) -> AsyncIterator[Rows]:
     """What restorations read rows with."""
-    found = Rows(database, LAYOUT)
+    found = Rows(Address(database), LAYOUT)
     yield found
     await found.close()
 
@@ -163,7 +164,7 @@ async def test_all_of_carts_is_put_where_the_rows_cannot_be_relied_on(
     end = await table.end()
     match why:
         case "no_postgres":
-            rows = Rows(NO_POSTGRES, LAYOUT)
+            rows = Rows(Address(NO_POSTGRES), LAYOUT)
         case "other_topic":
             await table.stand_at(end, "another")
         case "beyond_end":
@@ -177,7 +178,7 @@ async def test_all_of_carts_is_put_where_the_rows_cannot_be_relied_on(
 
 
 async def test_a_connection_that_the_server_has_closed_makes_no_restoration_whole(database: str) -> None:
-    rows = Rows(database, LAYOUT)
+    rows = Rows(Address(database), LAYOUT)
     try:
         assert await rows.position(3) is None
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:

@@ -11,6 +11,7 @@ from sinks.postgres.batch import Batch
 from sinks.postgres.table import CartsTable, RowsFellBack
 from store.postgres.carts import Deletion, Row
 from store.postgres.positions import Move, Position
+from store.postgres.session import Address
 from tests.sinks.cart_records import grow
 from tests.sinks.test_batch import row
 
@@ -34,7 +35,7 @@ def stored(url: str) -> dict[str, str]:
 
 
 async def test_a_row_is_replaced_as_the_protocol_says(database: str) -> None:
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         await table.write(Batch([row_of(name, first, "first") for name, (first, _) in PAIRS.items()], []))
         await table.write(Batch([row_of(name, later, "later") for name, (_, later) in PAIRS.items()], []))
     assert stored(database) == {
@@ -54,7 +55,7 @@ async def test_of_one_version_the_row_with_the_smaller_window_is_kept(database: 
             for name, pair in sizes.items()
         ]
 
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         await table.write(Batch(rows(0, "first"), []))
         await table.write(Batch(rows(1, "later"), []))
     assert stored(database) == {
@@ -65,7 +66,7 @@ async def test_of_one_version_the_row_with_the_smaller_window_is_kept(database: 
 
 async def test_a_row_is_deleted_as_the_protocol_says(database: str) -> None:
     deletions = [Deletion(name, gone.number, gone.operation_count) for name, (_, gone) in PAIRS.items()]
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         await table.write(Batch([row_of(name, first, "first") for name, (first, _) in PAIRS.items()], []))
         await table.write(Batch([], deletions))
     assert stored(database).keys() == {
@@ -75,7 +76,7 @@ async def test_a_row_is_deleted_as_the_protocol_says(database: str) -> None:
 
 async def test_rows_are_written_where_they_are_as_the_protocol_says(database: str) -> None:
     positions = [0, 1, 5, 6]
-    async with CartsTable(database) as table:
+    async with CartsTable(Address(database)) as table:
         for expected, found in itertools.product(positions, positions):
             await table.begin([Position(0, "topic", found)])
             try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
@@ -10,6 +10,7 @@ import stamina
 from psycopg import sql
 
 from store.postgres.migrate import migrate
+from store.postgres.session import Address
 
 
 def database_url(server: str, name: str) -> str:
@@ -17,15 +18,27 @@ def database_url(server: str, name: str) -> str:
     return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
 
 
+def with_parameters(url: str, **parameters: str) -> str:
+    """The URL with more parameters of libpq."""
+    added = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
+    return f"{url}{'&' if '?' in url else '?'}{added}"
+
+
 @contextmanager
 def migrated_database(server: str) -> Iterator[str]:
     """The URL of a new database on the server with this version's schema; it goes away afterwards."""
+    with empty_database(server) as url:
+        migrate(Address(url))
+        yield url
+
+
+@contextmanager
+def empty_database(server: str) -> Iterator[str]:
+    """The URL of a new database on the server; it goes away afterwards."""
     name = f"test_{uuid4().hex}"
-    url = database_url(server, name)
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    migrate(url)
-    yield url
+    yield database_url(server, name)
     _drop(server, name)
 
 

@@ -9,7 +9,12 @@ from typing import Final, NamedTuple
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from runtime.settings import KafkaSettings
-from tests.support.databases import migrated_database
+from store.postgres.migrate import migrate
+from store.postgres.roles import Role
+from store.postgres.session import PUBLIC, Address
+from tests.support.databases import empty_database, migrated_database, with_parameters
+from tests.support.monolith import SCHEMA, Monolith
+from tests.support.roles import as_role
 from topics.apply import apply
 from topics.registry import PARTITIONS
 
@@ -49,19 +54,29 @@ class Urls(NamedTuple):
 
     kafka_bootstrap: str
     redis: str
-    postgres: str
+    database: str
+    schema: str = PUBLIC
 
     @property
     def kafka(self) -> KafkaSettings:
         """The settings of a client of this broker."""
         return KafkaSettings(kafka_bootstrap=self.kafka_bootstrap)
 
-    def environment(self) -> dict[str, str]:
-        """A process's variables for them."""
+    @property
+    def postgres(self) -> str:
+        """The URL of the database for a test's own statements: they find the tables."""
+        if self.schema == PUBLIC:
+            return self.database
+        return with_parameters(self.database, options=f"-c search_path={self.schema}")
+
+    def environment(self, role: Role | None = None) -> dict[str, str]:
+        """A process's variables for them; `role`: with no more rights in Postgres than that process needs."""
+        address = Address(self.database, self.schema)
         return {
             "CARTSTREAM_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "CARTSTREAM_REDIS_URL": self.redis,
-            "CARTSTREAM_POSTGRES_URL": self.postgres,
+            "CARTSTREAM_POSTGRES_URL": address.url if role is None else as_role(address, role),
+            "CARTSTREAM_POSTGRES_SCHEMA": self.schema,
         }
 
 
@@ -70,6 +85,17 @@ def with_topics(kafka_bootstrap: str) -> KafkaSettings:
     settings = KafkaSettings(kafka_bootstrap=kafka_bootstrap)
     asyncio.run(apply(settings, partitions=PARTITIONS, allow_single=True))
     return settings
+
+
+@contextmanager
+def prepared_beside_a_monolith(kafka_bootstrap: str, redis_url: str, postgres: str) -> Iterator[Urls]:
+    """As `prepared`; the database is shared with a monolith, which must not notice."""
+    with_topics(kafka_bootstrap)
+    with empty_database(postgres) as url:
+        monolith = Monolith(url)
+        migrate(Address(url, SCHEMA))
+        yield Urls(kafka_bootstrap, redis_url, url, SCHEMA)
+        assert monolith.is_untouched()
 
 
 @contextmanager

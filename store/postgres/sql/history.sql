@@ -55,18 +55,11 @@ JOIN pg_class ON pg_class.oid = inhrelid
 WHERE inhparent = 'cart_changes'::regclass AND relname ~ '^cart_changes_[0-9]{8}$'
 ORDER BY relname
 
--- rest_has_day
-SELECT EXISTS (SELECT FROM cart_changes_rest WHERE day = %(day)s)
-
 -- create_partition
--- Attached, not created in its place: that would stop readers and writers of all days.
-CREATE TABLE {name} (LIKE cart_changes INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)
-
--- attach_partition
-ALTER TABLE cart_changes ATTACH PARTITION {name} FOR VALUES FROM ({day}) TO ({next_day})
+SELECT make_history_day(%(day)s)
 
 -- drop_partition
-DROP TABLE {name}
+SELECT drop_history_day(%(day)s)
 
 -- delete_from_rest
 DELETE FROM cart_changes_rest WHERE day < %(day)s

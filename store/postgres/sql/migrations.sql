@@ -16,3 +16,13 @@ INSERT INTO schema_migrations (version, name, sha256) VALUES (%(version)s, %(nam
 
 -- lock_migrations
 SELECT pg_advisory_lock(hashtext('cartstream.migrations'))
+
+-- enter_schema
+-- Through a pooler this is another server process than the connection was told of.
+SELECT pg_backend_pid() <> %(pid)s, set_config('search_path', %(schema)s, pg_backend_pid() <> %(pid)s)
+
+-- is_there
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s)
+
+-- create_schema
+CREATE SCHEMA {schema}

@@ -42,7 +42,9 @@ def relaying(kafka: KafkaSettings, database: str) -> Relaying:
             kafka_bootstrap=kafka.kafka_bootstrap, postgres_url=SecretStr(database), relay_sweep_s=sweep_s
         )
         leads = asyncio.Event()
-        task = asyncio.create_task(run_as_leader(OutboxRelay(settings, clock), database, leads.set))
+        task = asyncio.create_task(
+            run_as_leader(OutboxRelay(settings, clock), settings.postgres_address, leads.set)
+        )
         await leads.wait()
         try:
             yield

@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from carts.products import PRODUCT_LIMITS, Product, ProductContent
 from store.postgres.migrate import migrate
 from store.postgres.products import Reserved, Shortage, give_back, lock, put_all, record_again, reserve
+from store.postgres.session import Address
 from topics.codec import decode_product, encode_product
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -23,7 +24,7 @@ Pool = AsyncConnectionPool[AsyncConnection[Any]]
 @pytest.fixture
 async def pool(postgres_url: str) -> AsyncIterator[Pool]:
     """Connections to a migrated database."""
-    await asyncio.to_thread(migrate, postgres_url)
+    await asyncio.to_thread(migrate, Address(postgres_url))
     async with AsyncConnectionPool(postgres_url, min_size=1, max_size=8, open=False) as pool:
         yield pool
 

@@ -5,10 +5,13 @@ import asyncio
 import psycopg
 
 from store.postgres.pool import CheckedPool
+from store.postgres.session import Address
 
 
 async def test_the_first_request_after_all_connections_were_dropped_is_answered(postgres_url: str) -> None:
-    pool = CheckedPool(postgres_url, name="test-pool", min_size=5, max_size=5, wait_s=2.0, statement_ms=2_000)
+    pool = CheckedPool(
+        Address(postgres_url), name="test-pool", min_size=5, max_size=5, wait_s=2.0, statement_ms=2_000
+    )
     async with pool:
         await pool.wait()
         async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin:

@@ -29,3 +29,23 @@ def test_options_of_libpq_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgres://carts@db:5433/carts?sslmode=verify-full&target_session_attrs=read-write"
     monkeypatch.setenv("CARTSTREAM_POSTGRES_URL", url)
     assert load(PostgresSettings).postgres_url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "schema", ["", "Shop", "pg_shop", "information_schema", "a-b", 'a"b', "1a", "x" * 64]
+)
+def test_a_schema_that_nobody_can_use_is_a_wrong_setting(
+    schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARTSTREAM_POSTGRES_SCHEMA", schema)
+    with pytest.raises(SettingsError, match="CARTSTREAM_POSTGRES_SCHEMA=cartstream"):
+        load(PostgresSettings)
+
+
+def test_the_schema_is_named_by_its_setting_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARTSTREAM_POSTGRES_SCHEMA", "shop_1")
+    monkeypatch.setenv("CARTSTREAM_POSTGRES_URL", "postgresql://db/carts?options=-c%20work_mem%3D7MB")
+    assert load(PostgresSettings).postgres_address.schema == "shop_1"
+    monkeypatch.setenv("CARTSTREAM_POSTGRES_URL", "postgresql://db/carts?options=-csearch_path%3Dshop")
+    with pytest.raises(SettingsError, match="CARTSTREAM_POSTGRES_SCHEMA instead"):
+        load(PostgresSettings)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from runtime.settings import ProcessSettings
+from topics.registry import DEAD_LETTERS
 
 
 class DeliverySettings(ProcessSettings):
@@ -59,7 +60,7 @@ class DeliverySettings(ProcessSettings):
         ge=1 << 16,
         description="largest record value; producer and fetch limits follow from it",
     )
-    dead_letter_topic: str = Field("dead-letters", description="where records go that cannot be processed")
+    dead_letter_topic: str = Field(DEAD_LETTERS.name, description="where records go that cannot be processed")
     stall_after_s: float = Field(
         default=60.0,
         gt=0.0,

@@ -35,6 +35,7 @@ from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkS
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 from streams.settings import MergeSettings, StreamsSettings
+from topics.names import NameSettings
 from topics.retention import RetentionSettings
 from topics.settings import TopicSettings
 
@@ -55,6 +56,7 @@ SECTIONS: Final = (
         KafkaSettings,
         "How they belong together, and what each process may do: [Secure Kafka](../how-to/secure-kafka.md).",
     ),
+    Section("Names", NameSettings),
     Section("Topics", TopicSettings),
     Section("Topic commands", TopicCommandSettings),
     Section(

@@ -69,11 +69,11 @@ def _apply(lines: dict[str, Line], step: Step) -> None:
             pass  # beside the lines
 
 
-async def fold(bootstrap: str) -> dict[str, Cart]:
+async def fold(bootstrap: str, topic: str = "cart-changed") -> dict[str, Cart]:
     """Read `cart-changed` from its beginning to its present end; returns the carts by id."""
     carts: dict[str, Cart] = defaultdict(Cart)
     # Without a group it is given every partition.
-    consumer = AIOKafkaConsumer("cart-changed", bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     async with consumer:
         ends = await consumer.end_offsets(consumer.assignment())
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
@@ -91,9 +91,10 @@ def main() -> None:
     """Print the carts as JSON, one a line."""
     parser = argparse.ArgumentParser(description="Fold cart-changed into carts")
     parser.add_argument("--bootstrap", default="127.0.0.1:9092", help="host:port of a broker")
+    parser.add_argument("--topic", default="cart-changed", help="with a prefix: shop-a.cart-changed")
     parser.add_argument("--cart", help="only this cart")
     arguments = parser.parse_args()
-    carts = asyncio.run(fold(arguments.bootstrap))
+    carts = asyncio.run(fold(arguments.bootstrap, arguments.topic))
     for cart_id, cart in sorted(carts.items()):
         if arguments.cart in (None, cart_id):
             sys.stdout.write(json.dumps({"cart_id": cart_id, "lines": cart.lines()}) + "\n")

@@ -16,8 +16,9 @@ from runtime.settings import KafkaSettings
 from topics.access import Resource, Role, Rule
 from topics.cluster import admin_client
 from topics.errors import TopicsRefusedError
+from topics.names import in_kafka
 
-PRINCIPAL: Final = "User:cartstream-{role}"
+PRINCIPAL: Final = f"User:{in_kafka('cartstream')}-{{role}}"
 """Whom the brokers know as a role, unless somebody says otherwise."""
 
 _ANY, _LITERAL, _ALLOW = 1, 3, 3

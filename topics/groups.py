@@ -2,27 +2,28 @@
 
 from typing import Final, NamedTuple
 
+from topics.names import in_kafka
 from topics.registry import CART_CHANGED, CART_MERGES, CARTS, ORDERS, PRODUCTS
 
-COMPACTION: Final = "cartstream-compaction"
+COMPACTION: Final = in_kafka("cartstream-compaction")
 """Folds `cart-changed`; everything below its committed offset is in `carts`."""
 
-POSTGRES_SINK: Final = "cartstream-postgres"
+POSTGRES_SINK: Final = in_kafka("cartstream-postgres")
 """Writes `carts` into Postgres."""
 
-REDIS_SINK: Final = "cartstream-redis"
+REDIS_SINK: Final = in_kafka("cartstream-redis")
 """Restores Redis and follows `carts`; its committed offsets only inform, its position is in Redis."""
 
-CATALOGUE_SINK: Final = "cartstream-redis-products"
+CATALOGUE_SINK: Final = in_kafka("cartstream-redis-products")
 """Keeps the products in Redis; here, too, the position in Redis alone counts."""
 
-MERGES: Final = "cartstream-merges"
+MERGES: Final = in_kafka("cartstream-merges")
 """Carries on the merges that `cart-merges` names."""
 
-MAIL_SINK: Final = "cartstream-mail"
+MAIL_SINK: Final = in_kafka("cartstream-mail")
 """Sends the mails that `orders` asks for."""
 
-HISTORY_SINK: Final = "cartstream-history"
+HISTORY_SINK: Final = in_kafka("cartstream-history")
 """Writes every operation of `cart-changed` into Postgres, where there is a history."""
 
 

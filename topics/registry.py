@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from carts.limits import TIMING
+from topics.names import in_kafka
 from topics.records import (
     AbandonmentRecord,
     CartChanged,
@@ -118,7 +119,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 CART_CHANGED: Final = TopicSpec(
-    name="cart-changed",
+    name=in_kafka("cart-changed"),
     key="cart id",
     cleanup=Cleanup.DELETE,
     written_by="gateway; agents that act on a cart",
@@ -135,7 +136,7 @@ CART_CHANGED: Final = TopicSpec(
 )
 
 CARTS: Final = TopicSpec(
-    name="carts",
+    name=in_kafka("carts"),
     key="cart id",
     cleanup=Cleanup.COMPACT,
     written_by="compaction agent",
@@ -166,7 +167,7 @@ CARTS: Final = TopicSpec(
 )
 
 PURGE_FLOORS: Final = TopicSpec(
-    name="purge-floors",
+    name=in_kafka("purge-floors"),
     key="number of the partition",
     cleanup=Cleanup.COMPACT,
     written_by="compaction agent",
@@ -182,7 +183,7 @@ PURGE_FLOORS: Final = TopicSpec(
 )
 
 PRODUCTS: Final = TopicSpec(
-    name="products",
+    name=in_kafka("products"),
     key="product id",
     cleanup=Cleanup.COMPACT,
     written_by="the one owner of products",
@@ -201,7 +202,7 @@ PRODUCTS: Final = TopicSpec(
 )
 
 ORDERS: Final = TopicSpec(
-    name="orders",
+    name=in_kafka("orders"),
     key="order id",
     cleanup=Cleanup.DELETE,
     written_by="Postgres outbox relay",
@@ -214,7 +215,7 @@ ORDERS: Final = TopicSpec(
 )
 
 CART_MERGES: Final = TopicSpec(
-    name="cart-merges",
+    name=in_kafka("cart-merges"),
     key="user cart id",
     cleanup=Cleanup.DELETE,
     written_by="Postgres outbox relay",
@@ -225,7 +226,7 @@ CART_MERGES: Final = TopicSpec(
 )
 
 CART_ABANDONED: Final = TopicSpec(
-    name="cart-abandoned",
+    name=in_kafka("cart-abandoned"),
     key="cart id",
     cleanup=Cleanup.DELETE,
     written_by="Postgres outbox relay",
@@ -236,7 +237,7 @@ CART_ABANDONED: Final = TopicSpec(
 )
 
 DEAD_LETTERS: Final = TopicSpec(
-    name="dead-letters",
+    name=in_kafka("dead-letters"),
     key="key of the source record",
     cleanup=Cleanup.DELETE,
     written_by="every agent; `cartstream dlq` marks what was dealt with",

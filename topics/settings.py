@@ -1,17 +1,17 @@
-"""The setting that every process must have alike: how many partitions the topics have."""
+"""What every process must have alike: what the topics are called, and how many partitions they have."""
 
 from typing import Final
 
 from pydantic import Field
 
-from runtime.settings import Settings
+from topics.names import NameSettings
 from topics.registry import PARTITIONS
 
 MAX_PARTITIONS: Final = 1024
 
 
-class TopicSettings(Settings):
-    """The partitions of the topics, as `cartstream topics apply` made them."""
+class TopicSettings(NameSettings):
+    """The topics, as `cartstream topics apply` made them."""
 
     partitions: int = Field(
         PARTITIONS,

@@ -53,14 +53,11 @@ async def publish(client: PipelinedClient, layout: Layout, report: Report) -> No
     metrics.RESTORE_PERCENT.labels(report.partition).set(report.percent)
     value = msgspec.json.encode(report)
     with suppress(StoreFull):
-        await client.execute("SET", _key(layout, report.partition), value, "EX", EXPIRES_SECONDS)
+        key = layout.of_partition(report.partition).restore_progress
+        await client.execute("SET", key, value, "EX", EXPIRES_SECONDS)
 
 
 async def read(client: PipelinedClient, layout: Layout, partition: int) -> Report | None:
     """The last report of a restore in progress. Raises store.errors.StoreError."""
-    value = await client.execute("GET", _key(layout, partition))
+    value = await client.execute("GET", layout.of_partition(partition).restore_progress)
     return msgspec.json.decode(value, type=Report) if value else None
-
-
-def _key(layout: Layout, partition: int) -> str:
-    return f"{{{layout.tags[partition]}}}:restore-progress"

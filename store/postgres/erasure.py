@@ -22,7 +22,7 @@ from store.postgres.queries import queries_of
 from topics.codec import encode_change
 from topics.headers import ERASURE, change_headers
 from topics.records import OrderLine, OrderRecord
-from topics.registry import CART_CHANGED
+from topics.registry import CART_CHANGED, ORDERS
 
 Connection = psycopg.AsyncConnection[Any]
 T = TypeVar("T")
@@ -97,7 +97,8 @@ async def erase(connection: Connection, change: Change) -> Erased:
     """Erase what is there, and write `change`, the erasure of the cart, to the outbox; what was erased."""
     await connection.execute(_query("lock_orders"), {"cart_id": change.cart_id})
     found = await _find(connection, change.cart_id, None)
-    await connection.execute(_query("drop_order_records"), {"order_ids": [o.order_id for o in found.orders]})
+    records = {"topic": ORDERS.name, "order_ids": [order.order_id for order in found.orders]}
+    await connection.execute(_query("drop_order_records"), records)
     for order in found.orders:
         record = replace(order, version=order.version + 1)
         await _write(connection, "erase_order", record, order_id=order.order_id)

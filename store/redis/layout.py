@@ -14,6 +14,7 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
                      rows were in `carts`, when it was set, the id of the topic (carts.protocol.Marker)
     {t}:restore      hash: token and sequence of the restoration under way, `since`: where in `carts` those
                      began that were not finished
+    {t}:restore-progress  how far that is, with a time to live
     {t}:followed     offset in `carts` up to which this copy of the partition has followed
     {t}:cold         offset in `carts` before which carts may be in their rows only, until Redis is warm
     {t}:expired      zset: expired carts with a copy, by the offset in `carts` that their rows must reach
@@ -23,6 +24,8 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     {t}:unfolded     zset: carts with changes that no state put here has covered yet, by the v of the oldest
     ticket:<hash>    the cart that a one-use ticket is for, with a time to live; belongs to no partition
     rate:<policy>:<hash>  what somebody has taken of a rate limit, with a time to live; of no partition
+
+With a prefix (topics.names) all of them begin with it. It is no part of a hash tag, so slots stay.
 """
 
 from binascii import crc_hqx
@@ -30,6 +33,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from store.redis.wire import pack, pack_arguments
+from topics.names import IN_REDIS
 from topics.partitioner import partition_of
 
 SLOTS: Final = 16_384
@@ -82,6 +86,7 @@ class PartitionKeys(NamedTuple):
     backlog: bytes
     ready: bytes
     restore: bytes
+    restore_progress: bytes
     followed: bytes
     cold: bytes
     expired: bytes
@@ -91,7 +96,11 @@ class PartitionKeys(NamedTuple):
     pending_compaction: bytes
 
 
-_KEY_NAMES: Final = {"restore_request": "wish", "pending_compaction": "unfolded"}
+_KEY_NAMES: Final = {
+    "restore_progress": "restore-progress",
+    "restore_request": "wish",
+    "pending_compaction": "unfolded",
+}
 """Names of keys in Redis where they differ from the field."""
 
 
@@ -101,11 +110,12 @@ class Layout:
     def __init__(self, partitions: int) -> None:
         self.partitions: Final = partitions
         self.tags: Final = tags(partitions)
+        self._places: Final = tuple(f"{IN_REDIS}{{{tag}}}" for tag in self.tags)
         self._partition_keys: Final = tuple(
             PartitionKeys(
-                *(f"{{{tag}}}:{_KEY_NAMES.get(name, name)}".encode() for name in PartitionKeys._fields)
+                *(f"{place}:{_KEY_NAMES.get(name, name)}".encode() for name in PartitionKeys._fields)
             )
-            for tag in self.tags
+            for place in self._places
         )
         self.of_cart: Final = lru_cache(maxsize=32_768)(self._of_cart)
 
@@ -120,9 +130,9 @@ class Layout:
     def _of_cart(self, cart_id: str) -> CartKeys:
         name = cart_id.encode()
         p = partition_of(name, self.partitions)
-        tag = self.tags[p]
+        place = self._places[p]
         kinds = ("cart", "ops", "win", "fence")
-        cart, ops, win, checkout_lock = (f"{{{tag}}}:{kind}:{cart_id}".encode() for kind in kinds)
+        cart, ops, win, checkout_lock = (f"{place}:{kind}:{cart_id}".encode() for kind in kinds)
         shared = self._partition_keys[p]
         marker = pack((b"GET", shared.ready))
         return CartKeys(

@@ -5,6 +5,7 @@ from typing import Final
 
 from store.redis import scripts
 from store.redis.client import PipelinedClient
+from topics.names import IN_REDIS
 
 _MOST_WINDOWS: Final = 2
 """A backlog counts up to so many windows: gateways know of each other late, and may allow more than one."""
@@ -27,4 +28,4 @@ class SharedRates:
 
 def _key(policy: str, subject: str) -> bytes:
     digest = hashlib.blake2b(subject.encode(errors="surrogateescape"), digest_size=_HASH_BYTES)
-    return f"rate:{policy}:{digest.hexdigest()}".encode()
+    return f"{IN_REDIS}rate:{policy}:{digest.hexdigest()}".encode()

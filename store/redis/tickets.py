@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from store.redis.client import PipelinedClient
+from topics.names import IN_REDIS
 
 _BYTES: Final = 24
 _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -53,4 +54,4 @@ class Tickets:
 
 
 def _key(ticket: str) -> str:
-    return f"ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"
+    return f"{IN_REDIS}ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"

@@ -62,7 +62,7 @@ SET transfer = %(document)s::jsonb
 WHERE merge_id = %(merge_id)s AND number = %(number)s
 
 -- drop_order_records
-DELETE FROM outbox WHERE topic = 'orders' AND key = ANY(%(order_ids)s)
+DELETE FROM outbox WHERE topic = %(topic)s AND key = ANY(%(order_ids)s)
 
 -- count_mails
 SELECT count(*)

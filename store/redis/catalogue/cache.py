@@ -12,6 +12,7 @@ r"""Products in Redis: read by id, priced by their facts, listed and searched; f
     {catalogue}:category:<name>  zset: ids of listed products of this category
 
 All members of the zsets have score 0: Redis orders them by their bytes. `!` is before every id and word.
+With a prefix (topics.names) all keys begin with it.
 """
 
 import secrets
@@ -42,12 +43,16 @@ from store.redis.client import PipelinedClient
 from store.redis.errors import StoreFull
 from store.redis.results import PositionMoved
 from store.redis.wire import Argument
+from topics.names import IN_REDIS
 
-_FACTS: Final = b"{catalogue}:facts"
-_DOCUMENTS: Final = b"{catalogue}:documents"
-_TEXTS: Final = b"{catalogue}:texts"
-_IDS: Final = b"{catalogue}:ids"
-_WORDS: Final = b"{catalogue}:words"
+_PLACE: Final = f"{IN_REDIS}{{catalogue}}:".encode()
+_FACTS: Final = _PLACE + b"facts"
+_DOCUMENTS: Final = _PLACE + b"documents"
+_TEXTS: Final = _PLACE + b"texts"
+_IDS: Final = _PLACE + b"ids"
+_WORDS: Final = _PLACE + b"words"
+_WORD: Final = _PLACE + b"word:"
+_CATEGORY: Final = _PLACE + b"category:"
 _KEYS: Final = (_FACTS, _DOCUMENTS, _TEXTS, _IDS, _WORDS)
 _COMPLETE: Final = b"!complete"
 
@@ -158,7 +163,7 @@ class ProductCache:
 
     async def _candidates(self, search: Search) -> _Following:
         """Products among which all that are meant are found, as few as can be had quickly."""
-        ordered = _IDS if search.category is None else b"{catalogue}:category:" + search.category.encode()
+        ordered = _IDS if search.category is None else _CATEGORY + search.category.encode()
         if search.prefix is None:
             return partial(self._listed, ordered)
         whole = [_word_key(word) for word in search.words]
@@ -290,7 +295,7 @@ def unpack_facts(packed: bytes) -> Facts | None:
 
 
 def _word_key(word: str) -> bytes:
-    return b"{catalogue}:word:" + word.encode()
+    return _WORD + word.encode()
 
 
 def _arguments(change: Product | ProductDeletion) -> tuple[Argument, ...]:

@@ -14,7 +14,7 @@
 --@include catalogue_whole
 
 local FACTS, DOCUMENTS, TEXTS, IDS, WORDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local PREFIX = string.match(FACTS, '^{.-}:')
+local PREFIX = string.sub(FACTS, 1, -string.len('facts') - 1)
 
 if generation_if_whole() ~= ARGV[1] then return {'lost'} end
 local place = '!position:' .. ARGV[2]

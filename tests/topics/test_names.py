@@ -1,0 +1,118 @@
+"""With a prefix every name in Kafka and Redis begins with it; names are made in one place."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from topics.groups import GROUPS
+from topics.names import NameSettings
+from topics.registry import TOPICS
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("delivery", "gateway", "jobs", "merges", "ops", "runtime", "sinks", "store", "streams", "topics")
+
+NAMES = """
+import json
+from store.redis import Layout
+from store.redis.catalogue import cache
+from store.redis.rates import _key as rate
+from store.redis.tickets import _key as ticket
+from delivery.settings import DeliverySettings
+from topics.acls import PRINCIPAL
+from topics.groups import GROUPS
+from topics.registry import TOPICS
+
+layout = Layout(16)
+cart = layout.of_cart("user:1")
+print(json.dumps({
+    "topics": [topic.name for topic in TOPICS] + [DeliverySettings().dead_letter_topic],
+    "groups": [group.name for group in GROUPS],
+    "principals": [PRINCIPAL],
+    "redis": [
+        *(key.decode() for p in range(16) for key in layout.of_partition(p)),
+        *(key.decode() for key in (cart.cart, cart.ops, cart.win, cart.checkout_lock)),
+        *(key.decode() for key in vars(cache).values() if isinstance(key, bytes) and b"{catalogue}" in key),
+        cache._word_key("cup").decode(),
+        ticket("t"), rate("p", "s").decode(),
+    ],
+}))
+"""
+
+
+def names_with(prefix: str) -> dict[str, list[str]]:
+    """The names of a process with this prefix."""
+    done = subprocess.run(
+        [sys.executable, "-c", NAMES],
+        env=os.environ | {"CARTSTREAM_PREFIX": prefix},
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    return msgspec.json.decode(done.stdout, type=dict[str, list[str]])
+
+
+def test_every_name_begins_with_the_prefix_and_is_otherwise_the_same() -> None:
+    with_prefix, without = names_with("shop-a"), names_with("")
+    assert [name.removeprefix("shop-a.") for name in with_prefix["topics"]] == without["topics"]
+    assert [name.removeprefix("shop-a.") for name in with_prefix["groups"]] == without["groups"]
+    assert [name.removeprefix("shop-a:") for name in with_prefix["redis"]] == without["redis"]
+    assert without["topics"][: len(TOPICS)] == [topic.name for topic in TOPICS]
+    assert without["groups"] == [group.name for group in GROUPS]
+    assert all(name.startswith("shop-a.") for name in with_prefix["topics"] + with_prefix["groups"])
+    assert all(name.startswith("shop-a:") for name in with_prefix["redis"])
+    assert with_prefix["principals"] == ["User:shop-a.cartstream-{role}"]
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "shop-a", "7", "a" * 32])
+def test_a_prefix_is_letters_digits_and_single_hyphens(prefix: str) -> None:
+    assert NameSettings(prefix=prefix).prefix == prefix
+
+
+@pytest.mark.parametrize(
+    "prefix", ["Shop", "shop.a", "shop_a", "a:b", "{a}", "-a", "a-", "a--b", "a" * 33, "a\n"]
+)
+def test_other_prefixes_are_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        NameSettings(prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    "command", [("gateway",), ("streams", "compaction"), ("topics", "check")], ids=" ".join
+)
+def test_a_wrong_prefix_stops_the_start(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *command],
+        env=os.environ | {"CARTSTREAM_PREFIX": "shop_a"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "CARTSTREAM_PREFIX" in done.stderr
+    assert "CARTSTREAM_PREFIX=shop-a" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_other_module_makes_a_name() -> None:
+    """A name that is written out would lack the prefix."""
+    topics = "|".join(re.escape(topic.name) for topic in TOPICS)
+    groups = "|".join(re.escape(group.name) for group in GROUPS)
+    in_kafka = re.compile(
+        rf"(?:topic|TopicPartition|group|group_id)\w*\s*[=(]\s*f?[\"'](?:{topics}|{groups})[\"']"
+    )
+    in_redis = re.compile(r"b?f?\"(?:\{{1,3}[a-z_.\[\]]*\}{1,3}|rate|ticket):[a-z-]+\"")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for folder in PRODUCT
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".sql"}
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if in_kafka.search(line) or in_redis.search(line)
+    ]
+    assert found == []

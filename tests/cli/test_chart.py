@@ -19,9 +19,11 @@ import yaml
 from click.testing import CliRunner
 
 from cli.main import cartstream
+from runtime.owners import ProductsOwner
+from topics.access import ROLES, Resource
 from topics.groups import GROUPS
 from topics.registry import TOPICS
-from topics.strimzi import CHART_FILE, rendered
+from topics.strimzi import CHART_FILE, bare, rendered
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "cartstream"
@@ -29,7 +31,7 @@ BUILT = ROOT / "build" / "bin" / "helm"
 HELM = str(BUILT) if BUILT.exists() else shutil.which("helm")
 OLDEST, NEWEST = "1.27", "1.37"
 """Of Kubernetes: the one that the chart names, and the newest with schemas here."""
-FOREIGN = {"ScaledObject", "KafkaTopic", "ServiceMonitor"}
+FOREIGN = {"ScaledObject", "KafkaTopic", "KafkaUser", "ServiceMonitor"}
 
 AGENTS = ("compaction", "merges", "postgres", "redis", "mail", "history")
 EVERYTHING = {
@@ -46,7 +48,8 @@ EVERYTHING = {
     "networkPolicy": {"gatewayFrom": [{"namespaceSelector": {}}], "metricsFrom": [{"podSelector": {}}]},
     "serviceMonitor": {"enabled": True, "tokenSecret": {"name": "token"}},
     "keda": {"enabled": True, "authenticationRef": "kafka", "metadata": {"sasl": "scram_sha512"}},
-    "strimzi": {"enabled": True, "namespace": "kafka"},
+    "prefix": "shop-a",
+    "strimzi": {"enabled": True, "namespace": "kafka", "users": {"enabled": True, "authentication": "tls"}},
     "storageClassName": "fast",
 }
 LITTLE = {
@@ -178,7 +181,7 @@ def test_lag_scales_every_agent_up_to_one_worker_a_partition(
     render: Callable[[str], list[dict[str, Any]]],
 ) -> None:
     everything = render("everything")
-    read = {(group.command, group.name, group.topic) for group in GROUPS}
+    read = {(group.command, f"shop-a.{bare(group.name)}", f"shop-a.{bare(group.topic)}") for group in GROUPS}
     for name in AGENTS:
         scaled = one(everything, "ScaledObject", f"shop-cartstream-{name}")["spec"]
         stateful = one(everything, scaled["scaleTargetRef"]["kind"], scaled["scaleTargetRef"]["name"])["spec"]
@@ -197,15 +200,58 @@ def test_strimzi_gets_the_topics_of_the_registry_and_they_are_not_applied_twice(
 ) -> None:
     everything = render("everything")
     topics = {each["spec"]["topicName"]: each["spec"] for each in everything if each["kind"] == "KafkaTopic"}
-    assert set(topics) == {spec.name for spec in TOPICS}
+    assert set(topics) == {f"shop-a.{bare(spec.name)}" for spec in TOPICS}
     for spec in TOPICS:
-        assert topics[spec.name]["partitions"] == EVERYTHING["partitions"]
-        assert topics[spec.name]["config"] == spec.configs(replicas=3)
+        topic = topics[f"shop-a.{bare(spec.name)}"]
+        assert topic["partitions"] == EVERYTHING["partitions"]
+        assert topic["config"] == spec.configs(replicas=3)
     assert "Job/shop-cartstream-topics" not in pods(everything)
     assert "Job/shop-cartstream-topics" in pods(render("default"))
 
 
-def test_the_topics_of_the_chart_are_those_of_the_registry() -> None:
+@needs_helm
+def test_each_role_is_a_user_with_the_rights_of_the_table(
+    render: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    users = {
+        each["metadata"]["name"]: each["spec"] for each in render("everything") if each["kind"] == "KafkaUser"
+    }
+    assert set(users) == {f"shop-a.cartstream-{role.name}" for role in ROLES}
+    for role in ROLES:
+        given = {
+            (acl["resource"]["type"], acl["resource"].get("name"), operation)
+            for acl in users[f"shop-a.cartstream-{role.name}"]["authorization"]["acls"]
+            for operation in acl["operations"]
+        }
+        assert given == {
+            (
+                rule.resource,
+                None if rule.resource is Resource.CLUSTER else f"shop-a.{bare(rule.name)}",
+                rule.operation.label,
+            )
+            for rule in role.rules(ProductsOwner.INTERNAL)
+        }
+
+
+@needs_helm
+@pytest.mark.parametrize("authentication", ["tls", "scram-sha-512"])
+def test_each_process_connects_as_the_user_of_its_role(authentication: str, tmp_path: Path) -> None:
+    users = {"enabled": True, "authentication": authentication}
+    result = helm(EVERYTHING | {"strimzi": {"enabled": True, "users": users}}, tmp_path)
+    resources = [document for document in yaml.safe_load_all(result.stdout) if document]
+    by_command = {role.commands: f"shop-a.cartstream-{role.name}" for role in ROLES}
+    for name, pod in pods(resources).items():
+        volumes = {volume["name"]: volume.get("secret", {}).get("secretName") for volume in pod["volumes"]}
+        user = by_command.get(" ".join(pod["containers"][0]["args"]))
+        assert (name, volumes.get("kafka-user")) == (name, user)
+        if user and authentication == "scram-sha-512":
+            assert variables(pod)["CARTSTREAM_KAFKA_SASL_USERNAME"] == user
+            assert "CARTSTREAM_KAFKA_TLS_CERT" not in variables(pod)
+        elif user:
+            assert variables(pod)["CARTSTREAM_KAFKA_TLS_KEY"] == "/run/secrets/kafka-user/user.key"
+
+
+def test_topics_and_rights_of_the_chart_are_those_of_the_tables() -> None:
     assert (ROOT / CHART_FILE).read_text() == rendered(), "run `.venv/bin/python -m topics.strimzi`"
 
 

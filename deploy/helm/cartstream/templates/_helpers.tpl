@@ -7,6 +7,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The name of a topic, a group or a user of this shop. */}}
+{{- define "cartstream.inKafka" -}}
+{{- if .root.Values.prefix }}{{ .root.Values.prefix }}.{{ end }}{{ .name }}
+{{- end -}}
+
 {{- define "cartstream.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -28,18 +33,48 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* Variables of every process. */}}
+{{/* Variables of every process; with Strimzi's users those of .role, if it has one. */}}
 {{- define "cartstream.env" -}}
 - name: CARTSTREAM_PARTITIONS
-  value: {{ .Values.partitions | quote }}
-{{- range $name, $value := .Values.config }}
+  value: {{ .root.Values.partitions | quote }}
+{{- with .root.Values.prefix }}
+- name: CARTSTREAM_PREFIX
+  value: {{ . }}
+{{- end }}
+{{- range $name, $value := .root.Values.config }}
 - name: {{ $name }}
   value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
-{{- range .Values.secret.keys }}
+{{- range .root.Values.secret.keys }}
 - name: {{ . }}_FILE
   value: /run/secrets/cartstream/{{ . }}
 {{- end }}
+{{- if include "cartstream.user" . }}
+- name: CARTSTREAM_KAFKA_TLS
+  value: "true"
+- name: CARTSTREAM_KAFKA_TLS_CA
+  value: /run/secrets/kafka-ca/ca.crt
+{{- if eq .root.Values.strimzi.users.authentication "tls" }}
+- name: CARTSTREAM_KAFKA_TLS_CERT
+  value: /run/secrets/kafka-user/user.crt
+- name: CARTSTREAM_KAFKA_TLS_KEY
+  value: /run/secrets/kafka-user/user.key
+{{- else }}
+- name: CARTSTREAM_KAFKA_SASL_MECHANISM
+  value: SCRAM-SHA-512
+- name: CARTSTREAM_KAFKA_SASL_USERNAME
+  value: {{ include "cartstream.user" . }}
+- name: CARTSTREAM_KAFKA_SASL_PASSWORD_FILE
+  value: /run/secrets/kafka-user/password
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The KafkaUser of .role, whose Secret has its name; empty without Strimzi's users. */}}
+{{- define "cartstream.user" -}}
+{{- if and .role .root.Values.strimzi.enabled .root.Values.strimzi.users.enabled -}}
+{{- include "cartstream.inKafka" (dict "root" .root "name" (printf "cartstream-%s" .role)) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What every pod has; .grace is how many seconds it may take to stop. */}}
@@ -108,6 +143,16 @@ securityContext:
 - name: data
   emptyDir: {}
 {{- end }}
+{{- if include "cartstream.user" . }}
+- name: kafka-user
+  secret:
+    secretName: {{ include "cartstream.user" . }}
+    defaultMode: 0440
+- name: kafka-ca
+  secret:
+    secretName: {{ .root.Values.strimzi.cluster }}-cluster-ca-cert
+    items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
 {{- with .root.Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
@@ -121,7 +166,15 @@ securityContext:
   readOnly: true
 - name: data
   mountPath: /var/lib/cartstream
-{{- with .Values.extraVolumeMounts }}
+{{- if include "cartstream.user" . }}
+- name: kafka-user
+  mountPath: /run/secrets/kafka-user
+  readOnly: true
+- name: kafka-ca
+  mountPath: /run/secrets/kafka-ca
+  readOnly: true
+{{- end }}
+{{- with .root.Values.extraVolumeMounts }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}

@@ -48,7 +48,7 @@ def _kafka(image: str, port: int) -> DockerContainer:
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
         "KAFKA_LISTENERS": "PLAINTEXT://:9092,BROKER://:9094,CONTROLLER://:9093",
-        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{container.get_container_host_ip()}:{port},BROKER://localhost:9094",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{container.get_docker_client().host()}:{port},BROKER://localhost:9094",
         "KAFKA_INTER_BROKER_LISTENER_NAME": "BROKER",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
         "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",

@@ -17,9 +17,11 @@ from store.postgres import carts
 from store.postgres.carts import FoundRow
 from store.postgres.session import Address, connect
 from store.redis import Layout, PipelinedClient, StoredCart
+from topics.names import IN_REDIS
 
 _SCAN_COUNT: Final = 2000
-_CART_KEY: Final = re.compile(r"{[0-9]+}:cart:(.*)", re.DOTALL)
+_CART_KEYS: Final = f"{IN_REDIS}{{*}}:cart:*"
+_CART_KEY: Final = re.compile(re.escape(IN_REDIS) + r"{[0-9]+}:cart:(.*)", re.DOTALL)
 _PAGE: Final = 5000
 
 _STATE: Final = msgspec.json.Decoder(State)
@@ -39,7 +41,7 @@ class RedisCopies:
         cursor = b"0"
         while True:
             cursor, keys = await self._client.execute(
-                "SCAN", cursor, "MATCH", "{*}:cart:*", "COUNT", _SCAN_COUNT
+                "SCAN", cursor, "MATCH", _CART_KEYS, "COUNT", _SCAN_COUNT
             )
             # The pattern finds keys of other kinds, too, if the id of their cart looks like the end of a key.
             found = [_CART_KEY.fullmatch(key.decode()) for key in keys]

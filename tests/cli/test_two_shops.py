@@ -1,6 +1,7 @@
 """Two shops on one Kafka and one Redis, told apart by their prefix: neither sees anything of the other."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -181,5 +182,6 @@ async def test_two_shops_share_kafka_and_redis_and_nothing_else(shops: list[Shop
         assert back is not None
         assert back["version"] == carts[0]["version"]
         for shop in shops:
-            verified = await asyncio.to_thread(shop.run, "verify")
+            verified = await asyncio.to_thread(shop.run, "verify", "--json")
             assert verified.returncode == 0, verified.stdout + verified.stderr
+            assert json.loads(verified.stdout)["in_redis"] > 0, verified.stdout

@@ -285,9 +285,7 @@ async def test_a_cart_of_all_the_lines_allowed_reads_back(fixture: StoreFixture)
         answer = await applied(fixture, *steps)
     assert answer.cart is not None
     view = answer.cart.view()
-    assert [line.line_id for line in view.lines] == sorted(line.line_id for line in view.lines[:100]) + [
-        line.line_id for line in view.lines[100:]
-    ]
+    assert [line.line_id for line in view.lines] == [f"p{n}" for n in range(500)]
     assert (len(view.lines), view.totals.subtotal) == (500, 500 * 999 * 2**20)
     assert answer.cart.json() == msgspec.json.encode(view)
     refusal = await refused(fixture, Add("one-more", 1, 1, "EUR", Item("one-more")))

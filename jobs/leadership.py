@@ -60,7 +60,7 @@ async def run_as_leader(job: Job, address: Address, has_leader: Callable[[], Non
     while True:
         # Any other: a failure of one job, even a bug, must not stop the others.
         async for attempt in stamina.retry_context(
-            on=lambda error: not isinstance(error, Misconfigured),
+            on=_may_pass,
             attempts=None,
             timeout=None,
             wait_initial=0.5,
@@ -69,6 +69,11 @@ async def run_as_leader(job: Job, address: Address, has_leader: Callable[[], Non
             with attempt:
                 await _lead_once(job, address, has_leader)
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether to try again: neither after a wrong setting, nor when cancelled."""
+    return isinstance(error, Exception) and not isinstance(error, Misconfigured)
 
 
 async def _lead_once(job: Job, address: Address, has_leader: Callable[[], None]) -> None:

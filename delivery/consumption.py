@@ -124,9 +124,9 @@ async def _deliver(app: DeliveryApp, batch: list[Run], handle: Handle, is_data_e
         held = {partition for partition, run in run_of.items() if ledger.holds(run)}
         return [record for record in records if record.partition in held]
 
-    def may_pass(error: Exception) -> bool:
-        if is_data_error(error):
-            return False
+    def may_pass(error: BaseException) -> bool:
+        if not isinstance(error, Exception) or is_data_error(error):
+            return False  # who is cancelled ends
         ledger.beat(run.tp for run in batch)
         metrics.BATCH_RETRIES.labels(app.conf.id).inc()
         return True

@@ -25,7 +25,11 @@ if ! has cartstream-local/python || ! has cartstream-local/servers || ! has cart
   echo 'making the base with debootstrap ...'
   rm -rf "$work/root"
   debootstrap --variant=minbase bookworm "$work/root" >"$work/debootstrap.log"
-  echo "deb http://deb.debian.org/debian-security bookworm-security main" >>"$work/root/etc/apt/sources.list"
+  # Packages and their security updates come from where this machine takes its own.
+  if test -e /etc/apt/sources.list.d/debian.sources; then
+    cp /etc/apt/sources.list.d/debian.sources "$work/root/etc/apt/sources.list.d/"
+    rm "$work/root/etc/apt/sources.list"
+  fi
   printf '#!/bin/sh\nexit 101\n' >"$work/root/usr/sbin/policy-rc.d"
   chmod +x "$work/root/usr/sbin/policy-rc.d"
   add python3 ca-certificates

@@ -1,7 +1,7 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test drills test-secure client client-test soak check contract contract-test renderer bench clean force
-.PHONY: helm images test-containers
+.PHONY: helm images reference test-containers
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -90,7 +90,6 @@ $(HELM): devstack/helm/go.mod devstack/helm/go.sum
 contract-test: setup ## Generated requests against everything, held against the OpenAPI document (CASES=5000)
 	@$(BIN)/python -m tests.contract --cases $(CASES)
 
-.PHONY: reference
 reference: setup ## Write the page of settings again, from the settings classes
 	@$(BIN)/python -m docs.settings_reference
 

@@ -43,7 +43,7 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 		echo 'helm is missing: the tests of the chart are SKIPPED and counted below; `make helm` builds it'
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-drills: setup ## Tests that take minutes: kills again and again, several workers of each group, one sick alone
+drills: setup ## Tests that take long (20 minutes): servers frozen, kills again and again, several workers, one sick alone
 	@$(BIN)/pytest -m drill -o timeout=900 -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/pytest --hypothesis-profile thorough -o timeout=900 -n 2 --dist loadfile tests/store/redis/test_*_equals_*.py
 

@@ -23,6 +23,7 @@ from tests.faults.testbed import Testbed
 from tests.faults.topology import GATEWAYS
 
 pytestmark = [
+    pytest.mark.drill,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.timeout(300),
     pytest.mark.xdist_group("faults"),
@@ -279,7 +280,6 @@ async def test_a_cancel_while_postgres_dies_gives_the_pieces_back_once(scenario:
     assert sales.cancellations.keys() >= {order.order_id}
 
 
-@pytest.mark.drill
 async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(
     testbed: Testbed, tmp_path: Path
 ) -> None:
@@ -289,7 +289,6 @@ async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(
     assert report.outcomes[Outcome.ACKNOWLEDGED] >= 400
 
 
-@pytest.mark.drill
 async def test_a_rolling_restart_under_load_fails_no_request(testbed: Testbed, tmp_path: Path) -> None:
     plan = Plan(seed=-3, seconds=0, load=Load(clients=8, carts=24))
     one_by_one = [Fault(0, Kind.RESTART, name, 0) for name in testbed.processes]
@@ -309,7 +308,6 @@ async def test_a_rolling_restart_under_load_fails_no_request(testbed: Testbed, t
     assert failed == []
 
 
-@pytest.mark.drill
 async def test_a_short_schedule_of_faults_loses_and_doubles_nothing(testbed: Testbed, tmp_path: Path) -> None:
     plan = Plan(seed=2183, seconds=30, load=Load())
     report = await run(testbed, plan, tmp_path, schedule(plan.seed, plan.seconds, testbed.topology))

@@ -19,6 +19,8 @@ from tests.support.processes import GatewayProcess
 from tests.support.servers import Urls
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.drill
+
 StartGateway = Callable[..., GatewayProcess]
 
 
@@ -111,7 +113,6 @@ async def test_a_stopping_gateway_ends_its_streams_and_nothing_is_lost(
         assert await asyncio.to_thread(leaving.wait) == 0
 
 
-@pytest.mark.drill
 async def test_a_rolling_reload_ends_streams_that_come_back_to_the_new_workers(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:

@@ -24,6 +24,8 @@ from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import PARTITIONS
 
+pytestmark = pytest.mark.drill
+
 StartGateway = Callable[..., GatewayProcess]
 
 

@@ -4,11 +4,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import psycopg
+import pytest
 
 from tests.gateway.conftest import catalogue_client_of
 from tests.gateway.product_fixtures import product
 from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.servers import Urls
+
+pytestmark = pytest.mark.drill
 
 ROUNDS = 100
 

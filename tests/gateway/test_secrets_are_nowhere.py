@@ -26,6 +26,8 @@ from tests.support.topics import records_of
 from tests.support.waiting import until
 from topics.registry import CART_ABANDONED, TOPICS
 
+pytestmark = pytest.mark.drill
+
 AGENTS: Final = (
     ("streams", "compaction"),
     ("streams", "merges"),

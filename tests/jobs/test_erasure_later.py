@@ -27,6 +27,8 @@ from topics.codec import decode_change
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, PARTITIONS
 
+pytestmark = pytest.mark.drill
+
 __all__ = ["jobs", "raw"]
 
 AT_ONCE = {

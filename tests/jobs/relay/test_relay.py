@@ -137,6 +137,7 @@ async def test_what_was_read_before_a_long_freeze_gets_in_no_more(
     assert len(reader.records(key)) == 1
 
 
+@pytest.mark.drill
 async def test_while_kafka_is_away_rows_wait_and_are_counted_and_then_go_in_order(
     database: str, reader: TopicReader, relaying: Relaying, stack: EmbeddedStack
 ) -> None:

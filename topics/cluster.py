@@ -267,5 +267,10 @@ def _observed(described: dict[str, Any], entries: list[dict[str, Any]]) -> Obser
         partitions=len(partitions),
         replicas=min((len(part["replicas"]) for part in partitions), default=0),
         leaderless=tuple(sorted(part["partition"] for part in partitions if part["leader"] < 0)),
+        behind={
+            part["partition"]: len(part["isr"])
+            for part in partitions
+            if len(part["isr"]) < len(part["replicas"])
+        },
         configs={entry["config_names"]: entry["config_value"] for entry in entries},
     )

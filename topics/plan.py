@@ -26,11 +26,15 @@ class Severity(StrEnum):
 
 
 class ObservedTopic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic as the cluster shows it: `configs` are all its settings, and none if it may not be asked."""
+    """A topic as the cluster shows it: `configs` are all its settings, and none if it may not be asked.
+
+    `behind` says of each partition whose copies are not all in sync how many are.
+    """
 
     partitions: int
     replicas: int
     leaderless: tuple[int, ...] = ()
+    behind: dict[int, int] = {}
     configs: dict[str, str]
 
 
@@ -168,6 +172,7 @@ def _unsafe_topic(name: str, topic: ObservedTopic, wanted: Wanted) -> list[Diffe
         found.append(
             _unsafe(name, "min.insync.replicas", f"at least {SAFE_IN_SYNC}", in_sync, wanted, advice)
         )
+    found += _behind(name, topic, int(in_sync))
     if topic.leaderless:
         partitions = ", ".join(str(partition) for partition in topic.leaderless)
         found.append(
@@ -180,6 +185,28 @@ def _unsafe_topic(name: str, topic: ObservedTopic, wanted: Wanted) -> list[Diffe
             )
         )
     return found
+
+
+def _behind(name: str, topic: ObservedTopic, needed: int) -> list[Difference]:
+    """Partitions that lack copies, and those that nothing is written to for that."""
+    by_copies: dict[int, list[str]] = {}
+    for partition, copies in sorted(topic.behind.items()):
+        if partition not in topic.leaderless:
+            by_copies.setdefault(copies, []).append(str(partition))
+    if not by_copies:
+        return []
+    stopped = min(by_copies) < needed
+    advice = "see whether all brokers are running; one that has come back needs a while to catch up"
+    return [
+        Difference(
+            topic=name,
+            setting="copies in sync",
+            expected=f"{topic.replicas} for each partition",
+            found="; ".join(f"{copies} for {', '.join(by_copies[copies])}" for copies in sorted(by_copies)),
+            severity=Severity.ERROR if stopped else Severity.WARNING,
+            advice=f"nothing is written with fewer than {needed}: {advice}" if stopped else advice,
+        )
+    ]
 
 
 def _unsafe(topic: str, setting: str, expected: str, found: str, wanted: Wanted, advice: str) -> Difference:

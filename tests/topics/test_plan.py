@@ -94,6 +94,25 @@ def test_a_partition_without_a_leader_is_an_error_in_development_too() -> None:
     assert (difference.found, difference.severity) == ("none for 3, 9", Severity.ERROR)
 
 
+@pytest.mark.parametrize(
+    ("behind", "found", "severity"),
+    [
+        ({3: 2, 9: 2}, "2 for 3, 9", Severity.WARNING),
+        ({3: 2, 9: 1}, "1 for 9; 2 for 3", Severity.ERROR),
+    ],
+)
+def test_a_partition_that_lacks_copies_is_told_and_an_error_once_nothing_is_written_to_it(
+    behind: dict[int, int], found: str, severity: Severity
+) -> None:
+    # One without a leader is told as such, however many copies it lacks.
+    topic = ObservedTopic(
+        partitions=16, replicas=3, leaderless=(5,), behind={**behind, 5: 0}, configs=CARTS.configs(replicas=3)
+    )
+    told = {diff.setting: diff for diff in unsafe(cluster(topic), [CARTS], WANTED)}
+    assert (told["copies in sync"].found, told["copies in sync"].severity) == (found, severity)
+    assert told["leaders"].found == "none for 5"
+
+
 def test_too_few_brokers_are_told_before_topics_are_made() -> None:
     observed = Observed(brokers=1, auto_create=False, topics={})
     assert WANTED.copies(observed) == 1

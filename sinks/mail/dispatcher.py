@@ -13,6 +13,7 @@ import stamina
 import structlog
 
 from runtime.cancellation import to_its_end
+from runtime.recovery import hash_of
 from sinks.mail import metrics
 from sinks.mail.abandonment import compose_reminder
 from sinks.mail.message import BadAddress, MailKind, address_of, compose, recipient
@@ -74,6 +75,7 @@ class MailDispatcher:
         backlog = await self._tasks.measure()
         metrics.WAITING.set(backlog.mails)
         metrics.OLDEST_WAITING.set(backlog.oldest_s)
+        await self._tasks.forget_days()
         await asyncio.sleep(MEASURE_SECONDS)
 
     async def _send_all_due(self, client: SmtpClient) -> None:
@@ -101,6 +103,12 @@ class MailDispatcher:
                 return
             try:
                 message, address = self._compose(mail)
+                if not await self._may_have(mail, address):
+                    most = self._settings.order_mails_per_day
+                    await self._give_up(
+                        mail, "too_many_mails", f"its address has had {most} mails about orders today"
+                    )
+                    return
                 await client.send(message, address)
             except (BadAddress, MailRefused) as error:
                 await self._give_up(mail, "mail_refused", str(error))
@@ -116,6 +124,14 @@ class MailDispatcher:
         self._taken.discard(key)
         metrics.MAILS.labels(mail.kind, "sent").inc()
         log.info("mail.sent", order=mail.order_id, kind=mail.kind, attempts=mail.attempts)
+
+    async def _may_have(self, mail: ClaimedMail, address: Address) -> bool:
+        # Reminders have a limit of their own, kept where they are recorded. A retry was counted before.
+        if mail.kind is MailKind.ABANDONMENT or mail.attempts > 1:
+            return True
+        return await self._tasks.count_order_mail(
+            hash_of(address.addr_spec), self._settings.order_mails_per_day
+        )
 
     def _compose(self, mail: ClaimedMail) -> tuple[EmailMessage, Address]:
         """The mail, and to whom it goes. Raises BadAddress."""

@@ -74,6 +74,15 @@ class MailSinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
         72.0, gt=0, le=720, examples=[72], description="a mail deferred for this long becomes a dead letter"
     )
 
+    order_mails_per_day: int = Field(
+        50,
+        ge=1,
+        le=100_000,
+        examples=[50],
+        description="most mails about orders to one address in a day (UTC); what is above is a dead letter, "
+        "which `cartstream dlq replay` sends on another day",
+    )
+
     @field_validator("mail_from")
     @classmethod
     def _is_an_address(cls, value: str) -> str:

@@ -94,6 +94,15 @@ class MailTasks:
         async with self._lock, self._connection.use() as connection:
             return await is_mail_wanted(connection, decode_mail(mail.record))
 
+    async def count_order_mail(self, address_hash: bytes, mails_per_day: int) -> bool:
+        """Count a mail about an order to the address; False if it has had as many today (UTC) as it may."""
+        values = {"address_hash": address_hash, "mails_per_day": mails_per_day}
+        return (await self._execute("count_order_mail", values))[1] is not None
+
+    async def forget_days(self) -> None:
+        """Forget how many mails an address got on days that are over."""
+        await self._execute("forget_order_mail_days", {})
+
     async def settle(self, mail: ClaimedMail, outcome: str, detail: str) -> None:
         """Mark the mail as finished, with its outcome."""
         await self._execute(

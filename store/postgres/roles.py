@@ -82,6 +82,7 @@ GRANTS: Final[Mapping[Role, Grants]] = {
     Role.MAIL: Grants(
         {
             "post_checkout_tasks": "SELECT, INSERT, UPDATE",
+            "order_mails_a_day": "SELECT, INSERT, UPDATE, DELETE",
             "abandoned_carts": "SELECT",
             "mail_suppressions": "SELECT",
         }

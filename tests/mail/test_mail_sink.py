@@ -234,6 +234,33 @@ async def test_a_mailbox_that_is_full_for_now_is_tried_again_and_keeps_nobody_wa
     assert len(smtp.to(address(full))) == 1
 
 
+async def test_an_address_gets_no_more_mails_about_orders_in_a_day_than_it_may(
+    agent: AgentProcess,
+    smtp: SmtpServer,
+    producer: AIOKafkaProducer,
+    database: str,
+    dead_letters: TopicReader,
+) -> None:
+    email = address(new_order())
+    first, second = new_order(email), new_order(email.upper())
+    third = new_order(email)
+    await agent.start(CARTSTREAM_ORDER_MAILS_PER_DAY="2")
+    await publish(producer, first, second)
+    await until(lambda: _all_settled(database, first, second), "both mails")
+    other = new_order()
+    await publish(producer, third, other)
+    letter = dict((await dead_letters.first(third.order_id)).headers)
+    assert letter["dlq_error_code"] == b"too_many_mails"
+    assert (await _settled(database, third))[0] == "refused"
+    await until(lambda: _have_mail(smtp, other), "a mail to another address")
+    # The day is over, and somebody has replayed it.
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        await connection.execute("UPDATE order_mails_a_day SET day = day - 1")
+    await publish(producer, third)
+    await until(lambda: _count(smtp, third, 2), "a mail on the next day")
+    assert ids(smtp.to(email)) == [confirmation_id(first), confirmation_id(third)]
+
+
 async def test_what_is_no_address_becomes_a_dead_letter(
     agent: AgentProcess, producer: AIOKafkaProducer, dead_letters: TopicReader
 ) -> None:
@@ -303,6 +330,10 @@ async def _settled(url: str, order: OrderRecord) -> tuple[str, str | None, int, 
     row = await until(find, "a settled task")
     assert row is not None
     return row[0], row[1], row[2], row[3]
+
+
+async def _all_settled(url: str, *orders: OrderRecord) -> bool:
+    return [(await _settled(url, order))[0] for order in orders] == ["sent"] * len(orders)
 
 
 async def _is_writing(url: str) -> bool:

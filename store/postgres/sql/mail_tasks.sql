@@ -60,6 +60,18 @@ WHERE order_id = %(order_id)s AND task = %(task)s AND done_at IS NULL
 UPDATE post_checkout_tasks SET done_at = now(), outcome = %(outcome)s, detail = %(detail)s, record = NULL
 WHERE order_id = %(order_id)s AND task = %(task)s AND done_at IS NULL
 
+-- count_order_mail
+-- No row: the address has had as many today as it may.
+INSERT INTO order_mails_a_day AS known (address_hash, day, mails)
+VALUES (%(address_hash)s, (now() AT TIME ZONE 'UTC')::date, 1)
+ON CONFLICT (address_hash) DO UPDATE
+SET day = excluded.day, mails = CASE known.day WHEN excluded.day THEN known.mails + 1 ELSE 1 END
+WHERE known.day <> excluded.day OR known.mails < %(mails_per_day)s
+RETURNING mails
+
+-- forget_order_mail_days
+DELETE FROM order_mails_a_day WHERE day < (now() AT TIME ZONE 'UTC')::date
+
 -- measure_tasks
 SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8
 FROM post_checkout_tasks

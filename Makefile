@@ -1,7 +1,7 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test drills test-secure client client-test soak check contract contract-test renderer bench clean force
-.PHONY: helm images reference test-containers
+.PHONY: helm images reference test-brokers test-containers
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -49,6 +49,9 @@ drills: setup ## Tests that take long (20 minutes): servers frozen, kills again 
 
 test-secure: setup ## The whole over TLS, with users and ACLs in Kafka: each process a principal of its own
 	@$(BIN)/pytest -m secure tests/secure
+
+test-brokers: setup ## The whole on three Kafka brokers: leaders killed, a disk wiped, under load (about 3 GB of memory)
+	@$(BIN)/pytest -m brokers tests/brokers
 
 client: setup ## Make the TypeScript client: its types from the OpenAPI document, and the build (needs node and npm)
 	@$(BIN)/python -m tests.clients.node_package

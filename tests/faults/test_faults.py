@@ -13,7 +13,7 @@ import pytest_asyncio
 from tests.faults import order_records
 from tests.faults.balancer import Balancer
 from tests.faults.catalogue import price
-from tests.faults.history import Add, Clear, Fail, Ok, Outcome, Remove, Set, Unknown
+from tests.faults.history import Add, Clear, Ok, Outcome, Remove, Set, Unknown
 from tests.faults.load_generator import Load, again
 from tests.faults.proxy import NetworkCondition
 from tests.faults.run import Plan, run
@@ -21,6 +21,7 @@ from tests.faults.scenario import Scenario
 from tests.faults.schedule import Fault, Kind, schedule
 from tests.faults.testbed import Testbed
 from tests.faults.topology import GATEWAYS
+from tests.faults.windows import failures
 
 pytestmark = [
     pytest.mark.drill,
@@ -31,17 +32,6 @@ pytestmark = [
 
 TEA = Add("tea", 2, 350)
 JAM = Add("jam", 1, 420)
-DECIDED = {
-    "line-not-found",
-    "precondition-failed",
-    "short-stock",
-    "cart-empty",
-    "cart-outdated",
-    "checkout-in-progress",
-}
-"""What the clients of the load generator ask for in vain with good reason."""
-WAITED = {"cart-not-delivered", "deadline-exceeded"}
-"""What a checkout is told that has waited for agents which took too long to come back: come again."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -295,17 +285,7 @@ async def test_a_rolling_restart_under_load_fails_no_request(testbed: Testbed, t
     async with Balancer(testbed.gateways) as balancer:
         report = await run(testbed, plan, tmp_path, one_by_one, pick=balancer.pick)
     assert not report.violations, report.explain()
-    order_requests = {
-        record.op for record in report.history if isinstance(record, order_records.OrderAttempt)
-    }
-    failed = [
-        record
-        for record in report.history
-        if isinstance(record, Unknown | Fail)
-        and not (isinstance(record, Fail) and record.reason in DECIDED)
-        and not (record.op in order_requests and record.reason in WAITED)
-    ]
-    assert failed == []
+    assert failures(report.history) == []
 
 
 async def test_a_short_schedule_of_faults_loses_and_doubles_nothing(testbed: Testbed, tmp_path: Path) -> None:

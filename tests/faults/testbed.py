@@ -26,7 +26,7 @@ from devstack.components import CARTSTREAM
 from devstack.embedded import EmbeddedComponent, EmbeddedStack
 from devstack.files import password_file
 from devstack.free_ports import free_ports
-from devstack.settings import HOST, StackSettings, Urls
+from devstack.settings import HOST, KAFKA, StackSettings, Urls
 from devstack.spec import Preparing, RestartPolicy, State
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import load
@@ -34,6 +34,7 @@ from tests.faults.catalogue import NAMED, OWN, offer
 from tests.faults.proxy import NetworkCondition, Proxies, Proxy
 from tests.faults.topology import AGENTS, SERVERS, Topology, place_of
 from tests.mail.smtp_server import SmtpServer
+from tests.support.brokers import Brokers
 from topics.groups import COMPACTION, MAIL_SINK, MERGES
 from topics.registry import CART_CHANGED, CART_MERGES, ORDERS
 
@@ -91,8 +92,13 @@ class Testbed:
         folder: Path,
         topology: Topology | None = None,
         variables: Mapping[str, Mapping[str, str]] | None = None,
+        brokers: Brokers | None = None,
     ) -> None:
-        """`variables` are settings of all workers of a group, by the group's name."""
+        """`variables` are settings of all workers of a group, by the group's name.
+
+        `brokers` that are running take the place of the one broker; no network before them can be broken.
+        """
+        self.brokers: Final = brokers
         self._variables: Final = variables or {}
         self.smtp: Final = SmtpServer()
         self.topology: Final = topology or Topology()
@@ -116,14 +122,17 @@ class Testbed:
         self._shared: Final = Proxy(proxied, broker)
         self.alone: Final = Proxy(alone_proxied, alone_broker)
         self.network: Final = Proxies(self._shared, self.alone)
-        self.urls: Final[Urls] = seen.urls
+        self.urls: Final[Urls] = (
+            seen.urls if brokers is None else replace(seen.urls, kafka_bootstrap=brokers.bootstrap)
+        )
         self.gateways: Final = (seen.urls.gateway, f"http://{HOST}:{second}")
         self._listeners: Final = {
             "PLAINTEXT": (broker, proxied),
             _ALONE_LISTENER: (alone_broker, alone_proxied),
         }
         self._controller: Final = controller
-        self._servers = EmbeddedStack(folder / "servers", served, policy=RestartPolicy.ALWAYS)
+        own = SERVERS if brokers is None else [name for name in SERVERS if name != KAFKA]
+        self._servers = EmbeddedStack(folder / "servers", served, own, RestartPolicy.ALWAYS)
         self._product = EmbeddedStack(folder / "product", seen, PRODUCT, RestartPolicy.ALWAYS)
         # A data folder for the first, the second, … of each kind: in one no two have the same name.
         self._more = {
@@ -353,15 +362,24 @@ class Testbed:
         for name, component in _components(stack).items():
             env = {**component.spec.env, "CARTSTREAM_PARTITIONS": str(self.topology.partitions)}
             env |= {**HASTE.get(name, {}), **self._variables.get(name, {})}
-            if name == "gateway" and number > 1:
+            if self.brokers is not None:
+                env["CARTSTREAM_KAFKA_BOOTSTRAP"] = self.brokers.bootstrap
+            elif name == "gateway" and number > 1:
                 env["CARTSTREAM_KAFKA_BOOTSTRAP"] = f"{HOST}:{self.alone.port}"
-            elif number > 1:
+            if name != "gateway" and number > 1:
                 env["CARTSTREAM_GROUP_INSTANCE_ID"] = f"{name}-{number}"
             component.spec = replace(component.spec, env=env)
 
     def _rig(self) -> None:
         """Makes the broker advertise the proxies, and Redis start on what `roll_back_redis` has chosen."""
-        kafka, redis_server = (_components(self._servers)[name] for name in ("kafka", "redis"))
+        if self.brokers is None:
+            self._rig_kafka(_components(self._servers)[KAFKA])
+        redis_server = _components(self._servers)["redis"]
+        prepare = redis_server.spec.prepare
+        assert prepare is not None
+        redis_server.spec = replace(redis_server.spec, prepare=partial(self._prepare_redis, prepare))
+
+    def _rig_kafka(self, kafka: Component) -> None:
         own = [f"{name}://{HOST}:{broker}" for name, (broker, _) in self._listeners.items()]
         advertised = [f"{name}://{HOST}:{proxied}" for name, (_, proxied) in self._listeners.items()]
         protocols = [f"{name}:PLAINTEXT" for name in ("CONTROLLER", *self._listeners)]
@@ -372,9 +390,6 @@ class Testbed:
         )
         options = [option for override in overrides for option in ("--override", override)]
         kafka.spec = replace(kafka.spec, argv=(*kafka.spec.argv, *options))
-        prepare = redis_server.spec.prepare
-        assert prepare is not None
-        redis_server.spec = replace(redis_server.spec, prepare=partial(self._prepare_redis, prepare))
 
     async def _prepare_redis(self, prepare: Prepare, preparing: Preparing) -> None:
         await prepare(preparing)

@@ -1,0 +1,110 @@
+"""What clients notice of a fault: how many requests fail or are slow, and for how long there are such."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from tests.faults.history import Began, Fail, Invoke, Ok, Record, Unknown
+from tests.faults.order_records import OrderAttempt
+
+SLOW_US: Final = 1_000_000
+DECIDED: Final = frozenset(
+    {
+        "line-not-found",
+        "precondition-failed",
+        "short-stock",
+        "cart-empty",
+        "cart-outdated",
+        "checkout-in-progress",
+    }
+)
+"""What the clients of the load generator ask for in vain with good reason."""
+
+WAITED: Final = frozenset({"cart-not-delivered", "deadline-exceeded"})
+"""What a checkout is told that has waited for agents which took too long to come back: come again."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The requests from the begin of a fault to that of the next one, orders and erasures apart.
+
+    `seconds` are those from the first request that failed or was slow to the answer of the last one.
+    """
+
+    fault: str
+    asked: int
+    slow: int
+    failed: dict[str, int]
+    seconds: float
+
+    def __str__(self) -> str:
+        failed = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items())) or "none"
+        return (
+            f"{self.fault}: {self.asked} requests, failed: {failed}, slower than {SLOW_US / 1e6:g} s: "
+            f"{self.slow}, all within {self.seconds:.1f} s"
+        )
+
+
+def windows(records: Sequence[Record]) -> list[Window]:
+    """One for each fault."""
+    begins = [record for record in records if isinstance(record, Began)]
+    answers = {
+        (record.op, record.attempt): record for record in records if isinstance(record, Ok | Fail | Unknown)
+    }
+    # Nothing follows the last one.
+    ends = [*(begin.at for begin in begins[1:]), float("inf")]
+    return [
+        _window(
+            begin.fault,
+            [
+                (record, answer)
+                for record in records
+                if isinstance(record, Invoke)
+                and begin.at <= record.at < end
+                and (answer := answers.get((record.op, record.attempt)))
+            ],
+        )
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+
+
+def failures(records: Sequence[Record]) -> list[Fail | Unknown]:
+    """The attempts that failed, or were never answered, without a client being to blame; nor `come_again`."""
+    again = set(map(id, come_again(records)))
+    return [
+        record
+        for record in records
+        if isinstance(record, Unknown | Fail)
+        and not (isinstance(record, Fail) and record.reason in DECIDED)
+        and id(record) not in again
+    ]
+
+
+def come_again(records: Sequence[Record]) -> list[Fail | Unknown]:
+    """The checkouts that were told to come again, because their cart took too long to get into Postgres."""
+    orders = {record.op for record in records if isinstance(record, OrderAttempt)}
+    return [
+        record
+        for record in records
+        if isinstance(record, Unknown | Fail) and record.op in orders and record.reason in WAITED
+    ]
+
+
+def _window(fault: str, asked: Sequence[tuple[Invoke, Ok | Fail | Unknown]]) -> Window:
+    slow = [(invoke, answer) for invoke, answer in asked if answer.at - invoke.at > SLOW_US]
+    failed = [
+        (invoke, answer)
+        for invoke, answer in asked
+        if isinstance(answer, Fail | Unknown) and answer.reason not in DECIDED
+    ]
+    trouble = [*slow, *failed]
+    first = min((invoke.at for invoke, _ in trouble), default=0)
+    last = max((answer.at for _, answer in trouble), default=0)
+    return Window(
+        fault,
+        len(asked),
+        len(slow),
+        dict(Counter(answer.reason for _, answer in failed if isinstance(answer, Fail | Unknown))),
+        (last - first) / 1e6,
+    )

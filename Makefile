@@ -1,7 +1,7 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test drills test-secure client client-test soak check contract contract-test renderer bench clean force
-.PHONY: helm images reference test-brokers test-containers
+.PHONY: helm images reference test-alerts test-brokers test-containers
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -53,6 +53,9 @@ test-secure: setup ## The whole over TLS, with users and ACLs in Kafka: each pro
 test-brokers: setup ## The whole on three Kafka brokers: leaders killed, a disk wiped, under load (about 3 GB of memory)
 	@$(BIN)/pytest -m brokers tests/brokers
 
+test-alerts: setup ## The rules of the alerts, as promtool judges them (Debian's package prometheus brings it)
+	@$(BIN)/pytest -m alerts tests/alerts
+
 client: setup ## Make the TypeScript client: its types from the OpenAPI document, and the build (needs node and npm)
 	@$(BIN)/python -m tests.clients.node_package
 
@@ -93,8 +96,10 @@ $(HELM): devstack/helm/go.mod devstack/helm/go.sum
 contract-test: setup ## Generated requests against everything, held against the OpenAPI document (CASES=5000)
 	@$(BIN)/python -m tests.contract --cases $(CASES)
 
-reference: setup ## Write the page of settings again, from the settings classes
+reference: setup ## Write the pages of settings and metrics, and the Grafana dashboards, again from the code
 	@$(BIN)/python -m docs.settings_reference
+	@$(BIN)/python -m docs.metrics_reference
+	@$(BIN)/python -m docs.grafana_dashboards
 
 renderer: setup ## Bring Swagger UI for /docs from npm again; VERSION=5.35.0 brings another one
 	@$(BIN)/python docs/renew_renderer.py $(if $(VERSION),--version $(VERSION))

@@ -36,10 +36,12 @@ async def runs(stream: StreamT[Any], partition_of: PartitionOf) -> AsyncIterator
     their key does not belong to are refused here.
     """
     app, consumer = _parts(stream)
+    sizes = metrics.RUN_RECORDS.labels(app.conf.id)
     async for event in stream.events():
         run: Run = event.message
         if not await consumer.admit(run):
             continue
+        sizes.observe(len(run.records))
         processed = False
         try:
             await _refuse_misplaced(app, run, partition_of)
@@ -71,12 +73,14 @@ async def run_batches(
     letters. `handle` must be idempotent.
     """
     app, consumer = _parts(stream)
+    sizes = metrics.BATCH_RECORDS.labels(app.conf.id)
     async for taken in _collect(stream, app.run_limits.records, within_s):
         batch = [run for run in taken if await consumer.admit(run)]
         processed = False
         try:
             for run in batch:
                 await _refuse_misplaced(app, run, partition_of)
+            sizes.observe(sum(len(run.records) for run in batch))
             await _deliver(app, batch, handle, is_data_error)
             processed = True
         finally:

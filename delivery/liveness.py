@@ -16,6 +16,7 @@ from delivery.consumer import consumer_of
 from delivery.table import ChangelogTable
 from runtime.failstop import fail_stop
 from runtime.health import Checks
+from runtime.kafka.lag_age import LagAges
 from runtime.kafka.topic_ids import FirstIds
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,7 @@ class Liveness:
         """Log end minus committed offset, as last measured."""
         self._beyond: set[TP] = set()
         self._first_ids = FirstIds()
+        self._ages = LagAges()
         self._unanswered: dict[str, float] = {}
 
     async def look(self) -> None:
@@ -55,12 +57,17 @@ class Liveness:
             fail_stop("partition.log_lost_its_end", partitions=sorted(lost))
         self._beyond = beyond
         for tp in self.lag.keys() - partitions.keys():
-            metrics.LAG.remove(tp.topic, tp.partition)
+            for gauge in (metrics.LAG, metrics.LAG_SECONDS):
+                gauge.remove(self._app.conf.id, tp.topic, tp.partition)
         self.lag = {
             tp: max(0, end - partitions[tp].committed) for tp, end in ends.items() if tp in partitions
         }
+        self._ages.keep(self.lag)
         for tp, lag in self.lag.items():
-            metrics.LAG.labels(tp.topic, tp.partition).set(lag)
+            place = self._app.conf.id, tp.topic, tp.partition
+            metrics.LAG.labels(*place).set(lag)
+            age = self._ages.age(tp, partitions[tp].committed, ends[tp], time.monotonic())
+            metrics.LAG_SECONDS.labels(*place).set(age)
             if not lag:
                 consumer.ledger.beat([tp])
             elif self._quiet_for(tp) > QUIET_S and not consumer.queued(tp.topic) and consumer.idle(tp):

@@ -66,3 +66,8 @@ class DeliverySettings(ProcessSettings):
         gt=0.0,
         description="a worker whose partition has lag but makes no progress for this long exits with 75",
     )
+
+    @property
+    def worker(self) -> str:
+        """What the worker is called in its group."""
+        return self.group_instance_id or super().worker

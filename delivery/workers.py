@@ -17,6 +17,7 @@ from runtime.logs import configure_logging
 from runtime.settings import SettingsError, shown
 from runtime.supervision.link import SUPERVISED
 from runtime.supervision.supervisor import Renewal, Supervisor, Workers, inherited_environment
+from runtime.targets import MetricsTarget
 from topics.groups import group_of
 
 log = structlog.get_logger(__name__)
@@ -82,7 +83,10 @@ async def supervise(
     except Misconfigured as error:
         end_misconfigured(workers.name, error)
     log.info("process.starting", app=workers.name, probes=address, settings=shown(settings))
+    target = MetricsTarget(settings.metrics_targets, group_of(name), f"{settings.worker}-supervisor")
+    target.set(address)
     await supervisor.run(meanwhile(supervisor) if meanwhile else None)
+    target.clear()
 
 
 def worker_environment(settings: DeliverySettings, number: int, host: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from devstack.errors import StackError
+from devstack.files import targets_folder
 from devstack.kafka import kafka_component
 from devstack.postgres import postgres_component
 from devstack.readiness import file_touched, http_answers, never
@@ -125,6 +126,7 @@ def _mail(settings: StackSettings) -> ComponentSpec:
 def _environment(settings: StackSettings) -> dict[str, str]:
     return {
         **settings.urls.environment(),
+        "CARTSTREAM_METRICS_TARGETS": str(targets_folder(settings.data_dir.resolve())),
         "CARTSTREAM_PRODUCTS_OWNER": settings.products_owner.value,
         "CARTSTREAM_ORDERS_OWNER": settings.orders_owner.value,
         "CARTSTREAM_HISTORY": str(settings.history).lower(),

@@ -19,6 +19,11 @@ def password_file(data_dir: Path) -> Path:
     return data_dir / "postgres.password"
 
 
+def targets_folder(data_dir: Path) -> Path:
+    """Where each process says where it serves its metrics, for Prometheus (`file_sd`)."""
+    return data_dir / "run" / "targets"
+
+
 def make_private(folder: Path) -> None:
     """Make the folder, and let only its owner enter it."""
     folder.mkdir(parents=True, exist_ok=True)

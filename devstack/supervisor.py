@@ -9,6 +9,7 @@ pure function (`runtime.supervision.restarts.restart_after`).
 import asyncio
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from signal import SIGKILL
@@ -19,7 +20,7 @@ import psutil
 from devstack.component import POLL_SECONDS, Component
 from devstack.components import specs
 from devstack.errors import AlreadyRunningError, data_folder_error
-from devstack.files import make_private, private
+from devstack.files import make_private, private, targets_folder
 from devstack.free_ports import require_free
 from devstack.process import LogFile, Watchdog
 from devstack.settings import StackSettings
@@ -76,6 +77,8 @@ class Supervisor:
         for spec in self._specs:
             for port in spec.ports:
                 require_free(port.number, spec.name, port.variable)
+        # Of processes that were killed with their supervisor: some may not be started again.
+        shutil.rmtree(targets_folder(data), ignore_errors=True)
         self._watchdog = Watchdog(self._lock.fileno())
         for spec in self._specs:
             log = LogFile(data / "logs" / f"{spec.name}.log", self._listener(spec))

@@ -29,7 +29,7 @@ from ops.settings import OpsSettings
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 from runtime.recovery import RecoverySettings
-from runtime.settings import PREFIX, KafkaSettings, LogSettings, ProcessSettings
+from runtime.settings import PREFIX, KafkaSettings, LogSettings, ProcessSettings, TargetSettings
 from sinks.mail.settings import MailSinkSettings
 from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
 from store.postgres.settings import PostgresSettings
@@ -75,6 +75,11 @@ SECTIONS: Final = (
         "See [History](http-api.md#history). Give gateways and jobs the same values.",
     ),
     Section("Log", LogSettings, "See [the log](../how-to/monitor.md#the-log)."),
+    Section(
+        "Service discovery",
+        TargetSettings,
+        "See [Prometheus](../how-to/monitor.md#prometheus).",
+    ),
     Section("Process", ProcessSettings),
     Section("Faust worker", DeliverySettings),
     Section("Compaction", StreamsSettings),

@@ -75,7 +75,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
             container.metrics,
         ),
         LiveRoutes(container.live, Delivery(settings, container.metrics), container.tickets),
-        MergeRoutes(container.merges, container.identity, container.metrics),
+        MergeRoutes(container.merges, container.identity),
         ProductRoutes(
             container.catalogue,
             container.rates,

@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+from functools import partial
 from typing import Self
 
 import msgspec
@@ -93,7 +94,7 @@ class Container(msgspec.Struct, frozen=True):
             settings,
             name="cartstream-gateway",
             patience_s=settings.redis_patience_s,
-            waited=admission.waited,
+            waited=partial(_redis_answered, admission, metrics),
         )
         rates = Rates(settings, Addresses.behind(settings.proxy_networks), SharedRates(client), metrics)
         hydration = Hydration(
@@ -185,6 +186,11 @@ class Container(msgspec.Struct, frozen=True):
             identity=identity,
             recovery=Recovery(settings.links, database, identity.guests),
         )
+
+
+def _redis_answered(admission: Admission, metrics: Metrics, seconds: float) -> None:
+    admission.waited(seconds)
+    metrics.redis_seconds.observe(seconds)
 
 
 def _topics(settings: GatewaySettings) -> list[TopicSpec]:

@@ -11,7 +11,7 @@ from sanic.server.socket import bind_socket
 
 from gateway.identity.settings import Mode
 from gateway.server.backlog import BACKLOG
-from gateway.server.supervisor import run_supervisor
+from gateway.server.supervisor import metrics_target, run_supervisor
 from gateway.settings import PROCESS, GatewaySettings
 from runtime.failstop import end_at_sigterm, fail_stop_after
 from runtime.logs import configure_logging
@@ -73,9 +73,15 @@ async def _serve(settings: GatewaySettings, listener: socket.socket) -> None:
     server = Server(create_app(container), settings, container.health)
 
     ready_file = ReadyFile(settings.ready_file)
+    target = metrics_target(settings)
+
+    def ready() -> None:
+        ready_file.set()
+        target.set(settings.own_url)
 
     def leave() -> None:
         ready_file.clear()
+        target.clear()
         if server.is_leaving:
             server.stop()
         else:
@@ -84,7 +90,7 @@ async def _serve(settings: GatewaySettings, listener: socket.socket) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave)
-    await server.run(listener, ready_file.set)
+    await server.run(listener, ready)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from gateway.server.settings import ServerSettings
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 from runtime.recovery import RecoverySettings
-from runtime.settings import KafkaSettings, LogSettings
+from runtime.settings import KafkaSettings, LogSettings, TargetSettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 
@@ -42,6 +42,7 @@ class GatewaySettings(
     RateSettings,
     ServerSettings,
     LogSettings,
+    TargetSettings,
 ):
     """Addresses, bounds and waits of one gateway process. Times in seconds, sizes in bytes."""
 
@@ -276,6 +277,12 @@ class GatewaySettings(
     def origins(self) -> list[str]:
         """The origins whose pages may read replies."""
         return _listed(self.cors_origins)
+
+    @property
+    def own_url(self) -> str:
+        """Where it listens."""
+        host = f"[{self.gateway_host}]" if ":" in self.gateway_host else self.gateway_host
+        return f"http://{host}:{self.gateway_port}"
 
     @property
     def longest_stop_s(self) -> float:

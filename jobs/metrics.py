@@ -2,61 +2,61 @@
 
 from prometheus_client import Counter, Gauge
 
-LEADING = Gauge("cartstream_jobs_leading", "Whether this process has the job", ("job",))
-STARTS = Counter("cartstream_jobs_starts_total", "Times this process took the job up", ("job",))
-FAILURES = Counter("cartstream_jobs_failures_total", "Times the job failed here", ("job",))
+LEADING = Gauge("cartstream_jobs_leading", "1 in the process that runs the job", ("job",))
+STARTS = Counter("cartstream_jobs_starts_total", "times this process took the job over", ("job",))
+FAILURES = Counter("cartstream_jobs_failures_total", "times the job failed here", ("job",))
 LAST_SUCCESS = Gauge(
     "cartstream_jobs_last_success_timestamp_seconds",
-    "When the job last did all there was to do (Unix time); alarm on the newest of all processes",
+    "when the job had last done all there was to do; take the newest over all processes",
     ("job",),
 )
 
-OUTBOX_ROWS = Gauge("cartstream_jobs_outbox_rows", "Records in the Postgres outbox (counted up to 100,000)")
-OUTBOX_OLDEST = Gauge("cartstream_jobs_outbox_oldest_seconds", "Age of the oldest record in the outbox")
-RELAYED = Counter(
-    "cartstream_jobs_relayed_records_total", "Records carried from the outbox to Kafka", ("topic",)
+OUTBOX_ROWS = Gauge("cartstream_jobs_outbox_rows", "records in the Postgres outbox, counted up to 100,000")
+OUTBOX_OLDEST = Gauge(
+    "cartstream_jobs_outbox_oldest_seconds", "age of the oldest record in the Postgres outbox"
 )
+RELAYED = Counter("cartstream_jobs_relayed_records_total", "records published from the outbox", ("topic",))
 RELAY_WAKEUPS = Counter(
-    "cartstream_jobs_relay_wakeups_total", "What made an idle relay look: notification, sweep", ("by",)
+    "cartstream_jobs_relay_wakeups_total", "what woke an idle relay: `notification`, `sweep`", ("by",)
 )
 
-EXPIRY_ROWS = Counter("cartstream_jobs_expiry_rows_total", "Rows of carts that expiry has looked at")
+EXPIRY_ROWS = Counter("cartstream_jobs_expiry_rows_total", "rows of carts read")
 EXPIRY_COMMANDS = Counter(
-    "cartstream_jobs_expiry_commands_total", "Expiries and purges that expiry has published", ("kind",)
+    "cartstream_jobs_expiry_commands_total", "`expire`, `purge` and `trim` commands published", ("kind",)
 )
-EXPIRY_PROGRESS = Gauge(
-    "cartstream_jobs_expiry_progress_ratio", "Share of the round's rows looked at, 0 to 1"
-)
+EXPIRY_PROGRESS = Gauge("cartstream_jobs_expiry_progress_ratio", "share of the round's rows read, 0 to 1")
 
 ORDERS_UNSETTLED = Gauge(
     "cartstream_jobs_orders_unsettled",
-    "Orders not yet seen in their carts: due (being taken out of it), waits (its cart is expired or gone)",
+    "orders not yet seen in their carts: `due`, `waits` (the cart is expired or gone)",
     ("standing",),
 )
-ORDERS_SETTLED = Counter("cartstream_jobs_orders_settled_total", "Orders seen in their carts")
+ORDERS_SETTLED = Counter("cartstream_jobs_orders_settled_total", "orders seen in their carts")
 SUBTRACTIONS = Counter(
-    "cartstream_jobs_subtractions_total", "Orders taken out of carts because their checkout had not done so"
+    "cartstream_jobs_subtractions_total",
+    "orders taken out of carts by the job, because their checkout had not done so",
 )
 CHECKOUTS_EXPIRED = Counter(
-    "cartstream_jobs_checkouts_expired_total", "Checkouts that nobody completed in time"
+    "cartstream_jobs_checkouts_expired_total", "checkouts that were not completed in time"
 )
 
 ABANDONMENTS = Counter(
-    "cartstream_jobs_abandonments_total", "Carts told of: abandoned (left behind), recovered", ("kind",)
+    "cartstream_jobs_abandonments_total", "carts told of: `abandoned` (left behind), `recovered`", ("kind",)
 )
 
 TRANSFERS_UNSETTLED = Gauge(
-    "cartstream_jobs_merge_transfers_unsettled", "Transfers of merges not yet seen in both carts"
+    "cartstream_jobs_merge_transfers_unsettled", "transfers of merges not yet seen in both carts"
 )
 MERGES_HANDED_OVER = Counter(
-    "cartstream_jobs_merges_handed_over_total", "Merges that stopped half-way, handed to the merge agent"
+    "cartstream_jobs_merges_handed_over_total", "merges that stopped half-way, handed to the merge agent"
 )
 MERGES_TAKEN_UP = Counter(
-    "cartstream_jobs_merges_taken_up_total", "Merges taken up again, for their guest's cart has got lines"
+    "cartstream_jobs_merges_taken_up_total", "merges taken up again because their guest cart has lines"
 )
 
 HISTORY_PARTITIONS_DROPPED = Counter(
-    "cartstream_jobs_history_partitions_dropped_total", "Days of the history that have become too old"
+    "cartstream_jobs_history_partitions_dropped_total",
+    "days of the history dropped because they were too old",
 )
 
 

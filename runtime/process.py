@@ -22,6 +22,7 @@ from runtime.probes import serve_probes
 from runtime.ready import ReadyFile, when_all
 from runtime.settings import ProcessSettings, shown
 from runtime.supervision.link import Command, SupervisorLink, is_supervised
+from runtime.targets import MetricsTarget
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +55,7 @@ class Lifetime:
         self._link: SupervisorLink | None = None
         self._turn = asyncio.Event()
         self._address: str | None = None
+        self._target: MetricsTarget | None = None
         self.checks = Checks(**{_PROCESS: "it is starting"})
         """What its probe of readiness says."""
         self.stop = asyncio.Event()
@@ -81,6 +83,11 @@ class Lifetime:
         """Answer probes from now on; the address, if there is one. Raises Misconfigured."""
         self._address = serve_probes(self.checks, settings.probes_host, settings.metrics_port)
         return self._address
+
+    def announce(self, target: MetricsTarget) -> None:
+        """Tell Prometheus where the probes are, until the process is told to stop."""
+        self._target = target
+        target.set(self._address)
 
     def ready_with(self, parts: Mapping[str, str]) -> Callable[[str], None]:
         """A function to call with the name of each part that does its work; with the last one all is ready.
@@ -112,6 +119,8 @@ class Lifetime:
     def _end(self, ending: Ending) -> None:
         if not self.stop.is_set():
             tell(ending)
+            if self._target is not None:
+                self._target.clear()
             self.stop.set()
             fail_stop_after(self._stop_timeout_s, "process.stop_timed_out")
 
@@ -143,6 +152,7 @@ async def begin(name: str, settings: ProcessSettings) -> Lifetime:
         address = lifetime.serve_probes(settings)
     except Misconfigured as error:
         end_misconfigured(name, error)
+    lifetime.announce(MetricsTarget(settings.metrics_targets, name, settings.worker))
     log.info("process.starting", app=name, probes=address, settings=shown(settings))
     collect_seldom()
     return lifetime

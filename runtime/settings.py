@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import socket
 import ssl
 from enum import StrEnum
 from pathlib import Path
@@ -265,7 +266,18 @@ class LogSettings(Settings):
     )
 
 
-class ProcessSettings(KafkaSettings, LogSettings):
+class TargetSettings(Settings):
+    """How Prometheus finds a process."""
+
+    metrics_targets: Path | None = Field(
+        None,
+        examples=["/run/cartstream/targets"],
+        description="folder in which each process says where it serves its metrics, a file for each, as "
+        "Prometheus's `file_sd` reads it. `make run` uses `.local/run/targets`",
+    )
+
+
+class ProcessSettings(KafkaSettings, LogSettings, TargetSettings):
     """Settings of every process but the gateway."""
 
     stop_timeout_s: float = Field(
@@ -295,6 +307,11 @@ class ProcessSettings(KafkaSettings, LogSettings):
         "Processes on one host need different ports; the supervisor of several workers has this "
         "one, and its workers the next ones",
     )
+
+    @property
+    def worker(self) -> str:
+        """What the process is called among others of its kind."""
+        return socket.gethostname()
 
     @property
     def probes_host(self) -> str:

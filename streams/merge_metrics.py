@@ -4,6 +4,6 @@ from prometheus_client import Counter
 
 MERGES = Counter(
     "cartstream_merge_agent_merges_total",
-    "Merges carried on: done, left (to be handed over again), unknown (forgotten since)",
+    "merges carried on: `done`, `left` (to be handed over again), `unknown` (forgotten since)",
     ["outcome"],
 )

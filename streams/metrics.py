@@ -4,11 +4,11 @@ from prometheus_client import Counter, Histogram
 
 EVENTS = Counter(
     "cartstream_compaction_events_total",
-    "Events, by what they did to their cart: changed, known, below_floor, deleted, refused, unsupported",
+    "what an event did to its cart: `changed`, `known`, `below_floor`, `deleted`, `refused`, `unsupported`",
     ["verdict"],
 )
 RECORD_BYTES = Histogram(
     "cartstream_compaction_record_bytes",
-    "Size of the carts records sent",
+    "size of the `carts` records sent",
     buckets=[1 << shift for shift in range(9, 23, 2)],
 )

@@ -4,6 +4,6 @@ from prometheus_client import Counter
 
 DEAD_LETTERS = Counter(
     "cartstream_dead_letters_total",
-    "Records that nobody can process, by the agent that gave up, source topic and error code",
+    "records sent to the dead letters: by whom, from which topic, why",
     ("agent", "topic", "code"),
 )

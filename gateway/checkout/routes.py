@@ -34,7 +34,6 @@ class CheckoutRoutes:
     def __init__(self, checkouts: Checkouts, metrics: Metrics) -> None:
         self._checkouts = checkouts
         self._replies = metrics.checkouts
-        self._seconds = metrics.checkout_seconds
 
     @route(
         "POST", "/v1/carts/{cart_id}/checkout", Access.CHECKOUT, openapi.CHECK_OUT, priority=Priority.ALWAYS
@@ -85,8 +84,7 @@ class CheckoutRoutes:
         body: PlaceOrder,
         preconditions: Preconditions,
     ) -> HTTPResponse:
-        with self._seconds.time():
-            order, is_new = await checkouts.place(cart_id, key, body, preconditions)
+        order, is_new = await checkouts.place(cart_id, key, body, preconditions)
         self._replies.labels("placed" if is_new else "replayed").inc()
         headers = {"location": f"/v1/orders/{order.order_id}"}
         if not is_new:
@@ -100,8 +98,7 @@ class CheckoutRoutes:
         expected_total: int | None,
         preconditions: Preconditions,
     ) -> HTTPResponse:
-        with self._seconds.time():
-            checkout, is_new = await checkouts.open(cart_id, expected_total, preconditions)
+        checkout, is_new = await checkouts.open(cart_id, expected_total, preconditions)
         self._replies.labels("opened" if is_new else "joined").inc()
         return _checkout(checkout, 201 if is_new else 200)
 

@@ -164,6 +164,7 @@ def add_routes(app: Sanic[Any, Any], feature: object, guard: Guard) -> None:
             name=f"{type(feature).__name__}.{name}",
             stream=found.is_stream,
             ctx_priority=found.priority,
+            ctx_label=f"{found.methods[0]} {found.path}",
         )
 
 

@@ -20,15 +20,13 @@ from gateway.identity.principal import Scope
 from gateway.merges import openapi, problems
 from gateway.merges.requests import MERGE_GUEST, MergeGuest, MergeStatus
 from gateway.merges.service import MergeService
-from gateway.metrics import Metrics
 
 
 class MergeRoutes:
     """Handlers of one app."""
 
-    def __init__(self, service: MergeService, identity: Identity, metrics: Metrics) -> None:
+    def __init__(self, service: MergeService, identity: Identity) -> None:
         self._service: Final = service
-        self._seconds: Final = metrics.merge_seconds
         self._guests: Final = identity.guests
         self._sessions: Final = identity.sessions
 
@@ -44,8 +42,7 @@ class MergeRoutes:
         field, guest = self._proven(request, body)
         if guest == name:
             raise problems.into_itself(field)
-        with self._seconds.time():
-            found = await self._service.merge(name, guest, body.strategy, caller_of(request))
+        found = await self._service.merge(name, guest, body.strategy, caller_of(request))
         headers = {"location": f"/v1/merges/{found.merge_id}"}
         if found.status is MergeStatus.DONE:
             return json_response(found, 200, headers)

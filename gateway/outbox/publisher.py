@@ -47,6 +47,7 @@ class ChangePublisher:
         self._waiting: deque[Publication] = deque()
         self._ticking = False
         self._failures = metrics.publish_failures
+        self._seconds = metrics.publish_seconds
         self._live = metrics.published_records.labels("gateway")
 
     @property
@@ -111,6 +112,10 @@ class ChangePublisher:
             self._sender.add_apart(partition, publications)
             offsets += await asyncio.gather(*(publication.future for publication in publications))
         return offsets + [None] * len(rest)
+
+    def answered(self, seconds: float) -> None:
+        """Count it (gateway.outbox.sender.Outcomes)."""
+        self._seconds.observe(seconds)
 
     def acknowledged(self, partition: int, batch: Batch, offset: int) -> None:
         """Remove the entries from the outbox, and tell who waits (gateway.outbox.sender.Outcomes)."""

@@ -90,6 +90,10 @@ class Batch:
 class Outcomes(Protocol):
     """Who hears what became of each batch."""
 
+    def answered(self, seconds: float) -> None:
+        """A broker has taken so long to answer a request, or to fail."""
+        ...
+
     def acknowledged(self, partition: int, batch: Batch, offset: int) -> None:
         """Kafka has it, its first record at this offset."""
         ...
@@ -175,6 +179,7 @@ class BatchSender:
     async def _send(self, client: AIOKafkaClient, broker: int, batches: dict[int, Batch]) -> None:
         sent_at = time.monotonic()
         answers = await self._answers(client, broker, batches)
+        self._outcomes.answered(time.monotonic() - sent_at)
         again = [self._settle(*answer) for answer in answers]
         if any(again):
             client.force_metadata_update()

@@ -6,6 +6,7 @@ deadline of being read, stamped with the time of reading, by Redis's clock. Twic
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -14,7 +15,8 @@ import structlog
 from gateway.metrics import Metrics
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import record_of
-from store.redis import CartStore, OutboxPage, StoreError
+from runtime.clock import clock_us
+from store.redis import CartStore, OutboxDepth, OutboxPage, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +99,7 @@ class Sweeper:
 
     async def _sweep(self) -> None:
         depths = await self._store.outbox_depths()
-        self._metrics.redis_outbox_entries.set(sum(depth.entries for depth in depths))
+        self._measure(depths)
         if not self._publisher.connected or asyncio.get_running_loop().time() < self._rests_until:
             await self._give_back(*self._leases)
             return
@@ -110,6 +112,12 @@ class Sweeper:
             log.info("sweeper.published", records=published, partitions=len(overdue))
         elif any(each.failed for each in swept):
             self._rest()
+
+    def _measure(self, depths: Sequence[OutboxDepth]) -> None:
+        self._metrics.redis_outbox_entries.set(sum(depth.entries for depth in depths))
+        self._metrics.redis_outbox_bytes.set(sum(depth.bytes for depth in depths))
+        self._metrics.redis_outbox_oldest_seconds.set(max(depth.oldest_us for depth in depths) / 1e6)
+        self._metrics.redis_clock_offset_seconds.set((clock_us() - depths[0].now_us) / 1e6)
 
     async def _sweep_partition(self, partition: int) -> Swept:
         """Publish what is due, as far as Kafka takes it."""

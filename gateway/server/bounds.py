@@ -5,6 +5,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+from prometheus_client import Histogram
+
 from gateway.http.names import Sharing
 from gateway.http.problems import OVERLOADED, Problem, retry_after
 from gateway.metrics import Metrics
@@ -121,6 +123,15 @@ class Bounds:
         self._shed: Final = {
             priority: metrics.requests_shed.labels(priority.value) for priority in _OVERLOADED
         }
+        self._times: Final[dict[tuple[str, int], Histogram]] = {}
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """A request of this route was answered with this status after so many seconds."""
+        kind = (route, status // 100)
+        times = self._times.get(kind)
+        if times is None:
+            times = self._times[kind] = self.metrics.request_seconds.labels(route, f"{kind[1]}xx")
+        times.observe(seconds)
 
     def overload(self, head: Head) -> Problem | None:
         """Why there is no room for the request; None: there is."""

@@ -42,6 +42,7 @@ class Requests(HookedHttp):
     """The requests of one connection, one after the other."""
 
     __slots__ = (
+        "_began",
         "_bounds",
         "_chunks",
         "_held",
@@ -64,6 +65,7 @@ class Requests(HookedHttp):
         self._is_in_flight = False
         self._is_refused = False
         self._waited_s = 0.0
+        self._began = 0.0
 
     async def http1(self) -> None:
         """Serve the connection until one side ends it."""
@@ -157,6 +159,8 @@ class Requests(HookedHttp):
             response.headers["date"] = http_date()
         if self._held:
             self._let_go()
+        if self._is_in_flight:
+            self._time(response.status)
         self._leave()
         if self.taken:
             response.headers.update(rate_headers(self.taken))
@@ -189,8 +193,9 @@ class Requests(HookedHttp):
         self.keep_alive = head.keep_alive and self.protocol.app.config.KEEP_ALIVE
         self.request_bytes = self.request_bytes_left = head.length or 0
         self._chunks = None
+        self._waited_s = 0.0
+        self._began = time.monotonic()
         if head.length or head.is_chunked:
-            self._waited_s = 0.0
             self.request_body = True
             if head.is_chunked:
                 self._chunks = ChunkDecoder()
@@ -240,6 +245,14 @@ class Requests(HookedHttp):
             return None
         self.taken.append(taken)
         return None if taken.is_allowed else self._bounds.rates.refused(taken)
+
+    def _time(self, status: int) -> None:
+        request = self.request
+        if request.method == "OPTIONS":
+            label = "OPTIONS"
+        else:
+            label = "none" if request.route is None else request.route.ctx.label
+        self._bounds.answered(label, status, time.monotonic() - self._began - self._waited_s)
 
     def _leave(self) -> None:
         if self._is_in_flight:

@@ -12,8 +12,9 @@ from typing import Final
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.server.metrics_folder import metrics_folder
-from gateway.settings import GatewaySettings
+from gateway.settings import PROCESS, GatewaySettings
 from runtime.supervision.supervisor import Renewal, Supervisor, Workers, inherited_environment
+from runtime.targets import MetricsTarget
 
 _START_S: Final = 60.0
 
@@ -39,4 +40,12 @@ def run_supervisor(settings: GatewaySettings, listener: socket.socket) -> None:
             ready_file=settings.ready_file,
             ended=forget,
         )
+        target = metrics_target(settings)
+        target.set(settings.own_url)
         asyncio.run(Supervisor(workers).run())
+        target.clear()
+
+
+def metrics_target(settings: GatewaySettings) -> MetricsTarget:
+    """How Prometheus finds a gateway: one target, however many workers it has."""
+    return MetricsTarget(settings.metrics_targets, PROCESS, f"{socket.gethostname()}:{settings.gateway_port}")

@@ -2,9 +2,10 @@
 
 from prometheus_client import Counter, Histogram
 
-CHANGES = Counter("cartstream_history_sink_changes_total", "Operations written")
+CHANGES = Counter("cartstream_history_sink_changes_total", "operations written")
 SKIPPED = Counter(
-    "cartstream_history_sink_skipped_total", "Operations that were there already, or have been erased"
+    "cartstream_history_sink_skipped_total",
+    "operations that were there already, or that an erasure has forgotten",
 )
-ERASED = Counter("cartstream_history_sink_erased_total", "Operations deleted by erasures")
-WRITE_SECONDS = Histogram("cartstream_history_sink_write_seconds", "Time to write one batch")
+ERASED = Counter("cartstream_history_sink_erased_total", "operations deleted by erasures")
+WRITE_SECONDS = Histogram("cartstream_history_sink_write_seconds", "time to write one batch to Postgres")

@@ -3,10 +3,13 @@
 from prometheus_client import Counter, Gauge
 
 MAILS = Counter(
-    "cartstream_mail_sink_mails_total", "Mails by kind and what became of them", ("kind", "outcome")
+    "cartstream_mail_sink_mails_total",
+    "mails: `sent`, `put_off`, `refused`, `not_wanted` (the cart was taken up again, or "
+    "its shopper has unsubscribed)",
+    ("kind", "outcome"),
 )
 FAILURES = Counter(
-    "cartstream_mail_sink_failures_total", "Failures that made the mail agent wait", ("error",)
+    "cartstream_mail_sink_failures_total", "failures after which the mail process waits", ("error",)
 )
-WAITING = Gauge("cartstream_mail_sink_waiting_mails", "Mails not sent yet, in all processes together")
-OLDEST_WAITING = Gauge("cartstream_mail_sink_oldest_waiting_seconds", "Age of the oldest mail not sent yet")
+WAITING = Gauge("cartstream_mail_sink_waiting_mails", "mails not sent yet, over all processes")
+OLDEST_WAITING = Gauge("cartstream_mail_sink_oldest_waiting_seconds", "age of the oldest mail not sent yet")

@@ -163,11 +163,12 @@ class RestoreAgent:
         """Measure the lag. Raises FollowerFailed for a follower with lag and without progress for long."""
         async for measured in lags(consumer, CARTS.name, self._positions):
             for partition, lag in measured.items():
-                metrics.FOLLOW_LAG.labels(partition).set(lag)
+                metrics.FOLLOW_LAG.labels(partition).set(lag.records)
+                metrics.FOLLOW_LAG_SECONDS.labels(partition).set(lag.seconds)
                 if partition not in self._followers:
                     continue
                 follower, _ = self._followers[partition]
-                if not lag:
+                if not lag.records:
                     # Otherwise the first record after a quiet hour would count as an hour without progress.
                     follower.moved_at = time.monotonic()
                 elif time.monotonic() - follower.moved_at > self._settings.stall_after_s:

@@ -4,9 +4,10 @@ So the consumer is a plain one that seeks: Faust would start from committed offs
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from runtime.kafka.clients import has_died
 from runtime.kafka.internals import client_of
+from runtime.kafka.lag_age import LagAges
 from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id, watch_membership
 from runtime.kafka.topic_ids import FirstIds, topic_ids
 from sinks.errors import ClientDied, TopicMadeAnew
@@ -86,13 +88,21 @@ async def fail_with_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
         await asyncio.sleep(LAG_SECONDS)
 
 
+class Lag(NamedTuple):
+    """How far behind its log a partition's reader is: in records, and since when, in seconds."""
+
+    records: int
+    seconds: float
+
+
 async def lags(
     consumer: AIOKafkaConsumer, topic: str, positions: Callable[[], Mapping[int, int]]
-) -> AsyncIterator[dict[int, int]]:
-    """Every few seconds the lag of each partition that has a position, in records; 0 at the end of the log.
+) -> AsyncIterator[dict[int, Lag]]:
+    """Every few seconds the lag of each partition that has a position; 0 at the end of the log.
 
     While Kafka does not answer there is none.
     """
+    ages = LagAges()
     while True:
         await asyncio.sleep(LAG_SECONDS)
         sources = [TopicPartition(topic, partition) for partition in positions()]
@@ -101,11 +111,12 @@ async def lags(
         except KafkaError as error:
             log.warning("membership.kafka_unavailable", topic=topic, error=repr(error))
             continue
-        now = positions()
+        now, at = time.monotonic(), positions()
+        ages.keep(at)
         yield {
-            source.partition: max(0, end - now[source.partition])
-            for source, end in ends.items()
-            if source.partition in now
+            number: Lag(max(0, end - at[number]), ages.age(number, at[number], end, now))
+            for (_, number), end in ends.items()
+            if number in at
         }
 
 

@@ -303,8 +303,9 @@ class CatalogueFollower:
         """Measure the lag of every partition. Raises CatalogueStalled after a long time without progress."""
         async for measured in lags(consumer, PRODUCTS.name, self._positions):
             for partition, lag in measured.items():
-                metrics.PRODUCTS_LAG.labels(partition).set(lag)
-            if not any(measured.values()):
+                metrics.PRODUCTS_LAG.labels(partition).set(lag.records)
+                metrics.PRODUCTS_LAG_SECONDS.labels(partition).set(lag.seconds)
+            if not any(lag.records for lag in measured.values()):
                 # Otherwise the first record after a quiet hour would count as an hour without progress.
                 self._made_progress()
             elif time.monotonic() - self._moved_at > self._settings.stall_after_s:

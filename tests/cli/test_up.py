@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from cli.main import COMMANDS
+from devstack.files import targets_folder
 from devstack.settings import HOST
 from tests.cli.conftest import Command
 from tests.support.waiting import until_blocking
@@ -44,6 +45,18 @@ def test_status_says_where_several_workers_answer_probes(command: Command) -> No
     ready = httpx.get(f"{address}/health/ready", verify=False)
     assert (ready.status_code, ready.json()["checks"]) == (200, {"workers": {"status": "ok"}})
     assert address in command.run("status").stdout
+
+    # Prometheus finds all three of them without a port that anybody has chosen.
+    found = [json.loads(path.read_bytes()) for path in targets_folder(command.settings.data_dir).iterdir()]
+    assert sorted(target["labels"]["worker"] for (target,) in found) == [
+        "compaction-0",
+        "compaction-1",
+        "compaction-supervisor",
+    ]
+    for (target,) in found:
+        assert target["labels"]["process"] == "cartstream-compaction"
+        metrics = httpx.get(f"http://{target['targets'][0]}/metrics", verify=False)
+        assert "python_info" in metrics.text
 
 
 def test_ctrl_c_stops_everything(command: Command) -> None:

@@ -4,38 +4,15 @@ import re
 
 import click
 import pytest
-from prometheus_client.metrics import MetricWrapperBase
 from pydantic_settings import BaseSettings
 
-import delivery.metrics
-import jobs.metrics
-import sinks.history.metrics
-import sinks.mail.metrics
-import sinks.postgres.metrics
-import sinks.redis.metrics
-import streams.merge_metrics
-import streams.metrics
-import topics.metrics
 from cli.main import cartstream
+from docs import metrics_reference
 from docs.settings_reference import PAGE, SECTIONS, Section, own_fields, page, secret
 from gateway.identity.openapi import SECURITY_SCHEMES
 from gateway.identity.principal import Scope
-from gateway.metrics import Metrics
 from sinks.mail.settings import MailSinkSettings
 from tests.docs.tables import REFERENCE, ROOT, rows
-
-METRICS = {
-    "Gateway": vars(Metrics()),
-    "All processes with topics": vars(topics.metrics),
-    "Faust workers": vars(delivery.metrics),
-    "Compaction": vars(streams.metrics),
-    "Merge agent": vars(streams.merge_metrics),
-    "Postgres sink": vars(sinks.postgres.metrics),
-    "History sink": vars(sinks.history.metrics),
-    "Redis sink": vars(sinks.redis.metrics),
-    "Mail sink": vars(sinks.mail.metrics),
-    "Jobs": vars(jobs.metrics),
-}
 
 
 def test_the_page_of_settings_is_made_from_their_classes() -> None:
@@ -76,20 +53,33 @@ def test_every_class_of_settings_has_its_section() -> None:
     assert declaring == {section.settings for section in SECTIONS}
 
 
-@pytest.mark.parametrize("section", METRICS)
-def test_every_metric_is_listed_with_type_and_labels(section: str) -> None:
-    found = [
-        described(metric) for metric in METRICS[section].values() if isinstance(metric, MetricWrapperBase)
-    ]
-    assert {tuple(row[:3]) for row in rows(REFERENCE / "metrics.md", section)} == set(found)
+def test_the_page_of_metrics_is_made_from_them() -> None:
+    written = metrics_reference.PAGE.read_text(encoding="utf-8")
+    assert written == metrics_reference.page(), "the page is older than the metrics: run `make reference`"
 
 
-def described(metric: MetricWrapperBase) -> tuple[str, str, str]:
-    """Name, type and labels of a metric, as its samples show them."""
-    (family,) = metric.describe()
-    suffix = "_total" if family.type == "counter" else ""
-    labels = metric._labelnames  # noqa: SLF001  # a metric without samples tells them in no other way
-    return f"{family.name}{suffix}", family.type, ", ".join(labels)
+@pytest.mark.parametrize("section", metrics_reference.SECTIONS, ids=lambda section: section.title)
+def test_every_metric_is_listed_with_type_and_labels(section: metrics_reference.Section) -> None:
+    found = {
+        (metric.name, metric.type, ", ".join(metric.labels))
+        for metric in metrics_reference.described(section)
+    }
+    assert {tuple(row[:3]) for row in rows(REFERENCE / "metrics.md", section.title)} == found
+
+
+def test_every_module_of_metrics_has_its_section() -> None:
+    modules = [path for path in ROOT.glob("*/**/*metrics.py") if path.parts[len(ROOT.parts)] != "tests"]
+    named = {name for path in modules for name in re.findall(r'"(cartstream_[a-z_]+)"', path.read_text())}
+    assert named == set(metrics_reference.every_metric())
+
+
+def test_every_metric_is_named_by_the_rules() -> None:
+    """Of Prometheus: the part, what it is, the unit last; a duration is in seconds."""
+    for metric in metrics_reference.every_metric().values():
+        assert re.fullmatch(r"cartstream(_[a-z]+)+", metric.name), metric.name
+        assert (metric.type == "counter") == metric.name.endswith("_total"), metric.name
+        assert not re.search(r"_(s|ms|millis|kb|minutes)(_|$)", metric.name), metric.name
+        assert metric.meaning, metric.name
 
 
 def test_every_scope_is_listed_and_in_the_openapi_document() -> None:

@@ -16,6 +16,7 @@ from benchmarks import (
     catalogue,
     compaction,
     cost,
+    disasters,
     gateway,
     live,
     monolith,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scale": scale.run,
     "cost": cost.run,
     "overload": overload.run,
+    "disasters": disasters.run,
 }
 
 

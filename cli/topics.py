@@ -11,6 +11,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
+from cli import topics_register
 from runtime.owners import OwnerSettings
 from runtime.settings import KafkaSettings, load
 from topics.access import ROLES, role
@@ -37,7 +38,10 @@ class TopicCommandSettings(KafkaSettings, TopicSettings):
 
 @click.group()
 def topics() -> None:
-    """Create, alter and check the Kafka topics, and who may use them."""
+    """Create, alter and check the Kafka topics, and who may use them; register their schemas."""
+
+
+topics.add_command(topics_register.command)
 
 
 allow_single = click.option(

@@ -37,7 +37,7 @@ from store.redis import RedisSettings
 from streams.settings import MergeSettings, StreamsSettings
 from topics.names import NameSettings
 from topics.retention import RetentionSettings
-from topics.settings import TopicSettings
+from topics.settings import SchemaRegistrySettings, TopicSettings
 
 PAGE: Final = Path(__file__).parent / "reference" / "settings.md"
 
@@ -59,6 +59,7 @@ SECTIONS: Final = (
     Section("Names", NameSettings),
     Section("Topics", TopicSettings),
     Section("Topic commands", TopicCommandSettings),
+    Section("Schema registry", SchemaRegistrySettings, "Of `cartstream topics register` only."),
     Section(
         "Redis",
         RedisSettings,

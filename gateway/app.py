@@ -88,7 +88,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         HistoryRoutes(container.history),
         RecoveryRoutes(container.recovery),
         HealthRoutes(container.health, container.metrics),
-        DocsRoutes(document()),
+        DocsRoutes(document(), settings.partitions),
     ):
         add_routes(app, feature, container.identity.guard)
     if settings.mode is Mode.DEVELOPMENT:

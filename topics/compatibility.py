@@ -6,7 +6,7 @@ Only a step of a kind that came later is unknown to an older schema: its readers
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,23 +14,11 @@ import msgspec
 
 from topics.codec import DECODERS
 from topics.errors import RecordError
-from topics.registry import TOPICS, Part, RecordSpec
+from topics.names import schema_urn
+from topics.published import FOLDER, Example, examples, record_specs, schema_path
+from topics.registry import Part, RecordSpec
 
-FOLDER: Final = Path(__file__).parent
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-
-
-class Example(msgspec.Struct, frozen=True):
-    """A record as a reader finds it; a value of None is a tombstone."""
-
-    key: str
-    headers: dict[str, str]
-    value: Any
-
-
-def record_specs() -> list[RecordSpec]:
-    """Every kind of record that is published."""
-    return [record for topic in TOPICS for record in topic.records]
 
 
 def generate(spec: RecordSpec) -> dict[str, Any]:
@@ -39,16 +27,10 @@ def generate(spec: RecordSpec) -> dict[str, Any]:
     generated = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(spec.type)))
     return {
         "$schema": DIALECT,
-        "$id": spec.schema_id,
+        "$id": schema_urn(spec.name, spec.version),
         "title": f"{spec.name} {spec.part} v{spec.version}",
         **_in_one_line(generated),
     }
-
-
-def examples(name: str, folder: Path = FOLDER) -> Iterator[tuple[Path, Example]]:
-    """The example records of all versions."""
-    for path in sorted((folder / "examples" / name).glob("v*/*.json")):
-        yield path, msgspec.json.decode(path.read_bytes(), type=Example)
 
 
 def violations(specs: Sequence[RecordSpec], folder: Path = FOLDER) -> list[str]:
@@ -63,7 +45,7 @@ def violations(specs: Sequence[RecordSpec], folder: Path = FOLDER) -> list[str]:
 
 def write(spec: RecordSpec, folder: Path = FOLDER) -> bool:
     """Write the schema of a version that has none yet; never changes one that is there. True if it wrote."""
-    path = _schema_path(spec.name, spec.version, folder)
+    path = schema_path(spec.name, spec.version, folder)
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +54,7 @@ def write(spec: RecordSpec, folder: Path = FOLDER) -> bool:
 
 
 def _of_newest_schema(spec: RecordSpec, folder: Path) -> list[str]:
-    path = _schema_path(spec.name, spec.version, folder)
+    path = schema_path(spec.name, spec.version, folder)
     if not path.exists():
         return [f"{path} is missing: run `python -m topics.compatibility --write` and add example records"]
     if _rules(msgspec.json.decode(path.read_bytes())) == _rules(generate(spec)):
@@ -107,10 +89,10 @@ def _of_schemas(spec: RecordSpec, folder: Path) -> list[str]:
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # noqa: PLC0415
 
     found = []
-    path = _schema_path(spec.name, spec.version, folder)
+    path = schema_path(spec.name, spec.version, folder)
     newest = _kinds(msgspec.json.decode(path.read_bytes())) if path.exists() else set()
     for version in range(1, spec.version + 1):
-        schema = _schema_path(spec.name, version, folder)
+        schema = schema_path(spec.name, version, folder)
         if not schema.exists():
             continue
         validator = Draft202012Validator(
@@ -164,10 +146,6 @@ def _has_step_of(kinds: set[str], document: Any) -> bool:
     )
 
 
-def _schema_path(name: str, version: int, folder: Path) -> Path:
-    return folder / "schemas" / name / f"v{version}.json"
-
-
 def _in_one_line(schema: Any) -> Any:
     """The schema, with each description (a docstring) in one line."""
     if isinstance(schema, dict):
@@ -206,7 +184,7 @@ def main(arguments: Sequence[str]) -> int:
     if "--write" in arguments:
         for spec in specs:
             if write(spec):
-                sys.stdout.write(f"wrote {_schema_path(spec.name, spec.version, FOLDER)}\n")
+                sys.stdout.write(f"wrote {schema_path(spec.name, spec.version, FOLDER)}\n")
     found = violations(specs)
     for violation in found:
         sys.stderr.write(f"{violation}\n")

@@ -51,6 +51,10 @@ class TopicsRefusedError(TopicsError):
     """The cluster refused to create or alter a topic, or has not made it ready."""
 
 
+class SchemaRegistryError(TopicsError):
+    """The schema registry did not answer, or refused; the message says what to do."""
+
+
 class TopicsDifferError(TopicsError):
     """The cluster's topics are not as they must be, and `cartstream topics apply` may not change that."""
 

@@ -1,7 +1,8 @@
 """Headers of the records: CloudEvents 1.0 in binary mode, the cart's version, where a state was folded from.
 
 As in the CloudEvents Kafka protocol binding 1.0.2: `ce_` before each attribute, text in UTF-8. What does
-not differ from record to record is made once, for the gateway writes them on every request.
+not differ from record to record is made once, for the gateway writes them on every request. `ce_subject` is
+the record's key.
 """
 
 import re
@@ -39,6 +40,8 @@ PRODUCTS: Final = "/cartstream/products"
 MERGES: Final = "/cartstream/merges"
 
 CART_VERSION: Final = "cart_version"
+CART_V: Final = "cart_v"
+CART_N: Final = "cart_n"
 ORDER_VERSION: Final = "order_version"
 PRODUCT_VERSION: Final = "product_version"
 SOURCE_PARTITION: Final = "source_partition"
@@ -89,14 +92,15 @@ def change_headers(
 ) -> Headers:
     """Headers of a `cart-changed` record; they depend on the change alone.
 
-    `cart_version` is only the `v` of the operation: how many there were is for the fold to say. `source`
-    names the process that made the change, `traceparent` is a W3C Trace Context of the request.
+    `cart_v` is the `v` of the operation; there is no `cart_n`: how many there were is for the fold to say.
+    `source` names the process that made the change, `traceparent` is a W3C Trace Context of the request.
     """
     headers = [
         *_of_change(source),
         ("ce_id", f"{cart_id}/{v}/{op_id}".encode()),
+        ("ce_subject", cart_id.encode()),
         ("ce_time", _time(v)),
-        (CART_VERSION, b"%d" % v),
+        (CART_V, b"%d" % v),
     ]
     if traceparent is not None:
         headers.append((TRACEPARENT, traceparent.encode()))
@@ -122,6 +126,7 @@ def purge_floor_headers(partition: int, purge_floor: int, source: tuple[int, int
     headers = [
         *_OF_PURGE_FLOOR,
         ("ce_id", f"purge-floor/{partition}/{purge_floor}".encode()),
+        ("ce_subject", b"%d" % partition),
         ("ce_time", _time(purge_floor)),
     ]
     return _with_source(headers, source)
@@ -133,6 +138,7 @@ def order_headers(record: OrderRecord) -> Headers:
     return [
         *_OF_ORDER[record.status],
         ("ce_id", b"%s/%s" % (record.order_id.encode(), version)),
+        ("ce_subject", record.order_id.encode()),
         ("ce_time", _rfc3339(record.cancelled_at or record.placed_at)),
         (ORDER_VERSION, version),
     ]
@@ -141,13 +147,23 @@ def order_headers(record: OrderRecord) -> Headers:
 def merge_headers(record: MergeRecord) -> Headers:
     """Headers of a `cart-merges` record."""
     time = _rfc3339(record.requested_at)
-    return [*_OF_MERGE, ("ce_id", b"%s/%s" % (record.merge_id.encode(), time)), ("ce_time", time)]
+    return [
+        *_OF_MERGE,
+        ("ce_id", b"%s/%s" % (record.merge_id.encode(), time)),
+        ("ce_subject", record.cart_id.encode()),
+        ("ce_time", time),
+    ]
 
 
 def abandonment_headers(record: AbandonmentRecord) -> Headers:
     """Headers of a `cart-abandoned` record."""
     name = f"{record.cart_id}/{record.version_number}/{record.type}"
-    return [*_OF_ABANDONMENT[record.type], ("ce_id", name.encode()), ("ce_time", _rfc3339(record.at))]
+    return [
+        *_OF_ABANDONMENT[record.type],
+        ("ce_id", name.encode()),
+        ("ce_subject", record.cart_id.encode()),
+        ("ce_time", _rfc3339(record.at)),
+    ]
 
 
 def product_headers(product: Product) -> Headers:
@@ -200,9 +216,12 @@ class RecordHeaders(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     type: str | None = None
     source: str | None = None
+    subject: str | None = None
     time: datetime | None = None
     dataschema: str | None = None
     cart_version: str | None = None
+    cart_v: int | None = None
+    cart_n: int | None = None
     source_partition: int | None = None
     source_offset: int | None = None
     traceparent: str | None = None
@@ -215,9 +234,12 @@ def read_headers(headers: Iterable[tuple[str, bytes]]) -> RecordHeaders:
         id=found.get("ce_id"),
         type=found.get("ce_type"),
         source=found.get("ce_source"),
+        subject=found.get("ce_subject"),
         time=_parse_time(found.get("ce_time")),
         dataschema=found.get("ce_dataschema"),
         cart_version=found.get(CART_VERSION),
+        cart_v=_parse_int(found.get(CART_V)),
+        cart_n=_parse_int(found.get(CART_N)),
         source_partition=_parse_int(found.get(SOURCE_PARTITION)),
         source_offset=_parse_int(found.get(SOURCE_OFFSET)),
         traceparent=found.get(TRACEPARENT),
@@ -231,8 +253,11 @@ def _state_headers(
     headers = [
         *constant,
         ("ce_id", f"{cart_id}/{tag}".encode()),
+        ("ce_subject", cart_id.encode()),
         ("ce_time", _time(version.number)),
         (CART_VERSION, tag.encode()),
+        (CART_V, b"%d" % version.number),
+        (CART_N, b"%d" % version.operation_count),
     ]
     return _with_source(headers, source)
 
@@ -250,6 +275,7 @@ def _product_headers(
     return [
         *constant,
         ("ce_id", b"%s/%s" % (product_id.encode(), number)),
+        ("ce_subject", product_id.encode()),
         ("ce_time", _rfc3339(at)),
         (PRODUCT_VERSION, number),
     ]

@@ -1,4 +1,6 @@
-"""The prefix of every name in Kafka and Redis: several shops can share one cluster and one Redis.
+"""Names of this shop: the prefix of those in Kafka and Redis, and where the ids of schemas lead.
+
+Several shops can share one cluster and one Redis.
 
 Names are made here, once, when a process is loaded: no name is joined while it works, and none can be without
 the prefix. Topics and consumer groups are `<prefix>.<name>`, keys and channels of Redis `<prefix>:<name>`.
@@ -12,7 +14,7 @@ from runtime.settings import Settings, load
 
 
 class NameSettings(Settings):
-    """What the names of this shop begin with, from `CARTSTREAM_PREFIX`."""
+    """What the names and schema ids of this shop begin with, from the environment."""
 
     prefix: str = Field(
         "",
@@ -24,9 +26,19 @@ class NameSettings(Settings):
         "digits and single hyphens. The same for every process and command of a shop, and fixed for its "
         "life: [two shops](../how-to/run-the-processes.md#two-shops-on-one-kafka-and-one-redis)",
     )
+    schemas_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]*[^\s?#/])?$",
+        max_length=200,
+        examples=["https://carts.example.org/schemas"],
+        description="where your consumers reach `/schemas` of the gateways: ids of schemas, as in "
+        "`ce_dataschema`, are addresses below it. Empty: they are names, as `urn:cartstream:schema:carts:3`. "
+        "The same for every process and command",
+    )
 
 
-_SHOP: Final = load(NameSettings).prefix
+_SETTINGS: Final = load(NameSettings)
+_SHOP: Final = _SETTINGS.prefix
 
 IN_REDIS: Final = f"{_SHOP}:" if _SHOP else ""
 """What every key and every channel in Redis begins with."""
@@ -35,3 +47,13 @@ IN_REDIS: Final = f"{_SHOP}:" if _SHOP else ""
 def in_kafka(name: str) -> str:
     """The name of a topic, a consumer group or a principal of this shop."""
     return f"{_SHOP}.{name}" if _SHOP else name
+
+
+def schema_urn(name: str, version: int) -> str:
+    """What a published schema is called wherever it is: `urn:cartstream:schema:carts:3`."""
+    return f"urn:cartstream:schema:{name}:{version}"
+
+
+def schema_id(name: str, version: int) -> str:
+    """The URI of a published schema in this shop's records: an address, where one is set, else its name."""
+    return f"{_SETTINGS.schemas_url}/{name}/{version}" if _SETTINGS.schemas_url else schema_urn(name, version)

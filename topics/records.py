@@ -24,9 +24,14 @@ PURGE_FLOOR_PREFIX: Final = b"!purge-floor/"
 
 
 class CartRecord(CartView, frozen=True, kw_only=True):
-    """The value of a `carts` record: the reader's view of a cart and, for recovery, its whole state."""
+    """The value of a `carts` record: the reader's view of a cart and, for recovery, its whole state.
+
+    `v` and `n` are the numbers in `version`, to compare records by; 0 in those older than version 3.
+    """
 
     state: State
+    version_number: int = msgspec.field(default=0, name="v")
+    operation_count: int = msgspec.field(default=0, name="n")
 
 
 class PurgeFloor(msgspec.Struct, frozen=True):
@@ -172,8 +177,14 @@ def purge_floor_key_in_carts(partition: int) -> bytes:
 
 def cart_record(cart_id: str, state: State, version: Version | None = None) -> CartRecord:
     """The `carts` record of `state`; `version` is the state's, where the caller has it already."""
-    seen = view(cart_id, state, version)
-    return CartRecord(**{name: getattr(seen, name) for name in seen.__struct_fields__}, state=state)
+    known = state.version if version is None else version
+    seen = view(cart_id, state, known)
+    return CartRecord(
+        **{name: getattr(seen, name) for name in seen.__struct_fields__},
+        state=state,
+        version_number=known.number,
+        operation_count=known.operation_count,
+    )
 
 
 def version_of(record: CartRecord) -> Version:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from carts.limits import TIMING
-from topics.names import in_kafka
+from topics.names import in_kafka, schema_id
 from topics.records import (
     AbandonmentRecord,
     CartChanged,
@@ -71,8 +71,8 @@ class RecordSpec(msgspec.Struct, frozen=True):
 
     @property
     def schema_id(self) -> str:
-        """The URI in `ce_dataschema` and in the schema's `$id`: `urn:cartstream:schema:cart-changed:1`."""
-        return f"urn:cartstream:schema:{self.name}:{self.version}"
+        """The URI in `ce_dataschema`, and in `$id` of the schema as the gateway serves it."""
+        return schema_id(self.name, self.version)
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +141,7 @@ CARTS: Final = TopicSpec(
     cleanup=Cleanup.COMPACT,
     written_by="compaction agent",
     purpose="the current state of every cart; changelog of the agent's table",
-    records=(RecordSpec("carts", 2, CartRecord),),
+    records=(RecordSpec("carts", 3, CartRecord),),
     # Content, window and view of the largest cart, in JSON, with room for the characters JSON escapes.
     max_message_bytes=4 * _MIB,
     # Of a batch of 10 states it leaves 15 %, for 3 to 8 µs a state; lz4, as aiokafka writes it, 24 % for 4 to

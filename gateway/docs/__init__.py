@@ -1,1 +1,1 @@
-"""The OpenAPI document, and the page that shows it without the internet."""
+"""The OpenAPI document, the page that shows it without the internet, and the contract of the topics."""

@@ -1,4 +1,4 @@
-"""The description of the API, in the OpenAPI description itself."""
+"""The descriptions of API and topics, in the OpenAPI description itself."""
 
 from typing import Any, Final
 
@@ -21,7 +21,13 @@ PARAMETERS: Final = {
         "a file that the page loads",
         "docs.js",
         {"type": "string", "pattern": r"^[a-z-]+\.(?:css|js)$"},
-    )
+    ),
+    "name": path_parameter(
+        "name", "a kind of record", "carts", {"type": "string", "pattern": "^[a-z]+(?:-[a-z]+)*$"}
+    ),
+    "version": path_parameter(
+        "version", "of its schema", "3", {"type": "string", "pattern": "^[1-9][0-9]{0,3}$"}
+    ),
 }
 
 _KEPT: Final = {"ETag": reply_header("changes with the content", '"c4ba3a1b2f1e4c5d"')}
@@ -30,14 +36,27 @@ _UNLESS: Final = header(
 )
 
 
-def _document() -> dict[str, Any]:
+def _document(description: str, *members: str, media_type: str = JSON) -> dict[str, Any]:
     return {
-        "description": "The document",
-        "content": {JSON: {"schema": {"type": "object", "required": ["openapi", "info", "paths"]}}},
+        "description": description,
+        "content": {media_type: {"schema": {"type": "object", "required": [*members]}}},
     }
 
 
-DOCUMENT: Final = operation("readOpenApi", "This document", {"200": _document()})
+DOCUMENT: Final = operation(
+    "readOpenApi", "This document", {"200": _document("The document", "openapi", "info", "paths")}
+)
+TOPICS: Final = operation(
+    "readAsyncApi",
+    "What is published in Kafka, as an AsyncAPI 3.0 document",
+    {"200": _document("The document", "asyncapi", "info", "channels")},
+)
+SCHEMA: Final = operation(
+    "readSchema",
+    "The JSON Schema of a kind of record: where `ce_dataschema` of records leads",
+    {"200": _document("The schema", "$schema", "$id", media_type="application/schema+json")},
+    problems=(NOT_FOUND,),
+)
 PAGE: Final = operation(
     "showDocs", "The same, to read in a browser", {"200": text_reply("The page", HTML, "<!doctype html>…")}
 )

@@ -1,5 +1,6 @@
-"""The routes of the API's description: the document for programs, a page for people."""
+"""The routes of the descriptions: of the API for programs and for people, of topics and their records."""
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -13,13 +14,18 @@ from gateway.http.requests import is_current
 from gateway.http.responses import html_response
 from gateway.http.routing import route
 from gateway.identity.access import Access
+from topics import asyncapi
+from topics.published import schema
+
+_VERSION: Final = re.compile("[1-9][0-9]{0,3}")
 
 
 class DocsRoutes:
     """Handlers of one app."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
-        """`document`: the OpenAPI document."""
+    def __init__(self, document: dict[str, Any], partitions: int) -> None:
+        """`document`: the OpenAPI document; `partitions`: how many each topic has."""
+        self._partitions: Final = partitions
         self._document: Final = msgspec.json.encode(document)
         self._page: Final = page()
         self._files: Final = page_files()
@@ -28,6 +34,19 @@ class DocsRoutes:
     async def api(self, _: Request) -> HTTPResponse:
         """The OpenAPI 3.1 document."""
         return HTTPResponse(self._document, content_type="application/json")
+
+    @route("GET", "/asyncapi.json", Access.PUBLIC, openapi.TOPICS)
+    async def topics(self, _: Request) -> HTTPResponse:
+        """The AsyncAPI 3.0 document."""
+        return HTTPResponse(asyncapi.served(self._partitions), content_type="application/json")
+
+    @route("GET", "/schemas/{name}/{version}", Access.PUBLIC, openapi.SCHEMA)
+    async def schema(self, _: Request, name: str, version: str) -> HTTPResponse:
+        """A schema of records; a published one never changes."""
+        found = schema(name, int(version)) if _VERSION.fullmatch(version) else None
+        if found is None:
+            raise Problem(NOT_FOUND, "No record has this schema; /asyncapi.json lists the records.")
+        return HTTPResponse(msgspec.json.encode(found), content_type="application/schema+json")
 
     @route("GET", "/docs", Access.PUBLIC, openapi.PAGE)
     async def docs(self, _: Request) -> HTTPResponse:

@@ -33,7 +33,7 @@ from gateway.carts.requests import AnyOperation
 from store.postgres.erasure import plain_step
 from store.redis.packing import step_arguments
 from tests.store.redis.histories import steps
-from topics.compatibility import examples
+from topics.published import examples
 from topics.records import CartChanged
 from topics.registry import record_spec_of
 

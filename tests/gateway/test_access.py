@@ -146,6 +146,8 @@ def target(route: Route, cart: str, order_id: str = ORDER) -> str:
         "link": "r1.none",
         "slug": "not-found",
         "file": "docs.js",
+        "name": "carts",
+        "version": "3",
     }
     quoted = {name: str(httpx.URL(path=f"/{value}").raw_path, "ascii")[1:] for name, value in names.items()}
     quoted["cart_id"] = quoted["cart_id"].replace("/", "%2F")

@@ -162,6 +162,7 @@ async def test_head_is_answered_wherever_get_is(http: httpx.AsyncClient, cart_id
     await add(http, cart_id)
     paths = [
         *("/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/problems", "/demo", "/"),
+        *("/asyncapi.json", "/schemas/carts/3"),
         *("/v1/products", "/v1/products/cup", f"/v1/carts/{cart_id}", f"/v1/carts/{cart_id}/orders"),
     ]
     for path in paths:

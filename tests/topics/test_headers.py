@@ -34,7 +34,8 @@ def test_a_change_carries_the_required_attributes_of_cloudevents() -> None:
     assert headers["ce_type"] == b"cartstream.cart.changed.v1"
     assert headers["content-type"] == b"application/json"
     assert headers["ce_dataschema"] == b"urn:cartstream:schema:cart-changed:2"
-    assert headers["cart_version"] == b"%d" % V
+    assert headers["ce_subject"] == b"user:42"
+    assert headers["cart_v"] == b"%d" % V
 
 
 def test_the_time_is_that_of_the_script_to_the_microsecond() -> None:
@@ -58,6 +59,7 @@ def test_a_cart_says_which_change_it_reflects() -> None:
     read = read_headers(cart_headers("user:42", VERSION, (7, 8812)))
     assert (read.source_partition, read.source_offset) == (7, 8812)
     assert read.cart_version == VERSION.tag()
+    assert (read.cart_v, read.cart_n, read.subject) == (V, 17, "user:42")
     assert read.type == "cartstream.cart.state.v1"
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,9 @@ from store.redis.tickets import _key as ticket
 from delivery.settings import DeliverySettings
 from topics.acls import PRINCIPAL
 from topics.groups import GROUPS
-from topics.registry import TOPICS
+from topics.published import schema
+from topics.registry import CARTS, TOPICS
+from topics.schema_registry import subjects
 
 layout = Layout(16)
 cart = layout.of_cart("user:1")
@@ -33,6 +36,8 @@ print(json.dumps({
     "topics": [topic.name for topic in TOPICS] + [DeliverySettings().dead_letter_topic],
     "groups": [group.name for group in GROUPS],
     "principals": [PRINCIPAL],
+    "subjects": [subject.name for subject in subjects()],
+    "schemas": [CARTS.records[0].schema_id, schema("carts", 3)["$id"]],
     "redis": [
         *(key.decode() for p in range(16) for key in layout.of_partition(p)),
         *(key.decode() for key in (cart.cart, cart.ops, cart.win, cart.checkout_lock)),
@@ -44,11 +49,15 @@ print(json.dumps({
 """
 
 
+SCHEMAS = "https://carts.example.org/schemas"
+
+
+@cache
 def names_with(prefix: str) -> dict[str, list[str]]:
     """The names of a process with this prefix."""
     done = subprocess.run(
         [sys.executable, "-c", NAMES],
-        env=os.environ | {"CARTSTREAM_PREFIX": prefix},
+        env=os.environ | {"CARTSTREAM_PREFIX": prefix, "CARTSTREAM_SCHEMAS_URL": SCHEMAS if prefix else ""},
         cwd=ROOT,
         capture_output=True,
         check=True,
@@ -66,6 +75,25 @@ def test_every_name_begins_with_the_prefix_and_is_otherwise_the_same() -> None:
     assert all(name.startswith("shop-a.") for name in with_prefix["topics"] + with_prefix["groups"])
     assert all(name.startswith("shop-a:") for name in with_prefix["redis"])
     assert with_prefix["principals"] == ["User:shop-a.cartstream-{role}"]
+    assert [name.removeprefix("shop-a.") for name in with_prefix["subjects"]] == without["subjects"]
+
+
+def test_the_ids_of_schemas_are_addresses_where_one_is_set() -> None:
+    assert names_with("shop-a")["schemas"] == [f"{SCHEMAS}/carts/3"] * 2
+    assert names_with("")["schemas"] == ["urn:cartstream:schema:carts:3"] * 2
+
+
+@pytest.mark.parametrize("url", ["", "https://a.example/schemas", "http://127.0.0.1:8080/schemas"])
+def test_the_address_of_schemas_is_that_of_a_folder(url: str) -> None:
+    assert NameSettings(schemas_url=url).schemas_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["schemas", "https://a.example/schemas/", "https://a.example/?x=1", "ftp://a/b"]
+)
+def test_other_addresses_of_schemas_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="schemas_url"):
+        NameSettings(schemas_url=url)
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "shop-a", "7", "a" * 32])

@@ -6,7 +6,7 @@ import pytest
 
 from topics import registry
 from topics.codec import DECODERS
-from topics.compatibility import FOLDER
+from topics.published import FOLDER
 from topics.registry import DEAD_LETTERS, TOPICS, RecordSpec, TopicSpec
 
 ROOT = Path(__file__).parents[2]

@@ -36,11 +36,13 @@ _UNLESS: Final = header(
 )
 
 
-def _document(description: str, *members: str, media_type: str = JSON) -> dict[str, Any]:
-    return {
-        "description": description,
-        "content": {media_type: {"schema": {"type": "object", "required": [*members]}}},
-    }
+def _document(
+    description: str, *members: str, example: dict[str, Any] | None = None, media_type: str = JSON
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": {"type": "object", "required": [*members]}}
+    if example is not None:
+        content["examples"] = {"example": {"value": example}}
+    return {"description": description, "content": {media_type: content}}
 
 
 DOCUMENT: Final = operation(
@@ -49,12 +51,32 @@ DOCUMENT: Final = operation(
 TOPICS: Final = operation(
     "readAsyncApi",
     "What is published in Kafka, as an AsyncAPI 3.0 document",
-    {"200": _document("The document", "asyncapi", "info", "channels")},
+    {
+        "200": _document(
+            "The document",
+            *("asyncapi", "info", "channels"),
+            example={
+                "asyncapi": "3.0.0",
+                "info": {"title": "cartstream topics", "version": "0.1.0"},
+                "channels": {"carts": {"address": "carts"}},
+            },
+        )
+    },
 )
 SCHEMA: Final = operation(
     "readSchema",
     "The JSON Schema of a kind of record: where `ce_dataschema` of records leads",
-    {"200": _document("The schema", "$schema", "$id", media_type="application/schema+json")},
+    {
+        "200": _document(
+            "The schema",
+            *("$schema", "$id"),
+            example={
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "$id": "urn:cartstream:schema:carts:3",
+            },
+            media_type="application/schema+json",
+        )
+    },
     problems=(NOT_FOUND,),
 )
 PAGE: Final = operation(

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from ops.dead_letter_documents import summary, whole
 from ops.dead_letter_topic import DeadLetterFilter, DeadLetterId, Listed, page
 from ops.dead_letters import Result, drop, fetch, find, replay
 from ops.progress import bars
@@ -23,7 +24,6 @@ COLUMNS: Final[dict[str, Callable[[Listed], str]]] = {
 }
 """Heading and text of each column of the list."""
 PAGE: Final = 50
-SHOWN_BYTES: Final = 4096
 
 
 class Id(click.ParamType):
@@ -84,7 +84,7 @@ def list_command(
     shown, go_on = page(found if everything else _open(found), limit)
     if as_json:
         print_json(
-            {"dead_letters": [_summary(each) for each in shown], "after": str(go_on) if go_on else None}
+            {"dead_letters": [summary(each) for each in shown], "after": str(go_on) if go_on else None}
         )
         return
     _print_columns(shown)
@@ -103,11 +103,7 @@ def show_command(id_: DeadLetterId, *, as_json: bool) -> None:
     listed = run(environment, fetch(environment, id_))
     if listed is None:
         raise Failed(f"there is no dead letter at {id_}: `cartstream dlq list` shows those that are there")
-    document = {
-        **_summary(listed),
-        "headers": {name: text.decode(errors="backslashreplace") for name, text in listed.letter.headers},
-        "value": _readable(listed.letter.value),
-    }
+    document = whole(listed)
     if as_json:
         print_json(document)
         return
@@ -193,21 +189,6 @@ def _open(found: Sequence[Listed]) -> list[Listed]:
     return [each for each in found if each.mark is None]
 
 
-def _summary(listed: Listed) -> dict[str, Any]:
-    letter, mark = listed.letter, listed.mark
-    return {
-        "id": str(letter.id),
-        "code": letter.code,
-        "detail": letter.detail,
-        "source": letter.source,
-        "key": letter.key_text,
-        "bytes": letter.size,
-        "time": letter.time,
-        "agent": letter.agent,
-        "handled": "" if mark is None else f"{mark.handled} at {mark.time}: {mark.detail}",
-    }
-
-
 def _print_columns(listed: Sequence[Listed]) -> None:
     """Plain columns: nothing is cut off in a pipe, and no key is taken for markup."""
     lines = [list(COLUMNS), *([text(each) for text in COLUMNS.values()] for each in listed)]
@@ -223,17 +204,6 @@ def _tell(results: Sequence[Result], *, as_json: bool) -> None:
     for result in results:
         click.echo(f"{result.letter}  {result.done}: {result.detail}")
     click.echo("1 dead letter" if len(results) == 1 else f"{len(results)} dead letters")
-
-
-def _readable(value: bytes | None) -> Any:
-    """The value as JSON if it is that, else its beginning with what is no text escaped."""
-    if value is None:
-        return None
-    try:
-        return msgspec.json.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        cut = f" ... ({len(value)} bytes)" if len(value) > SHOWN_BYTES else ""
-        return value[:SHOWN_BYTES].decode(errors="backslashreplace") + cut
 
 
 def _json(value: Any) -> str:

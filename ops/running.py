@@ -1,7 +1,8 @@
 """Runs an operator's command: a failure becomes one sentence that says what to do, and an exit status."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import click
@@ -43,8 +44,15 @@ def settings() -> OpsSettings:
 
 def run(environment: OpsSettings, work: Coroutine[Any, Any, T], *, exit_code: int = 1) -> T:
     """Check the topics, then run `work` and return its result. Raises Failed with `exit_code`."""
-    try:
+    with explained(environment, exit_code):
         return asyncio.run(_after_a_look(environment, work))
+
+
+@contextmanager
+def explained(environment: OpsSettings, exit_code: int = 1) -> Iterator[None]:
+    """A failure of a store within becomes Failed: one sentence that says what to do."""
+    try:
+        yield
     except (TopicsError, SinkError, SchemaError, StoreError) as error:
         raise Failed(str(error), exit_code) from error
     except psycopg.errors.UndefinedTable as error:

@@ -1,6 +1,6 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test drills test-secure client client-test soak check contract contract-test renderer bench clean force
+.PHONY: help setup run demo test drills test-secure test-ops client client-test soak check contract contract-test renderer bench clean force
 .PHONY: helm images reference test-alerts test-brokers test-containers
 
 WORKERS ?= 4
@@ -55,6 +55,9 @@ test-brokers: setup ## The whole on three Kafka brokers: leaders killed, a disk 
 
 test-alerts: setup ## The rules of the alerts, as promtool judges them (Debian's package prometheus brings it)
 	@$(BIN)/pytest -m alerts tests/alerts
+
+test-ops: setup ## The operations page in a browser, in four states of a whole stack (needs Chromium)
+	@$(BIN)/pytest -m ops -n 0 tests/ops/page
 
 client: setup ## Make the TypeScript client: its types from the OpenAPI document, and the build (needs node and npm)
 	@$(BIN)/python -m tests.clients.node_package

@@ -36,6 +36,8 @@ GROUPS = {
     },
     "Operate": {
         "topics": ("cli.topics:topics", "Create, alter and check the Kafka topics; the ACLs of each role."),
+        "ops": ("cli.ops:command", "Serve the operations page."),
+        "top": ("cli.top:command", "Show what every process and store is doing, in the terminal."),
         "workers": ("cli.workers:command", "Show who works in which group, how far behind, how fast."),
         "migrate": ("cli.migrate:command", "Bring the Postgres schema up to date."),
         "grants": ("cli.grants:command", "Print, or grant, what each process may do in Postgres."),

@@ -11,6 +11,7 @@ from rich.text import Text
 from cli.tables import new_table, print_table
 from devstack.readiness import weaknesses
 from devstack.settings import StackSettings
+from devstack.spec import NO_ADDRESS
 from devstack.status import StackStatus, read_status
 from runtime.settings import load
 
@@ -48,7 +49,7 @@ def _show(status: StackStatus) -> None:
         table.add_row(
             each.name,
             Text(each.state, style=COLOURS.get(each.state, "yellow")),
-            each.probes or each.address,
+            each.probes or each.address if each.address == NO_ADDRESS else each.address,
             str(each.pid or "-"),
             str(each.restarts),
             _lasted(time.time() - each.since),

@@ -2,7 +2,7 @@
 
 import sys
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 PIPE_COLUMNS = 500
@@ -13,6 +13,6 @@ def new_table(*columns: str) -> Table:
     return Table(*columns, box=None, header_style="bold", pad_edge=False)
 
 
-def print_table(table: Table) -> None:
-    """Prints a table. Strings in it are plain text, never markup."""
+def print_table(table: RenderableType) -> None:
+    """Prints a table, or several. Strings in it are plain text, never markup."""
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table, markup=False)

@@ -29,7 +29,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 )
 @click.option(
     "--port-base",
-    type=click.IntRange(1, 65530),
+    type=click.IntRange(1, 65528),
     help="All ports in a row from here instead of the usual ones.",
 )
 @click.option("--logs", is_flag=True, help="Show every line that the components print, not only trouble.")

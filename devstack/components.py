@@ -10,7 +10,7 @@ from devstack.files import targets_folder
 from devstack.kafka import kafka_component
 from devstack.postgres import postgres_component
 from devstack.readiness import file_touched, http_answers, never
-from devstack.settings import HOST, KAFKA, MAILBOX, POSTGRES, REDIS, StackSettings
+from devstack.settings import HOST, KAFKA, MAILBOX, OPS, POSTGRES, REDIS, StackSettings
 from devstack.spec import NO_ADDRESS, Build, ComponentSpec, Kind, Port
 from devstack.valkey import redis_component
 
@@ -123,6 +123,23 @@ def _mail(settings: StackSettings) -> ComponentSpec:
     return replace(worker, env={**worker.env, **smtp})
 
 
+def _ops(settings: StackSettings) -> ComponentSpec:
+    """The operations page; the processes tell where they answer in their ready files, the gateway in none."""
+    worker = _worker(OPS, "ops", depends=("topics", "migrate", REDIS))(settings)
+    known = {
+        "CARTSTREAM_OPS_HOST": HOST,
+        "CARTSTREAM_OPS_PORT": str(settings.ops_port),
+        "CARTSTREAM_OPS_TARGETS": f"gateway={settings.urls.gateway}",
+        "CARTSTREAM_OPS_READY_FILES": str(settings.data_dir.resolve() / "run"),
+    }
+    return replace(
+        worker,
+        address=settings.urls.ops,
+        env={**worker.env, **known},
+        ports=(Port(settings.ops_port, "CARTSTREAM_OPS_PORT"),),
+    )
+
+
 def _environment(settings: StackSettings) -> dict[str, str]:
     return {
         **settings.urls.environment(),
@@ -159,6 +176,7 @@ COMPONENTS: dict[str, Build] = {
     "sink-mail": _mail,
     HISTORY: _worker(HISTORY, "sinks", "history", depends=("topics", "migrate")),
     MAILBOX: _mailbox,
+    OPS: _ops,
 }
 
 

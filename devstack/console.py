@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from devstack.component import Component
+from devstack.settings import OPS
 from devstack.spec import NO_ADDRESS, Kind, State
 from devstack.trouble import trouble_in
 
@@ -70,9 +71,10 @@ class ConsoleReporter:
         )
         for each in shown:
             if each.spec.name == "gateway":
-                self._console.print(
-                    f"Open {each.spec.address} in a browser to look around.\n", highlight=False
-                )
+                self._console.print(f"Open {each.spec.address} in a browser to look around.", highlight=False)
+            elif each.spec.name == OPS:
+                self._console.print(f"What everything is doing: {each.spec.address}", highlight=False)
+        self._console.print()
 
     def _say(self, name: str, text: str, style: str) -> None:
         self._print(name, Text(text, style=style))

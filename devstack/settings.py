@@ -12,7 +12,7 @@ from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 
 HOST = "127.0.0.1"
-KAFKA, REDIS, POSTGRES, MAILBOX = "kafka", "redis", "postgres", "mailbox"
+KAFKA, REDIS, POSTGRES, MAILBOX, OPS = "kafka", "redis", "postgres", "mailbox", "ops"
 
 PORTS = (
     "gateway_port",
@@ -22,6 +22,7 @@ PORTS = (
     "postgres_port",
     "mailbox_smtp_port",
     "mailbox_port",
+    "ops_port",
 )
 """The settings that are ports, in the order in which they are given together."""
 
@@ -37,6 +38,7 @@ class Urls:
     postgres: str
     gateway: str
     mailbox: str
+    ops: str
 
     def environment(self) -> dict[str, str]:
         """The variables by which the product's processes find the servers."""
@@ -72,6 +74,7 @@ class StackSettings(OwnerSettings, HistorySettings):
         1025, examples=[1025], description="port on which the mailbox takes mails"
     )
     mailbox_port: Port = Field(8025, examples=[8025], description="port of the mailbox's page")
+    ops_port: Port = Field(8030, examples=[8030], description="port of the operations page")
     mailbox_host: str = Field(HOST, examples=[HOST], description="address the mailbox listens on")
 
     def with_port_base(self, base: int) -> Self:
@@ -104,4 +107,5 @@ class StackSettings(OwnerSettings, HistorySettings):
             ),
             gateway=f"http://{HOST}:{self.gateway_port}",
             mailbox=f"http://{HOST}:{self.mailbox_port}",
+            ops=f"http://{HOST}:{self.ops_port}/ops",
         )

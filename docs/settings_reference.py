@@ -25,6 +25,8 @@ from gateway.rates.settings import RateSettings
 from gateway.server.settings import ServerSettings
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
+from ops.overview.settings import OverviewSettings
+from ops.page.settings import PageSettings
 from ops.settings import OpsSettings
 from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
@@ -109,6 +111,13 @@ SECTIONS: Final = (
     ),
     Section("Gateway", GatewaySettings),
     Section(
+        "Overview",
+        OverviewSettings,
+        "Which processes the operations page and `cartstream top` know: "
+        "[Operations page](../how-to/operations-page.md).",
+    ),
+    Section("Operations page", PageSettings),
+    Section(
         "Embedded stack",
         StackSettings,
         "Files and folders of the stack are for the user who starts it alone (0600, 0700). The password of "
@@ -128,6 +137,8 @@ PROCESSES: Final[dict[tuple[str, ...], type[BaseSettings]]] = {
     ("sinks history",): HistorySinkSettings,
     ("jobs",): JobsSettings,
     ("verify", "workers", "supervise", "erase", "dlq", "restore", "rebuild"): OpsSettings,
+    ("top",): OverviewSettings,
+    ("ops",): PageSettings,
     ("topics",): TopicCommandSettings,
     ("up", "mailbox serve"): StackSettings,
 }

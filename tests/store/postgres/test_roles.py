@@ -101,11 +101,13 @@ USED: Final[Mapping[Role, Mapping[str, tuple[str, ...]]]] = {
             *("upsert_carts", "delete_carts", "read_carts", "states_of_carts", "cart_ids_after"),
             "count_carts",
         ),
+        "overview": ALL,
+        "orders": ("orders_of_cart",),
         "erasure": ALL,
         "abandonments": ("erase_abandonments",),
-        "outbox": ("write_outbox",),
+        "outbox": ("write_outbox", "outbox_lag"),
         "products": ("put_products", "products_after", "products_to_export"),
-        "history": ("count_changes", "erase_changes"),
+        "history": ("count_changes", "changes_before", "erase_changes"),
     },
 }
 DENIED: Final = {

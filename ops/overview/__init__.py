@@ -1,0 +1,1 @@
+"""What all processes and stores are doing, in one document: for the operations page and `cartstream top`."""

@@ -1,0 +1,35 @@
+"""Settings of who looks at everything: which processes there are."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+
+from ops.overview.targets import given
+from ops.settings import OpsSettings
+from runtime.history import HistorySettings
+
+
+class OverviewSettings(OpsSettings, HistorySettings):
+    """The stores of an operator, and where the processes answer."""
+
+    ops_targets: str = Field(
+        "",
+        examples=["gateway=http://10.0.0.5:8000,compaction=http://10.0.0.7:9400"],
+        description="processes whose metrics and probes are read: addresses with a name before `=`, "
+        "separated by commas",
+    )
+    ops_targets_token: SecretStr | None = Field(
+        None,
+        description="service token that these addresses are asked with: gateways in production mode want one",
+    )
+    ops_ready_files: Path | None = Field(
+        None,
+        examples=[".local/run"],
+        description="folder with ready files of processes on this host; they hold their addresses",
+    )
+
+    @field_validator("ops_targets")
+    @classmethod
+    def _has_addresses(cls, value: str) -> str:
+        given(value)
+        return value

@@ -1,0 +1,1 @@
+"""The operations page: its process, its API, its files."""

@@ -1,0 +1,75 @@
+"""Make the pictures of the operations page that the docs show: `python -m tests.ops.page.screenshots`."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, Literal
+
+from playwright.sync_api import Browser, ViewportSize, expect
+
+from devstack.embedded import EmbeddedStack
+from tests.demo.browser import MISSING, chromium, launched, whole_stack
+from tests.ops.page.operations_page import DESK, PHONE, OperationsPage
+from tests.ops.page.shop import Shoppers, dead, redis_wiped_and_nobody_restores, wrong_records
+
+IMAGES: Final = Path(__file__).parents[3] / "docs" / "images"
+_CURVES_MS: Final = 60_000
+"""So that there is a curve to see."""
+_LAG_MS: Final = 20_000
+
+
+def take(folder: Path) -> None:
+    """Write ops-healthy.png, ops-phone.png, ops-restoring.png, ops-dead-worker.png, ops-dead-letters.png."""
+    path = chromium()
+    if path is None:
+        sys.exit(MISSING)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="cartstream-screenshots-") as data,
+        launched(path) as browser,
+        whole_stack(Path(data)) as stack,
+        Shoppers(stack.urls.gateway),
+    ):
+        page = opened(browser, stack, DESK, "light")
+        page.page.wait_for_timeout(_CURVES_MS)
+        shoot(page, folder / "ops-healthy.png")
+        phone = opened(browser, stack, PHONE, "light")
+        shoot(phone, folder / "ops-phone.png")
+        dark = opened(browser, stack, DESK, "dark")
+        with dead(stack, "sink-postgres"):
+            expect(dark.trouble("sink-postgres does not answer")).to_be_visible()
+            dark.page.wait_for_timeout(_LAG_MS)
+            shoot(dark, folder / "ops-dead-worker.png")
+        with redis_wiped_and_nobody_restores(stack):
+            expect(page.trouble("partitions are being restored")).to_be_visible()
+            shoot(page, folder / "ops-restoring.png")
+        expect(page.troubles.locator(".bad")).to_have_count(0)
+        carts = wrong_records(stack, 3, 2)
+        for cart_id in carts:
+            expect(page.letter(cart_id)).to_be_visible()
+        page.page.get_by_role("button", name="Retry all").click()
+        expect(page.page.locator("#letters-said")).to_contain_text("put back")
+        page.letters.scroll_into_view_if_needed()
+        shoot(page, folder / "ops-dead-letters.png")
+
+
+def opened(
+    browser: Browser, stack: EmbeddedStack, viewport: ViewportSize, scheme: Literal["light", "dark"]
+) -> OperationsPage:
+    """The page in a window of its own, with as many pixels as good screens have."""
+    context = browser.new_context(
+        viewport=viewport, color_scheme=scheme, device_scale_factor=1.5, reduced_motion="reduce"
+    )
+    page = OperationsPage(context.new_page(), stack.urls.ops)
+    page.open()
+    return page
+
+
+def shoot(page: OperationsPage, image: Path) -> None:
+    """Take the picture, with nothing pointed at."""
+    page.page.mouse.move(0, 0)
+    page.page.screenshot(path=image)
+
+
+if __name__ == "__main__":
+    take(IMAGES)

@@ -47,7 +47,7 @@ drills: setup ## Tests that take long (20 minutes): servers frozen, kills again 
 	@$(BIN)/pytest -m drill -o timeout=900 -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/pytest --hypothesis-profile thorough -o timeout=900 -n 2 --dist loadfile tests/store/redis/test_*_equals_*.py
 
-test-secure: setup ## The whole over TLS, with users and ACLs in Kafka: each process a principal of its own
+test-secure: setup ## The whole over TLS: Kafka with users and ACLs, Redis, Postgres (needs redis-server, postgresql)
 	@$(BIN)/pytest -m secure tests/secure
 
 test-brokers: setup ## The whole on three Kafka brokers: leaders killed, a disk wiped, under load (about 3 GB of memory)

@@ -1,4 +1,7 @@
-"""The whole product over TLS, each process with a principal of its own: none needs a right that it lacks."""
+"""The whole product over TLS, each process with a principal of its own: none needs a right that it lacks.
+
+Redis and Postgres speak TLS only, too; Postgres wants certificates.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -12,14 +15,14 @@ import redis
 from aiokafka import AIOKafkaProducer
 from aiosmtpd.controller import Controller
 
-from devstack.settings import POSTGRES, REDIS
 from tests.mail.smtp_server import HOST, SmtpServer
 from tests.ops.command_line import CommandLine
 from tests.secure.secure_broker import ROOT, SecureBroker
+from tests.secure.secure_servers import SecurePostgres, SecureRedis, require_installed
 from tests.support.databases import migrated_database
 from tests.support.http import http_client
+from tests.support.pgbouncer import private_folder
 from tests.support.processes import INTERNAL, AgentProcess, GatewayProcess, Process
-from tests.support.servers import Servers
 from tests.support.topics import records_of
 from tests.support.waiting import until
 from topics.partitioner import partition_of
@@ -79,12 +82,35 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(broker: SecureBroker, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def secure_redis(broker: SecureBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRedis]:
+    """A Redis that speaks TLS only."""
+    require_installed()
+    found = SecureRedis(broker.authority, tmp_path_factory.mktemp("redis"))
+    with found.at_work():
+        yield found
+
+
+@pytest.fixture(scope="module")
+def secure_postgres(broker: SecureBroker) -> Iterator[SecurePostgres]:
+    """A Postgres that speaks TLS only."""
+    require_installed()
+    with private_folder() as folder:
+        found = SecurePostgres(broker.authority, folder)
+        with found.at_work():
+            yield found
+
+
+@pytest.fixture(scope="module")
+def shop(
+    broker: SecureBroker,
+    secure_redis: SecureRedis,
+    secure_postgres: SecurePostgres,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Shop]:
     """The product at work: a gateway and every agent, each as the principal of its role."""
     folder = tmp_path_factory.mktemp("shop")
     with ExitStack() as cleanup:
-        database = cleanup.enter_context(migrated_database(servers.url(POSTGRES)))
-        redis.Redis.from_url(servers.url(REDIS)).flushall()
+        database = cleanup.enter_context(migrated_database(secure_postgres.url))
         smtp = SmtpServer()
         # Of its own thread: tests come and go with their event loops.
         mail_server = Controller(smtp, hostname=HOST, port=smtp.port)
@@ -92,7 +118,7 @@ def shop(broker: SecureBroker, servers: Servers, tmp_path_factory: pytest.TempPa
         cleanup.callback(mail_server.stop)
         environment = {
             **INTERNAL,
-            "CARTSTREAM_REDIS_URL": servers.url(REDIS),
+            "CARTSTREAM_REDIS_URL": secure_redis.url,
             "CARTSTREAM_POSTGRES_URL": database,
             "CARTSTREAM_HISTORY": "true",
             "CARTSTREAM_SMTP_HOST": HOST,
@@ -144,6 +170,28 @@ async def add(http: httpx.AsyncClient, cart_id: str, product_id: str = PRODUCT) 
     assert reply is not None
     assert reply.status_code == 200, reply.text
     return reply
+
+
+def test_redis_and_postgres_turn_away_whoever_proves_nothing(
+    secure_redis: SecureRedis, secure_postgres: SecurePostgres
+) -> None:
+    assert redis.Redis.from_url(secure_redis.url).ping()
+    with pytest.raises(redis.exceptions.ConnectionError):
+        redis.Redis.from_url(secure_redis.url_in_the_clear).ping()
+    with pytest.raises(psycopg.OperationalError, match="no encryption"):
+        psycopg.connect(secure_postgres.url_in_the_clear)
+    with pytest.raises(psycopg.OperationalError, match="requires a valid client certificate"):
+        psycopg.connect(secure_postgres.url_without_certificate)
+
+
+def test_every_connection_to_postgres_is_encrypted_and_has_a_certificate(shop: Shop) -> None:
+    connections = shop.rows(
+        "SELECT application_name, ssl, client_dn FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
+        "WHERE backend_type = 'client backend'"
+    )
+    assert {(encrypted, name) for _, encrypted, name in connections} == {(True, "/CN=postgres-client")}
+    # The test's own apart, those of the gateway and the agents.
+    assert len({name for name, *_ in connections}) > 3
 
 
 async def test_a_cart_is_recorded_folded_written_and_restored(shop: Shop, http: httpx.AsyncClient) -> None:

@@ -1,7 +1,8 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test drills test-secure test-ops client client-test soak check contract contract-test renderer bench clean force
-.PHONY: helm images reference test-alerts test-brokers test-containers
+.PHONY: help setup run demo test test-cluster drills test-secure test-ops client client-test soak check
+.PHONY: contract contract-test renderer bench clean force helm images reference test-alerts test-brokers
+.PHONY: test-containers
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -58,6 +59,9 @@ test-alerts: setup ## The rules of the alerts, as promtool judges them (Debian's
 
 test-ops: setup ## The operations page in a browser, in four states of a whole stack (needs Chromium)
 	@$(BIN)/pytest -m ops -n 0 tests/ops/page
+
+test-cluster: setup ## The tests of the store on Redis Cluster and behind sentinels, which fail over meanwhile
+	@$(BIN)/pytest -m cluster -rP tests/store/redis tests/gateway/test_redis_topologies.py
 
 client: setup ## Make the TypeScript client: its types from the OpenAPI document, and the build (needs node and npm)
 	@$(BIN)/python -m tests.clients.node_package

@@ -22,6 +22,7 @@ from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
 from sinks.settings import RedisSinkSettings
 from store.redis import CartStore, Layout, PipelinedClient
+from store.redis.scripts import Script
 
 CARTS = 200_000
 ROUNDS = 3
@@ -35,10 +36,10 @@ class RecordingClient(PipelinedClient):
         super().__init__(settings)
         self.sent: list[bytes] = []
 
-    def submit(self, packed: bytes, *args: Any) -> Any:
-        """As PipelinedClient's, and remembered."""
+    async def call(self, script: Script, slot: int, packed: bytes) -> Any:
+        """As PipelinedClient's, and remembered: all that a restoration writes."""
         self.sent.append(packed)
-        return super().submit(packed, *args)
+        return await super().call(script, slot, packed)
 
 
 def run(folder: Path, console: Console) -> dict[str, Any]:

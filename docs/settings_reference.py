@@ -65,9 +65,9 @@ SECTIONS: Final = (
     Section(
         "Redis",
         RedisSettings,
-        "One server (Valkey or Redis) with an append-only file, `maxmemory-policy noeviction`. Redis Cluster "
-        "and Sentinel are not supported yet: gateway and `sinks redis` end with 1 when they find a node of a "
-        "cluster.",
+        "Valkey or Redis with an append-only file, `maxmemory-policy noeviction`: "
+        "[one server, sentinels, or a cluster](../how-to/run-redis.md). Gateway and `sinks redis` end with 1 if "
+        "the URL says one of them and the server is of another kind.",
     ),
     Section("Retention", RetentionSettings),
     Section("Postgres", PostgresSettings),

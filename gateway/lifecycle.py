@@ -8,7 +8,7 @@ from sanic import Sanic
 from gateway.bootstrap import Container
 from runtime.failstop import end_misconfigured
 from runtime.garbage import collect_seldom
-from store.redis import ClusterUnsupported, StoreError
+from store.redis import ClusterUnexpected, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
     async def connect(_: Sanic[Any, Any]) -> None:
         try:
             await container.client.connect()
-        except ClusterUnsupported as error:
+        except ClusterUnexpected as error:
             end_misconfigured("cartstream gateway", error)
         except StoreError as error:
             # Not fatal: readiness reports it, and carts that Postgres has can be read.

@@ -162,13 +162,13 @@ class Metrics:
         )
         self.redis_clock_offset_seconds = Gauge(
             "cartstream_gateway_redis_clock_offset_seconds",
-            "how far the gateway's clock is ahead of Redis's",
+            "how far the gateway's clock is ahead of Redis's; in a cluster, of the server that differs most",
             multiprocess_mode="livemostrecent",
             registry=self.registry,
         )
         self.redis_used_bytes = Gauge(
             "cartstream_gateway_redis_used_bytes",
-            "memory of Redis that counts against its `maxmemory`",
+            "memory of Redis that counts against its `maxmemory`; in a cluster, of the fullest server",
             multiprocess_mode="livemostrecent",
             registry=self.registry,
         )

@@ -38,16 +38,15 @@ class RedisCopies:
 
     async def ids(self) -> AsyncIterator[list[str]]:
         """The ids of all carts, in batches; carts made or removed meanwhile may be missing."""
-        cursor = b"0"
-        while True:
-            cursor, keys = await self._client.execute(
-                "SCAN", cursor, "MATCH", _CART_KEYS, "COUNT", _SCAN_COUNT
-            )
-            # The pattern finds keys of other kinds, too, if the id of their cart looks like the end of a key.
-            found = [_CART_KEY.fullmatch(key.decode()) for key in keys]
-            yield [match[1] for match in found if match is not None]
-            if cursor == b"0":
-                return
+        for node in self._client.nodes:
+            cursor = b"0"
+            while True:
+                cursor, keys = await node.execute("SCAN", cursor, "MATCH", _CART_KEYS, "COUNT", _SCAN_COUNT)
+                # It finds keys of other kinds, too, if the id of their cart looks like the end of a key.
+                found = [_CART_KEY.fullmatch(key.decode()) for key in keys]
+                yield [match[1] for match in found if match is not None]
+                if cursor == b"0":
+                    break
 
     async def read(self, cart_ids: Sequence[str]) -> dict[str, RedisCopy]:
         """The copies of those carts that are there. Raises StoreError."""
@@ -96,11 +95,8 @@ async def rows(address: Address) -> AsyncIterator[Rows]:
         yield Rows(connection)
 
 
-def _redis_copy(cart_id: str, fields: Sequence[bytes], window: Sequence[bytes]) -> RedisCopy:
-    operations = tuple(
-        (int(v), member.partition(b"\n")[0].decode())
-        for member, v in zip(window[::2], window[1::2], strict=True)
-    )
+def _redis_copy(cart_id: str, fields: dict[bytes, bytes], window: Sequence[tuple[bytes, float]]) -> RedisCopy:
+    operations = tuple((int(v), member.partition(b"\n")[0].decode()) for member, v in window)
     cart = StoredCart(cart_id, fields)
     try:
         return RedisCopy(cart.version, fingerprint(shown(cart.view())), operations)

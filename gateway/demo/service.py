@@ -1,11 +1,13 @@
 """Lose Redis on purpose, to see it come back."""
 
+import asyncio
 from typing import Final
 
 import msgspec
 import structlog
 
 from store.redis import PipelinedClient
+from store.redis.node import Node
 from topics.names import IN_REDIS
 
 log = structlog.get_logger(__name__)
@@ -29,19 +31,20 @@ class RedisWipe:
     async def wipe(self) -> Wiped:
         """FLUSHALL, or the same for the keys of one shop. Raises StoreError."""
         if IN_REDIS:
-            deleted_keys = await self._wipe_shop()
+            deleted_keys = sum(await self._client.of_each(_wipe_shop))
         else:
-            deleted_keys, _ = await self._client.execute_all([(b"DBSIZE",), (b"FLUSHALL",)])
+            deleted_keys = sum(await self._client.ask_each(b"DBSIZE"))
+            await self._client.ask_each(b"FLUSHALL")
         log.warning("demo.redis_wiped", deleted_keys=deleted_keys)
         return Wiped(deleted_keys)
 
-    async def _wipe_shop(self) -> int:
-        deleted, cursor = 0, b"0"
-        while True:
-            cursor, keys = await self._client.execute(
-                b"SCAN", cursor, b"MATCH", f"{IN_REDIS}*", b"COUNT", _PAGE
-            )
-            if keys:
-                deleted += await self._client.execute(b"UNLINK", *keys)
-            if cursor == b"0":
-                return deleted
+
+async def _wipe_shop(node: Node) -> int:
+    deleted: int = 0
+    cursor = b"0"
+    while True:
+        cursor, keys = await node.execute(b"SCAN", cursor, b"MATCH", f"{IN_REDIS}*", b"COUNT", _PAGE)
+        # Each by itself: keys of several slots go into no one command.
+        deleted += sum(await asyncio.gather(*(node.execute(b"UNLINK", key) for key in keys)))
+        if cursor == b"0":
+            return deleted

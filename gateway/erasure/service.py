@@ -78,7 +78,7 @@ class Erasure:
             copy = await self._store.read(cart_id)
             operations = await self._store.window(cart_id)
             row = await self._row(cart_id)
-            version = await self._version_above(copy, row)
+            version = await self._version_above(cart_id, copy, row)
             change = Change(
                 cart_id=cart_id,
                 version=version,
@@ -123,12 +123,12 @@ class Erasure:
         found = await self._database.transact(partial(carts.states, cart_ids=[cart_id]))
         return _STATE.decode(found[0][1]) if found else None
 
-    async def _version_above(self, copy: object, row: State | None) -> int:
+    async def _version_above(self, cart_id: str, copy: object, row: State | None) -> int:
         """An odd version number above the copies and Redis's clock: no write has or gets one like it."""
         newest = max(
             copy.version.number if isinstance(copy, StoredCart) else 0,
             0 if row is None else row.version_number,
-            2 * (await self._store.facts()).time_us,
+            2 * await self._store.time_us(cart_id),
         )
         return newest + 1 + newest % 2
 

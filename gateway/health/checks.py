@@ -18,6 +18,23 @@ _CLOCK_SKEW_US: Final = 5_000_000
 Redis clock further off, the broker may refuse changes."""
 
 
+_BADNESS: Final = (Health.OK, Health.DEGRADED, Health.FAILED)
+
+
+def judge_servers(
+    servers: list[ServerFacts], unreachable: list[str], now_us: int, reserve_share: float
+) -> Check:
+    """Whether all servers keep what they are given; what is wrong with the worst."""
+    checks = [(facts.address, judge_redis(facts, now_us, reserve_share)) for facts in servers]
+    if unreachable:
+        lost = "no answer; its carts cannot be changed, reads of them are stale"
+        checks.append((", ".join(unreachable), Check(Health.DEGRADED, lost)))
+    address, worst = max(checks, key=lambda check: _BADNESS.index(check[1].status))
+    if worst.detail is None or len(checks) == 1:
+        return worst
+    return Check(worst.status, f"{address}: {worst.detail}")
+
+
 def judge_redis(facts: ServerFacts, now_us: int, reserve_share: float) -> Check:
     """Whether this server keeps what it is given, from INFO (managed servers refuse CONFIG)."""
     if (failure := _failure(facts, now_us)) is not None:
@@ -33,7 +50,7 @@ def _failure(facts: ServerFacts, now_us: int) -> str | None:
         return f"it is a {facts.role}; CARTSTREAM_REDIS_URL must lead to the master"
     if facts.loading:
         return "it is loading its data"
-    if facts.maxmemory_policy != "noeviction":
+    if facts.maxmemory_policy not in {"noeviction", None}:
         return f"maxmemory-policy is {facts.maxmemory_policy}; set noeviction, or carts will vanish"
     if abs(behind_us) > _CLOCK_SKEW_US:
         return f"its clock is {behind_us / 1e6:.1f} s behind this one; ages are misjudged: set the clocks"
@@ -46,8 +63,18 @@ def _weakness(facts: ServerFacts, reserve_share: float) -> str | None:
             f"it is full: {facts.used_memory} of maxmemory's {facts.maxmemory} bytes are used, "
             "the rest is its reserve; carts can be read, ordered and emptied, but not grow: raise maxmemory"
         )
-    if not facts.aof_enabled:
+    if facts.aof_enabled is False:
         return "no append-only file: a crash loses what Kafka lacks; set appendonly yes"
+    untold = [
+        name
+        for name, value in (("maxmemory-policy", facts.maxmemory_policy), ("appendonly", facts.aof_enabled))
+        if value is None
+    ]
+    if untold:
+        return (
+            f"its INFO is refused or lacks {' and '.join(untold)}: see at its provider that carts cannot be "
+            "evicted and are on disk (noeviction, yes), and allow the user `info`"
+        )
     return None
 
 
@@ -108,7 +135,8 @@ class HealthChecks:
     async def _redis(self, now_us: int) -> Check:
         try:
             async with asyncio.timeout(_CHECK_S):
-                return judge_redis(await self._store.facts(), now_us, self._reserve_share)
+                facts = await self._store.facts()
+                return judge_servers(facts, self._store.unreachable, now_us, self._reserve_share)
         except (StoreError, TimeoutError) as error:
             return Check(
                 Health.FAILED,

@@ -98,7 +98,7 @@ class Sweeper:
             await asyncio.sleep(self._interval_s)
 
     async def _sweep(self) -> None:
-        depths = await self._store.outbox_depths()
+        depths = await self._store.known_outbox_depths()
         self._measure(depths)
         if not self._publisher.connected or asyncio.get_running_loop().time() < self._rests_until:
             await self._give_back(*self._leases)
@@ -117,7 +117,9 @@ class Sweeper:
         self._metrics.redis_outbox_entries.set(sum(depth.entries for depth in depths))
         self._metrics.redis_outbox_bytes.set(sum(depth.bytes for depth in depths))
         self._metrics.redis_outbox_oldest_seconds.set(max(depth.oldest_us for depth in depths) / 1e6)
-        self._metrics.redis_clock_offset_seconds.set((clock_us() - depths[0].now_us) / 1e6)
+        now_us = clock_us()
+        offset_us = max((now_us - depth.now_us for depth in depths), key=abs)
+        self._metrics.redis_clock_offset_seconds.set(offset_us / 1e6)
 
     async def _sweep_partition(self, partition: int) -> Swept:
         """Publish what is due, as far as Kafka takes it."""

@@ -7,7 +7,7 @@ import structlog
 
 from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
-from store.redis import CartStore, Memory, StoreError
+from store.redis import CartStore, Memory, StoreError, fullest
 from store.redis.catalogue import ProductCache
 
 log = structlog.get_logger(__name__)
@@ -57,27 +57,29 @@ class StorageWatch:
     async def _look(self) -> None:
         try:
             await self._store.ask_role()
-            memory = await self._store.memory()
+            memories = await self._store.memories()
             if self._cache is not None:
                 self.products_stand_since_us = await self._cache.standing_since_us(self._settings.partitions)
         except StoreError as error:
             log.debug("storage.unknown", error=repr(error))
             return
+        memory = fullest(memories)
         self._metrics.redis_used_bytes.set(memory.used)
         self._metrics.redis_max_bytes.set(memory.bound)
         self._metrics.products_stand_still.set(self.products_stand_since_us is not None)
-        self._bound_outboxes(memory)
+        self._bound_outboxes(sum(each.bound for each in memories))
         self._keep_reserve(memory)
 
-    def _bound_outboxes(self, memory: Memory) -> None:
+    def _bound_outboxes(self, maxmemory: int) -> None:
+        """Of servers that share the partitions evenly, `maxmemory` is what they have together."""
         settings = self._settings
         bound = outbox_bound(
-            settings.outbox_max_bytes, settings.outbox_max_share, memory.bound, settings.partitions
+            settings.outbox_max_bytes, settings.outbox_max_share, maxmemory, settings.partitions
         )
         if bound != self._bound:
             self._bound = bound
             self._store.bound_outbox(bound)
-            log.info("outbox.bounded", bytes_per_partition=bound, maxmemory=memory.bound)
+            log.info("outbox.bounded", bytes_per_partition=bound, maxmemory=maxmemory)
 
     def _keep_reserve(self, memory: Memory) -> None:
         has_room = self._store.has_room = memory.has_room(self._settings.redis_reserve_share)

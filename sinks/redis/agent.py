@@ -151,13 +151,18 @@ class RestoreAgent:
             await asyncio.sleep(LOOK_SECONDS if announced else LOOK_SECONDS / 2)
 
     async def _look(self) -> None:
-        markers = await self._store.ready_partitions()
-        if len(markers) < self._layout.partitions:
+        # A partition whose server does not answer is looked at again; it holds up no other.
+        markers = await self._store.known_markers()
+        if None in markers.values():
             self._slots.requested = await self._store.restore_requests()
-        asked = [(follower, follower.position) for follower, _ in self._followers.values()]
+        asked = [
+            (follower, follower.position)
+            for follower, _ in self._followers.values()
+            if follower.partition in markers
+        ]
         positions = await asyncio.gather(*(self._store.followed(follower.partition) for follower, _ in asked))
         for (follower, position), followed in zip(asked, positions, strict=True):
-            follower.look(position, ready=follower.partition in markers, followed=followed)
+            follower.look(position, ready=markers[follower.partition] is not None, followed=followed)
 
     async def _measure(self, consumer: AIOKafkaConsumer) -> None:
         """Measure the lag. Raises FollowerFailed for a follower with lag and without progress for long."""

@@ -88,10 +88,10 @@ class AntiEntropy:
         }
         if not following:
             return
-        before = 2 * (await self._pending.time_us() - int(self._after_s * 1_000_000))
         backlogs = await self._pending.backlog_us(following)
         judging = []
         for partition, follower in following.items():
+            before = 2 * (await self._pending.time_us(partition) - int(self._after_s * 1_000_000))
             suspects = await self._pending.before(partition, before, SUSPECTS)
             metrics.PENDING.labels(partition).set(len(suspects))
             if suspects and publish_allowed(backlogs[partition]):

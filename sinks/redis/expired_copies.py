@@ -43,10 +43,10 @@ class ExpiredCopies:
 
     async def look(self) -> None:
         """Let those go that may. Raises StoreError, RowsUnavailable."""
-        markers = await self._store.markers()
+        markers = await self._store.known_markers()
         for partition in self._followed():
-            if partition in markers:
-                await self._look(partition, markers[partition])
+            if (marker := markers.get(partition)) is not None:
+                await self._look(partition, marker)
 
     async def _look(self, partition: int, marker: Marker) -> None:
         rows = await self._rows.position(partition)

@@ -95,7 +95,7 @@ class PartitionFollower:
 
     async def _restore_or_follow(self) -> None:
         self._look_again = False
-        marker = (await self._store.markers()).get(self.partition)
+        marker = await self._store.marker(self.partition)
         position = await self._position(marker)
         followed_another = marker is not None and await self._followed_another(marker, position)
         if position is None or followed_another:

@@ -33,7 +33,7 @@ from store.redis.catalogue import (
     ProductsPut,
     Regressed,
 )
-from store.redis.memory import read_memory
+from store.redis.memory import fullest, read_memories
 from topics.codec import encode_product
 from topics.dead_letters import DeadLetterRecord, DeadLetters, SourceRecord
 from topics.errors import RecordError
@@ -156,7 +156,8 @@ class CatalogueFollower:
         assigned = {source.partition for source in consumer.assignment()}
         if assigned == self._places.keys() and time.monotonic() - self._looked_at < LOOK_SECONDS:
             return
-        self._cache.has_room = (await read_memory(self._client)).has_room(self._settings.redis_reserve_share)
+        memory = fullest(await read_memories(self._client))
+        self._cache.has_room = memory.has_room(self._settings.redis_reserve_share)
         following = await self._cache.follow(self._partitions)
         metrics.CATALOGUE_COMPLETE.set(following.complete)
         if following.generation != self._generation:

@@ -60,7 +60,7 @@ class Republisher:
         """
         backlog_us = (await self._pending.backlog_us([partition]))[partition]
         waiting = await self._pending.in_outbox(partition)
-        now_us = await self._pending.time_us()
+        now_us = await self._pending.time_us(partition)
         done: dict[str, list[Operation]] = {}
         left: list[Left] = []
         for cart_id, some in operations.items():

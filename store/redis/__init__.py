@@ -5,7 +5,7 @@ from store.redis.absence import Absence, Missing
 from store.redis.cart_store import CartStore
 from store.redis.client import PipelinedClient
 from store.redis.errors import (
-    ClusterUnsupported,
+    ClusterUnexpected,
     StoreBroken,
     StoreBusy,
     StoreError,
@@ -14,7 +14,7 @@ from store.redis.errors import (
     UnknownOutcome,
 )
 from store.redis.layout import Layout
-from store.redis.memory import Memory
+from store.redis.memory import Memory, fullest
 from store.redis.pending_compaction import PendingCompaction
 from store.redis.rates import SharedRates
 from store.redis.requests import ChangeRequest, RequestStep, SetQuantity
@@ -51,7 +51,7 @@ __all__ = [
     "ChangeRequest",
     "ChangeSubscriber",
     "CheckoutLock",
-    "ClusterUnsupported",
+    "ClusterUnexpected",
     "Decision",
     "Layout",
     "Memory",
@@ -86,4 +86,5 @@ __all__ = [
     "Tickets",
     "UnknownOutcome",
     "WindowEntry",
+    "fullest",
 ]

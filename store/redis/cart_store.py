@@ -1,7 +1,8 @@
 """The cart's home in Redis: changes, reads, puts, outbox, restoration."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -14,9 +15,10 @@ from runtime.clock import clock_us
 from store.redis import answers, scripts
 from store.redis.absence import Absence, Missing
 from store.redis.client import PipelinedClient
-from store.redis.errors import NotPrimary, StoreError, StoreFull
-from store.redis.layout import Layout
-from store.redis.memory import Memory, memory_of, read_memory
+from store.redis.errors import NotHere, NotPrimary, ServerLeft, StoreError, StoreFull, TryAgain
+from store.redis.facts import facts_of
+from store.redis.layout import CartKeys, Layout
+from store.redis.memory import Memory, fullest, read_memories
 from store.redis.packing import pack_absence, pack_copy, step_arguments
 from store.redis.partition_store import PartitionStore
 from store.redis.requests import ChangeRequest
@@ -32,6 +34,7 @@ from store.redis.results import (
     ServerFacts,
     WindowEntry,
 )
+from store.redis.scripts import Script
 from store.redis.stored import StoredCart
 from store.redis.subtraction import Decision, RowLookup, Subtractor
 from store.redis.wire import Argument, join, pack, pack_arguments
@@ -104,12 +107,12 @@ class CartStore(PartitionStore):
         """
         if self.has_room:
             try:
-                reply = await self._client.call(scripts.CHANGE, self._packed(request, is_full=False))
+                reply = await self._change(scripts.CHANGE, request, is_full=False)
             except StoreFull:
                 self.has_room = False
             else:
                 return answers.changed(request, self._layout.partition(request.cart_id), reply)
-        reply = await self._client.call(scripts.CHANGE_WHEN_FULL, self._packed(request, is_full=True))
+        reply = await self._change(scripts.CHANGE_WHEN_FULL, request, is_full=True)
         outcome = answers.changed(request, self._layout.partition(request.cart_id), reply)
         if (
             isinstance(outcome, Refused)
@@ -120,7 +123,7 @@ class CartStore(PartitionStore):
             return Refused(reason=Reason.STORAGE_FULL)
         return outcome
 
-    def _packed(self, request: ChangeRequest, *, is_full: bool) -> bytes:
+    def _change(self, script: Script, request: ChangeRequest, *, is_full: bool) -> Awaitable[Any]:
         keys = self._layout.of_cart(request.cart_id)
         arguments: list[Argument] = [
             request.op_id,
@@ -138,7 +141,10 @@ class CartStore(PartitionStore):
             arguments += step_arguments(step)
         bounds = self._bounds(*self._times(request.cart_id))
         evalsha = self._evalsha_change_when_full if is_full else self._evalsha_change
-        return join(_CHANGE_BEGINS + len(arguments), evalsha, keys.change, bounds, pack_arguments(*arguments))
+        packed = join(
+            _CHANGE_BEGINS + len(arguments), evalsha, keys.change, bounds, pack_arguments(*arguments)
+        )
+        return self._client.call(script, keys.slot, packed)
 
     async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
         """The cart as it is now, in one round trip; in two if Redis lacks it.
@@ -147,27 +153,36 @@ class CartStore(PartitionStore):
         cart, it says that nothing was lost meanwhile. (A transaction would say so too, but a full Redis
         7.0 refuses it.) Raises NotPrimary while the server is known to be a replica: it may be behind.
         """
-        if self._client.is_replica:
-            raise NotPrimary("the server is a replica: what it has may be old")
         keys = self._layout.of_cart(cart_id)
-        marker, cart = await self._read(cart_id, keys.read, [])
+        marker, cart = await self._read(cart_id, keys, keys.read, [])
         if cart is not None:
             return cart
         if marker is None:
             return Restoring()
         # How long this counts is reckoned from a time before the cart was looked for.
         earlier: list[Any] = []
-        marker, cart = await self._read(cart_id, _TIME + keys.read, earlier)
+        marker, cart = await self._read(cart_id, keys, _TIME + keys.read, earlier)
         return cart if cart is not None else answers.missing(marker, answers.microseconds(earlier[0]))
 
     async def _read(
-        self, cart_id: str, commands: bytes, earlier: list[Any]
+        self, cart_id: str, keys: CartKeys, commands: bytes, earlier: list[Any]
     ) -> tuple[bytes | None, StoredCart | None]:
         """The marker if it was the same before and after, and the cart if there is one that counts."""
-        marker_after = await self._client.submit(commands, earlier, 3 if commands.startswith(_TIME) else 2)
-        for reply in earlier:
-            if isinstance(reply, StoreError):
-                raise reply
+        node = self._client.node_of(keys.slot)
+        if node.is_replica:
+            raise NotPrimary("the server is a replica: what it has may be old")
+        try:
+            marker_after = await node.submit(commands, earlier, 3 if commands.startswith(_TIME) else 2)
+            for reply in earlier:
+                if isinstance(reply, StoreError):
+                    raise reply
+        except (NotHere, ServerLeft, TryAgain):
+            # Elsewhere by now, or it moves, the keys one by one: each goes its own way.
+            ready = self._layout.of_partition(keys.partition).ready
+            one_by_one = ((b"GET", ready), (b"HGETALL", keys.cart), (b"GET", ready))
+            earlier[:] = [await self._client.execute(b"TIME", slot=keys.slot)]
+            earlier += [await self._client.execute(*command) for command in one_by_one]
+            marker_after = earlier.pop()
         marker_before, fields = earlier[-2:]
         if marker_before is None or marker_before != marker_after:
             return None, None
@@ -258,7 +273,8 @@ class CartStore(PartitionStore):
         """The same, with the time of the reading."""
         outbox = self._layout.of_partition(partition).outbox
         now, entries = await self._client.execute_all(
-            ((b"TIME",), (b"XRANGE", outbox, f"({after_id}", b"+", b"COUNT", count))
+            ((b"TIME",), (b"XRANGE", outbox, f"({after_id}", b"+", b"COUNT", count)),
+            repeat(self._layout.slot(partition)),
         )
         read_us = answers.microseconds(now)
         youngest = read_us - min_age_us
@@ -277,16 +293,37 @@ class CartStore(PartitionStore):
 
     async def outbox_depths(self) -> list[OutboxDepth]:
         """The depth of every partition's outbox."""
-        commands: list[tuple[Argument, ...]] = [(b"TIME",)]
+        depths = await self._outbox_depths()
+        for depth in depths:
+            if isinstance(depth, StoreError):
+                raise depth
+        return [depth for depth in depths if isinstance(depth, OutboxDepth)]
+
+    async def known_outbox_depths(self) -> list[OutboxDepth]:
+        """The same of those partitions whose server answers. Raises StoreError if none does."""
+        depths = await self._outbox_depths()
+        found = [depth for depth in depths if isinstance(depth, OutboxDepth)]
+        if not found:
+            raise next(depth for depth in depths if isinstance(depth, StoreError))
+        return found
+
+    async def _outbox_depths(self) -> list[OutboxDepth | StoreError]:
+        commands: list[tuple[Argument, ...]] = []
+        slots: list[int] = []
         for partition in range(self._layout.partitions):
             shared = self._layout.of_partition(partition)
-            commands += ((b"XLEN", shared.outbox), (b"GET", shared.backlog))
-        replies = await self._client.execute_all(commands)
-        now = answers.microseconds(replies[0])
-        return [
-            answers.outbox_depth(partition, entries, backlog, now)
-            for partition, (entries, backlog) in enumerate(zip(replies[1::2], replies[2::2], strict=True))
-        ]
+            commands += ((b"TIME",), (b"XLEN", shared.outbox), (b"GET", shared.backlog))
+            slots += [self._layout.slot(partition)] * 3
+        replies = await self._client.try_all(commands, slots)
+        depths: list[OutboxDepth | StoreError] = []
+        for partition in range(self._layout.partitions):
+            told = replies[3 * partition : 3 * partition + 3]
+            failed = next((reply for reply in told if isinstance(reply, StoreError)), None)
+            now, entries, backlog = told
+            depths.append(
+                failed or answers.outbox_depth(partition, entries, backlog, answers.microseconds(now))
+            )
+        return depths
 
     async def acquire_sweeper(self, partition: int, owner: str, ttl_ms: int) -> bool:
         """Take or prolong the lease of the partition's outbox sweeper; whether `owner` holds it now."""
@@ -301,28 +338,30 @@ class CartStore(PartitionStore):
     # Server
 
     async def ask_role(self) -> None:
-        """Learn whether the server is a replica by now, so that reads do not pass for live ones."""
+        """Learn which servers are replicas by now, so that reads do not pass for live ones."""
         await self._client.ask_role()
 
     async def memory(self) -> Memory:
-        """How much memory the server uses now."""
-        return await read_memory(self._client)
+        """How much memory the fullest server uses now."""
+        return fullest(await self.memories())
 
-    async def facts(self) -> ServerFacts:
-        """What the server says about itself."""
-        text, now = await self._client.execute_all(((b"INFO",), (b"TIME",)))
-        fields = answers.info(text)
-        memory = memory_of(fields)
-        return ServerFacts(
-            version=fields.get("valkey_version") or fields["redis_version"],
-            role=fields["role"],
-            loading=fields["loading"] == "1",
-            maxmemory_policy=fields["maxmemory_policy"],
-            maxmemory=memory.bound,
-            used_memory=memory.used,
-            aof_enabled=fields["aof_enabled"] == "1",
-            time_us=answers.microseconds(now),
-        )
+    async def memories(self) -> list[Memory]:
+        """How much memory each server uses now, of those that answer."""
+        return await read_memories(self._client)
+
+    async def time_us(self, cart_id: str) -> int:
+        """The clock of the server that has the cart."""
+        now = await self._client.execute(b"TIME", slot=self._layout.of_cart(cart_id).slot)
+        return answers.microseconds(now)
+
+    async def facts(self) -> list[ServerFacts]:
+        """What each server says about itself, of those that answer. Raises StoreError if none does."""
+        return await self._client.of_each(facts_of)
+
+    @property
+    def unreachable(self) -> list[str]:
+        """The servers that cannot be asked."""
+        return self._client.unreachable
 
 
 def _conditions(request: ChangeRequest) -> str:

@@ -1,43 +1,49 @@
-"""One connection for all: the requests of one event-loop tick share a pipeline.
+"""The one client of Redis, whatever it is: each request goes to the server that has its keys.
 
-A pool lends each request a connection and pays system calls for each; here a tick's commands are
-written at once and their replies read in order. The connection is made again by itself. Requests that
-had been sent when it broke say that their outcome is unknown; others wait for the next connection until
-their time is up.
+That is always the same one, or whichever the sentinels call master, or in a cluster the one that has the
+slot. Where a slot is elsewhere by now, moves, or has lost its server, the request is sent again until it is
+answered or its time is up: unless it may have been carried out, and then its outcome is unknown.
 """
 
 import asyncio
 import contextlib
-import math
-from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, Self
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import repeat
+from typing import Any, Final, Self, TypeVar
 
-import stamina
 import structlog
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError
 
-from store.redis import scripts
-from store.redis.connection import Address, Batch, Connection, Taker, Waited, open_connection
-from store.redis.errors import (
-    ClusterUnsupported,
-    ScriptMissing,
-    StoreBroken,
-    StoreBusy,
-    StoreError,
-    StoreUnavailable,
-)
+from store.redis.cluster import SlotMap
+from store.redis.connection import Waited
+from store.redis.errors import NotHere, ScriptMissing, ServerLeft, StoreError, StoreUnavailable, TryAgain
+from store.redis.layout import SLOTS
+from store.redis.node import Bounds, Node
 from store.redis.scripts import Script
+from store.redis.servers import Server, Servers, Topology, locator
 from store.redis.settings import RedisSettings
 from store.redis.wire import Argument, pack
 
 log = structlog.get_logger(__name__)
 
-_HELLO: Final = (b"HELLO",)
-_ROLE_PAUSE_S: Final = 1.0
+T = TypeVar("T")
+
+_ASKING: Final = pack((b"ASKING",))
+_WATCH_S: Final = 0.5
+_FIRST_PAUSE_S: Final = 0.01
+_LONGEST_PAUSE_S: Final = 0.2
+_MOST_ATTEMPTS: Final = 100
+"""Servers that send each other's clients to each other are no cluster."""
+_ELSEWHERE: Final = (NotHere, ServerLeft, TryAgain, ScriptMissing)
+"""Nothing was done. Another server can do it, or the same one a little later, or once it has the script."""
 
 
 class PipelinedClient:
-    """A connection to one Redis server. Belongs to one event loop."""
+    """Belongs to one event loop. Methods raise StoreError when Redis fails.
+
+    A command goes where its first key is, which is its second word, unless a slot is given.
+    """
 
     def __init__(
         self,
@@ -52,236 +58,273 @@ class PipelinedClient:
         A connection may be lost for `patience_s` before requests are refused at once; without it they
         wait as long as for a reply. `waited` is told of each pipeline how long it took.
         """
-        self._address: Final = Address.of(settings.redis_url)
-        self._connect_timeout: Final = settings.redis_connect_timeout_s
-        self._timeout: Final = settings.redis_timeout_s
-        self._patience: Final = patience_s
-        self._waited: Final = waited
-        self._max_requests: Final = settings.redis_max_requests
-        self._name: Final = name
+        self._servers: Final = Servers.of(settings.redis_url)
+        self._bounds: Final = Bounds(
+            name=name,
+            connect_timeout_s=settings.redis_connect_timeout_s,
+            timeout_s=settings.redis_timeout_s,
+            max_requests=settings.redis_max_requests,
+            patience_s=patience_s,
+            waited=waited,
+        )
+        self._patience: Final = self._bounds.timeout_s if patience_s is None else patience_s
         self._loop: asyncio.AbstractEventLoop
-        self._connection: Connection | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._packed: list[bytes] = []
-        self._takers: list[Taker] = []
-        self._unsent: Final[deque[tuple[float, Batch]]] = deque()
-        self._unsent_replies = 0
-        self._flushing = False
-        self._began = 0.0
-        self._closed = False
-        self._lost_at: float | None = None
-        self._why = "not connected yet"
-        self._asking: asyncio.Task[None] | None = None
-        self.is_replica = False
-        """Whether the server is a replica, as far as known: what is read there may be old."""
+        self._map: SlotMap | None = None
+        self._known: dict[Server, Node] = {}
+        self._by_slot: list[Node] = []
+        self._watching: asyncio.Task[None] | None = None
+        self._nowhere: Node
+        """In a cluster: has the slots of which no server is known."""
+
+    # Connecting
 
     async def connect(self) -> None:
         """Connect and load the scripts. Raises StoreError if that does not work at once."""
         self._loop = asyncio.get_running_loop()
-        await self._open()
+        if self._servers.topology is Topology.CLUSTER:
+            await self._connect_cluster()
+            return
+        node = self._by_slot[0] if self._by_slot else self._new_node(self._servers.seeds[0])
+        self._by_slot = [node] * SLOTS
+        if self._servers.topology is Topology.SENTINEL and self._watching is None:
+            self._watching = self._loop.create_task(self._watch(node))
+        await node.open()
+
+    async def _connect_cluster(self) -> None:
+        if self._map is None:
+            self._nowhere = self._new_nowhere()
+            self._by_slot = [self._nowhere] * SLOTS
+            self._map = SlotMap(self._servers, self._bounds.connect_timeout_s, self._place)
+        await self._map.look()
+        self._map.start()
+        await asyncio.gather(*(node.until_open() for node in self.nodes))
 
     def keep_connecting(self) -> None:
         """After `connect` has failed: go on trying in the background. Requests fail meanwhile."""
-        self._lost_at = self._loop.time()
-        self._connecting = self._loop.create_task(self._reconnect())
+        if self._map is None:
+            self._by_slot[0].keep_connecting()
+        elif not self._known:
+            self._map.start()
+            self._map.look_soon()
 
     async def close(self) -> None:
         """Close; requests under way fail with UnknownOutcome, later ones with StoreUnavailable."""
-        self._closed = True
-        self._why = "the client is closed"
-        if self._connecting is not None:
-            self._connecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._connecting
-        if self._asking is not None:
-            self._asking.cancel()
-        if self._connection is not None:
-            self._connection.close()
-        self._fail_unsent(self._loop.time() + self._timeout)
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._map is not None:
+            await self._map.close()
+        for node in {*self._by_slot, *self._known.values()}:
+            await node.close()
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    # What there is
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The servers that have slots."""
+        return [*dict.fromkeys(self._by_slot)] if self._map is None else [*self._known.values()]
+
+    def node_of(self, slot: int) -> Node:
+        """The server that has the slot."""
+        return self._by_slot[slot]
+
     @property
     def connected(self) -> bool:
-        """Whether there is a connection now."""
-        return self._connection is not None
+        """Whether there is a connection to every server now."""
+        return bool(self.nodes) and all(node.connected for node in self.nodes)
 
-    async def execute(self, *command: Argument) -> Any:
-        """The reply to one command: bytes, int, list or None. Raises StoreError."""
-        return await self.submit(pack(command))
+    @property
+    def unreachable(self) -> list[str]:
+        """Each server without a connection, and slots without a server."""
+        found = [node.address for node in self.nodes if not node.connected]
+        if self._map is not None and (lacking := self._by_slot.count(self._nowhere)):
+            found.append(f"whoever should have {lacking} slots")
+        return found
 
-    async def execute_all(self, commands: Iterable[Sequence[Argument]]) -> list[Any]:
-        """The replies to commands of one pipeline. Raises the first StoreError among them."""
-        futures = [self.submit(pack(command)) for command in commands]
-        return list(await asyncio.gather(*futures))
-
-    async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
-        """What a script returns."""
-        return await self.call(script, pack((b"EVALSHA", script.sha, len(keys), *keys, *arguments)))
-
-    async def call(self, script: Script, packed: bytes) -> Any:
-        """What a script returns to this EVALSHA. One that the server has forgotten is loaded first."""
-        try:
-            return await self.submit(packed)
-        except ScriptMissing:
-            await self.submit(pack((b"SCRIPT", b"LOAD", script.source)))
-            return await self.submit(packed)
-
-    def submit(
-        self, packed: bytes, companions: list[Any] | None = None, companion_count: int = 0
-    ) -> asyncio.Future[Any]:
-        """Send packed commands with this tick's others; the last reply.
-
-        The `companion_count` replies before it, error replies included, are in `companions` by then.
-        """
-        if self._closed:
-            raise StoreUnavailable(self._why)
-        if self._lost_at is not None and self._given_up_at() <= self._loop.time():
-            raise StoreUnavailable(self._no_connection())
-        if self._under_way() >= self._max_requests:
-            raise StoreBusy(
-                f"{self._max_requests} requests to Redis are under way (CARTSTREAM_REDIS_MAX_REQUESTS)"
-            )
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._packed.append(packed)
-        if companions is not None:
-            self._takers += [companions] * companion_count
-        self._takers.append(future)
-        if not self._flushing:
-            self._flushing = True
-            self._began = self._loop.time()
-            self._loop.call_soon(self._flush)
-        return future
-
-    def _under_way(self) -> int:
-        sent = self._unsent_replies if self._connection is None else len(self._connection)
-        return sent + len(self._takers)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        batch = Batch(self._packed, self._takers, self._began, self._loop.time() + self._timeout)
-        self._packed, self._takers = [], []
-        if self._connection is not None:
-            self._connection.send(batch)
-            return
-        until = min(batch.deadline, self._given_up_at())
-        self._unsent.append((until, batch))
-        self._unsent_replies += len(batch.takers)
-        self._loop.call_at(until, self._fail_unsent, until)
-
-    def _given_up_at(self) -> float:
-        """From when on nobody waits for the connection any more."""
-        if self._lost_at is None or self._patience is None:
-            return math.inf
-        return self._lost_at + self._patience
-
-    def _fail_unsent(self, until: float) -> None:
-        while self._unsent and self._unsent[0][0] <= until:
-            _, batch = self._unsent.popleft()
-            self._unsent_replies -= len(batch.takers)
-            batch.fail(StoreUnavailable(self._no_connection()))
-
-    def _no_connection(self) -> str:
-        return f"no connection to Redis at {self._address}: {self._why}"
-
-    async def _open(self) -> None:
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                connection = await open_connection(
-                    self._address, lambda: Connection(self._on_lost, self._waited)
-                )
-                await self._greet(connection)
-        except TimeoutError as error:
-            self._why = f"no answer within {self._connect_timeout} s"
-            raise StoreUnavailable(self._no_connection()) from error
-        except (OSError, StoreError) as error:
-            self._why = str(error)
-            if isinstance(error, StoreError) and not error.retriable:
-                raise
-            raise StoreUnavailable(self._no_connection()) from error
-        self._connection = connection
-        self._lost_at = None
-        self._ask_again_if_replica()
-        while self._unsent:
-            _, batch = self._unsent.popleft()
-            self._unsent_replies -= len(batch.takers)
-            connection.send(batch)
-
-    async def _greet(self, connection: Connection) -> None:
-        commands: list[tuple[Argument, ...]] = [
-            *self._address.greeting(self._name),
-            *((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL),
-            _HELLO,
-        ]
-        futures = [self._loop.create_future() for _ in commands]
-        now = self._loop.time()
-        packed = [pack(command) for command in commands]
-        connection.send(Batch(packed, [*futures], now, now + self._connect_timeout))
-        try:
-            *_, hello = await asyncio.gather(*futures[:-1], _or_none(futures[-1]))
-            self._learn(hello)
-        except BaseException:
-            connection.close()
-            raise
-
-    def _learn(self, hello: list[Any] | None) -> None:
-        """Take in what the server is, if it tells. Raises ClusterUnsupported."""
-        facts = dict(zip(hello[::2], hello[1::2], strict=False)) if hello else {}
-        if facts.get(b"mode") == b"cluster":
-            raise ClusterUnsupported(
-                f"Redis at {self._address} belongs to a cluster, which is not supported: "
-                "set CARTSTREAM_REDIS_URL to a server of its own, such as redis://redis:6379/0"
-            )
-        self.is_replica = facts.get(b"role", b"master") != b"master"
+    @property
+    def is_replica(self) -> bool:
+        """Whether a server is a replica, as far as known: what is read there may be old."""
+        return any(node.is_replica for node in self.nodes)
 
     async def ask_role(self) -> None:
-        """Learn whether the server is a replica by now: reads alone would never tell. Raises StoreError."""
-        self._learn(await self.execute(*_HELLO))
-        self._ask_again_if_replica()
+        """Learn which servers are replicas by now. Raises StoreError if none answers."""
+        await self.of_each(Node.ask_role)
 
-    def _ask_again_if_replica(self) -> None:
-        if self.is_replica and (self._asking is None or self._asking.done()):
-            self._asking = self._loop.create_task(self._until_primary())
-
-    async def _until_primary(self) -> None:
-        """Ask the replica again and again what it is; a new connection is asked by its greeting."""
-        log.warning(
-            "redis.is_replica", address=str(self._address), meaning="reads are stale, changes refused"
-        )
-        while self.is_replica:
-            await asyncio.sleep(_ROLE_PAUSE_S)
+    @staticmethod
+    async def _watch(node: Node) -> None:
+        """Leave a master that the sentinels have deposed, even if it still answers."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
             with contextlib.suppress(StoreError):
-                self._learn(await self.execute(*_HELLO))
-        log.info("redis.is_primary", address=str(self._address))
+                await node.ask_role()
 
-    def _on_lost(self, connection: Connection, error: StoreError) -> None:
-        if connection is not self._connection:
-            return  # one that never got through its greeting
-        self._connection = None
-        if self._closed:
-            return
-        self._why = str(error)
-        self._lost_at = self._loop.time()
-        log.warning("redis.connection_lost", address=str(self._address), error=self._why)
-        self._connecting = self._loop.create_task(self._reconnect())
+    async def ask_each(self, *command: Argument) -> list[Any]:
+        """What those servers answer to a command that do answer. Raises StoreError if none does."""
+        return await self.of_each(lambda node: node.execute(*command))
 
-    async def _reconnect(self) -> None:
-        async for attempt in stamina.retry_context(
-            on=StoreError, attempts=None, timeout=None, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
-        ):
-            with attempt:
-                await self._open()
-        log.info("redis.connected", address=str(self._address))
+    async def of_each(self, ask: Callable[[Node], Awaitable[T]]) -> list[T]:
+        """The same for what is asked of each server."""
+        answers = await asyncio.gather(*map(ask, self.nodes), return_exceptions=True)
+        found = [answer for answer in answers if not isinstance(answer, BaseException)]
+        if found:
+            return found
+        raise next((answer for answer in answers if isinstance(answer, BaseException)), _nobody_known())
+
+    # Requests
+
+    async def execute(self, *command: Argument, slot: int | None = None) -> Any:
+        """The reply to one command: bytes, int, float, list, dict or None."""
+        return await self._send(self._slot_of(command, slot), pack(command))
+
+    async def execute_all(
+        self, commands: Iterable[Sequence[Argument]], slots: Iterable[int | None] = repeat(None)
+    ) -> list[Any]:
+        """The replies to commands of one tick; `slots` has one for each. Raises the first StoreError."""
+        replies = await self.try_all(commands, slots)
+        for reply in replies:
+            if isinstance(reply, StoreError):
+                raise reply
+        return replies
+
+    async def try_all(
+        self, commands: Iterable[Sequence[Argument]], slots: Iterable[int | None] = repeat(None)
+    ) -> list[Any]:
+        """The same with a StoreError in the place of each reply that did not come."""
+        sent = [
+            (self._slot_of(command, slot), pack(command))
+            for command, slot in zip(commands, slots, strict=False)
+        ]
+        futures = [self._submitted(where, packed) for where, packed in sent]
+        replies: list[Any] = await asyncio.gather(*futures, return_exceptions=True)
+        again = [number for number, reply in enumerate(replies) if isinstance(reply, _ELSEWHERE)]
+        if again:
+            asked = (self._send_again(*sent[number], replies[number]) for number in again)
+            for number, reply in zip(
+                again, await asyncio.gather(*asked, return_exceptions=True), strict=True
+            ):
+                replies[number] = reply
+        for reply in replies:
+            if isinstance(reply, BaseException) and not isinstance(reply, StoreError):
+                raise reply
+        return replies
+
+    def _submitted(self, slot: int, packed: bytes) -> asyncio.Future[Any]:
+        try:
+            return self._by_slot[slot].submit(packed)
+        except StoreError as error:
+            refused: asyncio.Future[Any] = self._loop.create_future()
+            refused.set_exception(error)
+            return refused
+
+    async def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
+        """What a script returns. All its keys have one slot."""
+        slot = self._slot_of((b"", keys[0]), None)
+        return await self.call(script, slot, pack((b"EVALSHA", script.sha, len(keys), *keys, *arguments)))
+
+    async def call(self, script: Script, slot: int, packed: bytes) -> Any:
+        """What a script returns to this EVALSHA. One that the server has forgotten is loaded first."""
+        try:
+            return await self._by_slot[slot].submit(packed)
+        except _ELSEWHERE as error:
+            return await self._send_again(slot, packed, error, script)
+
+    def _slot_of(self, command: Sequence[Argument], slot: int | None) -> int:
+        if slot is not None:
+            return slot
+        if self._map is None:
+            return 0
+        if len(command) == 1:
+            raise ValueError(f"{command[0]!r} has no key: which server is meant?")
+        key = command[1]
+        return key_slot(key if isinstance(key, bytes) else str(key).encode())
+
+    async def _send(self, slot: int, packed: bytes) -> Any:
+        try:
+            return await self._by_slot[slot].submit(packed)
+        except _ELSEWHERE as error:
+            return await self._send_again(slot, packed, error)
+
+    async def _send_again(
+        self, slot: int, packed: bytes, error: StoreError, script: Script | None = None
+    ) -> Any:
+        """Send it where the server says, to whoever has the slot by now, or again after a moment."""
+        until = self._loop.time() + self._patience
+        pause = _FIRST_PAUSE_S
+        node, is_asked = self._by_slot[slot], False
+        for _ in range(_MOST_ATTEMPTS):
+            match error:
+                case ScriptMissing() if script is not None:
+                    await node.execute(b"SCRIPT", b"LOAD", script.source)
+                case NotHere() if self._map is not None:
+                    node, is_asked = self._redirected(slot, node, error)
+                case ServerLeft() | TryAgain() if self._map is not None and self._loop.time() < until:
+                    self._map.look_soon()
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE_S)
+                    node, is_asked = self._by_slot[slot], False
+                case _:
+                    raise error
+            try:
+                if is_asked:
+                    return await node.submit(_ASKING + packed, [], 1)
+                return await node.submit(packed)
+            except _ELSEWHERE as again:
+                error = again
+        raise error
+
+    # Cluster
+
+    def _redirected(self, slot: int, node: Node, error: NotHere) -> tuple[Node, bool]:
+        """The server that is said to have the slot, or to be asked for this key alone (True)."""
+        code, _, place = str(error).partition(" ")
+        if code not in {"MOVED", "ASK"} or self._map is None:
+            raise error  # keys of several slots
+        found: AskError = (MovedError if code == "MOVED" else AskError)(place)
+        there = self._node_at(Server(found.host or node.host, found.port))
+        if code == "ASK":
+            return there, True
+        self._by_slot[slot] = there
+        self._map.look_soon()
+        return there, False
+
+    def _place(self, owners: list[Server | None]) -> None:
+        """Send to these servers from now on, and to no other."""
+        nowhere, self._nowhere = self._nowhere, self._new_nowhere()
+        left = self._known.keys() - set(owners)
+        self._by_slot = [self._nowhere if owner is None else self._node_at(owner) for owner in owners]
+        for server in left:
+            log.info("redis.server_left", address=str(server))
+            self._known.pop(server).leave()
+        nowhere.leave()
+
+    def _node_at(self, server: Server) -> Node:
+        node = self._known.get(server)
+        if node is None:
+            node = self._known[server] = self._new_node(server)
+            node.keep_connecting()
+        return node
+
+    def _new_node(self, server: Server) -> Node:
+        locate = locator(self._servers, server, self._bounds.connect_timeout_s)
+        return Node(self._servers, locate, self._bounds, None if self._map is None else self._map.look_soon)
+
+    def _new_nowhere(self) -> Node:
+        return Node(self._servers, _nowhere_known, self._bounds)
 
 
-async def _or_none(answer: asyncio.Future[Any]) -> Any:
-    """The answer, None where the server refuses it: an old one, or one that may not be asked."""
-    try:
-        return await answer
-    except StoreBroken:
-        return None
+async def _nowhere_known() -> Server:
+    raise _nobody_known()
+
+
+def _nobody_known() -> StoreUnavailable:
+    return StoreUnavailable("no server of the cluster is known to have the slot")

@@ -1,24 +1,35 @@
 """A connection to a Redis server: commands out in one write, replies back in order."""
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Self, TypeVar, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, Final, Protocol, TypeVar
 
 import hiredis
 import msgspec
 
-from store.redis.errors import NotPrimary, StoreError, UnknownOutcome, error_of
+from store.redis.errors import NotPrimary, StoreError, StoreUnavailable, UnknownOutcome, error_of
+from store.redis.redis_internals import take_stream
+from store.redis.servers import Server, Servers, redis_errors
 
-Speaker = TypeVar("Speaker", bound=asyncio.Protocol)
+INCOMPLETE: Final = object()
+"""What a reader has instead of a reply that is not all there yet: a reply may be anything else."""
 
 Taker = asyncio.Future[Any] | list[Any]
 """What takes a reply: the future that waits for it, or the list of a later one's companions."""
 
 Waited = Callable[[float], None]
 """Is told how many seconds a batch took, from its first command to its last reply."""
+
+
+class Speaker(Protocol):
+    """A protocol (asyncio.Protocol) that speaks over a stream."""
+
+    def begin(self, stream: asyncio.StreamWriter) -> None:
+        """Send by this stream from now on, and keep it as long."""
+
+
+S = TypeVar("S", bound=Speaker)
 
 
 class _Sent(msgspec.Struct):
@@ -45,49 +56,6 @@ class Batch(msgspec.Struct):
         _fail(self.takers, error)
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the server is and what to say first."""
-
-    host: str
-    port: int
-    path: str
-    tls: bool
-    ca_file: str | None
-    username: str
-    password: str
-    database: str
-
-    @classmethod
-    def of(cls, url: str) -> Self:
-        """`redis://[user:password@]host[:port][/db]`, `rediss://…[?ssl_ca_certs=file]`, `unix://[…@]/path[?db=n]`."""
-        parts = urlsplit(url)
-        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        local = parts.scheme == "unix"
-        return cls(
-            host=parts.hostname or "127.0.0.1",
-            port=parts.port or 6379,
-            path=unquote(parts.path) if local else "",
-            tls=parts.scheme == "rediss",
-            ca_file=query.get("ssl_ca_certs"),
-            username=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-            database=query.get("db", "0") if local else parts.path.strip("/") or "0",
-        )
-
-    def __str__(self) -> str:
-        return self.path or f"{self.host}:{self.port}"
-
-    def greeting(self, name: str) -> list[tuple[str, ...]]:
-        """The commands that a new connection begins with."""
-        commands: list[tuple[str, ...]] = []
-        if self.password:
-            commands.append(("AUTH", self.username or "default", self.password))
-        if self.database != "0":
-            commands.append(("SELECT", self.database))
-        commands.append(("CLIENT", "SETNAME", name))
-        return commands
-
-
 class Connection(asyncio.Protocol):
     """One connection. Replies come in the order of the commands, so a queue of futures is all it takes.
 
@@ -100,8 +68,9 @@ class Connection(asyncio.Protocol):
         self._lost: Final = lost
         self._waited: Final = waited
         self._loop: Final = asyncio.get_running_loop()
-        self._reader: Final = hiredis.Reader(replyError=error_of)
-        self._transport: asyncio.Transport | None = None
+        self._reader: Final = hiredis.Reader(replyError=error_of, notEnoughData=INCOMPLETE)
+        self._stream: asyncio.StreamWriter | None = None
+        self._transport: asyncio.WriteTransport | None = None
         self._waiting: Final[deque[Taker]] = deque()
         self._sent = 0
         self._received = 0
@@ -112,9 +81,15 @@ class Connection(asyncio.Protocol):
         """How many replies are due."""
         return len(self._waiting)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport is up (asyncio.Protocol)."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+    @property
+    def is_open(self) -> bool:
+        """Whether it is of use."""
+        return self._transport is not None
+
+    def begin(self, stream: asyncio.StreamWriter) -> None:
+        """Send by this stream (Speaker)."""
+        self._stream = stream
+        self._transport = stream.transport
 
     def send(self, batch: Batch) -> None:
         """Send a batch; its futures get the replies, or UnknownOutcome after its deadline."""
@@ -156,8 +131,9 @@ class Connection(asyncio.Protocol):
     def _replies(self, data: bytes) -> Iterator[Any]:
         reader = self._reader
         reader.feed(data)
-        while (reply := reader.gets()) is not False:  # RESP2 has no booleans: False means incomplete
-            yield reply
+        while (reply := reader.gets()) is not INCOMPLETE:
+            if not isinstance(reply, hiredis.PushNotification):  # nobody has asked for one
+                yield reply
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone (asyncio.Protocol)."""
@@ -207,15 +183,20 @@ class Connection(asyncio.Protocol):
             self.abort(UnknownOutcome("Redis did not answer in time: unknown outcome"))
 
 
-async def open_connection(address: Address, make: Callable[[], Speaker]) -> Speaker:
-    """What `make` makes, connected. Raises OSError or ssl.SSLError."""
-    loop = asyncio.get_running_loop()
-    if address.path:
-        _, connection = await loop.create_unix_connection(make, address.path)
-    else:
-        context = ssl.create_default_context(cafile=address.ca_file) if address.tls else None
-        _, connection = await loop.create_connection(make, address.host, address.port, ssl=context)
-    return connection
+async def open_connection(servers: Servers, server: Server, speaker: S, timeout_s: float) -> S:
+    """The speaker, connected. redis-py connects, and tells the server who we are. Raises StoreError."""
+    made = servers.connection(server, timeout_s)
+    try:
+        async with asyncio.timeout(timeout_s):
+            with redis_errors():
+                await made.connect()  # type: ignore[no-untyped-call]
+                stream = take_stream(made)
+    except TimeoutError as error:
+        raise StoreUnavailable(f"no answer within {timeout_s} s") from error
+    # Its replies are handed on where they arrive: a task that waits for each costs more than all the rest.
+    stream.transport.set_protocol(speaker)  # type: ignore[arg-type]  # a Speaker is one
+    speaker.begin(stream)
+    return speaker
 
 
 def _fail(takers: Iterable[Taker], error: StoreError) -> None:

@@ -59,8 +59,16 @@ class NotHere(StoreUnavailable):
     """The server belongs to a cluster and does not have the key. Nothing was changed."""
 
 
-class ClusterUnsupported(StoreError, Misconfigured):
-    """The server belongs to a Redis Cluster."""
+class TryAgain(StoreUnavailable):
+    """A slot moves just now, or a failed server has no successor yet. Nothing was changed."""
+
+
+class ServerLeft(StoreUnavailable):
+    """The request was not sent: the server has no slots any more. Nothing was changed."""
+
+
+class ClusterUnexpected(StoreError, Misconfigured):
+    """The server belongs to a Redis Cluster, or to none, and CARTSTREAM_REDIS_URL says otherwise."""
 
 
 _BY_CODE: Final[dict[str, type[StoreError]]] = {
@@ -75,8 +83,8 @@ _BY_CODE: Final[dict[str, type[StoreError]]] = {
     "MASTERDOWN": StoreUnavailable,
     "NOREPLICAS": StoreUnavailable,
     "MISCONF": StoreUnavailable,
-    "CLUSTERDOWN": StoreUnavailable,
-    "TRYAGAIN": StoreUnavailable,
+    "CLUSTERDOWN": TryAgain,
+    "TRYAGAIN": TryAgain,
     "EXECABORT": StoreUnavailable,
 }
 

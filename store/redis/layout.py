@@ -69,6 +69,7 @@ class CartKeys(NamedTuple):
     """A cart's partition and keys."""
 
     partition: int
+    slot: int
     cart: bytes
     ops: bytes
     win: bytes
@@ -117,11 +118,16 @@ class Layout:
             )
             for place in self._places
         )
+        self._slots: Final = tuple(slot_of(tag) for tag in self.tags)
         self.of_cart: Final = lru_cache(maxsize=32_768)(self._of_cart)
 
     def partition(self, cart_id: str) -> int:
         """The partition of a cart."""
         return self.of_cart(cart_id).partition
+
+    def slot(self, partition: int) -> int:
+        """The slot of all keys of `partition`, its carts' included."""
+        return self._slots[partition]
 
     def of_partition(self, partition: int) -> PartitionKeys:
         """The keys of `partition` that belong to no single cart."""
@@ -137,6 +143,7 @@ class Layout:
         marker = pack((b"GET", shared.ready))
         return CartKeys(
             partition=p,
+            slot=self._slots[p],
             cart=cart,
             ops=ops,
             win=win,

@@ -1,15 +1,16 @@
 """How much of its memory Redis uses, and whether there is room beside the reserve."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from store.redis import answers
 from store.redis.client import PipelinedClient
+from store.redis.errors import StoreBroken
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Bytes that count against `maxmemory`, and `maxmemory` itself, 0: there is no bound."""
+    """Bytes that count against a server's `maxmemory`, and `maxmemory` itself, 0: there is no bound."""
 
     used: int
     bound: int
@@ -31,11 +32,26 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 def memory_of(info: Mapping[str, str]) -> Memory:
-    """The memory in the fields of INFO. Buffers of replicas and of the append-only file do not count."""
-    used = int(info["used_memory"]) - int(info.get("mem_not_counted_for_evict", 0))
-    return Memory(used, int(info["maxmemory"]))
+    """The memory in the fields of INFO. Buffers of replicas and of the append-only file do not count.
+
+    A managed server that does not tell has no bound.
+    """
+    used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
+    return Memory(used, int(info.get("maxmemory", 0)))
 
 
-async def read_memory(client: PipelinedClient) -> Memory:
-    """What the server uses now. Raises StoreError."""
-    return memory_of(answers.info(await client.execute(b"INFO", b"memory")))
+def fullest(memories: Iterable[Memory]) -> Memory:
+    """The one of which the largest share is used."""
+    return max(memories, key=lambda memory: memory.used / memory.bound if memory.bound else 0.0)
+
+
+async def read_memories(client: PipelinedClient) -> list[Memory]:
+    """What each server uses now, of those that answer; nothing is known where INFO is refused.
+
+    Raises StoreError if none answers.
+    """
+    try:
+        told = await client.ask_each(b"INFO", b"memory")
+    except StoreBroken:
+        return [Memory(0, 0)]
+    return [memory_of(answers.info(text)) for text in told]

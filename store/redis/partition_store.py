@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, Final
 
 from carts.lifetime import Lifetime
@@ -11,7 +12,7 @@ from carts.state import State, Version
 from store.redis import answers, scripts
 from store.redis.absence import Missing
 from store.redis.client import PipelinedClient
-from store.redis.errors import StoreFull
+from store.redis.errors import StoreError, StoreFull
 from store.redis.layout import Layout
 from store.redis.packing import pack_copy, pack_deletion, pack_version
 from store.redis.results import PositionMoved, PutResult, RestoreLost, Restoring, StatesNeeded
@@ -43,14 +44,37 @@ class PartitionStore:
 
     async def markers(self) -> dict[int, Marker]:
         """The marker of each partition that is ready."""
-        partitions = range(self._layout.partitions)
-        found = await self._client.execute_all(
-            (b"GET", self._layout.of_partition(partition).ready) for partition in partitions
-        )
-        markers = {
-            partition: answers.marker(value) for partition, value in enumerate(found) if value is not None
+        found = await self._markers()
+        for marker in found:
+            if isinstance(marker, StoreError):
+                raise marker
+        return {partition: marker for partition, marker in enumerate(found) if isinstance(marker, Marker)}
+
+    async def known_markers(self) -> dict[int, Marker | None]:
+        """The same of those partitions whose server answers, None: it is not ready.
+
+        Raises StoreError if no server answers.
+        """
+        found = await self._markers()
+        known = {
+            partition: marker for partition, marker in enumerate(found) if not isinstance(marker, StoreError)
         }
-        return {partition: marker for partition, marker in markers.items() if marker is not None}
+        if not known:
+            raise next(marker for marker in found if isinstance(marker, StoreError))
+        return known
+
+    async def _markers(self) -> list[Marker | StoreError | None]:
+        keys = (self._layout.of_partition(partition).ready for partition in range(self._layout.partitions))
+        found = await self._client.try_all((b"GET", key) for key in keys)
+        return [
+            value if value is None or isinstance(value, StoreError) else answers.marker(value)
+            for value in found
+        ]
+
+    async def marker(self, partition: int) -> Marker | None:
+        """The marker of one partition; None: it is not ready."""
+        value = await self._client.execute(b"GET", self._layout.of_partition(partition).ready)
+        return None if value is None else answers.marker(value)
 
     async def ready_partitions(self) -> set[int]:
         """The partitions that are ready."""
@@ -59,7 +83,8 @@ class PartitionStore:
     async def missing(self, partition: int) -> Missing | Restoring:
         """What a cart is missing under that Redis lacks and nobody has asked for yet: marker and time."""
         now, marker = await self._client.execute_all(
-            ((b"TIME",), (b"GET", self._layout.of_partition(partition).ready))
+            ((b"TIME",), (b"GET", self._layout.of_partition(partition).ready)),
+            repeat(self._layout.slot(partition)),
         )
         return answers.missing(marker, answers.microseconds(now))
 
@@ -70,12 +95,12 @@ class PartitionStore:
         await self._client.run(scripts.LEASE, (request,), (b"1", 1000 * _RESTORE_REQUEST_S))
 
     async def restore_requests(self) -> set[int]:
-        """The partitions that requests wait for."""
+        """The partitions that requests wait for, of those whose server answers."""
         partitions = range(self._layout.partitions)
-        found = await self._client.execute_all(
+        found = await self._client.try_all(
             (b"EXISTS", self._layout.of_partition(partition).restore_request) for partition in partitions
         )
-        return {partition for partition in partitions if found[partition]}
+        return {partition for partition in partitions if found[partition] == 1}
 
     async def forget_marker(self, partition: int) -> None:
         """Take the marker away, and have the next restoration put all of `carts`."""

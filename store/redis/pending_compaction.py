@@ -31,7 +31,7 @@ class PendingCompaction:
         found = await self._client.execute(
             b"ZRANGEBYSCORE", key, b"-inf", f"({version}", b"WITHSCORES", b"LIMIT", 0, count
         )
-        return {member.decode(): int(score) for member, score in zip(found[::2], found[1::2], strict=True)}
+        return {member.decode(): int(score) for member, score in found}
 
     async def skip(self, cart_id: str, version: int) -> None:
         """Skip the changes of the cart up to `v`: only those of its window that are above still wait."""
@@ -45,7 +45,7 @@ class PendingCompaction:
         replies = await self._client.execute_all(commands)
         return {
             cart_id: sorted(
-                (unpack_entry(entry)[0] for entry in fields[1::2]), key=lambda op: (op.version, op.op_id)
+                (unpack_entry(entry)[0] for entry in fields.values()), key=lambda op: (op.version, op.op_id)
             )
             for cart_id, fields in zip(cart_ids, replies, strict=True)
         }
@@ -63,15 +63,17 @@ class PendingCompaction:
     async def backlog_us(self, partitions: Iterable[int]) -> dict[int, int]:
         """The age of the oldest outbox entry of each of these partitions."""
         wanted = list(partitions)
-        commands: list[tuple[Argument, ...]] = [(b"TIME",)]
-        commands += [(b"GET", self._layout.of_partition(partition).backlog) for partition in wanted]
-        now, *backlogs = await self._client.execute_all(commands)
-        now_us = answers.microseconds(now)
+        commands: list[tuple[Argument, ...]] = []
+        slots: list[int] = []
+        for partition in wanted:
+            commands += ((b"TIME",), (b"GET", self._layout.of_partition(partition).backlog))
+            slots += [self._layout.slot(partition)] * 2
+        replies = await self._client.execute_all(commands, slots)
         return {
-            partition: answers.outbox_depth(partition, 0, backlog, now_us).oldest_us
-            for partition, backlog in zip(wanted, backlogs, strict=True)
+            partition: answers.outbox_depth(partition, 0, backlog, answers.microseconds(now)).oldest_us
+            for partition, now, backlog in zip(wanted, replies[::2], replies[1::2], strict=True)
         }
 
-    async def time_us(self) -> int:
-        """Redis's clock."""
-        return answers.microseconds(await self._client.execute(b"TIME"))
+    async def time_us(self, partition: int) -> int:
+        """The clock of the server that has the partition."""
+        return answers.microseconds(await self._client.execute(b"TIME", slot=self._layout.slot(partition)))

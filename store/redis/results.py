@@ -168,13 +168,17 @@ class PositionMoved(msgspec.Struct, frozen=True):
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What INFO says about the server; readiness is decided from it. `used_memory`: what counts of it."""
+    """What a server says about itself; readiness is decided from it. `used_memory`: what counts of it.
 
+    A managed server may refuse INFO, or leave something out: None, and 0 for its memory.
+    """
+
+    address: str = ""
     version: str
     role: str
     loading: bool
-    maxmemory_policy: str
+    maxmemory_policy: str | None
     maxmemory: int
     used_memory: int
-    aof_enabled: bool
+    aof_enabled: bool | None
     time_us: int

@@ -1,8 +1,9 @@
 """Settings of the connection to Redis and of what is kept there, each `CARTSTREAM_<NAME>`."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from carts.lifetime import Lifetime
+from store.redis.servers import Servers
 from topics.retention import RetentionSettings
 from topics.settings import TopicSettings
 
@@ -12,10 +13,11 @@ class RedisSettings(TopicSettings, RetentionSettings):
 
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        pattern=r"^(redis|rediss|unix)://.+",
         examples=["redis://127.0.0.1:6379/0"],
         json_schema_extra={"secret": True},
-        description="redis://, rediss:// (TLS) or unix://, with user, password and database as needed",
+        description="[where Redis is](../how-to/run-redis.md): `redis://`, `rediss://` (TLS) or `unix://`, "
+        "with user, password and database as needed; `redis+sentinel://host,…/master`, "
+        "`redis+cluster://host,…`, or `rediss+…`",
     )
     redis_timeout_s: float = Field(
         2.0,
@@ -44,6 +46,12 @@ class RedisSettings(TopicSettings, RetentionSettings):
         description="share of Redis's `maxmemory` that is the [reserve](glossary.md#reserve): nothing "
         "grows into it. The same for all processes",
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _says_where(cls, value: str) -> str:
+        Servers.of(value)
+        return value
 
     @property
     def lifetime(self) -> Lifetime:

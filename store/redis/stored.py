@@ -43,11 +43,10 @@ class StoredCart:
 
     __slots__ = ("_fields", "cart_id")
 
-    def __init__(self, cart_id: str, reply: Sequence[bytes]) -> None:
-        """`reply`: fields and values in turn, as HGETALL returns them."""
+    def __init__(self, cart_id: str, reply: Sequence[bytes] | dict[bytes, bytes]) -> None:
+        """`reply`: what HGETALL answers; fields and values in turn are what it returns to a script."""
         self.cart_id: Final = cart_id
-        pairs = iter(reply)
-        self._fields: Final = dict(zip(pairs, pairs, strict=True))
+        self._fields: Final = reply if isinstance(reply, dict) else _fields_of(reply)
 
     @property
     def head(self) -> Head:
@@ -163,6 +162,11 @@ def _time_json(v: int) -> bytes:
 @lru_cache(maxsize=4096)
 def _second(second: int) -> bytes:
     return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat().encode()
+
+
+def _fields_of(reply: Sequence[bytes]) -> dict[bytes, bytes]:
+    pairs = iter(reply)
+    return dict(zip(pairs, pairs, strict=True))
 
 
 def version_of(packed_head: bytes) -> Version:

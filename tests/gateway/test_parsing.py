@@ -4,7 +4,7 @@ import pytest
 
 from carts.protocol import Durability
 from gateway.carts.requests import PUT_ITEM, PutItem
-from gateway.health.checks import judge_redis, judge_schema
+from gateway.health.checks import judge_redis, judge_schema, judge_servers
 from gateway.http.conditions import (
     Preferences,
     first_attempt_us,
@@ -143,12 +143,26 @@ FACTS = {
         ({"aof_enabled": False}, Health.DEGRADED),
         ({"used_memory": 95}, Health.DEGRADED),
         ({"used_memory": 95, "maxmemory": 0}, Health.OK),
+        ({"maxmemory_policy": None}, Health.DEGRADED),
+        ({"aof_enabled": None}, Health.DEGRADED),
     ],
 )
 def test_redis_must_keep_what_it_is_given(change: dict[str, object], status: Health) -> None:
     check = judge_redis(ServerFacts(**(FACTS | change)), 1_000_000_000, 0.05)  # type: ignore[arg-type]
     assert check.status == status
     assert (check.detail is None) == (status is Health.OK)
+
+
+def test_the_worst_server_is_named() -> None:
+    fine = ServerFacts(**(FACTS | {"address": "one:1"}))  # type: ignore[arg-type]
+    slow = ServerFacts(**(FACTS | {"address": "two:2", "time_us": 0}))  # type: ignore[arg-type]
+    assert judge_servers([fine, fine], [], 1_000_000_000, 0.05) == Check(Health.OK)
+    worst = judge_servers([fine, slow], ["three:3"], 1_000_000_000, 0.05)
+    assert worst.status is Health.FAILED
+    assert str(worst.detail).startswith("two:2: its clock is")
+    lost = judge_servers([fine], ["three:3"], 1_000_000_000, 0.05)
+    assert lost.status is Health.DEGRADED
+    assert str(lost.detail).startswith("three:3: no answer")
 
 
 def test_a_database_without_the_schema_makes_the_gateway_not_ready() -> None:

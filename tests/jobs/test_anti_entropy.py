@@ -143,6 +143,7 @@ async def test_a_change_that_is_overlooked_every_time_is_published_again_only_on
 
 async def test_what_is_only_late_is_not_published_again(system: SystemUnderTest) -> None:
     cart_id = f"user:{uuid4().hex}"
+    partition = LAYOUT.partition(cart_id)
     compaction = system.stack.component("compaction")
     await asyncio.to_thread(compaction.stop)
     try:
@@ -152,8 +153,8 @@ async def test_what_is_only_late_is_not_published_again(system: SystemUnderTest)
             account = PendingCompaction(client, LAYOUT)
 
             async def is_a_suspect() -> bool:
-                before = 2 * (await account.time_us() - 4_000_000)
-                return cart_id in await account.before(LAYOUT.partition(cart_id), before, 1000)
+                before = 2 * (await account.time_us(partition) - 4_000_000)
+                return cart_id in await account.before(partition, before, 1000)
 
             await until(is_a_suspect, "suspected for several looks")
     finally:

@@ -38,11 +38,11 @@ class Redis:
         """Everything that stands there of a cart, byte for byte, but not its operations' outbox ids."""
         keys = LAYOUT.of_cart(cart_id)
         cart, ops = [await self.client.execute("HGETALL", key) for key in (keys.cart, keys.ops)]
-        entries = [entry.partition(b"\n")[0] for entry in ops[1::2]]
+        entries = {field: entry.partition(b"\n")[0] for field, entry in ops.items()}
         window = await self.client.execute("ZRANGE", keys.win, 0, -1, "WITHSCORES")
         return [
-            sorted(zip(cart[::2], cart[1::2], strict=True)),
-            sorted(zip(ops[::2], entries, strict=True)),
+            sorted(cart.items()),
+            sorted(entries.items()),
             window,
         ]
 

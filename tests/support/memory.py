@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from typing import Final
 
 import redis
+from redis.exceptions import MovedError
+
+from tests.support.redis_servers import primaries
 
 RESERVE: Final = 0.97
 """More than a gateway may use, less than Redis takes."""
@@ -21,26 +25,46 @@ _BALLAST_BYTES: Final = 8_000_000
 
 @contextmanager
 def filled(redis_url: str, share: float) -> Iterator[None]:
-    """Redis uses this share of its `maxmemory`; afterwards it has no bound."""
-    with redis.Redis.from_url(redis_url) as client:
-        client.setrange(_BALLAST, _BALLAST_BYTES, b"x")
+    """Redis, each of its servers, uses this share of its `maxmemory`; afterwards it has no bound."""
+    with ExitStack() as servers:
+        for client in primaries(redis_url):
+            servers.enter_context(_filled(client, share))
+        yield
+
+
+@contextmanager
+def _filled(client: "redis.Redis", share: float) -> Iterator[None]:
+    with client:
+        ballast = _put_ballast(client)
         client.config_set("maxmemory", int(used_memory(client) / share))
         try:
             yield
         finally:
             client.config_set("maxmemory", 0)
-            client.delete(_BALLAST)
+            client.delete(ballast)
+
+
+def _put_ballast(client: "redis.Redis") -> str:
+    """The key of much that the server has now: of a cluster it takes but its own keys."""
+    for number in count():
+        with suppress(MovedError):
+            client.setrange(ballast := f"{_BALLAST}-{number}", _BALLAST_BYTES, b"x")
+            return ballast
+    raise AssertionError
 
 
 @contextmanager
 def bounded(redis_url: str, more: int) -> Iterator[None]:
-    """Redis takes so many bytes more than it has; afterwards it has no bound."""
-    with redis.Redis.from_url(redis_url) as client:
+    """Redis, each of its servers, takes so many bytes more than it has; afterwards it has no bound."""
+    clients = primaries(redis_url)
+    for client in clients:
         client.config_set("maxmemory", used_memory(client) + more)
-        try:
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        for client in clients:
             client.config_set("maxmemory", 0)
+            client.close()
 
 
 def used_memory(client: "redis.Redis") -> int:

@@ -1,56 +1,27 @@
-"""The store on real servers, one suite for both: the stack's Valkey, and Redis where it is installed."""
+"""The store on real servers, one suite for all: the stack's Valkey, and Redis where it is installed.
+
+With `-m cluster` the same on a Redis Cluster, and on what sentinels call master.
+"""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from carts.limits import LIMITS, TIMING, Limits, Timing
 from carts.protocol import CartRow, Miss
 from carts.state import State
-from devstack.free_ports import free_ports
 from devstack.settings import REDIS
 from store.redis import Absence, CartStore, Layout, PipelinedClient, RedisSettings
-from tests.support.processes import Process
+from tests.support.redis_servers import ClusterServers, RedisServer, SentinelServers
 from tests.support.servers import Servers
 
 PARTITIONS = 16
 RESTORATION = "of-the-fixture"
 ABSENCE = Absence(Miss(RESTORATION, 2**52), 0)
 """There is no row of any cart: what a gateway knows that has looked. It never gets too old."""
-
-
-class RedisServer(Process):
-    """A redis-server of the tests' own."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        (self.port,) = free_ports(1)
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        place = ("--port", str(self.port), "--dir", str(folder), "--bind", "127.0.0.1")
-        command = (*place, "--save", "", "--appendonly", "yes", *options)
-        super().__init__("redis-server", command, {}, folder, program="redis-server")
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        if shutil.which("redis-server") is None:
-            pytest.skip(
-                "the store is NOT tested on Redis: redis-server is missing (apt-get install redis-server)"
-            )
-        self.launch()
-        self.wait_ready()
-
-    def is_ready(self) -> bool:
-        """Whether it answers. AssertionError with its log if it has ended."""
-        assert not self.has_ended(), self.tail
-        with redis.Redis(port=self.port) as probe:
-            try:
-                return bool(probe.ping())
-            except redis.ConnectionError:
-                return False
 
 
 @pytest.fixture(scope="session")
@@ -71,14 +42,43 @@ def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture(scope="session", params=["valkey", "redis"])
+@pytest.fixture(scope="session")
+def valkey_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
+    """A cluster of 3 primaries with a replica each, for the whole session."""
+    with ClusterServers(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        "valkey",
+        "redis",
+        pytest.param("cluster", marks=pytest.mark.cluster),
+        pytest.param("sentinel", marks=pytest.mark.cluster),
+    ],
+)
 def server_url(request: pytest.FixtureRequest) -> str:
-    """The address of each server in turn. Tests empty it themselves."""
-    if request.param == "valkey":
-        servers: Servers = request.getfixturevalue("servers")
-        return servers.url(REDIS)
-    server: RedisServer = request.getfixturevalue("redis_server")
-    return server.url
+    """The address of each server in turn, or of several. Tests empty it themselves."""
+    match request.param:
+        case "valkey":
+            servers: Servers = request.getfixturevalue("servers")
+            return servers.url(REDIS)
+        case "redis":
+            server: RedisServer = request.getfixturevalue("redis_server")
+            return server.url
+        case "cluster":
+            cluster: ClusterServers = request.getfixturevalue("valkey_cluster")
+            return cluster.url
+    sentinels: SentinelServers = request.getfixturevalue("valkey_sentinels")
+    return sentinels.url
+
+
+@pytest.fixture(scope="session")
+def valkey_sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServers]:
+    """A primary with a replica and 3 sentinels, for the whole session."""
+    with SentinelServers(tmp_path_factory.mktemp("sentinels")) as servers:
+        yield servers
 
 
 _READ_ALL: dict[bytes, Callable[[bytes], tuple[bytes | str | int, ...]]] = {
@@ -115,9 +115,17 @@ class StoreFixture:
         """A store with bounds of its own."""
         return CartStore(self.client, self.layout, limits, timing, rows=self.rows, **options)
 
+    async def everywhere(self, *command: str | int) -> list[Any]:
+        """What each server answers to a command."""
+        return await self.client.ask_each(*command)
+
+    async def keys(self, pattern: str = "*") -> list[bytes]:
+        """All keys of that form."""
+        return [key for found in await self.everywhere("KEYS", pattern) for key in found]
+
     async def empty(self) -> None:
         """Forget everything; all partitions are ready then."""
-        await self.client.execute("FLUSHALL")
+        await self.everywhere("FLUSHALL")
         await asyncio.gather(*(self.make_ready(partition) for partition in range(self.layout.partitions)))
 
     async def make_ready(self, partition: int) -> None:
@@ -130,13 +138,13 @@ class StoreFixture:
 
     async def everything(self) -> dict[bytes, Any]:
         """Every key and its value, to compare before and after; not DUMP, a hash lies in any order."""
-        keys = await self.client.execute("KEYS", "*")
+        keys = await self.keys()
         kinds = await self.client.execute_all(("TYPE", key) for key in keys)
         values = await self.client.execute_all(
             _READ_ALL[kind](key) for key, kind in zip(keys, kinds, strict=True)
         )
         return {
-            key: dict(zip(value[::2], value[1::2], strict=True)) if kind in {b"hash", b"zset"} else value
+            key: dict(value) if kind == b"zset" else value
             for key, kind, value in zip(keys, kinds, values, strict=True)
         }
 
@@ -144,7 +152,9 @@ class StoreFixture:
 @pytest.fixture
 async def fixture(server_url: str) -> AsyncIterator[StoreFixture]:
     """An empty server with all partitions ready."""
-    async with PipelinedClient(RedisSettings(redis_url=server_url, redis_timeout_s=20)) as client:
+    async with PipelinedClient(
+        RedisSettings(redis_url=server_url, redis_timeout_s=20, redis_connect_timeout_s=20)
+    ) as client:
         fixture = StoreFixture(client, Layout(PARTITIONS))
         await fixture.empty()
         yield fixture
@@ -158,7 +168,9 @@ def on_empty_server(server_url: str) -> Callable[[Play], None]:
     """Runs a coroutine on an empty server: for property tests, which are not coroutines."""
 
     async def played(play: Play) -> None:
-        async with PipelinedClient(RedisSettings(redis_url=server_url, redis_timeout_s=20)) as client:
+        async with PipelinedClient(
+            RedisSettings(redis_url=server_url, redis_timeout_s=20, redis_connect_timeout_s=20)
+        ) as client:
             fixture = StoreFixture(client, Layout(PARTITIONS))
             await fixture.empty()
             await play(fixture)

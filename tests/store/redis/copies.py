@@ -14,16 +14,13 @@ from tests.store.redis.conftest import StoreFixture
 async def window_of(fixture: StoreFixture, cart_id: str) -> list[tuple[int, str]]:
     """(v, op_id) of the window in Redis, in order."""
     members = await fixture.client.execute("ZRANGE", fixture.layout.of_cart(cart_id).win, 0, -1, "WITHSCORES")
-    return sorted(
-        (int(v), member.decode().partition("\n")[0])
-        for member, v in zip(members[::2], members[1::2], strict=True)
-    )
+    return sorted((int(v), member.decode().partition("\n")[0]) for member, v in members)
 
 
 async def entries_of(fixture: StoreFixture, cart_id: str) -> list[Operation]:
     """The window's entries in Redis, in order."""
     fields = await fixture.client.execute("HGETALL", fixture.layout.of_cart(cart_id).ops)
-    entries = [msgspec.json.decode(value.partition(b"\n")[0], type=Operation) for value in fields[1::2]]
+    entries = [msgspec.json.decode(value.partition(b"\n")[0], type=Operation) for value in fields.values()]
     return sorted(entries, key=lambda op: (op.version, op.op_id))
 
 

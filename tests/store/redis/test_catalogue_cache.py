@@ -38,6 +38,10 @@ class Filled:
         self.cache = ProductCache(client)
         self.following = Following("", {}, complete=False)
 
+    async def keys(self) -> set[bytes]:
+        """All there are."""
+        return {key for found in await self.client.ask_each("KEYS", "*") for key in found}
+
     async def begin(self) -> None:
         """Take up the cache as it is."""
         self.following = await self.cache.follow(PARTITIONS)
@@ -87,7 +91,7 @@ class Filled:
 async def filled(server_url: str) -> AsyncIterator[Filled]:
     """An empty, complete cache on an empty server."""
     async with PipelinedClient(RedisSettings(redis_url=server_url, redis_timeout_s=20)) as client:
-        await client.execute("FLUSHALL")
+        await client.ask_each("FLUSHALL")
         filled = Filled(client)
         await filled.begin()
         await filled.complete()
@@ -132,7 +136,7 @@ async def test_one_request_tells_the_facts_of_several_products(filled: Filled) -
 
 async def test_no_product_is_called_unknown_before_every_partition_is_read(server_url: str) -> None:
     async with PipelinedClient(RedisSettings(redis_url=server_url, redis_timeout_s=20)) as client:
-        await client.execute("FLUSHALL")
+        await client.ask_each("FLUSHALL")
         filled = Filled(client)
         assert await filled.cache.read("shirt-1") == CacheNotReady()
         await filled.begin()
@@ -219,7 +223,7 @@ async def test_a_cache_that_has_lost_a_part_begins_anew(filled: Filled, key: str
 
 
 async def test_two_who_find_it_lost_begin_one_generation(filled: Filled) -> None:
-    await filled.client.execute("FLUSHALL")
+    await filled.client.ask_each("FLUSHALL")
     first = await filled.cache.follow(PARTITIONS)
     assert await filled.cache.follow(PARTITIONS) == first
 
@@ -308,11 +312,11 @@ async def test_a_product_is_found_by_what_it_is_called_now(filled: Filled) -> No
 
 
 async def test_words_that_no_product_has_any_more_leave_no_key(filled: Filled) -> None:
-    empty = set(await filled.client.execute("KEYS", "*"))
+    empty = await filled.keys()
     words = await filled.client.execute("ZCARD", "{catalogue}:words")
     await filled.put(*CLOTHES)
     await filled.put(*(ProductDeletion(one.product_id, one.version) for one in CLOTHES))
-    assert set(await filled.client.execute("KEYS", "*")) == empty
+    assert await filled.keys() == empty
     assert await filled.client.execute("ZCARD", "{catalogue}:words") == words
 
 

@@ -14,8 +14,10 @@ from runtime.failstop import Misconfigured
 from store.redis import (
     Applied,
     CartStore,
-    ClusterUnsupported,
+    ClusterUnexpected,
     Layout,
+    Memory,
+    Missing,
     PipelinedClient,
     RedisSettings,
     Replayed,
@@ -26,9 +28,10 @@ from store.redis import (
     UnknownOutcome,
 )
 from store.redis.errors import NotHere, NotPrimary, ScriptMissing, StoreBroken, StoreFull, error_of
-from tests.store.redis.conftest import RedisServer, StoreFixture
+from tests.store.redis.conftest import StoreFixture
 from tests.store.redis.test_requests import CART, request
 from tests.support.processes import ROOT
+from tests.support.redis_servers import RedisServer
 from tests.support.waiting import until
 
 
@@ -72,7 +75,7 @@ async def test_a_cancelled_request_does_not_take_the_reply_of_the_next(fixture: 
 
 
 async def test_a_server_that_forgot_the_scripts_is_told_again(fixture: StoreFixture) -> None:
-    await fixture.client.execute("SCRIPT", "FLUSH")
+    await fixture.everywhere("SCRIPT", "FLUSH")
     answers = await asyncio.gather(*(fixture.store.change(request(op_id=f"op-{n}")) for n in range(5)))
     assert all(isinstance(answer, Applied) for answer in answers)
 
@@ -129,7 +132,7 @@ async def test_without_patience_requests_fail_at_once_while_there_is_no_connecti
         with pytest.raises((StoreUnavailable, UnknownOutcome)):
             await client.execute("PING")
         with pytest.raises(StoreUnavailable, match="no connection to Redis"):
-            client.submit(b"*1\r\n$4\r\nPING\r\n")
+            client.node_of(0).submit(b"*1\r\n$4\r\nPING\r\n")
         own_server.start()
         await connected_again(client)
 
@@ -186,7 +189,7 @@ async def test_a_node_of_a_cluster_is_refused_in_a_sentence(tmp_path: Path) -> N
     server = RedisServer(tmp_path, "--cluster-enabled", "yes")
     server.start()
     try:
-        with pytest.raises(ClusterUnsupported, match="set CARTSTREAM_REDIS_URL") as raised:
+        with pytest.raises(ClusterUnexpected, match="set CARTSTREAM_REDIS_URL") as raised:
             await PipelinedClient(settings_of(server)).connect()
         assert isinstance(raised.value, Misconfigured)
         environment = {**os.environ, "CARTSTREAM_REDIS_URL": server.url}
@@ -194,7 +197,7 @@ async def test_a_node_of_a_cluster_is_refused_in_a_sentence(tmp_path: Path) -> N
         command = (sys.executable, "-m", "cli", "gateway")
         ended = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT, stderr=PIPE)
         _, said = await ended.communicate()
-        assert (ended.returncode, b"which is not supported" in said) == (1, True), said
+        assert (ended.returncode, b"belongs to a cluster" in said) == (1, True), said
     finally:
         server.kill()
 
@@ -220,6 +223,18 @@ async def test_a_database_number_and_a_password_are_used(own_server: RedisServer
     async with PipelinedClient(RedisSettings(redis_url=url)) as client:
         await client.execute("SET", f"now-{time.time_ns()}", 1)
         assert b"db3:keys=1" in await client.execute("INFO", "keyspace")
+
+
+async def test_a_server_that_refuses_info_is_used_all_the_same(own_server: RedisServer) -> None:
+    own_server.ask("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-info", "-config")
+    url = own_server.url.replace("redis://", "redis://limited:secret@")
+    async with PipelinedClient(RedisSettings(redis_url=url)) as client:
+        store = CartStore(client, Layout(1))
+        await StoreFixture(client, Layout(1)).make_ready(0)
+        (facts,) = await store.facts()
+        assert (facts.role, facts.maxmemory_policy, facts.aof_enabled) == ("master", None, None)
+        assert await store.memories() == [Memory(0, 0)]
+        assert isinstance(await store.read(CART), Missing)
 
 
 async def test_closing_fails_what_is_under_way_and_what_comes_later(own_server: RedisServer) -> None:

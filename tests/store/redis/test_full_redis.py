@@ -273,14 +273,14 @@ async def test_products_change_their_prices_and_new_ones_wait(fixture: StoreFixt
     assert await put(1, product("cup"), product("pot")) == ProductsPut(2, 0)
     with filled(server_url, BEYOND):
         cheaper = product("cup", 2, unit_price=90)
-        before = await fixture.client.execute("KEYS", "*")
+        before = await fixture.keys()
         assert await put(2, cheaper, product("lid", 3)) == NoRoom()
         since_us = await cache.standing_since_us(1)
         assert since_us is not None
         assert await put(2, product("cup", 3, description="long " * 100)) == NoRoom()
         assert await cache.standing_since_us(1) == since_us
         assert (await cache.positions(1))[0] == 1
-        assert set(await fixture.client.execute("KEYS", "*")) == set(before)
+        assert set(await fixture.keys()) == set(before)
         assert await cache.read("cup") == product("cup")
         assert await put(2, cheaper) == ProductsPut(1, 0)
         assert await cache.standing_since_us(1) is None

@@ -223,7 +223,7 @@ async def test_a_server_without_memory_refuses_writes_up_front_while_reads_and_r
     fixture: StoreFixture,
 ) -> None:
     first = await applied(fixture)
-    await fixture.client.execute("CONFIG", "SET", "maxmemory", 1)
+    await fixture.everywhere("CONFIG", "SET", "maxmemory", 1)
     try:
         assert (await refused(fixture)).reason is Reason.STORAGE_FULL
         assert isinstance(await fixture.store.read(CART), StoredCart)
@@ -231,7 +231,7 @@ async def test_a_server_without_memory_refuses_writes_up_front_while_reads_and_r
         assert await fixture.store.outbox_remove(first.partition, [(entry.id, entry.op_id)]) == 1
         assert await fixture.store.acquire_sweeper(0, "me", 1000)
     finally:
-        await fixture.client.execute("CONFIG", "SET", "maxmemory", 0)
+        await fixture.everywhere("CONFIG", "SET", "maxmemory", 0)
 
 
 async def test_a_copy_that_may_have_been_deleted_elsewhere_counts_as_absent(fixture: StoreFixture) -> None:

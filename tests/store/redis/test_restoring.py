@@ -28,7 +28,7 @@ def partition(fixture: StoreFixture) -> int:
 async def test_a_wiped_partition_comes_back_through_its_restoration(
     fixture: StoreFixture, partition: int
 ) -> None:
-    await fixture.client.execute("FLUSHALL")
+    await fixture.everywhere("FLUSHALL")
     assert await fixture.store.ready_partitions() == set()
     await fixture.store.request_restore(partition)
     assert await fixture.store.restore_requests() == {partition}
@@ -78,7 +78,7 @@ async def test_a_restoration_that_was_overtaken_puts_nothing(fixture: StoreFixtu
 async def test_a_wipe_during_a_restoration_is_noticed(fixture: StoreFixture, partition: int) -> None:
     token = await fixture.store.restore_begin(partition)
     await fixture.store.restore_put(partition, token, 0, [(CART, state_at(1000))])
-    await fixture.client.execute("FLUSHALL")
+    await fixture.everywhere("FLUSHALL")
     assert isinstance(await fixture.store.restore_put(partition, token, 1, []), RestoreLost)
     assert isinstance(await fixture.store.restore_finish(partition, token, 1, 1), RestoreLost)
     assert await fixture.store.ready_partitions() == set()
@@ -146,9 +146,9 @@ async def test_an_expired_state_is_asked_for_although_redis_has_it(
 
 
 async def test_a_wiped_partition_is_not_followed(fixture: StoreFixture, partition: int) -> None:
-    await fixture.client.execute("FLUSHALL")
+    await fixture.everywhere("FLUSHALL")
     assert await fixture.store.follow_put(partition, 0, 10, [(CART, state_at(1000))]) == PositionMoved(None)
-    assert await fixture.client.execute("DBSIZE") == 0
+    assert await fixture.keys() == []
 
 
 async def test_an_expired_cart_is_put_as_such_but_not_over_a_write_it_does_not_know(

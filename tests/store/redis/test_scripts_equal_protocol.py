@@ -52,7 +52,7 @@ def partition(fixture: StoreFixture) -> int:
 
 async def clock(fixture: StoreFixture) -> int:
     """Redis's clock, in microseconds."""
-    return microseconds(await fixture.client.execute("TIME"))
+    return microseconds(await fixture.client.execute("TIME", slot=fixture.layout.slot(0)))
 
 
 def state_at(v: int) -> State:
@@ -165,7 +165,7 @@ async def test_a_restoration_begins_where_redis_may_lack_something(
     fixture: StoreFixture, partition: int, since: int | None, followed: int | None, position: int
 ) -> None:
     keys = fixture.layout.of_partition(partition)
-    await fixture.client.execute("FLUSHALL")
+    await fixture.everywhere("FLUSHALL")
     if followed is not None:
         await fixture.client.execute("SET", keys.followed, followed)
     if since is not None:
@@ -216,7 +216,7 @@ async def test_a_restore_goes_on_in_the_redis_that_it_has_filled(
         await fixture.store.restore_put(partition, running, step, [])
     token = running if is_own_token else "0" * 32
     if steps is None:
-        await fixture.client.execute("FLUSHALL")
+        await fixture.everywhere("FLUSHALL")
     goes_on = restore_continues(token, sequence, None if steps is None else running, steps or 0)
     put = await fixture.store.restore_put(partition, token, sequence, [])
     assert isinstance(put, RestoreLost) is not goes_on

@@ -231,7 +231,7 @@ async def test_without_a_folded_cart_the_order_waits(fixture: StoreFixture) -> N
 
 async def test_while_the_partition_restores_the_order_waits(fixture: StoreFixture) -> None:
     snapshot = cart(1)
-    await fixture.client.execute("FLUSHALL")
+    await fixture.everywhere("FLUSHALL")
     answer = await fixture.store.subtract(CART, ORDER, order_of(snapshot), snapshot)
     assert answer == Refused(reason=Reason.RESTORING)
 

@@ -66,8 +66,8 @@ SECTIONS: Final = (
         "Redis",
         RedisSettings,
         "Valkey or Redis with an append-only file, `maxmemory-policy noeviction`: "
-        "[one server, sentinels, or a cluster](../how-to/run-redis.md). Gateway and `sinks redis` end with 1 if "
-        "the URL says one of them and the server is of another kind.",
+        "[one server, sentinels, or a cluster](../how-to/run-redis.md). Gateway and `sinks redis` end with 1 "
+        "if the URL says one of them and the server is of another kind.",
     ),
     Section("Retention", RetentionSettings),
     Section("Postgres", PostgresSettings),

@@ -153,7 +153,12 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
     def connection(self, server: Server, timeout_s: float = 1.0) -> AbstractConnection:
         """A connection of redis-py's, not made yet. Raises ValueError for options that it does not take."""
         place = {} if server.path else {"host": server.host, "port": server.port}
-        options = {"protocol": RESP_VERSION, "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+        options = {
+            "protocol": RESP_VERSION,
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": timeout_s,
+            "driver_info": None,  # its name would cost a round trip
+        }
         try:
             return self.connection_class(**(options | self.options | place))
         except (TypeError, RedisError) as error:

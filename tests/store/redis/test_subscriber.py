@@ -53,7 +53,7 @@ def heard() -> Heard:
 @pytest.fixture
 async def subscriber(fixture: StoreFixture, server_url: str, heard: Heard) -> AsyncIterator[ChangeSubscriber]:
     """Started, and told by nobody yet which partition to follow."""
-    found = ChangeSubscriber(RedisSettings(redis_url=server_url), fixture.layout, name=NAME, patience_s=0.2)
+    found = ChangeSubscriber(RedisSettings(redis_url=server_url), fixture.layout, name=NAME, patience_s=30)
     found.start(heard)
     yield found
     await found.close()

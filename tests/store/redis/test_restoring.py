@@ -52,7 +52,7 @@ async def test_lines_of_one_change_keep_their_order_in_a_redis_that_was_wiped(
     done = await applied(fixture, *steps)
     state = fold(None, msgspec.json.decode(done.entry.event, type=Change)).state
     assert state is not None
-    await fixture.client.execute("FLUSHALL")
+    await fixture.everywhere("FLUSHALL")
     token = await fixture.store.restore_begin(partition)
     await fixture.store.restore_put(partition, token, 0, [(CART, state)])
     await fixture.store.restore_finish(partition, token, 1, 77)

@@ -23,6 +23,7 @@ from store.redis import (
     PipelinedClient,
     RedisSettings,
     Replayed,
+    StoreBroken,
     StoredCart,
     StoreError,
     StoreUnavailable,
@@ -84,13 +85,19 @@ class Load:
                 outcome = await self._store.change(request)
                 assert isinstance(outcome, Applied | Replayed), outcome
                 slot = self._layout.of_cart(cart_id).slot
-                if await self._client.execute("WAIT", copies, 10, slot=slot) >= copies:
+                if copies == 0 or await self._is_copied(slot, copies):
                     return
             except StoreUnavailable as error:
                 self.failures.append((time.monotonic(), repr(error)))
             except UnknownOutcome as error:
                 self.failures.append((time.monotonic(), repr(error)))
             await asyncio.sleep(0.02)
+
+    async def _is_copied(self, slot: int, copies: int) -> bool:
+        try:
+            return bool(await self._client.execute("WAIT", copies, 10, slot=slot) >= copies)
+        except StoreBroken:
+            return False  # the server has become a replica meanwhile, and may not be asked
 
     async def _read(self, cart_id: str) -> None:
         """What is shown as live has everything that was acknowledged."""

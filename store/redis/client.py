@@ -15,6 +15,7 @@ import structlog
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
+from runtime.cancellation import cancel_until_ended
 from store.redis.cluster import SlotMap
 from store.redis.connection import Waited
 from store.redis.errors import NotHere, ScriptMissing, ServerLeft, StoreError, StoreUnavailable, TryAgain
@@ -110,7 +111,7 @@ class PipelinedClient:
     async def close(self) -> None:
         """Close; requests under way fail with UnknownOutcome, later ones with StoreUnavailable."""
         if self._watching is not None:
-            self._watching.cancel()
+            cancel_until_ended(self._watching)
         if self._map is not None:
             await self._map.close()
         for node in {*self._by_slot, *self._known.values()}:

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from runtime.cancellation import cancel_until_ended
 from store.redis.errors import StoreError
 from store.redis.layout import SLOTS
 from store.redis.servers import Server, Servers, redis_errors
@@ -40,7 +41,7 @@ class SlotMap:
     async def close(self) -> None:
         """Look no more."""
         if self._looking is not None:
-            self._looking.cancel()
+            cancel_until_ended(self._looking)
             await asyncio.gather(self._looking, return_exceptions=True)
         for attribute in ("nodes_cache", "startup_nodes"):
             await self._nodes.aclose(attribute)

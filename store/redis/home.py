@@ -9,6 +9,7 @@ import hiredis
 import stamina
 import structlog
 
+from runtime.cancellation import cancel_until_ended
 from store.redis.connection import INCOMPLETE, open_connection
 from store.redis.errors import StoreError, StoreUnavailable, error_of
 from store.redis.servers import Locate, Server, Servers
@@ -117,7 +118,7 @@ class Home:
 
     async def close(self) -> None:
         """Hear no more."""
-        self._running.cancel()
+        cancel_until_ended(self._running)
         with contextlib.suppress(asyncio.CancelledError):
             await self._running
 

@@ -18,6 +18,7 @@ import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import DecorrelatedJitterBackoff
 
+from runtime.cancellation import cancel_until_ended
 from store.redis import scripts
 from store.redis.connection import Batch, Connection, Taker, Waited, open_connection
 from store.redis.errors import (
@@ -110,6 +111,9 @@ class Node:
             if not error.retriable:
                 raise
             raise StoreUnavailable(self._no_connection()) from error
+        if self._closed is not None:
+            connection.close()
+            raise self._closed
         self._connection = connection
         self._lost_at = None
         self._ask_again_if_replica()
@@ -155,7 +159,7 @@ class Node:
         self._why = str(error)
         for task in (self._connecting, self._asking):
             if task is not None:
-                task.cancel()
+                cancel_until_ended(task)
         self._flush()
         self._fail_unsent(math.inf, error)
 

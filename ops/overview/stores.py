@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from carts.protocol import Marker
 from ops.settings import OpsSettings
 from sinks.redis.progress import Report, read
-from store.redis import CartStore, Layout, OutboxDepth, PipelinedClient, ServerFacts
+from store.redis import CartStore, Layout, Memory, OutboxDepth, PipelinedClient, ServerFacts, fullest
 from topics.registry import TOPICS
 
 
@@ -39,7 +39,10 @@ class Warming(msgspec.Struct, frozen=True):
 
 
 class RedisHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How Redis is, and what it holds back. `outboxes` are those that hold something."""
+    """How Redis is, and what it holds back. `outboxes` are those that hold something.
+
+    Of several servers: the memory of the fullest one, the role of one that is no master.
+    """
 
     version: str
     role: str
@@ -73,14 +76,14 @@ class Redis:
         client = await self._connected()
         store = CartStore(client, self._layout)
         began = time.perf_counter()
-        await client.execute(b"PING")
+        await client.ask_each(b"PING")
         round_trip_ms = 1000 * (time.perf_counter() - began)
-        facts, depths, markers = await asyncio.gather(store.facts(), store.outbox_depths(), store.markers())
+        servers, depths, markers = await asyncio.gather(store.facts(), store.outbox_depths(), store.markers())
         cold = await asyncio.gather(*(store.cold(partition) for partition in markers))
         missing = [each for each in range(self._layout.partitions) if each not in markers]
         reports = await asyncio.gather(*(read(client, self._layout, each) for each in missing))
         return redis_health(
-            facts,
+            servers,
             round_trip_ms,
             depths,
             markers,
@@ -106,7 +109,7 @@ class Redis:
 
 
 def redis_health(
-    facts: ServerFacts,
+    servers: Sequence[ServerFacts],
     round_trip_ms: float,
     depths: Iterable[OutboxDepth],
     markers: Mapping[int, Marker],
@@ -114,12 +117,13 @@ def redis_health(
     missing: Mapping[int, Report | None],
 ) -> RedisHealth:
     """What the answers say. Pure."""
+    memory = fullest(Memory(each.used_memory, each.maxmemory) for each in servers)
     return RedisHealth(
-        version=facts.version,
-        role=facts.role,
-        used_bytes=facts.used_memory,
-        max_bytes=facts.maxmemory,
-        is_durable=facts.aof_enabled,
+        version=servers[0].version,
+        role=next((each.role for each in servers if each.role != "master"), "master"),
+        used_bytes=memory.used,
+        max_bytes=memory.bound,
+        is_durable=all(each.aof_enabled is not False for each in servers),
         round_trip_ms=round(round_trip_ms, 2),
         partitions=len(markers) + len(missing),
         outboxes=[

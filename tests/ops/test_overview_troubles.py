@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from carts.protocol import Marker
@@ -205,13 +206,32 @@ def test_a_partition_without_a_marker_is_restored_and_a_cold_one_is_warmed() -> 
     )
     marker = Marker("r", rows_position=200)
     found = redis_health(
-        facts, 0.123456, [OutboxDepth(0, 0, 0, 0, 0), OutboxDepth(1, 2, 90, 1_500_000, 0)],
+        [facts], 0.123456, [OutboxDepth(0, 0, 0, 0, 0), OutboxDepth(1, 2, 90, 1_500_000, 0)],
         {0: marker, 1: marker}, {0: 50, 1: None}, {2: None},
     )  # fmt: skip
     assert found.partitions == 3
     assert [each.partition for each in found.restoring] == [2]
     assert [(each.partition, each.percent) for each in found.warming] == [(0, 75.0)]
     assert found.outboxes == [Outbox(1, 2, 90, 1.5)]
+
+
+def test_of_several_servers_the_fullest_and_one_that_is_no_master_show() -> None:
+    first = ServerFacts(
+        version="9.1",
+        role="master",
+        loading=False,
+        maxmemory_policy="noeviction",
+        maxmemory=100,
+        used_memory=10,
+        aof_enabled=True,
+        time_us=0,
+    )
+    second = msgspec.structs.replace(first, used_memory=90, aof_enabled=None)
+    third = msgspec.structs.replace(first, role="slave", aof_enabled=False)
+    both = redis_health([first, second], 0.1, [], {}, {}, {})
+    assert (both.role, both.used_bytes, both.is_durable) == ("master", 90, True)
+    all_three = redis_health([first, second, third], 0.1, [], {}, {}, {})
+    assert (all_three.role, all_three.is_durable) == ("slave", False)
 
 
 def test_a_partition_whose_tail_was_everything_is_warm() -> None:

@@ -251,7 +251,8 @@ class Requests(HookedHttp):
         if request.method == "OPTIONS":
             label = "OPTIONS"
         else:
-            label = "none" if request.route is None else request.route.ctx.label
+            # Only the product's own routes have a label.
+            label = "none" if request.route is None else getattr(request.route.ctx, "label", "none")
         self._bounds.answered(label, status, time.monotonic() - self._began - self._waited_s)
 
     def _leave(self) -> None:

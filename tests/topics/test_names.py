@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from runtime.settings import load
 from topics.groups import GROUPS
 from topics.names import NameSettings
 from topics.registry import TOPICS
@@ -70,8 +71,9 @@ def test_every_name_begins_with_the_prefix_and_is_otherwise_the_same() -> None:
     assert [name.removeprefix("shop-a.") for name in with_prefix["topics"]] == without["topics"]
     assert [name.removeprefix("shop-a.") for name in with_prefix["groups"]] == without["groups"]
     assert [name.removeprefix("shop-a:") for name in with_prefix["redis"]] == without["redis"]
-    assert without["topics"][: len(TOPICS)] == [topic.name for topic in TOPICS]
-    assert without["groups"] == [group.name for group in GROUPS]
+    own = load(NameSettings).prefix
+    assert names_with(own)["topics"][: len(TOPICS)] == [topic.name for topic in TOPICS]
+    assert names_with(own)["groups"] == [group.name for group in GROUPS]
     assert all(name.startswith("shop-a.") for name in with_prefix["topics"] + with_prefix["groups"])
     assert all(name.startswith("shop-a:") for name in with_prefix["redis"])
     assert with_prefix["principals"] == ["User:shop-a.cartstream-{role}"]

@@ -5,6 +5,7 @@ import pytest
 from carts.limits import TIMING
 from carts.protocol import publish_in_time
 from delivery.settings import DeliverySettings
+from topics.names import in_kafka
 from topics.plan import (
     Observed,
     ObservedTopic,
@@ -16,7 +17,7 @@ from topics.plan import (
     unreadable,
     unsafe,
 )
-from topics.registry import CART_CHANGED, CARTS, TOPICS, TopicSpec, topic
+from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, TOPICS, TopicSpec, topic
 
 WANTED = Wanted(partitions=16)
 
@@ -128,7 +129,7 @@ def test_settings_that_may_not_be_read_are_told_and_nothing_is_altered_blindly()
 
 
 def test_the_registry_holds_the_topics_of_the_design() -> None:
-    assert [spec.name for spec in TOPICS] == [
+    names = (
         "cart-changed",
         "carts",
         "purge-floors",
@@ -137,7 +138,8 @@ def test_the_registry_holds_the_topics_of_the_design() -> None:
         "cart-merges",
         "cart-abandoned",
         "dead-letters",
-    ]
+    )
+    assert [spec.name for spec in TOPICS] == [in_kafka(name) for name in names]
     assert all(topic(spec.name) is spec for spec in TOPICS)
     assert all(spec.key and spec.written_by and spec.purpose for spec in TOPICS)
 
@@ -164,5 +166,5 @@ def test_carts_stays_small_and_nothing_is_cleaned_before_it_may() -> None:
 
 
 def test_a_dead_letter_has_room_for_any_record() -> None:
-    largest = max(spec.max_message_bytes for spec in TOPICS if spec.name != "dead-letters")
-    assert topic("dead-letters").max_message_bytes > largest
+    largest = max(spec.max_message_bytes for spec in TOPICS if spec is not DEAD_LETTERS)
+    assert DEAD_LETTERS.max_message_bytes > largest

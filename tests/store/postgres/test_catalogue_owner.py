@@ -17,6 +17,7 @@ from store.postgres.migrate import migrate
 from store.postgres.products import Reserved, Shortage, give_back, lock, put_all, record_again, reserve
 from store.postgres.session import Address
 from topics.codec import decode_product, encode_product
+from topics.registry import PRODUCTS
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
@@ -60,7 +61,7 @@ async def outbox(pool: Pool) -> list[Product]:
     found = []
     for topic, key, value, headers in rows:
         product = decode_product(value.encode())
-        assert (topic, key) == ("products", product.product_id)
+        assert (topic, key) == (PRODUCTS.name, product.product_id)
         assert dict(headers)["product_version"] == str(product.version)
         found.append(product)
     return found

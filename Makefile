@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-cluster drills test-secure test-ops client client-test soak check
 .PHONY: contract contract-test renderer bench clean force helm images reference test-alerts test-brokers
-.PHONY: test-containers
+.PHONY: test-consumers test-containers
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -62,6 +62,9 @@ test-ops: setup ## The operations page in a browser, in four states of a whole s
 
 test-cluster: setup ## The tests of the store on Redis Cluster and behind sentinels, which fail over meanwhile
 	@$(BIN)/pytest -m cluster -rP tests/store/redis tests/gateway/test_redis_topologies.py
+
+test-consumers: setup ## The consumers to copy of examples/, beside the product under load, all of it killed meanwhile
+	@$(BIN)/pytest -m consumers -s tests/examples
 
 client: setup ## Make the TypeScript client: its types from the OpenAPI document, and the build (needs node and npm)
 	@$(BIN)/python -m tests.clients.node_package

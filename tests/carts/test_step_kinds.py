@@ -120,5 +120,5 @@ def test_an_erasure_leaves_nothing_in_it_that_a_shopper_has_written(kind: Any) -
 
 @pytest.mark.parametrize("kind", OF_CLIENTS, ids=tag)
 def test_the_published_consumer_knows_it(kind: Any) -> None:
-    example = Path(__file__).parents[2] / "examples" / "fold_cart_changed.py"
+    example = Path(__file__).parents[2] / "examples" / "consumers" / "cart_content.py"
     assert f'"{tag(kind)}"' in example.read_text(), f"{example.name} has no case for {tag(kind)}"

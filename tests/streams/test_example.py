@@ -1,21 +1,17 @@
-"""The published sample that folds `cart-changed` alone finds what stands in `carts`."""
+"""The consumer to copy, which begins while carts change, finds what stands in `carts`."""
 
-import asyncio
-import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from carts.operations import Add, Clear, Item, Remove, Set, SetMetadata, Step
+from carts.operations import Add, Change, Clear, Item, Remove, Set, SetMetadata, Step
 from runtime.settings import KafkaSettings
+from tests.examples.sqlite_consumer import Consumer, shown_by_both
 from tests.streams.conftest import Shopper, Topics
 from tests.support.processes import AgentProcess
-
-SAMPLE = Path(__file__).parents[2] / "examples" / "fold_cart_changed.py"
 
 
 def some_step(dice: random.Random) -> Step:
@@ -34,13 +30,16 @@ def some_step(dice: random.Random) -> Step:
 
 
 @pytest.mark.timeout(300)
-async def test_folding_cart_changed_alone_gives_what_carts_says(
+async def test_the_consumer_to_copy_finds_what_carts_says(
     topics: Topics,
     workers: Callable[[str], AgentProcess],
     new_shopper: Callable[[], Shopper],
     kafka: KafkaSettings,
+    tmp_path: Path,
 ) -> None:
     dice = random.Random(11)
+    early: list[Change] = []
+    late: list[Change] = []
     expected: dict[str, int] = {}
     for _ in range(12):
         shopper = new_shopper()
@@ -58,24 +57,25 @@ async def test_folding_cart_changed_alone_gives_what_carts_says(
         ]
         delivered = [*attempts, *dice.sample(attempts, 10)]
         dice.shuffle(delivered)
-        await topics.change(*delivered)
+        early += delivered[:20]
+        late += delivered[20:]
         expected[shopper.cart_id] = len(attempts)
+    consumer = Consumer(kafka.kafka_bootstrap, tmp_path / "carts.sqlite")
+    await topics.change(*early)
     await workers("w").start()
-    for cart_id, n in expected.items():
+    for cart_id in expected:
+        n = len({(change.version, change.op_id) for change in early if change.cart_id == cart_id})
         await topics.until_counted(cart_id, n)
 
-    command = [sys.executable, str(SAMPLE), "--bootstrap", kafka.kafka_bootstrap]
-    printed = await asyncio.to_thread(subprocess.check_output, command, text=True)
+    await consumer.once()
+    assert consumer.carts().keys() >= expected.keys()
+    await topics.change(*late)
+    for cart_id, n in expected.items():
+        await topics.until_counted(cart_id, n)
+    await consumer.once()
 
-    folded = {cart["cart_id"]: cart["lines"] for cart in map(json.loads, printed.splitlines())}
+    shown = consumer.carts()
     for cart_id in expected:
         cart = topics.cart(cart_id)
         assert cart is not None
-        assert folded[cart_id] == {
-            line.line_id: {
-                "quantity": line.quantity,
-                "unit_price": line.unit_price,
-                "metadata": line.metadata,
-            }
-            for line in cart.lines
-        }
+        assert shown[cart_id] == shown_by_both(msgspec.to_builtins(cart))

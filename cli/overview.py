@@ -72,7 +72,8 @@ def _stores(overview: Overview) -> Text:
         used = f"{redis.used_bytes / _MEGABYTE:.0f}{bound} MB"
         parts.append(f"Redis {redis.version}: {used}, {redis.round_trip_ms:g} ms, outboxes {outbox}")
     if kafka:
-        parts.append(f"Kafka: {kafka.brokers} broker(s)")
+        brokers = "1 broker" if kafka.brokers == 1 else f"{kafka.brokers} brokers"
+        parts.append(f"Kafka: {brokers}")
     if tables:
         parts.append(
             f"Postgres {tables.version}: outbox {tables.outbox_rows}, unsettled orders "

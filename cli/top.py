@@ -11,6 +11,7 @@ from rich.live import Live
 
 from cli.overview import shown
 from cli.tables import print_table
+from devstack.files import targets_folder
 from devstack.settings import StackSettings
 from devstack.status import read_status
 from ops.overview.collector import EVERY_S, Collector
@@ -29,7 +30,7 @@ _REFRESHES_PER_S: Final = 1
 def command(once: bool, as_json: bool, data_dir: Path | None) -> None:
     """Show what every process and store is doing, again and again; Ctrl-C ends it.
 
-    Without CARTSTREAM_OPS_TARGETS and CARTSTREAM_OPS_READY_FILES it looks at the processes that
+    Without CARTSTREAM_OPS_TARGETS and CARTSTREAM_METRICS_TARGETS it looks at the processes that
     `cartstream up` has started here.
     """
     settings = with_stack(load(OverviewSettings), (data_dir or load(StackSettings).data_dir).resolve())
@@ -44,16 +45,9 @@ def command(once: bool, as_json: bool, data_dir: Path | None) -> None:
 
 def with_stack(settings: OverviewSettings, data_dir: Path) -> OverviewSettings:
     """The settings, with the processes of the stack in that folder if they name none."""
-    if settings.ops_targets or settings.ops_ready_files:
+    if settings.ops_targets or settings.metrics_targets or read_status(data_dir) is None:
         return settings
-    status = read_status(data_dir)
-    gateways = [each.address for each in status.components if each.name == "gateway"] if status else []
-    return settings.model_copy(
-        update={
-            "ops_targets": ",".join(f"gateway={address}" for address in gateways),
-            "ops_ready_files": data_dir / "run" if status else None,
-        }
-    )
+    return settings.model_copy(update={"metrics_targets": targets_folder(data_dir)})
 
 
 async def looked_once(settings: OverviewSettings) -> Overview:

@@ -124,13 +124,11 @@ def _mail(settings: StackSettings) -> ComponentSpec:
 
 
 def _ops(settings: StackSettings) -> ComponentSpec:
-    """The operations page; the processes tell where they answer in their ready files, the gateway in none."""
+    """The operations page; it finds the processes where they say where their metrics are."""
     worker = _worker(OPS, "ops", depends=("topics", "migrate", REDIS))(settings)
     known = {
         "CARTSTREAM_OPS_HOST": HOST,
         "CARTSTREAM_OPS_PORT": str(settings.ops_port),
-        "CARTSTREAM_OPS_TARGETS": f"gateway={settings.urls.gateway}",
-        "CARTSTREAM_OPS_READY_FILES": str(settings.data_dir.resolve() / "run"),
     }
     return replace(
         worker,

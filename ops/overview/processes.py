@@ -29,7 +29,7 @@ class ProcessState(StrEnum):
     SILENT = "silent"
     """It does not answer."""
     GONE = "gone"
-    """It was there, and its ready file is not any more."""
+    """It was there, and has ended as it was told."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class Processes:
 
     def __init__(self, settings: OverviewSettings) -> None:
         self._given: Final = given(settings.ops_targets)
-        self._folder: Final = settings.ops_ready_files
+        self._folder: Final = settings.metrics_targets
         token = settings.ops_targets_token
         self._headers: Final = (
             {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}

@@ -1,7 +1,5 @@
 """Settings of who looks at everything: which processes there are."""
 
-from pathlib import Path
-
 from pydantic import Field, SecretStr, field_validator
 
 from ops.overview.targets import given
@@ -15,17 +13,12 @@ class OverviewSettings(OpsSettings, HistorySettings):
     ops_targets: str = Field(
         "",
         examples=["gateway=http://10.0.0.5:8000,compaction=http://10.0.0.7:9400"],
-        description="processes whose metrics and probes are read: addresses with a name before `=`, "
-        "separated by commas",
+        description="processes whose metrics and probes are read, beside those in the folder "
+        "`CARTSTREAM_METRICS_TARGETS`: addresses with a name before `=`, separated by commas",
     )
     ops_targets_token: SecretStr | None = Field(
         None,
         description="service token that these addresses are asked with: gateways in production mode want one",
-    )
-    ops_ready_files: Path | None = Field(
-        None,
-        examples=[".local/run"],
-        description="folder with ready files of processes on this host; they hold their addresses",
     )
 
     @field_validator("ops_targets")

@@ -68,7 +68,7 @@ def _of_processes(processes: Iterable[Process]) -> Iterator[Trouble]:
         yield Trouble(
             Severity.NOTE,
             "no process is known, so there is no throughput",
-            "name them in CARTSTREAM_OPS_TARGETS, or their folder in CARTSTREAM_OPS_READY_FILES",
+            "name them in CARTSTREAM_OPS_TARGETS, or give all of them one folder CARTSTREAM_METRICS_TARGETS",
             "processes",
         )
     for process in some:
@@ -83,9 +83,9 @@ def _of_processes(processes: Iterable[Process]) -> Iterator[Trouble]:
                 )
             case ProcessState.GONE:
                 yield Trouble(
-                    Severity.BAD,
-                    f"{process.name} does not work: its ready file is gone",
-                    "see whether it is starting; its log says why it ended",
+                    Severity.WARNING,
+                    f"{process.name} has ended",
+                    "start it again if it is needed; a restart of this page forgets it",
                     "processes",
                 )
             case ProcessState.NOT_READY:

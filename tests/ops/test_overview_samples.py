@@ -17,6 +17,7 @@ from ops.overview.settings import OverviewSettings
 from ops.overview.targets import Target
 from ops.overview.traffic import jobs, times, traffic
 from runtime.health import Check, Health, judge
+from runtime.targets import MetricsTarget
 
 TARGET = Target("jobs", "http://127.0.0.1:9400", is_given=False)
 
@@ -150,11 +151,11 @@ async def test_processes_are_asked_and_the_token_is_for_the_given_ones_alone(tmp
     app.add_routes([web.get("/{path:.*}", answer)])
     async with TestServer(app) as server:
         address = str(server.make_url(""))
-        (tmp_path / "jobs.ready").write_text(f"{address}\n")
-        told = OverviewSettings(ops_ready_files=tmp_path, ops_targets_token="t")
+        MetricsTarget(tmp_path, "cartstream-jobs", "host").set(address)
+        told = OverviewSettings(metrics_targets=tmp_path, ops_targets_token="t")
         async with Processes(told) as processes:
             (jobs,) = await processes.look()
-        assert (jobs.name, jobs.state, jobs.memory_bytes) == ("jobs", ProcessState.READY, 1024)
+        assert (jobs.name, jobs.state, jobs.memory_bytes) == ("jobs (host)", ProcessState.READY, 1024)
         assert set(tokens) == {None}
         tokens.clear()
         told = OverviewSettings(ops_targets=f"gateway={address}", ops_targets_token="t")
@@ -169,13 +170,19 @@ async def test_processes_are_asked_and_the_token_is_for_the_given_ones_alone(tmp
 
 
 def test_a_process_that_has_gone_stays_on_the_list(tmp_path: Path) -> None:
-    (tmp_path / "jobs.ready").write_text("http://127.0.0.1:9400\n")
-    (tmp_path / "quiet.ready").write_text("")
+    (tmp_path / "foreign.json").write_text("{}")
+    process = MetricsTarget(tmp_path, "cartstream-jobs", "host")
+    process.set("http://127.0.0.1:9400")
     there = targets.known(targets.found(tmp_path), {})
-    assert list(there) == ["jobs"]
-    (tmp_path / "jobs.ready").unlink()
+    assert there == {"jobs (host)": Target("jobs (host)", "http://127.0.0.1:9400", is_given=False)}
+    process.clear()
     gone = targets.known(targets.found(tmp_path), there)
-    assert gone == {"jobs": Target("jobs", None, is_given=False)}
+    assert gone == {"jobs (host)": Target("jobs (host)", None, is_given=False)}
+
+
+def test_two_processes_of_one_name_are_both_there() -> None:
+    one, other = (Target("jobs", f"http://127.0.0.1:{port}", is_given=False) for port in (1, 2))
+    assert list(targets.known([one, other], {})) == ["jobs", "jobs at http://127.0.0.1:2"]
 
 
 def test_targets_have_names_or_are_called_by_their_address() -> None:

@@ -8,8 +8,8 @@ import { fill, show, state } from "/ops/static/table.js";
 
 const CURVE_S = 600;
 const WORST = { bad: "Something is wrong", warning: "Look at this", note: "All is well, with a note", none: "All is well", unknown: "Looking …" };
-const STATES = { ready: "good", degraded: "warning", not_ready: "bad", silent: "bad", gone: "bad" };
-const WORDS = { not_ready: "not ready", silent: "does not answer", gone: "is gone" };
+const STATES = { ready: "good", degraded: "warning", not_ready: "bad", silent: "bad", gone: "warning" };
+const WORDS = { not_ready: "not ready", silent: "does not answer", gone: "has ended" };
 
 const at = (selector) => document.querySelector(selector);
 const table = (id) => at(`#${id} table`);
@@ -135,7 +135,7 @@ export function showProcesses(processes) {
     ["up", (each) => seconds(each.up_s), "number"],
     ["address", (each) => each.address ?? UNKNOWN],
     ["what is wrong", (each) => Object.entries(each.failing).map(([name, detail]) => `${name}: ${detail}`).join("; "), "long"],
-  ], "None is known: set CARTSTREAM_OPS_TARGETS or CARTSTREAM_OPS_READY_FILES.");
+  ], "None is known: set CARTSTREAM_OPS_TARGETS or CARTSTREAM_METRICS_TARGETS.");
 }
 
 export function showTimes(times) {

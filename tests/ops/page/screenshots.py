@@ -37,12 +37,14 @@ def take(folder: Path) -> None:
         shoot(phone, folder / "ops-phone.png")
         dark = opened(browser, stack, DESK, "dark")
         with dead(stack, "sink-postgres"):
-            expect(dark.trouble("sink-postgres does not answer")).to_be_visible()
+            expect(dark.trouble("postgres (sink-postgres-0) does not answer")).to_be_visible()
             dark.page.wait_for_timeout(_LAG_MS)
             shoot(dark, folder / "ops-dead-worker.png")
         with redis_wiped_and_nobody_restores(stack):
             expect(page.trouble("partitions are being restored")).to_be_visible()
+            page.page.set_viewport_size({"width": DESK["width"], "height": 1150})
             shoot(page, folder / "ops-restoring.png")
+            page.page.set_viewport_size(DESK)
         expect(page.troubles.locator(".bad")).to_have_count(0)
         carts = wrong_records(stack, 3, 2)
         for cart_id in carts:

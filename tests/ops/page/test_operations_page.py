@@ -27,7 +27,7 @@ def test_a_healthy_shop_shows_its_figures(operations: OperationsPage) -> None:
         expect(operations.group(name).locator(".state.good")).to_have_text("1")
     expect(operations.group("cartstream-postgres").locator("td.cell")).to_have_count(PARTITIONS)
     processes = operations.region("Processes")
-    for name in ("gateway", "compaction", "sink-postgres", "sink-redis", "jobs"):
+    for name in ("gateway", "compaction-0", "sink-postgres-0", "redis", "jobs"):
         row = processes.get_by_role("row").filter(has=operations.page.get_by_role("rowheader", name=name))
         expect(row.locator(".state")).to_have_text("ready")
     expect(operations.page.locator("#restore-sum")).to_have_text("All 16 partitions are ready and warm")
@@ -50,11 +50,11 @@ def test_a_redis_that_is_restored_is_told_of_until_it_is_back(
     with redis_wiped_and_nobody_restores(ops_stack):
         expect(operations.verdict).to_have_text("Something is wrong")
         expect(operations.trouble("16 of 16 partitions are being restored")).to_be_visible()
-        expect(operations.trouble("sink-redis does not answer")).to_be_visible()
+        expect(operations.trouble("redis (sink-redis-0) does not answer")).to_be_visible()
         expect(operations.page.locator("#restore .bars progress")).to_have_count(PARTITIONS)
     expect(operations.page.locator("#restore-sum")).to_contain_text("partitions are ready")
     expect(operations.trouble("are being restored")).to_have_count(0)
-    expect(operations.trouble("sink-redis does not answer")).to_have_count(0)
+    expect(operations.trouble("redis (sink-redis-0) does not answer")).to_have_count(0)
 
 
 def test_a_dead_worker_and_what_waits_for_it_are_told_of_until_it_is_back(
@@ -63,7 +63,7 @@ def test_a_dead_worker_and_what_waits_for_it_are_told_of_until_it_is_back(
     group = operations.group("cartstream-postgres")
     with dead(ops_stack, "sink-postgres"):
         expect(operations.verdict).to_have_text("Something is wrong")
-        expect(operations.trouble("sink-postgres does not answer")).to_be_visible()
+        expect(operations.trouble("postgres (sink-postgres-0) does not answer")).to_be_visible()
         expect(group.locator(".cell.heat-1, .cell.heat-2, .cell.heat-3").first).to_be_visible()
     expect(operations.trouble("sink-postgres")).to_have_count(0)
 
@@ -176,7 +176,8 @@ def test_the_terminal_shows_the_same(ops_stack: EmbeddedStack) -> None:
         ).stdout
 
     overview = json.loads(top("--json"))
-    assert {process["name"]: process["state"] for process in overview["processes"]}["gateway"] == "ready"
+    states = {process["name"].partition(" ")[0]: process["state"] for process in overview["processes"]}
+    assert states["gateway"] == states["compaction"] == "ready"
     assert overview["redis"]["value"]["partitions"] == PARTITIONS
     assert overview["traffic"]["changes_per_s"] is not None
     shown = top("--once")

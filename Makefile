@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-cluster drills test-secure test-ops client client-test soak check
 .PHONY: contract contract-test renderer bench clean force helm images reference test-alerts test-brokers
-.PHONY: test-consumers test-containers
+.PHONY: test-consumers test-containers test-traces
 
 WORKERS ?= 4
 SEEDS ?= 20
@@ -47,6 +47,9 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 drills: setup ## Tests that take long (20 minutes): servers frozen, kills again and again, several workers, one sick alone
 	@$(BIN)/pytest -m drill -o timeout=900 -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/pytest --hypothesis-profile thorough -o timeout=900 -n 2 --dist loadfile tests/store/redis/test_*_equals_*.py
+
+test-traces: setup ## One trace from the request to the row, with real processes and a collector of the tests
+	@$(BIN)/pytest -m traces tests/traces
 
 test-secure: setup ## The whole over TLS: Kafka with users and ACLs, Redis, Postgres (needs redis-server, postgresql)
 	@$(BIN)/pytest -m secure tests/secure

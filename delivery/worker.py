@@ -15,6 +15,7 @@ from delivery.consumer import consumer_of
 from delivery.errors import StoreInUse, StoreUnusable
 from delivery.liveness import Liveness, stop_when_frozen
 from delivery.stores import cannot_be_used
+from runtime import tracing
 from runtime.ending import Ending, told
 from runtime.failstop import EXIT_RESTART, end, fail_stop
 from runtime.kafka.membership import leave_group
@@ -37,7 +38,9 @@ def run_worker(app: DeliveryApp) -> None:
     its instance id, and when its folder cannot be used.
     """
     configure_logging(app.conf.id, app.settings)
+    tracing.start(app.conf.id)
     uvloop.run(_run(app))
+    tracing.stop()
     exit_as_told()
 
 

@@ -32,6 +32,7 @@ from runtime.history import HistorySettings
 from runtime.owners import OwnerSettings
 from runtime.recovery import RecoverySettings
 from runtime.settings import PREFIX, KafkaSettings, LogSettings, ProcessSettings, TargetSettings
+from runtime.tracing import TracingSettings
 from sinks.mail.settings import MailSinkSettings
 from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
 from store.postgres.settings import PostgresSettings
@@ -83,6 +84,7 @@ SECTIONS: Final = (
         TargetSettings,
         "See [Prometheus](../how-to/monitor.md#prometheus).",
     ),
+    Section("Traces", TracingSettings),
     Section("Process", ProcessSettings),
     Section("Faust worker", DeliverySettings),
     Section("Compaction", StreamsSettings),

@@ -6,6 +6,7 @@ import structlog
 from sanic import Sanic
 
 from gateway.bootstrap import Container
+from runtime import tracing
 from runtime.failstop import end_misconfigured
 from runtime.garbage import collect_seldom
 from store.redis import ClusterUnexpected, StoreError
@@ -63,6 +64,7 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
         await container.hydration.close()
         await container.database.close()
         await container.client.close()
+        tracing.stop()
         log.info("gateway.stopped")
 
     app.register_listener(connect, "before_server_start")

@@ -13,6 +13,7 @@ from gateway.identity.settings import Mode
 from gateway.server.backlog import BACKLOG
 from gateway.server.supervisor import metrics_target, run_supervisor
 from gateway.settings import PROCESS, GatewaySettings
+from runtime import tracing
 from runtime.failstop import end_at_sigterm, fail_stop_after
 from runtime.logs import configure_logging
 from runtime.ready import ReadyFile
@@ -29,6 +30,8 @@ def run() -> None:
     end_at_sigterm()
     try:
         settings = load(GatewaySettings)
+        if settings.gateway_workers == 1:
+            tracing.start(PROCESS)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

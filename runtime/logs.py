@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from runtime import tracing
 from runtime.redaction import redacted_value
 from runtime.settings import LogFormat, LogLevel, LogSettings
 
@@ -43,6 +44,7 @@ def configure_logging(process: str, settings: LogSettings) -> None:
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         mask_secrets,
+        name_trace,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -76,6 +78,13 @@ def mask_secrets(
     """Take secrets out of every value of an event."""
     # What begins with `_` is structlog's own, and never shown.
     return {name: value if name.startswith("_") else redacted_value(value) for name, value in event.items()}
+
+
+def name_trace(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Say to which trace an event belongs, where there are traces and it belongs to one."""
+    return event if tracing.active is None else {**event, **tracing.active.current_ids()}
 
 
 def _rendering(process: str, wanted: LogFormat | None) -> list[structlog.typing.Processor]:

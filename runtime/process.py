@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from runtime import tracing
 from runtime.ending import Ending, tell, told
 from runtime.failstop import EXIT_RESTART, Misconfigured, end_misconfigured, fail_stop, fail_stop_after
 from runtime.garbage import collect_seldom
@@ -40,7 +41,9 @@ def run_process(name: str, settings: ProcessSettings, work: Callable[[Lifetime],
     after SIGHUP, which asks for a new process.
     """
     configure_logging(name, settings)
+    tracing.start(name)
     uvloop.run(_run(name, settings, work))
+    tracing.stop()
     exit_as_told()
 
 

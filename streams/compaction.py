@@ -12,12 +12,14 @@ from carts.fold import Verdict
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import runs
 from delivery.runs import RunLimits
+from runtime import tracing
 from streams import metrics
 from streams.decisions import Rules
 from streams.purge_floors import PurgeFloors
 from streams.recovery import Recovery
 from streams.run_fold import fold_run
 from streams.settings import StreamsSettings
+from streams.tracing import TracedRun
 from topics.groups import COMPACTION
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, CARTS
@@ -49,13 +51,16 @@ def create_compaction(settings: StreamsSettings) -> DeliveryApp:
 
     async def compact(stream: faust.StreamT[Any]) -> None:
         async for run in runs(stream, right_partition):
+            traced = None if tracing.active is None else TracedRun(tracing.active, run.records)
             purge_floor, lookup = recovery.floor(run.partition), partial(carts.lookup, run)
             folded = await in_slices(fold_run(run.records, run.partition, purge_floor, lookup, rules))
             if folded.floor is not None:
                 await floors.lift(folded.floor)
             for emission in folded.emissions:
                 metrics.RECORD_BYTES.observe(len(emission.value or b""))
-            await carts.emit(run, folded.emissions)
+            await carts.emit(run, folded.emissions if traced is None else traced.emissions(folded.emissions))
+            if traced is not None:
+                traced.end()
             await asyncio.gather(
                 *(app.refuse(record, refusal.code, refusal.detail) for record, refusal in folded.refused)
             )

@@ -9,7 +9,7 @@ from carts.operations import Item, Metadata
 from gateway.http.conditions import Preconditions, Preferences
 from gateway.identity.principal import Principal
 from store.redis import ChangeRequest, RequestStep
-from topics.headers import Headers
+from topics.headers import TRACEPARENT, Headers
 
 
 class AddProduct(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="add"):
@@ -71,7 +71,14 @@ class ChangeCommand(msgspec.Struct, frozen=True, kw_only=True):
             minimal=self.preferences.minimal,
             actor=self.caller.actor,
             cause=self.cause,
+            traceparent=self._traceparent(),
         )
+
+    def _traceparent(self) -> str:
+        for name, value in self.trace:
+            if name == TRACEPARENT:
+                return value.decode()
+        return ""
 
 
 def fingerprint_of(steps: Sequence[CommandStep]) -> str:

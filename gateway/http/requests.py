@@ -26,6 +26,7 @@ from gateway.http.conditions import (
 )
 from gateway.http.problems import FieldError, Problem
 from gateway.http.validation import check_media_type, decode
+from runtime import tracing
 from topics.headers import TRACEPARENT, Headers
 
 T = TypeVar("T")
@@ -106,7 +107,8 @@ def preferences_of(headers: Header) -> Preferences:
 def trace_of(headers: Header) -> Headers:
     """What ties records to the request: W3C Trace Context and the caller's request id, if well-formed."""
     trace: Headers = []
-    traceparent = headers.get(TRACEPARENT)
+    # With traces the record belongs to the request's span here, which belongs to the caller's.
+    traceparent = headers.get(TRACEPARENT) if tracing.active is None else tracing.active.current_traceparent()
     if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
         trace.append((TRACEPARENT, traceparent.encode()))
     request_id = headers.get("x-request-id")

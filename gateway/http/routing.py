@@ -15,6 +15,7 @@ from sanic.response import HTTPResponse
 from gateway.http.names import Names
 from gateway.http.openapi import Operation
 from gateway.http.problems import MISDIRECTED, Problem
+from gateway.http.tracing import traced
 from gateway.identity.access import Access
 from gateway.identity.guard import Guard
 from gateway.server.admission import Priority
@@ -156,7 +157,7 @@ def routes_of(feature: type) -> Iterator[tuple[str, Route]]:
 def add_routes(app: Sanic[Any, Any], feature: object, guard: Guard) -> None:
     """Serve all routes of a feature's object from `app`, behind the guard."""
     for name, found in routes_of(type(feature)):
-        handler = guard.protect(found.access, getattr(feature, name))
+        handler = traced(found.path, found.access, guard.protect(found.access, getattr(feature, name)))
         app.add_route(
             _stream(handler) if found.is_stream else handler,
             _PARAMETER.sub(r"<\1:str>", found.path),

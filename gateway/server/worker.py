@@ -14,6 +14,7 @@ from gateway.app import create_app
 from gateway.bootstrap import Container
 from gateway.server.serving import Server
 from gateway.settings import PROCESS, GatewaySettings
+from runtime import tracing
 from runtime.logs import configure_logging
 from runtime.settings import load
 from runtime.supervision.link import Command, SupervisorLink
@@ -23,6 +24,7 @@ def run(descriptor: int) -> None:
     """Serve on the inherited socket until the supervisor tells it to stop, or dies."""
     settings = load(GatewaySettings)
     configure_logging(PROCESS, settings)
+    tracing.start(PROCESS)
     uvloop.run(_work(settings, socket.socket(fileno=descriptor)))
 
 

@@ -11,6 +11,7 @@ from faust.types import StreamT
 from delivery.app import DeliveryApp, create_app
 from delivery.consumption import run_batches
 from delivery.runs import RunLimits
+from runtime import tracing
 from sinks.data_errors import is_data_error
 from sinks.postgres import metrics
 from sinks.postgres.batch import newest, row_change
@@ -53,7 +54,7 @@ async def write(table: CartsTable, positions: Positions, records: Sequence[Consu
     said = [interpret(record.key, record.value, record.headers) for record in records]
     batch = newest(map(row_change, said))
     passed = [Passed(record.partition, record.offset, record.timestamp) for record in records]
-    with metrics.WRITE_SECONDS.time():
+    with metrics.WRITE_SECONDS.time(), tracing.batch(records):
         changed = await positions.write(table, batch, passed)
     metrics.ROWS.inc(changed)
     metrics.STALE_ROWS.inc(len(batch.rows) + len(batch.deletions) - changed)

@@ -114,9 +114,14 @@ def put_result(cart_id: str, result: Any) -> PutResult:
 def outbox_entry(reply: Sequence[Any]) -> OutboxEntry:
     """An entry of the outbox's stream."""
     entry_id, fields = reply
-    _, op_id, _, cart_id, _, event = fields
+    _, op_id, _, cart_id, _, event, *trace = fields
     return OutboxEntry(
-        entry_id.decode(), op_id.decode(), cart_id.decode(), event, _EVENT_VERSION.decode(event).version
+        entry_id.decode(),
+        op_id.decode(),
+        cart_id.decode(),
+        event,
+        _EVENT_VERSION.decode(event).version,
+        trace[1].decode() if trace else "",
     )
 
 

@@ -136,6 +136,7 @@ class CartStore(PartitionStore):
             else b"%d %b" % (request.forgotten_version, pack_absence(request.absence, self._timing)),
             b"0" if request.minimal else b"1",
             b"1" if request.replay_only else b"2" if is_full else b"0",
+            request.traceparent,
         ]
         for step in request.steps:
             arguments += step_arguments(step)

@@ -40,6 +40,7 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     * `forgotten_version`: the version number of the copy found there, if it is too old to count
       (carts.lifetime): an expiry that it knew of stands, one that it did not know of is void.
     * `minimal`: do not return the cart.
+    * `traceparent`: the W3C Trace Context that waits in the outbox with the event; empty: none.
     """
 
     cart_id: str
@@ -55,6 +56,7 @@ class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
     minimal: bool = False
     actor: str | None = None
     cause: str | None = None
+    traceparent: str = ""
 
     @property
     def takes_away(self) -> bool:

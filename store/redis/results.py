@@ -25,6 +25,8 @@ class OutboxEntry(msgspec.Struct, frozen=True):
     cart_id: str
     event: bytes
     version: int
+    traceparent: str = ""
+    """Of the request that made the change; known where the entry was read from the outbox, empty: none."""
 
 
 class OutboxPage(msgspec.Struct, frozen=True):

@@ -17,7 +17,8 @@
 --      22 `1`: return the cart
 --      23 `1`: only tell whether the operation was applied before; refuse it if not
 --         `2`: Redis is full; refuse what takes more memory, and whatever begins a cart
---      24.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
+--      24 the traceparent of the request, or nothing: it waits in the outbox with the event
+--      25.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
 --         (set_quantity: its JSON up to the quantity; unit price and currency may be empty; details: a line
 --         `name\tJSON` for each in the place of the metadata, null removes; save: the same with a line id, and the
 --         bound of the list in the place of the quantity)
@@ -38,7 +39,7 @@ if not partition[1] then return {'refused', 'restoring'} end
 local outbox_bytes, outbox_oldest = match(partition[2] or '0 0', '^(%d+) (%d+)$')
 if now > ARGV[19] + ARGV[2] then return {'refused', 'too_old'} end
 
-local FIRST, WIDTH = 24, 8
+local FIRST, WIDTH = 25, 8
 local fields = {'m'}
 for i = FIRST, #ARGV, WIDTH do
   if ARGV[i + 1] ~= '' then fields[#fields + 1] = 'l:' .. ARGV[i + 1] end
@@ -283,7 +284,7 @@ end
 n = n + 1
 if born == 0 or born == '0' then born = vs end
 local event = '{"cart_id":"' .. ARGV[1] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[18]
-local event_bytes = #op_id + #ARGV[1] + #event
+local event_bytes = #op_id + #ARGV[1] + #event + #ARGV[24]
 if outbox_bytes + event_bytes > tonumber(ARGV[6]) then return {'refused', 'outbox_full'} end
 digest = (digest + tonumber(string.sub(redis.sha1hex(vs .. ':' .. op_id), 1, 12), 16)) % 281474976710656
 floor = math.max(floor + 0, cut - 1)
@@ -291,7 +292,12 @@ floor = math.max(floor + 0, cut - 1)
 -- Writes.
 
 if is_new then call('DEL', KEYS[1], KEYS[2], KEYS[3]) end
-local outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[1], 'e', event)
+local outbox_id
+if ARGV[24] == '' then
+  outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[1], 'e', event)
+else
+  outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[1], 'e', event, 't', ARGV[24])
+end
 if outbox_bytes == '0' then outbox_oldest = match(outbox_id, '^%d+') end
 call('SET', KEYS[5], format('%.0f %s', outbox_bytes + event_bytes, outbox_oldest))
 call('ZADD', KEYS[8], 'NX', vs, ARGV[1])

@@ -24,7 +24,7 @@ for i = 1, #ARGV, 2 do
   if fields and fields[2] == ARGV[i + 1] then
     looked_at[id] = {}
     removed[#removed + 1] = id
-    bytes = bytes + #fields[2] + #fields[4] + #fields[6]
+    bytes = bytes + #fields[2] + #fields[4] + #fields[6] + #(fields[8] or '')
   end
 end
 if #removed == 0 then return 0 end

@@ -57,7 +57,7 @@ test-secure: setup ## The whole over TLS: Kafka with users and ACLs, Redis, Post
 test-brokers: setup ## The whole on three Kafka brokers: leaders killed, a disk wiped, under load (about 3 GB of memory)
 	@$(BIN)/pytest -m brokers tests/brokers
 
-test-alerts: setup ## The rules of the alerts, as promtool judges them (Debian's package prometheus brings it)
+test-alerts: setup ## Each alert fired by its trouble and ended by its runbook, under a real Prometheus (needs prometheus)
 	@$(BIN)/pytest -m alerts tests/alerts
 
 test-ops: setup ## The operations page in a browser, in four states of a whole stack (needs Chromium)

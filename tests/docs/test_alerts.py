@@ -10,7 +10,7 @@ import yaml
 
 from docs.grafana_dashboards import DASHBOARDS, FOLDER, dashboard
 from docs.metrics_reference import Described, every_metric
-from tests.alerts.prometheus import RULES
+from tests.alerts.prometheus import RULES, hasty
 from tests.alerts.runbooks import PAGE, commands, sections
 from tests.docs.tables import ROOT
 
@@ -72,9 +72,19 @@ def test_each_alert_has_a_runbook_and_a_line_on_the_page_and_no_other_has() -> N
     assert re.findall(r"^\| \[(\w+)\]\(runbooks\.md#", monitor, re.MULTILINE) == list(ALERTS)
 
 
-def test_each_alert_is_tested_by_promtool() -> None:
+def test_each_alert_is_tested_by_promtool_and_by_its_trouble() -> None:
     tested = yaml.safe_load((RULES.parent / "alerts_test.yml").read_text())["tests"]
     assert [test["name"] for test in tested] == list(ALERTS)
+    troubles = (ROOT / "tests" / "alerts" / "test_troubles.py").read_text()
+    assert [alert for alert in ALERTS if f'"{alert}"' not in troubles] == []
+
+
+def test_the_suite_looks_at_the_same_rules_in_seconds() -> None:
+    rules = {rule["alert"]: rule for rule in hasty(yaml.safe_load(RULES.read_text()))["groups"][0]["rules"]}
+    for alert, rule in rules.items():
+        assert "for" not in rule or rule["for"].endswith("s"), alert
+        assert not re.search(r"\d+m\b", rule["expr"]), alert
+        assert re.sub(r"\d+\w?", "0", rule["expr"]) == re.sub(r"\d+\w?", "0", ALERTS[alert]["expr"])
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)

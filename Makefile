@@ -1,11 +1,12 @@
 # The one way to do each thing here; `make` alone explains itself.
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test test-cluster drills test-secure test-ops client client-test soak check
-.PHONY: contract contract-test renderer bench clean force helm images reference test-alerts test-brokers
+.PHONY: contract contract-test renderer bench clean force helm images reference test-alerts rolling test-brokers
 .PHONY: test-consumers test-containers test-traces
 
 WORKERS ?= 4
 SEEDS ?= 20
+ROUNDS ?= 10
 CASES ?= 5000
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -53,6 +54,9 @@ test-traces: setup ## One trace from the request to the row, with real processes
 
 test-secure: setup ## The whole over TLS: Kafka with users and ACLs, Redis, Postgres (needs redis-server, postgresql)
 	@$(BIN)/pytest -m secure tests/secure
+
+rolling: setup ## Restart all gateways and agents one by one under load (ROUNDS=10; FROM=commit: upgrade from it, and back)
+	@$(BIN)/python -m tests.faults.rolling --rounds $(ROUNDS) $(if $(FROM),--from $(FROM))
 
 test-brokers: setup ## The whole on three Kafka brokers: leaders killed, a disk wiped, under load (about 3 GB of memory)
 	@$(BIN)/pytest -m brokers tests/brokers

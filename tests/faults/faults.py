@@ -111,6 +111,9 @@ class Breaker:
                 await self._testbed.wait_ready(target)
             case Kind.RESTART:
                 await self._testbed.restart(target)
+            case Kind.NEWER | Kind.OLDER:
+                older = self._testbed.older_code if fault.kind is Kind.OLDER else None
+                await self._testbed.run_code(target, older)
             case Kind.LEAVE:
                 await self._testbed.leave(target)
                 await asyncio.sleep(fault.seconds)

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     HALF_OPEN_ALONE = "half-open alone"
     CLOCK_AHEAD = "clock ahead alone"
     CLOCK_BEHIND = "clock behind alone"
+    NEWER = "restart with newer code"
+    OLDER = "restart with older code"
     BROKER_DEAD = "broker dead"
     BROKER_EMPTY = "broker dead, back with an empty disk"
 
@@ -69,6 +71,8 @@ LASTS: Final[dict[Kind, tuple[float, float]]] = {
     Kind.HALF_OPEN_ALONE: (15.0, 18.0),
     Kind.CLOCK_AHEAD: (15.0, 18.0),
     Kind.CLOCK_BEHIND: (15.0, 18.0),
+    Kind.NEWER: (0.0, 0.0),
+    Kind.OLDER: (0.0, 0.0),
     # Longer than brokers wait for one of them (9 s): others lead its partitions by then.
     Kind.BROKER_DEAD: (12.0, 15.0),
     Kind.BROKER_EMPTY: (12.0, 15.0),

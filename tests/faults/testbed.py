@@ -61,7 +61,12 @@ HASTE: Final = {
 }
 """What is settled and sent again after a fault, sooner than by default: runs wait for it."""
 CLOCKS: Final = Path(__file__).parents[1] / "gateway" / "skew"
-_MUTATION_VARIABLES: Final = ("CARTSTREAM_TEST_MUTATION", "CARTSTREAM_TEST_SKEW_S", "PYTHONPATH")
+_MUTATION_VARIABLES: Final = (
+    "CARTSTREAM_TEST_MUTATION",
+    "CARTSTREAM_TEST_SKEW_S",
+    "PYTHONPATH",
+    "PYTHONSAFEPATH",
+)
 _ALONE_LISTENER: Final = "ALONE"
 """Kafka tells clients the address of the listener they came by: whose network is its own needs its own."""
 _AOF: Final = "appendonlydir"
@@ -148,6 +153,8 @@ class Testbed:
         self._redis_folder: Final = folder / "servers" / "redis"
         self._next_redis: Path | None = None
         self._away: set[str] = set()
+        self.older_code: Path | None = None
+        """A folder with the product as it was; `Kind.OLDER` restarts a component with it."""
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as starting:
@@ -225,6 +232,11 @@ class Testbed:
     async def mutate(self, name: str, how: str | None) -> None:
         """Restarts a component with one of its functions replaced, or whole again."""
         self._change(name, {} if how is None else _imported_first(MUTATIONS, CARTSTREAM_TEST_MUTATION=how))
+        await self.restart(name)
+
+    async def run_code(self, name: str, folder: Path | None) -> None:
+        """Restarts a component with the product's code in a folder, or with this one's."""
+        self._change(name, {} if folder is None else code_of(folder))
         await self.restart(name)
 
     async def set_clock(self, name: str, seconds: float | None) -> None:
@@ -397,6 +409,12 @@ class Testbed:
             shutil.rmtree(self._redis_folder / _AOF)
             shutil.copytree(self._next_redis, self._redis_folder / _AOF)
             self._next_redis = None
+
+
+def code_of(folder: Path) -> dict[str, str]:
+    """The variables of a process that runs the product's code in a folder."""
+    # Safe: of the folder in which it runs, which has this code, nothing is imported.
+    return {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
 
 def _imported_first(folder: Path, **variables: str) -> dict[str, str]:

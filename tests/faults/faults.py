@@ -6,12 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import structlog
 
+from runtime.health import Health
+from tests.faults.caller import TIMEOUT
 from tests.faults.history import Began, Ended, Forgets, History, now_us
 from tests.faults.proxy import NetworkCondition
 from tests.faults.schedule import ONE_ALONE, Fault, Kind
 from tests.faults.testbed import Testbed
+from tests.support.waiting import until
 from topics.registry import CART_CHANGED
 
 log = structlog.get_logger(__name__)
@@ -21,6 +25,9 @@ FORGETS: Final = {
     Kind.STALE_QUIET: Forgets.NEWEST,
     Kind.STALE_WRITTEN: Forgets.NEWEST,
     Kind.OLD_BACKUP: Forgets.NEWEST,
+    # Replicas are a moment behind.
+    Kind.PRIMARY_KILLED: Forgets.NEWEST,
+    Kind.FAILOVER_BY_HAND: Forgets.NEWEST,
 }
 NETWORKS: Final = {
     Kind.CUT: NetworkCondition.CUT,
@@ -31,6 +38,8 @@ NETWORKS: Final = {
 }
 CLOCKS: Final = {Kind.CLOCK_AHEAD: 30.0, Kind.CLOCK_BEHIND: -30.0}
 """By how many seconds a clock is ahead: more than a broker forgives."""
+REPLICAS: Final = (Kind.PRIMARY_KILLED, Kind.FAILOVER_BY_HAND, Kind.SLOT_MOVED)
+"""What happens to Redis where it is several servers."""
 QUIET_SECONDS: Final = 3.0
 """How long nobody writes after a quiet failover: the follow position in Redis must bring back the rest."""
 
@@ -58,7 +67,7 @@ class Breaker:
         began = asyncio.get_running_loop().time()
         for fault in faults:
             await asyncio.sleep(began + fault.at - asyncio.get_running_loop().time())
-            if self._backup is None:
+            if self._backup is None and self._testbed.replicated is None:
                 # Of the time of the first fault: by the time it is put back it is old.
                 self._backup = await self._testbed.backup_of_redis()
             await self._play_one(fault)
@@ -72,6 +81,8 @@ class Breaker:
                 await self._break_network(fault)
             elif fault.kind in CLOCKS:
                 await self._set_clock_wrong(fault)
+            elif fault.kind in REPLICAS:
+                await self._change_replicas(fault)
             elif fault.target == "redis" and fault.kind in FORGETS:
                 await self._lose_memory(fault, copy)
             else:
@@ -91,6 +102,30 @@ class Breaker:
         await asyncio.sleep(fault.seconds)
         await self._testbed.set_clock(fault.target, None)
         await self._testbed.wait_ready(fault.target)
+
+    async def _change_replicas(self, fault: Fault) -> None:
+        """Over once all servers agree, and each gateway has all that it needs of them."""
+        servers = self._testbed.replicated
+        assert servers is not None
+        change = {
+            Kind.PRIMARY_KILLED: servers.lose_primary,
+            Kind.FAILOVER_BY_HAND: servers.fail_over,
+            Kind.SLOT_MOVED: servers.move_slot,
+        }[fault.kind]
+        await asyncio.to_thread(change)
+        await until(self._is_reached, "every gateway reaches all servers of Redis")
+
+    async def _is_reached(self) -> bool:
+        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+            for gateway in self._testbed.gateways:
+                try:
+                    async with session.get(f"{gateway}/health/ready") as response:
+                        found = await response.json()
+                except (aiohttp.ClientError, TimeoutError):
+                    return False
+                if found["checks"]["redis"]["status"] != Health.OK:
+                    return False
+        return True
 
     async def _lose_memory(self, fault: Fault, copy: Path | None) -> None:
         if fault.kind is Kind.FLUSH:

@@ -35,6 +35,9 @@ class Kind(StrEnum):
     OLDER = "restart with older code"
     BROKER_DEAD = "broker dead"
     BROKER_EMPTY = "broker dead, back with an empty disk"
+    PRIMARY_KILLED = "primary killed"
+    FAILOVER_BY_HAND = "failover by hand"
+    SLOT_MOVED = "slot moved"
 
 
 class Fault(msgspec.Struct, frozen=True, order=True):

@@ -1,7 +1,7 @@
 """What clients notice of a fault is counted from its begin to the next one."""
 
-from tests.faults.history import Began, Fail, Invoke, Ok, Unknown
-from tests.faults.windows import windows
+from tests.faults.history import Began, Ended, Fail, Invoke, Ok, Record, Unknown
+from tests.faults.windows import unexplained, windows
 
 SECOND = 1_000_000
 
@@ -29,3 +29,26 @@ def test_each_fault_has_the_requests_until_the_next_one() -> None:
     )
     assert (first.asked, first.slow, first.failed, first.seconds) == (3, 1, {"TimeoutError": 1}, 10.0)
     assert (second.asked, second.slow, second.failed, second.seconds) == (1, 0, {}, 0.0)
+
+
+def test_a_failure_is_explained_by_a_fault_that_lasted_while_it_was_under_way() -> None:
+    before, early, late, after = asked(1, 1), asked(2, 9), asked(3, 19), asked(4, 21)
+    failed = {op: Unknown(at=int(at * SECOND), op=op, attempt=1, reason="x") for op, at in ((1, 2), (2, 11))}
+    failed |= {
+        op: Unknown(at=int(at * SECOND), op=op, attempt=1, reason="x") for op, at in ((3, 25), (4, 22))
+    }
+    began = Began(at=10 * SECOND, fault="one", target="redis")
+    ended = Ended(at=20 * SECOND, fault="one", target="redis")
+    history: list[Record] = [
+        before,
+        failed[1],
+        early,
+        began,
+        failed[2],
+        late,
+        ended,
+        after,
+        failed[4],
+        failed[3],
+    ]
+    assert unexplained(history) == [failed[1], failed[4]]

@@ -26,7 +26,7 @@ from devstack.components import CARTSTREAM
 from devstack.embedded import EmbeddedComponent, EmbeddedStack
 from devstack.files import password_file
 from devstack.free_ports import free_ports
-from devstack.settings import HOST, KAFKA, StackSettings, Urls
+from devstack.settings import HOST, KAFKA, REDIS, StackSettings, Urls
 from devstack.spec import Preparing, RestartPolicy, State
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import load
@@ -35,6 +35,7 @@ from tests.faults.proxy import NetworkCondition, Proxies, Proxy
 from tests.faults.topology import AGENTS, SERVERS, Topology, place_of
 from tests.mail.smtp_server import SmtpServer
 from tests.support.brokers import Brokers
+from tests.support.redis_servers import Replicated, primaries
 from topics.groups import COMPACTION, MAIL_SINK, MERGES
 from topics.registry import CART_CHANGED, CART_MERGES, ORDERS
 
@@ -98,12 +99,15 @@ class Testbed:
         topology: Topology | None = None,
         variables: Mapping[str, Mapping[str, str]] | None = None,
         brokers: Brokers | None = None,
+        replicated: Replicated | None = None,
     ) -> None:
         """`variables` are settings of all workers of a group, by the group's name.
 
         `brokers` that are running take the place of the one broker; no network before them can be broken.
+        `replicated`, which is running, too, takes the place of the one server of Redis.
         """
         self.brokers: Final = brokers
+        self.replicated: Final = replicated
         self._variables: Final = variables or {}
         self.smtp: Final = SmtpServer()
         self.topology: Final = topology or Topology()
@@ -127,8 +131,10 @@ class Testbed:
         self._shared: Final = Proxy(proxied, broker)
         self.alone: Final = Proxy(alone_proxied, alone_broker)
         self.network: Final = Proxies(self._shared, self.alone)
-        self.urls: Final[Urls] = (
-            seen.urls if brokers is None else replace(seen.urls, kafka_bootstrap=brokers.bootstrap)
+        self.urls: Final[Urls] = replace(
+            seen.urls,
+            kafka_bootstrap=seen.urls.kafka_bootstrap if brokers is None else brokers.bootstrap,
+            redis=seen.urls.redis if replicated is None else replicated.url,
         )
         self.gateways: Final = (seen.urls.gateway, f"http://{HOST}:{second}")
         self._listeners: Final = {
@@ -136,8 +142,9 @@ class Testbed:
             _ALONE_LISTENER: (alone_broker, alone_proxied),
         }
         self._controller: Final = controller
-        own = SERVERS if brokers is None else [name for name in SERVERS if name != KAFKA]
-        self._servers = EmbeddedStack(folder / "servers", served, own, RestartPolicy.ALWAYS)
+        given = {KAFKA: brokers, REDIS: replicated}
+        self._server_names: Final = tuple(name for name in SERVERS if given.get(name) is None)
+        self._servers = EmbeddedStack(folder / "servers", served, self._server_names, RestartPolicy.ALWAYS)
         self._product = EmbeddedStack(folder / "product", seen, PRODUCT, RestartPolicy.ALWAYS)
         # A data folder for the first, the second, … of each kind: in one no two have the same name.
         self._more = {
@@ -225,7 +232,7 @@ class Testbed:
     async def mend(self) -> None:
         """Lets everything go on that a scene has left broken."""
         self.network.condition = NetworkCondition.NORMAL
-        for name in (*SERVERS, *self.processes):
+        for name in (*self._server_names, *self.processes):
             await self.thaw(name)
             await self.wait_ready(name)
 
@@ -334,8 +341,9 @@ class Testbed:
 
     async def flush_redis(self) -> None:
         """Deletes everything in Redis."""
-        async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
-            await client.flushall()
+        for client in await asyncio.to_thread(primaries, self.urls.redis):
+            with client:
+                await asyncio.to_thread(client.flushall)
 
     async def copy_of_redis(self) -> Path:
         """What a replica would have that stops receiving now: a copy of the append-only file."""
@@ -372,7 +380,11 @@ class Testbed:
         """Gives the processes the testbed's partitions and haste, and each worker a name of its own."""
         number = next((number for number, each in self._more.items() if each is stack), 1)
         for name, component in _components(stack).items():
-            env = {**component.spec.env, "CARTSTREAM_PARTITIONS": str(self.topology.partitions)}
+            env = {
+                **component.spec.env,
+                "CARTSTREAM_PARTITIONS": str(self.topology.partitions),
+                "CARTSTREAM_REDIS_URL": self.urls.redis,
+            }
             env |= {**HASTE.get(name, {}), **self._variables.get(name, {})}
             if self.brokers is not None:
                 env["CARTSTREAM_KAFKA_BOOTSTRAP"] = self.brokers.bootstrap
@@ -386,10 +398,13 @@ class Testbed:
         """Makes the broker advertise the proxies, and Redis start on what `roll_back_redis` has chosen."""
         if self.brokers is None:
             self._rig_kafka(_components(self._servers)[KAFKA])
-        redis_server = _components(self._servers)["redis"]
-        prepare = redis_server.spec.prepare
+        if self.replicated is None:
+            self._rig_redis(_components(self._servers)[REDIS])
+
+    def _rig_redis(self, server: Component) -> None:
+        prepare = server.spec.prepare
         assert prepare is not None
-        redis_server.spec = replace(redis_server.spec, prepare=partial(self._prepare_redis, prepare))
+        server.spec = replace(server.spec, prepare=partial(self._prepare_redis, prepare))
 
     def _rig_kafka(self, kafka: Component) -> None:
         own = [f"{name}://{HOST}:{broker}" for name, (broker, _) in self._listeners.items()]

@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from tests.faults.history import Began, Fail, Invoke, Ok, Record, Unknown
+from tests.faults.erasure_records import EraseAttempt
+from tests.faults.history import Began, Ended, Fail, Invoke, Ok, Record, Unknown
 from tests.faults.order_records import OrderAttempt
 
 SLOW_US: Final = 1_000_000
@@ -78,6 +79,23 @@ def failures(records: Sequence[Record]) -> list[Fail | Unknown]:
         if isinstance(record, Unknown | Fail)
         and not (isinstance(record, Fail) and record.reason in DECIDED)
         and id(record) not in again
+    ]
+
+
+def unexplained(records: Sequence[Record]) -> list[Fail | Unknown]:
+    """The failures of attempts none of which was under way while a fault lasted."""
+    left_at = {
+        (record.op, record.attempt): record.at
+        for record in records
+        if isinstance(record, Invoke | OrderAttempt | EraseAttempt)
+    }
+    begins = [record.at for record in records if isinstance(record, Began)]
+    ends = [record.at for record in records if isinstance(record, Ended)]
+    faults = [*zip(begins, ends, strict=True)]
+    return [
+        answer
+        for answer in failures(records)
+        if not any(begin <= answer.at and left_at[answer.op, answer.attempt] <= end for begin, end in faults)
     ]
 
 

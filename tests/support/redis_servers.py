@@ -2,19 +2,24 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import pytest
 import redis
 
 from devstack.free_ports import free_ports
 from devstack.valkey import valkey_server
+from store.redis import Layout
 from tests.support.processes import Process
 from tests.support.waiting import until_blocking
+from topics.registry import PARTITIONS
 
 SLOTS: Final = 16_384
+FIRST_SLOT: Final = Layout(PARTITIONS).slot(0)
+"""The slot of the first partition."""
 PRIMARIES: Final = 3
 SENTINELS: Final = 3
 SERVICE: Final = "carts"
@@ -57,6 +62,10 @@ class RedisServer(Process):
         with redis.Redis(port=self.port, decode_responses=True) as client:
             return client.execute_command(*command)
 
+    def role(self) -> str:
+        """`master` or `slave`."""
+        return str(self.ask("INFO", "replication")["role"])
+
 
 _DURABLE: Final = ("--save", "", "--appendonly", "yes")
 
@@ -64,6 +73,23 @@ _DURABLE: Final = ("--save", "", "--appendonly", "yes")
 def _is_file(options: Sequence[str]) -> bool:
     """Whether the first word is a configuration file, which comes first."""
     return bool(options) and not options[0].startswith("--")
+
+
+class Replicated(Protocol):
+    """Redis as several servers, of which others take over. Each change returns once all of them agree."""
+
+    @property
+    def url(self) -> str:
+        """For CARTSTREAM_REDIS_URL."""
+
+    def lose_primary(self) -> None:
+        """Kill -9 a primary; once it has a successor, start it again: it becomes its replica."""
+
+    def fail_over(self) -> None:
+        """Have a replica take over, all being well."""
+
+    def move_slot(self) -> None:
+        """Have keys go to another primary, where there is one."""
 
 
 class ClusterServers:
@@ -151,6 +177,29 @@ class ClusterServers:
             and told["master_port"] == primary.port
         )
 
+    def lose_primary(self) -> None:
+        """Kill the first partition's primary; it comes back as a replica (Replicated)."""
+        victim = self.owner_of(FIRST_SLOT)
+        victim.kill()
+        until_blocking(lambda: self.owner_of(FIRST_SLOT) is not victim, "a successor")
+        victim.start()
+        until_blocking(lambda: victim.role() == "slave", f"{victim.name} is a replica")
+        self.until_settled()
+
+    def fail_over(self) -> None:
+        """Have the replica of the first partition's primary take over (Replicated)."""
+        old = self.owner_of(FIRST_SLOT)
+        self.replica_of(old).ask("CLUSTER", "FAILOVER")
+        until_blocking(lambda: old.role() == "slave", f"{old.name} is a replica")
+        self.until_settled()
+
+    def move_slot(self) -> None:
+        """Move the first partition's slot to a primary that does not have it (Replicated)."""
+        source = self.owner_of(FIRST_SLOT)
+        target = next(each for each in self.running if each is not source and each.role() == "master")
+        self.move(FIRST_SLOT, target)
+        self.until_settled()
+
     def move(self, slot: int, target: RedisServer, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Move a slot, its keys one by one, as every version can; `meanwhile` when half of them have gone."""
         source = self.owner_of(slot)
@@ -166,7 +215,7 @@ class ClusterServers:
         for key in source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1_000_000):  # made meanwhile
             source.ask("MIGRATE", HOST, target.port, key, 0, 60_000)
         for server in (target, source, *(each for each in self.running if each not in {source, target})):
-            if server.ask("INFO", "replication")["role"] == "master":
+            if server.role() == "master":
                 server.ask("CLUSTER", "SETSLOT", slot, "NODE", target_id)
 
 
@@ -238,6 +287,38 @@ class SentinelServers:
             for each in self.sentinels
         )
 
+    def lose_primary(self) -> None:
+        """Kill the master; it comes back as a replica (Replicated)."""
+        victim = self._master()
+        victim.kill()
+        until_blocking(lambda: self._master() is not victim, "another master")
+        victim.start()
+        self._until_replica(victim)
+
+    def fail_over(self) -> None:
+        """Have a sentinel depose the master, all being well (Replicated)."""
+        old = self._master()
+        self.sentinels[0].ask("SENTINEL", "FAILOVER", SERVICE)
+        self._until_replica(old)
+
+    def move_slot(self) -> None:
+        """There are no slots (Replicated)."""
+        raise NotImplementedError
+
+    def _master(self) -> RedisServer:
+        return next(each for each in (self.primary, self.replica) if each.port == self.master_port())
+
+    def _until_replica(self, server: RedisServer) -> None:
+        """All sentinels have another master, and the server has a copy of that one's data."""
+
+        def is_so() -> bool:
+            masters = {
+                int(each.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1]) for each in self.sentinels
+            }
+            return server.port not in masters and len(masters) == 1 and self._is_copied(server)
+
+        until_blocking(is_so, f"{server.name} is a replica, and has a copy")
+
     def master_port(self) -> int:
         """What the first sentinel says."""
         return int(self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
@@ -248,12 +329,19 @@ def primaries(url: str) -> list["redis.Redis"]:
     if not url.startswith("redis+"):
         return [redis.Redis.from_url(url)]
     scheme, _, rest = url.partition("://")
-    host, _, port = rest.split("/")[0].split(",")[0].partition(":")
-    if scheme == "redis+sentinel":
-        with redis.Redis(host, int(port), decode_responses=True) as sentinel:
-            place = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
-        return [redis.Redis(place[0], int(place[1]))]
-    with redis.Redis(host, int(port), decode_responses=True) as node:
-        found = node.execute_command("CLUSTER", "SLOTS")
+    seeds = [seed.split(":") for seed in rest.split("/")[0].split(",")]
+    is_cluster = scheme == "redis+cluster"
+    question = ("CLUSTER", "SLOTS") if is_cluster else ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+    for host, port in seeds:
+        with (
+            suppress(redis.ConnectionError),
+            redis.Redis(host, int(port), decode_responses=True) as seed,
+        ):
+            found = seed.execute_command(*question)
+            break
+    else:
+        raise AssertionError(f"nobody answers at {url}")
+    if not is_cluster:
+        return [redis.Redis(found[0], int(found[1]))]
     places = {(primary[0], primary[1]) for _, _, primary, *_ in found}
     return [redis.Redis(each, int(number)) for each, number in sorted(places)]

@@ -107,8 +107,8 @@ const server = ([name]) =>
 export function showRestore(redis) {
   const rows = redis
     ? [
-        ...redis.restoring.map((each) => ({ partition: each.partition, kind: "restored", percent: each.report?.percent ?? 0, text: each.report ? `${number(each.report.carts)} carts, ${number(each.report.carts_per_s)}/s, ${seconds(each.report.eta_s)} left` : "nobody reports" })),
-        ...redis.warming.map((each) => ({ partition: each.partition, kind: "warmed", percent: each.percent, text: "carts come in from their rows" })),
+        ...redis.restoring.map((each) => ({ partition: each.partition, kind: "restored", percent: each.report?.percent ?? 0, text: each.report ? `${number(each.report.carts)} carts, ${seconds(each.report.eta_s)} left` : "nobody reports" })),
+        ...redis.warming.map((each) => ({ partition: each.partition, kind: "warmed", percent: each.percent, text: "warming" })),
       ]
     : [];
   const waiting = redis ? redis.restoring.length : 0;
@@ -117,9 +117,9 @@ export function showRestore(redis) {
   at("#restore").dataset.busy = waiting ? "restoring" : rows.length ? "warming" : "no";
   keyed(at("#restore .bars"), rows, (row) => `${row.kind} ${row.partition}`, bar, (item, row) => {
     const [name, progress, rest] = item.children;
-    show(name, `Partition ${row.partition} is ${row.kind}`);
+    show(name, `Partition ${row.partition}`);
     progress.value = row.percent;
-    progress.setAttribute("aria-label", name.textContent);
+    progress.setAttribute("aria-label", `Partition ${row.partition} is ${row.kind}`);
     show(rest, `${number(row.percent, 1)} % · ${row.text}`);
   });
 }

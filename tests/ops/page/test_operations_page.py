@@ -52,7 +52,7 @@ def test_a_redis_that_is_restored_is_told_of_until_it_is_back(
         expect(operations.trouble("16 of 16 partitions are being restored")).to_be_visible()
         expect(operations.trouble("redis (sink-redis-0) does not answer")).to_be_visible()
         expect(operations.page.locator("#restore .bars progress")).to_have_count(PARTITIONS)
-    expect(operations.page.locator("#restore-sum")).to_contain_text("partitions are ready")
+    expect(operations.page.locator("#restore-sum")).to_contain_text("All")
     expect(operations.trouble("are being restored")).to_have_count(0)
     expect(operations.trouble("redis (sink-redis-0) does not answer")).to_have_count(0)
 

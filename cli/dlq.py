@@ -12,6 +12,7 @@ from ops.dead_letter_topic import DeadLetterFilter, DeadLetterId, Listed, page
 from ops.dead_letters import Result, drop, fetch, find, replay
 from ops.progress import bars
 from ops.running import Failed, print_json, run, settings
+from topics.registry import DEAD_LETTERS
 
 COLUMNS: Final[dict[str, Callable[[Listed], str]]] = {
     "id": lambda each: str(each.letter.id),
@@ -98,7 +99,7 @@ def list_command(
 def show_command(id_: DeadLetterId, *, as_json: bool) -> None:
     """Show one dead letter: why and where processing failed, its headers, its value."""
     environment = settings()
-    if id_.partition >= environment.partitions:
+    if id_.partition >= environment.partitions_of(DEAD_LETTERS.name):
         raise Failed(f"there is no partition {id_.partition}")
     listed = run(environment, fetch(environment, id_))
     if listed is None:
@@ -173,7 +174,7 @@ def _chosen(
         raise click.UsageError("name dead letters as partition:offset, or use --all (with --topic, --code)")
     if everything:
         return _open(_found(DeadLetterFilter(topic=topic, code=code)))
-    partitions = settings().partitions
+    partitions = settings().partitions_of(DEAD_LETTERS.name)
     if strange := [each for each in ids if each.partition >= partitions]:
         raise Failed(f"there is no partition {strange[0].partition}")
     found = _found(DeadLetterFilter(topic=topic, code=code, ids=frozenset(ids)))

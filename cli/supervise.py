@@ -71,11 +71,9 @@ def command(
     if least > most:
         raise click.UsageError(f"--min {least} is more than --max {most}")
     environment = settings()
-    if most > environment.partitions:
-        raise click.UsageError(
-            f"{most} workers cannot share {environment.partitions} partitions: "
-            f"use --max {environment.partitions}"
-        )
+    partitions = environment.partitions_of(next(group.topic for group in GROUPS if group.command == name))
+    if most > partitions:
+        raise click.UsageError(f"{most} workers cannot share {partitions} partitions: use --max {partitions}")
     try:
         require_ports(environment, most)
     except SettingsError as error:

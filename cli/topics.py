@@ -12,12 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import topics_register
+from cli.repartition import command as repartition_command
 from runtime.owners import OwnerSettings
 from runtime.settings import KafkaSettings, load
 from topics.access import ROLES, role
 from topics.acls import PRINCIPAL, Acl, acls, commands, make
 from topics.apply import Applied, apply, check, errors_in
+from topics.cluster import cluster
 from topics.errors import TopicsDifferError, TopicsError
+from topics.generations import Generation, generations
 from topics.plan import Difference
 from topics.registry import TOPICS, TopicSpec
 from topics.settings import TopicSettings
@@ -65,6 +68,7 @@ def apply_command(*, allow_single: bool, dry_run: bool, as_json: bool) -> None:
         apply(
             settings,
             partitions=settings.partitions,
+            others=settings.other_partitions,
             replicas=settings.replication,
             allow_single=allow_single,
             dry_run=dry_run,
@@ -86,13 +90,15 @@ def check_command(*, allow_single: bool, as_json: bool) -> None:
         check(
             settings,
             partitions=settings.partitions,
+            others=settings.other_partitions,
             replicas=settings.replication,
             allow_single=allow_single,
         )
     )
     errors = errors_in(differences)
+    known = _run(_generations(settings))
     if as_json:
-        _print_json({"ok": not errors, "differences": differences})
+        _print_json({"ok": not errors, "differences": differences, "generations": known})
     else:
         console = Console()
         if differences:
@@ -100,6 +106,11 @@ def check_command(*, allow_single: bool, as_json: bool) -> None:
         console.print(
             f"{len(TOPICS)} topics, {len(errors)} errors, {len(differences) - len(errors)} warnings"
         )
+        for each in known:
+            state = "live" if each.is_open else "closed"
+            console.print(
+                f"generation {each.number} of the topics of carts: {each.partitions} partitions, {state}"
+            )
     if errors:
         sys.exit(1)
 
@@ -140,6 +151,14 @@ def acls_command(names: Sequence[str], principal: str, *, is_applied: bool, as_j
     else:
         click.echo("".join(f"{acl.principal}: {acl.rule}\n" for acl in made), nl=False)
         click.echo(f"{len(wanted)} ACLs, {len(made)} made")
+
+
+topics.add_command(repartition_command)
+
+
+async def _generations(settings: KafkaSettings) -> list[Generation]:
+    async with cluster(settings) as connection:
+        return list((await generations(connection)).values())
 
 
 def _shown(acl: Acl) -> dict[str, str]:

@@ -151,7 +151,7 @@ class Container(msgspec.Struct, frozen=True):
             settings, tickets, rates, orders_elsewhere=settings.orders_owner is OrdersOwner.EXTERNAL
         )
         storage = StorageWatch(store, None if catalogue is None else catalogue.cache, settings, metrics)
-        topics = TopicsCheck(settings, settings.partitions, _topics(settings))
+        topics = TopicsCheck(settings, settings.partitions, _topics(settings), settings.other_partitions)
         return cls(
             settings=settings,
             metrics=metrics,
@@ -209,7 +209,7 @@ def _catalogue(
             return Catalogue(ProductCache(client), InternalProducts(database))
         case ProductsOwner.EXTERNAL:
             cache = ProductCache(client)
-            return Catalogue(cache, ExternalProducts(publisher, cache, settings.partitions))
+            return Catalogue(cache, ExternalProducts(publisher, cache, settings.partitions_of(PRODUCTS.name)))
 
 
 def _hook(settings: GatewaySettings, metrics: Metrics) -> Hook | None:

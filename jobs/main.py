@@ -13,5 +13,5 @@ def run_jobs() -> None:
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     settings = load(JobsSettings)
-    require_topics("jobs", settings, settings.partitions, JOBS)
+    require_topics("jobs", settings, settings.partitions, JOBS, others=settings.other_partitions)
     app.run_jobs(settings)

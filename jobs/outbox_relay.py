@@ -26,7 +26,7 @@ from store.postgres import outbox
 from store.postgres.outbox import OutboxRecord, OutboxRow
 from topics.dead_letters import DeadLetterRecord, DeadLetters, SourceRecord
 from topics.partitioner import partition_of
-from topics.registry import DEAD_LETTERS
+from topics.registry import DEAD_LETTERS, now_called
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +103,7 @@ class OutboxRelay:
             while True:
                 # The records get the time of this reading, and the topics refuse old records: a process that
                 # freezes after this line and loses its lock cannot publish anything outdated.
-                sender = _Sender(producer, self._settings.partitions, self._clock())
+                sender = _Sender(producer, self._settings.partitions_of, self._clock())
                 rows = await outbox.waiting(connection, max_records=MAX_RECORDS, max_bytes=MAX_BYTES)
                 if rows:
                     await to_its_end(_carry(connection, sender, rows), STOP_S)
@@ -132,20 +132,23 @@ class OutboxRelay:
 class _Sender:
     """Sends the records of one reading of the outbox, with the time of that reading."""
 
-    def __init__(self, producer: AIOKafkaProducer, partitions: int, read_at: float) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, partitions_of: Callable[[str], int], read_at: float
+    ) -> None:
         self._producer = producer
-        self._partitions = partitions
+        self._partitions_of = partitions_of
         self._timestamp_ms = int(read_at * 1000)
 
     def home(self, record: OutboxRecord) -> int:
         """The partition of the record's key."""
-        return partition_of(record.key.encode(), self._partitions)
+        return partition_of(record.key.encode(), self._partitions_of(now_called(record.topic)))
 
     async def enqueue(self, record: OutboxRecord) -> "asyncio.Future[Any]":
         """A future of the acknowledgement; it fails too if the client finds the record too large."""
         try:
             future: asyncio.Future[Any] = await self._producer.send(
-                record.topic,
+                # Carts may have moved to other topics since the row was written.
+                now_called(record.topic),
                 record.value,
                 record.key.encode(),
                 self.home(record),

@@ -17,11 +17,11 @@ from store.postgres import carts
 from store.postgres.carts import FoundRow
 from store.postgres.session import Address, connect
 from store.redis import Layout, PipelinedClient, StoredCart
-from topics.names import IN_REDIS
+from topics.names import carts_in_redis
 
 _SCAN_COUNT: Final = 2000
-_CART_KEYS: Final = f"{IN_REDIS}{{*}}:cart:*"
-_CART_KEY: Final = re.compile(re.escape(IN_REDIS) + r"{[0-9]+}:cart:(.*)", re.DOTALL)
+_CART_KEYS: Final = f"{carts_in_redis()}{{*}}:cart:*"
+_CART_KEY: Final = re.compile(re.escape(carts_in_redis()) + r"{[0-9]+}:cart:(.*)", re.DOTALL)
 _PAGE: Final = 5000
 
 _STATE: Final = msgspec.json.Decoder(State)

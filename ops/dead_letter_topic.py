@@ -10,7 +10,7 @@ from carts.fold import Verdict
 from streams.decisions import ChangeSource, RefusalCode, Rules, decide
 from topics.headers import Headers
 from topics.partitioner import partition_of
-from topics.registry import CART_CHANGED, CARTS, ORDERS, PRODUCTS
+from topics.registry import CART_CHANGED, CARTS, ORDERS, PRODUCTS, now_called, partitions_of
 
 PREFIX: Final = "dlq_"
 _LETTER_OF_MARK: Final = "dlq_letter"
@@ -104,7 +104,7 @@ def read(
         headers=[(name, text or b"") for name, text in pairs if not name.startswith(PREFIX)],
         code=said.get("dlq_error_code", ""),
         detail=said.get("dlq_error_detail", ""),
-        topic=said.get("dlq_source_topic", ""),
+        topic=now_called(said.get("dlq_source_topic", "")),
         source_partition=said.get("dlq_source_partition", ""),
         source_offset=said.get("dlq_source_offset", ""),
         time=said.get("dlq_time", ""),
@@ -172,15 +172,19 @@ class Judgement(msgspec.Struct, frozen=True):
     partition: int | None = None
 
 
-def may_be_replayed(dead_letter: DeadLetter, partitions: int) -> Judgement:
-    """First step, by the dead letter alone: whether its record can be replayed, and to which partition."""
+def may_be_replayed(dead_letter: DeadLetter, partitions: int, others: int | None = None) -> Judgement:
+    """First step, by the dead letter alone: whether its record can be replayed, and to which partition.
+
+    `others`: partitions of the topics that are not of carts; None: as many.
+    """
     if dead_letter.topic not in {CART_CHANGED.name, ORDERS.name}:
         return _refuse(_elsewhere(dead_letter))
     if dead_letter.key is None:
         return _refuse("the record has no key, so it belongs to nothing: drop it")
     if dead_letter.topic == ORDERS.name:
         detail = "what follows an order happens once, and what was refused is tried again"
-        return Judgement(Action.PUBLISH, detail, partition_of(dead_letter.key, partitions))
+        count = partitions_of(ORDERS.name, partitions, others)
+        return Judgement(Action.PUBLISH, detail, partition_of(dead_letter.key, count))
     if dead_letter.code == RefusalCode.BELOW_PURGE_FLOOR:
         return _refuse("its cart was deleted, and deleted carts do not come back: drop it")
     return Judgement(Action.PUBLISH, "", partition_of(dead_letter.key, partitions))

@@ -47,7 +47,7 @@ async def find(settings: OpsSettings, wanted: DeadLetterFilter, bars: Bars) -> l
     found: list[Listed] = []
     asked = {dead_letter.partition for dead_letter in wanted.ids}
     async with RangeReader(settings) as reader:
-        for partition in sorted(asked) or range(settings.partitions):
+        for partition in sorted(asked) or range(settings.partitions_of(DEAD_LETTERS.name)):
             found += await _find_in(reader, partition, wanted, bars)
     return found
 
@@ -137,7 +137,7 @@ async def _indexes(
     """What `carts` says of the carts that the dead letters belong to, by partition."""
     carts: defaultdict[int, set[str]] = defaultdict(set)
     for dead_letter in dead_letters:
-        first = may_be_replayed(dead_letter, settings.partitions)
+        first = may_be_replayed(dead_letter, settings.partitions, settings.other_partitions)
         if first.partition is not None and dead_letter.topic == CART_CHANGED.name:
             carts[first.partition].add(dead_letter.key_text)
     indexes = {}
@@ -149,7 +149,7 @@ async def _indexes(
 
 
 def _judge(settings: OpsSettings, dead_letter: DeadLetter, indexes: dict[int, CartsIndex]) -> Judgement:
-    first = may_be_replayed(dead_letter, settings.partitions)
+    first = may_be_replayed(dead_letter, settings.partitions, settings.other_partitions)
     if first.partition is None or dead_letter.topic != CART_CHANGED.name:
         return first
     index = indexes[first.partition]

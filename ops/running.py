@@ -11,6 +11,7 @@ import psycopg
 from aiokafka.errors import KafkaError
 
 from ops.settings import OpsSettings
+from runtime.failstop import Misconfigured
 from runtime.kafka.causes import cause_of
 from runtime.kafka.ranges import ReadStalled
 from runtime.settings import SettingsError, load
@@ -44,8 +45,13 @@ def settings() -> OpsSettings:
 
 def run(environment: OpsSettings, work: Coroutine[Any, Any, T], *, exit_code: int = 1) -> T:
     """Check the topics, then run `work` and return its result. Raises Failed with `exit_code`."""
+    return run_anywhere(environment, _after_a_look(environment, work), exit_code=exit_code)
+
+
+def run_anywhere(environment: OpsSettings, work: Coroutine[Any, Any, T], *, exit_code: int = 1) -> T:
+    """Run `work`, which looks at the topics itself, and return its result. Raises Failed with `exit_code`."""
     with explained(environment, exit_code):
-        return asyncio.run(_after_a_look(environment, work))
+        return asyncio.run(work)
 
 
 @contextmanager
@@ -54,6 +60,8 @@ def explained(environment: OpsSettings, exit_code: int = 1) -> Iterator[None]:
     try:
         yield
     except (TopicsError, SinkError, SchemaError, StoreError) as error:
+        raise Failed(str(error), exit_code) from error
+    except Misconfigured as error:
         raise Failed(str(error), exit_code) from error
     except psycopg.errors.UndefinedTable as error:
         raise Failed("the database has no carts table: run `cartstream migrate`", exit_code) from error
@@ -90,7 +98,12 @@ def print_json(document: object) -> None:
 
 async def _after_a_look(environment: OpsSettings, work: Coroutine[Any, Any, T]) -> T:
     try:
-        await require(environment, partitions=environment.partitions, specs=_NEEDED)
+        await require(
+            environment,
+            partitions=environment.partitions,
+            others=environment.other_partitions,
+            specs=_NEEDED,
+        )
     except BaseException:
         work.close()
         raise

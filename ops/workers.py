@@ -16,7 +16,7 @@ from store.redis import CartStore, Layout, PipelinedClient, StoreError
 from store.redis.catalogue import ProductCache
 from topics.apply import require
 from topics.groups import GROUPS, REDIS_SINK, Group
-from topics.registry import topic
+from topics.registry import PRODUCTS, topic
 
 _UUID: Final = len("-12345678-1234-1234-1234-123456789012")
 _RECORDS_WITHIN_S: Final = 5.0
@@ -166,7 +166,7 @@ async def look(settings: OpsSettings, seconds: float, groups: Sequence[Group] = 
     Kafka does not answer.
     """
     specs = [topic(name) for name in dict.fromkeys(group.topic for group in groups)]
-    await require(settings, partitions=settings.partitions, specs=specs)
+    await require(settings, partitions=settings.partitions, others=settings.other_partitions, specs=specs)
     async with AIOKafkaConsumer(**settings.client_options(), auto_offset_reset="earliest") as consumer:
         admin = AIOKafkaAdminClient(**settings.client_options())
         await admin.start()
@@ -235,7 +235,7 @@ async def _sample(
     places = [
         TopicPartition(topic, partition)
         for topic in {group.topic for group in groups}
-        for partition in range(settings.partitions)
+        for partition in range(settings.partitions_of(topic))
     ]
     begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
     now = time.monotonic()
@@ -269,7 +269,7 @@ async def _positions_in_redis(settings: OpsSettings, groups: Sequence[Group]) ->
                         if position is not None
                     }
                 else:
-                    found[group] = await catalogue.positions(settings.partitions)
+                    found[group] = await catalogue.positions(settings.partitions_of(PRODUCTS.name))
     except (StoreError, TimeoutError):
         pass  # the report says that they are not known
     finally:

@@ -9,6 +9,13 @@ class RestoreStartsOver(SinkError):
     """Redis was lost or rolled back while a partition was being restored: what was put may be gone."""
 
 
+class GenerationClosed(SinkError):
+    """Carts have moved to another generation of their topics: this one opens no partition any more."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
 class RowsUnavailable(SinkError):
     """Postgres does not answer, or has no rows to read: carts come from Kafka alone."""
 

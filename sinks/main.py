@@ -11,6 +11,7 @@ from delivery.workers import run_workers
 from runtime.settings import SettingsError, load
 from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
 from topics.access import SINK_HISTORY, SINK_MAIL, SINK_POSTGRES, SINK_REDIS
+from topics.registry import ORDERS
 from topics.startup import require_topics
 
 
@@ -29,7 +30,9 @@ def run(name: str) -> None:
 
 def _postgres() -> None:
     settings = load(PostgresSinkSettings)
-    require_topics("sinks postgres", settings, settings.partitions, SINK_POSTGRES)
+    require_topics(
+        "sinks postgres", settings, settings.partitions, SINK_POSTGRES, others=settings.other_partitions
+    )
 
     def work() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415
@@ -42,7 +45,7 @@ def _postgres() -> None:
 
 def _redis() -> None:
     settings = load(RedisSinkSettings)
-    require_topics("sinks redis", settings, settings.partitions, SINK_REDIS)
+    require_topics("sinks redis", settings, settings.partitions, SINK_REDIS, others=settings.other_partitions)
 
     def work() -> None:
         from sinks.redis.app import run_agent  # noqa: PLC0415
@@ -56,7 +59,7 @@ def _mail() -> None:
     from sinks.mail.settings import MailSinkSettings  # noqa: PLC0415
 
     settings = load(MailSinkSettings)
-    require_topics("sinks mail", settings, settings.partitions, SINK_MAIL)
+    require_topics("sinks mail", settings, settings.partitions, SINK_MAIL, others=settings.other_partitions)
 
     def work() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415
@@ -64,12 +67,14 @@ def _mail() -> None:
 
         run_worker(create_mail_app(settings))
 
-    run_workers(("sinks", "mail"), settings, settings.partitions, work)
+    run_workers(("sinks", "mail"), settings, settings.partitions_of(ORDERS.name), work)
 
 
 def _history() -> None:
     settings = load(HistorySinkSettings)
-    require_topics("sinks history", settings, settings.partitions, SINK_HISTORY)
+    require_topics(
+        "sinks history", settings, settings.partitions, SINK_HISTORY, others=settings.other_partitions
+    )
 
     def work() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415

@@ -4,6 +4,7 @@ from delivery.workers import run_workers
 from runtime.settings import load
 from streams.settings import MergeSettings, StreamsSettings
 from topics.access import STREAM_COMPACTION, STREAM_MERGES
+from topics.registry import CART_MERGES
 from topics.startup import require_topics
 
 # Faust is imported inside the functions: a supervisor of workers needs none of it.
@@ -15,7 +16,13 @@ def run_compaction() -> None:
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     settings = load(StreamsSettings)
-    require_topics("streams compaction", settings, settings.partitions, STREAM_COMPACTION)
+    require_topics(
+        "streams compaction",
+        settings,
+        settings.partitions,
+        STREAM_COMPACTION,
+        others=settings.other_partitions,
+    )
 
     def run() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415
@@ -32,7 +39,9 @@ def run_merges() -> None:
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
     settings = load(MergeSettings)
-    require_topics("streams merges", settings, settings.partitions, STREAM_MERGES)
+    require_topics(
+        "streams merges", settings, settings.partitions, STREAM_MERGES, others=settings.other_partitions
+    )
 
     def run() -> None:
         from delivery.worker import run_worker  # noqa: PLC0415
@@ -40,4 +49,4 @@ def run_merges() -> None:
 
         run_worker(create_merges(settings))
 
-    run_workers(("streams", "merges"), settings, settings.partitions, run)
+    run_workers(("streams", "merges"), settings, settings.partitions_of(CART_MERGES.name), run)

@@ -53,7 +53,7 @@ def create_merges(settings: MergeSettings) -> DeliveryApp:
             await run_batches(
                 stream,
                 worker.carry_on,
-                partition_of=partial(partition_of, partitions=settings.partitions),
+                partition_of=partial(partition_of, partitions=settings.partitions_of(CART_MERGES.name)),
                 is_data_error=lambda error: isinstance(error, RecordError),
                 within_s=BATCH_SECONDS,
             )

@@ -107,6 +107,9 @@ def _in(operations: tuple[Operation, ...], *groups: str) -> Grant:
     return Grant(operations, Resource.GROUP, groups)
 
 
+_OPEN: Final = _on((Operation.DESCRIBE_CONFIGS,), CART_CHANGED)
+"""Whether carts are in this generation of their topics (topics.plan.CLOSED)."""
+
 GATEWAY: Final = Role(
     "gateway", "gateway", (_on(_WRITE, CART_CHANGED), _on(_WRITE, PRODUCTS, owner=ProductsOwner.EXTERNAL))
 )
@@ -117,6 +120,7 @@ STREAM_COMPACTION: Final = Role(
         _on(_READ, CART_CHANGED),
         _on(_BOTH, CARTS, PURGE_FLOORS),
         _on(_WRITE, DEAD_LETTERS),
+        _OPEN,
         _in(_READ, COMPACTION),
     ),
 )
@@ -126,7 +130,7 @@ STREAM_MERGES: Final = Role(
     # Its changes wait in the Redis outboxes, and gateways publish them: it only looks at the partitions.
     (
         _on(_READ, CART_MERGES),
-        _on(_DESCRIBE, CART_CHANGED),
+        _on((Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS), CART_CHANGED),
         _on(_WRITE, DEAD_LETTERS),
         _in(_READ, MERGES),
     ),
@@ -134,7 +138,12 @@ STREAM_MERGES: Final = Role(
 SINK_POSTGRES: Final = Role(
     "sink-postgres",
     "sinks postgres",
-    (_on(_READ, CARTS), _on(_WRITE, DEAD_LETTERS), _in(_READ, POSTGRES_SINK)),
+    (
+        _on(_READ, CARTS),
+        _on((Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS), CART_CHANGED),
+        _on(_WRITE, DEAD_LETTERS),
+        _in(_READ, POSTGRES_SINK),
+    ),
 )
 SINK_REDIS: Final = Role(
     "sink-redis",
@@ -144,6 +153,7 @@ SINK_REDIS: Final = Role(
         # It reads what compaction has not folded yet, and publishes again what one of them has lost.
         _on(_BOTH, CART_CHANGED, PRODUCTS),
         _on(_WRITE, DEAD_LETTERS),
+        _OPEN,
         _in(_READ, REDIS_SINK, CATALOGUE_SINK),
         _in(_DESCRIBE, COMPACTION),
     ),
@@ -154,12 +164,12 @@ SINK_MAIL: Final = Role(
 SINK_HISTORY: Final = Role(
     "sink-history",
     "sinks history",
-    (_on(_READ, CART_CHANGED), _on(_WRITE, DEAD_LETTERS), _in(_READ, HISTORY_SINK)),
+    (_on(_READ, CART_CHANGED), _on(_WRITE, DEAD_LETTERS), _OPEN, _in(_READ, HISTORY_SINK)),
 )
 JOBS: Final = Role(
     "jobs",
     "jobs",
-    (_on(_WRITE, CART_CHANGED, PRODUCTS, ORDERS, CART_MERGES, CART_ABANDONED, DEAD_LETTERS),),
+    (_on(_WRITE, CART_CHANGED, PRODUCTS, ORDERS, CART_MERGES, CART_ABANDONED, DEAD_LETTERS), _OPEN),
 )
 OPERATOR: Final = Role(
     "operator",

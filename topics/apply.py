@@ -10,11 +10,13 @@ from runtime.settings import KafkaSettings
 from topics.access import Role
 from topics.cluster import cluster
 from topics.errors import TopicsDifferError
+from topics.names import GENERATION
 from topics.plan import (
     Difference,
     Observed,
     Severity,
     Wanted,
+    closed,
     fixed,
     missing,
     outdated,
@@ -22,7 +24,7 @@ from topics.plan import (
     unsafe,
 )
 from topics.refusals import named, without
-from topics.registry import PARTITIONS, TOPICS, TopicSpec
+from topics.registry import CART_TOPICS, PARTITIONS, TOPICS, TopicSpec
 
 _LEADERS_WITHIN_SECONDS: Final = 30.0
 
@@ -39,6 +41,7 @@ async def apply(
     kafka: KafkaSettings,
     *,
     partitions: int = PARTITIONS,
+    others: int | None = None,
     replicas: int | None = None,
     allow_single: bool = False,
     dry_run: bool = False,
@@ -51,19 +54,28 @@ async def apply(
     of partitions (it is never changed) or, without `allow_single`, if the cluster keeps fewer than three
     copies. TopicsRefusedError if the cluster refuses a topic, ClusterUnreachableError if it does not answer.
     """
-    wanted = _wanted(partitions, replicas, allow_single=allow_single)
+    wanted = _wanted(partitions, others, replicas, allow_single=allow_single)
     async with cluster(kafka) as connection:
         observed = await connection.observe(specs)
-        _stop_at([*fixed(observed, specs, wanted), *_beyond_apply(unsafe(observed, specs, wanted))])
-        new = missing(observed, specs)
-        refused = await connection.create(
-            new, partitions=partitions, replicas=wanted.copies(observed), validate_only=dry_run
+        _stop_at(
+            [
+                *fixed(observed, specs, wanted),
+                *_of_no_generation(observed, specs),
+                *_beyond_apply(unsafe(observed, specs, wanted)),
+            ]
         )
+        new = missing(observed, specs)
+        refused = []
+        for count, some in _by_partitions(new, wanted).items():
+            refused += await connection.create(
+                some, partitions=count, replicas=wanted.copies(observed), validate_only=dry_run
+            )
         differences = outdated(observed, specs)
         refused += await connection.alter(_changes(differences), validate_only=dry_run)
         after = observed
         if not dry_run:
-            await connection.until_led(specs, partitions=partitions, seconds=_LEADERS_WITHIN_SECONDS)
+            for count, some in _by_partitions(specs, wanted).items():
+                await connection.until_led(some, partitions=count, seconds=_LEADERS_WITHIN_SECONDS)
             after = await connection.observe(specs)
     return Applied(
         created=[spec.name for spec in new],
@@ -80,6 +92,7 @@ async def check(
     kafka: KafkaSettings,
     *,
     partitions: int = PARTITIONS,
+    others: int | None = None,
     replicas: int | None = None,
     allow_single: bool = False,
     specs: Sequence[TopicSpec] = TOPICS,
@@ -89,7 +102,7 @@ async def check(
     Those are what a cluster refuses without harm to the promise and, with `allow_single`, too few copies.
     ClusterUnreachableError if the cluster does not answer.
     """
-    wanted = _wanted(partitions, replicas, allow_single=allow_single)
+    wanted = _wanted(partitions, others, replicas, allow_single=allow_single)
     async with cluster(kafka) as connection:
         observed = await connection.observe(specs)
         differences = outdated(observed, specs)
@@ -99,6 +112,7 @@ async def check(
     return [
         *_absent(observed, specs),
         *fixed(observed, specs, wanted),
+        *closed(observed),
         *without(differences, refused),
         *named(refused, observed, specs, wanted),
         *unreadable(observed, specs),
@@ -107,19 +121,31 @@ async def check(
 
 
 async def require(
-    kafka: KafkaSettings, *, partitions: int, specs: Sequence[TopicSpec], role: Role | None = None
+    kafka: KafkaSettings,
+    *,
+    partitions: int,
+    others: int | None = None,
+    specs: Sequence[TopicSpec],
+    role: Role | None = None,
 ) -> None:
     """What a process asks before it starts: it has its rights, and the topics have its partitions.
 
     TopicsDifferError if a topic is missing or has others: every key would be in the wrong place.
     ClusterRefusesError without a right of the role, ClusterUnreachableError if the cluster does not answer.
     """
-    wanted = Wanted(partitions=partitions)
+    wanted = Wanted(partitions=partitions, others=others)
     async with cluster(kafka) as connection:
         if role is not None:
             await connection.require_rights(role, specs)
         observed = await connection.observe(specs)
     _stop_at([*_absent(observed, specs), *fixed(observed, specs, wanted)])
+
+
+def _by_partitions(specs: Sequence[TopicSpec], wanted: Wanted) -> dict[int, list[TopicSpec]]:
+    found: defaultdict[int, list[TopicSpec]] = defaultdict(list)
+    for spec in specs:
+        found[wanted.partitions_of(spec)].append(spec)
+    return found
 
 
 def errors_in(differences: Sequence[Difference]) -> list[Difference]:
@@ -147,9 +173,24 @@ def _absent(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]:
     ]
 
 
-def _wanted(partitions: int, replicas: int | None, *, allow_single: bool) -> Wanted:
+def _wanted(partitions: int, others: int | None, replicas: int | None, *, allow_single: bool) -> Wanted:
     safety = Severity.WARNING if allow_single else Severity.ERROR
-    return Wanted(partitions=partitions, replicas=replicas, safety=safety)
+    return Wanted(partitions=partitions, others=others, replicas=replicas, safety=safety)
+
+
+def _of_no_generation(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]:
+    """Topics of a later generation that nobody has made: empty ones would be shops without carts."""
+    return [
+        Difference(
+            topic=spec.name,
+            setting="generation",
+            expected=f"made by `cartstream topics repartition`, as CARTSTREAM_GENERATION={GENERATION} says",
+            found="missing",
+            advice="set CARTSTREAM_GENERATION to the one before, and run that first",
+        )
+        for spec in missing(observed, specs)
+        if GENERATION > 1 and spec in CART_TOPICS
+    ]
 
 
 def _beyond_apply(differences: Sequence[Difference]) -> list[Difference]:

@@ -18,8 +18,10 @@ from aiokafka.errors import (
     PolicyViolationError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
+from aiokafka.protocol.admin import DescribeConfigsRequest
 
 from runtime.kafka.causes import cause_of, who, why_unusable
 from runtime.kafka.internals import send_request
@@ -58,6 +60,32 @@ class Cluster:
     def __init__(self, kafka: KafkaSettings, admin: AIOKafkaAdminClient) -> None:
         self._kafka = kafka
         self._admin = admin
+
+    async def names(self) -> set[str]:
+        """The topics that this client may see."""
+        return set(await self._admin.list_topics())
+
+    async def committed(self, group: str) -> dict[TopicPartition, int]:
+        """The offsets that a consumer group has committed."""
+        found = await self._admin.list_consumer_group_offsets(group)
+        return {place: committed.offset for place, committed in found.items() if committed.offset >= 0}
+
+    async def setting_at_brokers(self, topic: str, name: str) -> set[str | None]:
+        """The values of a topic's setting that the brokers know: one value, once a change has reached all."""
+        resources = [(ConfigResourceType.TOPIC, topic, [name])]
+        found: set[str | None] = set()
+        for broker in (await self._admin.describe_cluster())["brokers"]:
+            response = await send_request(self._admin, DescribeConfigsRequest(resources), broker["node_id"])
+            for resource in response.to_object()["resources"]:
+                found |= {entry["config_value"] for entry in resource["config_entries"]} or {None}
+        return found
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete the topics; one that is not there is no error. Raises TopicsRefusedError."""
+        response = await self._admin.delete_topics([*names])
+        for name, code in response.topic_error_codes:
+            if code not in (0, UnknownTopicOrPartitionError.errno):
+                raise TopicsRefusedError(f"Kafka refused to delete topic {name}: {for_code(code).__name__}")
 
     async def observe(self, specs: Sequence[TopicSpec]) -> Observed:
         """The cluster, and those of the topics that it has.

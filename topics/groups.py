@@ -2,16 +2,16 @@
 
 from typing import Final, NamedTuple
 
-from topics.names import in_kafka
+from topics.names import in_kafka, of_carts
 from topics.registry import CART_CHANGED, CART_MERGES, CARTS, ORDERS, PRODUCTS
 
-COMPACTION: Final = in_kafka("cartstream-compaction")
+COMPACTION: Final = of_carts("cartstream-compaction")
 """Folds `cart-changed`; everything below its committed offset is in `carts`."""
 
-POSTGRES_SINK: Final = in_kafka("cartstream-postgres")
+POSTGRES_SINK: Final = of_carts("cartstream-postgres")
 """Writes `carts` into Postgres."""
 
-REDIS_SINK: Final = in_kafka("cartstream-redis")
+REDIS_SINK: Final = of_carts("cartstream-redis")
 """Restores Redis and follows `carts`; its committed offsets only inform, its position is in Redis."""
 
 CATALOGUE_SINK: Final = in_kafka("cartstream-redis-products")
@@ -23,7 +23,7 @@ MERGES: Final = in_kafka("cartstream-merges")
 MAIL_SINK: Final = in_kafka("cartstream-mail")
 """Sends the mails that `orders` asks for."""
 
-HISTORY_SINK: Final = in_kafka("cartstream-history")
+HISTORY_SINK: Final = of_carts("cartstream-history")
 """Writes every operation of `cart-changed` into Postgres, where there is a history."""
 
 

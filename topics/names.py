@@ -1,9 +1,13 @@
-"""Names of this shop: the prefix of those in Kafka and Redis, and where the ids of schemas lead.
+"""Names of this shop: prefix and generation of those in Kafka and Redis, and where the ids of schemas lead.
 
 Several shops can share one cluster and one Redis.
 
 Names are made here, once, when a process is loaded: no name is joined while it works, and none can be without
 the prefix. Topics and consumer groups are `<prefix>.<name>`, keys and channels of Redis `<prefix>:<name>`.
+
+Where a cart is depends on the number of partitions, so carts get new topics with another number: the next
+generation. From the second one on its names say so: `<prefix>.carts.g2`, and `<prefix>:G2:` before the keys
+of carts. A prefix has neither dots nor capitals, so no shop has a name of another one's generation.
 """
 
 from typing import Final
@@ -35,10 +39,22 @@ class NameSettings(Settings):
         "`ce_dataschema`, are addresses below it. Empty: they are names, as `urn:cartstream:schema:carts:3`. "
         "The same for every process and command",
     )
+    generation: int = Field(
+        1,
+        ge=1,
+        le=9999,
+        examples=[2],
+        description="which generation of the topics of carts is used: `cartstream topics repartition` makes "
+        "the next one and says what to set ([more partitions](../how-to/scale.md#more-partitions)). The same "
+        "for every process and command of a shop",
+    )
 
 
 _SETTINGS: Final = load(NameSettings)
 _SHOP: Final = _SETTINGS.prefix
+
+GENERATION: Final = _SETTINGS.generation
+"""The generation of the topics of carts that this process uses."""
 
 IN_REDIS: Final = f"{_SHOP}:" if _SHOP else ""
 """What every key and every channel in Redis begins with."""
@@ -57,3 +73,13 @@ def schema_urn(name: str, version: int) -> str:
 def schema_id(name: str, version: int) -> str:
     """The URI of a published schema in this shop's records: an address, where one is set, else its name."""
     return f"{_SETTINGS.schemas_url}/{name}/{version}" if _SETTINGS.schemas_url else schema_urn(name, version)
+
+
+def of_carts(name: str, generation: int = GENERATION) -> str:
+    """The name of a topic of carts, or of a consumer group that reads one, in a generation."""
+    return in_kafka(name) if generation == 1 else f"{in_kafka(name)}.g{generation}"
+
+
+def carts_in_redis(generation: int = GENERATION) -> str:
+    """What every key and channel of carts in Redis begins with, in a generation."""
+    return IN_REDIS if generation == 1 else f"{IN_REDIS}G{generation}:"

@@ -6,13 +6,21 @@ from typing import Final
 
 import msgspec
 
-from topics.registry import TopicSpec
+from topics.registry import CART_CHANGED, TopicSpec, partitions_of
 
 SAFE_IN_SYNC: Final = 2
 """Copies that must have a record before it is acknowledged: with fewer it may be on one disk only."""
 
 UNKNOWN: Final = "unknown to this broker"
 """What is found of a setting that the broker does not have."""
+
+CLOSED_SETTING: Final = "min.insync.replicas"
+CLOSED: Final = "30000"
+"""More copies in sync than any cluster has: with it the broker takes no record that must be in all of them.
+
+A writer hears that it shall try again. So `cart-changed` is closed while its carts move to another generation
+and afterwards (ops.repartition): whoever was frozen meanwhile writes nothing to a generation that is over.
+"""
 
 SAFE_REPLICAS: Final = 3
 """Copies of a record with which one broker may be down for repair while another one fails."""
@@ -49,16 +57,23 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """How the topics are laid out: partitions of each, copies of each (None: three, or as many as brokers).
 
+    `others` are the partitions of the topics that are not of carts; None: as many.
+
     `safety` says what a cluster that keeps too few copies is: an error, or in development a warning.
     """
 
     partitions: int
+    others: int | None = None
     replicas: int | None = None
     safety: Severity = Severity.ERROR
 
     def copies(self, observed: Observed) -> int:
         """Copies a new topic gets in this cluster."""
         return self.replicas or min(SAFE_REPLICAS, observed.brokers)
+
+    def partitions_of(self, spec: TopicSpec) -> int:
+        """Partitions that a topic must have."""
+        return partitions_of(spec.name, self.partitions, self.others)
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +101,7 @@ def outdated(observed: Observed, specs: Sequence[TopicSpec]) -> list[Difference]
             continue
         for setting, expected in spec.configs(replicas=topic.replicas).items():
             value = topic.configs.get(setting, UNKNOWN)
-            if value != expected:
+            if value != expected and not (setting == CLOSED_SETTING and value == CLOSED):
                 found.append(
                     Difference(
                         topic=spec.name,
@@ -120,18 +135,44 @@ def fixed(observed: Observed, specs: Sequence[TopicSpec], wanted: Wanted) -> lis
     found = []
     for spec in specs:
         topic = observed.topics.get(spec.name)
-        if topic is not None and topic.partitions != wanted.partitions:
+        expected = wanted.partitions_of(spec)
+        if topic is not None and topic.partitions != expected:
+            of_carts = wanted.others is None or expected != wanted.others
+            variable = "CARTSTREAM_PARTITIONS" if of_carts else "CARTSTREAM_OTHER_PARTITIONS"
             found.append(
                 Difference(
                     topic=spec.name,
                     setting="partitions",
-                    expected=str(wanted.partitions),
+                    expected=str(expected),
                     found=str(topic.partitions),
-                    advice="carts hash to partitions, so the number is fixed for the life of the topics: "
-                    f"set CARTSTREAM_PARTITIONS={topic.partitions}, or move to new topics",
+                    advice="keys hash to partitions, so the number is fixed for the life of the topics: "
+                    f"set {variable}={topic.partitions}, or move carts to new topics with "
+                    "`cartstream topics repartition`",
                 )
             )
     return found
+
+
+def is_closed(topic: ObservedTopic) -> bool:
+    """Whether nobody can write to the topic (CLOSED); not known to whoever may not see its settings."""
+    return topic.configs.get(CLOSED_SETTING) == CLOSED
+
+
+def closed(observed: Observed) -> list[Difference]:
+    """That the topics of carts are closed, if they are."""
+    topic = observed.topics.get(CART_CHANGED.name)
+    if topic is None or not is_closed(topic):
+        return []
+    return [
+        Difference(
+            topic=CART_CHANGED.name,
+            setting="generation",
+            expected="open",
+            found="closed",
+            advice="carts are moved to another number of partitions, or have been: see what "
+            "`cartstream topics check` says of the generations, and set CARTSTREAM_GENERATION",
+        )
+    ]
 
 
 def unsafe(observed: Observed, specs: Sequence[TopicSpec], wanted: Wanted) -> list[Difference]:

@@ -15,7 +15,7 @@ from runtime.settings import KafkaSettings
 from topics.codec import encode_change
 from topics.headers import Headers, change_headers
 from topics.partitioner import partition_of
-from topics.registry import CART_CHANGED, DEAD_LETTERS
+from topics.registry import CART_CHANGED, DEAD_LETTERS, Compression
 
 log = structlog.get_logger(__name__)
 
@@ -26,13 +26,14 @@ STOPPED_WITHIN_S: Final = 5.0
 class Publisher:
     """A producer, as an async context manager; publishing twice is what folding absorbs."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, compression: Compression | None = None) -> None:
         self._producer = AIOKafkaProducer(
             **kafka.client_options(),
             acks="all",
             # The broker's limit for each topic decides, not the client's.
             max_request_size=DEAD_LETTERS.max_message_bytes,
             linger_ms=5,
+            compression_type=compression,
         )
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from carts.limits import TIMING
-from topics.names import in_kafka, schema_id
+from topics.names import GENERATION, in_kafka, of_carts, schema_id
 from topics.records import (
     AbandonmentRecord,
     CartChanged,
@@ -21,7 +21,7 @@ from topics.records import (
 )
 
 PARTITIONS: Final = 16
-"""Partitions of every topic by default. The number is fixed for the life of the topics: keys hash to it."""
+"""Partitions of every topic by default. The number is fixed for the life of a topic: keys hash to it."""
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
@@ -119,7 +119,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 CART_CHANGED: Final = TopicSpec(
-    name=in_kafka("cart-changed"),
+    name=of_carts("cart-changed"),
     key="cart id",
     cleanup=Cleanup.DELETE,
     written_by="gateway; agents that act on a cart",
@@ -136,7 +136,7 @@ CART_CHANGED: Final = TopicSpec(
 )
 
 CARTS: Final = TopicSpec(
-    name=in_kafka("carts"),
+    name=of_carts("carts"),
     key="cart id",
     cleanup=Cleanup.COMPACT,
     written_by="compaction agent",
@@ -167,7 +167,7 @@ CARTS: Final = TopicSpec(
 )
 
 PURGE_FLOORS: Final = TopicSpec(
-    name=in_kafka("purge-floors"),
+    name=of_carts("purge-floors"),
     key="number of the partition",
     cleanup=Cleanup.COMPACT,
     written_by="compaction agent",
@@ -263,6 +263,33 @@ TOPICS: Final = (
     DEAD_LETTERS,
 )
 
+CART_TOPICS: Final = (CART_CHANGED, CARTS, PURGE_FLOORS)
+"""The topics in which the place of a record depends on the place of its cart: each generation has its own."""
+
+
+def partitions_of(topic: str, carts: int, others: int | None) -> int:
+    """How many partitions a topic has; `others` None: all topics have as many as those of carts."""
+    return carts if others is None or topic in _OF_CARTS else others
+
+
+def in_generation(spec: TopicSpec, generation: int) -> TopicSpec:
+    """A topic of carts as another generation has it; any other topic is the same in all."""
+    if (bare := _OF_CARTS.get(spec.name)) is None:
+        return spec
+    return msgspec.structs.replace(spec, name=of_carts(bare, generation))
+
+
+def now_called(name: str) -> str:
+    """What a topic is called in this generation: a name that was noted down may be of an earlier one."""
+    return next(
+        (
+            of_carts(bare)
+            for bare in _OF_CARTS.values()
+            if name in {of_carts(bare, earlier) for earlier in range(1, GENERATION)}
+        ),
+        name,
+    )
+
 
 def topic(name: str) -> TopicSpec:
     """The topic called `name`; KeyError for a name that is not in the table."""
@@ -276,3 +303,4 @@ def record_spec_of(described: type[msgspec.Struct]) -> RecordSpec:
 
 _BY_NAME: Final = {spec.name: spec for spec in TOPICS}
 _BY_STRUCT: Final = {record.type: record for spec in TOPICS for record in spec.records}
+_OF_CARTS: Final = {of_carts(bare): bare for bare in ("cart-changed", "carts", "purge-floors")}

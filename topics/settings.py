@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import Settings
 from topics.names import NameSettings
-from topics.registry import PARTITIONS
+from topics.registry import PARTITIONS, partitions_of
 
 MAX_PARTITIONS: Final = 1024
 
@@ -20,8 +20,22 @@ class TopicSettings(NameSettings):
         ge=1,
         le=MAX_PARTITIONS,
         examples=[PARTITIONS],
-        description="number of partitions of every topic (P); fixed for the life of the topics",
+        description="number of partitions of the topics of carts (P), and of all others unless "
+        "`CARTSTREAM_OTHER_PARTITIONS` says more; fixed for the life of the topics: "
+        "[more partitions](../how-to/scale.md#more-partitions)",
     )
+    other_partitions: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_PARTITIONS,
+        examples=[PARTITIONS],
+        description="number of partitions of all other topics (products, orders, …), where carts have been "
+        "moved to another number; not set: as many as those of carts",
+    )
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions the topic of this name has."""
+        return partitions_of(topic, self.partitions, self.other_partitions)
 
 
 class SchemaRegistrySettings(Settings):

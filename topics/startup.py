@@ -2,16 +2,28 @@
 
 import asyncio
 import sys
+from typing import Final
 
 from runtime.failstop import EXIT_RESTART, end_at_sigterm
 from runtime.settings import KafkaSettings
 from topics.access import Role
 from topics.apply import require
+from topics.cluster import cluster
 from topics.errors import ClusterRefusesError, ClusterUnreachableError, TopicsDifferError
+from topics.names import GENERATION
+from topics.plan import is_closed
+from topics.registry import CART_CHANGED, CART_TOPICS
+
+_LOOK_S: Final = 0.5
 
 
-def require_topics(command: str, kafka: KafkaSettings, partitions: int, role: Role) -> None:
-    """Return if the role has its rights, and its topics are as the settings say.
+def require_topics(
+    command: str, kafka: KafkaSettings, partitions: int, role: Role, *, others: int | None = None
+) -> None:
+    """Return if the role has its rights, and its topics are as the settings say, and open.
+
+    Waits while the generation of the topics of carts is closed: another one is live, still or by now. So the
+    processes of the next generation can be started before carts have moved.
 
     `command` names the process in what stderr is told. Exits with 1 when something has to be
     mended, with 75 when the cluster does not answer and a restart may help. From now on SIGTERM ends the
@@ -19,10 +31,34 @@ def require_topics(command: str, kafka: KafkaSettings, partitions: int, role: Ro
     """
     end_at_sigterm()
     try:
-        asyncio.run(require(kafka, partitions=partitions, specs=role.topics, role=role))
+        asyncio.run(_require(command, kafka, partitions, others, role))
     except (TopicsDifferError, ClusterRefusesError) as error:
         sys.exit(f"cartstream {command}: {error}")
     except ClusterUnreachableError as error:
         # Logging starts with the worker.
         sys.stderr.write(f"cartstream {command}: {error}\n")
         sys.exit(EXIT_RESTART)
+
+
+async def _require(
+    command: str, kafka: KafkaSettings, partitions: int, others: int | None, role: Role
+) -> None:
+    if any(spec in CART_TOPICS for spec in role.topics):
+        is_told = False
+        while not await is_open(kafka):
+            if not is_told:
+                sys.stderr.write(
+                    f"cartstream {command}: waits, for generation {GENERATION} of the topics of carts is "
+                    "closed. Is CARTSTREAM_GENERATION the one that `cartstream topics check` calls live?\n"
+                )
+                is_told = True
+            await asyncio.sleep(_LOOK_S)
+    await require(kafka, partitions=partitions, others=others, specs=role.topics, role=role)
+
+
+async def is_open(kafka: KafkaSettings) -> bool:
+    """Whether carts are in this generation of their topics. Raises TopicsError."""
+    async with cluster(kafka) as connection:
+        found = (await connection.observe([CART_CHANGED])).topics.get(CART_CHANGED.name)
+    # A later generation that is not there is about to be made; that a first one is missing `require` tells.
+    return GENERATION == 1 if found is None else not is_closed(found)

@@ -26,9 +26,13 @@ class TopicsCheck:
     nobody looks for them, and compaction would refuse changes that it has acknowledged.
     """
 
-    def __init__(self, kafka: KafkaSettings, partitions: int, specs: Sequence[TopicSpec]) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, partitions: int, specs: Sequence[TopicSpec], others: int | None = None
+    ) -> None:
+        """`others`: partitions of the topics that are not of carts; None: as many."""
         self._kafka = kafka
         self._partitions = partitions
+        self._others = others
         self._specs = specs
         self._looking: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
@@ -56,7 +60,13 @@ class TopicsCheck:
     async def _look(self) -> None:
         while True:
             try:
-                await require(self._kafka, partitions=self._partitions, specs=self._specs, role=GATEWAY)
+                await require(
+                    self._kafka,
+                    partitions=self._partitions,
+                    others=self._others,
+                    specs=self._specs,
+                    role=GATEWAY,
+                )
             except TopicsDifferError as error:
                 if any(difference.setting == "partitions" for difference in error.differences):
                     log.critical("topics.differ", exit_code=EXIT_CONFIGURATION, problem=str(error))

@@ -9,6 +9,7 @@ from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
 from store.redis import CartStore, Memory, StoreError, fullest
 from store.redis.catalogue import ProductCache
+from topics.registry import PRODUCTS
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +60,9 @@ class StorageWatch:
             await self._store.ask_role()
             memories = await self._store.memories()
             if self._cache is not None:
-                self.products_stand_since_us = await self._cache.standing_since_us(self._settings.partitions)
+                self.products_stand_since_us = await self._cache.standing_since_us(
+                    self._settings.partitions_of(PRODUCTS.name)
+                )
         except StoreError as error:
             log.debug("storage.unknown", error=repr(error))
             return

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from runtime.kafka.clients import has_died
 from runtime.kafka.internals import client_of
 from runtime.kafka.topic_ids import topic_ids
+from runtime.kafka.topic_settings import topic_setting
 from runtime.settings import KafkaSettings
 
 FETCH_BYTES: Final = 8 * 1024 * 1024
@@ -113,6 +114,10 @@ class RangeReader:
         """The id of the topic, which one of the same name made later does not have; empty if it has none."""
         ids = await topic_ids(client_of(self._consumer), [topic])
         return ids[topic].hex if topic in ids else ""
+
+    async def setting(self, topic: str, name: str) -> str | None:
+        """A setting of the topic; None if it has no such one, or does not let this client see it."""
+        return await topic_setting(client_of(self._consumer), topic, name)
 
     async def bounds(self, partition: TopicPartition) -> OffsetRange:
         """What the log has: from the first offset that is left to the one the next record will get."""

@@ -44,7 +44,7 @@ def create_mail_app(settings: MailSinkSettings) -> DeliveryApp:
         await run_batches(
             stream,
             partial(record, recorded, dispatcher),
-            partition_of=partial(partition_of, partitions=settings.partitions),
+            partition_of=partial(partition_of, partitions=settings.partitions_of(ORDERS.name)),
             is_data_error=is_data_error,
             within_s=BATCH_SECONDS,
         )

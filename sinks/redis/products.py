@@ -72,7 +72,7 @@ class CatalogueFollower:
         self._settings = settings
         self._client = client
         self._cache = ProductCache(client)
-        self._partitions = settings.partitions
+        self._partitions = settings.partitions_of(PRODUCTS.name)
         self._dead_letters = DeadLetters(CATALOGUE_SINK, self._send_dead_letter)
         self._generation = ""
         self._places: dict[int, Place] = {}

@@ -30,7 +30,7 @@ from carts.state import State
 from runtime.clock import clock_us
 from runtime.kafka.ranges import OffsetRange, RangeReader, ReaderPool, Record
 from runtime.settings import KafkaSettings
-from sinks.errors import RestoreStartsOver, RowsUnavailable
+from sinks.errors import GenerationClosed, RestoreStartsOver, RowsUnavailable
 from sinks.redis import metrics
 from sinks.redis.batches import BATCH, RestoreBatches
 from sinks.redis.copies import Found, keep, refold
@@ -40,6 +40,7 @@ from sinks.redis.rows import Rows
 from store.postgres.positions import Position
 from store.redis import CartStore, Layout
 from topics.groups import COMPACTION
+from topics.plan import CLOSED, CLOSED_SETTING
 from topics.purge_floors import read_purge_floors
 from topics.records import PurgeFloor
 from topics.registry import CART_CHANGED, CARTS
@@ -79,8 +80,8 @@ class Restorer:
         """Restore a partition, from the tail or `whole`; it is ready afterwards.
 
         Raises RestoreStartsOver if Redis was lost or rolled back meanwhile, or the rows went back;
-        ReadStalled, RowsUnavailable, StoreError, KafkaError: in each case nothing is ready that is not
-        complete, and a new attempt is safe.
+        GenerationClosed if carts have moved to other partitions; ReadStalled, RowsUnavailable, StoreError,
+        KafkaError: in each case nothing is ready that is not complete, and a new attempt is safe.
         """
         progress = self.running[partition] = Progress(partition)
         metrics.RESTORING.labels(partition).set(1)
@@ -113,6 +114,10 @@ class Restorer:
         token = await self._store.restore_begin(partition)
         async with RestoreBatches(self._store, partition, token) as puts:
             async with self._readers.borrow() as reader:
+                if await reader.setting(CART_CHANGED.name, CLOSED_SETTING) == CLOSED:
+                    # Redis has lost that it was closed. This is asked after the token was written, so nobody
+                    # who has found the partition closed after the topic was is wrong by now.
+                    raise GenerationClosed
                 extent = await self._extent(partition, reader, puts, whole=whole)
                 progress.total = extent.changes.size + extent.carts.size
                 log.info(

@@ -51,6 +51,10 @@ class StoreBroken(StoreError):
     outcome_known = False
 
 
+class PartitionClosed(StoreUnavailable):
+    """Its carts are being moved to another number of partitions, or have been. Nothing was changed."""
+
+
 class NotPrimary(StoreUnavailable):
     """The server is a replica now; the client connects again. Nothing was changed: try again shortly."""
 

@@ -13,7 +13,7 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     {t}:ready        the marker: the partition is authoritative. The restoration that made it so, how far the
                      rows were in `carts`, when it was set, the id of the topic (carts.protocol.Marker)
     {t}:restore      hash: token and sequence of the restoration under way, `since`: where in `carts` those
-                     began that were not finished
+                     began that were not finished, `closed`: none may begin, carts move to other partitions
     {t}:restore-progress  how far that is, with a time to live
     {t}:followed     offset in `carts` up to which this copy of the partition has followed
     {t}:cold         offset in `carts` before which carts may be in their rows only, until Redis is warm
@@ -25,7 +25,8 @@ of the 16,384 slots: any number of nodes up to half the partitions gets them eve
     ticket:<hash>    the cart that a one-use ticket is for, with a time to live; belongs to no partition
     rate:<policy>:<hash>  what somebody has taken of a rate limit, with a time to live; of no partition
 
-With a prefix (topics.names) all of them begin with it. It is no part of a hash tag, so slots stay.
+With a prefix (topics.names) all of them begin with it; from the second generation of the topics of carts on
+those with a `{t}` begin with that, too. Neither is a part of a hash tag, so slots stay.
 """
 
 from binascii import crc_hqx
@@ -33,7 +34,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from store.redis.wire import pack, pack_arguments
-from topics.names import IN_REDIS
+from topics.names import GENERATION, carts_in_redis
 from topics.partitioner import partition_of
 
 SLOTS: Final = 16_384
@@ -108,10 +109,11 @@ _KEY_NAMES: Final = {
 class Layout:
     """The keys of a store with `partitions` partitions. Raises ValueError on more partitions than slots."""
 
-    def __init__(self, partitions: int) -> None:
+    def __init__(self, partitions: int, generation: int = GENERATION) -> None:
+        """`generation`: that of the topics of carts; each has keys of its own (topics.names)."""
         self.partitions: Final = partitions
         self.tags: Final = tags(partitions)
-        self._places: Final = tuple(f"{IN_REDIS}{{{tag}}}" for tag in self.tags)
+        self._places: Final = tuple(f"{carts_in_redis(generation)}{{{tag}}}" for tag in self.tags)
         self._partition_keys: Final = tuple(
             PartitionKeys(
                 *(f"{place}:{_KEY_NAMES.get(name, name)}".encode() for name in PartitionKeys._fields)

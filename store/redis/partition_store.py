@@ -12,7 +12,7 @@ from carts.state import State, Version
 from store.redis import answers, scripts
 from store.redis.absence import Missing
 from store.redis.client import PipelinedClient
-from store.redis.errors import StoreError, StoreFull
+from store.redis.errors import PartitionClosed, StoreError, StoreFull
 from store.redis.layout import Layout
 from store.redis.packing import pack_copy, pack_deletion, pack_version
 from store.redis.results import PositionMoved, PutResult, RestoreLost, Restoring, StatesNeeded
@@ -107,6 +107,31 @@ class PartitionStore:
         shared = self._layout.of_partition(partition)
         await self._client.run(scripts.FORGET_MARKER, (shared.restore, shared.ready), ())
 
+    # Closed
+
+    async def close_partitions(self) -> None:
+        """Close all partitions: no script changes a cart, and none is restored, until they are opened."""
+        token = secrets.token_hex(16)
+        for partition in range(self._layout.partitions):
+            shared = self._layout.of_partition(partition)
+            names = (shared.restore, shared.ready, shared.events)
+            await self._client.run(scripts.CLOSE_PARTITION, names, (token,))
+
+    async def open_partitions(self) -> None:
+        """Let closed partitions be restored again. Opening an open one changes nothing."""
+        await self._client.execute_all(
+            (b"HDEL", self._layout.of_partition(partition).restore, b"closed")
+            for partition in range(self._layout.partitions)
+        )
+
+    async def closed_partitions(self) -> set[int]:
+        """The partitions that are closed and have no marker."""
+        partitions = range(self._layout.partitions)
+        found = await self._client.execute_all(
+            (b"HEXISTS", self._layout.of_partition(partition).restore, b"closed") for partition in partitions
+        )
+        return {partition for partition in partitions if found[partition]} - await self.ready_partitions()
+
     # Put
 
     async def put(self, partition: int, states: Sequence[tuple[str, Put]]) -> list[PutResult]:
@@ -146,10 +171,14 @@ class PartitionStore:
     # Restore
 
     async def restore_begin(self, partition: int) -> str:
-        """Begin a restoration, ending any other; returns its token. The first sequence is 0."""
+        """Begin a restoration, ending any other; returns its token. The first sequence is 0.
+
+        Raises PartitionClosed.
+        """
         token = secrets.token_hex(16)
         shared = self._layout.of_partition(partition)
-        await self._client.run(scripts.RESTORE_BEGIN, (shared.restore, shared.events), (token,))
+        if not await self._client.run(scripts.RESTORE_BEGIN, (shared.restore, shared.events), (token,)):
+            raise PartitionClosed(f"partition {partition} is closed: its carts move, or have moved")
         return token
 
     async def restore_from(

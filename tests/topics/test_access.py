@@ -85,6 +85,10 @@ def test_the_commands_give_what_the_table_says() -> None:
     assert all(words[:3] == ["kafka-acls", "--bootstrap-server", "kafka-1:9092"] for words in printed)
     assert [words[words.index("--allow-principal") + 1 :] for words in printed] == [
         ["User:CN=sink-postgres,O=It's a shop", "--operation", "Read", "--topic", CARTS.name],
+        [
+            "User:CN=sink-postgres,O=It's a shop",
+            *("--operation", "Describe", "--operation", "DescribeConfigs", "--topic", CART_CHANGED.name),
+        ],
         ["User:CN=sink-postgres,O=It's a shop", "--operation", "Write", "--topic", DEAD_LETTERS.name],
         ["User:CN=sink-postgres,O=It's a shop", "--operation", "Read", "--group", POSTGRES_SINK],
         ["User:CN=gateway,O=It's a shop", "--operation", "Write", "--topic", CART_CHANGED.name],

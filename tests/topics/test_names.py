@@ -54,11 +54,16 @@ SCHEMAS = "https://carts.example.org/schemas"
 
 
 @cache
-def names_with(prefix: str) -> dict[str, list[str]]:
-    """The names of a process with this prefix."""
+def names_with(prefix: str, generation: int = 1) -> dict[str, list[str]]:
+    """The names of a process with this prefix, in this generation of the topics of carts."""
     done = subprocess.run(
         [sys.executable, "-c", NAMES],
-        env=os.environ | {"CARTSTREAM_PREFIX": prefix, "CARTSTREAM_SCHEMAS_URL": SCHEMAS if prefix else ""},
+        env=os.environ
+        | {
+            "CARTSTREAM_PREFIX": prefix,
+            "CARTSTREAM_SCHEMAS_URL": SCHEMAS if prefix else "",
+            "CARTSTREAM_GENERATION": str(generation),
+        },
         cwd=ROOT,
         capture_output=True,
         check=True,
@@ -96,6 +101,23 @@ def test_the_address_of_schemas_is_that_of_a_folder(url: str) -> None:
 def test_other_addresses_of_schemas_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="schemas_url"):
         NameSettings(schemas_url=url)
+
+
+def test_what_belongs_to_carts_has_other_names_in_another_generation_and_nothing_else_has() -> None:
+    first, second = names_with("shop-a"), names_with("shop-a", 2)
+    renamed = {
+        kind: {
+            before: after for before, after in zip(first[kind], second[kind], strict=True) if before != after
+        }
+        for kind in first
+    }
+    bare = ("cart-changed", "carts", "purge-floors")
+    assert renamed["topics"] == {f"shop-a.{name}": f"shop-a.{name}.g2" for name in bare}
+    groups = ("cartstream-compaction", "cartstream-postgres", "cartstream-redis", "cartstream-history")
+    assert renamed["groups"] == {f"shop-a.{name}": f"shop-a.{name}.g2" for name in groups}
+    assert renamed["principals"] == {}
+    of_carts = [key for key in first["redis"] if re.match(r"shop-a:{[0-9]+}:", key)]
+    assert renamed["redis"] == {key: key.replace("shop-a:", "shop-a:G2:", 1) for key in of_carts}
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "shop-a", "7", "a" * 32])

@@ -7,17 +7,19 @@ from carts.protocol import publish_in_time
 from delivery.settings import DeliverySettings
 from topics.names import in_kafka
 from topics.plan import (
+    CLOSED,
     Observed,
     ObservedTopic,
     Severity,
     Wanted,
+    closed,
     fixed,
     missing,
     outdated,
     unreadable,
     unsafe,
 )
-from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, TOPICS, TopicSpec, topic
+from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, TOPICS, TopicSpec, topic
 
 WANTED = Wanted(partitions=16)
 
@@ -168,3 +170,33 @@ def test_carts_stays_small_and_nothing_is_cleaned_before_it_may() -> None:
 def test_a_dead_letter_has_room_for_any_record() -> None:
     largest = max(spec.max_message_bytes for spec in TOPICS if spec is not DEAD_LETTERS)
     assert DEAD_LETTERS.max_message_bytes > largest
+
+
+def test_topics_that_are_not_of_carts_may_have_another_number_of_partitions() -> None:
+    wanted = Wanted(partitions=48, others=16)
+    observed = Observed(
+        brokers=3,
+        auto_create=False,
+        topics={
+            CARTS.name: observed_topic(CARTS, partitions=48),
+            ORDERS.name: observed_topic(ORDERS, partitions=16),
+        },
+    )
+    assert fixed(observed, [CARTS, ORDERS], wanted) == []
+    of_carts, of_orders = fixed(observed, [CARTS, ORDERS], Wanted(partitions=24, others=32))
+    assert (of_carts.expected, of_orders.expected) == ("24", "32")
+    assert "CARTSTREAM_PARTITIONS=48" in of_carts.advice
+    assert "CARTSTREAM_OTHER_PARTITIONS=16" in of_orders.advice
+
+
+def test_closed_topics_of_carts_are_told_and_never_opened_by_an_apply() -> None:
+    topic = observed_topic(CART_CHANGED, min_insync_replicas=CLOSED)
+    observed = Observed(brokers=3, auto_create=False, topics={CART_CHANGED.name: topic})
+    assert outdated(observed, [CART_CHANGED]) == []
+    (difference,) = closed(observed)
+    assert (difference.topic, difference.found, difference.severity) == (
+        CART_CHANGED.name,
+        "closed",
+        Severity.ERROR,
+    )
+    assert closed(cluster(observed_topic(CARTS))) == []

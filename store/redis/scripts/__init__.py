@@ -40,6 +40,7 @@ PUT_WHEN_FULL: Final = _read("put", when_full=True)
 OUTBOX_REMOVE: Final = _read("outbox_remove")
 DROP_EXPIRED: Final = _read("drop_expired")
 FORGET_MARKER: Final = _read("forget_marker")
+CLOSE_PARTITION: Final = _read("close_partition")
 RESTORE_BEGIN: Final = _read("restore_begin")
 RESTORE_FROM: Final = _read("restore_from")
 WARMED: Final = _read("warmed")
@@ -65,6 +66,7 @@ ALL: Final = (
     OUTBOX_REMOVE,
     DROP_EXPIRED,
     FORGET_MARKER,
+    CLOSE_PARTITION,
     RESTORE_BEGIN,
     RESTORE_FROM,
     WARMED,

@@ -6,9 +6,10 @@ import pytest
 from carts.fold import fold
 from carts.operations import Add, Change, Expire, Item
 from carts.state import State, Status
-from store.redis import PositionMoved, PutOutcome, RestoreLost, StatesNeeded, StoredCart
+from store.redis import PositionMoved, PutOutcome, Reason, RestoreLost, StatesNeeded, StoredCart
+from store.redis.errors import PartitionClosed
 from tests.store.redis.conftest import StoreFixture
-from tests.store.redis.test_requests import CART, SOCKS, applied
+from tests.store.redis.test_requests import CART, SOCKS, applied, refused
 
 
 def state_at(v: int) -> State:
@@ -188,3 +189,20 @@ async def test_an_expired_cart_is_put_as_such_but_not_over_a_write_it_does_not_k
 async def test_a_cart_of_another_partition_is_not_put(fixture: StoreFixture, partition: int) -> None:
     with pytest.raises(ValueError, match="belongs to partition"):
         await fixture.store.put((partition + 1) % 16, [(CART, state_at(1000))])
+
+
+async def test_a_closed_partition_takes_no_change_and_no_restoration_until_it_is_opened(
+    fixture: StoreFixture, partition: int
+) -> None:
+    begun = await fixture.store.restore_begin(partition)
+    await fixture.store.close_partitions()
+    assert await fixture.store.closed_partitions() == set(range(fixture.layout.partitions))
+    assert (await refused(fixture, SOCKS)).reason is Reason.RESTORING
+    assert isinstance(await fixture.store.restore_finish(partition, begun, 0, 77), RestoreLost)
+    with pytest.raises(PartitionClosed):
+        await fixture.store.restore_begin(partition)
+    await fixture.store.open_partitions()
+    token = await fixture.store.restore_begin(partition)
+    assert await fixture.store.restore_finish(partition, token, 0, 77) is None
+    assert await fixture.store.closed_partitions() == set()
+    await applied(fixture, SOCKS)

@@ -1,0 +1,77 @@
+"""Drops what carts have left behind when they moved to another generation: topics, and keys in Redis."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from ops.settings import OpsSettings
+from store.redis import CartStore, Layout, PipelinedClient
+from topics.cluster import Cluster, cluster
+from topics.errors import TopicsError
+from topics.generations import Generation, generations, remove
+from topics.names import GENERATION, carts_in_redis
+
+_PAGE: Final = 1000
+
+
+class NotDropped(TopicsError):
+    """An earlier generation stays; the message says why."""
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """A generation that is gone, and how many keys Redis had of it."""
+
+    generation: int
+    keys: int
+
+
+async def drop_old(settings: OpsSettings, dropped: Callable[[Dropped], None]) -> None:
+    """Drop all generations before this one, Redis first: what is left after an interruption is found again.
+
+    Raises NotDropped, TopicsError, StoreError, KafkaError.
+    """
+    async with (
+        cluster(settings) as kafka,
+        PipelinedClient(settings, name="cartstream-repartition") as client,
+    ):
+        known = await generations(kafka)
+        own = known.get(GENERATION)
+        if own is None or not own.is_open:
+            raise NotDropped(f"generation {GENERATION}, as CARTSTREAM_GENERATION says, is not the live one")
+        for generation in known.values():
+            if generation.number < GENERATION:
+                dropped(await _drop(kafka, client, generation))
+
+
+async def _drop(kafka: Cluster, client: PipelinedClient, generation: Generation) -> Dropped:
+    number = generation.number
+    if generation.is_open:
+        raise NotDropped(f"generation {number} is open, too: carts may be in it")
+    layout = Layout(generation.partitions, number)
+    waiting = sum(depth.entries for depth in await CartStore(client, layout).outbox_depths())
+    if waiting:
+        raise NotDropped(
+            f"{waiting} changes of generation {number} wait in the outboxes of Redis: one that had fallen "
+            "back took them, from gateways of that generation. They were acknowledged with durability=redis "
+            "only; read them with XRANGE before you delete their streams"
+        )
+    keys = await _delete_keys(client, layout, number)
+    await remove(kafka, number)
+    return Dropped(number, keys)
+
+
+async def _delete_keys(client: PipelinedClient, layout: Layout, number: int) -> int:
+    place = carts_in_redis(number)
+    tags = "|".join(map(re.escape, layout.tags))
+    of_generation = re.compile(rf"{re.escape(place)}\{{(?:{tags})\}}:".encode())
+    deleted: int = 0
+    cursor = b"0"
+    while True:
+        cursor, found = await client.execute(b"SCAN", cursor, b"MATCH", f"{place}{{*", b"COUNT", _PAGE)
+        deleted += sum(
+            await client.execute_all((b"UNLINK", key) for key in found if of_generation.match(key))
+        )
+        if cursor == b"0":
+            return deleted

@@ -1,0 +1,400 @@
+"""Moves carts to topics with another number of partitions while the shop runs: the next generation.
+
+1. The topics of the next generation are made, closed, and the states of carts copied into them, again and
+   again, until little is left.
+2. Writes stop: every partition in Redis is closed, by its script. The outboxes drain into `cart-changed`,
+   which is closed, too. Compaction folds it to its end, and the sink writes `carts` to its end.
+3. What is left is copied. Rows and topics have the same states now, so the sink's position can be noted for
+   the new topic: at its end.
+4. The next generation is opened. From this step on, a single one in Kafka, carts are there.
+
+Before step 4 everything can be taken back, and is, if something takes too long or fails. A command that was
+killed leaves the old generation, or none, open: the next one takes that back first. After step 4 nothing is
+ever taken back: the way back is another generation.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import psycopg
+from aiokafka import TopicPartition
+
+from ops.carts_copy import CartsCopy
+from ops.progress import Bars
+from ops.settings import OpsSettings
+from runtime.kafka.ranges import OffsetRange, RangeReader
+from store.postgres import positions
+from store.postgres.positions import Position
+from store.postgres.session import Address, PoolerBetween, connect
+from store.redis import CartStore, Layout, PipelinedClient
+from topics.cluster import Cluster, cluster
+from topics.errors import TopicsError
+from topics.generations import (
+    Generation,
+    carts_of,
+    close,
+    generations,
+    make,
+    may_be_closed,
+    open_,
+    remove,
+)
+from topics.groups import COMPACTION, HISTORY_SINK
+from topics.names import GENERATION
+from topics.publishing import Publisher
+from topics.registry import CART_CHANGED, CARTS
+
+NEXT: Final = GENERATION + 1
+LITTLE: Final = 1000
+"""Records that are copied while writes wait."""
+PASSES: Final = 20
+"""Copies after which they are stopped though more is left: the shop writes as fast as it is copied."""
+POLL_S: Final = 0.05
+
+Say = Callable[[str], None]
+
+
+class NotRepartitioned(TopicsError):
+    """Carts are where they were; the message says why."""
+
+
+class AlreadyMoved(Exception):
+    """Carts are in the next generation already; the message says what to set."""
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """Carts are in another generation.
+
+    Seconds are those from the last write to when it was open, and to when all its partitions took writes;
+    None: they do not yet.
+    """
+
+    generation: int
+    partitions: int
+    states: int
+    deletions: int
+    left_out: int
+    open_s: float
+    writes_s: float | None
+
+
+class Found(NamedTuple):
+    """The generation of this environment, and the next one if there is one."""
+
+    own: Generation
+    following: Generation | None
+
+
+async def look(settings: OpsSettings) -> Found:
+    """The generations as they are. Raises NotRepartitioned, AlreadyMoved, TopicsError."""
+    async with cluster(settings) as kafka:
+        return await _find(kafka, settings)
+
+
+async def waiting_records(settings: OpsSettings) -> int:
+    """How many records there are to copy."""
+    async with RangeReader(settings) as reader:
+        bounds = await reader.bounds_of(_places(CARTS.name, settings.partitions))
+    return sum(span.size for span in bounds.values())
+
+
+async def repartition(
+    settings: OpsSettings, target: int, *, pause_limit_s: float, ready_limit_s: float, say: Say, bars: Bars
+) -> Moved:
+    """Move all carts to topics with `target` partitions.
+
+    Writes wait for `pause_limit_s` at most; if the switch takes longer it is taken back. Afterwards waits
+    `ready_limit_s` for the processes of the next generation.
+
+    Raises NotRepartitioned, AlreadyMoved, TopicsError, StoreError, psycopg.Error, KafkaError, TimeoutError:
+    carts are where they were, or (it says so) may be in either.
+    """
+    async with _tools(settings) as tools:
+        found = await _find(tools.kafka, settings)
+        await may_be_closed(tools.kafka, found.own)
+        await _take_back(tools, found.own, say)
+        say(f"making generation {NEXT} of the topics of carts, with {target} partitions")
+        await make(tools.kafka, NEXT, target, found.own.replicas)
+        copy = CartsCopy(tools.reader, tools.publisher, settings.partitions, NEXT, target)
+        await _copy_until_little_is_left(copy, say, bars)
+        switch = _Switch(settings, tools, found.own, copy, target, say)
+        open_s, writes_s = await switch.run(pause_limit_s, ready_limit_s)
+    return Moved(
+        generation=NEXT,
+        partitions=target,
+        states=copy.states,
+        deletions=copy.deletions,
+        left_out=copy.left_out,
+        open_s=open_s,
+        writes_s=writes_s,
+    )
+
+
+async def take_back(settings: OpsSettings, say: Say) -> None:
+    """Take back what a command has left that did not come to its end. Raises as `repartition`."""
+    async with _tools(settings) as tools:
+        await _take_back(tools, (await _find(tools.kafka, settings)).own, say)
+
+
+class _Tools(NamedTuple):
+    database: psycopg.AsyncConnection[Any]
+    """Holds the lock: one command at a time."""
+    kafka: Cluster
+    store: CartStore
+    reader: RangeReader
+    publisher: Publisher
+
+
+@asynccontextmanager
+async def _tools(settings: OpsSettings) -> AsyncIterator[_Tools]:
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(_locked(settings.postgres_address))
+        client = await stack.enter_async_context(PipelinedClient(settings, name="cartstream-repartition"))
+        yield _Tools(
+            database,
+            await stack.enter_async_context(cluster(settings)),
+            CartStore(client, Layout(settings.partitions)),
+            await stack.enter_async_context(RangeReader(settings)),
+            await stack.enter_async_context(Publisher(settings, CARTS.compression)),
+        )
+
+
+@asynccontextmanager
+async def _locked(address: Address) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    connection = await connect(address, name="cartstream-repartition")
+    try:
+        if connection.is_pooled:
+            raise PoolerBetween("cartstream topics repartition")
+        cursor = await connection.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))",
+            (f"cartstream.repartition.{address.schema}",),
+        )
+        if (await cursor.fetchone()) != (True,):
+            raise NotRepartitioned("another `cartstream topics repartition` is at work")
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _find(kafka: Cluster, settings: OpsSettings) -> Found:
+    known = await generations(kafka)
+    own, following = known.get(GENERATION), known.get(NEXT)
+    if own is None:
+        raise NotRepartitioned(
+            f"there is no generation {GENERATION} of the topics of carts, as CARTSTREAM_GENERATION says: "
+            "`cartstream topics check` shows which there are"
+        )
+    if own.partitions != settings.partitions:
+        raise NotRepartitioned(
+            f"the topics of carts have {own.partitions} partitions: set "
+            f"CARTSTREAM_PARTITIONS={own.partitions}"
+        )
+    if following is not None and following.is_open:
+        raise AlreadyMoved(
+            f"carts are in generation {NEXT}, with {following.partitions} partitions: "
+            f"{what_to_set(settings, NEXT, following.partitions)}"
+        )
+    return Found(own, following)
+
+
+def what_to_set(settings: OpsSettings, generation: int, partitions: int) -> str:
+    """What every process of a generation needs in its environment."""
+    others = settings.other_partitions or settings.partitions
+    return (
+        f"set CARTSTREAM_GENERATION={generation} CARTSTREAM_PARTITIONS={partitions} "
+        f"CARTSTREAM_OTHER_PARTITIONS={others}"
+    )
+
+
+async def _take_back(tools: _Tools, own: Generation, say: Say) -> None:
+    """Have carts in this generation as if nobody had tried to move them. The next one was never open."""
+    if NEXT in await generations(tools.kafka):
+        say(f"removing what there is of generation {NEXT}, which was never open")
+        await remove(tools.kafka, NEXT)
+    if not own.is_open or await tools.store.closed_partitions():
+        say(f"opening generation {GENERATION} again")
+    await open_(tools.kafka, own)
+    await tools.store.open_partitions()
+
+
+async def _copy_until_little_is_left(copy: CartsCopy, say: Say, bars: Bars) -> None:
+    for number in range(1, PASSES + 1):
+        left = await copy.left()
+        size = sum(span.size for span in left.values())
+        if size <= LITTLE and number > 1:
+            return
+        began = time.monotonic()
+        await copy.copy(left, bars(f"copying carts, pass {number}", size))
+        say(f"pass {number}: {size} records copied in {time.monotonic() - began:.1f} s")
+
+
+class _Switch:
+    """The switch from a generation to the next one, while writes wait."""
+
+    def __init__(
+        self, settings: OpsSettings, tools: _Tools, own: Generation, copy: CartsCopy, target: int, say: Say
+    ) -> None:
+        self._settings = settings
+        self._tools = tools
+        self._own = own
+        self._copy = copy
+        self._target = target
+        self._say = say
+        self._step = ""
+        self._partitions = range(settings.partitions)
+
+    async def run(self, pause_limit_s: float, ready_limit_s: float) -> tuple[float, float | None]:
+        """Seconds until the next generation is open, and until it takes writes everywhere."""
+        began = time.monotonic()
+        self._say("writes wait from now on")
+        try:
+            async with asyncio.timeout(pause_limit_s):
+                await self._prepare()
+        except BaseException as error:
+            # Also when somebody has pressed Ctrl-C: the shop comes first.
+            await asyncio.shield(_take_back(self._tools, self._own, self._say))
+            if isinstance(error, TimeoutError):
+                raise NotRepartitioned(
+                    f"writes have waited for {pause_limit_s:g} s, and {self._step} Carts stay where they "
+                    "were, and writes go on"
+                ) from error
+            raise
+        await self._open()
+        open_s = time.monotonic() - began
+        self._say(
+            f"generation {NEXT} is open: {what_to_set(self._settings, NEXT, self._target)} for its processes"
+        )
+        return open_s, await self._until_written(began, ready_limit_s)
+
+    async def _prepare(self) -> None:
+        """All of steps 2 and 3; afterwards both generations are closed and have the same carts."""
+        kafka, store = self._tools.kafka, self._tools.store
+        await store.close_partitions()
+        await self._until(
+            self._outboxes_are_empty, "changes still wait in the outboxes of Redis: does a gateway run?"
+        )
+        await close(kafka, self._own)
+        self._tell("the outboxes are empty, `cart-changed` is closed")
+        changes = await self._ends(CART_CHANGED.name)
+        await self._until(
+            lambda: self._has_read(COMPACTION, changes),
+            f"{COMPACTION} has not folded all changes: does compaction run?",
+        )
+        if await self._is_used(HISTORY_SINK):
+            await self._until(
+                lambda: self._has_read(HISTORY_SINK, changes),
+                f"{HISTORY_SINK} has not written all changes: start its sink, or delete the group",
+            )
+        states = await self._ends(CARTS.name)
+        topic_id = await self._tools.reader.topic_id(CARTS.name)
+        await self._until(
+            lambda: self._rows_have(topic_id, states),
+            "rows lack states: does the Postgres sink run?",
+        )
+        self._tell("compaction and the Postgres sink are at their ends")
+        self._step = "the last states were still being copied."
+        await self._copy.copy(await self._copy.left(), lambda _done: None)
+        await self._copy.copy_purge_floors()
+        await self._require_unchanged(changes, states)
+        await self._note_positions()
+        self._tell("what was left is copied")
+
+    async def _require_unchanged(
+        self, changes: dict[TopicPartition, OffsetRange], states: dict[TopicPartition, OffsetRange]
+    ) -> None:
+        """Nobody has written meanwhile, nor could have. Raises NotRepartitioned, psycopg.Error."""
+        store = self._tools.store
+        is_closed = await store.closed_partitions() == set(self._partitions)
+        ends = await self._ends(CART_CHANGED.name), await self._ends(CARTS.name)
+        copied = {place.partition: span.end for place, span in states.items()}
+        if not (
+            is_closed
+            and await self._outboxes_are_empty()
+            and [_end_of(span) for span in ends] == [_end_of(changes), _end_of(states)]
+            and self._copy.read_to == copied
+        ):
+            raise NotRepartitioned(
+                "somebody has written to this generation after it was closed, or Redis has lost that it is. "
+                "Carts stay where they were: run the command again"
+            )
+        # The lock is this connection's.
+        await self._tools.database.execute("SELECT 1")
+
+    async def _note_positions(self) -> None:
+        """The rows have all states that the new topic has.
+
+        If carts stay where they are after all, the sink finds the position of another topic, and begins anew.
+        """
+        reader, topic = self._tools.reader, carts_of(NEXT)
+        topic_id = await reader.topic_id(topic)
+        bounds = await reader.bounds_of(_places(topic, self._target))
+        await positions.begin(
+            self._tools.database,
+            [Position(place.partition, topic_id, span.end) for place, span in bounds.items()],
+        )
+
+    async def _open(self) -> None:
+        following = Generation(NEXT, self._target, self._own.replicas, is_open=False)
+        try:
+            await open_(self._tools.kafka, following)
+        except BaseException:
+            self._say(
+                f"it is not known whether generation {NEXT} was opened, and nothing is taken back: run the "
+                "command again, it finds out"
+            )
+            raise
+
+    async def _until_written(self, began: float, limit_s: float) -> float | None:
+        """Seconds until every partition of the next generation takes writes; None: not within the limit."""
+        async with PipelinedClient(self._settings, name="cartstream-repartition") as client:
+            store = CartStore(client, Layout(self._target, NEXT))
+            while time.monotonic() - began < limit_s:
+                if len(await store.ready_partitions()) == self._target:
+                    return time.monotonic() - began
+                await asyncio.sleep(POLL_S)
+        return None
+
+    # What is waited for
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]], step: str) -> None:
+        self._step = step
+        while not await condition():  # noqa: ASYNC110  neither Redis, Kafka nor Postgres tells
+            await asyncio.sleep(POLL_S)
+
+    def _tell(self, what: str) -> None:
+        self._say(f"  {what}")
+
+    async def _outboxes_are_empty(self) -> bool:
+        return not any(depth.entries for depth in await self._tools.store.outbox_depths())
+
+    async def _ends(self, topic: str) -> dict[TopicPartition, OffsetRange]:
+        return await self._tools.reader.bounds_of(_places(topic, self._settings.partitions))
+
+    async def _is_used(self, group: str) -> bool:
+        return any(place.topic == CART_CHANGED.name for place in await self._tools.kafka.committed(group))
+
+    async def _has_read(self, group: str, spans: dict[TopicPartition, OffsetRange]) -> bool:
+        committed = await self._tools.kafka.committed(group)
+        return all(committed.get(place, 0) >= span.end for place, span in spans.items() if span.size)
+
+    async def _rows_have(self, topic_id: str, spans: dict[TopicPartition, OffsetRange]) -> bool:
+        found = await positions.read(self._tools.database, self._partitions)
+        return all(
+            (position := found.get(place.partition)) is not None
+            and position.topic_id == topic_id
+            and position.position >= span.end
+            for place, span in spans.items()
+            if span.size
+        )
+
+
+def _places(topic: str, partitions: int) -> list[TopicPartition]:
+    return [TopicPartition(topic, partition) for partition in range(partitions)]
+
+
+def _end_of(spans: dict[TopicPartition, OffsetRange]) -> dict[TopicPartition, int]:
+    return {place: span.end for place, span in spans.items()}

@@ -1,0 +1,379 @@
+"""Carts move to another number of partitions while clients change them: nothing is lost or doubled."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import httpx
+import pytest
+import redis
+
+from devstack.settings import KAFKA, POSTGRES, REDIS
+from tests.support.databases import migrated_database
+from tests.support.http import http_client
+from tests.support.processes import ROOT, AgentProcess, GatewayProcess, Process
+from tests.support.servers import Servers
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.drill
+
+AGENTS: Final = (("streams", "compaction"), ("sinks", "postgres"), ("sinks", "redis"), ("jobs",))
+CLIENTS: Final = 6
+LINES: Final = 12
+"""Of a cart, before its client begins another one."""
+AGAIN_S: Final = 0.05
+STEPS: Final = (
+    "making generation",
+    "pass 1",
+    "writes wait",
+    "the outboxes are empty",
+    "compaction and the Postgres sink",
+    "what was left is copied",
+)
+"""What the command says before it opens the next generation, in this order."""
+
+
+class Generation:
+    """The processes of one generation of the topics of carts, and the commands of its environment."""
+
+    def __init__(self, shop: Mapping[str, str], number: int, partitions: int, folder: Path) -> None:
+        self.number = number
+        self.environment = {
+            **shop,
+            "CARTSTREAM_GENERATION": str(number),
+            "CARTSTREAM_PARTITIONS": str(partitions),
+            "CARTSTREAM_OTHER_PARTITIONS": "16",
+        }
+        folder = folder / f"generation-{number}"
+        self.gateway = GatewayProcess(self.environment, folder)
+        self.agents = [AgentProcess(command, self.environment, folder) for command in AGENTS]
+
+    @property
+    def processes(self) -> list[Process]:
+        """All of them."""
+        return [self.gateway, *self.agents]
+
+    def launch(self) -> None:
+        """Start them, and wait for nothing."""
+        for process in self.processes:
+            process.launch()
+
+    async def until_ready(self) -> None:
+        """Wait until all do their work."""
+        for process in self.processes:
+            await until(process.is_ready, f"{process.name} ready")
+
+    def kill(self) -> None:
+        """End them."""
+        for process in self.processes:
+            process.kill()
+
+    def popen(self, *arguments: str) -> "subprocess.Popen[str]":
+        """A command that has begun."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    async def run(self, *arguments: str) -> tuple[int, str]:
+        """The exit code of a command, and what it has said."""
+        process = self.popen(*arguments)
+        said, _ = await asyncio.to_thread(process.communicate)
+        return process.returncode, said
+
+
+class Load:
+    """Clients that add products of their own to carts of their own, by whichever gateway answers."""
+
+    def __init__(self) -> None:
+        self.gateways: list[str] = []
+        self.acknowledged: dict[str, list[str]] = {}
+        """Products by cart, of adds that are in Kafka."""
+        self.begun: dict[str, str] = {}
+        """The product, by cart, of an add that was not answered yet when the load ended."""
+        self.longest_s = 0.0
+        """The longest time without an acknowledgement."""
+        self._last = time.monotonic()
+
+    @property
+    def count(self) -> int:
+        """How many adds were acknowledged."""
+        return sum(map(len, self.acknowledged.values()))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Clients that add until the end of the block."""
+        self._last = time.monotonic()
+        tasks = [asyncio.create_task(self._shop()) for _ in range(CLIENTS)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+
+    async def until_more(self, adds: int = 50) -> None:
+        """Wait until so many more were acknowledged."""
+        before = self.count
+        await until(lambda: self.count >= before + adds, f"{adds} more adds are acknowledged")
+
+    async def _shop(self) -> None:
+        while True:
+            cart = f"user:{uuid4().hex}"
+            self.acknowledged[cart] = []
+            for number in range(LINES):
+                self.begun[cart] = product = f"p-{number}"
+                await self._add(cart, product)
+                self.acknowledged[cart].append(product)
+                del self.begun[cart]
+                self.longest_s = max(self.longest_s, time.monotonic() - self._last)
+                self._last = time.monotonic()
+
+    async def _add(self, cart: str, product: str) -> None:
+        """Try with one key until the add is in Kafka."""
+        headers = {"Idempotency-Key": uuid4().hex}
+        item = {"product_id": product, "quantity": 1, "unit_price": 100, "currency": "EUR"}
+        attempt = 0
+        while True:
+            url = self.gateways[attempt % len(self.gateways)]
+            attempt += 1
+            try:
+                async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as http:
+                    reply = await http.post(f"/v1/carts/{cart}/items", json=item, headers=headers)
+            except httpx.TransportError:
+                await asyncio.sleep(AGAIN_S)
+                continue
+            assert reply.status_code in {200, 201, 503}, reply.text
+            if reply.is_success and "durability=kafka" in reply.headers.get("preference-applied", ""):
+                return
+            await asyncio.sleep(AGAIN_S)
+
+
+@pytest.fixture
+def shop(servers: Servers) -> Iterator[dict[str, str]]:
+    """The variables of a shop with a database and a prefix of its own."""
+    redis.Redis.from_url(servers.url(REDIS)).flushall()
+    with migrated_database(servers.url(POSTGRES)) as database:
+        yield {
+            "PATH": "/usr/bin:/bin",
+            "CARTSTREAM_PREFIX": f"moved-{uuid4().hex[:8]}",
+            "CARTSTREAM_KAFKA_BOOTSTRAP": servers.url(KAFKA),
+            "CARTSTREAM_REDIS_URL": servers.url(REDIS),
+            "CARTSTREAM_POSTGRES_URL": database,
+            "CARTSTREAM_PRODUCTS_OWNER": "caller",
+            "CARTSTREAM_ORDERS_OWNER": "external",
+            "CARTSTREAM_SESSION_TIMEOUT_S": "6",
+        }
+
+
+async def opened(shop: Mapping[str, str], folder: Path) -> Generation:
+    """The first generation with 16 partitions, at work."""
+    first = Generation(shop, 1, 16, folder)
+    code, said = await first.run("topics", "apply", "--allow-single")
+    assert code == 0, said
+    first.launch()
+    return first
+
+
+async def everything_is_there(load: Load, generation: Generation) -> None:
+    """Each acknowledged add is in its cart once, no other one is, and the stores agree."""
+    async with http_client(generation.gateway.url) as http:
+        for cart, products in load.acknowledged.items():
+            if not products:
+                continue
+
+            async def fresh(cart: str = cart) -> dict[str, Any] | None:
+                reply = await http.get(f"/v1/carts/{cart}")
+                is_fresh = reply.status_code == 200 and reply.headers.get("cart-freshness") != "stale"
+                return reply.json() if is_fresh else None
+
+            found = await until(fresh, f"{cart} is read")
+            assert found is not None
+            quantities = {line["product_id"]: line["quantity"] for line in found["lines"]}
+            unanswered = quantities.pop(load.begun.get(cart, ""), 1)
+            assert (quantities, unanswered) == (dict.fromkeys(products, 1), 1), cart
+
+    async def verified() -> bool:
+        code, said = await generation.run("verify", "--json")
+        return code == 0 and json.loads(said[said.index("{") :])["in_redis"] > 0
+
+    await until(verified, "Redis, Kafka and Postgres agree")
+
+
+async def moved(load: Load, now: Generation, following: Generation) -> str:
+    """Move carts under load from one generation to another; what the command said."""
+    before, target = (each.environment["CARTSTREAM_PARTITIONS"] for each in (now, following))
+    code, said = await now.run("topics", "repartition", before, target, "--dry-run")
+    assert code == 0, said
+    assert f"CARTSTREAM_GENERATION={following.number} CARTSTREAM_PARTITIONS={target}" in said
+    following.launch()
+    load.gateways = [now.gateway.url, following.gateway.url]
+    load.longest_s = 0.0
+    code, moved = await now.run("topics", "repartition", before, target)
+    assert code == 0, moved
+    assert "0 records left out" in moved
+    await load.until_more()
+    again, said = await now.run("topics", "repartition", before, target)
+    assert again == 0, said
+    assert f"carts are in generation {following.number}" in said
+    refused, said = await now.run("topics", "repartition", "--take-back")
+    assert refused == 1, said
+    now.kill()
+    load.gateways = [following.gateway.url]
+    await following.until_ready()
+    code, said = await following.run("topics", "check", "--allow-single")
+    assert code == 0, said
+    assert f"generation {following.number} of the topics of carts: {target} partitions, live" in said
+    assert f"generation {now.number} of the topics of carts: {before} partitions, closed" in said
+    return f"{before} to {target}: {load.longest_s:.1f} s without an acknowledged write\n{moved}"
+
+
+async def test_carts_move_to_48_partitions_and_back_to_16_under_load(
+    shop: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = Load()
+    with ExitStack() as cleanup:
+        first = await opened(shop, tmp_path)
+        second, third = (Generation(shop, 2, 48, tmp_path), Generation(shop, 3, 16, tmp_path))
+        for each in (first, second, third):
+            cleanup.callback(each.kill)
+        load.gateways = [first.gateway.url]
+        await first.until_ready()
+        async with load.running():
+            await load.until_more()
+            said = [await moved(load, first, second)]
+            await load.until_more()
+            said.append(await moved(load, second, third))
+            await load.until_more()
+        await everything_is_there(load, third)
+        tell(capsys, *said, f"{load.count} adds acknowledged, 0 lost, 0 doubled")
+        await nothing_old_is_left_after_a_drop(third)
+        async with load.running():
+            await load.until_more()
+        await everything_is_there(load, third)
+
+
+async def nothing_old_is_left_after_a_drop(third: Generation) -> None:
+    """Drop the two generations before the third."""
+    code, said = await third.run("topics", "repartition", "--drop-old")
+    assert code == 0, said
+    gone = r"generation 1 is gone: its topics, and \d+ keys in Redis\ngeneration 2 is gone"
+    assert re.search(gone, said), said
+    store = redis.Redis.from_url(third.environment["CARTSTREAM_REDIS_URL"])
+    prefix = third.environment["CARTSTREAM_PREFIX"]
+    left = [key.decode() for key in store.scan_iter(f"{prefix}:*", count=1000)]
+    assert [key for key in left if re.match(rf"{prefix}:(G2:)?{{\d+}}:", key)] == []
+    code, said = await third.run("topics", "check", "--allow-single")
+    assert code == 0, said
+    assert "generation 1" not in said
+
+
+def tell(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
+    """Print figures."""
+    with capsys.disabled():
+        sys.stdout.write("\n" + "\n".join(lines) + "\n")
+
+
+async def test_a_command_that_is_killed_at_any_step_is_run_again_and_loses_nothing(
+    shop: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = Load()
+    with ExitStack() as cleanup:
+        first = await opened(shop, tmp_path)
+        second = Generation(shop, 2, 48, tmp_path)
+        cleanup.callback(first.kill)
+        cleanup.callback(second.kill)
+        load.gateways = [first.gateway.url]
+        await first.until_ready()
+        async with load.running():
+            await load.until_more()
+            second.launch()
+            load.gateways = [first.gateway.url, second.gateway.url]
+            for step in STEPS:
+                await killed_at(step, first)
+                if step in STEPS[::2]:
+                    code, said = await first.run("topics", "repartition", "--take-back")
+                    if code and "nothing can be taken back" in said:
+                        break
+                    assert code == 0, said
+                    await load.until_more()
+            code, said = await first.run("topics", "repartition", "16", "48")
+            assert code == 0, said
+            first.kill()
+            load.gateways = [second.gateway.url]
+            await second.until_ready()
+            await load.until_more()
+        await everything_is_there(load, second)
+        tell(capsys, f"{load.count} adds acknowledged, 0 lost, 0 doubled, {len(STEPS)} commands killed")
+
+
+async def killed_at(step: str, generation: Generation) -> None:
+    """Run the command and kill -9 it as soon as it has said so."""
+    process = generation.popen("topics", "repartition", "16", "48")
+    assert process.stdout is not None
+    said: list[str] = []
+    while True:
+        line = await asyncio.to_thread(process.stdout.readline)
+        assert line, f"it ended without saying {step!r}: {said}"
+        said.append(line)
+        if step in line:
+            break
+    process.kill()
+    await asyncio.to_thread(process.wait)
+    process.stdout.close()
+
+
+async def test_what_takes_too_long_is_taken_back(shop: dict[str, str], tmp_path: Path) -> None:
+    load = Load()
+    with ExitStack() as cleanup:
+        first = await opened(shop, tmp_path)
+        cleanup.callback(first.kill)
+        load.gateways = [first.gateway.url]
+        await first.until_ready()
+        async with load.running():
+            await load.until_more()
+            compaction, *_ = first.agents
+            compaction.kill()
+            code, said = await first.run("topics", "repartition", "16", "48", "--pause-limit", "2")
+            assert code == 1, said
+            assert "has not folded all changes: does compaction run?" in said
+            await load.until_more()
+            compaction.launch()
+            code, said = await first.run("topics", "check", "--allow-single")
+            assert code == 0, said
+            assert "generation 2" not in said
+            await until(compaction.is_ready, "compaction is ready")
+        await everything_is_there(load, first)
+
+
+async def test_commands_that_cannot_be_are_refused(shop: dict[str, str], tmp_path: Path) -> None:
+    first = Generation(shop, 1, 16, tmp_path)
+    for arguments, sentence in {
+        ("32", "48"): "CARTSTREAM_PARTITIONS says 16, not 32",
+        ("16", "16"): "carts have 16 partitions already",
+        ("16", "0"): "0 is not in the range",
+        ("16",): "say how many partitions",
+        ("16", "48", "--drop-old"): "stand alone",
+        ("16", "48", "--dry-run"): "there is no generation 1",
+    }.items():
+        code, said = await first.run("topics", "repartition", *arguments)
+        assert code in {1, 2}, said
+        assert sentence in said
+        assert "Traceback" not in said
+    second = Generation(shop, 2, 48, tmp_path)
+    code, said = await second.run("topics", "apply", "--allow-single")
+    assert code == 1, said
+    assert "made by" in said

@@ -1,0 +1,52 @@
+"""Generations of the topics of carts on a real broker: made closed, opened, closed, removed."""
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, NotEnoughReplicasError, RequestTimedOutError
+
+from runtime.kafka.ranges import RangeReader
+from runtime.settings import KafkaSettings
+from topics.cluster import cluster
+from topics.generations import Generation, close, generations, make, open_, remove
+from topics.plan import CLOSED, CLOSED_SETTING
+from topics.registry import CART_CHANGED, CARTS, in_generation
+
+NUMBER = 77
+CHANGED = in_generation(CART_CHANGED, NUMBER).name
+
+
+async def is_taken(kafka: KafkaSettings, topic: str) -> bool:
+    """Whether the broker takes a record."""
+    async with AIOKafkaProducer(
+        **kafka.client_options(), acks="all", request_timeout_ms=1000, retry_backoff_ms=50
+    ) as producer:
+        try:
+            await producer.send_and_wait(topic, b"1", b"a", partition=0)
+        except (NotEnoughReplicasError, RequestTimedOutError):
+            return False
+        except KafkaError as error:
+            pytest.fail(repr(error))
+    return True
+
+
+async def test_a_generation_is_made_closed_and_takes_changes_only_while_it_is_open(
+    kafka: KafkaSettings,
+) -> None:
+    made = Generation(NUMBER, 2, 1, is_open=False)
+    async with cluster(kafka) as connection, RangeReader(kafka) as reader:
+        try:
+            assert (await generations(connection))[1].is_open
+            await make(connection, NUMBER, 2, 1)
+            assert (await generations(connection))[NUMBER] == made
+            assert await reader.setting(CHANGED, CLOSED_SETTING) == CLOSED
+            assert not await is_taken(kafka, CHANGED)
+            assert await is_taken(kafka, in_generation(CARTS, NUMBER).name)
+            await open_(connection, made)
+            assert (await generations(connection))[NUMBER].is_open
+            assert await is_taken(kafka, CHANGED)
+            await close(connection, made)
+            assert not await is_taken(kafka, CHANGED)
+        finally:
+            await remove(connection, NUMBER)
+        assert NUMBER not in await generations(connection)
+        await remove(connection, NUMBER)

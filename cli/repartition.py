@@ -23,7 +23,7 @@ from topics.names import GENERATION
 from topics.settings import MAX_PARTITIONS
 
 _PAUSE_LIMIT_S: Final = 30.0
-_READY_LIMIT_S: Final = 60.0
+_READY_LIMIT_S: Final = 300.0
 
 
 @click.command("repartition")

@@ -5,12 +5,14 @@ What a worker needs is imported when it starts: a process loads only its own lib
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final
 
 from delivery.workers import run_workers
 from runtime.settings import SettingsError, load
 from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
 from topics.access import SINK_HISTORY, SINK_MAIL, SINK_POSTGRES, SINK_REDIS
+from topics.names import GENERATION
 from topics.registry import ORDERS
 from topics.startup import require_topics
 
@@ -45,6 +47,9 @@ def _postgres() -> None:
 
 def _redis() -> None:
     settings = load(RedisSinkSettings)
+    if GENERATION > 1:
+        # Writes may wait for it: what takes long to import is there when it need not wait any more.
+        import_module("sinks.redis.app")
     require_topics("sinks redis", settings, settings.partitions, SINK_REDIS, others=settings.other_partitions)
 
     def work() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, NotEnoughReplicasError, RequestTimedOutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, NotEnoughReplicasError, RequestTimedOutError
 
 from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
@@ -22,7 +22,7 @@ async def is_taken(kafka: KafkaSettings, topic: str) -> bool:
     ) as producer:
         try:
             await producer.send_and_wait(topic, b"1", b"a", partition=0)
-        except (NotEnoughReplicasError, RequestTimedOutError):
+        except (NotEnoughReplicasError, RequestTimedOutError, KafkaTimeoutError):
             return False
         except KafkaError as error:
             pytest.fail(repr(error))

@@ -26,7 +26,7 @@ from store.postgres import outbox
 from store.postgres.outbox import OutboxRecord, OutboxRow
 from topics.dead_letters import DeadLetterRecord, DeadLetters, SourceRecord
 from topics.partitioner import partition_of
-from topics.registry import DEAD_LETTERS, now_called
+from topics.registry import CART_CHANGED, DEAD_LETTERS, now_called
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +82,12 @@ def removable(rows: Sequence[OutboxRow], outcomes: Mapping[int, RelayOutcome]) -
         if outcome is RelayOutcome.LATE:
             stopped.add(key)
     return gone
+
+
+def is_no_larger_than_others(record: OutboxRecord) -> bool:
+    """Whether the topic of changes takes larger ones, when it takes any: closed it refuses all."""
+    is_change = now_called(record.topic) == CART_CHANGED.name
+    return is_change and len(record.value or b"") < CART_CHANGED.max_message_bytes // 2
 
 
 class OutboxRelay:
@@ -194,6 +200,9 @@ async def _send(
         match _answer(sent.get(row.outbox_id)):
             case Acknowledged():
                 outcomes[row.outbox_id] = RelayOutcome.ACKNOWLEDGED
+            case MessageSizeTooLargeError() as error if is_no_larger_than_others(row.record):
+                # A closed topic takes none: its carts move to another one, and this process is followed.
+                failure = failure or error
             case MessageSizeTooLargeError():
                 too_large.append(row)
             case BaseException() as error:

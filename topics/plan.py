@@ -14,12 +14,12 @@ SAFE_IN_SYNC: Final = 2
 UNKNOWN: Final = "unknown to this broker"
 """What is found of a setting that the broker does not have."""
 
-CLOSED_SETTING: Final = "min.insync.replicas"
-CLOSED: Final = "30000"
-"""More copies in sync than any cluster has: with it the broker takes no record that must be in all of them.
+CLOSED_SETTING: Final = "max.message.bytes"
+CLOSED: Final = "0"
+"""The largest record that a closed topic takes: the broker refuses all.
 
-A writer hears that it shall try again. So `cart-changed` is closed while its carts move to another generation
-and afterwards (ops.repartition): whoever was frozen meanwhile writes nothing to a generation that is over.
+So `cart-changed` is closed while its carts move to another generation and afterwards (ops.repartition), and
+whoever was frozen meanwhile writes nothing to a generation that is over.
 """
 
 SAFE_REPLICAS: Final = 3

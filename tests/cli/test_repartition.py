@@ -250,15 +250,17 @@ async def test_carts_move_to_48_partitions_and_back_to_16_under_load(
     load = Load()
     with ExitStack() as cleanup:
         first = await opened(shop, tmp_path)
-        second, third = (Generation(shop, 2, 48, tmp_path), Generation(shop, 3, 16, tmp_path))
-        for each in (first, second, third):
-            cleanup.callback(each.kill)
+        cleanup.callback(first.kill)
         load.gateways = [first.gateway.url]
         await first.until_ready()
         async with load.running():
             await load.until_more()
+            second = Generation(shop, 2, 48, tmp_path)
+            cleanup.callback(second.kill)
             said = [await moved(load, first, second)]
             await load.until_more()
+            third = Generation(shop, 3, 16, tmp_path)
+            cleanup.callback(third.kill)
             said.append(await moved(load, second, third))
             await load.until_more()
         await everything_is_there(load, third)
@@ -296,13 +298,13 @@ async def test_a_command_that_is_killed_at_any_step_is_run_again_and_loses_nothi
     load = Load()
     with ExitStack() as cleanup:
         first = await opened(shop, tmp_path)
-        second = Generation(shop, 2, 48, tmp_path)
         cleanup.callback(first.kill)
-        cleanup.callback(second.kill)
         load.gateways = [first.gateway.url]
         await first.until_ready()
         async with load.running():
             await load.until_more()
+            second = Generation(shop, 2, 48, tmp_path)
+            cleanup.callback(second.kill)
             second.launch()
             load.gateways = [first.gateway.url, second.gateway.url]
             for step in STEPS:

@@ -190,7 +190,7 @@ def test_topics_that_are_not_of_carts_may_have_another_number_of_partitions() ->
 
 
 def test_closed_topics_of_carts_are_told_and_never_opened_by_an_apply() -> None:
-    topic = observed_topic(CART_CHANGED, min_insync_replicas=CLOSED)
+    topic = observed_topic(CART_CHANGED, max_message_bytes=CLOSED)
     observed = Observed(brokers=3, auto_create=False, topics={CART_CHANGED.name: topic})
     assert outdated(observed, [CART_CHANGED]) == []
     (difference,) = closed(observed)

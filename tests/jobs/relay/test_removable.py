@@ -1,10 +1,12 @@
 """Which rows may leave the outbox: whatever failed, the last record of a key is its newest."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.outbox_relay import RelayOutcome, removable
+from jobs.outbox_relay import RelayOutcome, is_no_larger_than_others, removable
 from store.postgres.outbox import OutboxRecord, OutboxRow
+from topics.registry import CART_CHANGED, ORDERS, TopicSpec
 
 OUTCOMES = st.sampled_from([None, *RelayOutcome])
 
@@ -53,3 +55,13 @@ def test_sent_again_until_the_outbox_is_empty_the_newest_of_a_key_is_last(
         ]
         last = [row.outbox_id for row in log if row.record.key == key]
         assert (last[-1] if last else None) == (published[-1] if published else None)
+
+
+@pytest.mark.parametrize(
+    ("topic", "size", "waits"),
+    [(CART_CHANGED, 300, True), (CART_CHANGED, CART_CHANGED.max_message_bytes, False), (ORDERS, 300, False)],
+)
+def test_a_small_change_that_is_refused_as_too_large_waits_for_its_topic_to_be_opened(
+    topic: TopicSpec, size: int, *, waits: bool
+) -> None:
+    assert is_no_larger_than_others(OutboxRecord(topic.name, "a", b"x" * size, [])) is waits

@@ -32,6 +32,8 @@ from topics.records import PurgeFloor, purge_floor_key
 from topics.registry import CARTS, PURGE_FLOORS, in_generation
 
 BATCH: Final = 2000
+AT_ONCE: Final = 16
+"""Batches that are on their way to Kafka."""
 
 Copied = tuple[bytes | None, bytes | None, Headers]
 
@@ -122,20 +124,33 @@ class CartsCopy:
     async def copy(self, spans: Mapping[TopicPartition, OffsetRange], advance: Advance) -> None:
         """Copy what `left` has told. Raises KafkaError, ReadStalled, TimeoutError: begin a new copy then."""
         deletions: dict[bytes, Headers] = {}
-        async for records in self._reader.read(spans, batch=BATCH):
-            found = sort_records(records, self._partitions, self._target)
-            partition = records[0].partition
-            self._floors[partition] = max(self._floors[partition], found.purge_floor)
-            await self._publish(found.states)
-            for key in found.alive:
-                deletions.pop(key, None)
-            deletions |= found.deletions
-            self.states += sum(map(len, found.states.values()))
-            self.left_out += found.left_out
-            advance(len(records))
+        under_way: dict[int, asyncio.Task[None]] = {}
+        try:
+            async for records in self._reader.read(spans, batch=BATCH):
+                partition = records[0].partition
+                found = sort_records(records, self._partitions, self._target)
+                self._note(partition, found, deletions)
+                # One at a time of each partition that is read: so the records of a cart keep their order.
+                if len(under_way) >= AT_ONCE or partition in under_way:
+                    await asyncio.gather(*under_way.values())
+                    under_way.clear()
+                under_way[partition] = asyncio.create_task(self._publish(found.states))
+                advance(len(records))
+            await asyncio.gather(*under_way.values())
+        finally:
+            for task in under_way.values():
+                task.cancel()
         await self._publish(self._at_their_places(deletions))
         self.deletions += len(deletions)
         self.read_to |= {place.partition: span.end for place, span in spans.items()}
+
+    def _note(self, partition: int, found: Sorted, deletions: dict[bytes, Headers]) -> None:
+        self._floors[partition] = max(self._floors[partition], found.purge_floor)
+        for key in found.alive:
+            deletions.pop(key, None)
+        deletions |= found.deletions
+        self.states += sum(map(len, found.states.values()))
+        self.left_out += found.left_out
 
     async def copy_purge_floors(self) -> None:
         """Write the purge floors of the other generation; after the last copy. Raises as `copy`."""

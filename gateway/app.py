@@ -88,7 +88,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
         HistoryRoutes(container.history),
         RecoveryRoutes(container.recovery),
         HealthRoutes(container.health, container.metrics),
-        DocsRoutes(document(), settings.partitions),
+        DocsRoutes(document(), settings.partitions, settings.other_partitions),
     ):
         add_routes(app, feature, container.identity.guard)
     if settings.mode is Mode.DEVELOPMENT:

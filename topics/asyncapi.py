@@ -24,7 +24,7 @@ from topics.headers import (
     TRACEPARENT,
 )
 from topics.published import Example, newest_examples, record_specs
-from topics.registry import PARTITIONS, TOPICS, Part, RecordSpec, TopicSpec
+from topics.registry import PARTITIONS, TOPICS, Part, RecordSpec, TopicSpec, partitions_of
 from topics.strimzi import bare
 
 FILE: Final = Path("docs") / "reference" / "asyncapi.json"
@@ -66,8 +66,11 @@ _VERSION: Final = "0.1.0"
 """Of the contract: that of the release it comes with."""
 
 
-def document(partitions: int, named: Callable[[str], str] = str) -> dict[str, Any]:
-    """The whole document, JSON-serialisable; `named` gives the address of a topic from its name."""
+def document(partitions: int, named: Callable[[str], str] = str, others: int | None = None) -> dict[str, Any]:
+    """The whole document, JSON-serialisable; `named` gives the address of a topic from its name.
+
+    `others`: partitions of the topics that are not of carts; None: as many.
+    """
     specs = record_specs()
     structs = [spec.type for spec in specs if spec.part is Part.VALUE]
     _, schemas = msgspec.json.schema_components(structs, ref_template=_SCHEMAS + "{name}")
@@ -84,7 +87,12 @@ def document(partitions: int, named: Callable[[str], str] = str) -> dict[str, An
         },
         "defaultContentType": "application/json",
         "channels": {
-            bare(topic.name): _channel(topic, partitions, named(topic.name), messages[bare(topic.name)])
+            bare(topic.name): _channel(
+                topic,
+                partitions_of(topic.name, partitions, others),
+                named(topic.name),
+                messages[bare(topic.name)],
+            )
             for topic in TOPICS
         },
         "operations": {
@@ -98,9 +106,9 @@ def document(partitions: int, named: Callable[[str], str] = str) -> dict[str, An
 
 
 @cache
-def served(partitions: int) -> bytes:
+def served(partitions: int, others: int | None = None) -> bytes:
     """The document of this shop, as the gateway answers it; made when it is first asked for."""
-    return msgspec.json.encode(document(partitions))
+    return msgspec.json.encode(document(partitions, others=others))
 
 
 def rendered() -> str:

@@ -23,9 +23,10 @@ _VERSION: Final = re.compile("[1-9][0-9]{0,3}")
 class DocsRoutes:
     """Handlers of one app."""
 
-    def __init__(self, document: dict[str, Any], partitions: int) -> None:
-        """`document`: the OpenAPI document; `partitions`: how many each topic has."""
+    def __init__(self, document: dict[str, Any], partitions: int, others: int | None = None) -> None:
+        """`document`: the OpenAPI document; `partitions` of the topics of carts, and of all `others`."""
         self._partitions: Final = partitions
+        self._others: Final = others
         self._document: Final = msgspec.json.encode(document)
         self._page: Final = page()
         self._files: Final = page_files()
@@ -38,7 +39,7 @@ class DocsRoutes:
     @route("GET", "/asyncapi.json", Access.PUBLIC, openapi.TOPICS)
     async def topics(self, _: Request) -> HTTPResponse:
         """The AsyncAPI 3.0 document."""
-        return HTTPResponse(asyncapi.served(self._partitions), content_type="application/json")
+        return HTTPResponse(asyncapi.served(self._partitions, self._others), content_type="application/json")
 
     @route("GET", "/schemas/{name}/{version}", Access.PUBLIC, openapi.SCHEMA)
     async def schema(self, _: Request, name: str, version: str) -> HTTPResponse:

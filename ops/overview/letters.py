@@ -32,7 +32,8 @@ class DeadLetterWatch:
         """
         async with RangeReader(self._settings) as reader:
             bounds = await reader.bounds_of(
-                TopicPartition(DEAD_LETTERS.name, partition) for partition in range(self._settings.partitions)
+                TopicPartition(DEAD_LETTERS.name, partition)
+                for partition in range(self._settings.partitions_of(DEAD_LETTERS.name))
             )
         if bounds != self._bounds:
             found = [each for each in await find(self._settings, _ALL, silent) if each.mark is None]

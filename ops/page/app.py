@@ -22,6 +22,7 @@ from ops.page.lookup import Lookup
 from ops.page.settings import PageSettings
 from ops.progress import silent
 from ops.running import Failed, explained
+from topics.registry import DEAD_LETTERS
 
 log = structlog.get_logger(__name__)
 
@@ -221,7 +222,7 @@ class Page:
             found = DeadLetterId.parse(text)
         except ValueError as error:
             raise web.HTTPBadRequest(reason="An id is partition:offset.") from error
-        if found.partition >= self._settings.partitions:
+        if found.partition >= self._settings.partitions_of(DEAD_LETTERS.name):
             raise web.HTTPNotFound(reason=f"There is no partition {found.partition}.")
         return found
 

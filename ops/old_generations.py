@@ -1,13 +1,16 @@
 """Drops what carts have left behind when they moved to another generation: topics, and keys in Redis."""
 
+import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from ops.settings import OpsSettings
 from store.redis import CartStore, Layout, PipelinedClient
+from store.redis.node import Node
 from topics.cluster import Cluster, cluster
 from topics.errors import TopicsError
 from topics.generations import Generation, generations, remove
@@ -66,12 +69,16 @@ async def _delete_keys(client: PipelinedClient, layout: Layout, number: int) -> 
     place = carts_in_redis(number)
     tags = "|".join(map(re.escape, layout.tags))
     of_generation = re.compile(rf"{re.escape(place)}\{{(?:{tags})\}}:".encode())
+    return sum(await client.of_each(partial(_delete_at, f"{place}{{*", of_generation)))
+
+
+async def _delete_at(pattern: str, of_generation: re.Pattern[bytes], node: Node) -> int:
     deleted: int = 0
     cursor = b"0"
     while True:
-        cursor, found = await client.execute(b"SCAN", cursor, b"MATCH", f"{place}{{*", b"COUNT", _PAGE)
-        deleted += sum(
-            await client.execute_all((b"UNLINK", key) for key in found if of_generation.match(key))
-        )
+        cursor, found = await node.execute(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", _PAGE)
+        keys = [key for key in found if of_generation.match(key)]
+        # Each by itself: keys of several slots go into no one command.
+        deleted += sum(await asyncio.gather(*(node.execute(b"UNLINK", key) for key in keys)))
         if cursor == b"0":
             return deleted

@@ -144,24 +144,23 @@ class Topics:
 
     async def snapshot(self, partition: int) -> tuple[int, dict[str, Json]]:
         """The purge floor of a partition, and the states of all its carts."""
-        floor, newest = 0, dict[str, tuple[tuple[int, int], bool, bytes]]()
+        floor, newest = 0, dict[str, tuple[tuple[int, int], bool, Json]]()
         async for record in self._whole(self._floors, partition):
             floor = max(floor, json.loads(record.value)["purge_floor"])
         async for record in self._whole(self._carts, partition):
-            if record.key.startswith(b"!"):
+            if record.key is None or record.key.startswith(b"!"):
                 continue  # bookkeeping of older clusters
             with suppress(*UNREADABLE):
                 v, n, _ = dict(record.headers)["cart_version"].decode().split("-")
                 is_deletion = record.value is None
+                state = {} if is_deletion else json.loads(record.value)["state"]
+                view(state)  # what cannot be read is no cart
                 # An older state may follow a newer one. Of one version the deletion wins.
-                entry = ((int(v), int(n)), is_deletion, record.value or b"")
+                entry = ((int(v), int(n)), is_deletion, state)
                 key = record.key.decode()
                 newest[key] = max(newest.get(key, entry), entry, key=lambda each: each[:2])
                 floor = max(floor, int(v)) if is_deletion else floor
-        states = {
-            key: json.loads(value)["state"] for key, (_, is_gone, value) in newest.items() if not is_gone
-        }
-        return floor, states
+        return floor, {key: state for key, (_, is_gone, state) in newest.items() if not is_gone}
 
     async def _whole(self, topic: str, partition: int) -> AsyncIterator[ConsumerRecord]:
         """The records that a partition has now."""

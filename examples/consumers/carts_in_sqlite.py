@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS positions (
     partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, purge_floor INTEGER NOT NULL
 );
 """
-UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+UNREADABLE: Final = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
 """What reading or folding raises for a record that is no change. Compaction has refused it, too."""
 
 

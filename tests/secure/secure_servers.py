@@ -1,4 +1,4 @@
-"""A Redis and a Postgres that speak TLS only; Postgres wants a certificate, too.
+"""A Redis and a Postgres that speak TLS only, to clients with a certificate.
 
 They are Debian's: those of PyPI, which other tests use, are built without TLS.
 """
@@ -58,7 +58,7 @@ class _Server(Process):
 
 
 class SecureRedis(_Server):
-    """Redis; who comes without TLS, or with a certificate that it does not trust, is turned away."""
+    """Redis; who comes without TLS, or without a certificate of the authority, is turned away."""
 
     def __init__(self, authority: Authority, folder: Path) -> None:
         (self.port,) = free_ports(1)
@@ -75,7 +75,7 @@ class SecureRedis(_Server):
             "tls-cert-file": str(cert),
             "tls-key-file": str(key),
             "tls-ca-cert-file": str(authority.file),
-            "tls-auth-clients": "optional",
+            "tls-auth-clients": "yes",
             "dir": str(folder),
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]

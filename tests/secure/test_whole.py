@@ -1,6 +1,6 @@
 """The whole product over TLS, each process with a principal of its own: none needs a right that it lacks.
 
-Redis and Postgres speak TLS only, too; Postgres wants certificates.
+Redis and Postgres speak TLS only, too, and want certificates.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -176,8 +176,9 @@ def test_redis_and_postgres_turn_away_whoever_proves_nothing(
     secure_redis: SecureRedis, secure_postgres: SecurePostgres
 ) -> None:
     assert redis.Redis.from_url(secure_redis.url).ping()
-    with pytest.raises(redis.exceptions.ConnectionError):
-        redis.Redis.from_url(secure_redis.url_in_the_clear).ping()
+    for url in (secure_redis.url_in_the_clear, secure_redis.url_without_certificate):
+        with pytest.raises(redis.exceptions.ConnectionError):
+            redis.Redis.from_url(url).ping()
     with pytest.raises(psycopg.OperationalError, match="no encryption"):
         psycopg.connect(secure_postgres.url_in_the_clear)
     with pytest.raises(psycopg.OperationalError, match="requires a valid client certificate"):

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from devstack.embedded import EmbeddedStack
@@ -29,8 +29,13 @@ from tests.support.servers import Servers, with_topics
 
 # No catalogue in what tests start: who adds to a cart states the price. Tests of the catalogue say otherwise.
 os.environ |= PRICED_BY_CALLER
-# `make drills` plays more examples of the property tests.
-settings.register_profile("thorough", max_examples=600)
+# Property tests judge values, never time: a busy machine fails nothing.
+settings.register_profile(
+    "steady", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+# `make drills` plays more examples of them.
+settings.register_profile("thorough", settings.get_profile("steady"), max_examples=600)
+settings.load_profile("steady")
 
 
 FOLDER = Path(__file__).parent

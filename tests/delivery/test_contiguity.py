@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.contiguity import Admission, Contiguity, OutsideLog, holes, starting_point
@@ -11,7 +11,6 @@ from delivery.contiguity import Admission, Contiguity, OutsideLog, holes, starti
 logs = st.sets(st.integers(0, 60), min_size=1).map(sorted)
 
 
-@settings(deadline=None)
 @given(log=logs, data=st.data())
 def test_losses_and_repetitions_change_nothing_about_what_is_processed(
     log: list[int], data: st.DataObject
@@ -49,7 +48,6 @@ def test_losses_and_repetitions_change_nothing_about_what_is_processed(
     assert processed == log
 
 
-@settings(deadline=None)
 @given(log=logs)
 def test_an_undisturbed_compacted_log_is_processed_without_a_single_seek(log: list[int]) -> None:
     contiguity = Contiguity(0)
@@ -60,7 +58,6 @@ def test_an_undisturbed_compacted_log_is_processed_without_a_single_seek(log: li
     assert [contiguity.judge(offset) for offset in log] == [Admission.PROCESS] * len(log)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_run_is_judged_as_its_records_are_one_by_one(data: st.DataObject) -> None:
     offsets = st.integers(0, 25)
@@ -89,7 +86,6 @@ class EveryHoleLookedAt(Contiguity):
         return admission
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_the_holes_that_are_forgotten_are_those_that_were_passed(data: st.DataObject) -> None:
     offsets = st.integers(0, 25)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiokafka import ConsumerRecord
 from faust.types import TP
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.contiguity import Admission
@@ -73,7 +73,6 @@ async def test_a_changelog_record_that_was_refused_holds_the_offset_back(ledger:
     assert ledger.committable() == {SOURCE: 1}
 
 
-@settings(deadline=None)
 @given(acknowledged=st.sets(st.integers(0, 9)), sending=st.sets(st.integers(0, 9)), done=st.integers(0, 10))
 def test_no_commit_ever_passes_a_record_that_is_unprocessed_or_unacknowledged(
     acknowledged: set[int], sending: set[int], done: int

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.supervision.scaling import LONGEST_PATIENCE_S, Load, Policy, Scale, decide, initial
@@ -70,7 +70,6 @@ def test_a_worker_that_was_not_missed_for_long_is_no_lesson() -> None:
     assert (again.count, again.patience_s) == (2, POLICY.fewer_after_s)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(looks)
 def test_whatever_is_seen_the_number_stays_in_its_bounds_and_moves_by_one(
     seen: Iterable[tuple[float, Load | None]],
@@ -84,7 +83,6 @@ def test_whatever_is_seen_the_number_stays_in_its_bounds_and_moves_by_one(
         assert POLICY.fewer_after_s <= scale.patience_s <= LONGEST_PATIENCE_S
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(looks)
 def test_two_changes_are_never_closer_than_the_shorter_wait(
     seen: Iterable[tuple[float, Load | None]],

@@ -27,7 +27,6 @@ windows = st.sampled_from([0, 1, 700, 5_000, 30_000, 20 * 60 * 1_000_000])
 
 property_test = settings(
     max_examples=settings().max_examples // 2,  # each of them asks Redis for every step
-    deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

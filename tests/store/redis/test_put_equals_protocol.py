@@ -38,7 +38,6 @@ WINDOW_US = 60_000_000
 
 property_test = settings(
     max_examples=settings().max_examples // 2,  # each of them asks Redis for every step
-    deadline=None,
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,

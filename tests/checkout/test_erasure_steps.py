@@ -47,7 +47,7 @@ async def test_a_waiting_change_is_dropped_when_redis_does_not_know_it_any_more_
     waits = SimpleNamespace(id="1-0", cart_id=CART, op_id="op-2", version=2)
     redis = Mock(spec=CartStore)
     redis.partition.return_value = 3
-    redis.facts = AsyncMock(return_value=SimpleNamespace(time_us=1))
+    redis.time_us = AsyncMock(return_value=1)
     redis.window = AsyncMock(return_value=[])
     redis.lock_checkout = AsyncMock(
         side_effect=lambda _, token, ttl_ms: SimpleNamespace(token=token, ttl_ms=ttl_ms)

@@ -4,8 +4,9 @@
     curl 127.0.0.1:6066/demand/
 
 Records may come again: each table has one entry for each cart, order or idle period, and the figures are
-counted from the entries. So nothing counts twice. Each worker answers for its own partitions. Kill -9 may
-lose the last entries of a table: then start with another FAUST_APP, which reads everything again.
+counted from the entries. So nothing counts twice. Start one worker: each of several answers for the
+partitions it has had. A cart counts for good, also once it is deleted. Kill -9 may lose the last entries of
+a table: then start with another FAUST_APP, which reads everything again.
 """
 
 import json
@@ -24,6 +25,7 @@ app = faust.App(
     store="memory://",
     topic_partitions=PARTITIONS,
     topic_disable_leader=True,
+    table_standby_replicas=0,  # entries of others would be counted, too
     consumer_auto_offset_reset="earliest",
 )
 

@@ -113,7 +113,12 @@ class Processes:
 
     async def _get(self, url: str, headers: dict[str, str]) -> tuple[int, bytes]:
         async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-            return response.status, await response.content.read(_LARGEST_BYTES)
+            body = bytearray()
+            async for piece in response.content.iter_any():
+                body += piece
+                if len(body) > _LARGEST_BYTES:
+                    raise aiohttp.ClientPayloadError(f"more than {_LARGEST_BYTES} bytes")
+            return response.status, bytes(body)
 
 
 def span_of(samples: Sequence[Samples], seconds: float) -> Span:

@@ -1,7 +1,6 @@
 """Who may see the page, and which requests may change something. Pure."""
 
 import base64
-import binascii
 import hmac
 from collections.abc import Mapping
 from typing import Final
@@ -23,6 +22,14 @@ def is_let_in(token: str | None, headers: Mapping[str, str]) -> bool:
     return hmac.compare_digest(_presented(headers.get("authorization", "")), token.encode())
 
 
+def may_read_data(headers: Mapping[str, str]) -> bool:
+    """Whether a request for data is one of the page's, or of a program: another site's page could load it.
+
+    It could not read the answer, but it could make the page's process work.
+    """
+    return headers.get("sec-fetch-site", "none") in {"same-origin", "none"}
+
+
 def may_change(token: str | None, headers: Mapping[str, str]) -> bool:
     """Whether a request that was let in may change something: the page sends it, or a program with a token.
 
@@ -38,11 +45,11 @@ def _presented(authorization: str) -> bytes:
     scheme, _, rest = authorization.partition(" ")
     match scheme.lower():
         case "bearer":
-            return rest.strip().encode()
+            return rest.strip().encode(errors="surrogateescape")
         case "basic":
             try:
                 return base64.b64decode(rest, validate=True).partition(b":")[2]
-            except binascii.Error:
+            except ValueError:
                 return b""
         case _:
             return b""

@@ -1,7 +1,7 @@
 """The HTTP routes of the operations page: files, the overview, dead letters, one cart."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from hashlib import blake2b
 from http import HTTPStatus
 from importlib.resources import files
@@ -17,7 +17,7 @@ from ops.dead_letter_topic import DeadLetterFilter, DeadLetterId, Listed
 from ops.dead_letters import Result, drop, fetch, find, replay
 from ops.overview.collector import Collector
 from ops.overview.letters import DeadLetterWatch
-from ops.page.access import CHALLENGE, is_let_in, may_change
+from ops.page.access import CHALLENGE, is_let_in, may_change, may_read_data
 from ops.page.lookup import Lookup
 from ops.page.settings import PageSettings
 from ops.progress import silent
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 LISTED: Final = 200
 """Dead letters shown at most."""
+WAITING: Final = 8
+"""Requests at most that wait for whole partitions to be read."""
 _LONGEST_ID: Final = 256
 _LARGEST_BODY: Final = 64 * 1024
 _TYPES: Final = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -48,12 +50,12 @@ _HEADERS: Final = {
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which dead letters to handle: by id, or `all` that are open.
 
-    `expected`: how many are open as far as the page shows. If there are others by now, nothing is done.
+    `expected`: the `tag` of the list that the page shows. If others are open by now, nothing is done.
     """
 
     ids: list[str] = []
     all: bool = False
-    expected: int | None = None
+    expected: str | None = None
 
 
 class Page:
@@ -67,6 +69,8 @@ class Page:
         self._lookup: Final = Lookup(settings)
         self._watch: Final = DeadLetterWatch(settings)
         self._letters: Final = asyncio.Lock()
+        self._reading: Final = asyncio.Lock()
+        self._waiting = 0
         self._files: Final = _read_files()
 
     def app(self) -> web.Application:
@@ -113,6 +117,10 @@ class Page:
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
         headers: dict[str, str],
     ) -> web.StreamResponse:
+        if request.path.startswith("/ops/api/") and not may_read_data(headers):
+            return _error(
+                HTTPStatus.FORBIDDEN, "Only the operations page itself, or a program, may ask for this."
+            )
         if not is_let_in(self._token, headers):
             if self._token is None:
                 return _error(HTTPStatus.FORBIDDEN, "Ask by the name localhost or 127.0.0.1.")
@@ -153,16 +161,17 @@ class Page:
         if not 0 < len(cart_id) <= _LONGEST_ID:
             return _error(HTTPStatus.BAD_REQUEST, "Name a cart: `id=user:42`.")
         with explained(self._settings):
-            return _json(await self._lookup.find(cart_id))
+            return _json(await self._alone(self._lookup.find(cart_id)))
 
     async def _list(self, _: web.Request) -> web.StreamResponse:
         listed = await self._open()
-        return _json({"open": len(listed), "letters": [summary(each) for each in listed[:LISTED]]})
+        shown = [summary(each) for each in listed[:LISTED]]
+        return _json({"open": len(listed), "tag": _tag(listed), "letters": shown})
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
         at = self._id(request.match_info["id"])
         with explained(self._settings):
-            listed = await fetch(self._settings, at)
+            listed = await self._alone(fetch(self._settings, at))
         if listed is None:
             return _error(HTTPStatus.NOT_FOUND, f"There is no dead letter at {at}.")
         return _json(whole(listed))
@@ -182,7 +191,7 @@ class Page:
     async def _handle(
         self, request: web.Request, work: Callable[[list[Listed]], Awaitable[list[Result]]]
     ) -> web.StreamResponse:
-        """Do what was asked for with the dead letters that were; one request at a time."""
+        """Choose the dead letters that were asked for, and do it; one request at a time."""
         try:
             wanted = msgspec.json.decode(await request.read(), type=Wanted)
         except msgspec.MsgspecError as error:
@@ -190,23 +199,33 @@ class Page:
         if bool(wanted.ids) == wanted.all:
             return _error(HTTPStatus.BAD_REQUEST, "Name `ids`, or say `all`.")
         ids = {self._id(text) for text in wanted.ids}
-        if wanted.all:
-            chosen = await self._open()
-            if wanted.expected is not None and wanted.expected != len(chosen):
+        async with self._letters:
+            with explained(self._settings):
+                chosen = await (self._watch.open() if wanted.all else self._chosen(ids))
+            if wanted.all and wanted.expected not in {None, _tag(chosen)}:
                 return _error(
                     HTTPStatus.CONFLICT,
-                    f"There are {len(chosen)} by now, not {wanted.expected}: nothing was done. Look again.",
+                    f"Others are open by now, {len(chosen)} in all: nothing was done. Look again.",
                 )
-        else:
-            chosen = await self._chosen(ids)
             if absent := ids - {each.letter.id for each in chosen}:
                 names = ", ".join(map(str, sorted(absent)))
                 return _error(HTTPStatus.NOT_FOUND, f"There is no dead letter at {names}: nothing was done.")
-        async with self._letters:
             with explained(self._settings):
                 results = await work(chosen)
         log.warning("ops.dead_letters_handled", path=request.path, results=[_told(each) for each in results])
         return _json({"results": results})
+
+    async def _alone(self, reading: Coroutine[Any, Any, T]) -> T:
+        """What one reads from whole partitions; HTTPServiceUnavailable while too many wait for that."""
+        if self._waiting >= WAITING:
+            reading.close()
+            raise web.HTTPServiceUnavailable(reason="Others are being looked up: try again.")
+        self._waiting += 1
+        try:
+            async with self._reading:
+                return await reading
+        finally:
+            self._waiting -= 1
 
     async def _open(self) -> list[Listed]:
         async with self._letters:
@@ -214,8 +233,7 @@ class Page:
                 return await self._watch.open()
 
     async def _chosen(self, ids: Collection[DeadLetterId]) -> list[Listed]:
-        with explained(self._settings):
-            return await find(self._settings, DeadLetterFilter(ids=frozenset(ids)), silent)
+        return await find(self._settings, DeadLetterFilter(ids=frozenset(ids)), silent)
 
     def _id(self, text: str) -> DeadLetterId:
         try:
@@ -225,6 +243,12 @@ class Page:
         if found.partition >= self._settings.partitions_of(DEAD_LETTERS.name):
             raise web.HTTPNotFound(reason=f"There is no partition {found.partition}.")
         return found
+
+
+def _tag(listed: Collection[Listed]) -> str:
+    """Names these dead letters and no others."""
+    ids = "\n".join(sorted(str(each.letter.id) for each in listed))
+    return blake2b(ids.encode(), digest_size=8).hexdigest()
 
 
 def _told(result: Result) -> str:

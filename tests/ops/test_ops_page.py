@@ -54,8 +54,19 @@ async def test_with_a_token_a_browser_is_asked_for_it_and_a_program_sends_it() -
         for right in (f"Basic {password}", f"Bearer {TOKEN}"):
             answer = await client.get("/ops", headers={"authorization": right, "host": "ops.example"})
             assert answer.status_code == 200
-        for wrong in ("Basic !", f"Basic {base64.b64encode(b'x:y').decode()}", "Bearer", f"Digest {TOKEN}"):
-            assert (await client.get("/ops", headers={"authorization": wrong})).status_code == 401
+        other = base64.b64encode(b"x:y").decode()
+        for wrong in ("Basic !", "Basic é", "Bearer é", f"Basic {other}", "Bearer", f"Digest {TOKEN}"):
+            answer = await client.get("/ops", headers={"authorization": wrong.encode()})
+            assert answer.status_code == 401
+
+
+async def test_a_page_of_others_cannot_make_it_look_things_up() -> None:
+    async with page() as client:
+        for path in ("/ops/api/carts?id=user:1", "/ops/api/dead-letters/0:1", "/ops/api/overview"):
+            answer = await client.get(path, headers={"sec-fetch-site": "cross-site"})
+            assert answer.status_code == 403
+        own = await client.get("/ops/api/overview", headers={"sec-fetch-site": "same-origin"})
+        assert own.status_code == 200
 
 
 @pytest.mark.parametrize(

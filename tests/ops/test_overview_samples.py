@@ -1,5 +1,6 @@
 """The overview's arithmetic: rates, percentiles, jobs, and what processes answer."""
 
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -141,10 +142,16 @@ def test_metrics_that_cannot_be_read_say_why(answer: tuple[int, bytes], why: str
 async def test_processes_are_asked_and_the_token_is_for_the_given_ones_alone(tmp_path: Path) -> None:
     tokens: list[str | None] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def answer(request: web.Request) -> web.StreamResponse:
         tokens.append(request.headers.get("authorization"))
         if request.path == "/metrics":
-            return web.Response(text="process_resident_memory_bytes 1024\n")
+            response = web.StreamResponse()
+            await response.prepare(request)
+            # Metrics may come in pieces.
+            for piece in (b"process_resident_mem", b"ory_bytes 10", b"24\n"):
+                await response.write(piece)
+                await asyncio.sleep(0.01)
+            return response
         return web.json_response({"status": "ready", "checks": {}})
 
     app = web.Application()

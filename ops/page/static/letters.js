@@ -14,15 +14,17 @@ const dialog = document.querySelector("#letter");
 const ask = document.querySelector("#ask");
 const badge = document.querySelector("#letters-badge");
 let open = null;
+let tag = null;
 let position = null;
 let renewing = false;
 let acting = false;
 
 dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
-retryAll.addEventListener("click", () => handle("retry", { all: true, expected: open }));
+retryAll.addEventListener("click", () => handle("retry", { all: true, expected: tag }));
 dropAll.addEventListener("click", async () => {
+  const expected = tag; // of those that the question is about
   if (await confirmed(`Drop ${counted(open, "dead letter")}?`, "Their records are given up. They stay in the topic until its retention ends.", "Drop all")) {
-    await handle("drop", { all: true, expected: open });
+    await handle("drop", { all: true, expected });
   }
 });
 
@@ -44,7 +46,7 @@ async function renew() {
   renewing = true;
   try {
     const found = await get("dead-letters");
-    open = found.open;
+    ({ open, tag } = found);
     fill(table, found.letters, (letter) => letter.id, COLUMNS, "None: every record was processed.");
     if (found.letters.length < found.open) say(`The newest ${found.letters.length} of ${found.open} are shown.`);
     retryAll.disabled = dropAll.disabled = acting || !open;

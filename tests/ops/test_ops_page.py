@@ -56,7 +56,7 @@ async def test_with_a_token_a_browser_is_asked_for_it_and_a_program_sends_it() -
             assert answer.status_code == 200
         other = base64.b64encode(b"x:y").decode()
         for wrong in ("Basic !", "Basic é", "Bearer é", f"Basic {other}", "Bearer", f"Digest {TOKEN}"):
-            answer = await client.get("/ops", headers={"authorization": wrong.encode()})
+            answer = await client.get("/ops", headers={b"authorization": wrong.encode()})
             assert answer.status_code == 401
 
 

@@ -17,11 +17,12 @@ from runtime.failstop import fail_stop
 from runtime.kafka.ranges import OffsetRange, RangeReader
 from runtime.settings import KafkaSettings
 from sinks.postgres.batch import Batch
-from sinks.postgres.table import CartsTable, RowsFellBack
+from sinks.postgres.table import BegunByAnother, CartsTable, RowsFellBack
 from store.postgres.errors import SchemaOutdated
 from store.postgres.positions import Move, Position
 from store.postgres.session import Address
-from topics.registry import CARTS
+from topics.plan import CLOSED, CLOSED_SETTING
+from topics.registry import CART_CHANGED, CARTS
 
 log = structlog.get_logger(__name__)
 
@@ -79,14 +80,18 @@ class Positions:
         """What is known of what stands in Postgres: it is there, or further."""
 
     async def begin(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """Where to begin in partitions that were just assigned. Waits for Postgres."""
+        """Where to begin in partitions that were just assigned. Waits for Postgres.
+
+        Ends the process with code 75 if it would begin anew in a generation that is closed: positions are of
+        the one that carts have moved to. The next process waits, as every one of a closed generation.
+        """
         async with RangeReader(self._kafka) as reader:
             self._topic_id = await reader.topic_id(CARTS.name)
             places = {partition: TopicPartition(CARTS.name, partition) for partition in partitions}
             bounds = await reader.bounds_of(places.values())
         logs = {partition: bounds[place] for partition, place in places.items()}
         async for attempt in stamina.retry_context(
-            on=(psycopg.OperationalError, SchemaOutdated, TimeoutError),
+            on=(psycopg.OperationalError, SchemaOutdated, BegunByAnother, TimeoutError),
             attempts=None,
             timeout=None,
             wait_max=_WAIT_MAX_S,
@@ -100,8 +105,21 @@ class Positions:
             found = await table.positions(list(logs))
             starts, anew = self._starts(logs, found, await self._record_times(logs, found))
             if anew:
-                await table.begin(anew)
+                await self._require_open([each.partition for each in anew])
+                await table.begin(anew, found.values())
             return starts
+
+    async def _require_open(self, partitions: list[int]) -> None:
+        # Asked after the positions were read. A generation is closed before those of the next one are noted:
+        # whoever finds it open has read older ones, and notes nothing over them.
+        async with RangeReader(self._kafka) as reader:
+            if await reader.setting(CART_CHANGED.name, CLOSED_SETTING) == CLOSED:
+                fail_stop(
+                    "positions.generation_closed",
+                    partitions=partitions,
+                    meaning="carts move to another generation of their topics, or have moved",
+                    next_step="stop this process once `cartstream topics repartition` has ended",
+                )
 
     async def _record_times(
         self, logs: Mapping[int, OffsetRange], found: Mapping[int, Position]

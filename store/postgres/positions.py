@@ -4,7 +4,7 @@ Each function works over the caller's connection, in its transaction if there is
 when Postgres fails.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -43,16 +43,27 @@ class Move(NamedTuple):
     record_time: int
 
 
-async def begin(connection: Connection, positions: Sequence[Position]) -> None:
-    """Note where partitions begin to be written; what was noted of them before is forgotten."""
-    await connection.execute(
+async def begin(
+    connection: Connection, positions: Sequence[Position], found: Iterable[Position] | None = None
+) -> bool:
+    """Note where partitions begin to be written; what was noted of them before is forgotten.
+
+    With `found`, only where that still stands, or nothing if there was none; whether all were noted.
+    """
+    before = list(found or ())
+    cursor = await connection.execute(
         _query("begin_positions"),
         {
             "partition": [each.partition for each in positions],
             "topic_id": [each.topic_id for each in positions],
             "position": [each.position for each in positions],
+            "ask_found": found is not None,
+            "found_partition": [each.partition for each in before],
+            "found_topic_id": [each.topic_id for each in before],
+            "found_position": [each.position for each in before],
         },
     )
+    return cursor.rowcount == len(positions)
 
 
 async def read(connection: Connection, partitions: Sequence[int]) -> dict[int, Position]:

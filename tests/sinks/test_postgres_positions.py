@@ -7,18 +7,22 @@ import pytest
 
 from runtime.failstop import EXIT_RESTART
 from runtime.kafka.ranges import OffsetRange
+from runtime.settings import KafkaSettings
 from sinks.postgres.batch import Batch, newest
-from sinks.postgres.positions import BeginsAnew, begins
-from sinks.postgres.table import CartsTable, RowsFellBack
+from sinks.postgres.positions import BeginsAnew, Positions, begins
+from sinks.postgres.table import BegunByAnother, CartsTable, RowsFellBack
 from store.postgres.positions import Move, Position
 from store.postgres.session import Address
 from tests.sinks.cart_records import TopicWriter, cart_in, grow
 from tests.sinks.test_batch import row
 from tests.sinks.test_postgres_sink import all_written
 from tests.support.processes import AgentProcess
+from topics.cluster import cluster
+from topics.generations import Generation, close, make, open_, remove
 from topics.partitioner import partition_of
-from topics.registry import PARTITIONS
+from topics.registry import CART_CHANGED, CARTS, PARTITIONS, in_generation
 
+GENERATION = 78
 LOG = OffsetRange(10, 100)
 
 
@@ -64,6 +68,54 @@ async def test_rows_and_position_are_written_together_or_not_at_all(database: st
         assert (await table.positions([3]))[3].position == 6
     with psycopg.connect(database) as connection:
         assert connection.execute("SELECT n FROM carts").fetchall() == [(1,)]
+
+
+async def test_a_position_is_begun_only_where_it_still_is_as_it_was_found(database: str) -> None:
+    async with CartsTable(Address(database)) as table:
+        await table.begin([Position(3, "old", 7)])
+        found = await table.positions([3, 4])
+        await table.begin([Position(3, "new", 40), Position(4, "new", 50)])
+        for begun in (Position(3, "old", 0), Position(4, "old", 0)):
+            with pytest.raises(BegunByAnother):
+                await table.begin([begun], found.values())
+        now = await table.positions([3, 4])
+        assert [each[:3] for each in now.values()] == [(3, "new", 40), (4, "new", 50)]
+        await table.begin([Position(3, "newer", 0), Position(5, "newer", 0)], now.values())
+        assert (await table.positions([3]))[3][:3] == (3, "newer", 0)
+
+
+class Ended(Exception):
+    """A process would have ended."""
+
+
+async def test_a_worker_of_a_closed_generation_leaves_the_positions_of_the_next_one(
+    kafka: KafkaSettings, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As the worker that is left of two: carts have moved, and it gets the partitions of the other one.
+    def end(event: str, **_: object) -> None:
+        raise Ended(event)
+
+    monkeypatch.setattr("sinks.postgres.positions.fail_stop", end)
+    for name, spec in {"CARTS": CARTS, "CART_CHANGED": CART_CHANGED}.items():
+        monkeypatch.setattr(f"sinks.postgres.positions.{name}", in_generation(spec, GENERATION))
+    moved = [Position(partition, "the next generation's", 40 + partition) for partition in range(2)]
+    positions = Positions(kafka, Address(database))
+    async with cluster(kafka) as connection, CartsTable(Address(database)) as table:
+        try:
+            await make(connection, GENERATION, 2, 1)
+            await table.begin(moved)
+            with pytest.raises(Ended, match=r"positions\.generation_closed"):
+                await positions.begin([0, 1])
+            assert [each[:3] for each in (await table.positions([0, 1])).values()] == [
+                each[:3] for each in moved
+            ]
+            # What it has begun itself it may still write while its generation is being closed.
+            await open_(connection, Generation(GENERATION, 2, 1, is_open=False))
+            assert await positions.begin([0, 1]) == {0: 0, 1: 0}
+            await close(connection, Generation(GENERATION, 2, 1, is_open=True))
+            assert await positions.begin([0, 1]) == {0: 0, 1: 0}
+        finally:
+            await remove(connection, GENERATION)
 
 
 async def test_rows_that_went_back_to_a_backup_are_written_again(

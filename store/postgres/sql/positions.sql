@@ -1,6 +1,7 @@
 -- The SQL on `carts_positions`, by name. Parameters are psycopg's; arrays run in parallel, one element a row.
 
 -- begin_positions
+-- With `ask_found` only over what was found before: somebody else may have noted another position since.
 INSERT INTO carts_positions (partition, topic_id, position)
 SELECT partition, topic_id, position
 FROM unnest(%(partition)s::integer[], %(topic_id)s::text[], %(position)s::bigint[])
@@ -10,6 +11,13 @@ ON CONFLICT (partition) DO UPDATE SET
     position = excluded.position,
     record_time = 0,
     written_at = clock_timestamp()
+WHERE
+    NOT %(ask_found)s
+    OR (carts_positions.partition, carts_positions.topic_id, carts_positions.position) IN (
+        SELECT found.partition, found.topic_id, found.position
+        FROM unnest(%(found_partition)s::integer[], %(found_topic_id)s::text[], %(found_position)s::bigint[])
+            AS found (partition, topic_id, position)
+    )
 
 -- read_positions
 SELECT partition, topic_id, position, record_time, extract(epoch FROM clock_timestamp() - written_at)::float8

@@ -7,16 +7,8 @@ import click
 
 from ops.old_generations import Dropped, drop_old
 from ops.progress import bars
-from ops.repartition import (
-    NEXT,
-    AlreadyMoved,
-    Moved,
-    look,
-    repartition,
-    take_back,
-    waiting_records,
-    what_to_set,
-)
+from ops.reopening import NEXT, AlreadyMoved, what_to_set
+from ops.repartition import Moved, look, repartition, take_back, waiting_records
 from ops.running import Failed, run_anywhere, settings
 from ops.settings import OpsSettings
 from topics.names import GENERATION

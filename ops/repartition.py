@@ -25,6 +25,17 @@ from aiokafka import TopicPartition
 
 from ops.carts_copy import CartsCopy
 from ops.progress import Bars
+from ops.reopening import (
+    NEXT,
+    Found,
+    NotRepartitioned,
+    Say,
+    clear_away,
+    find,
+    have_back,
+    reopen,
+    what_to_set,
+)
 from ops.settings import OpsSettings
 from runtime.kafka.ranges import OffsetRange, RangeReader
 from store.postgres import positions
@@ -32,38 +43,16 @@ from store.postgres.positions import Position
 from store.postgres.session import Address, PoolerBetween, connect
 from store.redis import CartStore, Layout, PipelinedClient
 from topics.cluster import Cluster, cluster
-from topics.errors import TopicsError
-from topics.generations import (
-    Generation,
-    carts_of,
-    close,
-    generations,
-    make,
-    may_be_closed,
-    open_,
-    remove,
-)
+from topics.generations import Generation, carts_of, close, make, may_be_closed, open_
 from topics.groups import COMPACTION, HISTORY_SINK
-from topics.names import GENERATION
 from topics.publishing import Publisher
 from topics.registry import CART_CHANGED, CARTS
 
-NEXT: Final = GENERATION + 1
 LITTLE: Final = 1000
 """Records that are copied while writes wait."""
 PASSES: Final = 20
 """Copies after which they are stopped though more is left: the shop writes as fast as it is copied."""
 POLL_S: Final = 0.05
-
-Say = Callable[[str], None]
-
-
-class NotRepartitioned(TopicsError):
-    """Carts are where they were; the message says why."""
-
-
-class AlreadyMoved(Exception):
-    """Carts are in the next generation already; the message says what to set."""
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,17 +71,10 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     writes_s: float | None
 
 
-class Found(NamedTuple):
-    """The generation of this environment, and the next one if there is one."""
-
-    own: Generation
-    following: Generation | None
-
-
 async def look(settings: OpsSettings) -> Found:
     """The generations as they are. Raises NotRepartitioned, AlreadyMoved, TopicsError."""
     async with cluster(settings) as kafka:
-        return await _find(kafka, settings)
+        return await find(kafka, settings)
 
 
 async def waiting_records(settings: OpsSettings) -> int:
@@ -111,12 +93,13 @@ async def repartition(
     `ready_limit_s` for the processes of the next generation.
 
     Raises NotRepartitioned, AlreadyMoved, TopicsError, StoreError, psycopg.Error, KafkaError, TimeoutError:
-    carts are where they were, or (it says so) may be in either.
+    carts are where they were, or (it says so) may be in either. StillClosed: where they were, and closed.
     """
     async with _tools(settings) as tools:
-        found = await _find(tools.kafka, settings)
+        found = await find(tools.kafka, settings)
         await may_be_closed(tools.kafka, found.own)
-        await _take_back(tools, found.own, say)
+        await reopen(settings, tools.store, say)
+        await clear_away(settings, say)
         say(f"making generation {NEXT} of the topics of carts, with {target} partitions")
         await make(tools.kafka, NEXT, target, found.own.replicas)
         copy = CartsCopy(tools.reader, tools.publisher, settings.partitions, NEXT, target)
@@ -137,7 +120,7 @@ async def repartition(
 async def take_back(settings: OpsSettings, say: Say) -> None:
     """Take back what a command has left that did not come to its end. Raises as `repartition`."""
     async with _tools(settings) as tools:
-        await _take_back(tools, (await _find(tools.kafka, settings)).own, say)
+        await have_back(settings, tools.store, say)
 
 
 class _Tools(NamedTuple):
@@ -180,47 +163,6 @@ async def _locked(address: Address) -> AsyncIterator[psycopg.AsyncConnection[Any
         await connection.close()
 
 
-async def _find(kafka: Cluster, settings: OpsSettings) -> Found:
-    known = await generations(kafka)
-    own, following = known.get(GENERATION), known.get(NEXT)
-    if own is None:
-        raise NotRepartitioned(
-            f"there is no generation {GENERATION} of the topics of carts, as CARTSTREAM_GENERATION says: "
-            "`cartstream topics check` shows which there are"
-        )
-    if own.partitions != settings.partitions:
-        raise NotRepartitioned(
-            f"the topics of carts have {own.partitions} partitions: set "
-            f"CARTSTREAM_PARTITIONS={own.partitions}"
-        )
-    if following is not None and following.is_open:
-        raise AlreadyMoved(
-            f"carts are in generation {NEXT}, with {following.partitions} partitions: "
-            f"{what_to_set(settings, NEXT, following.partitions)}"
-        )
-    return Found(own, following)
-
-
-def what_to_set(settings: OpsSettings, generation: int, partitions: int) -> str:
-    """What every process of a generation needs in its environment."""
-    others = settings.other_partitions or settings.partitions
-    return (
-        f"set CARTSTREAM_GENERATION={generation} CARTSTREAM_PARTITIONS={partitions} "
-        f"CARTSTREAM_OTHER_PARTITIONS={others}"
-    )
-
-
-async def _take_back(tools: _Tools, own: Generation, say: Say) -> None:
-    """Have carts in this generation as if nobody had tried to move them. The next one was never open."""
-    if NEXT in await generations(tools.kafka):
-        say(f"removing what there is of generation {NEXT}, which was never open")
-        await remove(tools.kafka, NEXT)
-    if not own.is_open or await tools.store.closed_partitions():
-        say(f"opening generation {GENERATION} again")
-    await open_(tools.kafka, own)
-    await tools.store.open_partitions()
-
-
 async def _copy_until_little_is_left(copy: CartsCopy, say: Say, bars: Bars) -> None:
     for number in range(1, PASSES + 1):
         left = await copy.left()
@@ -256,7 +198,7 @@ class _Switch:
                 await self._prepare()
         except BaseException as error:
             # Also when somebody has pressed Ctrl-C: the shop comes first.
-            await asyncio.shield(_take_back(self._tools, self._own, self._say))
+            await asyncio.shield(have_back(self._settings, self._tools.store, self._say))
             if isinstance(error, TimeoutError):
                 raise NotRepartitioned(
                     f"writes have waited for {pause_limit_s:g} s, and {self._step} Carts stay where they "

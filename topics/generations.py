@@ -19,6 +19,7 @@ from topics.registry import CART_CHANGED, CART_TOPICS, CARTS, TopicSpec, in_gene
 _MANY: Final = "cart-changed"
 _POLL_S: Final = 0.05
 _LEADERS_WITHIN_S: Final = 30.0
+_GONE_WITHIN_S: Final = 30.0
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -31,7 +32,11 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 async def generations(connection: Cluster) -> dict[int, Generation]:
-    """All generations that the cluster has, by number. Raises TopicsError."""
+    """All generations that the cluster has, by number. Raises TopicsError.
+
+    One without `carts` is not open: where brokers create topics on their own (auto.create.topics.enable) a
+    gateway that waits for its generation has them create `cart-changed` alone.
+    """
     first = of_carts(_MANY, 1)
     numbers = [
         1 if name == first else int(name.removeprefix(f"{first}.g"))
@@ -39,10 +44,14 @@ async def generations(connection: Cluster) -> dict[int, Generation]:
         if name == first or (name.startswith(f"{first}.g") and name.removeprefix(f"{first}.g").isdigit())
     ]
     specs = {number: in_generation(CART_CHANGED, number) for number in sorted(numbers)}
-    topics = (await connection.observe(list(specs.values()))).topics
+    states = [in_generation(CARTS, number) for number in specs]
+    topics = (await connection.observe([*specs.values(), *states])).topics
     return {
         number: Generation(
-            number, topics[spec.name].partitions, topics[spec.name].replicas, not is_closed(topics[spec.name])
+            number,
+            topics[spec.name].partitions,
+            topics[spec.name].replicas,
+            is_open=carts_of(number) in topics and not is_closed(topics[spec.name]),
         )
         for number, spec in specs.items()
         if spec.name in topics
@@ -61,13 +70,25 @@ async def make(connection: Cluster, number: int, partitions: int, replicas: int)
     await _until_seen(connection, changed.name, CLOSED)
 
 
+async def remaining(connection: Cluster, number: int) -> list[str]:
+    """Which topics of a generation there are: all, or what is left."""
+    return sorted(await connection.names() & {spec.name for spec in _topics(number)})
+
+
 async def remove(connection: Cluster, number: int) -> None:
     """Delete the topics of a generation and wait until they are gone. Raises TopicsRefusedError."""
-    names = [spec.name for spec in _topics(number)]
-    if there := sorted(await connection.names() & set(names)):
+    there = await remaining(connection, number)
+    if there:
         await connection.delete(there)
-    while await connection.names() & set(names):  # noqa: ASYNC110  no broker tells
-        await asyncio.sleep(_POLL_S)
+    try:
+        async with asyncio.timeout(_GONE_WITHIN_S):
+            while there := await remaining(connection, number):  # noqa: ASYNC110  no broker tells
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        raise TopicsRefusedError(
+            f"{', '.join(there)} are still there {_GONE_WITHIN_S:.0f} s after they were deleted: stop the "
+            f"processes of generation {number}, or set auto.create.topics.enable=false on the brokers"
+        ) from error
 
 
 async def may_be_closed(connection: Cluster, generation: Generation) -> None:

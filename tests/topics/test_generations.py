@@ -1,12 +1,16 @@
 """Generations of the topics of carts on a real broker: made closed, opened, closed, removed."""
 
+from collections.abc import Sequence
+
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
-from topics.cluster import cluster
-from topics.generations import Generation, close, generations, make, open_, remove
+from topics.cluster import Cluster, cluster
+from topics.errors import TopicsRefusedError
+from topics.generations import Generation, close, generations, make, open_, remaining, remove
 from topics.plan import CLOSED, CLOSED_SETTING
 from topics.registry import CART_CHANGED, CARTS, in_generation
 
@@ -45,3 +49,34 @@ async def test_a_generation_is_made_closed_and_takes_changes_only_while_it_is_op
             await remove(connection, NUMBER)
         assert NUMBER not in await generations(connection)
         await remove(connection, NUMBER)
+
+
+async def test_a_generation_without_carts_is_not_open(kafka: KafkaSettings) -> None:
+    # As a broker makes it that creates topics on its own, when a gateway of that generation asks for it.
+    async with cluster(kafka) as connection:
+        try:
+            await connection.create([in_generation(CART_CHANGED, NUMBER)], partitions=2, replicas=1)
+            await connection.until_led([in_generation(CART_CHANGED, NUMBER)], partitions=2, seconds=30)
+            assert (await generations(connection))[NUMBER] == Generation(NUMBER, 2, 1, is_open=False)
+            assert await remaining(connection, NUMBER) == [CHANGED]
+        finally:
+            await remove(connection, NUMBER)
+        assert await remaining(connection, NUMBER) == []
+
+
+async def test_topics_that_come_back_are_not_waited_for_without_end(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deleted(_connection: Cluster, _names: Sequence[str]) -> None:
+        """And created again by somebody else."""
+
+    async with cluster(kafka) as connection:
+        try:
+            await make(connection, NUMBER, 1, 1)
+            with monkeypatch.context() as patched:
+                patched.setattr(Cluster, "delete", deleted)
+                patched.setattr("topics.generations._GONE_WITHIN_S", 0.2)
+                with pytest.raises(TopicsRefusedError, match=rf"{CHANGED}.* are still there"):
+                    await remove(connection, NUMBER)
+        finally:
+            await remove(connection, NUMBER)

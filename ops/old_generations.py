@@ -69,7 +69,8 @@ async def _delete_keys(client: PipelinedClient, layout: Layout, number: int) -> 
     place = carts_in_redis(number)
     tags = "|".join(map(re.escape, layout.tags))
     of_generation = re.compile(rf"{re.escape(place)}\{{(?:{tags})\}}:".encode())
-    return sum(await client.of_each(partial(_delete_at, f"{place}{{*", of_generation)))
+    # Of all or none: once the topics are gone nobody looks for the keys of this generation again.
+    return sum(await client.of_all(partial(_delete_at, f"{place}{{*", of_generation)))
 
 
 async def _delete_at(pattern: str, of_generation: re.Pattern[bytes], node: Node) -> int:

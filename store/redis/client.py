@@ -175,11 +175,26 @@ class PipelinedClient:
 
     async def of_each(self, ask: Callable[[Node], Awaitable[T]]) -> list[T]:
         """The same for what is asked of each server."""
-        answers = await asyncio.gather(*map(ask, self.nodes), return_exceptions=True)
-        found = [answer for answer in answers if not isinstance(answer, BaseException)]
+        found, failures = await self._ask(ask)
         if found:
             return found
-        raise next((answer for answer in answers if isinstance(answer, BaseException)), _nobody_known())
+        raise next(iter(failures), _nobody_known())
+
+    async def of_all(self, ask: Callable[[Node], Awaitable[T]]) -> list[T]:
+        """What every server answers. Raises StoreError if one does not, or slots have no server."""
+        found, failures = await self._ask(ask)
+        if failures:
+            raise failures[0]
+        if not found or (self._map is not None and self._nowhere in self._by_slot):
+            raise _nobody_known()
+        return found
+
+    async def _ask(self, ask: Callable[[Node], Awaitable[T]]) -> tuple[list[T], list[BaseException]]:
+        answers = await asyncio.gather(*map(ask, self.nodes), return_exceptions=True)
+        return (
+            [answer for answer in answers if not isinstance(answer, BaseException)],
+            [answer for answer in answers if isinstance(answer, BaseException)],
+        )
 
     # Requests
 

@@ -57,6 +57,23 @@ async def test_replies_find_their_requests_in_order(fixture: StoreFixture) -> No
     assert answers == [b"word-%d" % n for n in range(1000)]
 
 
+async def test_what_all_servers_are_asked_fails_with_one_of_them(
+    fixture: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = fixture.client
+    assert await client.of_all(lambda node: node.execute("ECHO", "here")) == [b"here"] * len(client.nodes)
+    monkeypatch.setattr(PipelinedClient, "nodes", ["one", "another"])
+
+    async def ask(node: object) -> int:
+        if node == "another":
+            raise StoreUnavailable("it is away")
+        return 7
+
+    assert await client.of_each(ask) == [7]
+    with pytest.raises(StoreUnavailable, match="it is away"):
+        await client.of_all(ask)
+
+
 async def test_an_error_reply_reaches_only_its_own_request(fixture: StoreFixture) -> None:
     replies = await asyncio.gather(
         fixture.client.execute("ECHO", "a"),

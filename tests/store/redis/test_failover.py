@@ -167,6 +167,17 @@ async def test_a_primary_of_a_cluster_is_killed(cluster: ClusterServers) -> None
         await load.check("a primary killed", began, ended)
 
 
+async def test_all_servers_of_a_cluster_are_not_asked_while_one_is_away(cluster: ClusterServers) -> None:
+    async with PipelinedClient(settings_of(cluster.url), patience_s=0.5) as client:
+        assert await client.of_all(lambda node: node.execute("DBSIZE")) == [0, 0, 0]
+        victim = cluster.owner_of(0)
+        cluster.replica_of(victim).kill()
+        victim.kill()
+        assert len(await client.ask_each("PING")) == 2
+        with pytest.raises(StoreError):
+            await client.of_all(lambda node: node.execute("PING"))
+
+
 async def test_a_failover_of_a_cluster_by_hand(cluster: ClusterServers) -> None:
     async with PipelinedClient(settings_of(cluster.url), patience_s=0.5) as client:
         layout = await prepared(client)

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from devstack.components import usual
 from devstack.embedded import EmbeddedStack
@@ -34,6 +34,14 @@ def launched(path: str) -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def page_for_pictures(browser: Browser, viewport: ViewportSize, scheme: Literal["light", "dark"]) -> Page:
+    """A page in a window of its own, with as many pixels as good screens have."""
+    context = browser.new_context(
+        viewport=viewport, color_scheme=scheme, device_scale_factor=1.5, reduced_motion="reduce"
+    )
+    return context.new_page()
 
 
 @contextmanager

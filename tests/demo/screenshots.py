@@ -8,7 +8,7 @@ from typing import Final, Literal
 from playwright.sync_api import Browser, ViewportSize, expect
 
 from devstack.embedded import EmbeddedStack
-from tests.demo.browser import MISSING, chromium, launched, whole_stack
+from tests.demo.browser import MISSING, chromium, launched, page_for_pictures, whole_stack
 from tests.demo.shop_page import DemoPage
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
@@ -65,11 +65,8 @@ def phone(browser: Browser, stack: EmbeddedStack, image: Path) -> None:
 def opened(
     browser: Browser, stack: EmbeddedStack, viewport: ViewportSize, scheme: Literal["light", "dark"]
 ) -> DemoPage:
-    """The demo's page in a window of its own, with as many pixels as good screens have."""
-    context = browser.new_context(
-        viewport=viewport, color_scheme=scheme, device_scale_factor=1.5, reduced_motion="reduce"
-    )
-    demo = DemoPage(context.new_page(), stack.urls.gateway)
+    """The demo's page."""
+    demo = DemoPage(page_for_pictures(browser, viewport, scheme), stack.urls.gateway)
     demo.open()
     return demo
 

@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 from collections import Counter
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
+from tests.faults.watch import Watch
 from topics.groups import COMPACTION, MERGES, POSTGRES_SINK, REDIS_SINK
 
 GROUPS: Final = (COMPACTION, MERGES, POSTGRES_SINK, REDIS_SINK)
@@ -21,7 +21,7 @@ Owners = dict[tuple[str, str, int], str]
 """By group, topic and partition, the instance id of the worker that has it."""
 
 
-class Assignments:
+class Assignments(Watch):
     """Looks every second, when Kafka answers: what moves twice within a second counts once at most."""
 
     def __init__(self, kafka_bootstrap: str) -> None:
@@ -29,17 +29,6 @@ class Assignments:
         """By group, how often a partition was found with another worker than before."""
         self._kafka_bootstrap = kafka_bootstrap
         self._owners: Owners = {}
-        self._watching: asyncio.Task[None]
-
-    async def __aenter__(self) -> Self:
-        self._watching = asyncio.create_task(self._watch())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watching.cancel()
-        await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _watch(self) -> None:
         while True:

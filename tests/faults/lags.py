@@ -2,21 +2,21 @@
 
 import asyncio
 import contextlib
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from aiokafka.errors import KafkaError
 
 from ops.settings import OpsSettings
 from ops.workers import look
 from tests.faults.testbed import Testbed
+from tests.faults.watch import Watch
 from topics.errors import TopicsError
 from topics.groups import GROUPS, HISTORY_SINK
 
 POLL_SECONDS: Final = 2.0
 
 
-class Lags:
+class Lags(Watch):
     """Looks every two seconds, as `cartstream workers` does, how old the first record is that waits."""
 
     def __init__(self, testbed: Testbed) -> None:
@@ -29,17 +29,6 @@ class Lags:
         )
         # A testbed has no history.
         self._groups = [group for group in GROUPS if group.name != HISTORY_SINK]
-        self._watching: asyncio.Task[None]
-
-    async def __aenter__(self) -> Self:
-        self._watching = asyncio.create_task(self._watch())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._watching.cancel()
-        await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _watch(self) -> None:
         while True:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from playwright.sync_api import Browser, ViewportSize, expect
 
 from devstack.embedded import EmbeddedStack
-from tests.demo.browser import MISSING, chromium, launched, whole_stack
+from tests.demo.browser import MISSING, chromium, launched, page_for_pictures, whole_stack
 from tests.ops.page.operations_page import DESK, PHONE, OperationsPage
 from tests.ops.page.shop import Shoppers, dead, redis_wiped_and_nobody_restores, wrong_records
 
@@ -58,11 +58,8 @@ def take(folder: Path) -> None:
 def opened(
     browser: Browser, stack: EmbeddedStack, viewport: ViewportSize, scheme: Literal["light", "dark"]
 ) -> OperationsPage:
-    """The page in a window of its own, with as many pixels as good screens have."""
-    context = browser.new_context(
-        viewport=viewport, color_scheme=scheme, device_scale_factor=1.5, reduced_motion="reduce"
-    )
-    page = OperationsPage(context.new_page(), stack.urls.ops)
+    """The operations page."""
+    page = OperationsPage(page_for_pictures(browser, viewport, scheme), stack.urls.ops)
     page.open()
     return page
 

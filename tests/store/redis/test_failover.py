@@ -108,7 +108,15 @@ class Load:
         if isinstance(cart, StoredCart) and cart.view().lines[0].quantity < self.pieces[cart_id]:
             self.stale_reads += 1
 
-    async def check(self, what: str, began: float, ended: float) -> None:
+    async def end(self, what: str, began: float) -> None:
+        """Go on for a while now that the servers have changed, since `began`; then stop, and check."""
+        ended = time.monotonic() + SETTLED_S
+        before = sum(self.pieces.values())
+        await until(lambda: sum(self.pieces.values()) > before + 10 * CARTS, "load goes on")
+        await self.stop()
+        await self._check(what, began, ended)
+
+    async def _check(self, what: str, began: float, ended: float) -> None:
         """Nothing lost, nothing doubled, nothing stale, and failures only while the servers changed."""
         times = [at for at, _ in self.failures]
         added, window = sum(self.pieces.values()), max(times, default=0.0) - min(times, default=0.0)
@@ -160,11 +168,7 @@ async def test_a_primary_of_a_cluster_is_killed(cluster: ClusterServers) -> None
         load.copies = 0  # its successor has no replica
         await until(lambda: cluster.owner_of(layout.slot(0)) is not victim, "a successor")
         await until(lambda: client.connected, "connected everywhere")
-        ended = time.monotonic() + SETTLED_S
-        before = sum(load.pieces.values())
-        await until(lambda: sum(load.pieces.values()) > before + 10 * CARTS, "load goes on")
-        await load.stop()
-        await load.check("a primary killed", began, ended)
+        await load.end("a primary killed", began)
 
 
 async def test_all_servers_of_a_cluster_are_not_asked_while_one_is_away(cluster: ClusterServers) -> None:
@@ -188,11 +192,7 @@ async def test_a_failover_of_a_cluster_by_hand(cluster: ClusterServers) -> None:
         cluster.replica_of(old).ask("CLUSTER", "FAILOVER")
         await until(lambda: cluster.owner_of(layout.slot(0)) is not old, "a successor")
         await until(lambda: client.connected, "connected everywhere")
-        ended = time.monotonic() + SETTLED_S
-        before = sum(load.pieces.values())
-        await until(lambda: sum(load.pieces.values()) > before + 10 * CARTS, "load goes on")
-        await load.stop()
-        await load.check("a failover by hand", began, ended)
+        await load.end("a failover by hand", began)
 
 
 async def test_a_slot_moves_key_by_key(cluster: ClusterServers) -> None:
@@ -206,11 +206,7 @@ async def test_a_slot_moves_key_by_key(cluster: ClusterServers) -> None:
         began = time.monotonic()
         await asyncio.to_thread(cluster.move, slot, target, lambda: time.sleep(0.3))
         assert cluster.owner_of(slot) is target
-        ended = time.monotonic() + SETTLED_S
-        before = sum(load.pieces.values())
-        await until(lambda: sum(load.pieces.values()) > before + 10 * CARTS, "load goes on")
-        await load.stop()
-        await load.check("a slot moved", began, ended)
+        await load.end("a slot moved", began)
 
 
 async def test_a_subscriber_follows_a_slot_that_moves(cluster: ClusterServers) -> None:
@@ -246,11 +242,7 @@ async def test_sentinels_choose_another_master(sentinels: SentinelServers) -> No
         load.copies = 0  # its successor has no replica
         await until(lambda: sentinels.master_port() == sentinels.replica.port, "another master")
         await until(lambda: client.connected, "connected")
-        ended = time.monotonic() + SETTLED_S
-        before = sum(load.pieces.values())
-        await until(lambda: sum(load.pieces.values()) > before + 10 * CARTS, "load goes on")
-        await load.stop()
-        await load.check("the master killed", began, ended)
+        await load.end("the master killed", began)
 
 
 async def test_a_master_that_was_deposed_is_left_although_it_answers(sentinels: SentinelServers) -> None:
@@ -266,8 +258,4 @@ async def test_a_master_that_was_deposed_is_left_although_it_answers(sentinels: 
             return client.nodes[0].address.endswith(str(sentinels.replica.port)) and client.connected
 
         await until(has_left, "at the new master")
-        ended = time.monotonic() + SETTLED_S
-        before = sum(load.pieces.values())
-        await until(lambda: sum(load.pieces.values()) > before + 10 * CARTS, "load goes on")
-        await load.stop()
-        await load.check("the master deposed", began, ended)
+        await load.end("the master deposed", began)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -99,8 +99,8 @@ class Generation:
 class Load:
     """Clients that add products of their own to carts of their own, by whichever gateway answers."""
 
-    def __init__(self) -> None:
-        self.gateways: list[str] = []
+    def __init__(self, gateway: str) -> None:
+        self.gateways = [gateway]
         self.acknowledged: dict[str, list[str]] = {}
         """Products by cart, of adds that are in Kafka."""
         self.begun: dict[str, str] = {}
@@ -181,13 +181,18 @@ def shop(servers: Servers) -> Iterator[dict[str, str]]:
         }
 
 
-async def opened(shop: Mapping[str, str], folder: Path) -> Generation:
-    """The first generation with 16 partitions, at work."""
+@asynccontextmanager
+async def opened(shop: Mapping[str, str], folder: Path) -> AsyncIterator[Generation]:
+    """The first generation with 16 partitions, at work until the end of the block."""
     first = Generation(shop, 1, 16, folder)
     code, said = await first.run("topics", "apply", "--allow-single")
     assert code == 0, said
-    first.launch()
-    return first
+    try:
+        first.launch()
+        await first.until_ready()
+        yield first
+    finally:
+        first.kill()
 
 
 async def everything_is_there(load: Load, generation: Generation) -> None:
@@ -247,12 +252,8 @@ async def moved(load: Load, now: Generation, following: Generation) -> str:
 async def test_carts_move_to_48_partitions_and_back_to_16_under_load(
     shop: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    load = Load()
-    with ExitStack() as cleanup:
-        first = await opened(shop, tmp_path)
-        cleanup.callback(first.kill)
-        load.gateways = [first.gateway.url]
-        await first.until_ready()
+    async with opened(shop, tmp_path) as first, AsyncExitStack() as cleanup:
+        load = Load(first.gateway.url)
         async with load.running():
             await load.until_more()
             second = Generation(shop, 2, 48, tmp_path)
@@ -295,12 +296,8 @@ def tell(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
 async def test_a_command_that_is_killed_at_any_step_is_run_again_and_loses_nothing(
     shop: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    load = Load()
-    with ExitStack() as cleanup:
-        first = await opened(shop, tmp_path)
-        cleanup.callback(first.kill)
-        load.gateways = [first.gateway.url]
-        await first.until_ready()
+    async with opened(shop, tmp_path) as first, AsyncExitStack() as cleanup:
+        load = Load(first.gateway.url)
         async with load.running():
             await load.until_more()
             second = Generation(shop, 2, 48, tmp_path)
@@ -342,12 +339,8 @@ async def killed_at(step: str, generation: Generation) -> None:
 
 
 async def test_what_takes_too_long_is_taken_back(shop: dict[str, str], tmp_path: Path) -> None:
-    load = Load()
-    with ExitStack() as cleanup:
-        first = await opened(shop, tmp_path)
-        cleanup.callback(first.kill)
-        load.gateways = [first.gateway.url]
-        await first.until_ready()
+    async with opened(shop, tmp_path) as first:
+        load = Load(first.gateway.url)
         async with load.running():
             await load.until_more()
             compaction, *_ = first.agents

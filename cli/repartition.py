@@ -24,7 +24,7 @@ _READY_LIMIT_S: Final = 300.0
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @click.option(
     "--pause-limit",
-    type=click.FloatRange(min=1),
+    type=click.FloatRange(min=0.1),
     default=_PAUSE_LIMIT_S,
     show_default=True,
     help="Seconds that writes may wait; what takes longer is taken back.",

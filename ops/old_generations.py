@@ -1,4 +1,4 @@
-"""Drops what carts have left behind when they moved to another generation: topics, and keys in Redis."""
+"""Drops what carts have left behind when they moved: topics, keys in Redis, positions in Postgres."""
 
 import asyncio
 import re
@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 
 from ops.settings import OpsSettings
+from store.postgres import positions
+from store.postgres.session import connect
 from store.redis import CartStore, Layout, PipelinedClient
 from store.redis.node import Node
 from topics.cluster import Cluster, cluster
@@ -31,11 +33,12 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 async def drop_old(settings: OpsSettings, dropped: Callable[[Dropped], None]) -> None:
-    """Drop all generations before this one, Redis first: what is left after an interruption is found again.
+    """Drop all generations before this one, topics last: what is left after an interruption is found again.
 
-    Raises NotDropped, TopicsError, StoreError, KafkaError.
+    Raises NotDropped, TopicsError, StoreError, psycopg.Error, KafkaError.
     """
     async with (
+        await connect(settings.postgres_address, name="cartstream-repartition") as database,
         cluster(settings) as kafka,
         PipelinedClient(settings, name="cartstream-repartition") as client,
     ):
@@ -45,10 +48,12 @@ async def drop_old(settings: OpsSettings, dropped: Callable[[Dropped], None]) ->
             raise NotDropped(f"generation {GENERATION}, as CARTSTREAM_GENERATION says, is not the live one")
         for generation in known.values():
             if generation.number < GENERATION:
-                dropped(await _drop(kafka, client, generation))
+                dropped(await _drop(database, kafka, client, generation))
 
 
-async def _drop(kafka: Cluster, client: PipelinedClient, generation: Generation) -> Dropped:
+async def _drop(
+    database: positions.Connection, kafka: Cluster, client: PipelinedClient, generation: Generation
+) -> Dropped:
     number = generation.number
     if generation.is_open:
         raise NotDropped(f"generation {number} is open, too: carts may be in it")
@@ -61,6 +66,7 @@ async def _drop(kafka: Cluster, client: PipelinedClient, generation: Generation)
             "only; read them with XRANGE before you delete their streams"
         )
     keys = await _delete_keys(client, layout, number)
+    await positions.drop(database, number)
     await remove(kafka, number)
     return Dropped(number, keys)
 

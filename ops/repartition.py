@@ -2,7 +2,8 @@
 
 1. The topics of the next generation are made, closed, and the states of carts copied into them, again and
    again, until little is left.
-2. Writes stop: every partition in Redis is closed, by its script. The outboxes drain into `cart-changed`,
+2. Compaction and the sinks are near the ends of what they read, or nothing stops.
+   Writes stop: every partition in Redis is closed, by its script. The outboxes drain into `cart-changed`,
    which is closed, too. Compaction folds it to its end, and the sink writes `carts` to its end.
 3. What is left is copied. Rows and topics have the same states now, so the sink's position can be noted for
    the new topic: at its end.
@@ -17,7 +18,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import psycopg
@@ -52,7 +53,12 @@ LITTLE: Final = 1000
 """Records that are copied while writes wait."""
 PASSES: Final = 20
 """Copies after which they are stopped though more is left: the shop writes as fast as it is copied."""
+FOLLOWED_WITHIN_S: Final = 30.0
+"""What is there before writes wait."""
 POLL_S: Final = 0.05
+
+_Ends: TypeAlias = dict[TopicPartition, OffsetRange]
+"""What a topic has, by partition."""
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,9 +197,10 @@ class _Switch:
 
     async def run(self, pause_limit_s: float, ready_limit_s: float) -> tuple[float, float | None]:
         """Seconds until the next generation is open, and until it takes writes everywhere."""
-        began = time.monotonic()
-        self._say("writes wait from now on")
         try:
+            await self._require_agents()
+            began = time.monotonic()
+            self._say("writes wait from now on")
             async with asyncio.timeout(pause_limit_s):
                 await self._prepare()
         except BaseException as error:
@@ -212,15 +219,37 @@ class _Switch:
         )
         return open_s, await self._until_written(began, ready_limit_s)
 
+    async def _require_agents(self) -> None:
+        """Agents read what there is now while writes go on; otherwise writes would wait for nothing."""
+        try:
+            async with asyncio.timeout(FOLLOWED_WITHIN_S):
+                await self._until_all_is_read()
+        except TimeoutError as error:
+            raise NotRepartitioned(
+                f"after {FOLLOWED_WITHIN_S:g} s {self._step} Carts stay where they were, and no write waited"
+            ) from error
+
     async def _prepare(self) -> None:
         """All of steps 2 and 3; afterwards both generations are closed and have the same carts."""
         kafka, store = self._tools.kafka, self._tools.store
+        self._step = "partitions of Redis were still being closed."
         await store.close_partitions()
         await self._until(
             self._outboxes_are_empty, "changes still wait in the outboxes of Redis: does a gateway run?"
         )
         await close(kafka, self._own)
         self._tell("the outboxes are empty, `cart-changed` is closed")
+        changes, states = await self._until_all_is_read()
+        self._tell("compaction and the Postgres sink are at their ends")
+        self._step = "the last states were still being copied."
+        await self._copy.copy(await self._copy.left(), lambda _done: None)
+        await self._copy.copy_purge_floors()
+        await self._require_unchanged(changes, states)
+        await self._note_positions()
+        self._tell("what was left is copied")
+
+    async def _until_all_is_read(self) -> tuple[_Ends, _Ends]:
+        """Agents have read what there is of changes now, and of states after that; the ends of both."""
         changes = await self._ends(CART_CHANGED.name)
         await self._until(
             lambda: self._has_read(COMPACTION, changes),
@@ -237,17 +266,9 @@ class _Switch:
             lambda: self._rows_have(topic_id, states),
             "rows lack states: does the Postgres sink run?",
         )
-        self._tell("compaction and the Postgres sink are at their ends")
-        self._step = "the last states were still being copied."
-        await self._copy.copy(await self._copy.left(), lambda _done: None)
-        await self._copy.copy_purge_floors()
-        await self._require_unchanged(changes, states)
-        await self._note_positions()
-        self._tell("what was left is copied")
+        return changes, states
 
-    async def _require_unchanged(
-        self, changes: dict[TopicPartition, OffsetRange], states: dict[TopicPartition, OffsetRange]
-    ) -> None:
+    async def _require_unchanged(self, changes: _Ends, states: _Ends) -> None:
         """Nobody has written meanwhile, nor could have. Raises NotRepartitioned, psycopg.Error."""
         store = self._tools.store
         is_closed = await store.closed_partitions() == set(self._partitions)
@@ -267,16 +288,14 @@ class _Switch:
         await self._tools.database.execute("SELECT 1")
 
     async def _note_positions(self) -> None:
-        """The rows have all states that the new topic has.
-
-        If carts stay where they are after all, the sink finds the position of another topic, and begins anew.
-        """
+        """The rows have all states that the new topic has."""
         reader, topic = self._tools.reader, carts_of(NEXT)
         topic_id = await reader.topic_id(topic)
         bounds = await reader.bounds_of(_places(topic, self._target))
         await positions.begin(
             self._tools.database,
             [Position(place.partition, topic_id, span.end) for place, span in bounds.items()],
+            NEXT,
         )
 
     async def _open(self) -> None:
@@ -313,17 +332,17 @@ class _Switch:
     async def _outboxes_are_empty(self) -> bool:
         return not any(depth.entries for depth in await self._tools.store.outbox_depths())
 
-    async def _ends(self, topic: str) -> dict[TopicPartition, OffsetRange]:
+    async def _ends(self, topic: str) -> _Ends:
         return await self._tools.reader.bounds_of(_places(topic, self._settings.partitions))
 
     async def _is_used(self, group: str) -> bool:
         return any(place.topic == CART_CHANGED.name for place in await self._tools.kafka.committed(group))
 
-    async def _has_read(self, group: str, spans: dict[TopicPartition, OffsetRange]) -> bool:
+    async def _has_read(self, group: str, spans: _Ends) -> bool:
         committed = await self._tools.kafka.committed(group)
         return all(committed.get(place, 0) >= span.end for place, span in spans.items() if span.size)
 
-    async def _rows_have(self, topic_id: str, spans: dict[TopicPartition, OffsetRange]) -> bool:
+    async def _rows_have(self, topic_id: str, spans: _Ends) -> bool:
         found = await positions.read(self._tools.database, self._partitions)
         return all(
             (position := found.get(place.partition)) is not None
@@ -338,5 +357,5 @@ def _places(topic: str, partitions: int) -> list[TopicPartition]:
     return [TopicPartition(topic, partition) for partition in range(partitions)]
 
 
-def _end_of(spans: dict[TopicPartition, OffsetRange]) -> dict[TopicPartition, int]:
+def _end_of(spans: _Ends) -> dict[TopicPartition, int]:
     return {place: span.end for place, span in spans.items()}

@@ -17,7 +17,7 @@ from runtime.failstop import fail_stop
 from runtime.kafka.ranges import OffsetRange, RangeReader
 from runtime.settings import KafkaSettings
 from sinks.postgres.batch import Batch
-from sinks.postgres.table import BegunByAnother, CartsTable, RowsFellBack
+from sinks.postgres.table import CartsTable, RowsFellBack
 from store.postgres.errors import SchemaOutdated
 from store.postgres.positions import Move, Position
 from store.postgres.session import Address
@@ -82,8 +82,8 @@ class Positions:
     async def begin(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Where to begin in partitions that were just assigned. Waits for Postgres.
 
-        Ends the process with code 75 if it would begin anew in a generation that is closed: positions are of
-        the one that carts have moved to. The next process waits, as every one of a closed generation.
+        Ends the process with code 75 if it would begin anew in a generation that is closed: carts may have
+        moved, and been deleted since. The next process waits, as every one of a closed generation.
         """
         async with RangeReader(self._kafka) as reader:
             self._topic_id = await reader.topic_id(CARTS.name)
@@ -91,7 +91,7 @@ class Positions:
             bounds = await reader.bounds_of(places.values())
         logs = {partition: bounds[place] for partition, place in places.items()}
         async for attempt in stamina.retry_context(
-            on=(psycopg.OperationalError, SchemaOutdated, BegunByAnother, TimeoutError),
+            on=(psycopg.OperationalError, SchemaOutdated, TimeoutError),
             attempts=None,
             timeout=None,
             wait_max=_WAIT_MAX_S,
@@ -106,12 +106,10 @@ class Positions:
             starts, anew = self._starts(logs, found, await self._record_times(logs, found))
             if anew:
                 await self._require_open([each.partition for each in anew])
-                await table.begin(anew, found.values())
+                await table.begin(anew)
             return starts
 
     async def _require_open(self, partitions: list[int]) -> None:
-        # Asked after the positions were read. A generation is closed before those of the next one are noted:
-        # whoever finds it open has read older ones, and notes nothing over them.
         async with RangeReader(self._kafka) as reader:
             if await reader.setting(CART_CHANGED.name, CLOSED_SETTING) == CLOSED:
                 fail_stop(

@@ -1,6 +1,6 @@
 """The `carts` table: a batch of rows and deletions in one guarded statement each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,13 +17,6 @@ WRITE_SECONDS: Final = 30
 
 class RowsFellBack(Exception):
     """The rows are behind what this sink has written: Postgres was restored to an earlier time."""
-
-    def __init__(self) -> None:
-        super().__init__(self.__doc__)
-
-
-class BegunByAnother(Exception):
-    """Somebody else has noted another position since this one was read."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
@@ -55,14 +48,10 @@ class CartsTable:
         async with self._connection.use() as connection:
             return await positions.read(connection, partitions)
 
-    async def begin(self, begun: Sequence[Position], found: Iterable[Position] | None = None) -> None:
-        """Note where partitions begin to be written, if they are still where they were `found`.
-
-        Raises BegunByAnother if not: read them again. Otherwise as `write`.
-        """
+    async def begin(self, begun: Sequence[Position]) -> None:
+        """Note where partitions begin to be written. Raises as `write`."""
         async with self._connection.use() as connection:
-            if not await positions.begin(connection, begun, found):
-                raise BegunByAnother
+            await positions.begin(connection, begun)
 
     async def replace(self, rows: list[Row]) -> int:
         """Write rows even over others of the same version, never over newer ones; returns how many it wrote.

@@ -14,6 +14,7 @@ from carts.protocol import CartRow
 from carts.state import State
 from store.postgres.errors import SchemaOutdated
 from store.postgres.queries import queries_of
+from topics.names import GENERATION
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
@@ -115,7 +116,11 @@ async def look_up(connection: Connection, partitions: Mapping[str, int]) -> dict
 
     Raises msgspec.MsgspecError for a state that nobody can read, too.
     """
-    parameters = {"cart_id": list(partitions), "partition": list(partitions.values())}
+    parameters = {
+        "generation": GENERATION,
+        "cart_id": list(partitions),
+        "partition": list(partitions.values()),
+    }
     cursor = await connection.execute(_query("look_up_carts"), parameters)
     return {
         cart_id: CartRow(None if state is None else _state.decode(state), position or 0, topic_id or "")

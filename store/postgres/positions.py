@@ -1,15 +1,16 @@
-"""The table `carts_positions`: how far the rows of `carts` are in the topic, written by the sink alone.
+"""The table `carts_positions`: how far the rows of `carts` are in the topic, in each generation of it.
 
 Each function works over the caller's connection, in its transaction if there is one, and raises psycopg.Error
 when Postgres fails.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
 from store.postgres.queries import queries_of
+from topics.names import GENERATION
 
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
@@ -43,37 +44,33 @@ class Move(NamedTuple):
     record_time: int
 
 
-async def begin(
-    connection: Connection, positions: Sequence[Position], found: Iterable[Position] | None = None
-) -> bool:
-    """Note where partitions begin to be written; what was noted of them before is forgotten.
-
-    With `found`, only where that still stands, or nothing if there was none; whether all were noted.
-    """
-    before = list(found or ())
-    cursor = await connection.execute(
+async def begin(connection: Connection, positions: Sequence[Position], generation: int = GENERATION) -> None:
+    """Note where partitions begin to be written; what was noted of them before is forgotten."""
+    await connection.execute(
         _query("begin_positions"),
         {
+            "generation": generation,
             "partition": [each.partition for each in positions],
             "topic_id": [each.topic_id for each in positions],
             "position": [each.position for each in positions],
-            "ask_found": found is not None,
-            "found_partition": [each.partition for each in before],
-            "found_topic_id": [each.topic_id for each in before],
-            "found_position": [each.position for each in before],
         },
     )
-    return cursor.rowcount == len(positions)
 
 
 async def read(connection: Connection, partitions: Sequence[int]) -> dict[int, Position]:
-    """The positions of those partitions that have one."""
-    cursor = await connection.execute(_query("read_positions"), {"partition": list(partitions)})
+    """The positions of those partitions that have one, in this generation."""
+    parameters = {"generation": GENERATION, "partition": list(partitions)}
+    cursor = await connection.execute(_query("read_positions"), parameters)
     return {row[0]: Position._make(row) for row in await cursor.fetchall()}
 
 
 async def move(connection: Connection, moves: Sequence[Move]) -> bool:
-    """Move positions forward; whether all of them were where they are expected, or further."""
+    """Move positions of this generation; whether all of them were where they are expected, or further."""
     columns = zip(*moves, strict=True)
-    parameters = dict(zip(Move._fields, map(list, columns), strict=True))
+    parameters = {"generation": GENERATION, **dict(zip(Move._fields, map(list, columns), strict=True))}
     return (await connection.execute(_query("move_positions"), parameters)).rowcount == len(moves)
+
+
+async def drop(connection: Connection, generation: int) -> None:
+    """Delete those of a generation that nobody reads any more."""
+    await connection.execute(_query("drop_positions"), {"generation": generation})

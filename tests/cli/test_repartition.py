@@ -338,22 +338,28 @@ async def killed_at(step: str, generation: Generation) -> None:
     process.stdout.close()
 
 
-async def test_what_takes_too_long_is_taken_back(shop: dict[str, str], tmp_path: Path) -> None:
+async def test_what_cannot_follow_stops_nothing_and_what_takes_too_long_is_taken_back(
+    shop: dict[str, str], tmp_path: Path
+) -> None:
     async with opened(shop, tmp_path) as first:
         load = Load(first.gateway.url)
         async with load.running():
             await load.until_more()
             compaction, *_ = first.agents
             compaction.kill()
-            code, said = await first.run("topics", "repartition", "16", "48", "--pause-limit", "20")
+            code, said = await first.run("topics", "repartition", "16", "48")
             assert code == 1, said
             assert "has not folded all changes: does compaction run?" in said
-            await load.until_more()
+            assert "writes wait" not in said
             compaction.launch()
+            await until(compaction.is_ready, "compaction is ready")
+            code, said = await first.run("topics", "repartition", "16", "48", "--pause-limit", "0.1")
+            assert code == 1, said
+            assert "writes have waited for 0.1 s" in said
+            await load.until_more()
             code, said = await first.run("topics", "check", "--allow-single")
             assert code == 0, said
             assert "generation 2" not in said
-            await until(compaction.is_ready, "compaction is ready")
         await everything_is_there(load, first)
 
 

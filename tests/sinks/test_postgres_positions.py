@@ -10,7 +10,8 @@ from runtime.kafka.ranges import OffsetRange
 from runtime.settings import KafkaSettings
 from sinks.postgres.batch import Batch, newest
 from sinks.postgres.positions import BeginsAnew, Positions, begins
-from sinks.postgres.table import BegunByAnother, CartsTable, RowsFellBack
+from sinks.postgres.table import CartsTable, RowsFellBack
+from store.postgres import carts, positions
 from store.postgres.positions import Move, Position
 from store.postgres.session import Address
 from tests.sinks.cart_records import TopicWriter, cart_in, grow
@@ -19,10 +20,12 @@ from tests.sinks.test_postgres_sink import all_written
 from tests.support.processes import AgentProcess
 from topics.cluster import cluster
 from topics.generations import Generation, close, make, open_, remove
+from topics.names import GENERATION as OWN
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, CARTS, PARTITIONS, in_generation
 
 GENERATION = 78
+NEXT = OWN + 1
 LOG = OffsetRange(10, 100)
 
 
@@ -70,50 +73,52 @@ async def test_rows_and_position_are_written_together_or_not_at_all(database: st
         assert connection.execute("SELECT n FROM carts").fetchall() == [(1,)]
 
 
-async def test_a_position_is_begun_only_where_it_still_is_as_it_was_found(database: str) -> None:
-    async with CartsTable(Address(database)) as table:
-        await table.begin([Position(3, "old", 7)])
+async def test_what_is_noted_for_the_next_generation_leaves_the_positions_of_this_one(database: str) -> None:
+    cart_id = cart_in(3)
+    async with (
+        CartsTable(Address(database)) as table,
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as connection,
+    ):
+        await table.begin([Position(3, "topic", 7)])
+        await positions.begin(connection, [Position(3, "next", 40), Position(4, "next", 50)], NEXT)
+        batch = newest([row(cart_id, grow(cart_id, 1))])
+        assert await table.write(batch, [Move(3, "topic", 7, 9, 70)]) == 1
         found = await table.positions([3, 4])
-        await table.begin([Position(3, "new", 40), Position(4, "new", 50)])
-        for begun in (Position(3, "old", 0), Position(4, "old", 0)):
-            with pytest.raises(BegunByAnother):
-                await table.begin([begun], found.values())
-        now = await table.positions([3, 4])
-        assert [each[:3] for each in now.values()] == [(3, "new", 40), (4, "new", 50)]
-        await table.begin([Position(3, "newer", 0), Position(5, "newer", 0)], now.values())
-        assert (await table.positions([3]))[3][:3] == (3, "newer", 0)
+        assert [each[:3] for each in found.values()] == [(3, "topic", 9)]
+        looked_up = await carts.look_up(connection, {cart_id: 3})
+        assert (looked_up[cart_id].position, looked_up[cart_id].topic_id) == (9, "topic")
+        await positions.drop(connection, NEXT)
+        assert await (await connection.execute("SELECT generation FROM carts_positions")).fetchall() == [
+            (NEXT - 1,)
+        ]
 
 
 class Ended(Exception):
     """A process would have ended."""
 
 
-async def test_a_worker_of_a_closed_generation_leaves_the_positions_of_the_next_one(
+async def test_a_worker_of_a_closed_generation_begins_nothing_anew(
     kafka: KafkaSettings, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As the worker that is left of two: carts have moved, and it gets the partitions of the other one.
+    # Carts may have moved: one that was deleted since would have a row again.
     def end(event: str, **_: object) -> None:
         raise Ended(event)
 
     monkeypatch.setattr("sinks.postgres.positions.fail_stop", end)
     for name, spec in {"CARTS": CARTS, "CART_CHANGED": CART_CHANGED}.items():
         monkeypatch.setattr(f"sinks.postgres.positions.{name}", in_generation(spec, GENERATION))
-    moved = [Position(partition, "the next generation's", 40 + partition) for partition in range(2)]
-    positions = Positions(kafka, Address(database))
+    own = Positions(kafka, Address(database))
     async with cluster(kafka) as connection, CartsTable(Address(database)) as table:
         try:
             await make(connection, GENERATION, 2, 1)
-            await table.begin(moved)
             with pytest.raises(Ended, match=r"positions\.generation_closed"):
-                await positions.begin([0, 1])
-            assert [each[:3] for each in (await table.positions([0, 1])).values()] == [
-                each[:3] for each in moved
-            ]
+                await own.begin([0, 1])
+            assert await table.positions([0, 1]) == {}
             # What it has begun itself it may still write while its generation is being closed.
             await open_(connection, Generation(GENERATION, 2, 1, is_open=False))
-            assert await positions.begin([0, 1]) == {0: 0, 1: 0}
+            assert await own.begin([0, 1]) == {0: 0, 1: 0}
             await close(connection, Generation(GENERATION, 2, 1, is_open=True))
-            assert await positions.begin([0, 1]) == {0: 0, 1: 0}
+            assert await own.begin([0, 1]) == {0: 0, 1: 0}
         finally:
             await remove(connection, GENERATION)
 
@@ -168,7 +173,7 @@ def rows_and_positions(url: str) -> Backup:
     with psycopg.connect(url) as connection:
         rows = connection.execute("SELECT cart_id, v, n, digest, status, subtotal FROM carts").fetchall()
         return rows, connection.execute(
-            "SELECT partition, topic_id, position, record_time FROM carts_positions"
+            "SELECT generation, partition, topic_id, position, record_time FROM carts_positions"
         ).fetchall()
 
 
@@ -184,7 +189,7 @@ def put_back(url: str, backup: Backup) -> None:
                 rows,
             )
             cursor.executemany(
-                "INSERT INTO carts_positions (partition, topic_id, position, record_time)"
-                " VALUES (%s, %s, %s, %s)",
+                "INSERT INTO carts_positions (generation, partition, topic_id, position, record_time)"
+                " VALUES (%s, %s, %s, %s, %s)",
                 positions,
             )

@@ -54,7 +54,8 @@ SELECT cart_id, state::text FROM carts WHERE cart_id = ANY(%(cart_id)s)
 SELECT asked.cart_id, carts.state::text, carts_positions.position, carts_positions.topic_id
 FROM unnest(%(cart_id)s::text[], %(partition)s::integer[]) AS asked (cart_id, partition)
 LEFT JOIN carts ON carts.cart_id = asked.cart_id
-LEFT JOIN carts_positions ON carts_positions.partition = asked.partition
+LEFT JOIN carts_positions
+    ON carts_positions.generation = %(generation)s AND carts_positions.partition = asked.partition
 
 -- cart_ids_after
 SELECT cart_id FROM carts WHERE cart_id > %(after)s ORDER BY cart_id LIMIT %(limit)s

@@ -1,27 +1,19 @@
 -- The SQL on `carts_positions`, by name. Parameters are psycopg's; arrays run in parallel, one element a row.
 
 -- begin_positions
--- With `ask_found` only over what was found before: somebody else may have noted another position since.
-INSERT INTO carts_positions (partition, topic_id, position)
-SELECT partition, topic_id, position
+INSERT INTO carts_positions (generation, partition, topic_id, position)
+SELECT %(generation)s, partition, topic_id, position
 FROM unnest(%(partition)s::integer[], %(topic_id)s::text[], %(position)s::bigint[])
     AS begun (partition, topic_id, position)
-ON CONFLICT (partition) DO UPDATE SET
+ON CONFLICT (generation, partition) DO UPDATE SET
     topic_id = excluded.topic_id,
     position = excluded.position,
     record_time = 0,
     written_at = clock_timestamp()
-WHERE
-    NOT %(ask_found)s
-    OR (carts_positions.partition, carts_positions.topic_id, carts_positions.position) IN (
-        SELECT found.partition, found.topic_id, found.position
-        FROM unnest(%(found_partition)s::integer[], %(found_topic_id)s::text[], %(found_position)s::bigint[])
-            AS found (partition, topic_id, position)
-    )
 
 -- read_positions
 SELECT partition, topic_id, position, record_time, extract(epoch FROM clock_timestamp() - written_at)::float8
-FROM carts_positions WHERE partition = ANY(%(partition)s)
+FROM carts_positions WHERE generation = %(generation)s AND partition = ANY(%(partition)s)
 
 -- move_positions
 -- One that is behind what was expected has gone back to a backup: what lies between would be skipped.
@@ -36,6 +28,10 @@ FROM unnest(
     %(record_time)s::bigint[]
 ) AS moved (partition, topic_id, expected, position, record_time)
 WHERE
-    carts_positions.partition = moved.partition
+    carts_positions.generation = %(generation)s
+    AND carts_positions.partition = moved.partition
     AND carts_positions.topic_id = moved.topic_id
     AND carts_positions.position >= moved.expected
+
+-- drop_positions
+DELETE FROM carts_positions WHERE generation = %(generation)s

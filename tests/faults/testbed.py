@@ -58,7 +58,12 @@ HASTE: Final = {
         "CARTSTREAM_MERGE_WATCH_PAUSE_S": "2",
     },
     # Longer than a freeze, for a mail that waits is no mail that is lost; the retry is the wait after a kill.
-    "sink-mail": {"CARTSTREAM_SMTP_TIMEOUT_S": "15", "CARTSTREAM_MAIL_RETRY_S": "16"},
+    "sink-mail": {
+        "CARTSTREAM_SMTP_TIMEOUT_S": "15",
+        "CARTSTREAM_MAIL_RETRY_S": "16",
+        # A load is few buyers with many orders each.
+        "CARTSTREAM_ORDER_MAILS_PER_DAY": "100000",
+    },
 }
 """What is settled and sent again after a fault, sooner than by default: runs wait for it."""
 CLOCKS: Final = Path(__file__).parents[1] / "gateway" / "skew"

@@ -4,7 +4,6 @@ They trust the product in no sum: what was sold is counted from the orders' own 
 from their status, what there was to begin with from the history.
 """
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -19,7 +18,7 @@ from tests.faults.request_history import RequestHistory, cancels, checkouts, loo
 from tests.faults.sales import Kept
 from tests.faults.schedule import Kind
 from tests.faults.stores import Check, Stores, Violation, copy_of
-from tests.faults.versions import borders
+from tests.faults.versions import borders, is_calm
 from topics.records import OrderStatus
 
 LOST: Final = "lost"
@@ -85,7 +84,7 @@ def orders_have_what_was_in_the_cart(history: Sequence[Record], stores: Stores) 
             continue
         least: Counter[str] = Counter()
         for add in adds.get(request.cart_id, ()):
-            if add.durable_at < request.invoked_at and _calm(
+            if add.durable_at < request.invoked_at and is_calm(
                 rollbacks, add.invoked_at, request.replies[0].at
             ):
                 least.update(add.pieces)
@@ -113,15 +112,9 @@ def _adds(history: Sequence[Record]) -> dict[str, list[_Adds]]:
             else:
                 mixed.add(operation.cart_id)
         begun, durable_at = operation.invoked_at, operation.durable_at
-        if durable_at is not None and _calm(wipes, begun, durable_at):
+        if durable_at is not None and is_calm(wipes, begun, durable_at):
             found[operation.cart_id].append(_Adds(begun, durable_at, pieces))
     return {cart_id: adds for cart_id, adds in found.items() if cart_id not in mixed}
-
-
-def _calm(edges: Sequence[int], begin: int, end: int) -> bool:
-    """Whether no fault whose beginning and end are among `edges` touches the time between."""
-    epoch = bisect_right(edges, begin)
-    return epoch % 2 == 0 and epoch == bisect_right(edges, end)
 
 
 def orders_add_up(_history: Sequence[Record], stores: Stores) -> list[Violation]:

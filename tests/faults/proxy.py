@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks like a network: cut, slow, or half-open, where only requests arrive."""
+"""A TCP proxy that breaks like a network: cut, slow, held up, or half-open, where only requests arrive."""
 
 import asyncio
 import contextlib
@@ -20,6 +20,8 @@ class NetworkCondition(StrEnum):
     SLOW = "slow"
     HALF_OPEN = "half-open"
     """What the client sends arrives; what the server answers does not, and nobody is told."""
+    HELD_UP = "held up"
+    """What the client sends arrives when the condition changes, and nobody is told."""
 
 
 class Proxies:
@@ -113,7 +115,8 @@ class Proxy:
         while data := await source.read(_CHUNK):
             if self._condition is NetworkCondition.SLOW:
                 await asyncio.sleep(SLOW_SECONDS)
-            while replies and self._condition is NetworkCondition.HALF_OPEN:
+            held_up = NetworkCondition.HALF_OPEN if replies else NetworkCondition.HELD_UP
+            while self._condition is held_up:
                 await self._changed.wait()
             sink.write(data)
             await sink.drain()

@@ -307,6 +307,30 @@ def test_a_read_after_a_wipe_may_lack_what_only_redis_acknowledged() -> None:
     assert a_wipe_takes_back_nothing_durable(history, SOUND) == []
 
 
+@pytest.mark.parametrize(
+    ("began", "ended", "well"),
+    [(3, 4, False), (0, 1, False), (1, 2, True), (0, 3, True), (1, 9, True), (0, 9, True)],
+)
+def test_a_read_may_lack_a_change_that_was_under_way_during_a_wipe(
+    *, began: int, ended: int, well: bool
+) -> None:
+    # Asked for at 1, acknowledged at 2. Its record may land after the restoration has looked, although nobody
+    # has noted the end of the wipe yet.
+    history = [
+        *_reads(durability="kafka"),
+        Began(at=began, fault="FLUSHALL", target="redis", forgets=Forgets.EVERYTHING),
+        Ended(at=ended, fault="FLUSHALL", target="redis"),
+    ]
+    assert (a_wipe_takes_back_nothing_durable(history, SOUND) == []) is well
+
+
+def test_a_read_after_a_wipe_may_count_less_beside_a_durable_change() -> None:
+    # What the change was made on had only been in Redis.
+    *before, _ = _reads(*_fault(Forgets.EVERYTHING), durability="kafka")
+    history = [*before, Ok(at=11, op=2, attempt=1, version="20-1-0")]
+    assert a_wipe_takes_back_nothing_durable(history, SOUND) == []
+
+
 def test_a_read_after_a_failover_may_lack_a_durable_change() -> None:
     assert a_wipe_takes_back_nothing_durable(_reads(*_fault(Forgets.NEWEST), durability="kafka"), SOUND) == []
 

@@ -97,6 +97,19 @@ async def test_an_add_in_flight_during_a_wipe_is_added_once_with_its_retry(scena
     assert scenario.lines(await scenario.settled()) == {"jam": 1, "tea": 2}
 
 
+async def test_an_add_that_gets_into_kafka_after_a_wipe_comes_back_by_itself(scenario: Scenario) -> None:
+    jam = await scenario.do(JAM)
+    scenario.testbed.alone.condition = NetworkCondition.HELD_UP
+    asking = asyncio.create_task(scenario.send(scenario.plan(TEA), gateway=1))
+    await scenario.until_in_outbox()
+    await scenario.wipe()
+    # The restoration has looked by now, and found no record of it.
+    assert (await scenario.read()).version == jam.version
+    scenario.testbed.alone.condition = NetworkCondition.NORMAL
+    assert isinstance(await asking, Ok)
+    assert scenario.lines(await scenario.settled()) == {"jam": 1, "tea": 2}
+
+
 async def test_a_failover_that_is_written_to_loses_neither_side(scenario: Scenario) -> None:
     await scenario.do(JAM, Add("bun", 5, 80))
     replica = await scenario.replica()

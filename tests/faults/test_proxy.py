@@ -71,6 +71,20 @@ async def test_a_half_open_connection_delivers_requests_and_keeps_replies(echo: 
     writer.close()
 
 
+async def test_what_is_held_up_arrives_once_the_network_is_normal(echo: Echo) -> None:
+    reader, writer = await echo.connect()
+    writer.write(b"hello")
+    assert await reader.readexactly(5) == b"hello"
+    echo.heard.clear()
+    echo.proxy.condition = NetworkCondition.HELD_UP
+    writer.write(b"world")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(echo.heard.wait(), 0.2)
+    echo.proxy.condition = NetworkCondition.NORMAL
+    assert await reader.readexactly(5) == b"world"
+    writer.close()
+
+
 async def test_a_slow_network_still_delivers_all_in_order(echo: Echo) -> None:
     echo.proxy.condition = NetworkCondition.SLOW
     reader, writer = await echo.connect()

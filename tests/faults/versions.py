@@ -114,29 +114,33 @@ def reads_never_go_back(history: Sequence[Record], _stores: Stores) -> list[Viol
 def a_wipe_takes_back_nothing_durable(history: Sequence[Record], _stores: Stores) -> list[Violation]:
     """What was acknowledged as being in Kafka shows in every reply to a later request, after a wipe too.
 
-    Only a failover may show an older cart for a while; a write meanwhile is a fork, united later.
+    Only a failover may show an older cart for a while; a write meanwhile is a fork, united later. The count
+    may fall: a reply also shows, and counts, what only Redis had.
     """
     replies = _replies(history)
-    wiped = borders(history, {Forgets.EVERYTHING})
-    # A change in flight during the wipe is acknowledged, but may land after the restoration has looked.
+    wipes = borders(history, {Forgets.EVERYTHING})
+    # A change under way during the wipe is acknowledged, but may land after the restoration has looked.
     durable = [
         reply
         for reply in replies
-        if reply.ok.durability in DURABLE
-        and bisect_right(wiped, reply.invoked_at) == bisect_right(wiped, reply.ok.at)
+        if reply.ok.durability in DURABLE and is_calm(wipes, reply.invoked_at, reply.ok.at)
     ]
-    return _fallen(history, durable, replies, {Forgets.NEWEST})
+    return _fallen(history, durable, replies, {Forgets.NEWEST}, counts=False)
 
 
 class _Reply(NamedTuple):
     cart_id: str
     invoked_at: int
     ok: Ok
+    rank: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"request {self.ok.op} from {self.invoked_at} to {self.ok.at} was shown {self.ok.version}"
 
 
 def _replies(history: Sequence[Record]) -> list[_Reply]:
     return [
-        _Reply(operation.cart_id, operation.invoked_at, operation.oks[0])
+        _Reply(operation.cart_id, operation.invoked_at, operation.oks[0], _rank_of(operation.oks[0]))
         for operation in operations(history)
         if operation.attempts == 1 and operation.oks and not operation.oks[0].stale
     ]
@@ -156,16 +160,26 @@ def borders(history: Sequence[Record], forgets: Container[Forgets]) -> list[int]
     )
 
 
+def is_calm(edges: Sequence[int], begin: int, end: int) -> bool:
+    """Whether no fault whose beginning and end are among `edges` touches the time between."""
+    epoch = bisect_right(edges, begin)
+    # Odd epochs are the faults themselves: nobody knows at which moment of it Redis forgot.
+    return epoch % 2 == 0 and epoch == bisect_right(edges, end)
+
+
 def _fallen(
     history: Sequence[Record],
     before: Iterable[_Reply],
     after: Iterable[_Reply],
     forgets: Container[Forgets],
+    *,
+    counts: bool = True,
 ) -> list[Violation]:
     """The replies `after` that show less than a reply `before` them did, with no such fault between.
 
-    Once a cart's erasure is under way, its count may fall, but not its version: changes that wait to be
-    published are dropped with what is erased, so the folded cart never counts them.
+    Without `counts` only versions are compared, not how many operations they count. Once a cart's erasure is
+    under way, its count may fall, but not its version: changes that wait to be published are dropped with
+    what is erased, so the folded cart never counts them.
     """
     edges = borders(history, forgets)
     erased_since: dict[str, int] = {}
@@ -176,29 +190,29 @@ def _fallen(
     def epochs(replies: Iterable[_Reply]) -> dict[tuple[str, int], list[_Reply]]:
         found = defaultdict(list)
         for reply in replies:
-            epoch = bisect_right(edges, reply.ok.at)
-            # Odd epochs are the faults themselves.
-            if epoch % 2 == 0 and epoch == bisect_right(edges, reply.invoked_at):
-                found[reply.cart_id, epoch].append(reply)
+            if is_calm(edges, reply.invoked_at, reply.ok.at):
+                found[reply.cart_id, bisect_right(edges, reply.ok.at)].append(reply)
         return found
 
     lower = epochs(before)
     found = []
     for (cart_id, epoch), replies in epochs(after).items():
-        ended = sorted((reply.ok.at, _rank_of(reply.ok)) for reply in lower.get((cart_id, epoch), ()))
-        times = [at for at, _ in ended]
-        highest = list(accumulate((version for _, version in ended), max, initial=(0, 0)))
+        ended = sorted(lower.get((cart_id, epoch), ()), key=lambda reply: reply.ok.at)
+        times = [reply.ok.at for reply in ended]
+        highest = list(accumulate(ended, _higher))
         for reply in replies:
-            least = highest[bisect_left(times, reply.invoked_at)]
-            shown = _rank_of(reply.ok)
-            same_version = shown[0] == least[0]
-            if shown < least and not (same_version and erased_since.get(cart_id, reply.ok.at) < reply.ok.at):
-                found.append(
-                    Violation(
-                        "read went back", cart_id, f"{reply.ok.version} at {reply.ok.at}, {least} before"
-                    )
-                )
+            earlier = bisect_left(times, reply.invoked_at)
+            if not earlier or reply.rank >= (least := highest[earlier - 1]).rank:
+                continue
+            is_older = reply.rank[0] < least.rank[0]
+            is_erased = erased_since.get(cart_id, reply.ok.at) < reply.ok.at
+            if is_older or (counts and not is_erased):
+                found.append(Violation("read went back", cart_id, f"{reply}; before it {least}"))
     return found
+
+
+def _higher(one: _Reply, other: _Reply) -> _Reply:
+    return max(one, other, key=lambda reply: reply.rank)
 
 
 def _rank_of(ok: Ok) -> tuple[int, int]:

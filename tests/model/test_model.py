@@ -1,10 +1,13 @@
 """Random histories of the whole protocol keep every promise; without any one guard some history does not."""
 
 from functools import cache
+from unittest import mock
 
 import pytest
 
+from tests.model import without
 from tests.model.ablations import ABLATIONS, Ablation, counterexample, taken_away
+from tests.model.cold_carts import ColdCarts
 from tests.model.merge_ablations import MERGE_ABLATIONS
 from tests.model.run import Report, explore, problem_of, shrink
 from tests.model.schedules import KINDS, schedule_of
@@ -93,6 +96,13 @@ def test_histories_exercise_what_the_guards_are_for() -> None:
         "wipes",
         "zombie records",
     }
+
+
+def test_a_reader_may_miss_what_gets_into_the_log_after_the_restoration_has_looked() -> None:
+    """So readers are not promised more than that."""
+    with mock.patch.object(ColdCarts, "is_promised", without.always):
+        failures = explore("tail_inflight", range(10)).failures
+    assert {each.problem.rpartition(" ")[0] for each in failures} == {"a reader misses acknowledged"}
 
 
 def test_a_failing_history_is_shrunk_to_one_that_fails_in_the_same_way() -> None:

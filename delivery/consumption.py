@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -62,6 +62,7 @@ async def run_batches(
     partition_of: PartitionOf,
     is_data_error: IsDataError,
     within_s: float = BURST_S,
+    may_be_cut_off: bool = False,
 ) -> None:
     """Hand the stream to `handle` in batches, collected for `within_s` seconds.
 
@@ -71,6 +72,10 @@ async def run_batches(
     `handle` is called with the records until it returns: with backoff if the exception may pass; if
     `is_data_error(exception)` the batch is halved until the poison record is alone and goes to the dead
     letters. `handle` must be idempotent.
+
+    Who gives a partition up waits for the batch that has records of it. If `may_be_cut_off`, for a `handle`
+    that may wait for long and can end after any step, the batch is cancelled instead, and comes again to
+    whoever has the partitions next.
     """
     app, consumer = _parts(stream)
     sizes = metrics.BATCH_RECORDS.labels(app.conf.id)
@@ -81,8 +86,12 @@ async def run_batches(
             for run in batch:
                 await _refuse_misplaced(app, run, partition_of)
             sizes.observe(sum(len(run.records) for run in batch))
-            await _deliver(app, batch, handle, is_data_error)
-            processed = True
+            delivering = _deliver(app, batch, handle, is_data_error)
+            if may_be_cut_off:
+                processed = await _done_before(consumer.ledger.until_closing(batch), delivering)
+            else:
+                await delivering
+                processed = True
         finally:
             for run in batch:
                 if processed:
@@ -117,6 +126,21 @@ async def _collect(stream: StreamT[Any], max_records: int, within_s: float) -> A
             yield taken
     finally:
         coming.cancel()
+
+
+async def _done_before(end: Coroutine[Any, Any, None], work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work is done; the end, if it comes first, cuts it off."""
+    working, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
+    try:
+        await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        working.result()
+        return True
+    finally:
+        working.cancel()
+        ending.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
 
 
 async def _deliver(app: DeliveryApp, batch: list[Run], handle: Handle, is_data_error: IsDataError) -> None:

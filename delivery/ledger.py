@@ -4,7 +4,7 @@ A checkpoint of a partition in its steps, which are the methods below in their o
 
 1. `start`     a run is handed to the agent, if it is the next one;
 2. `emitted`   the agent has sent changelog records because of it: batches, each with a future;
-3. `finish`    the agent is done with the run (or it `abandon`s it: the run comes again);
+3. `finish`    the agent is done with the run (or it `abandon`s it: the run comes again, perhaps elsewhere);
 4. acknowledged: the broker has taken the batches. A send that failed or was cancelled never is;
 5. `committable` the end of the last run that is finished, with all before it, and acknowledged;
 6. `committed` the broker has stored that offset.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -65,6 +65,7 @@ class Ledger:
     def __init__(self) -> None:
         self.partitions: dict[TP, Partition] = {}
         self._closing: set[TP] = set()
+        self._closes = asyncio.Event()
         self._progress = asyncio.Event()
 
     # -- an assignment begins --------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class Ledger:
                 self._progress.set()
 
     def abandon(self, run: Run) -> None:
-        """Step 3 failed with the agent that had the run: deliver the run and all after it again."""
+        """Step 3 failed, or was cut off: the run and all after it are delivered again."""
         if partition := self._held(run):
             partition.handed_out = 0
             partition.contiguity.rewind(partition.done)
@@ -162,11 +163,18 @@ class Ledger:
     async def settle(self, tps: Iterable[TP]) -> None:
         """Hand out nothing more of `tps`, wait until what was handed out is processed and acknowledged."""
         self._closing.update(tps)
+        self._closes.set()
         while any(self.partitions[tp].handed_out for tp in self._closing if tp in self.partitions):
             self._progress.clear()
             await self._progress.wait()
         if sends := self.unacknowledged(self._closing):
             await asyncio.wait(sends)
+
+    async def until_closing(self, runs: Collection[Run]) -> None:
+        """Wait until a partition of the runs, which are being processed, is to be given up."""
+        while not any(run.tp in self._closing or not self.holds(run) for run in runs):
+            self._closes.clear()
+            await self._closes.wait()
 
     def unacknowledged(self, tps: Iterable[TP]) -> list[asyncio.Future[Any]]:
         """Changelog sends of these partitions that are in flight, or have failed."""
@@ -180,6 +188,7 @@ class Ledger:
         for tp in tps:
             self.partitions.pop(tp, None)
             self._closing.discard(tp)
+        self._closes.set()
 
 
 def acknowledged(future: asyncio.Future[Any]) -> bool:

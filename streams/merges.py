@@ -56,6 +56,8 @@ def create_merges(settings: MergeSettings) -> DeliveryApp:
                 partition_of=partial(partition_of, partitions=settings.partitions_of(CART_MERGES.name)),
                 is_data_error=lambda error: isinstance(error, RecordError),
                 within_s=BATCH_SECONDS,
+                # A merge that waits for a row would keep a worker from leaving, and its group from going on.
+                may_be_cut_off=True,
             )
         finally:
             await worker.close()
@@ -102,7 +104,7 @@ class MergeWorker:
     async def carry_on(self, records: Sequence[ConsumerRecord]) -> None:
         """Carry the merges of a batch on, all for a while. Raises RecordError for an unreadable record."""
         merge_ids = {_read(record).merge_id for record in records}
-        # Of the whole batch: a process that is to stop ends the batch first.
+        # Of the whole batch: the next one waits for it.
         end = asyncio.get_running_loop().time() + self._settings.merge_seconds
         await asyncio.gather(*(self._carry_on(merge_id, end) for merge_id in merge_ids))
 

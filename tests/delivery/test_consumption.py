@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -44,7 +45,9 @@ class Sink:
         self.values += values
 
 
-def sink_app(settings: DeliverySettings, broker: Broker, sink: Sink) -> DeliveryApp:
+def sink_app(
+    settings: DeliverySettings, broker: Broker, sink: Sink, *, may_be_cut_off: bool = False
+) -> DeliveryApp:
     app = create_app(f"sink-{broker.source}", settings, RunLimits(records=50))
 
     @app.agent(app.source(broker.source))
@@ -55,6 +58,7 @@ def sink_app(settings: DeliverySettings, broker: Broker, sink: Sink) -> Delivery
             partition_of=right_partition,
             is_data_error=lambda error: isinstance(error, PoisonError),
             within_s=0.05,
+            may_be_cut_off=may_be_cut_off,
         )
 
     return app
@@ -98,6 +102,33 @@ async def test_what_is_revoked_while_a_sink_is_down_is_left_to_its_next_owner(
         consumer_of(app).ledger.drop([TP(broker.source, 1)])
         sink.failures = 0
         await until(lambda: sink.values == [b"mine"])
+
+
+async def test_a_batch_that_waits_is_cut_off_when_its_partitions_are_given_up_and_comes_again(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    class Endless(Sink):
+        began = was_cut_off = False
+
+        async def write(self, _batch: Sequence[Any]) -> None:
+            self.began = True
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.was_cut_off = True
+
+    endless, sink = Endless(), Sink()
+    await broker.send(broker.source, [(b"a", b"1"), (b"b", b"2")])
+    async with running(sink_app(settings, broker, endless, may_be_cut_off=True)) as app:
+        await until(lambda: endless.began)
+        ledger = consumer_of(app).ledger
+        await ledger.settle(ledger.partitions)
+        assert endless.was_cut_off
+        await consumer_of(app).commit()
+        assert await broker.committed(app.conf.id) == 0
+    async with running(sink_app(settings, broker, sink)) as app:
+        await until(lambda: sorted(sink.values) == [b"1", b"2"])  # type: ignore[arg-type, return-value, type-var]
+        await until(lambda: _committed(broker, app, 2))
 
 
 async def test_poison_is_found_by_halving_and_goes_to_the_dead_letters_alone(

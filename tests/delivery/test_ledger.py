@@ -129,6 +129,29 @@ async def test_settling_hands_out_nothing_more_and_waits_for_bodies_and_acknowle
     assert ledger.committable() == {SOURCE: 1}
 
 
+async def test_who_works_on_a_run_learns_that_its_partition_is_given_up(ledger: Ledger) -> None:
+    run = run_of(0)
+    assert ledger.start(run) is Admission.PROCESS
+    closing = asyncio.create_task(ledger.until_closing([run]))
+    await asyncio.sleep(0)
+    assert not closing.done()
+    settling = asyncio.create_task(ledger.settle([SOURCE]))
+    await closing
+    assert not settling.done()
+    ledger.abandon(run)
+    await settling
+    assert ledger.committable() == {}
+
+
+async def test_who_works_on_a_run_learns_that_its_partition_is_lost(ledger: Ledger) -> None:
+    run = run_of(0)
+    assert ledger.start(run) is Admission.PROCESS
+    closing = asyncio.create_task(ledger.until_closing([run]))
+    await asyncio.sleep(0)
+    ledger.drop([SOURCE])
+    await closing
+
+
 async def test_a_run_whose_head_was_seen_before_is_cut_to_what_is_new(ledger: Ledger) -> None:
     process(ledger, 0, 1)
     run = run_of(0, 1, 2, 3)

@@ -76,7 +76,7 @@ def _gateway(settings: StackSettings) -> ComponentSpec:
             "CARTSTREAM_MAILBOX_URL": settings.urls.mailbox,
         },
         ports=(Port(settings.gateway_port, "CARTSTREAM_GATEWAY_PORT"),),
-        stop_seconds=15.0,
+        stop_seconds=30.0,
     )
 
 

@@ -23,7 +23,7 @@ PROCESS: Final = "cartstream-gateway"
 
 _NAME: Final = re.compile(r"\.?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.IGNORECASE)
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9._-]+(?::\d{1,5})?|https?://\[[0-9a-f:.]+\](?::\d{1,5})?")
-CLOSING_S: Final = 15.0
+CLOSING_S: Final = 10.0
 """For what a gateway does after its last request: flush the publisher, close its connections."""
 _AFTER_CHECKOUT_S: Final = 10.0
 _BEFORE_ERASURE_WAIT_S: Final = 20.0
@@ -107,12 +107,12 @@ class GatewaySettings(
         description='how long it serves after SIGTERM while it says "not ready"',
     )
     stop_s: float = Field(
-        10.0,
+        15.0,
         gt=0,
         le=300,
-        examples=[10],
-        description="how long requests in flight may take when stopping. A gateway that has not ended 15 s "
-        "after both exits with 75",
+        examples=[15],
+        description="how long requests in flight may take when stopping; no less than a checkout may. A "
+        "gateway that has not ended 10 s after both exits with 75",
     )
 
     sweep_interval_s: float = Field(

@@ -11,6 +11,12 @@ from runtime.settings import SettingsError, load, shown
 from tests.support.processes import ROOT
 
 
+def test_a_gateway_that_stops_has_the_time_to_finish_a_checkout_and_ends_before_it_is_killed() -> None:
+    settings = GatewaySettings()
+    assert settings.stop_s >= settings.checkout_deadline_s
+    assert settings.longest_stop_s <= 30  # Kubernetes gives a pod so many seconds
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

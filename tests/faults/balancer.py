@@ -18,7 +18,7 @@ class Balancer:
 
     def __init__(self, gateways: Sequence[str]) -> None:
         self._gateways = gateways
-        self._ready = list(range(len(gateways)))
+        self._ready = [True for _ in gateways]
         self._asking: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
@@ -33,19 +33,22 @@ class Balancer:
 
     def pick(self, randomness: random.Random) -> int:
         """A ready gateway; the first one if none is."""
-        return randomness.choice(self._ready) if self._ready else 0
+        ready = [index for index, is_ready in enumerate(self._ready) if is_ready]
+        return randomness.choice(ready) if ready else 0
 
     async def _ask(self) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1.0)) as session:
             while True:
-                answers = await asyncio.gather(*(self._is_ready(session, base) for base in self._gateways))
-                self._ready = [index for index, ready in enumerate(answers) if ready]
+                await asyncio.gather(
+                    *(self._ask_one(session, index, base) for index, base in enumerate(self._gateways))
+                )
                 await asyncio.sleep(POLL_SECONDS)
 
-    @staticmethod
-    async def _is_ready(session: aiohttp.ClientSession, base: str) -> bool:
+    async def _ask_one(self, session: aiohttp.ClientSession, index: int, base: str) -> None:
         try:
             async with session.get(f"{base}/health/ready") as response:
-                return response.status == HTTPStatus.OK
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
+                self._ready[index] = response.status == HTTPStatus.OK
+        except TimeoutError:
+            pass  # on a busy machine; it says nothing of the gateway, which stays what it was
+        except (aiohttp.ClientError, OSError):
+            self._ready[index] = False

@@ -1,13 +1,16 @@
-"""How far behind the consumer groups are while something goes on, at the worst."""
+"""How far behind the consumer groups are while something goes on."""
 
 import asyncio
 import contextlib
-from typing import Final
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 
 from ops.settings import OpsSettings
 from ops.workers import look
+from tests.faults.history import Began, Record, now_us
 from tests.faults.testbed import Testbed
 from tests.faults.watch import Watch
 from topics.errors import TopicsError
@@ -16,12 +19,27 @@ from topics.groups import GROUPS, HISTORY_SINK
 POLL_SECONDS: Final = 2.0
 
 
-class Lags(Watch):
-    """Looks every two seconds, as `cartstream workers` does, how old the first record is that waits."""
+class Look(NamedTuple):
+    """How old the first record is that waits for a group, at one moment (as in the history)."""
 
-    def __init__(self, testbed: Testbed) -> None:
-        self.worst: Final[dict[str, float]] = {}
-        """Seconds, by group."""
+    at: int
+    group: str
+    behind_s: float
+
+
+class Worst(NamedTuple):
+    """The longest that a group was behind, and what had begun last by then."""
+
+    behind_s: float
+    during: str
+
+
+class Lags(Watch):
+    """Looks every two seconds, as `cartstream workers` does, and writes a line for each look and group."""
+
+    def __init__(self, testbed: Testbed, path: Path) -> None:
+        self.looks: Final[list[Look]] = []
+        self._path = path
         self._settings = OpsSettings(
             kafka_bootstrap=testbed.urls.kafka_bootstrap,
             redis_url=testbed.urls.redis,
@@ -33,7 +51,32 @@ class Lags(Watch):
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(KafkaError, TopicsError, OSError, TimeoutError):
-                for report in await look(self._settings, 0.0, self._groups):
-                    if report.behind_s is not None:
-                        self.worst[report.group] = max(report.behind_s, self.worst.get(report.group, 0.0))
+                reports = await look(self._settings, 0.0, self._groups)
+                now = now_us()
+                found = [
+                    Look(now, report.group, report.behind_s)
+                    for report in reports
+                    if report.behind_s is not None
+                ]
+                self.looks.extend(found)
+                with self._path.open("a") as file:
+                    file.writelines(f"{at},{group},{behind_s}\n" for at, group, behind_s in found)
             await asyncio.sleep(POLL_SECONDS)
+
+
+def worst(looks: Iterable[Look], history: Sequence[Record]) -> dict[str, Worst]:
+    """By group."""
+    begins = [record for record in history if isinstance(record, Began)]
+    longest: dict[str, Look] = {}
+    for each in looks:
+        if each.group not in longest or each.behind_s > longest[each.group].behind_s:
+            longest[each.group] = each
+    return {
+        group: Worst(
+            found.behind_s,
+            next(
+                (f"{begin.fault} {begin.target}" for begin in reversed(begins) if begin.at <= found.at), "-"
+            ),
+        )
+        for group, found in longest.items()
+    }

@@ -6,6 +6,7 @@ Every add has options of its own, and so a line of its own with one piece: what 
 import asyncio
 import random
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -61,6 +62,8 @@ class Logins:
 
     def __init__(self, gateways: Sequence[str], seed: int, writing: asyncio.Event, pick: Pick) -> None:
         self.logins: Final[list[Login]] = []
+        self.failed: Final[Counter[str]] = Counter()
+        """Requests of guests that failed, by status or error: no client is to blame."""
         self._run: Final = uuid4().hex[:8]
         self._gateways = gateways
         self._randomness = random.Random(f"logins {seed}")
@@ -128,8 +131,9 @@ class Logins:
                         login.acknowledged.add(mark)
                     if reply.ok or reply.status == HTTPStatus.CONFLICT:
                         return  # a merged cart refuses it, but may have taken an earlier attempt
-            except _FAILED:
-                pass
+                    await self._note(reply)
+            except _FAILED as error:
+                self.failed[type(error).__name__] += 1
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _merge(self, session: aiohttp.ClientSession, login: Login) -> None:
@@ -145,9 +149,14 @@ class Logins:
                         return
                     if reply.status == HTTPStatus.CONFLICT:
                         into = (await reply.json())["into"]
-            except _FAILED:
-                pass
+                    await self._note(reply)
+            except _FAILED as error:
+                self.failed[type(error).__name__] += 1
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _note(self, reply: aiohttp.ClientResponse) -> None:
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.failed[f"{reply.status} {(await reply.json())['type'].rpartition('/')[2]}"] += 1
 
     async def _of_user(
         self, session: aiohttp.ClientSession, user: str, logins: Sequence[Login]

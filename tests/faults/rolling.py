@@ -1,9 +1,10 @@
 """Rolling restarts under load: `python -m tests.faults.rolling --rounds 10`.
 
 In each round every gateway and every agent is stopped gently and started again, one after the other, while
-clients write through a load balancer. With `--from COMMIT` all begin with the code of that commit: the first
-round brings that of this checkout, the next one goes back to the older one, and so on. Exit status 1 when a
-promise was broken or a request failed.
+clients write through a load balancer. There are two of each, as `docker-compose.yml` and the chart have them.
+With `--from COMMIT` all begin with the code of that commit: the first round brings that of this checkout, the
+next one goes back to the older one, and so on. Exit status 1 when a promise was broken, a request failed, a
+checkout was told to come again, or a group was behind for too long.
 """
 
 import argparse
@@ -16,7 +17,8 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 
@@ -26,22 +28,25 @@ from devstack.components import CARTSTREAM
 from tests.faults import order_records
 from tests.faults.balancer import Balancer
 from tests.faults.history import Outcome
-from tests.faults.lags import Lags
+from tests.faults.lags import Lags, Look, Worst, worst
 from tests.faults.load_generator import Load
 from tests.faults.run import Plan, Report, run
 from tests.faults.schedule import Fault, Kind
 from tests.faults.testbed import Testbed, code_of
-from tests.faults.topology import AGENTS
+from tests.faults.topology import AGENTS, GATEWAYS, Topology
 from tests.faults.windows import come_again, failures
 from tests.support.processes import ROOT
 
 LOAD: Final = Load(clients=8, carts=24)
+BEHIND_S: Final = 30.0
+"""So far behind no group may ever be."""
 
 
 def main() -> None:
     """Parse, run, tell."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.rolling", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="how often everything is restarted (10)")
+    parser.add_argument("--workers", type=int, default=2, help="of each group (2)")
     parser.add_argument("--from", dest="commit", help="begin with the code of this commit")
     parser.add_argument("--folder", type=Path, help="keep histories, data and logs here")
     options = parser.parse_args()
@@ -50,10 +55,12 @@ def main() -> None:
     sys.stdout.write(f"histories, data and logs: {folder}\n")
     older = None if options.commit is None else checked_out(options.commit, folder / "older")
     began = time.monotonic()
-    report, worst = asyncio.run(roll(options.rounds, folder, older))
-    failed = failures(report.history)
-    sys.stdout.write(told(report, worst, time.monotonic() - began))
-    if failed or report.violations:
+    topology = Topology(options.workers, mailers=options.workers)
+    report, looks = asyncio.run(roll(options.rounds, folder, topology, older))
+    behind = worst(looks, report.history)
+    sys.stdout.write(told(report, behind, time.monotonic() - began))
+    late = [each for each in behind.values() if each.behind_s >= BEHIND_S]
+    if failed(report) or report.violations or late:
         sys.exit(1)
 
 
@@ -73,27 +80,44 @@ def checked_out(commit: str, folder: Path) -> Path:
     return folder
 
 
-async def roll(rounds: int, folder: Path, older: Path | None) -> tuple[Report, Mapping[str, float]]:
-    """Do it; what came of it, and by group how many seconds it was behind at the worst."""
+async def roll(
+    rounds: int, folder: Path, topology: Topology, older: Path | None
+) -> tuple[Report, Sequence[Look]]:
+    """Do it; what came of it, and how far behind the groups were meanwhile."""
     # Topics and schema are brought up to date before an upgrade.
     variables = {} if older is None else dict.fromkeys(("gateway", *AGENTS), code_of(older))
-    async with Testbed(folder, variables=variables) as testbed:
+    async with Testbed(folder, topology, variables) as testbed:
         testbed.older_code = older
         kinds = (Kind.RESTART, Kind.RESTART) if older is None else (Kind.NEWER, Kind.OLDER)
         faults = [
-            Fault(0, kinds[number % 2], name, 0) for number in range(rounds) for name in testbed.processes
+            Fault(0, kind, name, 0)
+            for kind in islice(cycle(kinds), rounds)
+            for name in one_by_one(topology, kind)
         ]
-        async with Balancer(testbed.gateways) as balancer, Lags(testbed) as lags:
+        async with Balancer(testbed.gateways) as balancer, Lags(testbed, folder / "lags.csv") as lags:
             report = await run(
                 testbed, Plan(seed=-10, seconds=0, load=LOAD), folder, faults, pick=balancer.pick
             )
-    return report, lags.worst
+    return report, lags.looks
 
 
-def told(report: Report, worst: Mapping[str, float], seconds: float) -> str:
+def one_by_one(topology: Topology, kind: Kind) -> Sequence[str]:
+    """In which order: readers of records get newer code before writers, and older code after them."""
+    upwards = (*topology.agents, *GATEWAYS)
+    return upwards[::-1] if kind is Kind.OLDER else upwards
+
+
+def failed(report: Report) -> Counter[str]:
+    """Every request that failed, also those that were told to come again, by the reason."""
+    clients = (*failures(report.history), *come_again(report.history))
+    return Counter(each.reason for each in clients) + Counter(
+        {f"{reason} (guest)": count for reason, count in report.guests_failed.items()}
+    )
+
+
+def told(report: Report, behind: Mapping[str, Worst], seconds: float) -> str:
     """The figures."""
-    failed = Counter(each.reason for each in failures(report.history))
-    reasons = ", ".join(f"{count} {reason}" for reason, count in failed.items()) or "none"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in failed(report).items()) or "none"
     lost, doubled = (sum(each.what == what for each in report.violations) for what in ("lost", "doubled"))
     violations = f"{len(report.violations)} violations\n{report.explain()}" if report.violations else ""
     return "\n".join(
@@ -101,9 +125,12 @@ def told(report: Report, worst: Mapping[str, float], seconds: float) -> str:
             f"restarts: {len(report.outages)} in {seconds / 60:.1f} minutes",
             f"operations acknowledged as being in Kafka: {report.outcomes[Outcome.ACKNOWLEDGED]}",
             f"orders acknowledged: {report.checkouts[order_records.Outcome.ACKNOWLEDGED]}",
+            f"guests' carts merged: {report.merges}",
             f"requests that failed: {reasons}",
-            f"checkouts that were told to come again: {len(come_again(report.history))}",
-            *(f"{group} was behind by {behind:.1f} s at the worst" for group, behind in worst.items()),
+            *(
+                f"{group} was behind by {each.behind_s:.1f} s at the worst ({each.during})"
+                for group, each in behind.items()
+            ),
             f"{lost} lost, {doubled} doubled {violations}\n",
         )
     )

@@ -81,6 +81,8 @@ class Report:
     outages: list[Outage]
     merges: int
     """Guests' carts that were merged."""
+    guests_failed: dict[str, int]
+    """Requests of the guests who log in that failed: they are in no history."""
     erasures: int
     """Those that were certified."""
     saved: int
@@ -161,6 +163,7 @@ async def run(
         },
         outages(history.records),
         logins.merges,
+        dict(logins.failed),
         certified(history.records),
         acknowledged(operations, Save),
         acknowledged(operations, Detail),

@@ -18,6 +18,10 @@ def test_a_mail_is_sent_by_one_and_jobs_are_done_by_two_at_most() -> None:
     assert (three.workers_of("sink-mail"), three.workers_of("jobs")) == (("sink-mail",), ("jobs", "jobs-2"))
 
 
+def test_a_topology_says_how_many_mail() -> None:
+    assert Topology(workers=2, mailers=2).workers_of("sink-mail") == ("sink-mail", "sink-mail-2")
+
+
 def test_a_name_says_its_group_and_its_number() -> None:
     assert place_of("sink-postgres") == ("sink-postgres", 1)
     assert place_of("sink-postgres-12") == ("sink-postgres", 12)

@@ -24,6 +24,8 @@ class Topology(msgspec.Struct, frozen=True):
 
     workers: int = 1
     partitions: int = PARTITIONS
+    mailers: int = 1
+    """Processes that mail."""
 
     def workers_of(self, group: str) -> tuple[str, ...]:
         """The names of a group's workers."""
@@ -32,7 +34,7 @@ class Topology(msgspec.Struct, frozen=True):
         elif group in PAIRED:
             count = min(self.workers, 2)
         else:
-            count = 1
+            count = self.mailers
         return (group, *(f"{group}-{number}" for number in range(2, count + 1)))
 
     @property

@@ -174,8 +174,10 @@ async def look(settings: OpsSettings, seconds: float, groups: Sequence[Group] = 
             first = await _sample(settings, groups, admin, consumer)
             await asyncio.sleep(seconds)
             described = {group.name: await _describe(admin, group) for group in groups}
+            # What happens after this moment counts no more: on a busy machine the rest takes seconds.
+            looked_at = time.time()
             last = await _sample(settings, groups, admin, consumer)
-            ages = await _ages(groups, consumer, last)
+            ages = await _ages(groups, consumer, last, looked_at)
         finally:
             await admin.close()
     return [
@@ -278,9 +280,9 @@ async def _positions_in_redis(settings: OpsSettings, groups: Sequence[Group]) ->
 
 
 async def _ages(
-    groups: Sequence[Group], consumer: AIOKafkaConsumer, samples: Mapping[str, Sample]
+    groups: Sequence[Group], consumer: AIOKafkaConsumer, samples: Mapping[str, Sample], looked_at: float
 ) -> dict[_Position, float]:
-    """How old the first record at each position is."""
+    """How old the first record at each position was at `looked_at` (seconds since 1970)."""
     topics = {group.name: group.topic for group in groups}
     wanted = {
         _Position(topics[name], partition, offset)
@@ -293,12 +295,12 @@ async def _ages(
         # Two groups may stand at different offsets of one partition: one of them at a time.
         some = {TopicPartition(each.topic, each.partition): each for each in wanted}
         wanted -= set(some.values())
-        ages |= await _first_records(consumer, some)
+        ages |= await _first_records(consumer, some, looked_at)
     return ages
 
 
 async def _first_records(
-    consumer: AIOKafkaConsumer, places: Mapping[TopicPartition, _Position]
+    consumer: AIOKafkaConsumer, places: Mapping[TopicPartition, _Position], looked_at: float
 ) -> dict[_Position, float]:
     ages: dict[_Position, float] = {}
     consumer.assign(list(places))
@@ -307,6 +309,6 @@ async def _first_records(
     deadline = time.monotonic() + _RECORDS_WITHIN_S
     while len(ages) < len(places) and time.monotonic() < deadline:
         for source, records in (await consumer.getmany(timeout_ms=200)).items():
-            ages.setdefault(places[source], round(max(0.0, time.time() - records[0].timestamp / 1000), 1))
+            ages.setdefault(places[source], round(max(0.0, looked_at - records[0].timestamp / 1000), 1))
             consumer.pause(source)
     return ages

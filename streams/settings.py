@@ -42,9 +42,10 @@ class MergeSettings(DeliverySettings, RedisSettings, PostgresSettings, OwnerSett
         8, ge=1, le=100, examples=[8], description="merges carried on at once, and connections to Postgres"
     )
     merge_seconds: float = Field(
-        10.0,
+        5.0,
         gt=0,
         le=300,
-        examples=[10],
-        description="a merge that cannot go on for so long is left; the job `merges` hands it over again",
+        examples=[5],
+        description="a merge that cannot go on for so long is left; the job `merges` hands it over again. "
+        "Records behind it wait meanwhile",
     )

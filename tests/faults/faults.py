@@ -1,7 +1,7 @@
 """Breaks the testbed as a schedule says, mends it, and writes both into the history."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -62,7 +62,7 @@ class Breaker:
         self._writing = writing
         self._backup: Path | None = None
 
-    async def play(self, faults: Sequence[Fault]) -> None:
+    async def play(self, faults: Iterable[Fault]) -> None:
         """Breaks and mends, one fault after the other, each at its time from now."""
         began = asyncio.get_running_loop().time()
         for fault in faults:

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import io
 import logging
+import math
 import subprocess
 import sys
 import tarfile
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
+from itertools import cycle, islice, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,7 @@ def main() -> None:
     """Parse, run, tell."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.rolling", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="how often everything is restarted (10)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no restart begins later than that")
     parser.add_argument("--workers", type=int, default=2, help="of each group (2)")
     parser.add_argument("--from", dest="commit", help="begin with the code of this commit")
     parser.add_argument("--folder", type=Path, help="keep histories, data and logs here")
@@ -56,7 +58,7 @@ def main() -> None:
     older = None if options.commit is None else checked_out(options.commit, folder / "older")
     began = time.monotonic()
     topology = Topology(options.workers, mailers=options.workers)
-    report, looks = asyncio.run(roll(options.rounds, folder, topology, older))
+    report, looks = asyncio.run(roll(options.rounds, options.minutes, folder, topology, older))
     behind = worst(looks, report.history)
     sys.stdout.write(told(report, behind, time.monotonic() - began))
     late = [each for each in behind.values() if each.behind_s >= BEHIND_S]
@@ -81,7 +83,7 @@ def checked_out(commit: str, folder: Path) -> Path:
 
 
 async def roll(
-    rounds: int, folder: Path, topology: Topology, older: Path | None
+    rounds: int, minutes: float, folder: Path, topology: Topology, older: Path | None
 ) -> tuple[Report, Sequence[Look]]:
     """Do it; what came of it, and how far behind the groups were meanwhile."""
     # Topics and schema are brought up to date before an upgrade.
@@ -95,8 +97,10 @@ async def roll(
             for name in one_by_one(topology, kind)
         ]
         async with Balancer(testbed.gateways) as balancer, Lags(testbed, folder / "lags.csv") as lags:
+            end = time.monotonic() + 60 * minutes
+            in_time = takewhile(lambda _: time.monotonic() < end, faults)
             report = await run(
-                testbed, Plan(seed=-10, seconds=0, load=LOAD), folder, faults, pick=balancer.pick
+                testbed, Plan(seed=-10, seconds=0, load=LOAD), folder, in_time, pick=balancer.pick
             )
     return report, lags.looks
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -122,7 +122,7 @@ async def run(
     testbed: Testbed,
     plan: Plan,
     folder: Path,
-    faults: Sequence[Fault],
+    faults: Iterable[Fault],
     *,
     quiet_seconds: float = QUIET_SECONDS,
     pick: Pick = anyone,

@@ -49,10 +49,14 @@ drills: setup ## Tests that take long (20 minutes): servers frozen, kills again 
 	@$(BIN)/pytest -m drill -o timeout=900 -n 2 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/pytest --hypothesis-profile thorough -o timeout=900 -n 2 --dist loadfile tests/store/redis/test_*_equals_*.py
 
+# The programs that a suite needs are looked for before anything is installed.
+needs-%:
+	@sh devstack/needs.sh $*
+
 test-traces: setup ## One trace from the request to the row, with real processes and a collector of the tests
 	@$(BIN)/pytest -m traces tests/traces
 
-test-secure: setup ## The whole over TLS: Kafka with users and ACLs, Redis, Postgres (needs redis-server, postgresql)
+test-secure: needs-secure setup ## The whole over TLS: Kafka with users and ACLs, Redis, Postgres (needs redis-server, postgresql)
 	@$(BIN)/pytest -m secure tests/secure
 
 rolling: setup ## Restart all gateways and agents one by one under load (ROUNDS=10; FROM=commit: upgrade from it, and back)
@@ -61,13 +65,13 @@ rolling: setup ## Restart all gateways and agents one by one under load (ROUNDS=
 test-brokers: setup ## The whole on three Kafka brokers: leaders killed, a disk wiped, under load (about 3 GB of memory)
 	@$(BIN)/pytest -m brokers tests/brokers
 
-test-alerts: setup ## Each alert fired by its trouble and ended by its runbook, under a real Prometheus (needs prometheus)
+test-alerts: needs-alerts setup ## Each alert fired by its trouble and ended by its runbook, under a real Prometheus (needs prometheus)
 	@$(BIN)/pytest -m alerts tests/alerts
 
-test-ops: setup ## The operations page in a browser, in four states of a whole stack (needs Chromium)
+test-ops: needs-ops setup ## The operations page in a browser, in four states of a whole stack (needs Chromium)
 	@$(BIN)/pytest -m ops -n 0 tests/ops/page
 
-test-cluster: setup ## The store and the whole product on Redis Cluster and behind sentinels, which fail over meanwhile
+test-cluster: needs-cluster setup ## The store and the whole product on Redis Cluster and behind sentinels, which fail over meanwhile
 	@$(BIN)/pytest -m cluster -rP tests/store/redis tests/gateway/test_redis_topologies.py tests/faults/test_replicated_redis.py
 
 test-consumers: setup ## The consumers to copy of examples/, beside the product under load, all of it killed meanwhile

@@ -1,0 +1,46 @@
+"""A suite that needs programs asks for them before anything is installed."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import devstack
+from tests.support.processes import ROOT
+
+SCRIPT = Path(devstack.__file__).with_name("needs.sh")
+
+
+@pytest.mark.parametrize(
+    ("suite", "packages"),
+    [
+        ("alerts", {"curl", "postgresql-client", "prometheus", "redis-tools"}),
+        ("cluster", {"redis-server"}),
+        ("ops", {"chromium"}),
+    ],
+)
+def test_each_package_that_is_missing_is_told(suite: str, packages: set[str], tmp_path: Path) -> None:
+    told = subprocess.run(
+        ["/bin/sh", SCRIPT, suite],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert {line.split("apt install ")[1].rstrip(")") for line in told.stderr.splitlines()[:-1]} == packages
+    assert "Nothing was installed" in told.stderr
+
+
+@pytest.mark.parametrize("suite", ["alerts", "cluster", "ops", "secure"])
+def test_they_are_looked_for_before_the_set_up(suite: str) -> None:
+    dry_run = subprocess.run(
+        ["make", "--dry-run", "--assume-new=requirements.lock", f"test-{suite}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second, *_ = dry_run.stdout.splitlines()
+    assert first == f"sh devstack/needs.sh {suite}"
+    assert "devstack/setup.sh" in second

@@ -26,7 +26,7 @@ from gateway.orders.routes import OrderRoutes
 from gateway.products.routes import ProductRoutes
 from gateway.recovery.routes import RecoveryRoutes
 from gateway.server.bounds import Bounds
-from gateway.server.sanic_internals import name_every_status
+from gateway.server.sanic_internals import HookedApp, name_every_status
 
 NAME: Final = "cartstream-gateway"
 
@@ -37,7 +37,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     name_every_status()
     router = RememberingRouter(Names(settings.names, open_to_all=settings.mode is Mode.PRODUCTION))
     sharing = Sharing(settings.origins)
-    app: Sanic[Any, Any] = Sanic(
+    app = HookedApp(
         "cartstream-gateway",
         router=router,
         error_handler=ProblemHandler(),

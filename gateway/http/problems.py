@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 import structlog
 from sanic import Request
-from sanic.compat import Header
 from sanic.exceptions import (
     ExpectationFailed,
     MethodNotAllowed,
@@ -196,29 +195,10 @@ def store_full() -> Problem:
 
 
 class AnsweredRequest(Request):
-    """A request that can be answered whatever its first line was, and whose body is read at once.
-
-    Sanic answers one that it cannot parse as a request with the method NONE, to the same target: a target
-    that is no URL would then fail again, and the connection would end without an answer.
-    """
+    """A request whose body is read at once."""
 
     # Every request is one: without a dictionary of its own, and without one of its arguments.
     __slots__ = ()
-
-    def __init__(  # noqa: PLR0913, PLR0917  Sanic's own
-        self,
-        url_bytes: bytes,
-        headers: Header,
-        version: str,
-        method: str,
-        transport: Any,
-        app: Any,
-        head: bytes = b"",
-        stream_id: int = 0,
-    ) -> None:
-        super().__init__(
-            b"*" if method == "NONE" else url_bytes, headers, version, method, transport, app, head, stream_id
-        )
 
     async def receive_body(self) -> None:
         """Read the body. Sanic uses an asynchronous generator, which costs more than most bodies."""

@@ -1,22 +1,22 @@
-"""JSON responses; those of the hot path have their headers as bytes already."""
+"""JSON responses; those of the hot path have the lines of their head as bytes already."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 from sanic.response import HTTPResponse
 
-from gateway.server.dates import date_header
 from gateway.server.sanic_internals import BareResponse
 
 Header = tuple[bytes, bytes]
 
-_JSON: Final = (b"content-type", b"application/json")
-_PRIVATE: Final = (b"cache-control", b"private, no-store")
+_JSON: Final = b"content-type: application/json\r\n"
+_PRIVATE: Final = b"cache-control: private, no-store\r\n"
 # A copy may be kept and must be asked about, so that its ETag is of use; of `me` each caller has another one.
-_ASKED_ABOUT: Final = (b"cache-control", b"private, no-cache")
-_VARY: Final = (b"vary", b"authorization, cart-token, cart-session, cookie")
+_KEPT: Final = (
+    b"cache-control: private, no-cache\r\nvary: authorization, cart-token, cart-session, cookie\r\n"
+)
 
 
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -64,45 +64,25 @@ def html_response(
     )
 
 
-class BytesResponse(BareResponse):
-    """A response whose headers need no encoding.
-
-    Sanic's own response builds a case-insensitive multi-dictionary and encodes every header of it; that
-    costs more than parsing the request.
-    """
-
-    __slots__ = ("_header_lines",)
-
-    def __init__(self, status: int, body: bytes, headers: list[Header]) -> None:
-        super().__init__(status, body)
-        self._header_lines = headers
-
-    @property
-    def processed_headers(self) -> Iterator[Header]:
-        """Headers in bytes; the server has put content-length and connection into `headers`."""
-        lines = self._header_lines
-        lines.append(date_header())
-        for name, value in self.headers.items():
-            lines.append((name.encode(), str(value).encode()))
-        return iter(lines)
-
-
-def document_response(body: bytes | None, tag: str, headers: list[Header]) -> BytesResponse:
+def document_response(body: bytes | None, tag: str, headers: Iterable[Header]) -> BareResponse:
     """200 with JSON for this caller alone, 204 without; `tag` is the opaque part of the strong ETag."""
     if body is None:
-        return BytesResponse(204, b"", [_PRIVATE, _etag(tag), *headers])
-    return BytesResponse(200, body, [_JSON, _PRIVATE, _etag(tag), *headers])
+        return BareResponse(204, b"", _PRIVATE + _lines(tag, headers))
+    return BareResponse(200, body, _JSON + _PRIVATE + _lines(tag, headers))
 
 
-def kept_response(body: bytes, tag: str, headers: list[Header]) -> BytesResponse:
+def kept_response(body: bytes, tag: str, headers: Iterable[Header]) -> BareResponse:
     """200 with JSON that this caller may keep, and asks about with its ETag before it is shown again."""
-    return BytesResponse(200, body, [_JSON, _ASKED_ABOUT, _VARY, _etag(tag), *headers])
+    return BareResponse(200, body, _JSON + _KEPT + _lines(tag, headers))
 
 
-def not_modified(tag: str) -> BytesResponse:
+def not_modified(tag: str) -> BareResponse:
     """304: the caller's copy is current."""
-    return BytesResponse(304, b"", [_ASKED_ABOUT, _VARY, _etag(tag)])
+    return BareResponse(304, b"", _KEPT + _lines(tag, ()))
 
 
-def _etag(tag: str) -> Header:
-    return b"etag", b'"%b"' % tag.encode()
+def _lines(tag: str, headers: Iterable[Header]) -> bytes:
+    lines = b'etag: "%b"\r\n' % tag.encode()
+    for header in headers:
+        lines += b"%b: %b\r\n" % header
+    return lines

@@ -10,9 +10,9 @@ def http_date() -> str:
     return _date_of(int(time.time()))
 
 
-def date_header() -> tuple[bytes, bytes]:
-    """The header as a response has it."""
-    return _header_of(int(time.time()))
+def date_line() -> bytes:
+    """The line of a response's head."""
+    return _line_of(int(time.time()))
 
 
 @lru_cache(maxsize=1)
@@ -21,5 +21,5 @@ def _date_of(second: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def _header_of(second: int) -> tuple[bytes, bytes]:
-    return b"date", _date_of(second).encode()
+def _line_of(second: int) -> bytes:
+    return b"date: %b\r\n" % _date_of(second).encode()

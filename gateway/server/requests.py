@@ -157,6 +157,8 @@ class Requests(HookedHttp):
         """Make this the response to the request."""
         if not isinstance(response, BareResponse):
             response.headers["date"] = http_date()
+        elif self.expecting_continue:
+            self._leave_unread()
         if self._held:
             self._let_go()
         if self._is_in_flight:
@@ -190,7 +192,7 @@ class Requests(HookedHttp):
     def _begin(self, head: Head) -> None:
         self.url = head.target
         self.head_only = head.method == "HEAD"
-        self.keep_alive = head.keep_alive and self.protocol.app.config.KEEP_ALIVE
+        self.keep_alive = head.keep_alive and self.protocol.app.config["KEEP_ALIVE"]
         self.request_bytes = self.request_bytes_left = head.length or 0
         self._chunks = None
         self._waited_s = 0.0
@@ -215,11 +217,7 @@ class Requests(HookedHttp):
             return
         bounds.metrics.problems.labels(problem.kind.slug).inc()
         if self.expecting_continue:
-            # It waits for leave to send its body, or sends it anyway: nobody knows.
-            self.expecting_continue = False
-            self.keep_alive = False
-            self.request_body = None
-            self._is_refused = True
+            self._leave_unread()
         further = rate_headers(self.taken) if self.taken else {}
         answer = answer_to(head, problem, further, bounds.sharing, keep_alive=self.keep_alive)
         raise EarlyAnswer(head, problem.kind.status, answer)
@@ -263,11 +261,15 @@ class Requests(HookedHttp):
     async def _answer_unread(self, data: bytes, end_stream: bool) -> None:  # noqa: FBT001  Sanic's own
         """Answer a client that waits for leave to send its body, without it unless it was read."""
         if self.expecting_continue:
-            self.expecting_continue = False
-            self.keep_alive = False
-            self.request_body = None
-            self._is_refused = True
+            self._leave_unread()
         await self.http1_response_header(data, end_stream)
+
+    def _leave_unread(self) -> None:
+        """Do not read the body: the client waits for leave to send it, or sends it anyway, nobody knows."""
+        self.expecting_continue = False
+        self.keep_alive = False
+        self.request_body = None
+        self._is_refused = True
 
     async def _continue(self) -> None:
         self.expecting_continue = False

@@ -46,10 +46,10 @@ class Lifetime(msgspec.Struct, frozen=True, kw_only=True):
 
     def forgotten(self, cart_id: str, version: int, now_us: int, *, expired: bool) -> bool:
         """Whether a copy at `version` counts as absent: its cart may have been deleted meanwhile."""
-        horizon = self.horizon_us(cart_id)
-        if expired:
-            horizon -= self.idle_limit_s(cart_id) * 1_000_000
-        return bool(self.retention_s) and too_stale(version, now_us, horizon)
+        if not self.retention_s:
+            return False
+        horizon = (self.retention_s - MARGIN_S) * 1_000_000 if expired else self.horizon_us(cart_id)
+        return too_stale(version, now_us, horizon)
 
 
 class Due(StrEnum):

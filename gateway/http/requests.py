@@ -84,6 +84,8 @@ def is_current(headers: Header, tag: str, never_written: str = "") -> bool:
     Raises Problem when `If-Match`, which is looked at first (RFC 9110, 13.2.2), asks for something else than
     `tag`.
     """
+    if "if-match" not in headers and "if-none-match" not in headers:
+        return False
     wanted = parse_if_match(field_of(headers, "if-match"))
     if wanted is not None and not Preconditions(if_match=wanted).hold(
         None if wanted == (ANY,) and tag == never_written else tag.partition(".")[0]

@@ -190,7 +190,7 @@ class CartStore(PartitionStore):
         if not fields:
             return marker_after, None
         cart = StoredCart(cart_id, fields)
-        v, now_us = cart.version.number, clock_us()
+        v, now_us = cart.version_number, clock_us()
         # Asked as if it had expired first, which forgets sooner: the status costs more than the rest.
         if self._lifetime.forgotten(cart_id, v, now_us, expired=True) and self._lifetime.forgotten(
             cart_id, v, now_us, expired=cart.status is Status.EXPIRED

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TypeVar
 
 import hiredis
@@ -105,11 +105,14 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand the replies to those who wait (asyncio.Protocol)."""
-        waiting = self._waiting
+        reader, waiting = self._reader, self._waiting
         due = len(waiting)
         demoted: NotPrimary | None = None
         try:
-            for reply in self._replies(data):
+            reader.feed(data)
+            while (reply := reader.gets()) is not INCOMPLETE:
+                if isinstance(reply, hiredis.PushNotification):
+                    continue  # nobody has asked for one
                 taker = waiting.popleft()
                 if isinstance(taker, list):
                     taker.append(reply)
@@ -127,13 +130,6 @@ class Connection(asyncio.Protocol):
         self._note_answered()
         if demoted is not None:
             self.abort(UnknownOutcome("the server became a replica: unknown outcome"))
-
-    def _replies(self, data: bytes) -> Iterator[Any]:
-        reader = self._reader
-        reader.feed(data)
-        while (reply := reader.gets()) is not INCOMPLETE:
-            if not isinstance(reply, hiredis.PushNotification):  # nobody has asked for one
-                yield reply
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone (asyncio.Protocol)."""

@@ -41,12 +41,13 @@ _VIEW_JSON: Final = (
 class StoredCart:
     """The fields of a cart's hash. Parsing is put off: most requests want the version and the JSON only."""
 
-    __slots__ = ("_fields", "cart_id")
+    __slots__ = ("_fields", "_head", "cart_id")
 
     def __init__(self, cart_id: str, reply: Sequence[bytes] | dict[bytes, bytes]) -> None:
         """`reply`: what HGETALL answers; fields and values in turn are what it returns to a script."""
         self.cart_id: Final = cart_id
         self._fields: Final = reply if isinstance(reply, dict) else _fields_of(reply)
+        self._head: Final = self._fields[HEAD_FIELD].split(b" ")
 
     @property
     def head(self) -> Head:
@@ -59,9 +60,15 @@ class StoredCart:
         return version_of(self._fields[HEAD_FIELD])
 
     @property
+    def version_number(self) -> int:
+        """The `v` of the version."""
+        return int(self._head[0])
+
+    @property
     def tag(self) -> str:
         """The version's tag, the opaque part of the ETag."""
-        return tag_of(self._fields[HEAD_FIELD])
+        v, n, digest = self._head[:3]
+        return f"{v.decode()}-{n.decode()}-{int(digest):012x}"
 
     @property
     def status(self) -> Status:
@@ -110,9 +117,7 @@ class StoredCart:
         By their grammar line ids, product ids and currencies need no escaping; items and metadata are JSON.
         """
         fields = self._fields
-        v, n, digest, _, born, _, _, _, subtotal, _, _, _, _, status, currency = fields[HEAD_FIELD].split(
-            b" "
-        )
+        v, n, digest, _, born, _, _, _, subtotal, _, _, _, _, status, currency = self._head
         extras = fields.get(EXTRAS_FIELD)
         merged_into = _JSON.encode(unpack_extras(extras).merged_into) if extras else b"null"
         return _VIEW_JSON % (
@@ -173,9 +178,3 @@ def version_of(packed_head: bytes) -> Version:
     """The version out of field `m`."""
     v, n, digest, _ = packed_head.split(b" ", 3)
     return Version(int(v), int(n), int(digest))
-
-
-def tag_of(packed_head: bytes) -> str:
-    """The tag of the version out of field `m`, without making the Struct."""
-    v, n, digest, _ = packed_head.split(b" ", 3)
-    return f"{v.decode()}-{n.decode()}-{int(digest):012x}"

@@ -5,6 +5,8 @@ import os
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.tallies import TalliedCounter, TalliedHistogram
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 
 
@@ -13,7 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.request_seconds = Histogram(
+        self.request_seconds = TalliedHistogram(
             "cartstream_gateway_request_seconds",
             "from the head of a request to its reply, by route (`none`: no route answers it) and class of "
             "status (`2xx`); without waiting for its body, and without requests turned away unread",
@@ -21,13 +23,13 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.changes = Counter(
+        self.changes = TalliedCounter(
             "cartstream_gateway_changes_total",
             "changes answered, by the durability reached when the reply was sent",
             ["durability"],
             registry=self.registry,
         )
-        self.change_seconds = Histogram(
+        self.change_seconds = TalliedHistogram(
             "cartstream_gateway_change_seconds",
             "from the parsed request to the reply of a change that was made",
             buckets=_SECONDS,
@@ -44,7 +46,7 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
-        self.reads = Counter(
+        self.reads = TalliedCounter(
             "cartstream_gateway_reads_total",
             "carts read: `redis`, `postgres`, `stale` (Postgres, while Redis is not complete), "
             "`nowhere` (no such cart)",
@@ -250,8 +252,14 @@ class Metrics:
             registry=self.registry,
         )
 
+    def settle(self) -> None:
+        """Take over what was tallied since the last time."""
+        for tallied in (self.request_seconds, self.change_seconds, self.changes, self.reads):
+            tallied.settle()
+
     def exposition(self) -> bytes:
         """All values in Prometheus's text format; of all workers together where there are several."""
+        self.settle()
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if folder is None:
             return generate_latest(self.registry)

@@ -25,11 +25,13 @@ class Pressure:
 
     def stop(self) -> None:
         """Look no more."""
+        self._metrics.settle()
         if self._timer is not None:
             self._timer.cancel()
 
     def _look(self) -> None:
         self._admission.adapt(max(0.0, asyncio.get_running_loop().time() - self._due))
+        self._metrics.settle()  # those of several workers are read from files
         limit = self._admission.limit
         self._metrics.requests_in_flight.set(self._admission.in_flight)
         self._metrics.requests_limit.set(0 if limit == math.inf else int(limit))

@@ -180,6 +180,15 @@ def read_history(path: Path) -> list[Record]:
     return [_decoder.decode(line) for line in lines[:-1]]
 
 
+def faults_told(records: Iterable[Record]) -> list[str]:
+    """When each fault began and ended, by the clock of the requests."""
+    return [
+        f"{record.at} {record.fault} of {record.target} {'began' if isinstance(record, Began) else 'ended'}"
+        for record in records
+        if isinstance(record, Began | Ended)
+    ]
+
+
 class Outcome(StrEnum):
     """What the client may rely on, over all attempts with one key."""
 

@@ -29,6 +29,7 @@ from tests.faults.history import (
     Outcome,
     Record,
     Save,
+    faults_told,
     outages,
     writes,
 )
@@ -111,11 +112,12 @@ class Report:
         return sum(sales.confirmations.get(each, 0) + sales.cancellations.get(each, 0) for each in orders)
 
     def explain(self) -> str:
-        """What is wrong, and the one line that does it again."""
+        """What is wrong, what was broken when, and the one line that does it again."""
         shown = "\n".join(f"  {violation}" for violation in self.violations[:20])
         more = len(self.violations) - 20
         rest = f"\n  and {more} more" if more > 0 else ""
-        return f"{shown}{rest}\nreproduce with: {self.plan.command()}"
+        broken = "".join(f"\n  {fault}" for fault in faults_told(self.history))
+        return f"{shown}{rest}\nfaults:{broken}\nreproduce with: {self.plan.command()}"
 
 
 async def run(

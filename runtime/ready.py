@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from runtime.new_files import open_new
+
 
 class ReadyFile:
     """The file at `path`; without one nothing is written."""
@@ -15,7 +17,8 @@ class ReadyFile:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             new = self._path.with_name(f"{self._path.name}.new")
-            new.write_text(f"{address}\n" if address else "")
+            with open_new(new) as file:
+                file.write(f"{address}\n".encode() if address else b"")
             new.replace(self._path)  # whoever sees it reads all of it
 
     def clear(self) -> None:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+from runtime.new_files import open_new
+
 log = structlog.get_logger(__name__)
 
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  what it is to be asked by
@@ -51,7 +53,7 @@ class MetricsTarget:
 
     def _write(self, path: Path, address: str) -> None:
         new = path.with_suffix(".new")
-        file = new.open("wb")
+        file = open_new(new)
         # The lock goes along with the file to its name, and ends with the process however that ends.
         fcntl.flock(file, fcntl.LOCK_EX)
         labels = {"process": self._process, "worker": self._worker}

@@ -22,6 +22,16 @@ def test_the_file_says_where_probes_are_answered(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_in_the_way_is_replaced_and_never_written_through(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    path = tmp_path / "p.ready"
+    path.with_name("p.ready.new").symlink_to(precious)
+    ReadyFile(path).set("http://127.0.0.1:9400")
+    assert path.read_text() == "http://127.0.0.1:9400\n"
+    assert precious.read_text() == "mine"
+
+
 def test_without_a_path_nothing_is_written() -> None:
     ready = ReadyFile(None)
     ready.set()

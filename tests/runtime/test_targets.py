@@ -58,6 +58,23 @@ def test_without_folder_or_address_nothing_is_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_in_the_way_is_replaced_and_never_written_through(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    folder = tmp_path / "targets"
+    folder.mkdir()
+    for suffix in (".new", ".json"):
+        (folder / f"p-{os.getpid()}{suffix}").symlink_to(precious)
+    target = MetricsTarget(folder, "p", "w")
+    target.set("http://127.0.0.1:1")
+    (path,) = folder.iterdir()
+    assert not path.is_symlink()
+    assert path.stat().st_mode & 0o077 == 0
+    assert precious.read_text() == "mine"
+    target.clear()
+    assert precious.read_text() == "mine"
+
+
 def test_a_folder_that_cannot_be_made_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     target = MetricsTarget(tmp_path / "file" / "targets", "p", "w")

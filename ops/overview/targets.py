@@ -56,7 +56,7 @@ def found(folder: Path | None) -> list[Target]:
         except (OSError, msgspec.MsgspecError):
             continue  # gone between the two looks, or somebody else's
         for entry in entries:
-            process, worker = entry.labels.process.removeprefix("cartstream-"), entry.labels.worker
+            process, worker = entry.labels.process, entry.labels.worker
             name = f"{process} ({worker})" if worker else process
             targets += [Target(name, f"http://{authority}", is_given=False) for authority in entry.targets]
     return targets

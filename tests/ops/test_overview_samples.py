@@ -162,7 +162,11 @@ async def test_processes_are_asked_and_the_token_is_for_the_given_ones_alone(tmp
         told = OverviewSettings(metrics_targets=tmp_path, ops_targets_token="t")
         async with Processes(told) as processes:
             (jobs,) = await processes.look()
-        assert (jobs.name, jobs.state, jobs.memory_bytes) == ("jobs (host)", ProcessState.READY, 1024)
+        assert (jobs.name, jobs.state, jobs.memory_bytes) == (
+            "cartstream-jobs (host)",
+            ProcessState.READY,
+            1024,
+        )
         assert set(tokens) == {None}
         tokens.clear()
         told = OverviewSettings(ops_targets=f"gateway={address}", ops_targets_token="t")
@@ -181,10 +185,12 @@ def test_a_process_that_has_gone_stays_on_the_list(tmp_path: Path) -> None:
     process = MetricsTarget(tmp_path, "cartstream-jobs", "host")
     process.set("http://127.0.0.1:9400")
     there = targets.known(targets.found(tmp_path), {})
-    assert there == {"jobs (host)": Target("jobs (host)", "http://127.0.0.1:9400", is_given=False)}
+    assert there == {
+        "cartstream-jobs (host)": Target("cartstream-jobs (host)", "http://127.0.0.1:9400", is_given=False)
+    }
     process.clear()
     gone = targets.known(targets.found(tmp_path), there)
-    assert gone == {"jobs (host)": Target("jobs (host)", None, is_given=False)}
+    assert gone == {"cartstream-jobs (host)": Target("cartstream-jobs (host)", None, is_given=False)}
 
 
 def test_two_processes_of_one_name_are_both_there() -> None:

@@ -37,7 +37,7 @@ def take(folder: Path) -> None:
         shoot(phone, folder / "ops-phone.png")
         dark = opened(browser, stack, DESK, "dark")
         with dead(stack, "sink-postgres"):
-            expect(dark.trouble("postgres (sink-postgres-0) does not answer")).to_be_visible()
+            expect(dark.trouble("cartstream-postgres (sink-postgres-0) does not answer")).to_be_visible()
             dark.page.wait_for_timeout(_LAG_MS)
             shoot(dark, folder / "ops-dead-worker.png")
         with redis_wiped_and_nobody_restores(stack):

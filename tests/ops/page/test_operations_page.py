@@ -50,11 +50,11 @@ def test_a_redis_that_is_restored_is_told_of_until_it_is_back(
     with redis_wiped_and_nobody_restores(ops_stack):
         expect(operations.verdict).to_have_text("Something is wrong")
         expect(operations.trouble("16 of 16 partitions are being restored")).to_be_visible()
-        expect(operations.trouble("redis (sink-redis-0) does not answer")).to_be_visible()
+        expect(operations.trouble("cartstream-redis (sink-redis-0) does not answer")).to_be_visible()
         expect(operations.page.locator("#restore .bars progress")).to_have_count(PARTITIONS)
     expect(operations.page.locator("#restore-sum")).to_contain_text("All")
     expect(operations.trouble("are being restored")).to_have_count(0)
-    expect(operations.trouble("redis (sink-redis-0) does not answer")).to_have_count(0)
+    expect(operations.trouble("cartstream-redis (sink-redis-0) does not answer")).to_have_count(0)
 
 
 def test_a_dead_worker_and_what_waits_for_it_are_told_of_until_it_is_back(
@@ -63,7 +63,7 @@ def test_a_dead_worker_and_what_waits_for_it_are_told_of_until_it_is_back(
     group = operations.group("cartstream-postgres")
     with dead(ops_stack, "sink-postgres"):
         expect(operations.verdict).to_have_text("Something is wrong")
-        expect(operations.trouble("postgres (sink-postgres-0) does not answer")).to_be_visible()
+        expect(operations.trouble("cartstream-postgres (sink-postgres-0) does not answer")).to_be_visible()
         expect(group.locator(".cell.heat-1, .cell.heat-2, .cell.heat-3").first).to_be_visible()
     expect(operations.trouble("sink-postgres")).to_have_count(0)
 

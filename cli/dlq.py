@@ -1,7 +1,7 @@
 """`cartstream dlq`: the records that nobody could process: look at them, put them back, or drop them."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -42,6 +42,7 @@ class Id(click.ParamType):
 
 def filters(command: Callable[..., None]) -> Callable[..., None]:
     """The options that select dead letters."""
+    command = click.option("--key", help="Only of this key, e.g. a cart's id.")(command)
     command = click.option("--code", help="Only with this error code, e.g. unknown_kind.")(command)
     return click.option("--topic", help="Only from this source topic, e.g. cart-changed.")(command)
 
@@ -72,16 +73,15 @@ def command() -> None:
 @click.option("--after", type=Id(), help="Continue after this one: where the page before ended.")
 @as_json
 def list_command(
-    topic: str | None,
-    code: str | None,
     after: DeadLetterId | None,
     limit: int,
     *,
     everything: bool,
     as_json: bool,
+    **wanted: str | None,
 ) -> None:
     """List the dead letters that are neither replayed nor dropped."""
-    found = _found(DeadLetterFilter(topic=topic, code=code, after=after))
+    found = _found(msgspec.structs.replace(_filter(wanted), after=after))
     shown, go_on = page(found if everything else _open(found), limit)
     if as_json:
         print_json(
@@ -119,18 +119,17 @@ def show_command(id_: DeadLetterId, *, as_json: bool) -> None:
 @as_json
 def replay_command(
     ids: Sequence[DeadLetterId],
-    topic: str | None,
-    code: str | None,
     *,
     everything: bool,
     dry_run: bool,
     as_json: bool,
+    **wanted: str | None,
 ) -> None:
     """Write source records back into their topic, each looked at by the newest code first.
 
     Doing it twice is safe. Exits with 1 if one was refused; it says why, and the dead letter stays.
     """
-    listed = _chosen(ids, topic, code, everything=everything)
+    listed = _chosen(ids, _filter(wanted), everything=everything)
     environment = settings()
     with bars() as shown:
         results = run(environment, replay(environment, listed, shown, dry_run=dry_run))
@@ -145,20 +144,23 @@ def replay_command(
 @as_json
 def drop_command(
     ids: Sequence[DeadLetterId],
-    topic: str | None,
-    code: str | None,
     *,
     everything: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
+    **wanted: str | None,
 ) -> None:
     """Take dead letters off the list. They stay in the topic until its retention ends."""
-    listed = _chosen(ids, topic, code, everything=everything)
+    listed = _chosen(ids, _filter(wanted), everything=everything)
     if everything and not (yes or dry_run):
         click.confirm(f"Drop {len(listed)} dead letters?", abort=True, err=True)
     environment = settings()
     _tell(run(environment, drop(environment, listed, dry_run=dry_run)), as_json=as_json)
+
+
+def _filter(options: Mapping[str, str | None]) -> DeadLetterFilter:
+    return msgspec.convert(options, DeadLetterFilter)
 
 
 def _found(wanted: DeadLetterFilter) -> list[Listed]:
@@ -167,17 +169,17 @@ def _found(wanted: DeadLetterFilter) -> list[Listed]:
         return run(environment, find(environment, wanted, shown))
 
 
-def _chosen(
-    ids: Sequence[DeadLetterId], topic: str | None, code: str | None, *, everything: bool
-) -> list[Listed]:
+def _chosen(ids: Sequence[DeadLetterId], wanted: DeadLetterFilter, *, everything: bool) -> list[Listed]:
     if bool(ids) == everything:
-        raise click.UsageError("name dead letters as partition:offset, or use --all (with --topic, --code)")
+        raise click.UsageError(
+            "name dead letters as partition:offset, or use --all (with --topic, --code, --key)"
+        )
     if everything:
-        return _open(_found(DeadLetterFilter(topic=topic, code=code)))
+        return _open(_found(wanted))
     partitions = settings().partitions_of(DEAD_LETTERS.name)
     if strange := [each for each in ids if each.partition >= partitions]:
         raise Failed(f"there is no partition {strange[0].partition}")
-    found = _found(DeadLetterFilter(topic=topic, code=code, ids=frozenset(ids)))
+    found = _found(msgspec.structs.replace(wanted, ids=frozenset(ids)))
     if absent := set(ids) - {each.letter.id for each in found}:
         raise Failed(
             f"there is no such dead letter: {', '.join(map(str, sorted(absent)))}. Nothing was done; "

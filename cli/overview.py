@@ -81,7 +81,7 @@ def _stores(overview: Overview) -> Text:
             f"left behind {tables.left_behind_count}"
         )
     if letters:
-        parts.append(f"dead letters: {letters.open}")
+        parts.append(f"dead letters: {letters.open}{'+' if letters.more else ''}")
     return Text("\n".join(parts))
 
 

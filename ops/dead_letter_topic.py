@@ -127,6 +127,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     topic: str | None = None
     code: str | None = None
+    key: str | None = None
     ids: frozenset[DeadLetterId] = frozenset()
     after: DeadLetterId | None = None
 
@@ -135,9 +136,18 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
         return (
             (self.topic is None or dead_letter.topic == self.topic)
             and (self.code is None or dead_letter.code == self.code)
+            and (self.key is None or dead_letter.key_text == self.key)
             and (not self.ids or dead_letter.id in self.ids)
             and (self.after is None or dead_letter.id > self.after)
         )
+
+    def begin_in(self, partition: int) -> int | None:
+        """The first offset of a partition that may pass; None: nothing there can. Marks stand behind."""
+        if self.ids:
+            return min((each.offset for each in self.ids if each.partition == partition), default=None)
+        if self.after is None or partition > self.after.partition:
+            return 0
+        return self.after.offset + 1 if partition == self.after.partition else None
 
 
 class Listed(msgspec.Struct, frozen=True):

@@ -45,21 +45,29 @@ class Result(msgspec.Struct, frozen=True):
 async def find(settings: OpsSettings, wanted: DeadLetterFilter, bars: Bars) -> list[Listed]:
     """Dead letters that pass the filter, without values, with their marks. Raises KafkaError, ReadStalled."""
     found: list[Listed] = []
-    asked = {dead_letter.partition for dead_letter in wanted.ids}
     async with RangeReader(settings) as reader:
-        for partition in sorted(asked) or range(settings.partitions_of(DEAD_LETTERS.name)):
-            found += await _find_in(reader, partition, wanted, bars)
+        for partition in range(settings.partitions_of(DEAD_LETTERS.name)):
+            if (begin := wanted.begin_in(partition)) is not None:
+                found += await _find_in(reader, partition, begin, wanted, bars)
     return found
 
 
 async def fetch(settings: OpsSettings, at: DeadLetterId) -> Listed | None:
     """The dead letter with its value; None if there is none at that offset."""
     found = await find(settings, DeadLetterFilter(ids=frozenset({at})), silent)
+    return await with_value(settings, found[0]) if found else None
+
+
+async def with_value(settings: OpsSettings, listed: Listed) -> Listed | None:
+    """A dead letter of a list with its value and headers; None if retention has taken it meanwhile."""
     async with RangeReader(settings) as reader:
-        for each in found:
-            whole = await _whole(reader, each.letter)
-            return None if whole is None else Listed(whole, each.mark)
-    return None
+        whole = await _whole(reader, listed.letter)
+    return None if whole is None else Listed(whole, listed.mark)
+
+
+def understood(record: Record) -> DeadLetter | Mark | None:
+    """What a record of `dead-letters` is; None for an unreadable mark."""
+    return read(DeadLetterId(record.partition, record.offset), record.key, record.value, record.headers)
 
 
 async def replay(
@@ -112,9 +120,12 @@ async def drop(settings: OpsSettings, listed: Sequence[Listed], *, dry_run: bool
     return results
 
 
-async def _find_in(reader: RangeReader, partition: int, wanted: DeadLetterFilter, bars: Bars) -> list[Listed]:
+async def _find_in(
+    reader: RangeReader, partition: int, begin: int, wanted: DeadLetterFilter, bars: Bars
+) -> list[Listed]:
     place = TopicPartition(DEAD_LETTERS.name, partition)
-    bounds = await reader.bounds(place)
+    first, end = await reader.bounds(place)
+    bounds = OffsetRange(max(first, begin), end)
     if not bounds.size:
         return []
     advance = bars(f"dead-letters/{partition}", bounds.size)
@@ -122,7 +133,7 @@ async def _find_in(reader: RangeReader, partition: int, wanted: DeadLetterFilter
     marks: dict[DeadLetterId, Mark] = {}
     async for records in reader.read({place: bounds}):
         for record in records:
-            match _understood(record):
+            match understood(record):
                 case DeadLetter() as dead_letter if wanted.matches(dead_letter):
                     dead_letters.append(_WITHOUT_VALUE(dead_letter))
                 case Mark() as mark:
@@ -200,13 +211,9 @@ async def _whole(reader: RangeReader, dead_letter: DeadLetter) -> DeadLetter | N
     first, end = await reader.bounds(place)
     if first <= offset < end:
         async for records in reader.read({place: OffsetRange(offset, offset + 1)}):
-            understood = _understood(records[0])
-            return understood if isinstance(understood, DeadLetter) else None
+            found = understood(records[0])
+            return found if isinstance(found, DeadLetter) else None
     return None
-
-
-def _understood(record: Record) -> DeadLetter | Mark | None:
-    return read(DeadLetterId(record.partition, record.offset), record.key, record.value, record.headers)
 
 
 def _already(dead_letter: DeadLetter, mark: Mark | None) -> Result:

@@ -57,7 +57,7 @@ class Collector:
         self._connection: Final = RenewedConnection(
             settings.postgres_address, name="cartstream-ops", timeout_s=_POSTGRES_S
         )
-        self._watch: Final = DeadLetterWatch(settings)
+        self.dead_letters: Final = DeadLetterWatch(settings)
         self._watched_until = 0.0
         self._watched: Final = asyncio.Event()
         self._points: Final[deque[Point]] = deque(maxlen=_POINTS)
@@ -132,7 +132,7 @@ class Collector:
         self._letters = await self._part(self._letters, self._counted())
 
     async def _counted(self) -> Letters:
-        return letters(await self._watch.open(), self._watch.position)
+        return letters(await self.dead_letters.open(), self.dead_letters)
 
     async def _tables(self) -> Tables:
         async with self._connection.use() as connection:

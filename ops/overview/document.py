@@ -41,11 +41,15 @@ class Part(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Letters(msgspec.Struct, frozen=True):
-    """How many dead letters are open, by code; `position` rises with all that is written to the topic."""
+    """How many dead letters are open, by code; `position` rises with all that is written to the topic.
+
+    `more`: others may be open as well, older ones or some that were not read yet.
+    """
 
     open: int
     codes: Mapping[str, int]
     position: int
+    more: bool = False
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from carts.limits import TIMING
-from ops.overview.document import Overview, Severity, Trouble
+from ops.overview.document import Letters, Overview, Severity, Trouble
 from ops.overview.processes import Process, ProcessState
 from ops.overview.stores import KafkaHealth, RedisHealth
 from ops.overview.traffic import Job, Traffic
@@ -36,15 +36,7 @@ def troubles(overview: Overview) -> list[Trouble]:
     if overview.postgres.value is not None:
         found += _of_tables(overview.postgres.value, overview.at)
     if overview.letters.value is not None and overview.letters.value.open:
-        codes = ", ".join(f"{count} {code}" for code, count in sorted(overview.letters.value.codes.items()))
-        found.append(
-            Trouble(
-                Severity.WARNING,
-                f"{_count(overview.letters.value.open, 'dead letter')} open: {codes}",
-                "look at one, remove the cause, then retry; drop what nobody needs",
-                "letters",
-            )
-        )
+        found.append(_of_letters(overview.letters.value))
     order = list(Severity)
     return sorted(found, key=lambda trouble: order.index(trouble.severity))
 
@@ -216,6 +208,17 @@ def _of_jobs(jobs: Iterable[Job]) -> Iterator[Trouble]:
                 "see that `cartstream jobs` runs; its log says why",
                 "jobs",
             )
+
+
+def _of_letters(letters: Letters) -> Trouble:
+    codes = ", ".join(f"{count} {code}" for code, count in sorted(letters.codes.items()))
+    at_least = "at least " if letters.more else ""
+    return Trouble(
+        Severity.WARNING,
+        f"{at_least}{_count(letters.open, 'dead letter')} open: {codes}",
+        "look at one, remove the cause, then retry; drop what nobody needs",
+        "letters",
+    )
 
 
 def _of_tables(tables: Tables, now_s: float) -> Iterator[Trouble]:

@@ -14,9 +14,8 @@ from aiohttp import web
 import gateway.demo
 from ops.dead_letter_documents import summary, whole
 from ops.dead_letter_topic import DeadLetterFilter, DeadLetterId, Listed
-from ops.dead_letters import Result, drop, fetch, find, replay
+from ops.dead_letters import Result, drop, fetch, find, replay, with_value
 from ops.overview.collector import Collector
-from ops.overview.letters import DeadLetterWatch
 from ops.page.access import CHALLENGE, is_let_in, may_change, may_read_data
 from ops.page.lookup import Lookup
 from ops.page.settings import PageSettings
@@ -67,7 +66,7 @@ class Page:
         self._token: Final = settings.ops_token.get_secret_value() if settings.ops_token else None
         self._collector: Final = collector
         self._lookup: Final = Lookup(settings)
-        self._watch: Final = DeadLetterWatch(settings)
+        self._watch: Final = collector.dead_letters
         self._letters: Final = asyncio.Lock()
         self._reading: Final = asyncio.Lock()
         self._waiting = 0
@@ -170,8 +169,11 @@ class Page:
 
     async def _show(self, request: web.Request) -> web.StreamResponse:
         at = self._id(request.match_info["id"])
+        known = next((each for each in await self._open() if each.letter.id == at), None)
         with explained(self._settings):
-            listed = await self._alone(fetch(self._settings, at))
+            listed = await self._alone(
+                fetch(self._settings, at) if known is None else with_value(self._settings, known)
+            )
         if listed is None:
             return _error(HTTPStatus.NOT_FOUND, f"There is no dead letter at {at}.")
         return _json(whole(listed))
@@ -228,12 +230,14 @@ class Page:
             self._waiting -= 1
 
     async def _open(self) -> list[Listed]:
-        async with self._letters:
-            with explained(self._settings):
-                return await self._watch.open()
+        with explained(self._settings):
+            return await self._watch.open()
 
     async def _chosen(self, ids: Collection[DeadLetterId]) -> list[Listed]:
-        return await find(self._settings, DeadLetterFilter(ids=frozenset(ids)), silent)
+        """Those that are open, and what was handled already or is not remembered."""
+        known = [each for each in await self._watch.open() if each.letter.id in ids]
+        others = frozenset(ids) - {each.letter.id for each in known}
+        return known + (await find(self._settings, DeadLetterFilter(ids=others), silent) if others else [])
 
     def _id(self, text: str) -> DeadLetterId:
         try:

@@ -130,3 +130,17 @@ def test_pages_follow_each_other_without_gap_or_overlap() -> None:
         if after is None:
             break
     assert seen == sorted(places)
+
+
+def test_what_cannot_pass_is_not_read() -> None:
+    everything = DeadLetterFilter()
+    assert [everything.begin_in(partition) for partition in (0, 1)] == [0, 0]
+    some = DeadLetterFilter(ids=frozenset({DeadLetterId(1, 9), DeadLetterId(1, 4)}))
+    assert [some.begin_in(partition) for partition in (0, 1)] == [None, 4]
+    rest = DeadLetterFilter(after=DeadLetterId(1, 4))
+    assert [rest.begin_in(partition) for partition in (0, 1, 2)] == [None, 5, 0]
+
+
+def test_letters_of_one_key_are_asked_for() -> None:
+    assert DeadLetterFilter(key="user:1").matches(letter(CHANGE))
+    assert not DeadLetterFilter(key="user:11").matches(letter(CHANGE))

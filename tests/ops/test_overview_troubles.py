@@ -151,6 +151,12 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
             "brokers",
         ),
         ({"letters": Part(Letters(2, {"not_json": 2}, 2))}, Severity.WARNING, "2 dead letters", "retry"),
+        (
+            {"letters": Part(Letters(2, {"not_json": 2}, 2, more=True))},
+            Severity.WARNING,
+            "at least 2 dead letters",
+            "retry",
+        ),
         ({"jobs": [Job("relay", "jobs", 90.0)]}, Severity.WARNING, "relay is not done", "cartstream jobs"),
         (
             {

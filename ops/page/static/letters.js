@@ -34,7 +34,7 @@ export async function showLetters(part) {
   if (!part.value) return;
   const codes = Object.entries(part.value.codes).map(([code, count]) => `${count} ${code}`);
   if (!part.error) show(section.querySelector("#letters-sum"), codes.join(", "));
-  show(badge, String(part.value.open));
+  show(badge, `${part.value.open}${part.value.more ? "+" : ""}`);
   badge.hidden = !part.value.open;
   if (part.value.position !== position && !renewing) {
     position = part.value.position;

@@ -153,11 +153,15 @@ class AntiEntropy:
             for cart_id, some in lost.items()
             if (new := [op for op in some if (cart_id, op.version, op.op_id) not in self._published])
         }
-        again = sum(map(len, lost.values())) - sum(map(len, fresh.values()))
+        in_vain = {
+            cart_id: again
+            for cart_id, some in lost.items()
+            if (again := [op for op in some if (cart_id, op.version, op.op_id) in self._published])
+        }
         async with Publisher(self._kafka) as publisher:
             republisher = Republisher(self._pending, publisher, self._layout, cause=CAUSE, source=SOURCE)
             republished = await republisher.republish(follower.partition, fresh)
-        self._note(follower.partition, republished, again)
+        self._note(follower.partition, republished, in_vain)
         for cart_id, some in republished.done.items():
             self._published |= {(cart_id, op.version, op.op_id): None for op in some}
         while len(self._published) > REMEMBERED:
@@ -173,7 +177,7 @@ class AntiEntropy:
                 follower.uncovered.pop(cart_id, None)
 
     @staticmethod
-    def _note(partition: int, republished: Republished, again: int) -> None:
+    def _note(partition: int, republished: Republished, in_vain: dict[str, list[Operation]]) -> None:
         for cart_id, some in republished.done.items():
             metrics.REPUBLISHED.inc(len(some))
             log.error(
@@ -193,9 +197,11 @@ class AntiEntropy:
                     v=left.operation.version,
                     why=left.why,
                 )
-        if again:
-            metrics.NOT_REPUBLISHED.labels("in_vain").inc(again)
-            log.error("anti_entropy.in_vain", partition=partition, ops=again)
+        for cart_id, some in in_vain.items():
+            metrics.NOT_REPUBLISHED.labels("in_vain").inc(len(some))
+            log.error(
+                "anti_entropy.in_vain", partition=partition, cart=cart_id, ops=[op.op_id for op in some]
+            )
 
 
 async def _compacted(reader: RangeReader, changed: TopicPartition, first: int, end: int) -> None:

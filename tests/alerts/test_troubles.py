@@ -13,6 +13,11 @@ import pytest
 import redis
 from aiokafka import AIOKafkaProducer
 
+from carts.fold import fold
+from carts.limits import TIMING
+from carts.operations import Add, Change, Item
+from runtime.clock import clock_us
+from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.alerts.runbooks import OnCall
 from tests.alerts.scene import Scene
 from tests.alerts.shoppers import add, order
@@ -45,6 +50,10 @@ def test_kafka_stopped(scene: Scene) -> None:
 
 def test_compaction_stopped(scene: Scene) -> None:
     scene.goes_through("CartstreamChangesNotFolded", scene.stack.component("compaction").stop)
+
+
+def test_a_change_lost_long_ago(scene: Scene) -> None:
+    scene.goes_through("CartstreamChangesLost", lambda: asyncio.run(lose_a_change(scene)))
 
 
 def test_postgres_stopped_under_the_sink(scene: Scene) -> None:
@@ -147,6 +156,19 @@ def fill_redis(scene: Scene) -> None:
         # So much that buffers of connections do not matter.
         client.setrange("ballast", 8_000_000, b"x")
         client.config_set("maxmemory", int(used_memory(client) / RESERVE))
+
+
+async def lose_a_change(scene: Scene) -> None:
+    """A cart whose first operation only Redis has, from a time when it may have counted already."""
+    cart_id, layout = f"user:{uuid4()}", Layout(PARTITIONS)
+    v = 2 * (clock_us() - TIMING.window_us + TIMING.retry_horizon_us)
+    step = Add("cup", 1, 990, "EUR", Item("espresso-cup"))
+    state = fold(None, Change(cart_id=cart_id, version=v, op_id="old", delta=(step,), born=v)).state
+    assert state is not None
+    partition = layout.partition(cart_id)
+    async with PipelinedClient(RedisSettings(redis_url=scene.stack.urls.redis)) as client:
+        await CartStore(client, layout).put(partition, [(cart_id, state)])
+        await client.execute("ZADD", layout.of_partition(partition).pending_compaction, v, cart_id)
 
 
 async def publish_nonsense(scene: Scene) -> None:

@@ -15,9 +15,9 @@ import gateway.demo
 from ops.dead_letter_documents import summary, whole
 from ops.dead_letter_topic import DeadLetterFilter, DeadLetterId, Listed
 from ops.dead_letters import Result, drop, fetch, find, replay, with_value
+from ops.lookup.search import Lookup
 from ops.overview.collector import Collector
 from ops.page.access import CHALLENGE, is_let_in, may_change, may_read_data
-from ops.page.lookup import Lookup
 from ops.page.settings import PageSettings
 from ops.progress import silent
 from ops.running import Failed, explained

@@ -160,7 +160,8 @@ def drop_command(
 
 
 def _filter(options: Mapping[str, str | None]) -> DeadLetterFilter:
-    return msgspec.convert(options, DeadLetterFilter)
+    keys = frozenset(filter(None, [options["key"]]))
+    return DeadLetterFilter(topic=options["topic"], code=options["code"], keys=keys)
 
 
 def _found(wanted: DeadLetterFilter) -> list[Listed]:

@@ -44,6 +44,7 @@ GROUPS = {
         "products": ("cli.products:command", "Fill the catalogue: a sample, or a file; publish it again."),
         "verify": ("cli.verify:command", "Compare Redis, Kafka and Postgres cart by cart."),
         "erase": ("cli.erase:command", "Erase carts and what their orders say of a person."),
+        "carts": ("cli.carts:command", "Show what happened to a cart, and what every store has of it."),
         "dlq": ("cli.dlq:command", "List, show, replay and drop dead letters."),
         "restore": ("cli.restore:command", "Follow or start a restore of Redis; refill Kafka from Postgres."),
         "rebuild": ("cli.rebuild:command", "Write the carts of Kafka into Postgres again."),

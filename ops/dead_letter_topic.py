@@ -127,7 +127,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     topic: str | None = None
     code: str | None = None
-    key: str | None = None
+    keys: frozenset[str] = frozenset()
     ids: frozenset[DeadLetterId] = frozenset()
     after: DeadLetterId | None = None
 
@@ -136,7 +136,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
         return (
             (self.topic is None or dead_letter.topic == self.topic)
             and (self.code is None or dead_letter.code == self.code)
-            and (self.key is None or dead_letter.key_text == self.key)
+            and (not self.keys or dead_letter.key_text in self.keys)
             and (not self.ids or dead_letter.id in self.ids)
             and (self.after is None or dead_letter.id > self.after)
         )

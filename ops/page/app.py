@@ -15,7 +15,7 @@ import gateway.demo
 from ops.dead_letter_documents import summary, whole
 from ops.dead_letter_topic import DeadLetterFilter, DeadLetterId, Listed
 from ops.dead_letters import Result, drop, fetch, find, replay, with_value
-from ops.lookup.search import Lookup
+from ops.lookup.search import Lookup, Reach
 from ops.overview.collector import Collector
 from ops.page.access import CHALLENGE, is_let_in, may_change, may_read_data
 from ops.page.settings import PageSettings
@@ -66,6 +66,7 @@ class Page:
         self._token: Final = settings.ops_token.get_secret_value() if settings.ops_token else None
         self._collector: Final = collector
         self._lookup: Final = Lookup(settings)
+        self._reach: Final = Reach(from_history=settings.history)
         self._watch: Final = collector.dead_letters
         self._letters: Final = asyncio.Lock()
         self._reading: Final = asyncio.Lock()
@@ -160,7 +161,7 @@ class Page:
         if not 0 < len(cart_id) <= _LONGEST_ID:
             return _error(HTTPStatus.BAD_REQUEST, "Name a cart: `id=user:42`.")
         with explained(self._settings):
-            return _json(await self._alone(self._lookup.find(cart_id)))
+            return _json(await self._alone(self._lookup.find(cart_id, self._reach)))
 
     async def _list(self, _: web.Request) -> web.StreamResponse:
         listed = await self._open()

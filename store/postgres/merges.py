@@ -125,6 +125,12 @@ async def open_into(connection: Connection, cart_id: str, limit: int) -> list[St
     return [merge for row in await cursor.fetchall() if (merge := _stored(row)) is not None]
 
 
+async def of_cart(connection: Connection, cart_id: str, limit: int) -> list[StoredMerge]:
+    """Merges out of the cart and into it, the first ones first."""
+    cursor = await connection.execute(_query("merges_of_cart"), {"cart_id": cart_id, "limit": limit})
+    return [merge for row in await cursor.fetchall() if (merge := _stored(row)) is not None]
+
+
 async def latest(connection: Connection, cart_id: str) -> LatestTransfer | None:
     """The latest transfer of a cart, out of it or into it."""
     row = await _one(connection, "latest_transfer", cart_id=cart_id)

@@ -15,6 +15,7 @@ from runtime.settings import KafkaSettings
 from tests.ops.command_line import CommandLine, environment
 from tests.ops.states import Changes
 from tests.sinks.conftest import redis, topics
+from tests.sinks.restore_fixtures import LAYOUT, Redis
 from tests.support.processes import AgentProcess, compaction_process
 from tests.support.waiting import until
 from topics.apply import apply
@@ -80,3 +81,11 @@ async def changes(kafka: KafkaSettings) -> AsyncIterator[Changes]:
     """Writes anything into `cart-changed`."""
     async with AIOKafkaProducer(**kafka.client_options(), acks="all") as producer:
         yield Changes(producer)
+
+
+@pytest.fixture
+async def ready(redis: Redis) -> Redis:
+    """A Redis with every marker, and no agent that would mend anything."""
+    for partition in range(LAYOUT.partitions):
+        await redis.store.restore_finish(partition, await redis.store.restore_begin(partition), 0, 0)
+    return redis

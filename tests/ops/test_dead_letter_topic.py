@@ -142,5 +142,5 @@ def test_what_cannot_pass_is_not_read() -> None:
 
 
 def test_letters_of_one_key_are_asked_for() -> None:
-    assert DeadLetterFilter(key="user:1").matches(letter(CHANGE))
-    assert not DeadLetterFilter(key="user:11").matches(letter(CHANGE))
+    assert DeadLetterFilter(keys=frozenset({"user:1"})).matches(letter(CHANGE))
+    assert not DeadLetterFilter(keys=frozenset({"user:11"})).matches(letter(CHANGE))

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
 from carts.operations import Add, Change, Item, SetDetails, SetMetadata
-from ops.lookup.search import copy_of_record, copy_of_row, event_of
+from ops.lookup.found import copy_of_record, copy_of_row, event_of
 from ops.overview.collector import Collector
 from ops.page.app import Page
 from ops.page.settings import PageSettings

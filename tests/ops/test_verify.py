@@ -20,14 +20,6 @@ from tests.support.waiting import until
 SETTLE = ("--settle", "0.1")
 
 
-@pytest.fixture
-async def ready(redis: Redis) -> Redis:
-    """A Redis with every marker, and no agent that would mend anything."""
-    for partition in range(LAYOUT.partitions):
-        await redis.store.restore_finish(partition, await redis.store.restore_begin(partition), 0, 0)
-    return redis
-
-
 async def put(redis: Redis, cart_id: str, state: State) -> None:
     await redis.store.put(LAYOUT.partition(cart_id), [(cart_id, state)])
 

@@ -57,8 +57,9 @@ function shown(cart) {
     differences(cart),
     element("div", { class: "copies" }, ...cart.copies.map((copy) => card(copy, cart.copies))),
     ...orders(cart),
+    ...merges(cart),
     element("h3", { textContent: "Last operations" }),
-    element("p", { class: "hint", textContent: `From ${cart.events_from}; newest first.` }),
+    element("p", { class: "hint", textContent: `From ${cart.past.source}; newest first.` }),
     scrolled("Last operations", events(cart)),
   );
 }
@@ -114,9 +115,15 @@ function orders(cart) {
   return [element("h3", { textContent: "Orders" }), element("p", { textContent: text })];
 }
 
+function merges(cart) {
+  if (!cart.merges.length) return [];
+  const text = cart.merges.map((merge) => `${merge.guest} into ${merge.into} (${merge.finished_at ? clock(merge.finished_at) : "under way"})`).join("; ");
+  return [element("h3", { textContent: "Merges" }), element("p", { textContent: text })];
+}
+
 function events(cart) {
   const table = element("table");
-  fill(table, cart.events, (event) => `${event.version}/${event.op_id}`, [
+  fill(table, cart.past.events.toReversed(), (event) => `${event.version}/${event.op_id}`, [
     ["at", (event) => clock(event.at)],
     ["did", (event) => event.steps.join("; "), "long"],
     ["by", (event) => [event.actor, event.cause].filter(Boolean).join(", ")],

@@ -28,6 +28,14 @@ WHERE into_cart = %(into_cart)s AND is_open
 ORDER BY merge_id
 LIMIT %(limit)s
 
+-- merges_of_cart
+-- Out of the cart and into it, the first ones first.
+SELECT merge_id, guest, into_cart, strategy, lines_total, is_open, began_at, finished_at
+FROM merges
+WHERE guest = %(cart_id)s OR into_cart = %(cart_id)s
+ORDER BY began_at, merge_id
+LIMIT %(limit)s
+
 -- latest_transfer
 -- Of a cart, into it or out of it: they have one sequence of numbers.
 SELECT merge_id, guest, into_cart, number, transfer::text

@@ -103,6 +103,7 @@ USED: Final[Mapping[Role, Mapping[str, tuple[str, ...]]]] = {
         ),
         "overview": ALL,
         "orders": ("orders_of_cart",),
+        "merges": ("merges_of_cart",),
         "erasure": ALL,
         "abandonments": ("erase_abandonments",),
         "outbox": ("write_outbox", "outbox_lag"),

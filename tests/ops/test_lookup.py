@@ -1,0 +1,166 @@
+"""What happened to a cart: each operation once, a page at a time, and what all stores have of it."""
+
+import msgspec
+import psycopg
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from carts.merging import Merge, Strategy
+from carts.operations import Erase
+from ops.lookup.found import ABSENT, Copy, Event, Found, Past, event_of, event_of_record
+from ops.lookup.past import LATEST, Page, position_of, position_text
+from runtime.settings import KafkaSettings
+from store.postgres import history, merges
+from store.postgres.history import Position
+from tests.ops.command_line import CommandLine
+from tests.ops.states import Changes
+from tests.sinks.cart_records import START, TopicWriter, add, grow, new_cart_id
+from tests.sinks.restore_fixtures import LAYOUT, Redis
+from topics.registry import DEAD_LETTERS
+
+
+def event(number: int, place: str = "") -> Event:
+    return event_of(add("user:1", number), place or f"3/{number}")
+
+
+def ids(past: Past) -> list[str]:
+    return [each.op_id for each in past.events]
+
+
+def test_a_page_has_the_newest_ones_newest_last_and_names_where_the_next_one_ends() -> None:
+    seen: list[str] = []
+    before: Position = LATEST
+    while True:
+        page = Page(before, 3)
+        for number in (1, 2, 9, 4, 3, 5, 6, 8, 7):  # they may have overtaken each other
+            page.take(event(number))
+        past = page.past("", None)
+        seen = ids(past) + seen
+        if past.older is None:
+            break
+        before = position_of(past.older)
+    assert seen == [f"op-{number}" for number in range(1, 10)]
+
+
+def test_an_operation_that_was_published_again_is_one() -> None:
+    page = Page(LATEST, 3)
+    for place in ("3/1", "3/9"):
+        page.take(event(1, place))
+    (one,) = page.past("", None).events
+    assert one.place == "3/1, again 3/9"
+
+
+def test_a_place_in_the_past_is_read_as_it_was_written() -> None:
+    place = Position(3591029498428740, "key:with:colons")
+    assert position_of(position_text(place)) == place
+    for wrong in ("", "7", "x:y", f"{2**60}:y"):
+        with pytest.raises(ValueError, match="what the page before has named"):
+            position_of(wrong)
+
+
+def test_a_record_that_nobody_can_read_stands_at_its_time() -> None:
+    found = event_of_record(b"no JSON", 1_795_514_400_000, "3/7")
+    assert found.at == "2026-11-24T10:00:00+00:00"
+    assert found.steps[0].startswith("unreadable: ")
+    assert found.version == 2_000 * 1_795_514_400_000
+
+
+def test_a_cart_is_unknown_only_if_nothing_is_found_anywhere() -> None:
+    nothing = Found(
+        cart_id="user:1",
+        partition=0,
+        copies=[Copy(store="Redis", note=ABSENT)],
+        differences=[],
+        waiting=0,
+        past=Past(events=[], source=""),
+        orders=[],
+        merges=[],
+        erased_at=None,
+        dead_letters=[],
+    )
+    assert not nothing.is_known
+    for known in (
+        {"waiting": 1},
+        {"past": Past(events=[event(1)], source="")},
+        {"copies": [Copy(store="Kafka: carts", note="deleted, at version 2-1-0")]},
+        {"dead_letters": [{"id": "0:1"}]},
+    ):
+        assert msgspec.structs.replace(nothing, **known).is_known
+
+
+async def test_all_that_is_known_of_a_cart_is_shown(
+    command_line: CommandLine,
+    topics: TopicWriter,
+    ready: Redis,
+    changes: Changes,
+    kafka: KafkaSettings,
+    database: str,
+) -> None:
+    cart_id, guest = new_cart_id(), f"guest:{new_cart_id().removeprefix('user:')}"
+    for number in (1, 2, 3, 3):
+        await topics.change(add(cart_id, number))
+    await topics.change(add(new_cart_id(), 1))
+    await topics.state(cart_id, grow(cart_id, 3))
+    await ready.store.put(LAYOUT.partition(cart_id), [(cart_id, grow(cart_id, 3))])
+    assert (await command_line.run("rebuild")).status == 0
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await merges.begin(connection, Merge("m" * 26, guest, cart_id, Strategy.SUM))
+    async with AIOKafkaProducer(**kafka.client_options(), acks="all") as producer:
+        await producer.send_and_wait(
+            DEAD_LETTERS.name, b"?", cart_id.encode(), headers=[("dlq_error_code", b"not_json")]
+        )
+
+    found = await command_line.json("carts", "show", cart_id)
+    assert [each["op_id"] for each in found["past"]["events"]] == ["op-1", "op-2", "op-3"]
+    assert ", again " in found["past"]["events"][-1]["place"]
+    assert found["past"]["known_from"]
+    assert found["past"]["older"] is None
+    assert {copy["version"] for copy in found["copies"]} == {grow(cart_id, 3).version.tag()}
+    assert found["differences"] == []
+    assert [each["guest"] for each in found["merges"]] == [guest]
+    assert [each["code"] for each in found["dead_letters"]] == ["not_json"]
+
+    newest = await command_line.run("carts", "show", cart_id, "--limit", "2")
+    assert "op-3" in newest.output
+    assert "op-1" not in newest.output
+    assert "Ümläut" not in newest.output
+    older = newest.output.split("--before '")[1].split("'")[0]
+    rest = await command_line.run("carts", "show", cart_id, "--limit", "2", "--before", older)
+    assert "op-1" in rest.output
+    assert "There are older ones" not in rest.output
+
+    await changes.raw(cart_id, b"no JSON")
+    assert "unreadable" in (await command_line.run("carts", "show", cart_id)).output
+
+
+@pytest.mark.usefixtures("ready")
+async def test_where_there_is_a_history_operations_are_read_there(
+    command_line: CommandLine, topics: TopicWriter, database: str
+) -> None:
+    cart_id = new_cart_id()
+    erasure = msgspec.structs.replace(add(cart_id, 2), op_id="!erase", delta=(Erase(),))
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await history.insert(connection, [add(cart_id, 1), erasure])
+    await topics.change(add(cart_id, 3, first=START))
+    command_line.told["CARTSTREAM_HISTORY"] = "true"
+
+    found = await command_line.json("carts", "show", cart_id)
+    assert [each["op_id"] for each in found["past"]["events"]] == ["op-1", "!erase"]
+    assert "history" in found["past"]["source"]
+    found = await command_line.json("carts", "show", cart_id, "--source", "kafka")
+    assert [each["op_id"] for each in found["past"]["events"]] == ["op-3"]
+
+
+@pytest.mark.usefixtures("ready")
+async def test_what_cannot_be_shown_says_why(command_line: CommandLine, changes: Changes) -> None:
+    assert "user:<id>" in (await command_line.run("carts", "show", "basket-7")).errors
+    no_history = await command_line.run("carts", "show", "user:1", "--source", "history")
+    assert "CARTSTREAM_HISTORY" in no_history.errors
+    assert (await command_line.run("carts", "show", "user:1", "--before", "x")).status == 2
+
+    cart_id = new_cart_id()
+    unknown = await command_line.run("carts", "show", cart_id)
+    assert unknown.status == 1
+    assert f"nothing is known of {cart_id}" in unknown.errors
+    await changes.raw("user:another", b"?", partition=LAYOUT.partition(cart_id))
+    assert ", since 20" in (await command_line.run("carts", "show", cart_id)).errors

@@ -126,7 +126,7 @@ def _restoration(redis: RedisHealth) -> Table:
 
 
 def _processes(processes: Iterable[Process]) -> Table:
-    table = new_table("process", "state", "CPU", "MB", "up", "what is wrong")
+    table = new_table("process", "state", "CPU", "MB", "up", "requests p99 ms", "what is wrong")
     for each in processes:
         table.add_row(
             each.name,
@@ -134,6 +134,7 @@ def _processes(processes: Iterable[Process]) -> Table:
             "" if each.cpu is None else f"{each.cpu:.0%}",
             "" if each.memory_bytes is None else f"{each.memory_bytes / _MEGABYTE:.0f}",
             "" if each.up_s is None else f"{each.up_s / 60:.0f} min",
+            "" if each.requests_p99_ms is None else f"{each.requests_p99_ms:g}",
             "; ".join(f"{name}: {detail}" for name, detail in each.failing.items()),
         )
     return table

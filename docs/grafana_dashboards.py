@@ -75,6 +75,16 @@ ON_CALL: Final = (
                 "s",
             ),
             Panel(
+                "The same by gateway",
+                [Query(_share(0.99, "cartstream_gateway_request_seconds", "instance"), "{{instance}}")],
+                "s",
+            ),
+            Panel(
+                "Slowest hundredth of checkouts, by stage",
+                [Query(_share(0.99, "cartstream_gateway_checkout_stage_seconds", "stage"), "{{stage}}")],
+                "s",
+            ),
+            Panel(
                 "Problems answered",
                 [
                     Query(

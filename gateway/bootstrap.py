@@ -177,9 +177,9 @@ class Container(msgspec.Struct, frozen=True):
             live=LiveCarts(settings, reader, store, subscriber, metrics),
             tickets=tickets,
             checkouts=(
-                InternalCheckouts(settings, store, database, pricing, checkout_carts)
+                InternalCheckouts(settings, store, database, pricing, checkout_carts, metrics)
                 if settings.orders_owner is OrdersOwner.INTERNAL
-                else ExternalCheckouts(settings, database, pricing, checkout_carts)
+                else ExternalCheckouts(settings, database, pricing, checkout_carts, metrics)
             ),
             orders=OrderService(database, settings.orders_owner),
             merges=MergeService(settings, database, saga, metrics),

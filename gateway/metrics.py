@@ -213,6 +213,16 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.checkout_stage_seconds = Histogram(
+            "cartstream_gateway_checkout_stage_seconds",
+            "parts of checkouts, in their order, also of those that fail: `replay` (is there such an "
+            "order?), `lock`, `snapshot` (until the cart's row has every change), `price` (its hook), "
+            "`order` (the transaction), `stock` (within it), `subtract` (out of the cart), `publish` (that, "
+            "to Kafka)",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.deferred_subtractions = Counter(
             "cartstream_gateway_deferred_subtractions_total",
             "orders left to the settlement job",

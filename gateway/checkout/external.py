@@ -29,6 +29,7 @@ from gateway.checkout.service import (
     new_order_id,
 )
 from gateway.http.conditions import NO_PRECONDITIONS, Preconditions
+from gateway.metrics import Metrics
 from gateway.postgres.database import Connection, Database
 from gateway.pricing.problems import catalogue_restoring
 from gateway.pricing.service import Pricing
@@ -47,9 +48,15 @@ class ExternalCheckouts:
     """
 
     def __init__(
-        self, settings: GatewaySettings, database: Database, pricing: Pricing, carts: CheckoutCarts
+        self,
+        settings: GatewaySettings,
+        database: Database,
+        pricing: Pricing,
+        carts: CheckoutCarts,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
+        self._seconds = metrics.checkout_stage_seconds
         self._database = database
         self._pricing = pricing
         self._carts = carts
@@ -66,7 +73,8 @@ class ExternalCheckouts:
         """
         deadline = Deadline(self._settings.checkout_deadline_s)
         while True:
-            found = await self._database.transact(partial(checkouts.find_open, cart_id=cart_id))
+            with self._seconds.labels("replay").time():
+                found = await self._database.transact(partial(checkouts.find_open, cart_id=cart_id))
             if found is not None:
                 check_version(preconditions, found.snapshot.version)
                 check_total(expected_total, found.snapshot.totals.total, found.snapshot.currency)
@@ -74,9 +82,10 @@ class ExternalCheckouts:
             state, priced = await self._priced_snapshot(cart_id, expected_total, deadline)
             check_version(preconditions, priced.version)
             try:
-                opened = await self._database.transact(
-                    partial(self._open, cart_id=cart_id, state=state, priced=priced)
-                )
+                with self._seconds.labels("order").time():
+                    opened = await self._database.transact(
+                        partial(self._open, cart_id=cart_id, state=state, priced=priced)
+                    )
             except Overtaken:
                 continue
             if opened is not None:
@@ -101,11 +110,14 @@ class ExternalCheckouts:
             # 3. Order transaction.
             order = _order(found, reference or token, snapshot)
             try:
-                completed = await deadline.bound(
-                    self._database.transact(
-                        partial(_write, order=order, reference=reference or token, snapshot=snapshot.state)
+                with self._seconds.labels("order").time():
+                    completed = await deadline.bound(
+                        self._database.transact(
+                            partial(
+                                _write, order=order, reference=reference or token, snapshot=snapshot.state
+                            )
+                        )
                     )
-                )
             except (UniqueViolation, Overtaken):
                 # Another order of the cart has taken the number, or a merge the lines: look again.
                 continue
@@ -142,7 +154,8 @@ class ExternalCheckouts:
         )
 
     async def _find(self, cart_id: str, token: str) -> Checkout:
-        found = await self._database.transact(partial(checkouts.find, cart_id=cart_id, token=token))
+        with self._seconds.labels("replay").time():
+            found = await self._database.transact(partial(checkouts.find, cart_id=cart_id, token=token))
         if found is None:
             raise problems.checkout_not_found()
         return found
@@ -158,7 +171,8 @@ class ExternalCheckouts:
         snapshot = await self._carts.snapshot(cart_id, deadline)
         state = check_may_order(snapshot.state)
         cart = cart_to_order(cart_id, state)
-        priced = await deadline.bound(self._pricing.price(cart))
+        with self._seconds.labels("price").time():
+            priced = await deadline.bound(self._pricing.price(cart))
         check_priced(priced, expected_total)
         known = await deadline.bound(self._pricing.facts(cart))
         if isinstance(known, CacheNotReady):

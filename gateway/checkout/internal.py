@@ -39,6 +39,7 @@ from gateway.checkout.requests import PlaceOrder, fingerprint
 from gateway.checkout.service import CheckoutCarts, Overtaken, check_not_overtaken, new_order_id
 from gateway.http.conditions import NO_PRECONDITIONS, Preconditions
 from gateway.http.problems import Problem
+from gateway.metrics import Metrics
 from gateway.postgres.database import Connection, Database
 from gateway.pricing.service import Priced, Pricing
 from gateway.resilience.deadline import Deadline
@@ -65,8 +66,10 @@ class InternalCheckouts:
         database: Database,
         pricing: Pricing,
         carts: CheckoutCarts,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
+        self._seconds = metrics.checkout_stage_seconds
         self._store = store
         self._database = database
         self._pricing = pricing
@@ -113,13 +116,15 @@ class InternalCheckouts:
         cart = cart_to_order(cart_id, state)
         check_version(preconditions, cart.version)
         # 4. Price. Before the transaction: no product is locked while the pricing hook answers.
-        priced = await deadline.bound(self._pricing.price(cart))
+        with self._seconds.labels("price").time():
+            priced = await deadline.bound(self._pricing.price(cart))
         check_priced(priced, body.expected_total)
 
         # 5. Order transaction.
         async def transaction(connection: Connection) -> PlacedOrder:
             await check_not_overtaken(connection, cart_id, state)
-            reserved = await _reserve(connection, cart, priced)
+            with self._seconds.labels("stock").time():
+                reserved = await _reserve(connection, cart, priced)
             check_total(body.expected_total, priced.totals.total, cart.currency)
             record = _record(snapshot.order_number, cart, priced, reserved, body)
             order = PlacedOrder(
@@ -132,7 +137,8 @@ class InternalCheckouts:
             await orders.publish(connection, record)
             return order
 
-        order = await deadline.bound(self._database.transact(transaction))
+        with self._seconds.labels("order").time():
+            order = await deadline.bound(self._database.transact(transaction))
         # 6. Subtract.
         await self._carts.subtract(order, state)
         # 7. Reply.
@@ -140,7 +146,8 @@ class InternalCheckouts:
 
     async def _replay(self, cart_id: str, key: str, body: PlaceOrder) -> OrderRecord | None:
         """The order that this key has placed, if any; it leaves its cart if it has not yet."""
-        order = await self._database.transact(partial(orders.find_by_key, cart_id=cart_id, key=key))
+        with self._seconds.labels("replay").time():
+            order = await self._database.transact(partial(orders.find_by_key, cart_id=cart_id, key=key))
         if order is None:
             return None
         if order.fingerprint != fingerprint(body):
@@ -153,7 +160,8 @@ class InternalCheckouts:
     async def _checkout_lock(self, cart_id: str, key: str) -> AsyncIterator[None]:
         """Holds the cart's checkout lock. Raises Problem while another key holds it."""
         ttl_ms = int((self._settings.checkout_deadline_s + _LOCK_MARGIN_S) * 1000)
-        lock = await self._store.lock_checkout(cart_id, key, ttl_ms)
+        with self._seconds.labels("lock").time():
+            lock = await self._store.lock_checkout(cart_id, key, ttl_ms)
         if lock.token != key:
             raise problems.in_progress(lock.ttl_ms)
         try:

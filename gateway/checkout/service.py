@@ -45,6 +45,7 @@ class CheckoutCarts:
         self._delivery = delivery
         self._database = database
         self._waiting = metrics.deferred_subtractions
+        self._seconds = metrics.checkout_stage_seconds
 
     async def snapshot(self, cart_id: str, deadline: Deadline) -> Snapshot:
         """The delivered cart, without what was ordered before. Raises Problem, StoreError.
@@ -52,6 +53,10 @@ class CheckoutCarts:
         A snapshot that does not know the cart's latest order would buy the same again. So that order is
         subtracted first, and the cart delivered again.
         """
+        with self._seconds.labels("snapshot").time():
+            return await self._snapshot(cart_id, deadline)
+
+    async def _snapshot(self, cart_id: str, deadline: Deadline) -> Snapshot:
         while True:
             state = await self._delivery.deliver(cart_id, deadline)
             latest = await deadline.bound(self._database.transact(partial(orders.latest, cart_id=cart_id)))
@@ -82,10 +87,12 @@ class CheckoutCarts:
 
     async def _subtract(self, order: PlacedOrder, folded: State | None) -> Refused | None:
         cart_id, order_id = order.record.cart_id, order.record.order_id
-        answer = await self._store.subtract(cart_id, order_id, order.subtraction, folded)
+        with self._seconds.labels("subtract").time():
+            answer = await self._store.subtract(cart_id, order_id, order.subtraction, folded)
         if isinstance(answer, Refused):
             return answer
-        await self._delivery.publish(answer)
+        with self._seconds.labels("publish").time():
+            await self._delivery.publish(answer)
         return None
 
 

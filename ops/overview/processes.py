@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final, Self
@@ -10,12 +10,14 @@ from typing import Final, Self
 import aiohttp
 import msgspec
 
-from ops.overview.samples import Samples, Span
+from ops.overview.samples import Samples, Span, quantile, timings
 from ops.overview.settings import OverviewSettings
 from ops.overview.targets import Target, found, given, known
 from runtime.health import Health, Readiness
 
 KEPT_S: Final = 60.0
+_REQUEST_SECONDS: Final = "cartstream_gateway_request_seconds"
+_PROBES: Final = ("GET /health/", "GET /metrics")
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=2)
 _LARGEST_BYTES: Final = 16 * 1024 * 1024
 
@@ -33,7 +35,10 @@ class ProcessState(StrEnum):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """One process. `failing`: what is wrong, by check. `cpu` is a share of one CPU; None is not known."""
+    """One process. `failing`: what is wrong, by check. `cpu` is a share of one CPU; None is not known.
+
+    `requests_p99_ms`: of what a gateway has answered in the last minute, its probes left out.
+    """
 
     name: str
     address: str | None
@@ -42,6 +47,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     cpu: float | None = None
     up_s: float | None = None
+    requests_p99_ms: float | None = None
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -174,6 +180,7 @@ def process_of(target: Target, said: Heard, kept: list[Samples], now_s: float) -
         memory_bytes=int(memory) if memory else None,
         cpu=_cpu(kept),
         up_s=max(0.0, now_s - began) if began else None,
+        requests_p99_ms=_requests_p99_ms(kept),
     )
 
 
@@ -194,3 +201,15 @@ def _cpu(kept: Iterable[Samples]) -> float | None:
         return None
     span = Span(samples[0], samples[-1])
     return round(sum(span.increases("process_cpu_seconds_total").values()) / span.seconds, 3)
+
+
+def _requests_p99_ms(kept: Sequence[Samples]) -> float | None:
+    if not kept:
+        return None
+    sums: defaultdict[float, float] = defaultdict(float)
+    for (name, labels), buckets in timings([span_of(kept, KEPT_S)]).items():
+        if name == _REQUEST_SECONDS and not dict(labels).get("route", "").startswith(_PROBES):
+            for bound, count in buckets.items():
+                sums[bound] += count
+    found = quantile(0.99, sums)
+    return None if found is None else round(1000 * found, 1)

@@ -1,6 +1,7 @@
 """Checkout where orders are kept here: what is sold was in stock, what is ordered leaves the cart, once."""
 
 import asyncio
+import re
 
 import msgspec
 import pytest
@@ -31,6 +32,17 @@ async def test_an_order_has_what_the_cart_had_and_the_cart_is_empty_afterwards(s
     assert read.json() == order
     assert await shop.orders(cart) == [order]
     await shop.until_settled()
+
+
+async def test_each_stage_of_a_checkout_is_timed(shop: CheckoutClient) -> None:
+    cart, product = shop.cart(), await shop.product("mug", 5)
+    await shop.add(cart, product)
+    await shop.order(cart)
+    metrics = (await shop.http.get("/metrics")).text
+    timed = re.findall(
+        r'^cartstream_gateway_checkout_stage_seconds_count{stage="(\w+)"}', metrics, re.MULTILINE
+    )
+    assert set(timed) == {"replay", "lock", "snapshot", "price", "order", "stock", "subtract", "publish"}
 
 
 async def test_an_order_has_the_details_of_its_cart_and_its_e_mail_unless_another_is_named(

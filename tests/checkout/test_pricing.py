@@ -15,6 +15,7 @@ from gateway.checkout.internal import InternalCheckouts
 from gateway.checkout.requests import PlaceOrder
 from gateway.checkout.service import Snapshot
 from gateway.http.problems import CART_OUTDATED, CATALOGUE_RESTORING, PRICING_UNAVAILABLE, Problem
+from gateway.metrics import Metrics
 from gateway.pricing.service import HookAnswer, Pricing
 from gateway.settings import GatewaySettings
 from store.postgres import checkouts, orders
@@ -89,13 +90,14 @@ def settings() -> GatewaySettings:
 
 async def place(answer: HookAnswer | None, expected_total: int | None) -> None:
     stores = cast("Any", Stores())
-    shop = InternalCheckouts(settings(), stores, stores, pricing(answer), stores)
+    shop = InternalCheckouts(settings(), stores, stores, pricing(answer), stores, Metrics())
     await shop.place(CART_ID, "key", PlaceOrder(expected_total=expected_total))
 
 
 async def begin(answer: HookAnswer | None, expected_total: int | None, lamp: Facts | None = LAMP) -> None:
     stores = cast("Any", Stores())
-    await ExternalCheckouts(settings(), stores, pricing(answer, lamp), stores).open(CART_ID, expected_total)
+    shop = ExternalCheckouts(settings(), stores, pricing(answer, lamp), stores, Metrics())
+    await shop.open(CART_ID, expected_total)
 
 
 @pytest.mark.parametrize("check_out", [place, begin])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from ops.overview import targets
-from ops.overview.processes import Processes, ProcessState, heard, process_of
+from ops.overview.processes import Heard, Processes, ProcessState, heard, process_of
 from ops.overview.samples import Samples, Span, quantile, rate, rises
 from ops.overview.settings import OverviewSettings
 from ops.overview.targets import Target
@@ -122,6 +122,28 @@ def test_a_process_is_as_its_probe_says() -> None:
     problem = {"status": 503, "type": "not-ready", "readiness": "not_ready", "checks": {}}
     refused = heard((503, msgspec.json.encode(problem)), metrics, 1.0)
     assert process_of(TARGET, refused, [], 0.0).state is ProcessState.NOT_READY
+
+
+def test_of_each_gateway_it_is_known_how_long_its_requests_take_without_its_probes() -> None:
+    registry = CollectorRegistry()
+    seconds = Histogram(
+        "cartstream_gateway_request_seconds", "", ["route"], buckets=(0.01, 0.1, 1), registry=registry
+    )
+
+    def samples(at_s: float) -> Samples:
+        return Samples(generate_latest(registry).decode(), at_s)
+
+    seconds.labels("GET /health/ready").observe(0.9)
+    kept = [samples(0.0)]
+    for _ in range(100):
+        seconds.labels("GET /health/ready").observe(0.9)
+        seconds.labels("GET /v1/carts/{cart_id}").observe(0.005)
+    kept.append(samples(2.0))
+    said = Heard(None, kept[-1])
+    found = process_of(TARGET, said, kept, 0.0).requests_p99_ms
+    assert found is not None
+    assert found <= 10
+    assert process_of(TARGET, said, kept[:1], 0.0).requests_p99_ms is None
 
 
 @pytest.mark.parametrize(

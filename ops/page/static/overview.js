@@ -133,6 +133,7 @@ export function showProcesses(processes) {
     ["CPU", (each) => percent(each.cpu), "number"],
     ["memory", (each) => bytes(each.memory_bytes), "number"],
     ["up", (each) => seconds(each.up_s), "number"],
+    ["requests p99", (each) => (each.requests_p99_ms === null ? "" : milliseconds(each.requests_p99_ms)), "number"],
     ["address", (each) => each.address ?? UNKNOWN],
     ["what is wrong", (each) => Object.entries(each.failing).map(([name, detail]) => `${name}: ${detail}`).join("; "), "long"],
   ], "None is known: set CARTSTREAM_OPS_TARGETS or CARTSTREAM_METRICS_TARGETS.");

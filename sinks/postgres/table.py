@@ -26,7 +26,7 @@ class CartsTable:
     """Use it from one task. Writing is idempotent: a row never goes back to an older version."""
 
     def __init__(self, address: Address) -> None:
-        self._connection = RenewedConnection(address, name="cartstream-sink", timeout_s=WRITE_SECONDS)
+        self._connection = RenewedConnection(address, name="cartstream-postgres", timeout_s=WRITE_SECONDS)
 
     async def write(self, batch: Batch, moves: Sequence[Move] = ()) -> int:
         """Write the batch and move the positions, all or nothing; returns how many rows it changed.

@@ -36,7 +36,7 @@ class Rows:
 
     def __init__(self, address: Address, layout: Layout) -> None:
         """Connects when it is first used."""
-        self._connection = RenewedConnection(address, name="cartstream-restore", timeout_s=QUERY_SECONDS)
+        self._connection = RenewedConnection(address, name="cartstream-redis", timeout_s=QUERY_SECONDS)
         self._layout = layout
         self._turn = asyncio.Lock()
         self._away_until = 0.0

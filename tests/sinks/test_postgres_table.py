@@ -98,7 +98,7 @@ async def test_a_connection_cut_by_the_server_is_renewed(database: str) -> None:
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'cartstream-sink' AND datname = current_database()"
+                " WHERE application_name = 'cartstream-postgres' AND datname = current_database()"
             )
         with pytest.raises(psycopg.OperationalError) as caught:
             await table.write(newest([row(cart_id, grow(cart_id, 2))]))

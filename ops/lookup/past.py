@@ -31,7 +31,7 @@ def position_text(position: Position) -> str:
     return f"{position.version}:{position.op_id}"
 
 
-class Page:
+class PastPage:
     """The newest events before a position, of records in any order, each operation once. Pure."""
 
     def __init__(self, before: Position, limit: int) -> None:
@@ -65,14 +65,14 @@ async def in_history(
     connection: SessionConnection, cart_id: str, before: Position, limit: int, days: int
 ) -> Past:
     """The operations that the history has; it keeps `days`. Raises psycopg.Error."""
-    page = Page(before, limit)
+    page = PastPage(before, limit)
     for change in await history.before(connection, cart_id, before, limit + 1):
         page.take(event_of(change, ""))
     return page.past(f"the history in Postgres, which keeps {days} days", None)
 
 
 async def in_topic(
-    reader: RangeReader, cart_id: str, partition: int, page: Page, bars: Bars, *, most: int | None = None
+    reader: RangeReader, cart_id: str, partition: int, page: PastPage, bars: Bars, *, most: int | None = None
 ) -> Past:
     """The operations that `cart-changed` still has; of the last `most` offsets of the partition.
 

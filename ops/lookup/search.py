@@ -25,7 +25,7 @@ from ops.lookup.found import (
     merge_of,
     order_of,
 )
-from ops.lookup.past import LATEST, Page, in_history, in_topic
+from ops.lookup.past import LATEST, PastPage, in_history, in_topic
 from ops.overview.settings import OverviewSettings
 from ops.progress import Bars, silent
 from runtime.kafka.ranges import RangeReader
@@ -124,7 +124,7 @@ class Lookup:
         if reach.from_history:
             days = self._settings.history_days
             return await in_history(connection, cart_id, reach.before, reach.limit, days)
-        page = Page(reach.before, reach.limit)
+        page = PastPage(reach.before, reach.limit)
         partition = self._layout.partition(cart_id)
         return await in_topic(reader, cart_id, partition, page, bars, most=reach.tail)
 

@@ -81,7 +81,7 @@ class DeadLetterWatch:
         self._open = OpenLetters()
         self._topic_id = ""
         self._read: dict[TopicPartition, int] = {}
-        self._left = 0
+        self._bounds: dict[TopicPartition, OffsetRange] = {}
 
     async def open(self) -> list[Listed]:
         """Those that are neither replayed nor dropped, without values, newest first.
@@ -99,6 +99,7 @@ class DeadLetterWatch:
                 self._open, self._read, self._topic_id = OpenLetters(), {}, topic_id
             for place, bound in bounds.items():
                 self._open.forget_before(place.partition, bound.start)
+            self._bounds = bounds
             ranges = unread(bounds, self._read, READ)
             async for records in reader.read(ranges):
                 for record in records:
@@ -107,7 +108,6 @@ class DeadLetterWatch:
                 self._read[TopicPartition(last.topic, last.partition)] = last.offset + 1
             # What compaction or retention has emptied is read, too.
             self._read |= {place: wanted.end for place, wanted in ranges.items()}
-            self._left = sum(bound.end - self._read[place] for place, bound in bounds.items())
             return self._open.listed()
 
     @property
@@ -118,7 +118,8 @@ class DeadLetterWatch:
     @property
     def has_more(self) -> bool:
         """Whether there may be others than those listed: not read yet, or too many to be remembered."""
-        return self._left > 0 or self._open.is_cut
+        left = any(self._read.get(place, first) < end for place, (first, end) in self._bounds.items())
+        return left or self._open.is_cut
 
 
 def letters(listed: Iterable[Listed], watch: DeadLetterWatch) -> Letters:

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 from carts.merging import Merge, Strategy
 from carts.operations import Erase
 from ops.lookup.found import ABSENT, Copy, Event, Found, Past, event_of, event_of_record
-from ops.lookup.past import LATEST, Page, position_of, position_text
+from ops.lookup.past import LATEST, PastPage, position_of, position_text
 from runtime.settings import KafkaSettings
 from store.postgres import history, merges
 from store.postgres.history import Position
@@ -31,7 +31,7 @@ def test_a_page_has_the_newest_ones_newest_last_and_names_where_the_next_one_end
     seen: list[str] = []
     before: Position = LATEST
     while True:
-        page = Page(before, 3)
+        page = PastPage(before, 3)
         for number in (1, 2, 9, 4, 3, 5, 6, 8, 7):  # they may have overtaken each other
             page.take(event(number))
         past = page.past("", None)
@@ -43,7 +43,7 @@ def test_a_page_has_the_newest_ones_newest_last_and_names_where_the_next_one_end
 
 
 def test_an_operation_that_was_published_again_is_one() -> None:
-    page = Page(LATEST, 3)
+    page = PastPage(LATEST, 3)
     for place in ("3/1", "3/9"):
         page.take(event(1, place))
     (one,) = page.past("", None).events

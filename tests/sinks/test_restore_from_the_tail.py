@@ -184,7 +184,7 @@ async def test_a_connection_that_the_server_has_closed_makes_no_restoration_whol
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
             await connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'cartstream-restore' AND datname = current_database()"
+                " WHERE application_name = 'cartstream-redis' AND datname = current_database()"
             )
         assert await rows.position(3) is None
     finally:

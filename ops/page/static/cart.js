@@ -123,7 +123,7 @@ function merges(cart) {
 
 function events(cart) {
   const table = element("table");
-  fill(table, cart.past.events.toReversed(), (event) => `${event.version}/${event.op_id}`, [
+  fill(table, [...cart.past.events].reverse(), (event) => `${event.version}/${event.op_id}`, [
     ["at", (event) => clock(event.at)],
     ["did", (event) => event.steps.join("; "), "long"],
     ["by", (event) => [event.actor, event.cause].filter(Boolean).join(", ")],

@@ -40,6 +40,18 @@ def test_redis_stopped(scene: Scene) -> None:
     scene.goes_through("CartstreamRequestsFail", scene.stack.component("redis").stop)
 
 
+def test_checkouts_that_wait_for_the_postgres_sink(scene: Scene) -> None:
+    def trouble() -> None:
+        scene.stack.component("sink-postgres").stop()
+        with scene.client() as http:
+            for _ in range(3):  # the first one makes the metric
+                cart_id = f"user:{uuid4()}"
+                assert add(http, cart_id).is_success
+                assert order(http, cart_id).status_code == 503
+
+    scene.goes_through("CartstreamCheckoutsSlow", trouble)
+
+
 def test_kafka_frozen(scene: Scene) -> None:
     scene.goes_through("CartstreamKafkaUnavailable", scene.stack.component("kafka").pause)
 

@@ -9,6 +9,8 @@ from ops.overview.samples import Buckets, Labels, Samples, Span, quantile, rate,
 
 CHANGE_SECONDS: Final = "cartstream_gateway_change_seconds"
 _OF_EVERY_GATEWAY: Final = "cartstream_gateway_connections"
+_NOT_REPUBLISHED: Final = "cartstream_redis_sink_not_republished_changes_total"
+_LOST: Final = ("too_old", "in_vain")
 _PREFIX: Final = "cartstream_"
 _TIMERS: Final = 40
 """So many rows of times at most, the busiest ones."""
@@ -27,7 +29,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     """Of all gateways, per second over the last seconds; None: no process that is known tells.
 
-    `problems` by type and `durability` of changes: how many within the last minute.
+    `problems` by type and `durability` of changes: how many within the last minute. `changes_lost`: those
+    that `sinks redis` could not publish again, since it was started.
     """
 
     changes_per_s: float | None
@@ -45,6 +48,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     deaf: int
     products_stand_still: bool
     redis_full: bool
+    changes_lost: int = 0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -81,6 +85,12 @@ def traffic(short: Sequence[Span], minute: Sequence[Span]) -> Traffic:
         deaf=int(_sum(last, "cartstream_gateway_live_deaf") or 0),
         products_stand_still=bool(_sum(last, "cartstream_gateway_products_stand_still")),
         redis_full=bool(_sum(last, "cartstream_gateway_redis_full")),
+        changes_lost=sum(
+            int(count)
+            for samples in last
+            for why, count in samples.by(_NOT_REPUBLISHED, "why").items()
+            if why in _LOST
+        ),
     )
 
 

@@ -167,6 +167,14 @@ def _of_kafka(kafka: KafkaHealth) -> Iterator[Trouble]:
 
 
 def _of_traffic(traffic: Traffic) -> Iterator[Trouble]:
+    if traffic.changes_lost:
+        yield Trouble(
+            Severity.BAD,
+            f"{_count(traffic.changes_lost, 'change')} got lost behind Redis and cannot be sent again",
+            "`cartstream verify` names the carts (redis_uncovered), `cartstream carts show` says what "
+            "happened; the runbook is CartstreamChangesLost",
+            "traffic",
+        )
     if traffic.redis_full:
         yield Trouble(Severity.BAD, "Redis is full: carts do not grow", "raise maxmemory", "servers")
     if traffic.breakers_open:

@@ -57,6 +57,15 @@ def test_what_no_process_tells_is_not_known_rather_than_nothing() -> None:
     assert (times([]), jobs({}, 0.0)) == ([], [])
 
 
+def test_changes_that_cannot_be_published_again_are_counted_and_those_that_wait_are_not() -> None:
+    registry = CollectorRegistry()
+    left = Counter("cartstream_redis_sink_not_republished_changes_total", "", ["why"], registry=registry)
+    for why, count in (("too_old", 2), ("in_vain", 1), ("backlog", 5), ("no_change", 7)):
+        left.labels(why).inc(count)
+    said = Samples(generate_latest(registry).decode(), 0.0)
+    assert traffic([Span(said, said)], []).changes_lost == 3
+
+
 def test_percentiles_of_the_last_minute_leave_out_what_was_before() -> None:
     gateway = Gateway()
     for _ in range(1000):

@@ -150,6 +150,12 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
             "lack a replica: carts/0",
             "brokers",
         ),
+        (
+            {"traffic": msgspec.structs.replace(traffic([], []), changes_lost=2)},
+            Severity.BAD,
+            "2 changes got lost",
+            "cartstream verify",
+        ),
         ({"letters": Part(Letters(2, {"not_json": 2}, 2))}, Severity.WARNING, "2 dead letters", "retry"),
         (
             {"letters": Part(Letters(2, {"not_json": 2}, 2, more=True))},

@@ -1,7 +1,6 @@
 """Which dead letters are open: of the topic only what is new is read, and no more is kept than fits."""
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from ops.dead_letter_topic import DeadLetter, DeadLetterId, Handled, Mark, mark_headers
 from ops.overview.document import Letters
@@ -11,6 +10,7 @@ from runtime.kafka.ranges import OffsetRange
 from runtime.settings import KafkaSettings
 from tests.support.waiting import until
 from topics.apply import apply
+from topics.cluster import cluster
 from topics.registry import DEAD_LETTERS, PARTITIONS
 
 ONE, OTHER = (TopicPartition(DEAD_LETTERS.name, partition) for partition in (0, 1))
@@ -92,11 +92,11 @@ async def test_the_topic_is_followed_and_begun_anew_when_it_is_another_one(kafka
         assert [each.letter.id.offset for each in left] == [second]
         assert letters(left, watch) == Letters(1, {"not_json": 1}, 3, more=False)
 
-    async with AIOKafkaAdminClient(**kafka.client_options()) as admin:
-        await admin.delete_topics([DEAD_LETTERS.name])
+    async with cluster(kafka) as there:
+        await there.delete([DEAD_LETTERS.name])
 
         async def gone() -> bool:
-            return DEAD_LETTERS.name not in await admin.list_topics()
+            return DEAD_LETTERS.name not in await there.names()
 
         await until(gone, "the topic gone")
     await apply(kafka, partitions=PARTITIONS, allow_single=True)

@@ -72,7 +72,10 @@ USED: Final[Mapping[Role, Mapping[str, tuple[str, ...]]]] = {
         "orders": ("latest_order", "open_checkout_of_cart"),
         "merges": (*CARRIED_ON, "taken_merge"),
     },
-    Role.SINK: {"carts": ("upsert_carts", "delete_carts"), "positions": ALL},
+    Role.SINK: {
+        "carts": ("upsert_carts", "delete_carts"),
+        "positions": ("begin_positions", "read_positions", "move_positions"),
+    },
     Role.RESTORE: {"carts": ("look_up_carts",), "positions": ("read_positions",)},
     Role.MAIL: {"mail_tasks": ALL, "abandonments": ("is_mail_wanted",)},
     Role.HISTORY: {"history": ("insert_changes", "erase_changes")},

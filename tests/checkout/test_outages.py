@@ -118,8 +118,12 @@ async def test_with_redis_full_nothing_acknowledged_is_lost_and_carts_are_emptie
                 f"/v1/carts/{cart_id}/items", json=LARGE, headers={"idempotency-key": key}
             )
             if reply.status_code == 503:
-                assert reply.json()["type"] == "/problems/store-full"
                 assert reply.headers["retry-after"]
+                if reply.json()["type"] == "/problems/outbox-full":
+                    # A partition's share of so little memory is four such adds that wait for Kafka.
+                    await asyncio.sleep(0.01)
+                    continue
+                assert reply.json()["type"] == "/problems/store-full"
                 return
             assert reply.status_code == 200, reply.text
             keys.append(key)

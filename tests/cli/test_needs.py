@@ -35,7 +35,7 @@ def test_each_package_that_is_missing_is_told(suite: str, packages: set[str], tm
 @pytest.mark.parametrize("suite", ["alerts", "cluster", "ops", "secure"])
 def test_they_are_looked_for_before_the_set_up(suite: str) -> None:
     dry_run = subprocess.run(
-        ["make", "--dry-run", "--assume-new=requirements.lock", f"test-{suite}"],
+        ["make", "--no-print-directory", "--dry-run", "--assume-new=requirements.lock", f"test-{suite}"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -160,7 +160,8 @@ def drop_command(
 
 
 def _filter(options: Mapping[str, str | None]) -> DeadLetterFilter:
-    keys = frozenset(filter(None, [options["key"]]))
+    key = options["key"]
+    keys = None if key is None else frozenset({key})
     return DeadLetterFilter(topic=options["topic"], code=options["code"], keys=keys)
 
 

@@ -75,7 +75,7 @@ async def run_batches(
 
     Who gives a partition up waits for the batch that has records of it. If `may_be_cut_off`, for a `handle`
     that may wait for long and can end after any step, the batch is cancelled instead, and comes again to
-    whoever has the partitions next.
+    whoever has the partitions next: Faust gives all of them up at once.
     """
     app, consumer = _parts(stream)
     sizes = metrics.BATCH_RECORDS.labels(app.conf.id)

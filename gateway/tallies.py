@@ -5,9 +5,21 @@ times a request.
 """
 
 from bisect import bisect_left
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
+
+from runtime.private_parts import PrivatePart
+
+PARTS: Final = (
+    PrivatePart(Counter, "_metric_init", "begin with nothing noted", ()),
+    PrivatePart(Histogram, "_metric_init", "begin with nothing noted", ()),
+    PrivatePart(Counter, "_is_parent", "take over what was noted under labels", ()),
+    PrivatePart(Histogram, "_metrics", "take over what was noted under labels"),
+    PrivatePart(Histogram, "_upper_bounds", "find the bucket of an observation"),
+    PrivatePart(Histogram, "_buckets", "take over several observations at once"),
+    PrivatePart(Histogram, "_sum", "take over several observations at once"),
+)
 
 
 class TalliedCounter(Counter):
@@ -15,11 +27,11 @@ class TalliedCounter(Counter):
 
     def _metric_init(self) -> None:
         super()._metric_init()
-        self._noted = 0.0
+        self.noted = 0.0
 
     def inc(self, amount: float = 1, exemplar: Any = None) -> None:  # noqa: ARG002  the library's own
         """Note it."""
-        self._noted += amount
+        self.noted += amount
 
     def settle(self) -> None:
         """Take over what was noted since the last time, under all labels."""
@@ -27,9 +39,9 @@ class TalliedCounter(Counter):
             children: Any = self._metrics.values()
             for child in children:
                 child.settle()
-        elif self._noted:
-            super().inc(self._noted)
-            self._noted = 0.0
+        elif self.noted:
+            super().inc(self.noted)
+            self.noted = 0.0
 
 
 class TalliedHistogram(Histogram):
@@ -37,13 +49,13 @@ class TalliedHistogram(Histogram):
 
     def _metric_init(self) -> None:
         super()._metric_init()
-        self._noted = [0] * len(self._upper_bounds)
-        self._noted_sum = 0.0
+        self.noted = [0] * len(self._upper_bounds)
+        self.noted_sum = 0.0
 
     def observe(self, amount: float, exemplar: Any = None) -> None:  # noqa: ARG002  the library's own
         """Note it."""
-        self._noted[bisect_left(self._upper_bounds, amount)] += 1
-        self._noted_sum += amount
+        self.noted[bisect_left(self._upper_bounds, amount)] += 1
+        self.noted_sum += amount
 
     def settle(self) -> None:
         """Take over what was noted since the last time, under all labels."""
@@ -51,9 +63,9 @@ class TalliedHistogram(Histogram):
             children: Any = self._metrics.values()
             for child in children:
                 child.settle()
-        elif any(self._noted):
-            for bucket, noted in zip(self._buckets, self._noted, strict=True):
+        elif any(self.noted):
+            for bucket, noted in zip(self._buckets, self.noted, strict=True):
                 if noted:
                     bucket.inc(noted)
-            self._sum.inc(self._noted_sum)
-            self._noted, self._noted_sum = [0] * len(self._upper_bounds), 0.0
+            self._sum.inc(self.noted_sum)
+            self.noted, self.noted_sum = [0] * len(self._upper_bounds), 0.0

@@ -97,8 +97,8 @@ async def rows(address: Address) -> AsyncIterator[Rows]:
 
 def _redis_copy(cart_id: str, fields: dict[bytes, bytes], window: Sequence[tuple[bytes, float]]) -> RedisCopy:
     operations = tuple((int(v), member.partition(b"\n")[0].decode()) for member, v in window)
-    cart = StoredCart(cart_id, fields)
     try:
+        cart = StoredCart(cart_id, fields)
         return RedisCopy(cart.version, fingerprint(shown(cart.view())), operations)
     except (KeyError, ValueError, msgspec.MsgspecError):
         # Written by hand and no cart: it differs from every cart.

@@ -123,11 +123,11 @@ def mark_headers(mark: Mark) -> Headers:
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which dead letters an operator asks for; empty is all. `after` is the end of the previous page."""
+    """Which dead letters an operator asks for; None is all. `after` is the end of the previous page."""
 
     topic: str | None = None
     code: str | None = None
-    keys: frozenset[str] = frozenset()
+    keys: frozenset[str] | None = None
     ids: frozenset[DeadLetterId] = frozenset()
     after: DeadLetterId | None = None
 
@@ -136,7 +136,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
         return (
             (self.topic is None or dead_letter.topic == self.topic)
             and (self.code is None or dead_letter.code == self.code)
-            and (not self.keys or dead_letter.key_text in self.keys)
+            and (self.keys is None or dead_letter.key_text in self.keys)
             and (not self.ids or dead_letter.id in self.ids)
             and (self.after is None or dead_letter.id > self.after)
         )

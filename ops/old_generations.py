@@ -42,6 +42,10 @@ async def drop_old(settings: OpsSettings, dropped: Callable[[Dropped], None]) ->
         cluster(settings) as kafka,
         PipelinedClient(settings, name="cartstream-repartition") as client,
     ):
+        if not await positions.may_write(database):
+            raise NotDropped(
+                "this role may not write carts_positions in Postgres: use the role that migrates"
+            )
         known = await generations(kafka)
         own = known.get(GENERATION)
         if own is None or not own.is_open:

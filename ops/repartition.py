@@ -164,6 +164,10 @@ async def _locked(address: Address) -> AsyncIterator[psycopg.AsyncConnection[Any
         )
         if (await cursor.fetchone()) != (True,):
             raise NotRepartitioned("another `cartstream topics repartition` is at work")
+        if not await positions.may_write(connection):
+            raise NotRepartitioned(
+                "this role may not write carts_positions in Postgres: use the role that migrates"
+            )
         yield connection
     finally:
         await connection.close()

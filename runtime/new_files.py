@@ -1,4 +1,4 @@
-"""Files that a process leaves for others: written beside their place, then moved there whole."""
+"""Files that a process leaves for others: its callers write them beside their place, then move them there."""
 
 import os
 from pathlib import Path
@@ -11,4 +11,4 @@ def open_new(path: Path) -> IO[bytes]:
     What stood there is removed first, and a link there is never written through.
     """
     path.unlink(missing_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

@@ -3,6 +3,7 @@
 An upgrade may take such a part away without a word. `missing` has the word.
 """
 
+import dis
 import inspect
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -46,5 +47,11 @@ def _missing(library: str, parts: Iterable[PrivatePart]) -> Iterator[str]:
 
 
 def _is_set_when_made(owner: type[Any], name: str) -> bool:
-    makers = [base.__dict__.get("__init__") for base in owner.__mro__]
-    return any(name in maker.__code__.co_names for maker in makers if inspect.isfunction(maker))
+    methods = [each for base in owner.__mro__ for each in vars(base).values() if inspect.isfunction(each)]
+    # Not all are set in __init__ itself, but by what it calls.
+    return any(
+        step.opname == "STORE_ATTR" and step.argval == name
+        for method in methods
+        if name in method.__code__.co_names
+        for step in dis.get_instructions(method)
+    )

@@ -27,7 +27,7 @@ from store.redis import (
 _POLL_S: Final = 0.05
 _PAGE: Final = 200
 _APART_S: Final = 3.0
-"""How long a checkout waits for a Kafka that does not acknowledge: a leader that changes is away for less."""
+"""A Kafka that has acknowledged nothing for longer is not waited for; when a leader changes it is less."""
 
 
 class CartDelivery:
@@ -70,8 +70,6 @@ class CartDelivery:
             return await self._complete_row(cart_id, window)
         window = [entry for entry in window if entry.op_id not in but]
         is_published = False
-        now = asyncio.get_running_loop().time
-        last_connected = now()
         while True:
             row = await self.row(cart_id)
             missing = _missing(row, window)
@@ -80,9 +78,7 @@ class CartDelivery:
             if not is_published:
                 await self._publish_waiting(cart_id, missing)
                 is_published = True
-            elif self._publisher.connected:
-                last_connected = now()
-            elif now() > last_connected + _APART_S:
+            elif self._publisher.apart_for() > _APART_S:
                 raise problems.not_delivered("Kafka does not acknowledge them")
             await asyncio.sleep(_POLL_S)
 

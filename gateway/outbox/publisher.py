@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Final
 
 import structlog
@@ -54,6 +55,10 @@ class ChangePublisher:
     def connected(self) -> bool:
         """Whether there is a producer and Kafka acknowledged what it got last."""
         return self._connection.producer is not None and not self._breaker.is_open
+
+    def apart_for(self) -> float:
+        """Seconds since Kafka has acknowledged nothing, 0 while it does; infinite without a producer."""
+        return inf if self._connection.producer is None else self._breaker.open_for()
 
     @property
     def producer(self) -> AIOKafkaProducer | None:

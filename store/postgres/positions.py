@@ -71,6 +71,11 @@ async def move(connection: Connection, moves: Sequence[Move]) -> bool:
     return (await connection.execute(_query("move_positions"), parameters)).rowcount == len(moves)
 
 
+async def may_write(connection: Connection) -> bool:
+    """Whether the connection's role may note positions, and drop them."""
+    return await (await connection.execute(_query("may_write_positions"))).fetchone() == (True,)
+
+
 async def drop(connection: Connection, generation: int) -> None:
     """Delete those of a generation that nobody reads any more."""
     await connection.execute(_query("drop_positions"), {"generation": generation})

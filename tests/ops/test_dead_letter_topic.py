@@ -144,3 +144,5 @@ def test_what_cannot_pass_is_not_read() -> None:
 def test_letters_of_one_key_are_asked_for() -> None:
     assert DeadLetterFilter(keys=frozenset({"user:1"})).matches(letter(CHANGE))
     assert not DeadLetterFilter(keys=frozenset({"user:11"})).matches(letter(CHANGE))
+    # An empty key, as of a variable that is not set, is no key that a letter has: it is not "all".
+    assert not DeadLetterFilter(keys=frozenset({""})).matches(letter(CHANGE))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from unittest.mock import AsyncMock
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -82,9 +83,15 @@ async def test_nothing_is_opened_or_deleted_once_the_next_generation_is_open(
 
 
 async def test_a_redis_that_is_away_while_writes_wait_is_waited_for(
-    settings: OpsSettings, connection: Cluster, changes: Changes, stack: EmbeddedStack
+    settings: OpsSettings,
+    connection: Cluster,
+    changes: Changes,
+    stack: EmbeddedStack,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Compaction has been there, and does not fold this change: writes wait until somebody presses Ctrl-C.
+    # Compaction has been there, and does not fold this change, as if it had just ended: writes wait until
+    # somebody presses Ctrl-C.
+    monkeypatch.setattr("ops.repartition._Switch._require_agents", AsyncMock())
     await changes.raw("a-cart", b"unreadable", partition=0)
     async with AIOKafkaConsumer(
         **settings.client_options(), group_id=COMPACTION, enable_auto_commit=False

@@ -53,6 +53,19 @@ async def test_equal_stores_are_called_equal(
     assert "6 carts, 5 in Redis, 6 in Postgres: equal" in answer.output
 
 
+async def test_a_hash_that_is_no_cart_differs_from_every_cart(
+    command_line: CommandLine, topics: TopicWriter, ready: Redis
+) -> None:
+    carts = await equal_stores(command_line, topics, ready)
+    key = LAYOUT.of_cart(carts[0]).cart
+    await ready.client.execute("DEL", key)
+    await ready.client.execute("HSET", key, "foo", "bar")
+    answer = await command_line.run("verify", *SETTLE)
+    assert answer.status == 1, answer.output
+    assert carts[0] in answer.output
+    assert carts[1] not in answer.output
+
+
 async def test_an_id_that_looks_like_the_end_of_a_key_is_one_cart(
     command_line: CommandLine, topics: TopicWriter, ready: Redis
 ) -> None:

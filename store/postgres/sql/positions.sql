@@ -33,5 +33,9 @@ WHERE
     AND carts_positions.topic_id = moved.topic_id
     AND carts_positions.position >= moved.expected
 
+-- may_write_positions
+SELECT bool_and(has_table_privilege('carts_positions', privilege))
+FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed (privilege)
+
 -- drop_positions
 DELETE FROM carts_positions WHERE generation = %(generation)s

@@ -63,6 +63,7 @@ async def refusal(shop: CheckoutClient, cart_id: str, key: str = "k") -> tuple[i
     return reply.status_code, reply.json()["type"]
 
 
+@pytest.mark.drill
 async def test_without_a_dependency_there_is_no_order_and_later_there_is_one(
     stack: EmbeddedStack, open_shop: tuple[CheckoutClient, AgentProcess]
 ) -> None:

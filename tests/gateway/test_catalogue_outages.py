@@ -90,6 +90,7 @@ async def test_an_import_that_loses_postgres_says_how_far_it_got_and_is_sent_aga
     assert kept(breakable.postgres, name) == 2000
 
 
+@pytest.mark.drill
 async def test_another_systems_product_is_refused_while_kafka_is_away(
     start_gateway: StartGateway, breakable: Urls, stack: EmbeddedStack
 ) -> None:

@@ -58,6 +58,7 @@ async def test_what_a_killed_process_did_another_one_does(
     assert await second.stop() == 0, second.tail
 
 
+@pytest.mark.drill
 async def test_while_postgres_is_away_it_waits(system: SystemUnderTest, start_jobs: StartJobs) -> None:
     server = system.stack.component("postgres")
     jobs_process = await start_jobs("jobs")

@@ -15,6 +15,7 @@ from ops.settings import OpsSettings
 from store.redis import CartStore, Layout, PipelinedClient, StoreError
 from store.redis.catalogue import ProductCache
 from topics.apply import require
+from topics.committed import committed_offsets
 from topics.groups import GROUPS, REDIS_SINK, Group
 from topics.registry import PRODUCTS, topic
 
@@ -90,7 +91,7 @@ class _Position(NamedTuple):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """Positions and ends of a group's partitions at one moment (monotonic seconds)."""
+    """Positions of a group, read at `at_s` (Unix time), and the ends of its partitions soon after."""
 
     at_s: float
     positions: Mapping[int, int]
@@ -102,9 +103,9 @@ def report(
     described: tuple[GroupState, Sequence[Member]],
     first: Sample,
     last: Sample,
-    behind_s: Mapping[int, float],
+    written: Mapping[int, float],
 ) -> GroupReport:
-    """What the samples say. `behind_s`: by partition, the age of the first record that is not processed."""
+    """What the samples say. `written`: by partition, when the first record that waits was (Unix time)."""
     state, members = described
     owned = {partition for member in members for partition in member.partitions}
     seconds = max(last.at_s - first.at_s, 1e-9)
@@ -112,12 +113,15 @@ def report(
     for partition, end in sorted(last.ends.items()):
         position, before = last.positions.get(partition), first.positions.get(partition)
         lag = None if position is None else max(0, end - position)
+        behind_s = 0.0 if lag == 0 else None
+        if lag and partition in written:
+            behind_s = round(max(0.0, last.at_s - written[partition]), 1)
         places.append(
             Place(
                 partition=partition,
                 position=position,
                 lag=lag,
-                behind_s=0.0 if lag == 0 else behind_s.get(partition),
+                behind_s=behind_s,
                 records_per_s=None
                 if position is None or before is None
                 else round((position - before) / seconds, 1),
@@ -174,10 +178,8 @@ async def look(settings: OpsSettings, seconds: float, groups: Sequence[Group] = 
             first = await _sample(settings, groups, admin, consumer)
             await asyncio.sleep(seconds)
             described = {group.name: await _describe(admin, group) for group in groups}
-            # What happens after this moment counts no more: on a busy machine the rest takes seconds.
-            looked_at = time.time()
             last = await _sample(settings, groups, admin, consumer)
-            ages = await _ages(groups, consumer, last, looked_at)
+            written = await _written(groups, consumer, last)
         finally:
             await admin.close()
     return [
@@ -187,9 +189,9 @@ async def look(settings: OpsSettings, seconds: float, groups: Sequence[Group] = 
             first[group.name],
             last[group.name],
             {
-                partition: ages[position]
+                partition: written[position]
                 for partition, offset in last[group.name].positions.items()
-                if (position := _Position(group.topic, partition, offset)) in ages
+                if (position := _Position(group.topic, partition, offset)) in written
             },
         )
         for group in groups
@@ -224,15 +226,15 @@ def _member(
 async def _sample(
     settings: OpsSettings, groups: Sequence[Group], admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer
 ) -> dict[str, Sample]:
-    positions = {
-        group.name: {
-            place.partition: committed.offset
-            for place, committed in (await admin.list_consumer_group_offsets(group.name)).items()
-            if place.topic == group.topic and committed.offset >= 0
-        }
-        for group in groups
-        if not group.position_in_redis
-    }
+    # On a busy machine each answer takes seconds: every group's positions have a time of their own.
+    positions: dict[str, tuple[float, dict[int, int]]] = {}
+    for group in groups:
+        if not group.position_in_redis:
+            committed = await committed_offsets(admin, group.name)
+            own_offsets = {
+                place.partition: offset for place, offset in committed.items() if place.topic == group.topic
+            }
+            positions[group.name] = time.time(), own_offsets
     positions |= await _positions_in_redis(settings, groups)
     places = [
         TopicPartition(topic, partition)
@@ -240,20 +242,22 @@ async def _sample(
         for partition in range(settings.partitions_of(topic))
     ]
     begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    now = time.monotonic()
     samples = {}
     for group in groups:
         own = [place for place in places if place.topic == group.topic]
         # A group that has committed nothing of a partition reads it from its beginning.
         unread = {} if group.position_in_redis else {place.partition: begins[place] for place in own}
-        samples[group.name] = Sample(
-            now, unread | positions[group.name], {place.partition: ends[place] for place in own}
-        )
+        at_s, known = positions[group.name]
+        samples[group.name] = Sample(at_s, unread | known, {place.partition: ends[place] for place in own})
     return samples
 
 
-async def _positions_in_redis(settings: OpsSettings, groups: Sequence[Group]) -> dict[str, dict[int, int]]:
-    found: dict[str, dict[int, int]] = {group.name: {} for group in groups if group.position_in_redis}
+async def _positions_in_redis(
+    settings: OpsSettings, groups: Sequence[Group]
+) -> dict[str, tuple[float, dict[int, int]]]:
+    found: dict[str, tuple[float, dict[int, int]]] = {
+        group.name: (time.time(), {}) for group in groups if group.position_in_redis
+    }
     if not found:
         return found
     client = PipelinedClient(settings, name="cartstream-workers")
@@ -265,13 +269,14 @@ async def _positions_in_redis(settings: OpsSettings, groups: Sequence[Group]) ->
                 if group == REDIS_SINK:
                     asked = [carts.followed(partition) for partition in range(settings.partitions)]
                     followed = await asyncio.gather(*asked)
-                    found[group] = {
+                    positions = {
                         partition: position
                         for partition, position in enumerate(followed)
                         if position is not None
                     }
                 else:
-                    found[group] = await catalogue.positions(settings.partitions_of(PRODUCTS.name))
+                    positions = await catalogue.positions(settings.partitions_of(PRODUCTS.name))
+                found[group] = time.time(), positions
     except (StoreError, TimeoutError):
         pass  # the report says that they are not known
     finally:
@@ -279,36 +284,35 @@ async def _positions_in_redis(settings: OpsSettings, groups: Sequence[Group]) ->
     return found
 
 
-async def _ages(
-    groups: Sequence[Group], consumer: AIOKafkaConsumer, samples: Mapping[str, Sample], looked_at: float
+async def _written(
+    groups: Sequence[Group], consumer: AIOKafkaConsumer, samples: Mapping[str, Sample]
 ) -> dict[_Position, float]:
-    """How old the first record at each position was at `looked_at` (seconds since 1970)."""
-    topics = {group.name: group.topic for group in groups}
+    """When the first record at each position was written (Unix time)."""
     wanted = {
-        _Position(topics[name], partition, offset)
-        for name, sample in samples.items()
-        for partition, offset in sample.positions.items()
-        if offset < sample.ends.get(partition, 0)
+        _Position(group.topic, partition, offset)
+        for group in groups
+        for partition, offset in samples[group.name].positions.items()
+        if offset < samples[group.name].ends.get(partition, 0)
     }
-    ages: dict[_Position, float] = {}
+    written: dict[_Position, float] = {}
     while wanted:
         # Two groups may stand at different offsets of one partition: one of them at a time.
         some = {TopicPartition(each.topic, each.partition): each for each in wanted}
         wanted -= set(some.values())
-        ages |= await _first_records(consumer, some, looked_at)
-    return ages
+        written |= await _first_records(consumer, some)
+    return written
 
 
 async def _first_records(
-    consumer: AIOKafkaConsumer, places: Mapping[TopicPartition, _Position], looked_at: float
+    consumer: AIOKafkaConsumer, places: Mapping[TopicPartition, _Position]
 ) -> dict[_Position, float]:
-    ages: dict[_Position, float] = {}
+    written: dict[_Position, float] = {}
     consumer.assign(list(places))
     for source, position in places.items():
         consumer.seek(source, position.offset)
     deadline = time.monotonic() + _RECORDS_WITHIN_S
-    while len(ages) < len(places) and time.monotonic() < deadline:
+    while len(written) < len(places) and time.monotonic() < deadline:
         for source, records in (await consumer.getmany(timeout_ms=200)).items():
-            ages.setdefault(places[source], round(max(0.0, looked_at - records[0].timestamp / 1000), 1))
+            written.setdefault(places[source], records[0].timestamp / 1000)
             consumer.pause(source)
-    return ages
+    return written

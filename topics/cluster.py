@@ -12,12 +12,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
     InvalidConfigurationError,
     InvalidRequestError,
     KafkaError,
-    NotCoordinatorForGroupError,
     PolicyViolationError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -25,7 +22,6 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.admin import DescribeConfigsRequest
-from aiokafka.protocol.commit import OffsetFetchRequest
 
 from runtime.kafka.causes import cause_of, who, why_unusable
 from runtime.kafka.internals import send_request
@@ -33,18 +29,13 @@ from runtime.kafka.rights import Operation, group_rights, topic_rights
 from runtime.settings import KafkaSettings
 from topics.access import Resource, Role, lacking
 from topics.alter_request import AlterRequest
+from topics.committed import committed_offsets
 from topics.errors import ClusterRefusesError, ClusterUnreachableError, TopicsRefusedError
 from topics.plan import Observed, ObservedTopic
 from topics.refusals import Refused
 from topics.registry import TopicSpec
 
 _REQUEST_TIMEOUT_MS: Final = 10_000
-_COORDINATOR_S: Final = 30.0
-_NO_COORDINATOR_YET: Final = (
-    GroupCoordinatorNotAvailableError,
-    GroupLoadInProgressError,
-    NotCoordinatorForGroupError,
-)
 _REFUSALS: Final = {
     InvalidConfigurationError.errno,
     InvalidRequestError.errno,
@@ -76,32 +67,8 @@ class Cluster:
         return set(await self._admin.list_topics())
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
-        """The offsets that a consumer group has committed; none where no group was ever used.
-
-        The first who asks for a coordinator makes the cluster create the topic of offsets. Until that has
-        leaders nobody knows what is committed, so it is asked again. Raises KafkaError if nobody answers.
-        """
-        found: dict[TopicPartition, int] = {}
-        async for attempt in stamina.retry_context(
-            on=_NO_COORDINATOR_YET, attempts=None, timeout=_COORDINATOR_S, wait_initial=0.05, wait_max=0.5
-        ):
-            with attempt:
-                found = await self._committed(group)
-        return found
-
-    async def _committed(self, group: str) -> dict[TopicPartition, int]:
-        coordinator = await self._admin.find_coordinator(group)
-        # aiokafka's own method takes a coordinator that refuses for a group that has committed nothing.
-        response = await send_request(self._admin, OffsetFetchRequest(group, None), coordinator)
-        found = {}
-        codes = [response.error_code]
-        for topic, partitions in response.topics:
-            for partition, offset, _, code in partitions:
-                codes.append(code)
-                found[TopicPartition(topic, partition)] = offset
-        for code in filter(None, codes):
-            raise for_code(code)(f"what {group} has committed")
-        return {place: offset for place, offset in found.items() if offset >= 0}
+        """The offsets that a consumer group has committed. Raises as `committed_offsets`."""
+        return await committed_offsets(self._admin, group)
 
     async def setting_at_brokers(self, topic: str, name: str) -> set[str | None]:
         """The values of a topic's setting that the brokers know: one value, once a change has reached all."""

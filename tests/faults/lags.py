@@ -1,7 +1,6 @@
 """How far behind the consumer groups are while something goes on."""
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -9,7 +8,7 @@ from typing import Final, NamedTuple
 from aiokafka.errors import KafkaError
 
 from ops.settings import OpsSettings
-from ops.workers import look
+from ops.workers import GroupReport, look
 from tests.faults.history import Began, Record, now_us
 from tests.faults.testbed import Testbed
 from tests.faults.watch import Watch
@@ -39,6 +38,8 @@ class Lags(Watch):
 
     def __init__(self, testbed: Testbed, path: Path) -> None:
         self.looks: Final[list[Look]] = []
+        self.failed = 0
+        """So many looks got no answer, and say nothing."""
         self._path = path
         self._settings = OpsSettings(
             kafka_bootstrap=testbed.urls.kafka_bootstrap,
@@ -50,18 +51,22 @@ class Lags(Watch):
 
     async def _watch(self) -> None:
         while True:
-            with contextlib.suppress(KafkaError, TopicsError, OSError, TimeoutError):
+            try:
                 reports = await look(self._settings, 0.0, self._groups)
-                now = now_us()
-                found = [
-                    Look(now, report.group, report.behind_s)
-                    for report in reports
-                    if report.behind_s is not None
-                ]
-                self.looks.extend(found)
-                with self._path.open("a") as file:
-                    file.writelines(f"{at},{group},{behind_s}\n" for at, group, behind_s in found)
+            except (KafkaError, TopicsError, OSError, TimeoutError):
+                self.failed += 1
+            else:
+                self._keep(reports)
             await asyncio.sleep(POLL_SECONDS)
+
+    def _keep(self, reports: Iterable[GroupReport]) -> None:
+        now = now_us()
+        found = [
+            Look(now, report.group, report.behind_s) for report in reports if report.behind_s is not None
+        ]
+        self.looks.extend(found)
+        with self._path.open("a") as file:
+            file.writelines(f"{at},{group},{behind_s}\n" for at, group, behind_s in found)
 
 
 def worst(looks: Iterable[Look], history: Sequence[Record]) -> dict[str, Worst]:

@@ -25,10 +25,10 @@ def said(
     ends: Mapping[int, int],
     state: GroupState = GroupState.STABLE,
     group: Group = POSTGRES,
-    behind_s: Mapping[int, float] | None = None,
+    written: Mapping[int, float] | None = None,
 ) -> GroupReport:
     first, last = (Sample(at, found, ends) for at, found in zip((10.0, 12.0), positions, strict=True))
-    return report(group, (state, members), first, last, behind_s or {})
+    return report(group, (state, members), first, last, written or {})
 
 
 def test_lag_rate_and_age_are_those_of_the_partitions_together() -> None:
@@ -36,11 +36,20 @@ def test_lag_rate_and_age_are_those_of_the_partitions_together() -> None:
         [member("a", 0), member("b", 1)],
         ({0: 10, 1: 5}, {0: 30, 1: 5}),
         {0: 40, 1: 5},
-        behind_s={0: 3.5},
+        written={0: 8.5},
     )
     assert (found.lag, found.records_per_s, found.behind_s) == (10, 10.0, 3.5)
     assert [(place.lag, place.behind_s) for place in found.partitions] == [(10, 3.5), (0, 0.0)]
     assert (found.spare, found.unowned, found.problem) == ([], [], None)
+
+
+def test_a_group_is_as_far_behind_as_when_its_positions_were_read() -> None:
+    # Others may have been asked long before: only the time of the group's own sample counts.
+    last = Sample(110.0, {0: 5, 1: 5, 2: 5}, {0: 6, 1: 6, 2: 6})
+    first = Sample(20.0, {0: 5, 1: 5, 2: 5}, {0: 5, 1: 5, 2: 5})
+    found = report(POSTGRES, (GroupState.STABLE, [member("a", 0, 1, 2)]), first, last, {0: 100.0, 1: 111.0})
+    assert [place.behind_s for place in found.partitions] == [10.0, 0.0, None]
+    assert found.behind_s == 10.0
 
 
 def test_spare_members_and_partitions_without_owner_are_named() -> None:

@@ -12,6 +12,7 @@ from aiokafka.errors import (
 
 from runtime.settings import KafkaSettings
 from topics.cluster import Cluster
+from topics.committed import committed_offsets
 
 PLACES = [("carts", [(0, 7, "", 0), (1, -1, "", 0)])]
 
@@ -50,6 +51,12 @@ async def test_a_coordinator_that_comes_late_is_waited_for() -> None:
     late = GroupCoordinatorNotAvailableError()
     loading = Fetched(GroupLoadInProgressError.errno, [])
     assert await cluster(late, late, loading).committed("g") == {TopicPartition("carts", 0): 7}
+
+
+async def test_a_coordinator_that_loads_has_not_committed_nothing() -> None:
+    # As `cartstream workers` asks: a position that is not known is not the topic's beginning.
+    admin: Any = Admin(Fetched(GroupLoadInProgressError.errno, []), Fetched(0, PLACES))
+    assert await committed_offsets(admin, "g") == {TopicPartition("carts", 0): 7}
 
 
 async def test_a_coordinator_that_refuses_has_not_committed_nothing() -> None:

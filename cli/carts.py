@@ -1,5 +1,6 @@
 """`cartstream carts show`: what happened to a cart, and what every store has of it."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -95,7 +96,7 @@ def show_command(cart_id: str, limit: int, before: Position, source: str | None,
     if as_json:
         print_json(found)
     else:
-        print_table(Group(*_parts(found)))
+        print_table(tables_of(found))
 
 
 def _settings() -> OverviewSettings:
@@ -105,6 +106,11 @@ def _settings() -> OverviewSettings:
         raise Failed(str(error), exit_code=2) from error
 
 
+def tables_of(found: Found) -> RenderableType:
+    """All that was found, for a terminal."""
+    return Group(*_parts(found))
+
+
 def _parts(found: Found) -> Iterator[RenderableType]:
     waiting = f", {found.waiting} of its changes wait in the Redis outbox" if found.waiting else ""
     erased = f", erased {_moment(found.erased_at)}" if found.erased_at else ""
@@ -112,7 +118,7 @@ def _parts(found: Found) -> Iterator[RenderableType]:
     yield from _titled("What happened, newest last", _events(found.past))
     yield Text(f"From {_far(found.past)}.")
     if found.past.older:
-        yield Text(f"There are older ones: --before '{found.past.older}'")
+        yield Text(f"There are older ones: --before {shlex.quote(found.past.older)}")
     yield from _titled("What there is now", _copies(found.copies))
     for each in found.differences:
         yield Text(f"{each.meaning}. {each.detail}. {each.do}", style="yellow")

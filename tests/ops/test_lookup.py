@@ -1,5 +1,8 @@
 """What happened to a cart: each operation once, a page at a time, and what all stores have of it."""
 
+import shlex
+from typing import Any
+
 import msgspec
 import psycopg
 import pytest
@@ -7,6 +10,8 @@ from aiokafka import AIOKafkaProducer
 
 from carts.merging import Merge, Strategy
 from carts.operations import Erase
+from cli.carts import tables_of
+from cli.tables import print_table
 from ops.lookup.found import ABSENT, Copy, Event, Found, Past, event_of, event_of_record
 from ops.lookup.past import LATEST, PastPage, position_of, position_text
 from runtime.settings import KafkaSettings
@@ -21,6 +26,30 @@ from topics.registry import DEAD_LETTERS
 
 def event(number: int, place: str = "") -> Event:
     return event_of(add("user:1", number), place or f"3/{number}")
+
+
+def found_of(**known: Any) -> Found:
+    """What is found of a cart that no store has, but for `known`."""
+    nothing = Found(
+        cart_id="user:1",
+        partition=0,
+        copies=[Copy(store="Redis", note=ABSENT)],
+        differences=[],
+        waiting=0,
+        past=Past(events=[], source=""),
+        orders=[],
+        merges=[],
+        erased_at=None,
+        dead_letters=[],
+    )
+    return msgspec.structs.replace(nothing, **known)
+
+
+def before_of(output: str) -> str:
+    """What a shell makes of the option that the output names."""
+    (line,) = [each for each in output.splitlines() if "--before" in each]
+    words = shlex.split(line)
+    return words[words.index("--before") + 1]
 
 
 def ids(past: Past) -> list[str]:
@@ -58,6 +87,13 @@ def test_a_place_in_the_past_is_read_as_it_was_written() -> None:
             position_of(wrong)
 
 
+@pytest.mark.parametrize("key", ["a';touch${IFS}x;'", "$(id)|`id`", "plain"])
+def test_a_shell_takes_the_next_page_as_it_is_named(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    older = position_text(Position(3591029498428740, key))
+    print_table(tables_of(found_of(past=Past(events=[event(1)], source="", older=older))))
+    assert before_of(capsys.readouterr().out) == older
+
+
 def test_a_record_that_nobody_can_read_stands_at_its_time() -> None:
     found = event_of_record(b"no JSON", 1_795_514_400_000, "3/7")
     assert found.at == "2026-11-24T10:00:00+00:00"
@@ -66,26 +102,14 @@ def test_a_record_that_nobody_can_read_stands_at_its_time() -> None:
 
 
 def test_a_cart_is_unknown_only_if_nothing_is_found_anywhere() -> None:
-    nothing = Found(
-        cart_id="user:1",
-        partition=0,
-        copies=[Copy(store="Redis", note=ABSENT)],
-        differences=[],
-        waiting=0,
-        past=Past(events=[], source=""),
-        orders=[],
-        merges=[],
-        erased_at=None,
-        dead_letters=[],
-    )
-    assert not nothing.is_known
+    assert not found_of().is_known
     for known in (
         {"waiting": 1},
         {"past": Past(events=[event(1)], source="")},
         {"copies": [Copy(store="Kafka: carts", note="deleted, at version 2-1-0")]},
         {"dead_letters": [{"id": "0:1"}]},
     ):
-        assert msgspec.structs.replace(nothing, **known).is_known
+        assert found_of(**known).is_known
 
 
 async def test_all_that_is_known_of_a_cart_is_shown(
@@ -124,7 +148,7 @@ async def test_all_that_is_known_of_a_cart_is_shown(
     assert "op-3" in newest.output
     assert "op-1" not in newest.output
     assert "Ümläut" not in newest.output
-    older = newest.output.split("--before '")[1].split("'")[0]
+    older = before_of(newest.output)
     rest = await command_line.run("carts", "show", cart_id, "--limit", "2", "--before", older)
     assert "op-1" in rest.output
     assert "There are older ones" not in rest.output

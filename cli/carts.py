@@ -26,6 +26,7 @@ _NO_HISTORY: Final = (
     "there is no history here: CARTSTREAM_HISTORY is not true. Set it for all processes and start "
     "`cartstream sinks history`, or leave --source out"
 )
+_CUT: Final = "There are older {}: they are not shown, nor were dead letters of them looked for."
 
 
 class CartId(click.ParamType):
@@ -124,19 +125,8 @@ def _parts(found: Found) -> Iterator[RenderableType]:
         yield Text(f"{each.meaning}. {each.detail}. {each.do}", style="yellow")
     if found.differences:
         yield Text("While the cart changes they differ for a moment: look again.")
-    if found.orders:
-        table = new_table("order", "status", "placed")
-        for order in found.orders:
-            table.add_row(order.order_id, order.status, _moment(order.placed_at))
-        yield from _titled("Orders", table)
-    if found.merges:
-        table = new_table("merge", "from", "into", "strategy", "lines", "began", "ended")
-        for merge in found.merges:
-            table.add_row(
-                *(merge.merge_id, merge.guest, merge.into, merge.strategy, str(merge.lines)),
-                *(_moment(merge.began_at), _moment(merge.finished_at) if merge.finished_at else "under way"),
-            )
-        yield from _titled("Merges", table)
+    yield from _orders(found)
+    yield from _merges(found)
     if found.dead_letters:
         table = new_table("dead letter", "code", "source", "time", "handled", "why")
         for letter in found.dead_letters:
@@ -145,6 +135,29 @@ def _parts(found: Found) -> Iterator[RenderableType]:
                 *(letter["handled"] or "open", letter["detail"]),
             )
         yield from _titled("Dead letters", table)
+
+
+def _orders(found: Found) -> Iterator[RenderableType]:
+    table = new_table("order", "status", "placed")
+    for order in found.orders:
+        table.add_row(order.order_id, order.status, _moment(order.placed_at))
+    if found.orders:
+        yield from _titled("Orders", table)
+    if "orders" in found.cut:
+        yield Text(_CUT.format("orders"))
+
+
+def _merges(found: Found) -> Iterator[RenderableType]:
+    table = new_table("merge", "from", "into", "strategy", "lines", "began", "ended")
+    for merge in found.merges:
+        table.add_row(
+            *(merge.merge_id, merge.guest, merge.into, merge.strategy, str(merge.lines)),
+            *(_moment(merge.began_at), _moment(merge.finished_at) if merge.finished_at else "under way"),
+        )
+    if found.merges:
+        yield from _titled("Merges", table)
+    if "merges" in found.cut:
+        yield Text(_CUT.format("merges"))
 
 
 def _titled(title: str, table: RenderableType) -> Iterator[RenderableType]:

@@ -104,8 +104,9 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """All that there is of a cart. `waiting`: its changes in the Redis outbox.
 
-    `erased_at`: when it was erased last, if its state in `carts` knows. `dead_letters` is null where they
-    were not looked for.
+    `orders` are the newest ones, newest first, `merges` the newest ones, newest last; `cut` names which of
+    the two has older ones. `erased_at`: when it was erased last, if its state in `carts` knows.
+    `dead_letters` is null where they were not looked for.
     """
 
     cart_id: str
@@ -116,6 +117,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     past: Past
     orders: list[Order]
     merges: list[Merge]
+    cut: list[str]
     erased_at: str | None
     dead_letters: list[dict[str, Any]] | None = None
 

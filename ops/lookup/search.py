@@ -95,8 +95,8 @@ class Lookup:
                         row=row_copies.get(cart_id),
                     )
                 )
-            found_orders = await orders.of_cart(connection, cart_id, None, SHOWN)
-            found_merges = await merges.of_cart(connection, cart_id, SHOWN)
+            found_orders = await orders.of_cart(connection, cart_id, None, SHOWN + 1)
+            found_merges = await merges.of_cart(connection, cart_id, SHOWN + 1)
             found = Found(
                 cart_id=cart_id,
                 partition=partition,
@@ -108,8 +108,13 @@ class Lookup:
                 differences=compared,
                 waiting=await _waiting(store, partition, cart_id),
                 past=await self._past(connection, reader, cart_id, reach, bars),
-                orders=[order_of(each) for each in found_orders],
-                merges=[merge_of(each) for each in found_merges],
+                orders=[order_of(each) for each in found_orders[:SHOWN]],
+                merges=[merge_of(each) for each in reversed(found_merges[:SHOWN])],
+                cut=[
+                    name
+                    for name, all_found in (("orders", found_orders), ("merges", found_merges))
+                    if len(all_found) > SHOWN
+                ],
                 erased_at=erased_at(recorded),
             )
         if not reach.letters:

@@ -126,7 +126,7 @@ async def open_into(connection: Connection, cart_id: str, limit: int) -> list[St
 
 
 async def of_cart(connection: Connection, cart_id: str, limit: int) -> list[StoredMerge]:
-    """Merges out of the cart and into it, the first ones first."""
+    """The newest merges out of the cart and into it, the newest one first."""
     cursor = await connection.execute(_query("merges_of_cart"), {"cart_id": cart_id, "limit": limit})
     return [merge for row in await cursor.fetchall() if (merge := _stored(row)) is not None]
 

@@ -14,6 +14,7 @@ from cli.carts import tables_of
 from cli.tables import print_table
 from ops.lookup.found import ABSENT, Copy, Event, Found, Past, event_of, event_of_record
 from ops.lookup.past import LATEST, PastPage, position_of, position_text
+from ops.lookup.search import SHOWN
 from runtime.settings import KafkaSettings
 from store.postgres import history, merges
 from store.postgres.history import Position
@@ -39,6 +40,7 @@ def found_of(**known: Any) -> Found:
         past=Past(events=[], source=""),
         orders=[],
         merges=[],
+        cut=[],
         erased_at=None,
         dead_letters=[],
     )
@@ -128,10 +130,16 @@ async def test_all_that_is_known_of_a_cart_is_shown(
     await ready.store.put(LAYOUT.partition(cart_id), [(cart_id, grow(cart_id, 3))])
     assert (await command_line.run("rebuild")).status == 0
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        await merges.begin(connection, Merge("m" * 26, guest, cart_id, Strategy.SUM))
+        for number in range(SHOWN):
+            before = f"guest:{number}-{cart_id.removeprefix('user:')}"
+            await merges.begin(connection, Merge(f"m-{before}", before, cart_id, Strategy.SUM))
+        await merges.begin(connection, Merge(f"m-{guest}", guest, cart_id, Strategy.SUM))
     async with AIOKafkaProducer(**kafka.client_options(), acks="all") as producer:
         await producer.send_and_wait(
             DEAD_LETTERS.name, b"?", cart_id.encode(), headers=[("dlq_error_code", b"not_json")]
+        )
+        await producer.send_and_wait(
+            DEAD_LETTERS.name, b"?", f"m-{guest}".encode(), headers=[("dlq_error_code", b"not_a_merge")]
         )
 
     found = await command_line.json("carts", "show", cart_id)
@@ -141,13 +149,16 @@ async def test_all_that_is_known_of_a_cart_is_shown(
     assert found["past"]["older"] is None
     assert {copy["version"] for copy in found["copies"]} == {grow(cart_id, 3).version.tag()}
     assert found["differences"] == []
-    assert [each["guest"] for each in found["merges"]] == [guest]
-    assert [each["code"] for each in found["dead_letters"]] == ["not_json"]
+    assert len(found["merges"]) == SHOWN
+    assert found["merges"][-1]["guest"] == guest
+    assert found["cut"] == ["merges"]
+    assert {each["code"] for each in found["dead_letters"]} == {"not_json", "not_a_merge"}
 
     newest = await command_line.run("carts", "show", cart_id, "--limit", "2")
     assert "op-3" in newest.output
     assert "op-1" not in newest.output
     assert "Ümläut" not in newest.output
+    assert "There are older merges" in newest.output
     older = before_of(newest.output)
     rest = await command_line.run("carts", "show", cart_id, "--limit", "2", "--before", older)
     assert "op-1" in rest.output

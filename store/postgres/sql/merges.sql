@@ -29,11 +29,11 @@ ORDER BY merge_id
 LIMIT %(limit)s
 
 -- merges_of_cart
--- Out of the cart and into it, the first ones first.
+-- Out of the cart and into it, the newest ones first.
 SELECT merge_id, guest, into_cart, strategy, lines_total, is_open, began_at, finished_at
 FROM merges
 WHERE guest = %(cart_id)s OR into_cart = %(cart_id)s
-ORDER BY began_at, merge_id
+ORDER BY began_at DESC, merge_id DESC
 LIMIT %(limit)s
 
 -- latest_transfer

@@ -11,7 +11,7 @@ from rich.text import Text
 from carts.errors import InvalidIdentifier
 from carts.ids import to_cart_id
 from cli.tables import new_table, print_table
-from ops.lookup.found import Copy, Found, Past
+from ops.lookup.found import Copy, Found, Past, without_values
 from ops.lookup.past import LATEST, position_of
 from ops.lookup.search import Lookup, Reach
 from ops.overview.settings import OverviewSettings
@@ -79,9 +79,9 @@ def command() -> None:
 def show_command(cart_id: str, limit: int, before: Position, source: str | None, *, as_json: bool) -> None:
     """Show what happened to a cart, newest last, and what each store has of it now.
 
-    Shows no name, address or text of a shopper. Reads only; safe at any time. Without a history it reads the
-    cart's partition of `cart-changed`, as far back as Kafka keeps it. Exits with 1 if nothing is known of the
-    cart.
+    Shows no name, address or text of a shopper, but for the cart's id, which may be an e-mail address, and
+    what a dead letter quotes. Reads only; safe at any time. Without a history it reads the cart's partition
+    of `cart-changed`, as far back as Kafka keeps it. Exits with 1 if nothing is known of the cart.
     """
     environment = _settings()
     if source == "history" and not environment.history:
@@ -95,7 +95,7 @@ def show_command(cart_id: str, limit: int, before: Position, source: str | None,
             f"nothing is known of {cart_id}: no store has it, and no operation of it is in {_far(found.past)}"
         )
     if as_json:
-        print_json(found)
+        print_json(without_values(found))
     else:
         print_table(tables_of(found))
 

@@ -12,6 +12,7 @@ from ops.dead_letter_topic import DeadLetterFilter, DeadLetterId, Listed, page
 from ops.dead_letters import Result, drop, fetch, find, replay
 from ops.progress import bars
 from ops.running import Failed, print_json, run, settings
+from ops.terminal import harmless
 from topics.registry import DEAD_LETTERS
 
 COLUMNS: Final[dict[str, Callable[[Listed], str]]] = {
@@ -110,7 +111,7 @@ def show_command(id_: DeadLetterId, *, as_json: bool) -> None:
         return
     width = max(len(name) for name in document)
     for name, value in document.items():
-        text = value if isinstance(value, str) else _json(value)
+        text = harmless(value if isinstance(value, str) else _json(value))
         click.echo(f"{name:<{width}}  {text.replace(chr(10), chr(10) + ' ' * (width + 2))}")
 
 
@@ -196,7 +197,7 @@ def _open(found: Sequence[Listed]) -> list[Listed]:
 
 def _print_columns(listed: Sequence[Listed]) -> None:
     """Plain columns: nothing is cut off in a pipe, and no key is taken for markup."""
-    lines = [list(COLUMNS), *([text(each) for text in COLUMNS.values()] for each in listed)]
+    lines = [list(COLUMNS), *([_in_line(text(each)) for text in COLUMNS.values()] for each in listed)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
@@ -207,8 +208,12 @@ def _tell(results: Sequence[Result], *, as_json: bool) -> None:
         print_json({"dead_letters": results})
         return
     for result in results:
-        click.echo(f"{result.letter}  {result.done}: {result.detail}")
+        click.echo(f"{result.letter}  {result.done}: {_in_line(result.detail)}")
     click.echo("1 dead letter" if len(results) == 1 else f"{len(results)} dead letters")
+
+
+def _in_line(text: str) -> str:
+    return harmless(text).replace("\n", "\\n")
 
 
 def _json(value: Any) -> str:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.live import Live
 
 from cli.overview import shown
-from cli.tables import print_table
+from cli.tables import Plain, print_table
 from devstack.files import targets_folder
 from devstack.settings import StackSettings
 from devstack.status import read_status
@@ -65,7 +65,7 @@ async def _look_on(settings: OverviewSettings) -> None:
         try:
             with Live(Group(), screen=True, refresh_per_second=_REFRESHES_PER_S) as live:
                 while not looking.done():
-                    live.update(shown(collector.overview()), refresh=True)
+                    live.update(Plain(shown(collector.overview())), refresh=True)
                     await asyncio.sleep(EVERY_S)
         finally:
             looking.cancel()

@@ -11,6 +11,7 @@ import psycopg
 from aiokafka.errors import KafkaError
 
 from ops.settings import OpsSettings
+from ops.terminal import harmless
 from runtime.failstop import Misconfigured
 from runtime.kafka.causes import cause_of
 from runtime.kafka.ranges import ReadStalled
@@ -93,7 +94,7 @@ def chosen(environment: OpsSettings, partitions: Sequence[int]) -> list[int]:
 
 def print_json(document: object) -> None:
     """One JSON document on standard output."""
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    click.echo(harmless(msgspec.json.format(msgspec.json.encode(document), indent=2).decode()))
 
 
 async def _after_a_look(environment: OpsSettings, work: Coroutine[Any, Any, T]) -> T:

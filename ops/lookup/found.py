@@ -1,5 +1,6 @@
 """What is said of a cart that was looked up, without what a shopper has written. Pure."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -21,13 +22,13 @@ _SHOWN: Final = ("line_id", "quantity", "unit_price", "currency", "order_id", "m
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line: `unit_price` in minor units."""
+    """A line: `unit_price` in minor units; an option's value is null where it is not to be shown."""
 
     line_id: str
     product_id: str
     quantity: int
     unit_price: int
-    options: dict[str, str]
+    options: Mapping[str, str | None]
 
 
 class Copy(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +127,16 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         """Whether anything was found."""
         parts = (self.waiting, self.past.events, self.orders, self.merges, self.dead_letters)
         return any(parts) or any(copy.note != ABSENT for copy in self.copies)
+
+
+def without_values(found: Found) -> Found:
+    """What was found, without the values of options: a shopper may have written them. Pure."""
+    replace = msgspec.structs.replace
+    copies = [
+        replace(copy, lines=[replace(line, options=dict.fromkeys(line.options)) for line in copy.lines])
+        for copy in found.copies
+    ]
+    return replace(found, copies=copies)
 
 
 def copy_of_redis(found: object) -> Copy:

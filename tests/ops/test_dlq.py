@@ -35,7 +35,7 @@ async def test_poison_is_isolated_listed_and_shown_and_its_replay_refused(
     command_line: CommandLine, topics: TopicWriter, changes: Changes, kafka: KafkaSettings
 ) -> None:
     cart_id = new_cart_id()
-    await changes.raw(cart_id, b"not JSON \xff")
+    await changes.raw(cart_id, b"not JSON \xff\x1b[2J")
     await topics.change(add(cart_id, 1))
     (one,) = await some_letters(command_line, cart_id, 1)
     assert one["code"] == "not_json"
@@ -43,7 +43,7 @@ async def test_poison_is_isolated_listed_and_shown_and_its_replay_refused(
     await until(partial(state_in_carts, kafka, cart_id), "the change behind the poison in carts")
 
     shown = await command_line.run("dlq", "show", one["id"])
-    assert "not JSON \\xff" in shown.output
+    assert "not JSON \\xff\\u001b[2J" in shown.output
     assert await letters(command_line, cart_id, "--code", "unknown_kind") == []
 
     refused = await command_line.run("dlq", "replay", one["id"])

@@ -15,6 +15,7 @@ from cli.tables import print_table
 from ops.lookup.found import ABSENT, Copy, Event, Found, Past, event_of, event_of_record
 from ops.lookup.past import LATEST, PastPage, position_of, position_text
 from ops.lookup.search import SHOWN
+from ops.running import print_json
 from runtime.settings import KafkaSettings
 from store.postgres import history, merges
 from store.postgres.history import Position
@@ -96,6 +97,18 @@ def test_a_shell_takes_the_next_page_as_it_is_named(key: str, capsys: pytest.Cap
     assert before_of(capsys.readouterr().out) == older
 
 
+def test_what_others_wrote_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    unsafe = "a\x1b]0;b\x9b2J\u202ec\x08\x00[bold]d"
+    letter = {"id": "0:1", "code": unsafe, "source": "", "time": "", "handled": "", "detail": unsafe}
+    past = Past(events=[event(1, unsafe)], source=unsafe)
+    print_table(tables_of(found_of(past=past, dead_letters=[letter])))
+    print_json({"detail": unsafe})
+    output = capsys.readouterr().out
+    assert not set(unsafe) - set("ab]0;2Jcd[ol") & set(output)
+    assert output.count("a\\u001b]0;b\\u009b2J\\u202ec") == 5
+    assert output.count("[bold]d") == 5
+
+
 def test_a_record_that_nobody_can_read_stands_at_its_time() -> None:
     found = event_of_record(b"no JSON", 1_795_514_400_000, "3/7")
     assert found.at == "2026-11-24T10:00:00+00:00"
@@ -139,7 +152,7 @@ async def test_all_that_is_known_of_a_cart_is_shown(
             DEAD_LETTERS.name, b"?", cart_id.encode(), headers=[("dlq_error_code", b"not_json")]
         )
         await producer.send_and_wait(
-            DEAD_LETTERS.name, b"?", f"m-{guest}".encode(), headers=[("dlq_error_code", b"not_a_merge")]
+            DEAD_LETTERS.name, b"?", f"m-{guest}".encode(), headers=[("dlq_error_code", b"escape\x1b[2J")]
         )
 
     found = await command_line.json("carts", "show", cart_id)
@@ -149,10 +162,16 @@ async def test_all_that_is_known_of_a_cart_is_shown(
     assert found["past"]["older"] is None
     assert {copy["version"] for copy in found["copies"]} == {grow(cart_id, 3).version.tag()}
     assert found["differences"] == []
+    assert {
+        value for copy in found["copies"] for line in copy["lines"] for value in line["options"].values()
+    } == {None}
     assert len(found["merges"]) == SHOWN
     assert found["merges"][-1]["guest"] == guest
     assert found["cut"] == ["merges"]
-    assert {each["code"] for each in found["dead_letters"]} == {"not_json", "not_a_merge"}
+    assert {each["code"] for each in found["dead_letters"]} == {"not_json", "escape\x1b[2J"}
+
+    listed = await command_line.run("dlq", "list", "--key", f"m-{guest}")
+    assert "escape\\u001b[2J " in listed.output
 
     newest = await command_line.run("carts", "show", cart_id, "--limit", "2")
     assert "op-3" in newest.output

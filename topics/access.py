@@ -173,7 +173,7 @@ JOBS: Final = Role(
 )
 OPERATOR: Final = Role(
     "operator",
-    "ops, top, verify, workers, dlq, erase, restore, rebuild",
+    "ops, top, verify, carts, workers, dlq, erase, restore, rebuild",
     (
         _on(_BOTH, CART_CHANGED, ORDERS, DEAD_LETTERS),
         _on(_READ, CARTS, PURGE_FLOORS, PRODUCTS, CART_MERGES, CART_ABANDONED),

@@ -30,9 +30,10 @@ class Pressure:
             self._timer.cancel()
 
     def _look(self) -> None:
-        self._admission.adapt(max(0.0, asyncio.get_running_loop().time() - self._due))
+        late = asyncio.get_running_loop().time() - self._due
+        self.start()  # first: whatever fails below, it is looked again
+        self._admission.adapt(max(0.0, late))
         self._metrics.settle()  # those of several workers are read from files
         limit = self._admission.limit
         self._metrics.requests_in_flight.set(self._admission.in_flight)
         self._metrics.requests_limit.set(0 if limit == math.inf else int(limit))
-        self.start()

@@ -4,6 +4,9 @@
 .PHONY: contract contract-test renderer bench clean force helm images reference test-alerts rolling test-brokers
 .PHONY: test-consumers test-containers test-traces
 
+# What stands first in a list is done first, also with -j: programs are looked for before anything is installed.
+.NOTPARALLEL:
+
 WORKERS ?= 4
 SEEDS ?= 20
 ROUNDS ?= 10

@@ -44,3 +44,14 @@ def test_they_are_looked_for_before_the_set_up(suite: str) -> None:
     first, second, *_ = dry_run.stdout.splitlines()
     assert first == f"sh devstack/needs.sh {suite}"
     assert "devstack/setup.sh" in second
+
+
+def test_nothing_is_installed_without_them_also_by_several_jobs(tmp_path: Path) -> None:
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    (tmp_path / "devstack").mkdir()
+    (tmp_path / "devstack" / "needs.sh").write_text("sleep 0.1; exit 1")
+    (tmp_path / "devstack" / "setup.sh").write_text("touch installed")
+    command = ["make", "-j4", "-f", str(ROOT / "Makefile"), "test-secure"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+    assert not (tmp_path / "installed").exists()

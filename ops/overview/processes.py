@@ -207,8 +207,8 @@ def _requests_p99_ms(kept: Sequence[Samples]) -> float | None:
     if not kept:
         return None
     sums: defaultdict[float, float] = defaultdict(float)
-    for (name, labels), buckets in timings([span_of(kept, KEPT_S)]).items():
-        if name == _REQUEST_SECONDS and not dict(labels).get("route", "").startswith(_PROBES):
+    for (_, labels), buckets in timings([span_of(kept, KEPT_S)], _REQUEST_SECONDS).items():
+        if not dict(labels).get("route", "").startswith(_PROBES):
             for bound, count in buckets.items():
                 sums[bound] += count
     found = quantile(0.99, sums)

@@ -103,11 +103,14 @@ Buckets = Mapping[float, float]
 """The counts of a histogram by upper bound, each with those below it."""
 
 
-def timings(spans: Iterable[Span]) -> dict[tuple[str, Labels], Buckets]:
-    """What the histograms of seconds have counted, all processes together, by name and other labels."""
+def timings(spans: Iterable[Span], only: str | None = None) -> dict[tuple[str, Labels], Buckets]:
+    """What the histograms of seconds have counted, all processes together, by name and other labels.
+
+    `only` is the name of the one that is wanted.
+    """
     sums: defaultdict[tuple[str, Labels], defaultdict[float, float]] = defaultdict(lambda: defaultdict(float))
     for span in spans:
-        for name in span.last.timers:
+        for name in span.last.timers if only is None else (only,):
             for labels, rise in span.increases(f"{name}{_BUCKET}").items():
                 others = tuple(pair for pair in labels if pair[0] != _BOUND)
                 sums[name, others][float(dict(labels)[_BOUND])] += rise

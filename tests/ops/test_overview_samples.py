@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from ops.overview import targets
 from ops.overview.processes import Heard, Processes, ProcessState, heard, process_of
-from ops.overview.samples import Samples, Span, quantile, rate, rises
+from ops.overview.samples import Samples, Span, quantile, rate, rises, timings
 from ops.overview.settings import OverviewSettings
 from ops.overview.targets import Target
 from ops.overview.traffic import jobs, times, traffic
@@ -149,6 +149,12 @@ def test_of_each_gateway_it_is_known_how_long_its_requests_take_without_its_prob
         seconds.labels("GET /v1/carts/{cart_id}").observe(0.005)
     kept.append(samples(2.0))
     said = Heard(None, kept[-1])
+    Histogram("cartstream_gateway_change_seconds", "", registry=registry).observe(0.005)
+    span = Span(kept[0], samples(4.0))
+    assert {name for name, _ in timings([span])} > {"cartstream_gateway_request_seconds"}
+    assert {name for name, _ in timings([span], "cartstream_gateway_request_seconds")} == {
+        "cartstream_gateway_request_seconds"
+    }
     found = process_of(TARGET, said, kept, 0.0).requests_p99_ms
     assert found is not None
     assert found <= 10

@@ -170,9 +170,11 @@ def _of_traffic(traffic: Traffic) -> Iterator[Trouble]:
     if traffic.changes_lost:
         yield Trouble(
             Severity.BAD,
-            f"{_count(traffic.changes_lost, 'change')} got lost behind Redis and cannot be sent again",
+            f"{_count(traffic.changes_lost, 'change')} got lost behind Redis since `sinks redis` was started "
+            "and cannot be sent again",
             "`cartstream verify` names the carts (redis_uncovered), `cartstream carts show` says what "
-            "happened; the runbook is CartstreamChangesLost",
+            "happened; the runbook is CartstreamChangesLost. Restart `sinks redis` once they are mended: it "
+            "counts anew",
             "traffic",
         )
     if traffic.redis_full:

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge
 
+from sinks.redis.republish import Why
+
 RESTORES = Counter(
     "cartstream_redis_sink_restores_total",
     "restores of a partition: `complete`, `abandoned` (started over)",
@@ -93,3 +95,6 @@ NOT_REPUBLISHED = Counter(
     "lost changes left alone: `backlog`, `waits` (looked at again); `too_old`, `no_change`, `in_vain`",
     ("why",),
 )
+# At 0 from the start: for an alert the first loss, and the first after a restart, is a rise only then.
+for _why in (*Why, "in_vain"):
+    NOT_REPUBLISHED.labels(_why)

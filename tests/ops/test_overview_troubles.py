@@ -153,8 +153,8 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
         (
             {"traffic": msgspec.structs.replace(traffic([], []), changes_lost=2)},
             Severity.BAD,
-            "2 changes got lost",
-            "cartstream verify",
+            "2 changes got lost behind Redis since `sinks redis` was started",
+            "Restart `sinks redis` once they are mended",
         ),
         ({"letters": Part(Letters(2, {"not_json": 2}, 2))}, Severity.WARNING, "2 dead letters", "retry"),
         (

@@ -91,9 +91,7 @@ def show_command(cart_id: str, limit: int, before: Position, source: str | None,
     with bars() as shown:
         found = run(environment, Lookup(environment).find(cart_id, reach, shown))
     if not found.is_known:
-        raise Failed(
-            f"nothing is known of {cart_id}: no store has it, and no operation of it is in {_far(found.past)}"
-        )
+        raise Failed(_nothing(found))
     if as_json:
         print_json(without_values(found))
     else:
@@ -105,6 +103,17 @@ def _settings() -> OverviewSettings:
         return load(OverviewSettings)
     except SettingsError as error:
         raise Failed(str(error), exit_code=2) from error
+
+
+def _nothing(found: Found) -> str:
+    elsewhere = f"no operation of it is in {_far(found.past)}"
+    unread = "; ".join(f"{copy.store}: {copy.note}" for copy in found.copies if copy.unread)
+    if unread:
+        return (
+            f"nothing is known of {found.cart_id} yet. {unread}. No other store has it, and {elsewhere}. "
+            "Look again later"
+        )
+    return f"nothing is known of {found.cart_id}: no store has it, and {elsewhere}"
 
 
 def tables_of(found: Found) -> RenderableType:

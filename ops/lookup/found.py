@@ -34,6 +34,7 @@ class Line(msgspec.Struct, frozen=True):
 class Copy(msgspec.Struct, frozen=True, kw_only=True):
     """What one store has of the cart, or in `note` why nothing is shown.
 
+    `unread`: whether it has the cart is not known.
     `knows` names the metadata and details that there are; their values are the shopper's.
     """
 
@@ -46,6 +47,7 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str | None = None
     lines: list[Line] = []
     knows: list[str] = []
+    unread: bool = False
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +128,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     def is_known(self) -> bool:
         """Whether anything was found."""
         parts = (self.waiting, self.past.events, self.orders, self.merges, self.dead_letters)
-        return any(parts) or any(copy.note != ABSENT for copy in self.copies)
+        return any(parts) or any(copy.note != ABSENT and not copy.unread for copy in self.copies)
 
 
 def without_values(found: Found) -> Found:
@@ -146,8 +148,9 @@ def copy_of_redis(found: object) -> Copy:
             return _copy("Redis", found.view())
         except (KeyError, ValueError, msgspec.MsgspecError):
             return Copy(store="Redis", note="no cart that can be read: somebody has written it by hand")
-    note = "its partition is being restored" if isinstance(found, Restoring) else ABSENT
-    return Copy(store="Redis", note=note)
+    if isinstance(found, Restoring):
+        return Copy(store="Redis", note="its partition is being restored", unread=True)
+    return Copy(store="Redis", note=ABSENT)
 
 
 def copy_of_record(cart_id: str, recorded: State | Deleted | RecordError | None) -> Copy:

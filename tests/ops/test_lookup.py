@@ -12,13 +12,14 @@ from carts.merging import Merge, Strategy
 from carts.operations import Erase
 from cli.carts import tables_of
 from cli.tables import print_table
-from ops.lookup.found import ABSENT, Copy, Event, Found, Past, event_of, event_of_record
+from ops.lookup.found import ABSENT, Copy, Event, Found, Past, copy_of_redis, event_of, event_of_record
 from ops.lookup.past import LATEST, PastPage, position_of, position_text
 from ops.lookup.search import SHOWN
 from ops.running import print_json
 from runtime.settings import KafkaSettings
 from store.postgres import history, merges
 from store.postgres.history import Position
+from store.redis import Restoring
 from tests.ops.command_line import CommandLine
 from tests.ops.states import Changes
 from tests.sinks.cart_records import START, TopicWriter, add, grow, new_cart_id
@@ -118,6 +119,7 @@ def test_a_record_that_nobody_can_read_stands_at_its_time() -> None:
 
 def test_a_cart_is_unknown_only_if_nothing_is_found_anywhere() -> None:
     assert not found_of().is_known
+    assert not found_of(copies=[copy_of_redis(Restoring())]).is_known
     for known in (
         {"waiting": 1},
         {"past": Past(events=[event(1)], source="")},
@@ -203,6 +205,13 @@ async def test_where_there_is_a_history_operations_are_read_there(
     assert "history" in found["past"]["source"]
     found = await command_line.json("carts", "show", cart_id, "--source", "kafka")
     assert [each["op_id"] for each in found["past"]["events"]] == ["op-3"]
+
+
+@pytest.mark.usefixtures("redis")
+async def test_during_a_restoration_a_cart_is_not_known_yet(command_line: CommandLine) -> None:
+    unknown = await command_line.run("carts", "show", new_cart_id())
+    assert unknown.status == 1
+    assert "yet. Redis: its partition is being restored. No other store has it" in unknown.errors
 
 
 @pytest.mark.usefixtures("ready")

@@ -81,21 +81,26 @@ def show_command(cart_id: str, limit: int, before: Position, source: str | None,
 
     Shows no name, address or text of a shopper, but for the cart's id, which may be an e-mail address, and
     what a dead letter quotes. Reads only; safe at any time. Without a history it reads the cart's partition
-    of `cart-changed`, as far back as Kafka keeps it. Exits with 1 if nothing is known of the cart.
+    of `cart-changed`, as far back as Kafka keeps it. Exits with 1 if nothing is known of
+    the cart, or if a store fails: then it shows what the others have.
     """
     environment = _settings()
     if source == "history" and not environment.history:
         raise Failed(_NO_HISTORY, exit_code=2)
     from_history = environment.history if source is None else source == "history"
-    reach = Reach(limit=limit, before=before, from_history=from_history, tail=None, letters=True)
+    reach = Reach(
+        limit=limit, before=before, from_history=from_history, tail=None, letters=True, tolerant=True
+    )
     with bars() as shown:
-        found = run(environment, Lookup(environment).find(cart_id, reach, shown))
+        found = run(environment, Lookup(environment).find(cart_id, reach, shown), without_kafka=True)
     if not found.is_known:
         raise Failed(_nothing(found))
     if as_json:
         print_json(without_values(found))
     else:
         print_table(tables_of(found))
+    if found.failures:
+        raise Failed(f"not all of {cart_id} is shown: {_why(found.failures)}")
 
 
 def _settings() -> OverviewSettings:
@@ -107,6 +112,8 @@ def _settings() -> OverviewSettings:
 
 def _nothing(found: Found) -> str:
     elsewhere = f"no operation of it is in {_far(found.past)}"
+    if found.failures:
+        return f"nothing is known of {found.cart_id} yet: {_why(found.failures)}"
     unread = "; ".join(f"{copy.store}: {copy.note}" for copy in found.copies if copy.unread)
     if unread:
         return (
@@ -116,6 +123,10 @@ def _nothing(found: Found) -> str:
     return f"nothing is known of {found.cart_id}: no store has it, and {elsewhere}"
 
 
+def _why(failures: Iterable[str]) -> str:
+    return "; ".join(each.rstrip(".") for each in failures)
+
+
 def tables_of(found: Found) -> RenderableType:
     """All that was found, for a terminal."""
     return Group(*_parts(found))
@@ -123,10 +134,12 @@ def tables_of(found: Found) -> RenderableType:
 
 def _parts(found: Found) -> Iterator[RenderableType]:
     waiting = f", {found.waiting} of its changes wait in the Redis outbox" if found.waiting else ""
+    if found.waiting is None:
+        waiting = ", what waits in the Redis outbox is not known"
     erased = f", erased {_moment(found.erased_at)}" if found.erased_at else ""
     yield Text(f"{found.cart_id} is in partition {found.partition}{waiting}{erased}.", style="bold")
     yield from _titled("What happened, newest last", _events(found.past))
-    yield Text(f"From {_far(found.past)}.")
+    yield Text(f"It is in {found.past.source}." if found.past.unread else f"From {_far(found.past)}.")
     if found.past.older:
         yield Text(f"There are older ones: --before {shlex.quote(found.past.older)}")
     yield from _titled("What there is now", _copies(found.copies))
@@ -175,6 +188,8 @@ def _titled(title: str, table: RenderableType) -> Iterator[RenderableType]:
 
 
 def _events(past: Past) -> RenderableType:
+    if past.unread:
+        return Text("Not known.")
     if not past.events:
         return Text("Nothing." if past.known_from else "Nothing. `--source kafka` reads the topic.")
     table = new_table("at", "did", "by", "operation", "version", "cart-changed")

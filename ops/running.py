@@ -20,7 +20,7 @@ from sinks.errors import SinkError
 from store.postgres.errors import SchemaError
 from store.redis import StoreError
 from topics.apply import require
-from topics.errors import TopicsError
+from topics.errors import ClusterUnreachableError, TopicsError
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS
 
 T = TypeVar("T")
@@ -44,9 +44,19 @@ def settings() -> OpsSettings:
         raise Failed(str(error), exit_code=2) from error
 
 
-def run(environment: OpsSettings, work: Coroutine[Any, Any, T], *, exit_code: int = 1) -> T:
-    """Check the topics, then run `work` and return its result. Raises Failed with `exit_code`."""
-    return run_anywhere(environment, _after_a_look(environment, work), exit_code=exit_code)
+def run(
+    environment: OpsSettings,
+    work: Coroutine[Any, Any, T],
+    *,
+    exit_code: int = 1,
+    without_kafka: bool = False,
+) -> T:
+    """Check the topics, then run `work` and return its result. Raises Failed with `exit_code`.
+
+    `without_kafka`: run it also while Kafka does not answer.
+    """
+    looked = _after_a_look(environment, work, without_kafka=without_kafka)
+    return run_anywhere(environment, looked, exit_code=exit_code)
 
 
 def run_anywhere(environment: OpsSettings, work: Coroutine[Any, Any, T], *, exit_code: int = 1) -> T:
@@ -97,7 +107,7 @@ def print_json(document: object) -> None:
     click.echo(harmless(msgspec.json.format(msgspec.json.encode(document), indent=2).decode()))
 
 
-async def _after_a_look(environment: OpsSettings, work: Coroutine[Any, Any, T]) -> T:
+async def _after_a_look(environment: OpsSettings, work: Coroutine[Any, Any, T], *, without_kafka: bool) -> T:
     try:
         await require(
             environment,
@@ -105,7 +115,8 @@ async def _after_a_look(environment: OpsSettings, work: Coroutine[Any, Any, T]) 
             others=environment.other_partitions,
             specs=_NEEDED,
         )
-    except BaseException:
-        work.close()
-        raise
+    except BaseException as error:
+        if not (without_kafka and isinstance(error, ClusterUnreachableError)):
+            work.close()
+            raise
     return await work

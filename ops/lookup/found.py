@@ -95,34 +95,37 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     """A page of the cart's operations, newest last.
 
     `source` says where they were read, `known_from` how far back that goes, if it is known, and `older` what
-    stands before the page before this one; null: there is none.
+    stands before the page before this one; null: there is none. `unread`: that it is in did not answer.
     """
 
     events: list[Event]
     source: str
     known_from: str | None = None
     older: str | None = None
+    unread: bool = False
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """All that there is of a cart. `waiting`: its changes in the Redis outbox.
+    """All that there is of a cart. `waiting`: its changes in the Redis outbox; null: it did not answer.
 
     `orders` are the newest ones, newest first, `merges` the newest ones, newest last; `cut` names which of
     the two has older ones. `erased_at`: when it was erased last, if its state in `carts` knows.
-    `dead_letters` is null where they were not looked for.
+    `dead_letters` is null where they were not looked for. `failures`: why something is not here, a sentence
+    for each store that failed.
     """
 
     cart_id: str
     partition: int
     copies: list[Copy]
     differences: list[Difference]
-    waiting: int
+    waiting: int | None
     past: Past
     orders: list[Order]
     merges: list[Merge]
     cut: list[str]
     erased_at: str | None
     dead_letters: list[dict[str, Any]] | None = None
+    failures: list[str] = []
 
     @property
     def is_known(self) -> bool:
@@ -139,6 +142,16 @@ def without_values(found: Found) -> Found:
         for copy in found.copies
     ]
     return replace(found, copies=copies)
+
+
+def copy_unread(store: str) -> Copy:
+    """What is shown of a store that failed. Pure."""
+    return Copy(store=store, note="not known: it failed", unread=True)
+
+
+def past_unread(*, history: bool) -> Past:
+    """What is shown of the past where what it is read from failed. Pure."""
+    return Past(events=[], source="the history in Postgres" if history else "cart-changed", unread=True)
 
 
 def copy_of_redis(found: object) -> Copy:

@@ -207,6 +207,33 @@ async def test_where_there_is_a_history_operations_are_read_there(
     assert [each["op_id"] for each in found["past"]["events"]] == ["op-3"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "address", "store"),
+    [
+        ("CARTSTREAM_REDIS_URL", "redis://127.0.0.1:1/0", "Redis"),
+        ("CARTSTREAM_KAFKA_BOOTSTRAP", "127.0.0.1:1", "Kafka: carts"),
+        ("CARTSTREAM_POSTGRES_URL", "postgresql://nobody@127.0.0.1:1/none", "Postgres"),
+    ],
+)
+async def test_without_one_store_what_the_others_have_is_shown(
+    command_line: CommandLine, topics: TopicWriter, ready: Redis, variable: str, address: str, store: str
+) -> None:
+    cart_id = new_cart_id()
+    await topics.state(cart_id, grow(cart_id, 1))
+    await ready.store.put(LAYOUT.partition(cart_id), [(cart_id, grow(cart_id, 1))])
+    assert (await command_line.run("rebuild")).status == 0
+    command_line.told |= {variable: address, "CARTSTREAM_REDIS_TIMEOUT_S": "1"}
+
+    answer = await command_line.run("carts", "show", cart_id, "--json")
+    assert answer.status == 1
+    assert f"not all of {cart_id} is shown: " in answer.errors
+    notes = {copy["store"]: copy["note"] for copy in answer.json["copies"]}
+    assert {name for name, note in notes.items() if note} == {store}
+    shown = await command_line.run("carts", "show", cart_id)
+    assert shown.output.count(grow(cart_id, 1).version.tag()) == 2
+    assert (await command_line.run("carts", "show", new_cart_id())).status == 1
+
+
 @pytest.mark.usefixtures("redis")
 async def test_during_a_restoration_a_cart_is_not_known_yet(command_line: CommandLine) -> None:
     unknown = await command_line.run("carts", "show", new_cart_id())

@@ -1,6 +1,8 @@
 """What happened to a cart: each operation once, a page at a time, and what all stores have of it."""
 
 import shlex
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,11 +10,23 @@ import psycopg
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from carts.fold import fold
 from carts.merging import Merge, Strategy
-from carts.operations import Erase
+from carts.operations import Add, Change, Erase, Item, Set
+from carts.view import last_version_of
 from cli.carts import tables_of
 from cli.tables import print_table
-from ops.lookup.found import ABSENT, Copy, Event, Found, Past, copy_of_redis, event_of, event_of_record
+from ops.lookup.found import (
+    ABSENT,
+    Copy,
+    Event,
+    Found,
+    Past,
+    copy_of_record,
+    copy_of_redis,
+    event_of,
+    event_of_record,
+)
 from ops.lookup.past import LATEST, PastPage, position_of, position_text
 from ops.lookup.search import SHOWN
 from ops.running import print_json
@@ -25,6 +39,8 @@ from tests.ops.states import Changes
 from tests.sinks.cart_records import START, TopicWriter, add, grow, new_cart_id
 from tests.sinks.restore_fixtures import LAYOUT, Redis
 from topics.registry import DEAD_LETTERS
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "what-happened-to-a-cart.md"
 
 
 def event(number: int, place: str = "") -> Event:
@@ -89,6 +105,42 @@ def test_a_place_in_the_past_is_read_as_it_was_written() -> None:
     for wrong in ("", "7", "x:y", f"{2**60}:y"):
         with pytest.raises(ValueError, match="what the page before has named"):
             position_of(wrong)
+
+
+def test_the_page_about_it_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    cart_id, mug = "user:42", Item("mug")
+    first = last_version_of(datetime(2026, 11, 29, 2, 15, 7, 412_000, tzinfo=UTC)) - 1
+    second = last_version_of(datetime(2026, 11, 29, 2, 15, 31, 90_000, tzinfo=UTC)) - 1
+    added = Change(
+        cart_id=cart_id,
+        version=first,
+        op_id="01a22515-ad8a-7c41-9f0e-5b1d2a9c3e77",
+        delta=(Add("mug", 2, 990, "EUR", mug),),
+        born=first,
+        actor=cart_id,
+        cause="items.add",
+    )
+    changed = Change(
+        cart_id=cart_id,
+        version=second,
+        op_id="01a22516-0a0a-7e93-8d24-c60f7b18a452",
+        delta=(Set("mug", 1, 990, "EUR", mug),),
+        born=first,
+        actor=cart_id,
+        cause="items.patch",
+    )
+    copy = copy_of_record(cart_id, fold(fold(None, added).state, changed).state)
+    past = Past(
+        events=[event_of(added, "13/7"), event_of(changed, "13/9")],
+        source="cart-changed/13, offsets 0 to 9,300",
+        known_from="2026-11-22T10:02:11+00:00",
+    )
+    copies = [msgspec.structs.replace(copy, store=store) for store in ("Redis", copy.store, "Postgres")]
+    partition = LAYOUT.partition(cart_id)
+    print_table(tables_of(found_of(cart_id=cart_id, partition=partition, copies=copies, past=past)))
+    printed = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"$ cartstream carts show {cart_id}\n{printed}\n```" in page
 
 
 @pytest.mark.parametrize("key", ["a';touch${IFS}x;'", "$(id)|`id`", "plain"])

@@ -177,7 +177,7 @@ def test_the_terminal_shows_the_same(ops_stack: EmbeddedStack) -> None:
 
     overview = json.loads(top("--json"))
     states = {process["name"].partition(" ")[0]: process["state"] for process in overview["processes"]}
-    assert states["gateway"] == states["compaction"] == "ready"
+    assert states["cartstream-gateway"] == states["cartstream-compaction"] == "ready"
     assert overview["redis"]["value"]["partitions"] == PARTITIONS
     assert overview["traffic"]["changes_per_s"] is not None
     shown = top("--once")

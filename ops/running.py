@@ -32,7 +32,7 @@ class Failed(click.ClickException):
     """The work could not be done; `exit_code` tells it from a bad result."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
+        super().__init__(harmless(message))
         self.exit_code = exit_code
 
 

@@ -131,25 +131,30 @@ async def test_both_workers_get_connections_and_are_counted_together(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
     gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
-    async with client_of(gateway, breakable) as carts, shopping(gateway, cart_id) as shoppers:
-
-        async def both_have_some() -> bool:
-            return all(established(pid, gateway.port) for pid in gateway.workers())
-
-        # Fresh connections: which worker takes one is the kernel's choice.
+    async with client_of(gateway, breakable), shopping(gateway, cart_id) as shoppers:
         async with AsyncExitStack() as stack:
-            clients = [await stack.enter_async_context(http_client(gateway.url)) for _ in range(40)]
-            await asyncio.gather(*(client.get("/health/live") for client in clients))
-            assert await both_have_some()
+
+            async def both_have_some() -> bool:
+                # Which worker takes a connection is the kernel's choice; of a burst one may take all.
+                client = await stack.enter_async_context(http_client(gateway.url))
+                await client.get("/health/live")
+                return all(established(pid, gateway.port) for pid in gateway.workers())
+
+            await until(both_have_some, "both workers have connections")
         shoppers.stopping.set()
         served = shoppers
 
     async with client_of(gateway, breakable) as carts:
-        exposed = (await carts.http.get("/metrics")).text
-        counted = re.findall(
-            r'^cartstream_gateway_changes_total\{durability="(\w+)"\} (\S+)$', exposed, re.MULTILINE
-        )
-        assert sum(float(count) for _, count in counted) == served.count
+
+        async def all_are_counted() -> bool:
+            exposed = (await carts.http.get("/metrics")).text
+            counted = re.findall(
+                r'^cartstream_gateway_changes_total\{durability="(\w+)"\} (\S+)$', exposed, re.MULTILINE
+            )
+            return sum(float(count) for _, count in counted) == served.count
+
+        # What the other worker has counted lately is not in its file yet.
+        await until(all_are_counted, "all changes are counted")
 
 
 def established(pid: int, port: int) -> int:

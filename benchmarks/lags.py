@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from devstack.embedded import EmbeddedStack
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
+from topics.committed import committed_offsets
 from topics.groups import COMPACTION, POSTGRES_SINK
 from topics.registry import CART_CHANGED, CARTS, PARTITIONS
 
@@ -88,8 +89,8 @@ class Lags:
         return found
 
     async def _committed(self, group: str, topic: str) -> dict[int, int]:
-        found = await self._admin.list_consumer_group_offsets(group)
-        return {place.partition: meta.offset for place, meta in found.items() if place.topic == topic}
+        found = await committed_offsets(self._admin, group)
+        return {place.partition: offset for place, offset in found.items() if place.topic == topic}
 
     def _lag(self, now: float, stage: str, positions: Mapping[int, int], ends: Mapping[int, int]) -> Lag:
         records, seconds = 0, 0.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +17,7 @@ from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
 from devstack.settings import StackSettings
+from topics.committed import committed_offsets
 from topics.registry import CART_CHANGED, CARTS
 
 CONNECTIONS = (1, 32, 128)
@@ -104,12 +105,12 @@ async def _read_lag(bootstrap: str) -> dict[str, int]:
     try:
         lags: dict[str, int] = {}
         for group, _ in await admin.list_consumer_groups():
-            offsets = await admin.list_consumer_group_offsets(group)
+            offsets = await committed_offsets(admin, group)
             places = [place for place in offsets if place.topic in {CART_CHANGED.name, CARTS.name}]
             ends = await consumer.end_offsets(places) if places else {}
             for place in places:
                 name = f"{group}:{place.topic}"
-                behind = ends[TopicPartition(place.topic, place.partition)] - offsets[place].offset
+                behind = ends[place] - offsets[place]
                 lags[name] = lags.get(name, 0) + max(0, behind)
         return lags
     finally:

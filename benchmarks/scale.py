@@ -29,6 +29,7 @@ from runtime.settings import KafkaSettings
 from store.postgres import carts
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from topics.codec import decode_cart
+from topics.committed import committed_offsets
 from topics.groups import COMPACTION, GROUPS, HISTORY_SINK, MERGES, POSTGRES_SINK, REDIS_SINK, Group
 from topics.registry import CARTS, PARTITIONS
 
@@ -246,8 +247,8 @@ async def _positions(stack: EmbeddedStack, group: Group) -> AsyncIterator[Positi
     await admin.start()
 
     async def committed() -> dict[int, int]:
-        found = await admin.list_consumer_group_offsets(group.name)
-        return {place.partition: meta.offset for place, meta in found.items() if place.topic == group.topic}
+        found = await committed_offsets(admin, group.name)
+        return {place.partition: offset for place, offset in found.items() if place.topic == group.topic}
 
     try:
         yield committed

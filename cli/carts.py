@@ -16,8 +16,7 @@ from ops.lookup.past import LATEST, position_of
 from ops.lookup.search import Lookup, Reach
 from ops.overview.settings import OverviewSettings
 from ops.progress import bars
-from ops.running import Failed, print_json, run
-from runtime.settings import SettingsError, load
+from ops.running import Failed, print_json, run, settings_as
 from store.postgres.history import Position
 
 PAGE: Final = 50
@@ -84,7 +83,7 @@ def show_command(cart_id: str, limit: int, before: Position, source: str | None,
     of `cart-changed`, as far back as Kafka keeps it. Exits with 1 if nothing is known of
     the cart, or if a store fails: then it shows what the others have.
     """
-    environment = _settings()
+    environment = settings_as(OverviewSettings)
     if source == "history" and not environment.history:
         raise Failed(_NO_HISTORY, exit_code=2)
     from_history = environment.history if source is None else source == "history"
@@ -101,13 +100,6 @@ def show_command(cart_id: str, limit: int, before: Position, source: str | None,
         print_table(tables_of(found))
     if found.failures:
         raise Failed(f"not all of {cart_id} is shown: {_why(found.failures)}")
-
-
-def _settings() -> OverviewSettings:
-    try:
-        return load(OverviewSettings)
-    except SettingsError as error:
-        raise Failed(str(error), exit_code=2) from error
 
 
 def _nothing(found: Found) -> str:

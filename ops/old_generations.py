@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from ops.reopening import require_rights
 from ops.settings import OpsSettings
 from store.postgres import positions
 from store.postgres.session import connect
@@ -35,17 +36,14 @@ class Dropped(msgspec.Struct, frozen=True):
 async def drop_old(settings: OpsSettings, dropped: Callable[[Dropped], None]) -> None:
     """Drop all generations before this one, topics last: what is left after an interruption is found again.
 
-    Raises NotDropped, TopicsError, StoreError, psycopg.Error, KafkaError.
+    Raises NotDropped, RightsMissing, TopicsError, StoreError, psycopg.Error, KafkaError.
     """
     async with (
         await connect(settings.postgres_address, name="cartstream-repartition") as database,
         cluster(settings) as kafka,
         PipelinedClient(settings, name="cartstream-repartition") as client,
     ):
-        if not await positions.may_write(database):
-            raise NotDropped(
-                "this role may not write carts_positions in Postgres: use the role that migrates"
-            )
+        await require_rights(database)
         known = await generations(kafka)
         own = known.get(GENERATION)
         if own is None or not own.is_open:

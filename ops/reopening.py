@@ -12,6 +12,7 @@ import stamina
 from aiokafka.errors import KafkaError
 
 from ops.settings import OpsSettings
+from store.postgres import positions
 from store.redis import CartStore, StoreError
 from topics.cluster import Cluster, cluster
 from topics.errors import ClusterUnreachableError, TopicsError
@@ -37,6 +38,10 @@ class AlreadyMoved(Exception):
 
 class StillClosed(TopicsError):
     """Carts are where they were, and cannot be changed; the message says what to do."""
+
+
+class RightsMissing(TopicsError):
+    """The role in Postgres may not do this. Nothing was changed."""
 
 
 class Found(NamedTuple):
@@ -66,6 +71,12 @@ async def find(kafka: Cluster, settings: OpsSettings) -> Found:
             f"{what_to_set(settings, NEXT, following.partitions)}"
         )
     return Found(own, following)
+
+
+async def require_rights(database: positions.Connection) -> None:
+    """Raises RightsMissing, psycopg.Error."""
+    if not await positions.may_write(database):
+        raise RightsMissing("this role may not write carts_positions in Postgres: use the role that migrates")
 
 
 def what_to_set(settings: OpsSettings, generation: int, partitions: int) -> str:

@@ -35,6 +35,7 @@ from ops.reopening import (
     find,
     have_back,
     reopen,
+    require_rights,
     what_to_set,
 )
 from ops.settings import OpsSettings
@@ -164,10 +165,7 @@ async def _locked(address: Address) -> AsyncIterator[psycopg.AsyncConnection[Any
         )
         if (await cursor.fetchone()) != (True,):
             raise NotRepartitioned("another `cartstream topics repartition` is at work")
-        if not await positions.may_write(connection):
-            raise NotRepartitioned(
-                "this role may not write carts_positions in Postgres: use the role that migrates"
-            )
+        await require_rights(connection)
         yield connection
     finally:
         await connection.close()

@@ -23,6 +23,7 @@ from topics.apply import require
 from topics.errors import ClusterUnreachableError, TopicsError
 from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS
 
+S = TypeVar("S", bound=OpsSettings)
 T = TypeVar("T")
 
 _NEEDED: Final = (CART_CHANGED, CARTS, DEAD_LETTERS)
@@ -38,8 +39,13 @@ class Failed(click.ClickException):
 
 def settings() -> OpsSettings:
     """The settings of this environment. Raises Failed naming each wrong variable."""
+    return settings_as(OpsSettings)
+
+
+def settings_as(kind: type[S]) -> S:
+    """Those of another class, of this environment. Raises Failed naming each wrong variable."""
     try:
-        return load(OpsSettings)
+        return load(kind)
     except SettingsError as error:
         raise Failed(str(error), exit_code=2) from error
 

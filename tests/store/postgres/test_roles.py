@@ -19,7 +19,7 @@ from sinks.mail.tasks import MailTasks
 from sinks.postgres.batch import newest
 from sinks.postgres.table import CartsTable
 from sinks.redis.rows import Rows
-from store.postgres import history
+from store.postgres import history, positions
 from store.postgres.errors import NotGranted
 from store.postgres.queries import queries_of
 from store.postgres.roles import GRANTS, Role, grant, role_name
@@ -257,6 +257,12 @@ async def test_mails_and_rows_are_read_by_those_who_may(granted: str) -> None:
     with psycopg.connect(as_role(Address(granted), Role.READER)) as connection:
         lines = connection.execute("SELECT cart_id FROM cart_lines").fetchall()
         assert lines == [(cart_id,)]
+
+
+async def test_positions_are_noted_for_another_generation_by_the_owner_alone(granted: str) -> None:
+    for url, may in {granted: True, as_role(Address(granted), Role.OPERATOR): False}.items():
+        async with await connect(Address(url), name="test") as connection:
+            assert await positions.may_write(connection) is may
 
 
 def test_the_page_names_every_role() -> None:

@@ -122,6 +122,8 @@ class PutOutcome(StrEnum):
     """The cart was deleted, and Redis's copy knows nothing newer."""
     UNCOVERED = "uncovered"
     """Redis's copy has operations that the state lacks: it stays."""
+    ABSENT = "absent"
+    """Redis has no such cart, and only its own copies were to be replaced."""
 
 
 def put_outcome(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> PutOutcome:
@@ -138,6 +140,19 @@ def put_outcome(state: State, version: Version | None, window: Iterable[tuple[in
     is_smaller = not state.ops and any(op_id for _, op_id in window)
     if version == state.version and not is_smaller:
         return PutOutcome.UNCHANGED
+    return PutOutcome.UNCOVERED if uncovered(state, window) else PutOutcome.REPLACED
+
+
+def replace_outcome(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> PutOutcome:
+    """What replacing a copy by a state does, for who neither follows nor restores: it is of some time ago.
+
+    Redis may have been lost since. A cart that it lacks has in its row all that is not followed any more; an
+    older state in its place would hide that for good. So it stays absent (`row_counts` says what may be
+    brought in). A copy is replaced even at the same version: it may differ all the same. Mirrored by
+    `store/redis/scripts/put.lua`, held to it by `tests/store/redis/test_put_equals_protocol.py`.
+    """
+    if version is None:
+        return PutOutcome.ABSENT
     return PutOutcome.UNCOVERED if uncovered(state, window) else PutOutcome.REPLACED
 
 

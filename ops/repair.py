@@ -83,14 +83,12 @@ class Repair:
         for discrepancy in by_kind[Kind.REDIS_UNCOVERED]:
             await self._republish(discrepancy)
             self._advance(1)
-        # Delete first, guarded by coverage, then put: a write in between starts from the cart's row.
-        await self._put(by_kind[Kind.REDIS_DIFFERS], lambda each: Deleted(self._state(each).version))
         for kind, what in (
             (Kind.REDIS_DIFFERS, self._state),
             (Kind.REDIS_BEHIND, self._state),
             (Kind.REDIS_DELETED, lambda each: Deleted(_version(each))),
         ):
-            self._done[kind] += await self._put(by_kind[kind], what)
+            self._done[kind] += await self._replace(by_kind[kind], what)
             self._advance(len(by_kind[kind]))
         for rows in pieces([*by_kind[Kind.ROW_MISSING], *by_kind[Kind.ROW_BEHIND]], ROWS_AT_ONCE):
             await self._table.write(Batch(self._rows(rows), []))
@@ -103,10 +101,10 @@ class Repair:
             self._count(rows)
         return Repaired({kind: count for kind, count in self._done.items() if count}, self._left)
 
-    async def _put(
+    async def _replace(
         self, discrepancies: Sequence[Discrepancy], what: Callable[[Discrepancy], State | Deleted]
     ) -> int:
-        """Put a state or deletion for each; how many Redis accepted."""
+        """Replace the copy of each by a state or deletion; how many Redis accepted."""
         taken = 0
         by_partition: defaultdict[int, list[Discrepancy]] = defaultdict(list)
         for discrepancy in discrepancies:
@@ -114,11 +112,14 @@ class Repair:
         for partition, some in by_partition.items():
             for few in pieces(some, COPIES_AT_ONCE):
                 states = [(discrepancy.cart_id, what(discrepancy)) for discrepancy in few]
-                for result in await self._store.put(partition, states):
-                    if result.outcome is PutOutcome.UNCOVERED:
-                        self._left.append(f"{result.cart_id}: Redis has gone on, verify again")
-                    else:
-                        taken += 1
+                for result in await self._store.replace(partition, states):
+                    match result.outcome:
+                        case PutOutcome.UNCOVERED:
+                            self._left.append(f"{result.cart_id}: Redis has gone on, verify again")
+                        case PutOutcome.ABSENT:
+                            self._left.append(f"{result.cart_id}: Redis has lost it since, verify again")
+                        case _:
+                            taken += 1
         return taken
 
     def _count(self, discrepancies: Sequence[Discrepancy]) -> None:

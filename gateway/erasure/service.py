@@ -3,7 +3,8 @@
 1. Lock: no checkout of the cart meanwhile. A courtesy; whoever orders afterwards can be erased again.
 2. Version: above everything that Redis and the row know, so that all of it is erased.
 3. Transaction: orders, checkouts, merges and mails in Postgres, and the erasure of the cart in the outbox.
-4. Wait until compaction and the sink have written the empty cart, and put it into Redis.
+4. Wait until compaction and the sink have written the empty cart, and bring it into Redis: over the copy that
+   is there, or as any row that Redis lacks. Redis may be lost at any time, so a row counts after a miss only.
 5. Redis outbox: changes of the cart that still wait there for Kafka are dropped. Not before: Redis would know
    the operation and lack its entry, so a retry would be told that Kafka has it.
 
@@ -18,15 +19,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-import msgspec
 import psycopg
 import structlog
 
 from carts.operations import Change, Erase
+from carts.protocol import CartRow
 from carts.state import State
 from gateway.erasure.certificate import KEPT, Certificate, Copy, Removed, expires
 from store.postgres import carts, erasure
-from store.redis import CartStore, PutOutcome, StoredCart, StoreError
+from store.redis import CartStore, Missing, PutOutcome, Restoring, StoredCart, StoreError, StoreFull
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +38,6 @@ _LOCK_MARGIN_S: Final = 15.0
 """For the transaction, which comes before the wait."""
 _POLL_S: Final = 0.1
 _PAGE: Final = 1000
-
-_STATE: Final = msgspec.json.Decoder(State)
 
 
 class BeingOrdered(Exception):
@@ -77,7 +76,7 @@ class Erasure:
         async with self._checkout_lock(cart_id, erasure_id):
             copy = await self._store.read(cart_id)
             operations = await self._store.window(cart_id)
-            row = await self._row(cart_id)
+            row = (await self._row(cart_id)).state
             version = await self._version_above(cart_id, copy, row)
             change = Change(
                 cart_id=cart_id,
@@ -119,9 +118,9 @@ class Erasure:
             kept=KEPT,
         )
 
-    async def _row(self, cart_id: str) -> State | None:
-        found = await self._database.transact(partial(carts.states, cart_ids=[cart_id]))
-        return _STATE.decode(found[0][1]) if found else None
+    async def _row(self, cart_id: str) -> CartRow:
+        places = {cart_id: self._store.partition(cart_id)}
+        return (await self._database.transact(partial(carts.look_up, partitions=places)))[cart_id]
 
     async def _version_above(self, cart_id: str, copy: object, row: State | None) -> int:
         """An odd version number above the copies and Redis's clock: no write has or gets one like it."""
@@ -146,24 +145,37 @@ class Erasure:
         return dropped
 
     async def _until_done(self, cart_id: str, version: int) -> list[str]:
-        """Wait until the row is erased, then put it into Redis; what is not done in time."""
+        """Wait until the row is erased, then bring it into Redis; what is not done in time."""
         waits_for = ["carts", "Postgres", "Redis"]
         try:
             async with asyncio.timeout(self._wait_s):
                 while True:
+                    copy = await self._store.read(cart_id)
                     row = await self._row(cart_id)
-                    if row is not None and row.erased >= version:
+                    if row.state is not None and row.state.erased >= version:
                         waits_for = ["Redis"]
-                        if await self._put(cart_id, row):
+                        if await self._bring_in(cart_id, copy, row, row.state):
                             return []
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             return waits_for
 
-    async def _put(self, cart_id: str, row: State) -> bool:
-        """Whether Redis has the row now; not while it has newer changes that the row lacks."""
-        (result,) = await self._store.put(self._store.partition(cart_id), [(cart_id, row)])
-        return result.outcome is not PutOutcome.UNCOVERED
+    async def _bring_in(
+        self, cart_id: str, copy: StoredCart | Missing | Restoring, row: CartRow, state: State
+    ) -> bool:
+        """Whether Redis has what the row said after `copy`; not while it has changes that the row lacks."""
+        match copy:
+            case StoredCart():
+                (result,) = await self._store.replace(self._store.partition(cart_id), [(cart_id, state)])
+                return result.outcome is PutOutcome.REPLACED
+            case Missing() if copy.is_met_by(row):
+                try:
+                    # Not just left away: a request that has found the old row may be about to bring that in.
+                    return await self._store.hydrate(cart_id, state, copy.found(row))
+                except StoreFull:
+                    return True  # nobody else finds room for it
+            case _:
+                return False
 
     @asynccontextmanager
     async def _checkout_lock(self, cart_id: str, token: str) -> AsyncIterator[None]:

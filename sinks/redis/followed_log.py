@@ -37,6 +37,7 @@ class FollowedLog:
         try:
             return await waiting
         finally:
+            # Of one that was cancelled: the others have left when they were answered.
             if self._waiting.get(source) is waiting:
                 del self._waiting[source]
 
@@ -59,8 +60,8 @@ class FollowedLog:
         try:
             found = await consumer.getmany(*wanted, timeout_ms=POLL_MS, max_records=MANY)
         except KafkaError as error:
-            for waiting in self._waiting.values():
-                if not waiting.done():
+            for source in list(self._waiting):
+                if (waiting := self._take(source)) is not None:
                     waiting.set_exception(error)
             return 0
         # Nothing comes between taking records from the consumer and this: they are of the place last sought.
@@ -70,6 +71,14 @@ class FollowedLog:
         return sum(map(len, found.values()))
 
     def _resolve(self, source: TopicPartition, records: list[Record]) -> None:
-        waiting = self._waiting.get(source)
-        if waiting is not None and not waiting.done():
+        if (waiting := self._take(source)) is not None:
             waiting.set_result(records)
+
+    def _take(self, source: TopicPartition) -> asyncio.Future[list[Record]] | None:
+        """The one who waits for the partition, who waits no more.
+
+        It leaves here and now. It may not have had its turn when the next records are asked for: taken from
+        the consumer for one who has been answered already, they would be missing.
+        """
+        waiting = self._waiting.pop(source, None)
+        return None if waiting is None or waiting.done() else waiting

@@ -134,12 +134,12 @@ class PartitionStore:
 
     # Put
 
-    async def put(self, partition: int, states: Sequence[tuple[str, Put]]) -> list[PutResult]:
-        """Replace each cart by its state if it covers Redis's copy and differs. At most some hundred.
+    async def replace(self, partition: int, states: Sequence[tuple[str, Put]]) -> list[PutResult]:
+        """Replace Redis's copy of each cart by the state if it covers it. At most some hundred.
 
-        All puts: a full Redis replaces only copies that it has, and raises StoreFull if one would be new.
+        A cart that Redis lacks stays absent (carts.protocol.replace_outcome): `hydrate` brings it in.
         """
-        return self._put_results(states, await self._put(partition, (b"nothing", b"", b"", b""), states))
+        return self._put_results(states, await self._put(partition, (b"copies", b"", b"", b""), states))
 
     async def _put(
         self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, Followed]]
@@ -147,6 +147,7 @@ class PartitionStore:
         shared = self._layout.of_partition(partition)
         names = [shared.restore, shared.followed, shared.events, shared.pending_compaction, shared.expired]
         copies: list[Argument] = []
+        # A full Redis replaces only copies that it has; StoreFull if one would be new.
         for cart_id, state in states:
             keys = self._layout.of_cart(cart_id)
             if keys.partition != partition:

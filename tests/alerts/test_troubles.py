@@ -21,6 +21,7 @@ from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.alerts.runbooks import OnCall
 from tests.alerts.scene import Scene
 from tests.alerts.shoppers import add, order
+from tests.support.copies import put_copies
 from tests.support.memory import RESERVE, used_memory
 from tests.support.processes import INTERNAL, ROOT, GatewayProcess
 from tests.support.waiting import until_blocking
@@ -179,7 +180,7 @@ async def lose_a_change(scene: Scene) -> None:
     assert state is not None
     partition = layout.partition(cart_id)
     async with PipelinedClient(RedisSettings(redis_url=scene.stack.urls.redis)) as client:
-        await CartStore(client, layout).put(partition, [(cart_id, state)])
+        await put_copies(CartStore(client, layout), partition, [(cart_id, state)])
         await client.execute("ZADD", layout.of_partition(partition).pending_compaction, v, cart_id)
 
 

@@ -61,6 +61,13 @@ def test_a_put_sets_what_is_absent_or_covered() -> None:
     assert protocol.put_outcome(ONE, TWO.version, [(20, "a"), (22, "b")]) is PutOutcome.UNCOVERED
 
 
+def test_a_state_of_some_time_ago_replaces_copies_and_nothing_else() -> None:
+    assert protocol.replace_outcome(ONE, None, []) is PutOutcome.ABSENT
+    assert protocol.replace_outcome(TWO, ONE.version, [(20, "a")]) is PutOutcome.REPLACED
+    assert protocol.replace_outcome(ONE, ONE.version, [(20, "a")]) is PutOutcome.REPLACED
+    assert protocol.replace_outcome(ONE, TWO.version, [(20, "a"), (22, "b")]) is PutOutcome.UNCOVERED
+
+
 def test_a_put_does_not_compare_versions() -> None:
     """A copy that counted an operation the log has dropped has the higher version and says no more."""
     assert protocol.put_outcome(ONE, Version(20, 2, 7), [(20, "a")]) is PutOutcome.REPLACED

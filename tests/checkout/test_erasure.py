@@ -1,14 +1,21 @@
 """An erased cart and its orders hold nothing personal in any store, and nothing brings it back."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import msgspec
+import psycopg
 import pytest
 
 from carts.operations import Change
 from carts.state import State
+from gateway.erasure.service import Erasure
+from store.postgres import carts
 from store.postgres.order_records import PricedSnapshot
 from store.redis import StoredCart
 from tests.checkout.checkout_client import PRICE, CheckoutClient
 from tests.support.absent_carts import hydrated
+from tests.support.copies import put_copies
 from tests.support.erasing import erase_cart
 from tests.support.processes import AgentProcess
 from tests.support.topics import records_of
@@ -132,9 +139,45 @@ async def test_late_records_and_a_stale_redis_bring_nothing_back(shop: CheckoutC
     assert [line.quantity for line in state.content().lines.values()] == [1]
     assert SECRET not in await in_postgres(shop, cart_id)
     # What `sinks redis` does with the newest record of `carts`.
-    await shop.store.put(partition_of(cart_id.encode(), PARTITIONS), [(cart_id, state)])
+    await put_copies(shop.store, partition_of(cart_id.encode(), PARTITIONS), [(cart_id, state)])
     assert SECRET not in await in_redis(shop, cart_id)
     assert await shop.quantities(cart_id) == {product_id: 1}
+
+
+class RowBeforeALoss:
+    """Postgres; what it says of the erased cart arrives when the cart has changed and Redis has been lost."""
+
+    def __init__(self, shop: CheckoutClient, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._shop = shop
+        self._meanwhile = meanwhile
+        self._is_lost = False
+
+    async def transact(self, work: Any) -> Any:
+        """What the work returns."""
+        async with await psycopg.AsyncConnection.connect(self._shop.urls.postgres) as connection:
+            found = await work(connection)
+        if work.func is carts.look_up and not self._is_lost and next(iter(found.values())).state.erased:
+            self._is_lost = True
+            await self._meanwhile()
+        return found
+
+
+async def test_an_erasure_does_not_hide_what_came_after_it_when_redis_is_lost(shop: CheckoutClient) -> None:
+    cart_id, product_id = shop.cart("goes-on"), await shop.product("jar", 9)
+    await personal_add(shop, cart_id, product_id)
+    await until(lambda: shop.row_has(cart_id, product_id), "row")
+
+    async def go_on_and_lose() -> None:
+        await shop.add(cart_id, product_id, key="after")
+        await until(lambda: shop.row_has(cart_id, product_id), "row of the cart that goes on")
+        await shop.forget(cart_id)  # lost and restored: nobody has asked for this cart since
+
+    certificate = await Erasure(shop.store, RowBeforeALoss(shop, go_on_and_lose), wait_s=30).erase(
+        cart_id, None
+    )
+    assert certificate.complete
+    assert await shop.quantities(cart_id) == {product_id: 1}
+    assert SECRET not in await in_redis(shop, cart_id)
 
 
 async def test_orders_stay_without_what_is_personal(shop: CheckoutClient) -> None:

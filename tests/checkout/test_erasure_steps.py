@@ -4,15 +4,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
-import msgspec
 import pytest
 
+from carts.content import Content
 from carts.fold import fold
 from carts.operations import Change, Erase
-from carts.state import State
+from carts.protocol import CartRow
+from carts.state import State, Version
 from gateway.erasure.service import Erasure
 from store.postgres.erasure import PersonalRows
-from store.redis import CartStore, PutOutcome
+from store.redis import CartStore, PutOutcome, StoredCart
 from tests.sinks.cart_records import grow
 
 CART = "guest:1"
@@ -28,8 +29,8 @@ class Database:
     async def transact(self, work: Any) -> Any:
         """What the work of that name returns."""
         match work.func.__name__:
-            case "states":
-                return [(CART, msgspec.json.encode(self.row).decode())]
+            case "look_up":
+                return {CART: CartRow(self.row)}
             case "erase":
                 change: Change = work.keywords["change"]
                 assert change.delta == (Erase(),)
@@ -52,12 +53,15 @@ async def test_a_waiting_change_is_dropped_when_redis_does_not_know_it_any_more_
     redis.lock_checkout = AsyncMock(
         side_effect=lambda _, token, ttl_ms: SimpleNamespace(token=token, ttl_ms=ttl_ms)
     )
-    redis.put = AsyncMock(return_value=[SimpleNamespace(outcome=PutOutcome.REPLACED)])
+    copy = Mock(spec=StoredCart, version=Version(1, 1))
+    copy.view.return_value = Content()
+    redis.read = AsyncMock(return_value=copy)
+    redis.replace = AsyncMock(return_value=[SimpleNamespace(outcome=PutOutcome.REPLACED)])
     redis.outbox_read = AsyncMock(side_effect=[[waits], []])
     redis.outbox_remove = AsyncMock(return_value=1)
     database = Database(grow(CART, 2), is_folded=is_folded)
     certificate = await Erasure(redis, database, wait_s=0.05).erase(CART, None)
     assert certificate.complete is is_folded
     assert certificate.removed.outbox_entries == int(is_folded)
-    done = [name for name, *_ in redis.method_calls if name in {"put", "outbox_remove"}]
-    assert done == (["put", "outbox_remove"] if is_folded else [])
+    done = [name for name, *_ in redis.method_calls if name in {"replace", "outbox_remove"}]
+    assert done == (["replace", "outbox_remove"] if is_folded else [])

@@ -18,6 +18,7 @@ from tests.gateway.product_fixtures import CatalogueClient, product
 from tests.gateway.rows import born, insert
 from tests.gateway.test_hydration import some_time_ago
 from tests.gateway.test_restoring import wipe
+from tests.support.copies import put_copies
 from tests.support.http import has_sample, http_client
 from tests.support.live_streams import stream_of
 from tests.support.processes import GatewayProcess
@@ -230,14 +231,14 @@ async def test_an_expired_cart_and_a_merged_one_are_told(
     for kind, (op_id, step) in ends.items():
         name = f"{cart_id}-{kind}"
         partition = carts.layout.partition(name)
-        await carts.store.put(partition, [(name, alive)])
+        await put_copies(carts.store, partition, [(name, alive)])
         async with stream_of(elsewhere, name) as stream:
             assert (await stream.next()).kind == "cart"
             change = Change(cart_id=name, version=v + 2, op_id=op_id, delta=(step,))
             ended = fold(alive, change).state
             assert ended is not None
             await insert(carts.urls.postgres, name, ended)  # an expired cart leaves Redis
-            await carts.store.put(partition, [(name, ended)])
+            await put_copies(carts.store, partition, [(name, ended)])
             event = await stream.next()
             assert (event.kind, event.id) == (kind, ended.version.tag())
             assert event.data["status"] == ended.status

@@ -20,6 +20,7 @@ from store.redis import (
 )
 from tests.jobs.conftest import SystemUnderTest
 from tests.support.absent_carts import absence_of
+from tests.support.copies import put_copies
 from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.registry import CART_CHANGED, PARTITIONS
@@ -173,7 +174,7 @@ async def test_a_lost_change_that_is_too_old_is_told_and_left_alone(system: Syst
     assert state is not None
     async with redis_of(system) as client:
         partition = LAYOUT.partition(cart_id)
-        await CartStore(client, LAYOUT).put(partition, [(cart_id, state)])
+        await put_copies(CartStore(client, LAYOUT), partition, [(cart_id, state)])
         await client.execute("ZADD", LAYOUT.of_partition(partition).pending_compaction, v, cart_id)
     await is_off_the_account(system, cart_id)
     assert await changes_of(system, cart_id) == []

@@ -38,6 +38,7 @@ from tests.ops.command_line import CommandLine
 from tests.ops.states import Changes
 from tests.sinks.cart_records import START, TopicWriter, add, grow, new_cart_id
 from tests.sinks.restore_fixtures import LAYOUT, Redis
+from tests.support.copies import put_copies
 from topics.registry import DEAD_LETTERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "what-happened-to-a-cart.md"
@@ -195,7 +196,7 @@ async def test_all_that_is_known_of_a_cart_is_shown(
         await topics.change(add(cart_id, number))
     await topics.change(add(new_cart_id(), 1))
     await topics.state(cart_id, grow(cart_id, 3))
-    await ready.store.put(LAYOUT.partition(cart_id), [(cart_id, grow(cart_id, 3))])
+    await put_copies(ready.store, LAYOUT.partition(cart_id), [(cart_id, grow(cart_id, 3))])
     assert (await command_line.run("rebuild")).status == 0
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         for number in range(SHOWN):
@@ -265,7 +266,7 @@ async def test_without_one_store_what_the_others_have_is_shown(
 ) -> None:
     cart_id = new_cart_id()
     await topics.state(cart_id, grow(cart_id, 1))
-    await ready.store.put(LAYOUT.partition(cart_id), [(cart_id, grow(cart_id, 1))])
+    await put_copies(ready.store, LAYOUT.partition(cart_id), [(cart_id, grow(cart_id, 1))])
     assert (await command_line.run("rebuild")).status == 0
     for variable, address, store in (
         ("CARTSTREAM_REDIS_URL", "redis://127.0.0.1:1/0", "Redis"),

@@ -15,13 +15,14 @@ from tests.ops.command_line import CommandLine
 from tests.ops.states import changes_published
 from tests.sinks.cart_records import TopicWriter, expire, grow, new_cart_id
 from tests.sinks.restore_fixtures import LAYOUT, CartWriter, Redis
+from tests.support.copies import put_copies
 from tests.support.waiting import until
 
 SETTLE = ("--settle", "0.1")
 
 
 async def put(redis: Redis, cart_id: str, state: State) -> None:
-    await redis.store.put(LAYOUT.partition(cart_id), [(cart_id, state)])
+    await put_copies(redis.store, LAYOUT.partition(cart_id), [(cart_id, state)])
 
 
 def change_rows(url: str, statement: str, *parameters: object) -> None:

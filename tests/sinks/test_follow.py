@@ -6,7 +6,7 @@ import pytest
 
 from carts.state import Status, trim_idle
 from store.redis import StoredCart
-from tests.sinks.cart_records import START, TopicWriter, expire, grow, new_cart_id
+from tests.sinks.cart_records import START, TopicWriter, cart_in, expire, grow, new_cart_id
 from tests.sinks.restore_fixtures import LAYOUT, CartWriter, Redis, running_agent
 from tests.support.waiting import until
 
@@ -110,6 +110,22 @@ async def test_a_redis_rolled_back_to_an_older_snapshot_reads_again_from_its_own
     # Nothing is written any more: only the position in Redis can tell.
     await knows(redis, quiet, 4)
     await knows(redis, busy, 4)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_long_backlog_of_several_partitions_is_followed_whole(
+    redis: Redis, topics: TopicWriter
+) -> None:
+    old = await redis.snapshot()
+    carts = {cart_id: grow(cart_id, 1) for p in range(3) for cart_id in (cart_in(p) for _ in range(2000))}
+    await topics.states(carts)
+    # Some were followed as they were written; from the older position all come at once.
+    await redis.roll_back(old)
+    for partition in range(3):
+        last = [cart_id for cart_id in carts if LAYOUT.partition(cart_id) == partition][-1]
+        await knows(redis, last, 1)
+    known = [await redis.n(cart_id) for cart_id in carts]
+    assert known.count(1) == len(carts)
 
 
 async def test_two_agents_share_the_partitions_and_one_takes_over_from_the_other(

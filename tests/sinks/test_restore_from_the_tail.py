@@ -27,6 +27,7 @@ from store.redis import CartStore, Missing, StoredCart
 from tests.sinks.cart_records import TopicWriter, add, cart_in, expire, grow
 from tests.sinks.restore_fixtures import LAYOUT, NO_POSTGRES, Redis, running_agent
 from tests.sinks.test_batch import row
+from tests.support.copies import put_copies
 from tests.support.memory import RESERVE, filled
 from tests.support.waiting import until
 from topics.registry import CARTS, PARTITIONS
@@ -146,7 +147,7 @@ async def test_copies_without_a_marker_are_caught_up_from_where_redis_has_follow
     await topics.state(cart_id, grow(cart_id, 1))
     await table.stand_at(await table.end())
     await restorer(redis, rows).restore(PARTITION)
-    await redis.store.put(PARTITION, [(cart_id, grow(cart_id, 1))])
+    await put_copies(redis.store, PARTITION, [(cart_id, grow(cart_id, 1))])
     await topics.state(cart_id, grow(cart_id, 2))
     await table.write({cart_id: grow(cart_id, 2)})
     await table.stand_at(await table.end())

@@ -2,14 +2,14 @@
 -- Replace each cart by a state if the state covers Redis's copy and differs; else say what it does not cover.
 --
 -- KEYS  1 restore  2 followed  3 events  4 unfolded  5 expired  6.. cart, ops, win for each copy
--- ARGV  1 what it depends on: `nothing`
+-- ARGV  1 what it depends on: `copies`: only such as are there are replaced, at the same version, too
 --         `restoration`: 2 token  3 sequence, which rises by one
 --         `position`: 2 the follow position expected, empty: none  3 the new one
 --       4 copies of expired carts may go once the rows have every record before this offset, empty: it is not noted
 --       5 `1`: Redis is full; only copies that are there already are replaced
 --       6.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy), or only its
 --         version (pack_version)
--- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, or {v, op_id, ...} not covered;
+-- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, `absent`, or {v, op_id, ...} not covered;
 --           `needed`: only its version was given, and Redis has another one. The position stays then.
 --         {'lost'}: another restoration, or none; {'moved', position or nil}; {'full'}: a copy would be new
 
@@ -27,7 +27,7 @@ local copies = {}
 for at = 6, #KEYS, 3 do
   local copy = cmsgpack.unpack(ARGV[6 + 2 * (at - 6) / 3 + 1])
   -- The copy of an expired cart leaves soon.
-  if ARGV[5] == '1' and copy[3] and copy[8] ~= 'deleted' and copy[8] ~= 'expired'
+  if ARGV[5] == '1' and ARGV[1] ~= 'copies' and copy[3] and copy[8] ~= 'deleted' and copy[8] ~= 'expired'
     and redis.call('EXISTS', KEYS[at]) == 0 then
     return {'full'}
   end
@@ -73,6 +73,7 @@ local function put(cart, ops, win, copy, idle_limit)
   if not copy[3] and (not head or string.find(head, ' expired ', 1, true)) then return 'needed' end
   if not head then
     if copy[8] == 'deleted' then return 'unchanged' end
+    if ARGV[1] == 'copies' then return 'absent' end
     write_copy(cart, ops, win, copy, idle_limit)
     return 'stored'
   end
@@ -80,7 +81,7 @@ local function put(cart, ops, win, copy, idle_limit)
   local is_same = copy[8] ~= 'deleted' and string.format('%s-%s-%012x', v, n, digest) == copy[2]
   if not copy[3] then return is_same and 'unchanged' or 'needed' end
   local is_trimmed = #copy[5] == 0 and redis.call('EXISTS', win) == 1
-  if is_same and not is_trimmed then return 'unchanged' end
+  if is_same and not is_trimmed and ARGV[1] ~= 'copies' then return 'unchanged' end
   local missing = uncovered(win, floor, copy)
   if #missing > 0 then return missing end
   if copy[8] == 'deleted' then
@@ -105,11 +106,11 @@ for at = 6, #KEYS, 3 do
     is_needed = true
   elseif type(result) == 'table' then
     redis.call('ZADD', KEYS[4], 'XX', result[1], copy[1])
-  else
+  elseif result ~= 'absent' then
     redis.call('ZREM', KEYS[4], copy[1])
     if copy[8] == 'expired' and ARGV[4] ~= '' then redis.call('ZADD', KEYS[5], ARGV[4], copy[1]) end
   end
-  if type(result) == 'string' and result ~= 'unchanged' and result ~= 'needed' then
+  if result == 'stored' or result == 'replaced' or result == 'removed' then
     redis.call('SPUBLISH', KEYS[3], copy[1] .. ' ' .. copy[2])
   end
   results[#results + 1] = result

@@ -8,6 +8,7 @@ from carts.state import State
 from store.redis import Applied, PendingCompaction
 from tests.store.redis.conftest import StoreFixture
 from tests.store.redis.test_requests import applied
+from tests.support.copies import put_copies
 
 CART = "user:1"
 ALL = 2**53
@@ -30,7 +31,7 @@ def folded(*changes: Applied) -> State:
 
 async def put(fixture: StoreFixture, state: State) -> None:
     """What following `carts` does."""
-    await fixture.store.put(fixture.layout.partition(CART), [(CART, state)])
+    await put_copies(fixture.store, fixture.layout.partition(CART), [(CART, state)])
 
 
 async def test_the_version_of_a_state_settles_the_account_too(fixture: StoreFixture) -> None:

@@ -25,13 +25,14 @@ from carts.operations import (
     Subtract,
     Trim,
 )
-from carts.protocol import Deleted, deletion_clears, put_outcome
+from carts.protocol import Deleted, deletion_clears, put_outcome, replace_outcome
 from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
 from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.copies import assert_redis_holds, window_of
 from tests.store.redis.histories import adds, fingerprint, quantities
 from tests.store.redis.histories import sets as set_steps
+from tests.support.copies import put_copies
 
 CART = "guest:of-the-test"
 WINDOW_US = 60_000_000
@@ -121,7 +122,7 @@ def ended(state: State, ending: str | None) -> State:
 
 async def put(fixture: StoreFixture, state: State) -> PutResult:
     """Put one cart."""
-    (result,) = await fixture.store.put(fixture.layout.partition(CART), [(CART, state)])
+    (result,) = await put_copies(fixture.store, fixture.layout.partition(CART), [(CART, state)])
     return result
 
 
@@ -174,6 +175,40 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
 
 
 @property_test
+@given(common=histories, left=histories, right=histories)
+def test_a_state_of_some_time_ago_replaces_a_copy_it_covers_and_brings_in_nothing(
+    on_empty_server: Callable[[Any], None], common: list[Any], left: list[Any], right: list[Any]
+) -> None:
+    now_us = time.time_ns() // 1000
+    root = grown(None, common, now_us)
+    one, other = grown(root, left, now_us), grown(root, right, now_us)
+    assume(one is not None and other is not None)
+    assert one is not None
+    assert other is not None
+
+    async def play(fixture: StoreFixture) -> None:
+        partition = fixture.layout.partition(CART)
+        (result,) = await fixture.store.replace(partition, [(CART, one)])
+        assert result.outcome is replace_outcome(one, None, []) is PutOutcome.ABSENT
+        assert isinstance(await fixture.store.read(CART), Missing)
+        await put(fixture, one)
+        for state in (one, other, union(one, other)):
+            before = await fixture.everything()
+            expected = replace_outcome(state, one.version, states.window_of(one))
+            (result,) = await fixture.store.replace(partition, [(CART, state)])
+            assert result.outcome is expected
+            if expected is PutOutcome.UNCOVERED:
+                assert before == await fixture.everything()
+            else:
+                await assert_redis_holds(fixture, CART, state)
+                keys = fixture.layout.of_cart(CART)
+                await fixture.client.execute("DEL", keys.cart, keys.ops, keys.win)
+                await put(fixture, one)
+
+    on_empty_server(play)
+
+
+@property_test
 @given(history=histories, seen=st.integers(0, 7))
 def test_a_deletion_takes_away_just_what_it_covers(
     on_empty_server: Callable[[Any], None], history: list[Any], seen: int
@@ -187,10 +222,10 @@ def test_a_deletion_takes_away_just_what_it_covers(
 
     async def play(fixture: StoreFixture) -> None:
         partition = fixture.layout.partition(CART)
-        (absent,) = await fixture.store.put(partition, [(CART, deleted)])
+        (absent,) = await put_copies(fixture.store, partition, [(CART, deleted)])
         assert absent.outcome is PutOutcome.UNCHANGED
         await put(fixture, state)
-        (result,) = await fixture.store.put(partition, [(CART, deleted)])
+        (result,) = await put_copies(fixture.store, partition, [(CART, deleted)])
         window = states.window_of(state)
         if deletion_clears(deleted, state.version, window):
             assert result.outcome is PutOutcome.REMOVED

@@ -10,6 +10,7 @@ from store.redis import PositionMoved, PutOutcome, Reason, RestoreLost, StatesNe
 from store.redis.errors import PartitionClosed
 from tests.store.redis.conftest import StoreFixture
 from tests.store.redis.test_requests import CART, SOCKS, applied, refused
+from tests.support.copies import put_copies
 
 
 def state_at(v: int) -> State:
@@ -113,7 +114,7 @@ async def test_following_moves_the_position_with_what_it_puts(fixture: StoreFixt
 
 
 async def test_the_version_is_enough_of_a_state_that_redis_has(fixture: StoreFixture, partition: int) -> None:
-    await fixture.store.put(partition, [(CART, state_at(1000))])
+    await put_copies(fixture.store, partition, [(CART, state_at(1000))])
     results = await fixture.store.follow_put(partition, 0, 10, [(CART, state_at(1000).version)])
     assert not isinstance(results, PositionMoved | StatesNeeded)
     assert [result.outcome for result in results] == [PutOutcome.UNCHANGED]
@@ -141,7 +142,7 @@ async def test_an_expired_state_is_asked_for_although_redis_has_it(
     gone = Expire(state.version_number, state.operation_count, 501)
     expired = fold(state, Change(cart_id=CART, version=0, op_id="", delta=(gone,))).state
     assert expired is not None
-    await fixture.store.put(partition, [(CART, expired)])
+    await put_copies(fixture.store, partition, [(CART, expired)])
     needed = StatesNeeded(frozenset({CART}))
     assert await fixture.store.follow_put(partition, 0, 10, [(CART, expired.version)]) == needed
 
@@ -166,20 +167,20 @@ async def test_an_expired_cart_is_put_as_such_but_not_over_a_write_it_does_not_k
         ),
     ).state
     assert expired is not None
-    (result,) = await fixture.store.put(partition, [(CART, expired)])
+    (result,) = await put_copies(fixture.store, partition, [(CART, expired)])
     assert result.outcome is PutOutcome.STORED
     await fixture.client.execute("DEL", fixture.layout.of_cart(CART).cart)
-    await fixture.store.put(partition, [(CART, state)])
-    (result,) = await fixture.store.put(partition, [(CART, expired)])
+    await put_copies(fixture.store, partition, [(CART, state)])
+    (result,) = await put_copies(fixture.store, partition, [(CART, expired)])
     assert result.outcome is PutOutcome.REPLACED
     copy = await fixture.store.read(CART)
     assert isinstance(copy, StoredCart)
     assert (copy.status, copy.view().lines) == (Status.EXPIRED, [])
     keys = fixture.layout.of_cart(CART)
     await fixture.client.execute("DEL", keys.cart, keys.ops, keys.win)
-    await fixture.store.put(partition, [(CART, state)])
+    await put_copies(fixture.store, partition, [(CART, state)])
     answer = await applied(fixture, op_id="meanwhile")
-    (result,) = await fixture.store.put(partition, [(CART, expired)])
+    (result,) = await put_copies(fixture.store, partition, [(CART, expired)])
     assert (result.outcome, result.uncovered) == (
         PutOutcome.UNCOVERED,
         ((answer.operation_version, "meanwhile"),),
@@ -188,7 +189,7 @@ async def test_an_expired_cart_is_put_as_such_but_not_over_a_write_it_does_not_k
 
 async def test_a_cart_of_another_partition_is_not_put(fixture: StoreFixture, partition: int) -> None:
     with pytest.raises(ValueError, match="belongs to partition"):
-        await fixture.store.put((partition + 1) % 16, [(CART, state_at(1000))])
+        await put_copies(fixture.store, (partition + 1) % 16, [(CART, state_at(1000))])
 
 
 async def test_a_closed_partition_takes_no_change_and_no_restoration_until_it_is_opened(

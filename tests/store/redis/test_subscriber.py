@@ -14,6 +14,7 @@ from store.redis import Applied, ChangeRequest, ChangeSubscriber, RedisSettings,
 from tests.gateway.rows import born
 from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.test_subtraction import now_us
+from tests.support.copies import put_copies
 from tests.support.waiting import until
 
 NAME = "listening"
@@ -83,7 +84,7 @@ async def test_every_way_in_which_a_cart_changes_is_heard(
     await until(lambda: heard.partitions == [partition], "subscribed")
     tags = [await add(fixture, cart_id, "op-1"), await add(fixture, cart_id, "op-2")]
     state: State = born(other := cart_of(fixture, partition, "put"), 2 * now_us())
-    await fixture.store.put(partition, [(other, state)])
+    await put_copies(fixture.store, partition, [(other, state)])
     late = born(third := cart_of(fixture, partition, "hydrated"), 2 * now_us())
     await fixture.store.hydrate(third, late, ABSENCE)
     expected = [(cart_id, tag) for tag in tags] + [(other, state.version.tag()), (third, late.version.tag())]

@@ -128,8 +128,12 @@ async def run(
     *,
     quiet_seconds: float = QUIET_SECONDS,
     pick: Pick = anyone,
+    last: Fault | None = None,
 ) -> Report:
-    """Carries out the plan; leaves the history in `folder`. Raises TestbedBroken if something stays so."""
+    """Carries out the plan; leaves the history in `folder`. Raises TestbedBroken if something stays so.
+
+    `last` is done when enough has been acknowledged; nobody writes after it.
+    """
     writing = asyncio.Event()
     writing.set()
     path = folder / f"history-{plan.seed}.jsonl"
@@ -143,6 +147,8 @@ async def run(
             try:
                 await breaker.play(faults)
                 await _until_enough(history, plan)
+                if last is not None:
+                    await breaker.play([last])
             finally:
                 generator.stop()
                 logins.stop()

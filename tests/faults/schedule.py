@@ -119,6 +119,11 @@ SECONDS_PER_FAULT: Final = 6.0
 """How long a fault and the gap after it take, about."""
 
 
+LAST: Final = Fault(0, Kind.FLUSH, "redis", 0)
+"""With this the load ends. What a loss has taken from a cart is back with the next change of it that is
+followed, so it shows only where nobody changes carts any more."""
+
+
 def schedule(seed: int, seconds: float, topology: Topology) -> list[Fault]:
     """The faults of a run of `seconds`, one after the other; one that would outlast the run is passed over.
 

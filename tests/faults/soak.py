@@ -22,7 +22,7 @@ from tests.faults.history import Outcome
 from tests.faults.load_generator import Load
 from tests.faults.order_checks import mails_sent_again
 from tests.faults.run import Plan, Report, run
-from tests.faults.schedule import schedule
+from tests.faults.schedule import LAST, schedule
 from tests.faults.testbed import Testbed
 from tests.faults.topology import Topology
 from topics.registry import PARTITIONS
@@ -91,7 +91,7 @@ async def soak(plans: Sequence[Plan], topology: Topology, folder: Path, reports:
         _say(f"the testbed is up after {time.monotonic() - began:.0f} s")
         for index, plan in enumerate(plans, start=1):
             faults = schedule(plan.seed, plan.seconds, topology)
-            report = await run(testbed, plan, folder, faults)
+            report = await run(testbed, plan, folder, faults, last=LAST)
             reports.append(report)
             acknowledged = report.outcomes[Outcome.ACKNOWLEDGED]
             orders = report.checkouts[order_records.Outcome.ACKNOWLEDGED]
@@ -100,7 +100,7 @@ async def soak(plans: Sequence[Plan], topology: Topology, folder: Path, reports:
                 f"{index:3}/{len(plans)} seed {plan.seed}: {acknowledged} acknowledged, {orders} orders, "
                 f"{report.merges} merges, {report.erasures} erasures, {report.saved} saved, "
                 f"{sum(report.moves.values())} partitions moved, "
-                f"{len(faults)} faults, quiet after {report.quiet_after:.1f} s, {verdict}; "
+                f"{len(faults) + 1} faults, quiet after {report.quiet_after:.1f} s, {verdict}; "
                 f"{time.monotonic() - began:.0f} s so far"
             )
             if report.violations:

@@ -18,7 +18,7 @@ from tests.faults.load_generator import Load, again
 from tests.faults.proxy import NetworkCondition
 from tests.faults.run import Plan, run
 from tests.faults.scenario import Scenario
-from tests.faults.schedule import Fault, Kind, schedule
+from tests.faults.schedule import LAST, Fault, Kind, schedule
 from tests.faults.testbed import Testbed
 from tests.faults.topology import GATEWAYS
 from tests.faults.windows import failures
@@ -303,7 +303,8 @@ async def test_a_rolling_restart_under_load_fails_no_request(testbed: Testbed, t
 
 async def test_a_short_schedule_of_faults_loses_and_doubles_nothing(testbed: Testbed, tmp_path: Path) -> None:
     plan = Plan(seed=2183, seconds=30, load=Load())
-    report = await run(testbed, plan, tmp_path, schedule(plan.seed, plan.seconds, testbed.topology))
+    faults = schedule(plan.seed, plan.seconds, testbed.topology)
+    report = await run(testbed, plan, tmp_path, faults, last=LAST)
     assert not report.violations, report.explain()
     assert report.outcomes[Outcome.ACKNOWLEDGED] > 0
     assert report.checkouts[order_records.Outcome.ACKNOWLEDGED] > 0

@@ -9,7 +9,7 @@ knows a newer one it is published again before the position moves, or a refilled
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -119,9 +119,7 @@ class CatalogueFollower:
             try:
                 await self._look(consumer)
                 found = await consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-                await asyncio.gather(
-                    *(self._follow(source.partition, records) for source, records in found.items())
-                )
+                await self._follow_all(found)
                 if found:
                     all_moved(place.tail for place in self._places.values())
                 else:
@@ -217,13 +215,24 @@ class CatalogueFollower:
 
     # What is read
 
+    async def _follow_all(self, found: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        """Follow what was read of each partition to its end, also when that of another one fails."""
+        ended = await asyncio.gather(
+            *(self._follow(source.partition, records) for source, records in found.items()),
+            return_exceptions=True,
+        )
+        for error in ended:
+            if error is not None:
+                raise error
+
     async def _follow(self, partition: int, records: Sequence[Record]) -> None:
+        # They follow each other from this place on. A later one may be elsewhere, if Redis has fallen back.
+        place = self._places.get(partition)
         # What is before the first product that finds no room is followed.
         size = 1 if partition in self._standing else BATCH
         for start in range(0, len(records), size):
             batch = records[start : start + size]
-            place = self._places.get(partition)
-            if place is None:
+            if place is None or self._places.get(partition) is not place:
                 return  # it is read again from the position in Redis
             changes = [change for record in batch if (change := await self._understood(record)) is not None]
             if not await self._put(partition, place, batch[-1].offset + 1, changes):
@@ -249,7 +258,10 @@ class CatalogueFollower:
         if isinstance(outcome, Regressed):
             await self._publish_again(partition, outcome.current)
             metrics.PRODUCTS.labels("published_again").inc(len(outcome.current))
-            return await self._put(partition, place, position, [])
+            # With all products again: Redis may have fallen back to before they were put.
+            newer = {one.product_id: one for one in outcome.current}
+            others = [change for change in changes if change.product_id not in newer]
+            return await self._put(partition, place, position, [*others, *newer.values()])
         if isinstance(outcome, NoRoom):
             if partition not in self._standing:
                 log.warning("catalogue.stands_still", partition=partition, meaning="Redis is full")

@@ -1,15 +1,20 @@
 """The product cache follows `products`, fills itself again, and passes over what nobody can read."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
+from carts.products import Product
+from runtime.kafka.ranges import Tail
 from runtime.settings import KafkaSettings
 from sinks.redis import metrics
-from store.redis import PipelinedClient
+from sinks.redis.products import BATCH, CatalogueFollower, Place
+from store.redis import PipelinedClient, StoreUnavailable
 from store.redis.catalogue import CacheNotReady, ProductDeletion
 from tests.sinks.product_fixtures import (
     CacheView,
@@ -41,6 +46,16 @@ async def cache_view(kafka: KafkaSettings, redis_url: str) -> AsyncIterator[Cach
     settings = settings_for(kafka, redis_url)
     async with PipelinedClient(settings) as client:
         yield CacheView(settings, client)
+
+
+def neighbour(product: Product) -> Product:
+    """Another product of the same partition."""
+    while True:
+        found = new_product()
+        if partition_of(found.product_id.encode(), PARTITIONS) == partition_of(
+            product.product_id.encode(), PARTITIONS
+        ):
+            return found
 
 
 async def test_what_the_owner_publishes_is_in_the_cache_and_never_an_older_version(
@@ -130,6 +145,66 @@ async def test_a_cache_that_fell_back_to_an_older_copy_reads_again_what_it_forgo
         await cache_view.shows(sold)
         await redis.roll_back(older)
         await cache_view.shows(sold)
+
+
+async def test_a_cache_that_falls_back_while_a_newer_version_is_published_again_lacks_nothing_of_the_batch(
+    publisher: ProductPublisher, cache_view: CacheView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis = Redis(cache_view.settings, cache_view.client)
+    newest = new_product(2)
+    beside = neighbour(newest)
+    async with running_follower(cache_view.settings) as follower:
+        await publisher.publish(newest)
+        await cache_view.shows(newest)
+        older = await redis.snapshot()
+        publish_again = follower._publish_again  # noqa: SLF001
+
+        async def falls_back(partition: int, current: Sequence[Product | ProductDeletion]) -> None:
+            await publish_again(partition, current)
+            await redis.roll_back(older)
+
+        monkeypatch.setattr(follower, "_publish_again", falls_back)
+        await publisher.publish(new_product(1, of=newest.product_id), beside)
+        await cache_view.shows(newest, beside)
+
+
+async def test_records_do_not_move_a_place_that_was_found_after_they_were_read(
+    cache_view: CacheView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis falls back while the records of one partition are on their way, and those of another fail."""
+    products = [new_product()]
+    products += [neighbour(products[0]) for _ in range(BATCH)]
+    partition = partition_of(products[0].product_id.encode(), PARTITIONS)
+    failing = (partition + 1) % PARTITIONS
+
+    def read(number: int, at: int, product: Product) -> ConsumerRecord:
+        key, value = product.product_id.encode(), encode_product(product)
+        return ConsumerRecord(PRODUCTS.name, number, at, 0, 0, key, value, None, 0, 0, ())
+
+    follower = CatalogueFollower(cache_view.settings, cache_view.client)
+    follower._generation = (await cache_view.cache.follow(PARTITIONS)).generation  # noqa: SLF001
+    understood, tail = follower._understood, cast(Tail, None)  # noqa: SLF001
+
+    async def falls_back(record: ConsumerRecord) -> Product | ProductDeletion | None:
+        if record.partition == failing:
+            raise StoreUnavailable("Redis is away")
+        if record.offset == 100:
+            follower._places[partition] = Place(None, 200, tail)  # noqa: SLF001
+        return await understood(record)
+
+    monkeypatch.setattr(follower, "_understood", falls_back)
+    for number in (partition, failing):
+        follower._places[number] = Place(100, 200, tail)  # noqa: SLF001
+    with pytest.raises(StoreUnavailable):
+        await follower._follow_all(  # noqa: SLF001
+            {
+                TopicPartition(PRODUCTS.name, failing): [read(failing, 100, products[0])],
+                TopicPartition(PRODUCTS.name, partition): [
+                    read(partition, 100 + number, product) for number, product in enumerate(products)
+                ],
+            }
+        )
+    assert (await cache_view.cache.follow(PARTITIONS)).positions == {}
 
 
 async def test_twenty_thousand_products_survive_kill_9_in_the_middle_of_filling(

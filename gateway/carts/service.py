@@ -185,7 +185,7 @@ class CartService:
             # Nothing overtakes an entry that old: the sweeper publishes this one in its turn.
             if not waits or not self._publisher.connected:
                 return None
-            return await self._sweeper.wait(outcome.partition, entry.id, deadline.left())
+            return await self._sweeper.wait(outcome.partition, entry, deadline.left())
         publishing = self._publisher.publish(outcome.partition, record_of(entry, trace=command.trace))
         if not waits:
             return None

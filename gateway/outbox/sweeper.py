@@ -8,7 +8,7 @@ deadline of being read, stamped with the time of reading, by Redis's clock. Twic
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import structlog
 
@@ -16,7 +16,7 @@ from gateway.metrics import Metrics
 from gateway.outbox.publisher import ChangePublisher
 from gateway.outbox.records import record_of
 from runtime.clock import clock_us
-from store.redis import CartStore, OutboxDepth, OutboxPage, StoreError
+from store.redis import CartStore, OutboxDepth, OutboxEntry, OutboxPage, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +25,9 @@ _LEASE_MS: Final = 15_000
 """Longer than one batch can take, so that two sweepers seldom do the same work."""
 _LONGEST_REST_S: Final = 8.0
 """Below the publish deadline: one that can publish again does so before live changes are held back."""
+
+
+_Awaited: TypeAlias = tuple[int, str, str, int]
 
 
 class Swept(NamedTuple):
@@ -53,7 +56,7 @@ class Sweeper:
         self._owner = owner
         self._interval_s = interval_s
         self._age_us = int(age_s * 1_000_000)
-        self._waiting: dict[tuple[int, str], asyncio.Future[int]] = {}
+        self._waiting: dict[_Awaited, set[asyncio.Future[int]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._leases: set[int] = set()
         self._rest_s = 0.0
@@ -71,16 +74,20 @@ class Sweeper:
         with suppress(StoreError):
             await self._give_back(*self._leases)
 
-    async def wait(self, partition: int, outbox_id: str, timeout_s: float) -> int | None:
+    async def wait(self, partition: int, entry: OutboxEntry, timeout_s: float) -> int | None:
         """The offset of this entry once this sweeper has published it; None when it does not in time."""
-        key = (partition, outbox_id)
-        future = self._waiting.setdefault(key, asyncio.get_running_loop().create_future())
+        awaited = _awaited(partition, entry)
+        waiting = self._waiting.setdefault(awaited, set())
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        waiting.add(future)
         try:
-            return await asyncio.wait_for(asyncio.shield(future), timeout_s)
+            return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
             return None
         finally:
-            self._waiting.pop(key, None)
+            waiting.discard(future)
+            if not waiting:
+                self._waiting.pop(awaited, None)
 
     async def _run(self) -> None:
         is_failing = False
@@ -144,9 +151,9 @@ class Sweeper:
             if offset is None:
                 continue
             published += 1
-            waiting = self._waiting.get((partition, entry.id))
-            if waiting is not None and not waiting.done():
-                waiting.set_result(offset)
+            for waiting in self._waiting.get(_awaited(partition, entry), ()):
+                if not waiting.done():
+                    waiting.set_result(offset)
         return published
 
     async def _take(self, partition: int) -> bool:
@@ -166,3 +173,8 @@ class Sweeper:
         self._rest_s = min(2 * self._rest_s or 1.0, _LONGEST_REST_S)
         self._rests_until = asyncio.get_running_loop().time() + self._rest_s
         log.warning("sweeper.rests", seconds=self._rest_s)
+
+
+def _awaited(partition: int, entry: OutboxEntry) -> _Awaited:
+    """What an entry is known by: after a rollback its id may be another operation's."""
+    return partition, entry.id, entry.op_id, entry.version

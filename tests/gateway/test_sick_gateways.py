@@ -1,11 +1,13 @@
 """One gateway is sick: it has no Kafka, or a wrong clock. The others go on, and publish what it accepts."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from carts.limits import TIMING
@@ -169,3 +171,19 @@ async def test_a_sweeper_that_stops_leaves_its_leases_to_the_next(scene: Scene, 
     await until(lambda: scene.publisher.tries > 1, "swept")
     await scene.sweeper.stop()
     assert await scene.is_free(partition)
+
+
+async def test_who_waits_for_an_operation_is_told_of_no_other_that_has_its_id_after_a_rollback(
+    scene: Scene, cart_id: str
+) -> None:
+    partition = await left_in_the_outbox(scene.carts, cart_id, "op")
+    (there,) = [entry for entry in await scene.carts.store.outbox_read(partition) if entry.cart_id == cart_id]
+    gone = msgspec.structs.replace(there, op_id="gone")
+    scene.publisher.takes = True
+    waits = asyncio.create_task(scene.sweeper.wait(partition, gone, 0.5))
+    others = [asyncio.create_task(scene.sweeper.wait(partition, there, limit_s)) for limit_s in (0.0, 60.0)]
+    await asyncio.wait(others[:1])
+    scene.sweeper.start()
+    late, told, elsewhere = await asyncio.gather(*others, waits)
+    assert (late, elsewhere) == (None, None)
+    assert told is not None

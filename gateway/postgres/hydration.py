@@ -173,18 +173,26 @@ class Hydration:
         while self._queue:
             cart_ids, self._queue = self._queue[:_BATCH], self._queue[_BATCH:]
             # Whoever asks from now on gets the next query: a row must not be from before its miss.
-            asked = {cart_id: self._asked.pop(cart_id) for cart_id in cart_ids}
-            try:
-                found = await self._query(cart_ids)
-            except (psycopg.Error, PoolTimeout) as error:
-                log.warning("hydration.failed", carts=len(cart_ids), error=repr(error))
-                self._outcomes.labels("failed").inc(len(cart_ids))
-                for each in asked.values():
-                    each.set_exception(DatabaseUnavailable(str(error)))
-                    each.exception()  # whoever asked may have gone
-            else:
+            await self._answer({cart_id: self._asked.pop(cart_id) for cart_id in cart_ids})
+
+    async def _answer(self, asked: dict[str, asyncio.Future[CartRow]]) -> None:
+        """Tell everybody who has asked, whatever becomes of the query."""
+        try:
+            found = await self._query(list(asked))
+        except Exception as error:  # noqa: BLE001
+            if isinstance(error, msgspec.MsgspecError) and len(asked) > 1:
+                # One row of them cannot be read.
                 for cart_id, each in asked.items():
-                    each.set_result(found[cart_id])
+                    await self._answer({cart_id: each})
+                return
+            log.warning("hydration.failed", carts=len(asked), one=next(iter(asked)), error=repr(error))
+            self._outcomes.labels("failed").inc(len(asked))
+            for each in asked.values():
+                each.set_exception(DatabaseUnavailable(str(error)))
+                each.exception()  # whoever asked may have gone
+        else:
+            for cart_id, each in asked.items():
+                each.set_result(found[cart_id])
 
     async def _query(self, cart_ids: list[str]) -> dict[str, CartRow]:
         async with self._pool.connection() as connection:

@@ -7,12 +7,18 @@ import psycopg
 import redis.asyncio
 
 from carts.fold import fold
+from carts.lifetime import Lifetime
 from carts.operations import Change, Expire
+from carts.state import State
+from gateway.metrics import Metrics
+from gateway.postgres.hydration import DatabaseUnavailable, Hydration
 from store.postgres import positions
 from store.postgres.positions import Position
+from store.postgres.session import Address
 from store.redis import Missing, StoredCart
 from tests.gateway.cart_client import CartClient
 from tests.gateway.rows import born, insert, state_of
+from tests.support.servers import Urls
 from tests.support.waiting import until
 from topics.codec import decode_change
 
@@ -180,3 +186,22 @@ async def test_durability_postgres_without_a_sink_is_answered_honestly(
     assert (strict.status_code, strict.json()["type"]) == (503, "/problems/durability-not-reached")
     assert strict.headers["retry-after"]
     assert "durability=kafka" in strict.headers["preference-applied"]
+
+
+async def test_a_row_that_cannot_be_read_keeps_nobody_waiting(urls: Urls, cart_id: str) -> None:
+    unreadable, readable = f"{cart_id}-unreadable", f"{cart_id}-readable"
+    for each in (unreadable, readable):
+        await insert(urls.postgres, each, born(each, some_time_ago()))
+    async with await psycopg.AsyncConnection.connect(urls.postgres, autocommit=True) as connection:
+        await connection.execute("UPDATE carts SET state = '[]' WHERE cart_id = %s", (unreadable,))
+    hydration = Hydration(Address(urls.postgres), 1, 1.0, 1, Lifetime(), lambda _: 0, Metrics())
+    await hydration.open()
+    try:
+        # All in one query.
+        asked = [hydration.find(each) for each in (unreadable, readable, f"{cart_id}-nowhere")]
+        refused, *found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 60)
+    finally:
+        await hydration.close()
+    assert isinstance(refused, DatabaseUnavailable)
+    assert isinstance(found[0], State)
+    assert found == [born(readable, found[0].version_number), None]

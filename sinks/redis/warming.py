@@ -101,8 +101,8 @@ class Warming:
         if not isinstance(before, Missing) or position is None:
             return
         run = self._runs.get(partition)
-        if run is None or run.restoration != before.marker.restoration:
-            run = self._runs[partition] = Run(before.marker.restoration)
+        if run is None or not run.goes_on(before.marker.restoration, position):
+            run = self._runs[partition] = Run(before.marker.restoration, position)
         place = TopicPartition(CARTS.name, partition)
         first = (await reader.bounds(place)).start
         start = max(first, position - RECORDS)
@@ -115,9 +115,9 @@ class Warming:
         for at in range(0, len(absent), ROWS):
             if not await self._bring_in(run, partition, absent[at : at + ROWS]):
                 return
-        run.seen.update(ids)
         if start > first:
-            await self._store.warmed(partition, run.restoration, start)
+            if await self._store.warmed(partition, run.restoration, start):
+                run.noted(start, ids)
         elif await self._store.warmed(partition, run.restoration, None):
             self._runs.pop(partition, None)
             log.info("warming.complete", partition=partition, carts=run.brought_in, seconds=run.seconds)
@@ -167,12 +167,23 @@ class Warming:
 class Run:
     """The warming of a partition after one restoration."""
 
-    def __init__(self, restoration: str) -> None:
+    def __init__(self, restoration: str, position: int) -> None:
+        """It begins at this position."""
         self.restoration = restoration
         self.brought_in = 0
         self._began = time.monotonic()
+        self._position = position
         self.seen: set[str] = set()
         """The carts met so far: newer records were read first."""
+
+    def goes_on(self, restoration: str, position: int) -> bool:
+        """Whether Redis is where this has brought it: one that has fallen back lacks carts met since."""
+        return (restoration, position) == (self.restoration, self._position)
+
+    def noted(self, position: int, cart_ids: Iterable[str]) -> None:
+        """Redis has noted that it is warm from this position on; these carts were met."""
+        self._position = position
+        self.seen.update(cart_ids)
 
     @property
     def seconds(self) -> float:

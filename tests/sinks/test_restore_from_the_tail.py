@@ -270,6 +270,26 @@ async def test_warming_brings_every_cart_in_from_its_row(
     ]
 
 
+async def test_warming_brings_carts_in_again_that_redis_has_lost_by_falling_back(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carts = [cart_in(PARTITION) for _ in range(30)]
+    await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
+    await table.write({cart_id: grow(cart_id, 1) for cart_id in carts})
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    cold = await redis.snapshot()
+    warming = warming_of(redis, rows)
+    with monkeypatch.context() as few:
+        few.setattr("sinks.redis.warming.RECORDS", 20)
+        assert not await warming.round()
+    assert 0 < [await redis.n(cart_id) for cart_id in carts].count(1) < len(carts)
+    await redis.roll_back(cold)
+    while not await warming.round():
+        pass
+    assert [await redis.n(cart_id) for cart_id in carts] == [1] * len(carts)
+
+
 async def test_warming_waits_for_rows_that_are_behind_what_redis_was_restored_on(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows
 ) -> None:

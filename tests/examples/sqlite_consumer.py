@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.waiting import until
+from topics.names import in_kafka
 
 PROGRAM: Final = Path(__file__).parents[2] / "examples" / "consumers" / "carts_in_sqlite.py"
 MOST_RECORDS: Final = 200
@@ -34,7 +35,14 @@ class Consumer:
     """The consumer of a broker with a database file. Its log is beside that."""
 
     def __init__(self, bootstrap: str, database: Path) -> None:
-        self._command: Final = [sys.executable, str(PROGRAM), "--bootstrap", bootstrap]
+        self._command: Final = [
+            sys.executable,
+            str(PROGRAM),
+            "--bootstrap",
+            bootstrap,
+            "--prefix",
+            in_kafka(""),
+        ]
         self._database: Final = database
         self.log: Final = database.with_suffix(".log")
         self.kills = 0

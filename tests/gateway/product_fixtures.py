@@ -10,6 +10,7 @@ from carts.products import Product
 from store.redis import PipelinedClient
 from store.redis.catalogue import ProductCache, ProductDeletion, ProductsPut
 from tests.gateway.cart_client import CartClient
+from topics.names import IN_REDIS
 
 
 def product(product_id: str = "cup", **changed: Any) -> Product:
@@ -70,7 +71,7 @@ class CatalogueClient:
     async def wipe_catalogue(self) -> None:
         """Take the catalogue out of Redis; the carts stay."""
         async with redis.asyncio.Redis.from_url(self.carts.urls.redis) as client:
-            await client.delete(*[key async for key in client.scan_iter("{catalogue}:*")])
+            await client.delete(*[key async for key in client.scan_iter(f"{IN_REDIS}{{catalogue}}:*")])
 
     async def refill_catalogue(self, *products: Product) -> None:
         """Fill the cache from the start, after it was wiped."""

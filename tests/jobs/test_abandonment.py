@@ -32,6 +32,7 @@ from topics.records import (
     OrderStatus,
     cart_record,
 )
+from topics.registry import CART_ABANDONED
 
 HOUR = 3_600
 EMAIL = "ada@example.org"
@@ -80,8 +81,8 @@ class Shop:
     async def records(self, cart_id: str) -> list[AbandonmentRecord]:
         """What stands in the outbox about the cart."""
         cursor = await self.connection.execute(
-            "SELECT value FROM outbox WHERE topic = 'cart-abandoned' AND key = %s ORDER BY outbox_id",
-            (cart_id,),
+            "SELECT value FROM outbox WHERE topic = %s AND key = %s ORDER BY outbox_id",
+            (CART_ABANDONED.name, cart_id),
         )
         return [decode_abandonment(value.encode()) for (value,) in await cursor.fetchall()]
 

@@ -19,6 +19,7 @@ from tests.support.topics import records_of
 from tests.support.waiting import until
 from topics.codec import encode_product
 from topics.headers import Headers, product_headers, product_tombstone_headers
+from topics.names import IN_REDIS
 from topics.partitioner import partition_of
 from topics.registry import PARTITIONS, PRODUCTS
 
@@ -86,7 +87,7 @@ class CacheView:
 
     async def wipe_products(self) -> None:
         """Delete the keys of the catalogue, one by one."""
-        for key in await self.client.execute("KEYS", "{catalogue}:*"):
+        for key in await self.client.execute("KEYS", f"{IN_REDIS}{{catalogue}}:*"):
             await self.client.execute("DEL", key)
 
 

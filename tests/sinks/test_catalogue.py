@@ -28,7 +28,9 @@ from tests.support.memory import BEYOND, filled
 from tests.support.processes import sink_process
 from tests.support.waiting import until
 from topics.codec import decode_product, encode_product
+from topics.groups import CATALOGUE_SINK
 from topics.headers import product_headers, product_version_header
+from topics.names import IN_REDIS
 from topics.partitioner import partition_of
 from topics.registry import DEAD_LETTERS, PARTITIONS, PRODUCTS
 
@@ -222,7 +224,7 @@ async def test_twenty_thousand_products_survive_kill_9_in_the_middle_of_filling(
         starting = asyncio.create_task(process.start())
 
         async def some() -> bool:
-            count: int = await cache_view.client.execute("HLEN", "{catalogue}:documents")
+            count: int = await cache_view.client.execute("HLEN", f"{IN_REDIS}{{catalogue}}:documents")
             return count > 2000
 
         await until(some, "some products are in")
@@ -278,7 +280,7 @@ async def test_what_nobody_can_read_goes_to_the_dead_letters_and_the_rest_goes_o
     said = dict(letters[astray.product_id].headers)
     assert said["dlq_error_code"] == b"wrong_partition"
     assert said["dlq_source_partition"] == b"%d" % elsewhere
-    assert said["dlq_agent"] == b"cartstream-redis-products"
+    assert said["dlq_agent"] == CATALOGUE_SINK.encode()
     assert letters[astray.product_id].value == encode_product(astray)
     assert dict(letters[good.product_id].headers)["dlq_error_code"] == b"bad_version"
     assert await cache_view.cache.read(astray.product_id) is None
@@ -317,10 +319,10 @@ async def test_a_topic_that_was_lost_takes_no_product_out_of_the_cache(
         # As if the topic had been made anew: the cache has followed further than it reaches.
         positions = [f"!position:{partition}" for partition in range(PARTITIONS)]
         beyond = [value for name in positions for value in (name, 10**9)]
-        await cache_view.client.execute("HSET", "{catalogue}:facts", *beyond)
+        await cache_view.client.execute("HSET", f"{IN_REDIS}{{catalogue}}:facts", *beyond)
 
         async def reads_again() -> bool:
-            found = await cache_view.client.execute("HMGET", "{catalogue}:facts", *positions)
+            found = await cache_view.client.execute("HMGET", f"{IN_REDIS}{{catalogue}}:facts", *positions)
             return all(int(position) < 10**9 for position in found)
 
         await until(reads_again, "the topic is read from its beginning")

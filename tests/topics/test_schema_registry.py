@@ -13,7 +13,7 @@ from cli.topics import topics
 from tests.topics.registry_stand_in import StandIn, running
 from topics.errors import SchemaRegistryError
 from topics.published import schema
-from topics.registry import TOPICS, Part
+from topics.registry import CARTS, TOPICS, Part
 from topics.schema_registry import Compatibility, Registered, register, subjects
 from topics.settings import SchemaRegistrySettings
 
@@ -30,7 +30,7 @@ async def test_every_version_of_every_value_is_registered_in_its_order() -> None
         for topic in TOPICS
         if any(record.part is Part.VALUE for record in topic.records)
     }
-    carts = [json.loads(text) for text in registry.schemas["carts-value"]]
+    carts = [json.loads(text) for text in registry.schemas[f"{CARTS.name}-value"]]
     assert carts == [schema("carts", version) for version in (1, 2, 3)]
     assert set(registry.levels.values()) == {"NONE"}
 
@@ -55,10 +55,10 @@ async def test_a_dry_run_tells_what_would_be_done_and_changes_nothing() -> None:
 
 async def test_only_the_version_that_is_new_is_registered() -> None:
     async with running(StandIn()) as registry:
-        known = next(each for each in subjects() if each.name == "carts-value").schemas[:2]
-        registry.schemas["carts-value"] = list(known)
+        known = next(each for each in subjects() if each.name == f"{CARTS.name}-value").schemas[:2]
+        registry.schemas[f"{CARTS.name}-value"] = list(known)
         done = await register(settings(registry.url), Compatibility.NONE, dry_run=False)
-    assert next(each for each in done if each.subject == "carts-value").versions == (3,)
+    assert next(each for each in done if each.subject == f"{CARTS.name}-value").versions == (3,)
 
 
 async def test_a_level_that_refuses_our_versions_is_named() -> None:
@@ -113,10 +113,10 @@ async def test_the_command_prints_what_it_did(monkeypatch: pytest.MonkeyPatch) -
         told = await run("register", "--dry-run")
         done = await run("register")
         shown = await run("register", "--json")
-    assert "carts-value: version 3 is missing" in told.output
+    assert f"{CARTS.name}-value: version 3 is missing" in told.output
     assert "nothing was changed" in told.output
-    assert "carts-value: version 3 registered" in done.output
-    assert "carts-value: compatibility set to NONE" in done.output
+    assert f"{CARTS.name}-value: version 3 registered" in done.output
+    assert f"{CARTS.name}-value: compatibility set to NONE" in done.output
     assert {each["subject"]: each["versions"] for each in json.loads(shown.output)["subjects"]} == {
         each.name: [] for each in subjects()
     }

@@ -111,14 +111,14 @@ async def test_a_record_too_large_for_its_topic_becomes_a_dead_letter_and_the_ot
     assert letter.value == TOO_LARGE
     assert headers["a"] == b"b"
     assert headers["dlq_error_code"] == b"too_large"
-    assert headers["dlq_source_topic"] == b"orders"
+    assert headers["dlq_source_topic"] == ORDERS.name.encode()
     assert headers["dlq_agent"] == b"cartstream-relay"
 
 
 async def test_a_record_that_could_never_be_sent_is_refused_to_its_writer(database: str) -> None:
     async with await psycopg.AsyncConnection.connect(database) as connection:
-        with pytest.raises(RecordTooLarge, match=r"orders takes"):
-            await outbox.write(connection, [record(new_key()), OutboxRecord("orders", "k", TOO_LARGE, [])])
+        with pytest.raises(RecordTooLarge, match=rf"{ORDERS.name} takes"):
+            await outbox.write(connection, [record(new_key()), OutboxRecord(ORDERS.name, "k", TOO_LARGE, [])])
     assert await rows(database) == 0
 
 

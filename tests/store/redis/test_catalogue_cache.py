@@ -20,6 +20,7 @@ from store.redis.catalogue import (
     ProductsPut,
     Regressed,
 )
+from topics.names import IN_REDIS
 
 AT = datetime(2025, 11, 25, 9, 0, tzinfo=UTC)
 PARTITIONS = 2
@@ -213,7 +214,7 @@ async def test_nothing_is_put_from_a_position_that_is_not_the_caches(filled: Fil
 @pytest.mark.parametrize("key", ["facts", "documents", "texts", "ids", "words"])
 async def test_a_cache_that_has_lost_a_part_begins_anew(filled: Filled, key: str) -> None:
     await filled.put(SHIRT)
-    await filled.client.execute("DEL", f"{{catalogue}}:{key}")
+    await filled.client.execute("DEL", f"{IN_REDIS}{{catalogue}}:{key}")
     assert await filled.put(product("mug")) == CacheLost()
     again = await filled.cache.follow(PARTITIONS)
     assert again.generation != filled.following.generation
@@ -313,16 +314,16 @@ async def test_a_product_is_found_by_what_it_is_called_now(filled: Filled) -> No
 
 async def test_words_that_no_product_has_any_more_leave_no_key(filled: Filled) -> None:
     empty = await filled.keys()
-    words = await filled.client.execute("ZCARD", "{catalogue}:words")
+    words = await filled.client.execute("ZCARD", f"{IN_REDIS}{{catalogue}}:words")
     await filled.put(*CLOTHES)
     await filled.put(*(ProductDeletion(one.product_id, one.version) for one in CLOTHES))
     assert await filled.keys() == empty
-    assert await filled.client.execute("ZCARD", "{catalogue}:words") == words
+    assert await filled.client.execute("ZCARD", f"{IN_REDIS}{{catalogue}}:words") == words
 
 
 async def test_leftovers_of_a_lost_index_are_not_found(filled: Filled) -> None:
     await filled.put(*CLOTHES)
-    await filled.client.execute("DEL", "{catalogue}:facts")
+    await filled.client.execute("DEL", f"{IN_REDIS}{{catalogue}}:facts")
     await filled.begin()
     await filled.complete()
     await filled.put(CLOTHES[1])

@@ -30,6 +30,7 @@ from tests.store.redis.test_requests import CART, SOCKS, applied, refused, reque
 from tests.store.redis.test_restoring import state_at
 from tests.store.redis.test_subtraction import order_of
 from tests.support.memory import BEYOND, RESERVE, bounded, filled
+from topics.names import IN_REDIS
 
 HAT = Add("hat", 3, 900, "EUR", Item("hat"))
 OTHER = "user:other"
@@ -287,7 +288,7 @@ async def test_products_change_their_prices_and_new_ones_wait(fixture: StoreFixt
         assert await cache.read("cup") == cheaper
         assert await put(3, ProductDeletion("pot", 4)) == ProductsPut(1, 0)
         assert await put(4, product("lid", 3)) == NoRoom()
-        await fixture.client.execute("DEL", "{catalogue}:ids")
+        await fixture.client.execute("DEL", f"{IN_REDIS}{{catalogue}}:ids")
         assert (await cache.follow(1)).generation != generation
     generation = (await cache.follow(1)).generation
     assert await put(1, product("lid", 3)) == ProductsPut(1, 0)

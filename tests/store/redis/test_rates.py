@@ -4,6 +4,7 @@ import pytest
 
 from store.redis import SharedRates
 from tests.store.redis.conftest import StoreFixture
+from topics.names import IN_REDIS
 
 
 async def test_what_gateways_take_adds_up_and_is_given_back(fixture: StoreFixture) -> None:
@@ -25,6 +26,6 @@ async def test_redis_forgets_a_subject_once_nothing_counts_and_never_knows_its_n
     fixture: StoreFixture,
 ) -> None:
     await SharedRates(fixture.client).add("test", "203.0.113.7", 5, 60)
-    (key,) = await fixture.keys("rate:*")
-    assert b"203" not in key.partition(b":")[2].partition(b":")[0]
+    (key,) = await fixture.keys(f"{IN_REDIS}rate:*")
+    assert b"203" not in key.removeprefix(IN_REDIS.encode()).partition(b":")[2].partition(b":")[0]
     assert 0 < await fixture.client.execute("PTTL", key) <= 5001

@@ -74,8 +74,9 @@ test-alerts: needs-alerts setup ## Each alert fired by its trouble and ended by 
 test-ops: needs-ops setup ## The operations page in a browser, in four states of a whole stack (needs Chromium)
 	@$(BIN)/pytest -m ops -n 0 tests/ops/page
 
-test-cluster: needs-cluster setup ## The store and the whole product on Redis Cluster and behind sentinels, which fail over meanwhile
-	@$(BIN)/pytest -m cluster -rP tests/store/redis tests/gateway/test_redis_topologies.py tests/faults/test_replicated_redis.py
+test-cluster: needs-cluster setup ## Store, commands and the whole product on Redis Cluster and behind sentinels, which fail over
+	@$(BIN)/pytest -m cluster -rP tests/store/redis tests/ops tests/cli/test_commands_on_clusters.py \
+		tests/gateway/test_redis_topologies.py tests/faults/test_replicated_redis.py
 
 test-consumers: setup ## The consumers to copy of examples/, beside the product under load, all of it killed meanwhile
 	@$(BIN)/pytest -m consumers -s tests/examples

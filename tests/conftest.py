@@ -24,7 +24,7 @@ from devstack.settings import KAFKA, POSTGRES, REDIS
 from runtime.settings import KafkaSettings
 from tests.support.databases import database_url, migrated_database
 from tests.support.processes import PRICED_BY_CALLER
-from tests.support.redis_servers import primaries
+from tests.support.redis_servers import emptied
 from tests.support.servers import Servers, with_topics
 
 # No catalogue in what tests start: who adds to a cart states the price. Tests of the catalogue say otherwise.
@@ -106,11 +106,7 @@ def kafka(kafka_bootstrap: str) -> KafkaSettings:
 @pytest.fixture
 async def redis_url(servers: Servers) -> str:
     """A Redis that is empty: every test starts from FLUSHALL, because the product's keys are global."""
-    url = await asyncio.to_thread(servers.url, REDIS)
-    for client in primaries(url):
-        with client:
-            client.flushall()
-    return url
+    return emptied(await asyncio.to_thread(servers.url, REDIS))
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ class Node:
         self._closed: StoreUnavailable | None = None
         self._lost_at: float | None = None
         self._why = "not connected yet"
+        self._is_missed = False
         self._asking: asyncio.Task[None] | None = None
         self.is_replica = False
         """Whether the server is a replica, as far as known: what is read there may be old."""
@@ -107,7 +108,7 @@ class Node:
             )
             await self._greet(connection)
         except StoreError as error:
-            self._why = str(error)
+            self._why, self._is_missed = str(error), True
             if not error.retriable:
                 raise
             raise StoreUnavailable(self._no_connection()) from error
@@ -314,7 +315,7 @@ class Node:
         self._connection = None
         if self._closed is not None:
             return
-        self._why = str(error)
+        self._why, self._is_missed = str(error), True
         log.warning("redis.connection_lost", address=self.address, error=self._why)
         self.keep_connecting()
         self._lost()
@@ -327,7 +328,9 @@ class Node:
         backoff = DecorrelatedJitterBackoff(base=_FIRST_PAUSE_S, cap=_LONGEST_PAUSE_S)
         retry = Retry(backoff, retries=-1, supported_errors=(StoreError,))  # type: ignore[arg-type]  # any will do
         await retry.call_with_retry(self.open, failed)
-        log.info("redis.connected", address=self.address)
+        if self._is_missed:  # a command says nothing of connections that are as they should be
+            self._is_missed = False
+            log.info("redis.connected", address=self.address)
 
 
 async def _or_none(answer: asyncio.Future[Any]) -> Any:

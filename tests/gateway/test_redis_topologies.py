@@ -20,7 +20,7 @@ from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.gateway.cart_client import CartClient, Topic, item
 from tests.support.http import http_client
 from tests.support.processes import GatewayProcess, compaction_process, sink_process
-from tests.support.redis_servers import ClusterServers, SentinelServers
+from tests.support.redis_servers import PROGRAMS, ClusterServers, SentinelServers
 from tests.support.servers import Urls
 from tests.support.waiting import until
 from topics.registry import PARTITIONS
@@ -88,6 +88,13 @@ class Shoppers:
             sys.stdout.write(f"  {count} {error}\n")
 
 
+@pytest.fixture(params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> str | None:
+    """The program of the servers: of Valkey, then of Redis 7."""
+    found: str | None = request.param
+    return found
+
+
 @asynccontextmanager
 async def product(breakable: Urls, redis_url: str, folder: Path) -> AsyncIterator[CartClient]:
     """A gateway and the agents on this Redis; it is restored."""
@@ -144,15 +151,17 @@ async def play(carts: CartClient, what: str, fault: Callable[[], None]) -> None:
     assert {error for _, error in shoppers.failures if not error.startswith("503 ")} == set()
 
 
-async def test_a_primary_of_a_cluster_is_killed(breakable: Urls, tmp_path: Path) -> None:
-    with ClusterServers(tmp_path / "cluster", node_timeout_ms=2000) as cluster:
+async def test_a_primary_of_a_cluster_is_killed(breakable: Urls, tmp_path: Path, program: str | None) -> None:
+    with ClusterServers(tmp_path / "cluster", 2000, program) as cluster:
         async with product(breakable, cluster.url, tmp_path) as carts:
             victim = cluster.owner_of(carts.layout.slot(0))
             await play(carts, "a primary killed", victim.kill)
 
 
-async def test_slots_move_and_a_replica_takes_over(breakable: Urls, tmp_path: Path) -> None:
-    with ClusterServers(tmp_path / "cluster", node_timeout_ms=15_000) as cluster:
+async def test_slots_move_and_a_replica_takes_over(
+    breakable: Urls, tmp_path: Path, program: str | None
+) -> None:
+    with ClusterServers(tmp_path / "cluster", program=program) as cluster:
         async with product(breakable, cluster.url, tmp_path) as carts:
             slot = carts.layout.slot(0)
             old = cluster.owner_of(slot)
@@ -163,7 +172,7 @@ async def test_slots_move_and_a_replica_takes_over(breakable: Urls, tmp_path: Pa
             await play(carts, "a failover by hand", lambda: replica.ask("CLUSTER", "FAILOVER"))
 
 
-async def test_sentinels_choose_another_master(breakable: Urls, tmp_path: Path) -> None:
-    with SentinelServers(tmp_path / "sentinels", down_after_ms=2000) as servers:
+async def test_sentinels_choose_another_master(breakable: Urls, tmp_path: Path, program: str | None) -> None:
+    with SentinelServers(tmp_path / "sentinels", 2000, program) as servers:
         async with product(breakable, servers.url, tmp_path) as carts:
             await play(carts, "the master killed", servers.primary.kill)

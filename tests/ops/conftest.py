@@ -1,27 +1,35 @@
-"""Fixtures of the operators' commands: a broker of their own, for they look at every cart there is."""
+"""Fixtures of the operators' commands: a broker of their own, for they look at every cart there is.
+
+With `-m cluster` the commands look into clusters, of Valkey and of Redis 7.
+"""
 
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from devstack.embedded import EmbeddedStack
-from devstack.settings import KAFKA
+from devstack.settings import KAFKA, REDIS
 from runtime.settings import KafkaSettings
 from tests.ops.command_line import CommandLine, environment
 from tests.ops.states import Changes
 from tests.sinks.conftest import redis, topics
 from tests.sinks.restore_fixtures import LAYOUT, Redis
 from tests.support.processes import AgentProcess, compaction_process
+from tests.support.redis_servers import REDIS_7, ClusterServers, emptied
+from tests.support.servers import Servers
 from tests.support.waiting import until
 from topics.apply import apply
 from topics.registry import PARTITIONS, TOPICS
 
 __all__ = ["redis", "topics"]
+
+STACK: Final = "stack"
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +65,31 @@ async def kafka(own_kafka: str) -> KafkaSettings:
         await admin.close()
     await apply(settings, partitions=PARTITIONS, allow_single=True)
     return settings
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        STACK,
+        pytest.param("cluster", marks=pytest.mark.cluster),
+        pytest.param("redis-cluster", marks=pytest.mark.cluster),
+    ],
+)
+def redis_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the session's Redis, then of each cluster."""
+    if request.param == STACK:
+        servers: Servers = request.getfixturevalue("servers")
+        yield servers.url(REDIS)
+        return
+    program = REDIS_7 if request.param == "redis-cluster" else None
+    with ClusterServers(tmp_path_factory.mktemp(request.param), program=program) as cluster:
+        yield cluster.url
+
+
+@pytest.fixture
+def redis_url(redis_place: str) -> str:
+    """A Redis, or a cluster, that is empty."""
+    return emptied(redis_place)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from ops.repartition import repartition, take_back
 from ops.settings import OpsSettings
 from runtime.settings import KafkaSettings
 from store.redis import CartStore, Layout, PipelinedClient
+from tests.ops.conftest import STACK
 from tests.ops.states import Changes
 from tests.support.outages import stopped
 from tests.support.waiting import until
@@ -82,6 +83,7 @@ async def test_nothing_is_opened_or_deleted_once_the_next_generation_is_open(
     assert (found[GENERATION].is_open, found[NEXT].is_open) == (False, True)
 
 
+@pytest.mark.parametrize("redis_place", [STACK], indirect=True)
 async def test_a_redis_that_is_away_while_writes_wait_is_waited_for(
     settings: OpsSettings,
     connection: Cluster,

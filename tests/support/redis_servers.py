@@ -22,6 +22,10 @@ FIRST_SLOT: Final = Layout(PARTITIONS).slot(0)
 """The slot of the first partition."""
 PRIMARIES: Final = 3
 SENTINELS: Final = 3
+REDIS_7: Final = "redis-server"
+"""The program of Debian's Redis 7."""
+PROGRAMS: Final = (pytest.param(None, id="valkey"), pytest.param(REDIS_7, id="redis"))
+"""Parameters of a fixture that has its servers on the embedded stack's Valkey, then on Redis 7."""
 SERVICE: Final = "carts"
 HOST: Final = "127.0.0.1"
 
@@ -29,9 +33,7 @@ HOST: Final = "127.0.0.1"
 class RedisServer(Process):
     """A server of the tests' own: redis-server, or the program that is given."""
 
-    def __init__(
-        self, folder: Path, *options: str, program: str = "redis-server", name: str = "redis"
-    ) -> None:
+    def __init__(self, folder: Path, *options: str, program: str = REDIS_7, name: str = "redis") -> None:
         (self.port,) = free_ports(1)
         self.url = f"redis://{HOST}:{self.port}/0"
         self._program = program
@@ -93,10 +95,10 @@ class Replicated(Protocol):
 
 
 class ClusterServers:
-    """A cluster of three primaries with a replica each, on Valkey; `servers` has the primaries first."""
+    """A cluster of three primaries with a replica each; `servers` has the primaries first."""
 
     def __init__(self, folder: Path, node_timeout_ms: int = 15_000, program: str | None = None) -> None:
-        """`node_timeout_ms`: after which a server that does not answer has failed."""
+        """`node_timeout_ms`: after which a server that does not answer has failed. No `program`: Valkey."""
         self._buses = free_ports(2 * PRIMARIES)
         self.servers = [
             RedisServer(
@@ -226,12 +228,13 @@ def _is_settled(server: RedisServer) -> bool:
 
 
 class SentinelServers:
-    """A primary, a replica, and three sentinels that watch them, on Valkey."""
+    """A primary, a replica, and three sentinels that watch them."""
 
-    def __init__(self, folder: Path, down_after_ms: int = 30_000) -> None:
-        """`down_after_ms`: after which a server that does not answer has failed."""
+    def __init__(self, folder: Path, down_after_ms: int = 30_000, program: str | None = None) -> None:
+        """`down_after_ms`: after which a server that does not answer has failed. No `program`: Valkey."""
+        self._program: Final = program or valkey_server()
         self.primary, self.replica = (
-            RedisServer(folder / name, "--repl-diskless-sync-delay", "0", program=valkey_server(), name=name)
+            RedisServer(folder / name, "--repl-diskless-sync-delay", "0", program=self._program, name=name)
             for name in ("first", "second")
         )
         self._folder = folder
@@ -272,7 +275,7 @@ class SentinelServers:
             f"sentinel down-after-milliseconds {SERVICE} {self._down_after_ms}\n"
             f"sentinel failover-timeout {SERVICE} 10000\n"
         )
-        sentinel = RedisServer(folder, str(conf), "--sentinel", program=valkey_server(), name=name)
+        sentinel = RedisServer(folder, str(conf), "--sentinel", program=self._program, name=name)
         self.sentinels.append(sentinel)
         sentinel.start()
 
@@ -345,3 +348,11 @@ def primaries(url: str) -> list["redis.Redis"]:
         return [redis.Redis(found[0], int(found[1]))]
     places = {(primary[0], primary[1]) for _, _, primary, *_ in found}
     return [redis.Redis(each, int(number)) for each, number in sorted(places)]
+
+
+def emptied(url: str) -> str:
+    """The address, once its servers hold nothing."""
+    for client in primaries(url):
+        with client:
+            client.flushall()
+    return url

@@ -1,10 +1,12 @@
 """The store on real servers, one suite for all: the stack's Valkey, and Redis where it is installed.
 
-With `-m cluster` the same on a Redis Cluster, and on what sentinels call master.
+With `-m cluster` the same on a cluster, and on what sentinels call master: of Valkey, and of Redis.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from carts.protocol import CartRow, Miss
 from carts.state import State
 from devstack.settings import REDIS
 from store.redis import Absence, CartStore, Layout, PipelinedClient, RedisSettings
-from tests.support.redis_servers import ClusterServers, RedisServer, SentinelServers
+from tests.support.redis_servers import REDIS_7, ClusterServers, RedisServer, SentinelServers
 from tests.support.servers import Servers
 
 PARTITIONS = 16
@@ -42,13 +44,6 @@ def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture(scope="session")
-def valkey_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterServers]:
-    """A cluster of 3 primaries with a replica each, for the whole session."""
-    with ClusterServers(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
-
-
 @pytest.fixture(
     scope="session",
     params=[
@@ -56,29 +51,29 @@ def valkey_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
         "redis",
         pytest.param("cluster", marks=pytest.mark.cluster),
         pytest.param("sentinel", marks=pytest.mark.cluster),
+        pytest.param("redis-cluster", marks=pytest.mark.cluster),
+        pytest.param("redis-sentinel", marks=pytest.mark.cluster),
     ],
 )
-def server_url(request: pytest.FixtureRequest) -> str:
+def server_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of each server in turn, or of several. Tests empty it themselves."""
-    match request.param:
-        case "valkey":
-            servers: Servers = request.getfixturevalue("servers")
-            return servers.url(REDIS)
-        case "redis":
-            server: RedisServer = request.getfixturevalue("redis_server")
-            return server.url
-        case "cluster":
-            cluster: ClusterServers = request.getfixturevalue("valkey_cluster")
-            return cluster.url
-    sentinels: SentinelServers = request.getfixturevalue("valkey_sentinels")
-    return sentinels.url
-
-
-@pytest.fixture(scope="session")
-def valkey_sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServers]:
-    """A primary with a replica and 3 sentinels, for the whole session."""
-    with SentinelServers(tmp_path_factory.mktemp("sentinels")) as servers:
-        yield servers
+    folder = partial(tmp_path_factory.mktemp, request.param)
+    with ExitStack() as cleanup:
+        match request.param:
+            case "valkey":
+                servers: Servers = request.getfixturevalue("servers")
+                yield servers.url(REDIS)
+            case "redis":
+                server: RedisServer = request.getfixturevalue("redis_server")
+                yield server.url
+            case "cluster":
+                yield cleanup.enter_context(ClusterServers(folder())).url
+            case "sentinel":
+                yield cleanup.enter_context(SentinelServers(folder())).url
+            case "redis-cluster":
+                yield cleanup.enter_context(ClusterServers(folder(), program=REDIS_7)).url
+            case "redis-sentinel":
+                yield cleanup.enter_context(SentinelServers(folder(), program=REDIS_7)).url
 
 
 _READ_ALL: dict[bytes, Callable[[bytes], tuple[bytes | str | int, ...]]] = {

@@ -32,7 +32,7 @@ from store.redis import (
 from tests.store.redis.conftest import ABSENCE, PARTITIONS, StoreFixture
 from tests.store.redis.test_subscriber import NAME, Heard, cart_of
 from tests.store.redis.test_subtraction import now_us
-from tests.support.redis_servers import ClusterServers, SentinelServers
+from tests.support.redis_servers import PROGRAMS, ClusterServers, SentinelServers
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
@@ -138,17 +138,17 @@ async def prepared(client: PipelinedClient) -> Layout:
     return fixture.layout
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ClusterServers]:
+@pytest.fixture(params=PROGRAMS)
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ClusterServers]:
     """A cluster that notices soon, to be harmed."""
-    with ClusterServers(tmp_path, node_timeout_ms=2000) as servers:
+    with ClusterServers(tmp_path, node_timeout_ms=2000, program=request.param) as servers:
         yield servers
 
 
-@pytest.fixture
-def sentinels(tmp_path: Path) -> Iterator[SentinelServers]:
+@pytest.fixture(params=PROGRAMS)
+def sentinels(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SentinelServers]:
     """Sentinels that notice soon, to be harmed."""
-    with SentinelServers(tmp_path, down_after_ms=2000) as servers:
+    with SentinelServers(tmp_path, down_after_ms=2000, program=request.param) as servers:
         yield servers
 
 

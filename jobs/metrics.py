@@ -7,7 +7,8 @@ STARTS = Counter("cartstream_jobs_starts_total", "times this process took the jo
 FAILURES = Counter("cartstream_jobs_failures_total", "times the job failed here", ("job",))
 LAST_SUCCESS = Gauge(
     "cartstream_jobs_last_success_timestamp_seconds",
-    "when the job had last done all there was to do; take the newest over all processes",
+    "when the job had last done all there was to do, 0: not since this process began; take the newest over "
+    "all processes",
     ("job",),
 )
 

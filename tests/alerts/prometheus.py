@@ -17,7 +17,7 @@ RULES: Final = ROOT / "deploy" / "prometheus" / "alerts.yml"
 MISSING: Final = "alerts are NOT tested: prometheus is missing (apt-get install prometheus)"
 
 _FOR: Final = "4s"
-_WINDOW: Final = "20s"
+_WINDOW_S: Final = 20
 _THRESHOLD_S: Final = {"CartstreamJobsNotDone": 25}
 """Other than _USUAL_S: how often the job is done has no setting, or a longer one."""
 _USUAL_S: Final = 10
@@ -36,8 +36,9 @@ def hasty(rules: dict[str, Any]) -> dict[str, Any]:
             if "for" in rule:
                 rule["for"] = _FOR
             threshold = _THRESHOLD_S.get(rule["alert"], _USUAL_S)
-            expression = re.sub(r"\[\d+m\]", f"[{_WINDOW}]", rule["expr"])
-            expression = re.sub(r"offset \d+m", f"offset {_WINDOW}", expression)
+            expression = re.sub(r"\[\d+m\]", f"[{_WINDOW_S}s]", rule["expr"])
+            expression = re.sub(r"offset \d+m", f"offset {_WINDOW_S}s", expression)
+            expression = re.sub(r"time\(\) - \d+", f"time() - {_WINDOW_S}", expression)
             rule["expr"] = re.sub(r"> (?:60|900)\b", f"> {threshold}", expression)
     return rules
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 
 from jobs import leadership
 from jobs.leadership import run_as_leader
@@ -100,6 +101,14 @@ async def test_a_duty_that_fails_is_begun_again(postgres_url: str) -> None:
     async with attending(job, postgres_url):
         for _ in range(3):
             await seen(job.begun)
+
+
+async def test_a_duty_that_was_never_done_says_so_from_the_start(postgres_url: str) -> None:
+    job = Rounds()
+    async with attending(job, postgres_url):
+        await seen(job.begun)
+        done = REGISTRY.get_sample_value("cartstream_jobs_last_success_timestamp_seconds", {"job": job.name})
+    assert done == 0
 
 
 async def test_a_duty_that_was_stopped_leaves_its_lock_to_others(postgres_url: str) -> None:

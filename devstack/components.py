@@ -74,6 +74,7 @@ def _gateway(settings: StackSettings) -> ComponentSpec:
             "CARTSTREAM_GATEWAY_HOST": HOST,
             "CARTSTREAM_GATEWAY_PORT": str(settings.gateway_port),
             "CARTSTREAM_MAILBOX_URL": settings.urls.mailbox,
+            "CARTSTREAM_OPS_URL": settings.urls.ops,
         },
         ports=(Port(settings.gateway_port, "CARTSTREAM_GATEWAY_PORT"),),
         stop_seconds=30.0,

@@ -92,7 +92,7 @@ def create_app(container: Container) -> Sanic[Any, Any]:
     ):
         add_routes(app, feature, container.identity.guard)
     if settings.mode is Mode.DEVELOPMENT:
-        demo = DemoRoutes(RedisWipe(container.client), settings.mailbox_url)
+        demo = DemoRoutes(RedisWipe(container.client), settings.mailbox_url, settings.ops_url)
         add_routes(app, demo, container.identity.guard)
     share(app, sharing)
     lifecycle.register(app, container)

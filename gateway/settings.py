@@ -216,6 +216,12 @@ class GatewaySettings(
         examples=["http://127.0.0.1:8025"],
         description="page of the mailbox, to which the demo of development mode links",
     )
+    ops_url: str = Field(
+        "http://127.0.0.1:8030/ops",
+        pattern=r"^https?://\S+$",
+        examples=["http://127.0.0.1:8030/ops"],
+        description="the operations page, to which the start page of development mode links",
+    )
 
     @field_validator("gateway_names")
     @classmethod

@@ -24,8 +24,9 @@ class Page(msgspec.Struct, frozen=True):
     tag: str
 
 
-def read_pages(mailbox_url: str) -> dict[str, Page]:
-    """All files by name. In the HTML, `$mailbox_url` stands for the address of the mailbox."""
+def read_pages(mailbox_url: str, ops_url: str) -> dict[str, Page]:
+    """All files by name. In the HTML, `$mailbox_url` and `$ops_url` stand for addresses."""
+    addresses = {"mailbox_url": escape(mailbox_url), "ops_url": escape(ops_url)}
     pages = {}
     for file in files(__package__).joinpath("static").iterdir():
         suffix = file.name.rpartition(".")[2]
@@ -33,6 +34,6 @@ def read_pages(mailbox_url: str) -> dict[str, Page]:
             continue
         body = file.read_bytes()
         if suffix == "html":
-            body = Template(body.decode()).substitute(mailbox_url=escape(mailbox_url)).encode()
+            body = Template(body.decode()).substitute(addresses).encode()
         pages[file.name] = Page(body, _MEDIA_TYPES[suffix], blake2b(body, digest_size=8).hexdigest())
     return pages

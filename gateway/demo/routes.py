@@ -23,10 +23,10 @@ _POLICY: Final = (
 class DemoRoutes:
     """Handlers of one app."""
 
-    def __init__(self, wipe: RedisWipe, mailbox_url: str) -> None:
-        """`mailbox_url`: the page to which the demo sends those who want to read their mail."""
+    def __init__(self, wipe: RedisWipe, mailbox_url: str, ops_url: str) -> None:
+        """`mailbox_url`, `ops_url`: pages of mailbox and operations, to which the demo links."""
         self._wipe: Final = wipe
-        self._pages: Final = read_pages(mailbox_url)
+        self._pages: Final = read_pages(mailbox_url, ops_url)
 
     @route("GET", "/", Access.PUBLIC)
     async def start(self, request: Request) -> HTTPResponse:

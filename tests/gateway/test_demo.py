@@ -17,6 +17,7 @@ from gateway.settings import GatewaySettings
 from tests.gateway.cart_client import CartClient
 
 MAILBOX: Final = "http://127.0.0.1:8025"
+OPERATIONS: Final = "http://127.0.0.1:8030/ops"
 HERE: Final = "127.0.0.1:8000"
 
 
@@ -77,7 +78,7 @@ async def test_its_files_may_load_nothing_from_elsewhere(carts: CartClient, path
 
 
 async def test_every_file_that_is_referred_to_is_there(carts: CartClient) -> None:
-    pages = read_pages(MAILBOX)
+    pages = read_pages(MAILBOX, OPERATIONS)
     wanted = {
         path
         for page in pages.values()
@@ -89,7 +90,7 @@ async def test_every_file_that_is_referred_to_is_there(carts: CartClient) -> Non
 
 
 def test_no_page_has_a_script_or_a_style_of_its_own() -> None:
-    pages = {name: page.body.decode() for name, page in read_pages(MAILBOX).items()}
+    pages = {name: page.body.decode() for name, page in read_pages(MAILBOX, OPERATIONS).items()}
     html = [text for name, text in pages.items() if name.endswith(".html")]
     assert len(html) == 2
     found = chain.from_iterable(
@@ -98,10 +99,11 @@ def test_no_page_has_a_script_or_a_style_of_its_own() -> None:
     assert list(found) == []
 
 
-def test_the_mailbox_is_where_the_setting_says() -> None:
-    page = read_pages('http://mail.example/?a="b"&c').get("start.html")
+def test_mailbox_and_operations_page_are_where_the_settings_say() -> None:
+    page = read_pages('http://mail.example/?a="b"&c', "http://ops.example/?d&e").get("start.html")
     assert page is not None
     assert 'href="http://mail.example/?a=&quot;b&quot;&amp;c"' in page.body.decode()
+    assert 'href="http://ops.example/?d&amp;e"' in page.body.decode()
 
 
 async def test_the_demos_own_page_wipes_redis(carts: CartClient) -> None:

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from cli.main import cartstream
 from topics.groups import GROUPS
 
-UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "deploy" / "systemd"
 PROGRAM = "/opt/cartstream/bin/cartstream"
 AGENTS = {group.command for group in GROUPS}
 
@@ -29,6 +30,14 @@ def commands() -> list[str]:
     return sorted(found)
 
 
+def edit_of_the_page() -> str:
+    """What `systemctl edit` is given on the page about systemd."""
+    (found,) = re.findall(
+        r"^```ini\n(.*?)^```", (ROOT / "docs/how-to/systemd.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    return str(found)
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian: systemd)")
 def test_systemd_has_no_complaint(tmp_path: Path) -> None:
     shutil.copytree(UNITS, tmp_path, dirs_exist_ok=True)
@@ -39,6 +48,9 @@ def test_systemd_has_no_complaint(tmp_path: Path) -> None:
         instance = unit.with_name(unit.name.replace("@", "@instance"))
         instance.write_text(text)
         names.append(instance.name)
+    edited = tmp_path / "cartstream-streams@instance.service.d"
+    edited.mkdir()
+    (edited / "override.conf").write_text(edit_of_the_page().replace(PROGRAM, "/bin/true"))
     verified = subprocess.run(
         ["systemd-analyze", "verify", "cartstream.target", *sorted(names)],
         capture_output=True,

@@ -203,14 +203,15 @@ async def test_nothing_is_read_from_a_server_known_to_be_a_replica(own_server: R
 
 
 async def test_a_node_of_a_cluster_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path, "--cluster-enabled", "yes")
+    bus, port = free_ports(2)  # without a port of its own the bus has one of somebody else's
+    server = RedisServer(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(bus))
     server.start()
     try:
         with pytest.raises(ClusterUnexpected, match="set CARTSTREAM_REDIS_URL") as raised:
             await PipelinedClient(settings_of(server)).connect()
         assert isinstance(raised.value, Misconfigured)
         environment = {**os.environ, "CARTSTREAM_REDIS_URL": server.url}
-        environment["CARTSTREAM_GATEWAY_PORT"] = str(free_ports(1)[0])
+        environment["CARTSTREAM_GATEWAY_PORT"] = str(port)
         command = (sys.executable, "-m", "cli", "gateway")
         ended = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT, stderr=PIPE)
         _, said = await ended.communicate()

@@ -18,18 +18,6 @@ PROGRAM: Final = Path(__file__).parents[2] / "examples" / "consumers" / "carts_i
 MOST_RECORDS: Final = 200
 """So many records it may take at the most before it is killed again."""
 
-OF_A_CART: Final = ("status", "version", "currency", "metadata", "details", "merged_into")
-OF_A_SAVED_LINE: Final = ("line_id", "product_id", "quantity", "options", "metadata")
-OF_A_LINE: Final = (*OF_A_SAVED_LINE, "unit_price")
-
-
-def shown_by_both(document: dict[str, Any]) -> dict[str, Any]:
-    """Of what GET or a record of `carts` shows all but times, sums of lines, and what the catalogue adds."""
-    lines = [{name: line[name] for name in OF_A_LINE} for line in document["lines"]]
-    saved = [{name: line[name] for name in OF_A_SAVED_LINE} for line in document["saved"]]
-    cart = {name: document[name] for name in OF_A_CART}
-    return cart | {"lines": lines, "saved": saved, "subtotal": document["totals"]["subtotal"]}
-
 
 class Consumer:
     """The consumer of a broker with a database file. Its log is beside that."""

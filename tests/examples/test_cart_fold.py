@@ -36,7 +36,7 @@ from carts.state import State
 from carts.view import CartView, view
 from tests.carts import histories, test_erasure, test_fold, test_ordering, test_trim
 from tests.carts.histories import CART, TIMING, add, changes
-from tests.examples.sqlite_consumer import shown_by_both
+from tests.examples.shown import shown_by_both
 from topics.published import examples
 
 WINDOW = 2 * TIMING.window_us

@@ -1,16 +1,14 @@
 """The consumer to copy shows what GET shows of every cart, however often it and the product were killed."""
 
-import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import psycopg
 import pytest
 import structlog
 
-from tests.examples.sqlite_consumer import Consumer, shown_by_both
+from tests.examples.shown import carts_of
+from tests.examples.sqlite_consumer import Consumer
 from tests.faults import order_records
 from tests.faults.history import Clear, Command, Outcome, Remove, writes
 from tests.faults.load_generator import Load
@@ -75,22 +73,6 @@ def assert_had_everything(soak: Report) -> None:
     assert soak.checkouts[order_records.Outcome.ACKNOWLEDGED]
     assert soak.merges
     assert soak.erasures
-
-
-async def carts_of(testbed: Testbed) -> dict[str, dict[str, Any]]:
-    """What GET shows of every cart that there is."""
-    async with await psycopg.AsyncConnection.connect(testbed.urls.postgres) as connection:
-        rows = await (await connection.execute("SELECT cart_id FROM carts")).fetchall()
-    async with aiohttp.ClientSession(testbed.gateways[0]) as session:
-        found = await asyncio.gather(*(read(session, cart_id) for (cart_id,) in rows))
-    return dict(zip([cart_id for (cart_id,) in rows], found, strict=True))
-
-
-async def read(session: aiohttp.ClientSession, cart_id: str) -> dict[str, Any]:
-    """The cart by GET."""
-    async with session.get(f"/v1/carts/{cart_id}") as reply:
-        assert reply.ok, await reply.text()
-        return shown_by_both(await reply.json())
 
 
 def is_equal(consumer: Consumer, shown: dict[str, dict[str, Any]]) -> bool:

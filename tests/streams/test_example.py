@@ -9,7 +9,8 @@ import pytest
 
 from carts.operations import Add, Change, Clear, Item, Remove, Set, SetMetadata, Step
 from runtime.settings import KafkaSettings
-from tests.examples.sqlite_consumer import Consumer, shown_by_both
+from tests.examples.shown import shown_by_both
+from tests.examples.sqlite_consumer import Consumer
 from tests.streams.conftest import Shopper, Topics
 from tests.support.processes import AgentProcess
 

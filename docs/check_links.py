@@ -16,6 +16,8 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"[A-Za-z_.][\w.-]*/[\w./*-]*")
 _FILE = re.compile(r"(?<![\w./:<{-])[a-z_]+/[\w./-]*\w\.(?:py|lua|sql|md|json|html|txt)\b")
 _TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
+_OF_OTHERS = {"build", "node_modules"}
+"""What is fetched for tests and by npm."""
 _MODULE = re.compile(r"python -m ([a-z_]+(?:\.[a-z_]+)*)")
 
 
@@ -120,13 +122,11 @@ def _folders(root: Path) -> set[str]:
 
 
 def files(root: Path, ending: str) -> list[Path]:
-    """Every file of the project with this ending, in all folders but hidden ones and those of npm."""
+    """Every file of the project with this ending, in all folders but hidden ones and those of others."""
     return sorted(
         file
         for file in root.rglob(f"*{ending}")
-        if not any(
-            part.startswith(".") or part == "node_modules" for part in file.relative_to(root).parts[:-1]
-        )
+        if not any(part.startswith(".") or part in _OF_OTHERS for part in file.relative_to(root).parts[:-1])
     )
 
 

@@ -47,7 +47,8 @@ class ProductsPut(msgspec.Struct, frozen=True):
 class Regressed(msgspec.Struct, frozen=True):
     """The topic's last word on these products is older than the cache's: the position has not moved.
 
-    `current` is what the cache has. Once that is in the topic again, `put` an empty batch.
+    `current` is what the cache has. Once that is in the topic again, `put` the batch again, with it in the
+    place of those products.
     """
 
     current: list[Product | ProductDeletion]

@@ -187,13 +187,23 @@ class Marker(msgspec.Struct, frozen=True):
     """What says that a partition is ready: the restoration that made it so, and on which rows.
 
     `rows_position` is the offset in `carts` up to which the rows were written when it began (S), 0 after a
-    full scan; `time_us` is when it was set, by Redis's clock. `topic_id` is the topic's that was read.
+    full scan, or a later one that they have to be at since. `time_us` is when it was set, by Redis's clock.
+    `topic_id` is the topic's that was read.
     """
 
     restoration: str
     rows_position: int = 0
     time_us: int = 0
     topic_id: str = ""
+
+
+def marker_without_copy(marker: Marker, row_from: int) -> Marker:
+    """The marker once the copy of an expired cart has left Redis: from then on its row has to stand for it.
+
+    Rows that are put back to before the cart's expiry do not count. Mirrored by
+    `store/redis/scripts/drop_expired.lua`, held to it by `tests/store/redis/test_scripts_equal_protocol.py`.
+    """
+    return msgspec.structs.replace(marker, rows_position=max(marker.rows_position, row_from))
 
 
 class Miss(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 An expired cart is put into Redis like any other, for a row that is behind would be taken for the cart if it
 were just absent. When the rows are past its expiry, and no look into an older row can still be under way, its
-absence says the same, and its memory is wanted (carts.protocol.expired_copy_may_go).
+absence says the same, and its memory is wanted (carts.protocol.expired_copy_may_go). From then on rows count
+only if they are as far as that: Postgres may go back to a time when the cart was alive.
 """
 
 import asyncio
@@ -53,5 +54,7 @@ class ExpiredCopies:
         if rows is None or rows.topic_id != marker.topic_id:
             return
         ids = await self._store.expired_copies(partition, rows.position, BATCH)
-        dropped = await asyncio.gather(*(self._store.drop_expired(cart_id, rows.position) for cart_id in ids))
+        dropped = await asyncio.gather(
+            *(self._store.drop_expired(cart_id, rows.position, marker.restoration) for cart_id in ids)
+        )
         metrics.EXPIRED_DROPPED.inc(sum(dropped))

@@ -150,7 +150,7 @@ class CartStore(PartitionStore):
     async def read(self, cart_id: str) -> StoredCart | Missing | Restoring:
         """The cart as it is now, in one round trip; in two if Redis lacks it.
 
-        The marker names the restoration that made the partition ready. The same before and after the
+        The marker names the restoration that made the partition ready. The same one before and after the
         cart, it says that nothing was lost meanwhile. (A transaction would say so too, but a full Redis
         7.0 refuses it.) Raises NotPrimary while the server is known to be a replica: it may be behind.
         """
@@ -168,7 +168,7 @@ class CartStore(PartitionStore):
     async def _read(
         self, cart_id: str, keys: CartKeys, commands: bytes, earlier: list[Any]
     ) -> tuple[bytes | None, StoredCart | None]:
-        """The marker if it was the same before and after, and the cart if there is one that counts."""
+        """The marker if its restoration was the same before and after, and the cart if one counts."""
         node = self._client.node_of(keys.slot)
         if node.is_replica:
             raise NotPrimary("the server is a replica: what it has may be old")
@@ -185,7 +185,7 @@ class CartStore(PartitionStore):
             earlier += [await self._client.execute(*command) for command in one_by_one]
             marker_after = earlier.pop()
         marker_before, fields = earlier[-2:]
-        if marker_before is None or marker_before != marker_after:
+        if marker_before is None or not _is_of_same_restoration(marker_before, marker_after):
             return None, None
         if not fields:
             return marker_after, None
@@ -363,6 +363,10 @@ class CartStore(PartitionStore):
     def unreachable(self) -> list[str]:
         """The servers that cannot be asked."""
         return self._client.unreachable
+
+
+def _is_of_same_restoration(before: bytes, after: bytes | None) -> bool:
+    return before == after or (after is not None and before.partition(b" ")[0] == after.partition(b" ")[0])
 
 
 def _conditions(request: ChangeRequest) -> str:

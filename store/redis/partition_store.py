@@ -296,13 +296,17 @@ class PartitionStore:
         )
         return [cart_id.decode() for cart_id in found]
 
-    async def drop_expired(self, cart_id: str, rows_position: int) -> bool:
-        """Drop the cart's expired copy if it may go; False: it stays (carts.protocol.expired_copy_may_go)."""
+    async def drop_expired(self, cart_id: str, rows_position: int, restoration: str) -> bool:
+        """Drop the cart's expired copy if it may go; False: it stays (carts.protocol.expired_copy_may_go).
+
+        `rows_position` is of the topic that this restoration has read.
+        """
         keys = self._layout.of_cart(cart_id)
-        names = (keys.cart, keys.ops, keys.win, self._layout.of_partition(keys.partition).expired)
+        shared = self._layout.of_partition(keys.partition)
+        names = (keys.cart, keys.ops, keys.win, shared.expired, shared.ready)
         arguments = (
             *(cart_id, rows_position, self._lifetime.idle_limit_s(cart_id)),
-            self._timing.expired_copy_us,
+            *(self._timing.expired_copy_us, restoration),
         )
         return bool(await self._client.run(scripts.DROP_EXPIRED, names, arguments))
 

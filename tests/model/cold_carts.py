@@ -109,8 +109,11 @@ class ColdCarts:
     def check_rows(self) -> None:
         """A cart that a ready Redis lacks has in its row everything before the follow position."""
         world = self.world
-        if world.cart_was_evicted or world.rows_fell_back or world.traits.deletes or world.traits.skips:
+        if world.cart_was_evicted or world.traits.deletes or world.traits.skips:
             return
+        marker = world.redis.marker
+        if world.rows_fell_back and (marker is None or world.rows_position < marker.rows_position):
+            return  # they count again once the sink has been there
         row = world.row or State()
         for entry in world.carts[: world.redis.followed]:
             if isinstance(entry, State) and not protocol.too_stale(entry.version_number, world.now, STALE):

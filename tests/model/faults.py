@@ -62,12 +62,14 @@ class Faults:
     def drop_expired(self, _pick: int) -> None:
         """The copy of an expired cart leaves Redis."""
         world, copy = self.world, self.world.redis.cart
-        if copy is None or not copy.known.expired or not world.redis.ready:
+        marker = world.redis.marker
+        if copy is None or not copy.known.expired or marker is None:
             return
         age_us = world.redis_time - copy.put_at
         if tail.expired_copy_may_go(age_us, copy.row_from, world.rows_position):
             world.exercised["expired copies dropped"] += 1
-            world.commit(msgspec.structs.replace(world.redis, cart=None))
+            marker = tail.marker_without_copy(marker, copy.row_from or 0)
+            world.commit(msgspec.structs.replace(world.redis, cart=None, marker=marker))
 
     def wait(self, pick: int) -> None:
         """Time passes: up to a window."""

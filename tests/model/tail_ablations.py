@@ -4,8 +4,13 @@ The purge floor that stands beside the rows has no line here: no history needs i
 the tail, and a restoration that goes without it only folds changes that compaction refuses.
 """
 
+from typing import Any, Final
+
 from tests.model import tail_without, without
 from tests.model.ablations import Ablation
+
+_WITHOUT_A_MARK: Final[dict[str, Any]] = {"tests.model.tail.marker_without_copy": tail_without.same_marker}
+"""Where the marker notes that a copy has gone, rows of before do not count, whenever they were read."""
 
 TAIL_ABLATIONS = (
     Ablation(
@@ -91,7 +96,7 @@ TAIL_ABLATIONS = (
     Ablation(
         "age of expired copies",
         "it stays for longer than a miss counts",
-        {"tests.model.tail.expired_copy_may_go": tail_without.go_at_once},
+        {"tests.model.tail.expired_copy_may_go": tail_without.go_at_once, **_WITHOUT_A_MARK},
         "tail_expire_drop",
         "Redis (",
         0,
@@ -101,6 +106,14 @@ TAIL_ABLATIONS = (
         "and until its row is as far",
         {"tests.model.tail.expired_copy_may_go": tail_without.go_with_age},
         "tail_expire_drop",
+        "neither Redis nor the row",
+        0,
+    ),
+    Ablation(
+        "mark of expired copies",
+        "from then on rows count only if they are as far, for they may be put back",
+        _WITHOUT_A_MARK,
+        "tail_expire_put_back",
         "neither Redis nor the row",
         0,
     ),
@@ -123,7 +136,7 @@ TAIL_ABLATIONS = (
     Ablation(
         "age of a miss",
         "and for a while",
-        {"tests.model.tail.row_counts": tail_without.any_age},
+        {"tests.model.tail.row_counts": tail_without.any_age, **_WITHOUT_A_MARK},
         "tail_expire_drop",
         "Redis (",
         0,
@@ -131,7 +144,7 @@ TAIL_ABLATIONS = (
     Ablation(
         "a look of its own",
         "and if it was read after the miss",
-        {"tests.model.cold_carts.ColdCarts.joins": without.always},
+        {"tests.model.cold_carts.ColdCarts.joins": without.always, **_WITHOUT_A_MARK},
         "tail_expire_drop",
         "Redis (",
         0,

@@ -89,6 +89,15 @@ TAIL_KINDS: Final = {
         + _EXPIRED
         + "~2 sink follow follow ~2 wait drop_expired look_up ~1 view ~3",
     ),
+    "tail_expire_put_back": Kind(
+        ANY + _TAIL + "wait expire drop_expired view rows_fall",
+        story=_BORN_ANY[3:]
+        + "~1 wipe "
+        + _RESTORED
+        + "~1 view ~1 "
+        + _EXPIRED
+        + "~2 sink follow follow ~2 wait drop_expired rows_fall:0 view look_up ~3",
+    ),
     "tail_delete": Kind(
         _DELETED + _TAIL,
         Traits(deletes=True),

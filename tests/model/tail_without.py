@@ -88,6 +88,10 @@ def go_with_age(age_us: int, row_from: int | None, rows_position: int) -> bool:
     return age_us >= tail.EXPIRED_COPY
 
 
+def same_marker(marker: Marker, _row_from: int) -> Marker:
+    return marker
+
+
 def put_the_record(warm: Warm, warming: Warming, found: Found) -> None:
     world, entry = warm.world, warm.world.carts[warming.position]
     if isinstance(entry, State) and world.redis.cart is None:

@@ -240,6 +240,34 @@ async def test_an_expired_cart_is_a_copy_until_its_row_says_the_same(
     assert isinstance(await redis.store.read(cart_id), Missing)
 
 
+async def test_rows_from_before_the_expiry_of_a_cart_stand_for_nothing_once_its_copy_has_gone(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    cart_id = cart_in(PARTITION)
+    alive = grow(cart_id, 2)
+    await topics.state(cart_id, alive)
+    await table.write({cart_id: alive})
+    await table.stand_at(before := await table.end())
+    await topics.state(cart_id, expire(cart_id, alive))
+    await restorer(redis, rows).restore(PARTITION)
+    await table.stand_at(after := await table.end())
+    store = CartStore(redis.client, LAYOUT, lifetime=LIFETIME)
+    await redis.client.execute("EXPIRE", LAYOUT.of_cart(cart_id).cart, LIFETIME.idle_s - 3600)
+    missed = await store.missing(PARTITION)
+    await ExpiredCopies(store, rows, lambda: [PARTITION]).look()
+    await table.stand_at(before)  # Postgres was put back, and has the cart as it was
+    missing = await store.read(cart_id)
+    assert isinstance(missing, Missing)
+    assert isinstance(missed, Missing)
+    found = (await rows.look_up([cart_id]))[cart_id]
+    assert found.state == alive
+    assert not missing.is_met_by(found)
+    for each in (missed, missing):
+        assert not await store.hydrate(cart_id, alive, each.found(found))
+    await table.stand_at(after)
+    assert missing.is_met_by((await rows.look_up([cart_id]))[cart_id])
+
+
 def warming_of(redis: Redis, rows: Rows, opening: Callable[[], bool] = lambda: False) -> Warming:
     """The warming of PARTITION alone, in a hurry."""
     settings = redis.settings.model_copy(update={"warm_carts_per_s": 100_000})

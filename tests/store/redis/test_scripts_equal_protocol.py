@@ -17,6 +17,7 @@ from carts.protocol import (
     Miss,
     expired_copy_may_go,
     follow_continues,
+    marker_without_copy,
     next_version,
     removes,
     request_in_time,
@@ -145,8 +146,12 @@ async def test_the_copy_of_an_expired_cart_goes_when_its_row_says_the_same(
     await fixture.client.execute("EXPIRE", fixture.layout.of_cart(CART).cart, 86_400 - age_s)
     listed = await store.expired_copies(partition, position, 10)
     assert listed == ([CART] if position >= 10 else [])
-    dropped = await store.drop_expired(CART, position)
+    marker = await store.marker(partition)
+    assert marker is not None
+    assert not await store.drop_expired(CART, position, "another")
+    dropped = await store.drop_expired(CART, position, marker.restoration)
     assert dropped is expired_copy_may_go(age_s * SECOND_US, 10, position)
+    assert await store.marker(partition) == (marker_without_copy(marker, 10) if dropped else marker)
     assert isinstance(await store.read(CART), Missing) is dropped
     assert await store.expired_copies(partition, 99, 10) == ([] if dropped else [CART])
 
@@ -154,7 +159,7 @@ async def test_the_copy_of_an_expired_cart_goes_when_its_row_says_the_same(
 async def test_a_cart_that_lives_again_is_no_expired_copy(fixture: StoreFixture, partition: int) -> None:
     await fixture.client.execute("ZADD", fixture.layout.of_partition(partition).expired, 1, CART)
     await applied(fixture)
-    assert await fixture.store.drop_expired(CART, 0)
+    assert await fixture.store.drop_expired(CART, 0, "restored")
     assert isinstance(await fixture.store.read(CART), StoredCart)
 
 

@@ -1,12 +1,14 @@
 """Restoration and following: only the one that Redis knows of goes on."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from carts.fold import fold
 from carts.operations import Add, Change, Expire, Item
 from carts.state import State, Status
-from store.redis import PositionMoved, PutOutcome, Reason, RestoreLost, StatesNeeded, StoredCart
+from store.redis import PositionMoved, PutOutcome, Reason, RestoreLost, Restoring, StatesNeeded, StoredCart
 from store.redis.errors import PartitionClosed
 from tests.store.redis.conftest import StoreFixture
 from tests.store.redis.test_requests import CART, SOCKS, applied, refused
@@ -206,3 +208,19 @@ async def test_a_closed_partition_takes_no_change_and_no_restoration_until_it_is
     await fixture.make_ready(partition)
     assert await fixture.store.closed_partitions() == set()
     await applied(fixture, SOCKS)
+
+
+@pytest.mark.parametrize(("after", "is_read"), [(b"of-the-fixture 7 ", True), (b"another 0 ", False)])
+async def test_a_cart_is_read_while_the_marker_asks_for_later_rows_but_not_across_a_restoration(
+    fixture: StoreFixture, partition: int, monkeypatch: pytest.MonkeyPatch, after: bytes, *, is_read: bool
+) -> None:
+    await applied(fixture)
+    node = fixture.client.node_of(fixture.layout.slot(partition))
+    submit = node.submit
+
+    async def moves_on(packed: bytes, companions: list[Any] | None = None, count: int = 0) -> Any:
+        marker = await submit(packed, companions, count)
+        return marker.replace(b"of-the-fixture 0 ", after)
+
+    monkeypatch.setattr(node, "submit", moves_on)
+    assert isinstance(await fixture.store.read(CART), StoredCart if is_read else Restoring)

@@ -13,6 +13,7 @@ from ops.dead_letters import Result, drop, fetch, find, replay
 from ops.progress import bars
 from ops.running import Failed, print_json, run, settings
 from ops.terminal import harmless
+from topics.names import of_this_shop
 from topics.registry import DEAD_LETTERS
 
 COLUMNS: Final[dict[str, Callable[[Listed], str]]] = {
@@ -45,7 +46,11 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
     """The options that select dead letters."""
     command = click.option("--key", help="Only of this key, e.g. a cart's id.")(command)
     command = click.option("--code", help="Only with this error code, e.g. unknown_kind.")(command)
-    return click.option("--topic", help="Only from this source topic, e.g. cart-changed.")(command)
+    return click.option(
+        "--topic",
+        callback=lambda _context, _option, name: name and of_this_shop(name),
+        help="Only from this source topic, e.g. cart-changed; the prefix may be left out.",
+    )(command)
 
 
 def which(command: Callable[..., None]) -> Callable[..., None]:

@@ -65,6 +65,11 @@ def in_kafka(name: str) -> str:
     return f"{_SHOP}.{name}" if _SHOP else name
 
 
+def of_this_shop(name: str) -> str:
+    """The name in Kafka, given with the prefix or without it."""
+    return name if name.startswith(in_kafka("")) else in_kafka(name)
+
+
 def schema_urn(name: str, version: int) -> str:
     """What a published schema is called wherever it is: `urn:cartstream:schema:carts:3`."""
     return f"urn:cartstream:schema:{name}:{version}"

@@ -24,7 +24,7 @@ from topics.codec import decode_change, decode_state
 from topics.partitioner import partition_of
 from topics.publishing import Publisher
 from topics.records import OrderRecord
-from topics.registry import CART_CHANGED, CARTS, PARTITIONS
+from topics.registry import CART_ABANDONED, CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS, PARTITIONS
 
 SECRET = "Ada Lovelace, ada@example.org"
 EMAIL = "ada@example.org"
@@ -101,7 +101,7 @@ async def test_nothing_personal_is_left_of_a_cart(shop: CheckoutClient) -> None:
 
     assert certificate["removed"]["redis"]["lines"] == 1
     assert {each["topic"] for each in certificate["expires"]} == {
-        *("cart-changed", "carts", "orders", "cart-abandoned", "dead-letters")
+        topic.name for topic in (CART_CHANGED, CARTS, ORDERS, CART_ABANDONED, DEAD_LETTERS)
     }
     assert SECRET not in await in_redis(shop, cart_id)
     assert SECRET not in await in_postgres(shop, cart_id)

@@ -39,7 +39,7 @@ async def test_carts_are_erased_and_that_is_proven(shop: CheckoutClient, command
     before = await command_line.run("verify", "--erased", buyer, "--json")
     assert before.status == 1
     assert {place["where"]: place["found"] for place in before.json[0]["places"]} == {
-        "carts": True,
+        CARTS.name: True,
         "Redis": True,
         "Redis outbox": False,
         "Postgres row": True,

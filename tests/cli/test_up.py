@@ -16,6 +16,7 @@ from devstack.files import targets_folder
 from devstack.settings import HOST
 from tests.cli.conftest import Command
 from tests.support.waiting import until_blocking
+from topics.groups import COMPACTION
 
 # Whole starts, and on a busy machine each takes its time.
 pytestmark = pytest.mark.timeout(300)
@@ -54,7 +55,7 @@ def test_status_says_where_several_workers_answer_probes(command: Command) -> No
         "compaction-supervisor",
     ]
     for (target,) in found:
-        assert target["labels"]["process"] == "cartstream-compaction"
+        assert target["labels"]["process"] == COMPACTION
         metrics = httpx.get(f"http://{target['targets'][0]}/metrics", verify=False)
         assert "python_info" in metrics.text
 

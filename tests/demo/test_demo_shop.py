@@ -13,6 +13,7 @@ from devstack.mailbox.messages import Messages
 from gateway.openapi import document
 from tests.demo.shop_page import DemoPage
 from tests.support.waiting import until_blocking
+from topics.registry import CART_CHANGED
 
 # A whole start, and a browser, on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -28,7 +29,7 @@ def test_a_cart_goes_from_guest_to_user_to_another_device(demo: DemoPage, shoppe
     demo.phone.add("Cappuccino cup")
     demo.phone.shows(Cappuccino_cup=1)
     demo.laptop.shows()
-    demo.happened("durability kafka · cart-changed/")
+    demo.happened(f"durability kafka · {CART_CHANGED.name}/")
 
     demo.phone.login(shopper)
     demo.happened("the guest cart is merged: 1 line")

@@ -16,6 +16,7 @@ from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.production import PRODUCTION, bearer
 from tests.support.servers import Urls
 from tests.support.waiting import until
+from topics.names import IN_REDIS
 
 QUOTAS = {
     "CARTSTREAM_RATE_PER_ADDRESS": "40",
@@ -66,7 +67,7 @@ async def test_a_shopper_has_a_quota_and_is_told_what_is_left(limited: GatewayPr
     with redis.Redis.from_url(urls.redis) as client:
 
         async def is_shared() -> bool:
-            return any(client.scan_iter("rate:shopper:*"))
+            return any(client.scan_iter(f"{IN_REDIS}rate:shopper:*"))
 
         await until(is_shared, "use of the quota in Redis")
 

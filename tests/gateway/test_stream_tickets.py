@@ -13,6 +13,7 @@ from tests.support.processes import GatewayProcess
 from tests.support.production import PRODUCTION, bearer
 from tests.support.servers import Urls
 from tests.support.waiting import until
+from topics.names import IN_REDIS
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ async def test_a_ticket_expires(production: CartClient) -> None:
     async with redis.asyncio.Redis.from_url(production.urls.redis) as raw:
 
         async def is_gone() -> bool:
-            return not await raw.keys("ticket:*")
+            return not await raw.keys(f"{IN_REDIS}ticket:*")
 
         await until(is_gone, "the ticket expired")
     reply = await production.http.get(f"/v1/carts/{ADA}/stream?ticket={ticket}")

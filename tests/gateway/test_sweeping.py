@@ -18,7 +18,7 @@ from tests.support.servers import Urls
 from tests.support.waiting import until
 from topics.codec import decode_change
 from topics.headers import change_headers
-from topics.registry import PARTITIONS
+from topics.registry import CART_CHANGED, PARTITIONS
 
 MINUTE_MS = 60_000
 
@@ -69,7 +69,7 @@ async def test_records_of_a_partition_keep_their_order(publisher: ChangePublishe
     offsets = await asyncio.gather(*(publisher.publish(3, record(f"r{n}")) for n in range(200)))
     assert None not in offsets
     assert offsets == sorted(offset for offset in offsets if offset is not None)
-    assert (await Topic(urls.kafka).at(f"cart-changed/3/{offsets[17]}")).key == "user:r17"
+    assert (await Topic(urls.kafka).at(f"{CART_CHANGED.name}/3/{offsets[17]}")).key == "user:r17"
 
 
 async def test_a_late_record_is_refused_and_spoils_no_other(publisher: ChangePublisher, acks: Acks) -> None:

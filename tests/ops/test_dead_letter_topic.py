@@ -23,13 +23,18 @@ from tests.sinks.cart_records import add, grow
 from topics.codec import encode_cart, encode_change
 from topics.partitioner import partition_of
 from topics.records import LetterMarkHeaders, cart_record
+from topics.registry import CART_CHANGED, CART_MERGES, CARTS, ORDERS, PRODUCTS
 
 RULES = Rules(retention_us=30 * 86_400 * 1_000_000, max_bytes=4 << 20)
 CART = "user:1"
 
 
 def letter(
-    value: bytes | None, *, topic: str = "cart-changed", code: str = "invalid", key: bytes | None = b"user:1"
+    value: bytes | None,
+    *,
+    topic: str = CART_CHANGED.name,
+    code: str = "invalid",
+    key: bytes | None = b"user:1",
 ) -> DeadLetter:
     found = read(
         DeadLetterId(0, 1),
@@ -76,9 +81,9 @@ def test_a_change_that_the_cart_has_is_not_published_again() -> None:
         (letter(CHANGE, key=b"user:2"), "wrong_key"),
         (letter(CHANGE, key=None), "no key"),
         (letter(CHANGE, code="below_purge_floor"), "deleted"),
-        (letter(CHANGE, topic="carts"), "rebuild --partition 3"),
-        (letter(CHANGE, topic="products"), "through the API"),
-        (letter(CHANGE, topic="cart-merges"), "no agent"),
+        (letter(CHANGE, topic=CARTS.name), "rebuild --partition 3"),
+        (letter(CHANGE, topic=PRODUCTS.name), "through the API"),
+        (letter(CHANGE, topic=CART_MERGES.name), "no agent"),
         (letter(CHANGE, topic=""), "no agent"),
     ],
 )
@@ -89,7 +94,7 @@ def test_what_cannot_go_back_is_refused_with_a_reason(one: DeadLetter, reason: s
 
 
 def test_an_order_goes_back_whatever_compaction_would_say_of_it() -> None:
-    judgement = judge(letter(b"{}", key=b"order-1", topic="orders"), None, 0, 16, RULES)
+    judgement = judge(letter(b"{}", key=b"order-1", topic=ORDERS.name), None, 0, 16, RULES)
     assert (judgement.action, judgement.partition) == (Action.PUBLISH, partition_of(b"order-1", 16))
 
 

@@ -14,7 +14,7 @@ from tests.sinks.restore_fixtures import LAYOUT, Redis
 from tests.support.waiting import until
 from topics.codec import encode_change
 from topics.partitioner import partition_of
-from topics.registry import PARTITIONS
+from topics.registry import CART_CHANGED, PARTITIONS
 
 
 async def letters(command_line: CommandLine, cart_id: str, *options: str) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ async def test_poison_is_isolated_listed_and_shown_and_its_replay_refused(
     await topics.change(add(cart_id, 1))
     (one,) = await some_letters(command_line, cart_id, 1)
     assert one["code"] == "not_json"
-    assert one["source"].startswith(f"cart-changed/{partition_of(cart_id.encode(), PARTITIONS)}/")
+    assert one["source"].startswith(f"{CART_CHANGED.name}/{partition_of(cart_id.encode(), PARTITIONS)}/")
     await until(partial(state_in_carts, kafka, cart_id), "the change behind the poison in carts")
 
     shown = await command_line.run("dlq", "show", one["id"])
@@ -77,7 +77,7 @@ async def test_a_letter_replayed_twice_counts_once(
 
     replayed = await command_line.run("dlq", "replay", first["id"])
     assert replayed.status == 0
-    assert f"published as cart-changed/{right}/" in replayed.output
+    assert f"published as {CART_CHANGED.name}/{right}/" in replayed.output
 
     async def folded() -> bool:
         state = await state_in_carts(kafka, cart_id)

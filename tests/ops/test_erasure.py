@@ -9,6 +9,7 @@ import cli.erase
 from carts.content import Content, Line
 from gateway.erasure.certificate import expires
 from ops.erasure import Holding, judge
+from topics.registry import CART_ABANDONED, CART_CHANGED, CARTS, DEAD_LETTERS, ORDERS
 
 ERASED = 1_001
 LINES = Content({"cup": Line("cup", 2, 100)})
@@ -33,7 +34,13 @@ def test_only_what_is_of_before_counts(copy: Holding, is_recorded: bool, erased:
 def test_old_records_are_gone_when_their_last_segment_is() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     days = {each.topic: (each.by - at) / timedelta(days=1) for each in expires(at)}
-    assert days == {"cart-changed": 8, "carts": 1, "orders": 31, "cart-abandoned": 31, "dead-letters": 31}
+    assert days == {
+        CART_CHANGED.name: 8,
+        CARTS.name: 1,
+        ORDERS.name: 31,
+        CART_ABANDONED.name: 31,
+        DEAD_LETTERS.name: 31,
+    }
 
 
 def test_a_cart_is_erased_whichever_unicode_form_its_id_is_typed_in() -> None:

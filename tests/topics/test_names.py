@@ -12,7 +12,7 @@ import pytest
 
 from runtime.settings import load
 from topics.groups import GROUPS
-from topics.names import NameSettings
+from topics.names import NameSettings, in_kafka, of_this_shop
 from topics.registry import TOPICS
 
 ROOT = Path(__file__).parents[2]
@@ -168,3 +168,7 @@ def test_no_other_module_makes_a_name() -> None:
         if in_kafka.search(line) or in_redis.search(line)
     ]
     assert found == []
+
+
+def test_a_name_may_be_given_without_the_prefix() -> None:
+    assert of_this_shop("carts") == of_this_shop(in_kafka("carts")) == in_kafka("carts")

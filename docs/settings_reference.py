@@ -38,7 +38,7 @@ from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkS
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
 from streams.settings import MergeSettings, StreamsSettings
-from topics.names import NameSettings
+from topics.names import NameSettings, in_kafka
 from topics.retention import RetentionSettings
 from topics.settings import SchemaRegistrySettings, TopicSettings
 
@@ -254,7 +254,7 @@ def kind(name: str, field: FieldInfo) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """The default as one would set it; nothing for one that is not set."""
+    """The default as one would set it, in a shop without a prefix; nothing for one that is not set."""
     value = field.default
     if value is None:
         return ""
@@ -265,7 +265,7 @@ def default(field: FieldInfo) -> str:
             return value.get_secret_value()
         case float():
             return f"{value:g}" if value < 1_000_000 else f"{value:.0f}"  # noqa: PLR2004  no 1e+06
-    return str(value)
+    return str(value).removeprefix(in_kafka(""))
 
 
 def bounds(field: FieldInfo) -> str:

@@ -38,6 +38,7 @@ class Grants(msgspec.Struct, frozen=True):
 
 _ERASURE: Final = {
     "carts": "SELECT",
+    "carts_positions": "SELECT",
     "orders": "SELECT, UPDATE",
     "checkouts": "SELECT, UPDATE",
     "merges": "SELECT",
@@ -54,7 +55,6 @@ GRANTS: Final[Mapping[Role, Grants]] = {
         {
             **_ERASURE,
             "schema_migrations": "SELECT",
-            "carts_positions": "SELECT",
             "products": "SELECT, INSERT, UPDATE",
             "orders": "SELECT, INSERT, UPDATE",
             "order_lines": "SELECT, INSERT",

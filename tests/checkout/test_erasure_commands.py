@@ -6,19 +6,23 @@ import pytest
 
 from carts.state import State
 from store.postgres import history
+from store.postgres.roles import Role
+from store.postgres.session import Address
 from store.redis import CartStore
 from tests.checkout.checkout_client import CheckoutClient
 from tests.checkout.test_erasure import EMAIL, SECRET, changes_of, in_postgres, in_redis, personal_add
 from tests.ops.command_line import CommandLine, environment
 from tests.support.absent_carts import hydrated
+from tests.support.roles import as_role
 from tests.support.waiting import until
 from topics.registry import CART_CHANGED, CARTS, ORDERS
 
 
 @pytest.fixture
 def command_line(shop: CheckoutClient) -> CommandLine:
-    """Somebody at the command line, beside the shop."""
-    return CommandLine(environment(shop.urls.kafka.kafka_bootstrap, shop.urls.redis, shop.urls.postgres))
+    """Somebody at the command line, beside the shop, with the operator's role in Postgres."""
+    postgres = as_role(Address(shop.urls.postgres), Role.OPERATOR)
+    return CommandLine(environment(shop.urls.kafka.kafka_bootstrap, shop.urls.redis, postgres))
 
 
 async def record_history(shop: CheckoutClient, cart_id: str) -> None:

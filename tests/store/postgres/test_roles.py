@@ -57,7 +57,7 @@ CARRIED_ON: Final = (
 )
 USED: Final[Mapping[Role, Mapping[str, tuple[str, ...]]]] = {
     Role.GATEWAY: {
-        "carts": ("look_up_carts", "states_of_carts"),
+        "carts": ("look_up_carts",),
         "migrations": ("applied_migrations",),
         "orders": ALL,
         "products": ("put_products", "lock_products", "change_stock"),
@@ -101,8 +101,8 @@ USED: Final[Mapping[Role, Mapping[str, tuple[str, ...]]]] = {
     },
     Role.OPERATOR: {
         "carts": (
-            *("upsert_carts", "delete_carts", "read_carts", "states_of_carts", "cart_ids_after"),
-            "count_carts",
+            *("upsert_carts", "delete_carts", "read_carts", "look_up_carts", "states_of_carts"),
+            *("cart_ids_after", "count_carts"),
         ),
         "overview": ALL,
         "orders": ("orders_of_cart",),

@@ -169,7 +169,7 @@ async def test_slots_move_and_a_replica_takes_over(
             await play(carts, "a slot moved", lambda: cluster.move(slot, target))
             other = cluster.owner_of(carts.layout.slot(15))
             replica = cluster.replica_of(other)
-            await play(carts, "a failover by hand", lambda: replica.ask("CLUSTER", "FAILOVER"))
+            await play(carts, "a failover by hand", lambda: cluster.have_taken_over(replica))
 
 
 async def test_sentinels_choose_another_master(breakable: Urls, tmp_path: Path, program: str | None) -> None:

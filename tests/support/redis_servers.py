@@ -26,6 +26,8 @@ REDIS_7: Final = "redis-server"
 """The program of Debian's Redis 7."""
 PROGRAMS: Final = (pytest.param(None, id="valkey"), pytest.param(REDIS_7, id="redis"))
 """Parameters of a fixture that has its servers on the embedded stack's Valkey, then on Redis 7."""
+_GIVEN_UP_S: Final = 8.0
+_ATTEMPTS: Final = 10
 SERVICE: Final = "carts"
 HOST: Final = "127.0.0.1"
 
@@ -191,9 +193,19 @@ class ClusterServers:
     def fail_over(self) -> None:
         """Have the replica of the first partition's primary take over (Replicated)."""
         old = self.owner_of(FIRST_SLOT)
-        self.replica_of(old).ask("CLUSTER", "FAILOVER")
+        self.have_taken_over(self.replica_of(old))
         until_blocking(lambda: old.role() == "slave", f"{old.name} is a replica")
         self.until_settled()
+
+    @staticmethod
+    def have_taken_over(replica: RedisServer) -> None:
+        """Have a replica take over by hand; it gives up after five seconds, and is asked again then."""
+        for _ in range(_ATTEMPTS):
+            replica.ask("CLUSTER", "FAILOVER")
+            with suppress(AssertionError):
+                until_blocking(lambda: replica.role() == "master", "a successor", within_s=_GIVEN_UP_S)
+                return
+        raise AssertionError(f"{replica.name} has not taken over: {replica.tail}")
 
     def move_slot(self) -> None:
         """Move the first partition's slot to a primary that does not have it (Replicated)."""

@@ -189,7 +189,7 @@ async def test_a_failover_of_a_cluster_by_hand(cluster: ClusterServers) -> None:
         await until(lambda: len(load.pieces) == CARTS, "load on all carts")
         old = cluster.owner_of(layout.slot(0))
         began = time.monotonic()
-        cluster.replica_of(old).ask("CLUSTER", "FAILOVER")
+        await asyncio.to_thread(cluster.have_taken_over, cluster.replica_of(old))
         await until(lambda: cluster.owner_of(layout.slot(0)) is not old, "a successor")
         await until(lambda: client.connected, "connected everywhere")
         await load.end("a failover by hand", began)

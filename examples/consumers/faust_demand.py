@@ -27,6 +27,9 @@ app = faust.App(
     topic_disable_leader=True,
     table_standby_replicas=0,  # entries of others would be counted, too
     consumer_auto_offset_reset="earliest",
+    # Of a topic that was just made Kafka may say first that it has no partitions. By default Faust believes
+    # that of its changelogs for five minutes, and passes over every record.
+    consumer_metadata_max_age_ms=1000,
 )
 
 

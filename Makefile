@@ -50,7 +50,7 @@ test: setup ## Run all tests, on real servers (WORKERS=4 processes, each with se
 
 drills: setup ## Tests that take long (20 minutes): servers frozen, kills again and again, several workers, one sick alone
 	@$(BIN)/pytest -m drill -o timeout=900 -n 2 --dist loadfile --no-loadscope-reorder
-	@$(BIN)/pytest --hypothesis-profile thorough -m "hypothesis and not drill" -o timeout=900 -n 2 --dist loadfile
+	@$(BIN)/pytest --hypothesis-profile thorough -m "hypothesis and not drill and not cluster" -o timeout=900 -n 2 --dist loadfile
 
 # The programs that a suite needs are looked for before anything is installed.
 needs-%:

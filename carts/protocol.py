@@ -115,7 +115,7 @@ class PutOutcome(StrEnum):
     STORED = "stored"
     """Redis had no such cart."""
     REPLACED = "replaced"
-    """The state covers Redis's copy and differs."""
+    """The state covers Redis's copy, which it replaces."""
     UNCHANGED = "unchanged"
     """Redis has this state."""
     REMOVED = "removed"
@@ -123,7 +123,7 @@ class PutOutcome(StrEnum):
     UNCOVERED = "uncovered"
     """Redis's copy has operations that the state lacks: it stays."""
     ABSENT = "absent"
-    """Redis has no such cart, and only its own copies were to be replaced."""
+    """Redis has no such cart, and only copies that it has were to be replaced."""
 
 
 def put_outcome(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> PutOutcome:
@@ -144,7 +144,7 @@ def put_outcome(state: State, version: Version | None, window: Iterable[tuple[in
 
 
 def replace_outcome(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> PutOutcome:
-    """What replacing a copy by a state does, for who neither follows nor restores: it is of some time ago.
+    """What replacing a copy does with a state that was read some time ago, to neither follow nor restore.
 
     Redis may have been lost since. A cart that it lacks has in its row all that is not followed any more; an
     older state in its place would hide that for good. So it stays absent (`row_counts` says what may be

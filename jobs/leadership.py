@@ -57,9 +57,8 @@ async def run_as_leader(job: Job, address: Address, has_leader: Callable[[], Non
     `has_leader` is called whenever the lock was asked for: the job has a leader, here or elsewhere. Raises
     PoolerBetween.
     """
-    metrics.LAST_SUCCESS.labels(
-        job.name
-    )  # from the start: a job that is never done would have no time to tell of
+    # From the start: a job that is never done would have no time to tell of.
+    metrics.LAST_SUCCESS.labels(job.name)
     while True:
         # Any other: a failure of one job, even a bug, must not stop the others.
         async for attempt in stamina.retry_context(

@@ -38,7 +38,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 # `make drills` plays more of them, others each time.
-settings.register_profile("thorough", settings.get_profile("steady"), derandomize=False, max_examples=600)
+settings.register_profile(
+    "thorough",
+    settings.get_profile("steady"),
+    derandomize=False,
+    database=settings.get_profile("default").database,
+    max_examples=600,
+)
 settings.load_profile("steady")
 
 

@@ -27,7 +27,7 @@ from carts.protocol import CartRow
 from carts.state import State
 from gateway.erasure.certificate import KEPT, Certificate, Copy, Removed, expires
 from store.postgres import carts, erasure
-from store.redis import CartStore, Missing, PutOutcome, Restoring, StoredCart, StoreError, StoreFull
+from store.redis import CartStore, Missing, PutOutcome, StoredCart, StoreError, StoreFull
 
 log = structlog.get_logger(__name__)
 
@@ -149,31 +149,32 @@ class Erasure:
         waits_for = ["carts", "Postgres", "Redis"]
         try:
             async with asyncio.timeout(self._wait_s):
-                while True:
-                    copy = await self._store.read(cart_id)
-                    row = await self._row(cart_id)
-                    if row.state is not None and row.state.erased >= version:
-                        waits_for = ["Redis"]
-                        if await self._bring_in(cart_id, copy, row, row.state):
-                            return []
+                while _erased((await self._row(cart_id)).state) < version:  # noqa: ASYNC110  no store tells
                     await asyncio.sleep(_POLL_S)
+                waits_for = ["Redis"]
+                while not await self._bring_in(cart_id, version):  # noqa: ASYNC110  likewise
+                    await asyncio.sleep(_POLL_S)
+                return []
         except TimeoutError:
             return waits_for
 
-    async def _bring_in(
-        self, cart_id: str, copy: StoredCart | Missing | Restoring, row: CartRow, state: State
-    ) -> bool:
-        """Whether Redis has what the row said after `copy`; not while it has changes that the row lacks."""
+    async def _bring_in(self, cart_id: str, version: int) -> bool:
+        """Whether Redis has the erased row; not while it has changes that the row lacks."""
+        copy = await self._store.read(cart_id)
+        row = await self._row(cart_id)  # after the miss, if it was one: an earlier look does not count
+        if row.state is None or _erased(row.state) < version:
+            return False
         match copy:
             case StoredCart():
-                (result,) = await self._store.replace(self._store.partition(cart_id), [(cart_id, state)])
+                states = [(cart_id, row.state)]
+                (result,) = await self._store.replace(self._store.partition(cart_id), states)
                 return result.outcome is PutOutcome.REPLACED
             case Missing() if copy.is_met_by(row):
                 try:
                     # Not just left away: a request that has found the old row may be about to bring that in.
-                    return await self._store.hydrate(cart_id, state, copy.found(row))
+                    return await self._store.hydrate(cart_id, row.state, copy.found(row))
                 except StoreFull:
-                    return True  # nobody else finds room for it
+                    return True  # if somebody does bring the old row in, following replaces it
             case _:
                 return False
 
@@ -191,6 +192,10 @@ class Erasure:
                 await self._store.unlock_checkout(cart_id, token)
             except StoreError as error:
                 log.warning("erasure.lock_not_released", error=repr(error))
+
+
+def _erased(state: State | None) -> int:
+    return -1 if state is None else state.erased
 
 
 def _lines(state: State | None) -> int:

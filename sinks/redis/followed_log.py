@@ -53,7 +53,7 @@ class FollowedLog:
             count = await self._hand_out(consumer, wanted) if wanted else 0
             if not self._waiting:
                 self._asked.clear()
-            elif count < MANY:
+            if count < MANY:
                 await asyncio.sleep(LINGER_S)
 
     async def _hand_out(self, consumer: AIOKafkaConsumer, wanted: list[TopicPartition]) -> int:

@@ -144,10 +144,13 @@ class PartitionStore:
     async def _put(
         self, partition: int, condition: Sequence[Argument], states: Sequence[tuple[str, Followed]]
     ) -> list[Any]:
+        """Replace each cart by its state if it covers Redis's copy, on a condition. At most some hundred.
+
+        A full Redis replaces only copies that it has; raises StoreFull if one would be new.
+        """
         shared = self._layout.of_partition(partition)
         names = [shared.restore, shared.followed, shared.events, shared.pending_compaction, shared.expired]
         copies: list[Argument] = []
-        # A full Redis replaces only copies that it has; StoreFull if one would be new.
         for cart_id, state in states:
             keys = self._layout.of_cart(cart_id)
             if keys.partition != partition:
@@ -199,7 +202,7 @@ class PartitionStore:
     async def restore_put(
         self, partition: int, token: str, sequence: int, states: Sequence[tuple[str, Put]], row_from: int = 0
     ) -> list[PutResult] | RestoreLost:
-        """Put as in `put`, if token and sequence are the restoration's; the next sequence is one higher.
+        """Put each state if token and sequence are the restoration's; the next sequence is one higher.
 
         Expired carts may go once the rows have every record of `carts` before `row_from`.
         """
@@ -247,7 +250,7 @@ class PartitionStore:
         new_position: int,
         states: Sequence[tuple[str, Followed]],
     ) -> list[PutResult] | PositionMoved | StatesNeeded:
-        """Put as in `put` and move the follow position, if it is the expected one.
+        """Put each state and move the follow position, if it is the expected one.
 
         After StatesNeeded ask again with all: Redis may have been put back to an older copy meanwhile.
         """

@@ -1,5 +1,6 @@
 #!lua
--- Replace each cart by a state if the state covers Redis's copy and differs; else say what it does not cover.
+-- Replace each cart by a state if the state covers Redis's copy and (but for `copies`) differs; else say what it
+-- does not cover.
 --
 -- KEYS  1 restore  2 followed  3 events  4 unfolded  5 expired  6.. cart, ops, win for each copy
 -- ARGV  1 what it depends on: `copies`: only such as are there are replaced, at the same version, too

@@ -9,20 +9,17 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
-from psycopg import sql
 
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from runtime.settings import KafkaSettings
-from tests.support.databases import database_url, migrated_database
+from tests.support.databases import empty_database, migrated_database
 from tests.support.processes import PRICED_BY_CALLER
 from tests.support.redis_servers import emptied
 from tests.support.servers import Servers, with_topics
@@ -120,16 +117,10 @@ async def redis_url(servers: Servers) -> str:
 
 
 @pytest.fixture
-async def postgres_url(servers: Servers) -> AsyncIterator[str]:
+def postgres_url(servers: Servers) -> Iterator[str]:
     """A database of the test's own, empty, gone afterwards."""
-    server = await asyncio.to_thread(servers.url, POSTGRES)
-    name = f"test_{uuid4().hex}"
-    async with await psycopg.AsyncConnection.connect(server, autocommit=True) as admin:
-        await admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        try:
-            yield database_url(server, name)
-        finally:
-            await admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with empty_database(servers.url(POSTGRES)) as url:
+        yield url
 
 
 @pytest.fixture

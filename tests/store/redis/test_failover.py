@@ -39,6 +39,8 @@ pytestmark = pytest.mark.cluster
 
 CARTS = 48
 SETTLED_S = 5.0
+PAUSE_S = 0.05
+"""Between two adds to a cart: a line takes 999 pieces, and servers may need ten seconds to change."""
 
 
 class Load:
@@ -66,7 +68,7 @@ class Load:
             await self.add(cart_id, f"op-{self.pieces[cart_id]}")
             self.pieces[cart_id] += 1
             await self._read(cart_id)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(PAUSE_S)
 
     async def add(self, cart_id: str, op_id: str) -> None:
         """Add a piece, however often it takes."""

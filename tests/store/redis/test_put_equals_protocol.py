@@ -110,6 +110,17 @@ def grown(state: State | None, history: list[Any], now_us: int) -> State | None:
     return state
 
 
+def two_grown(common: list[Any], left: list[Any], right: list[Any]) -> tuple[State, State]:
+    """Two states of one history that went on in two ways; only examples in which both are there."""
+    now_us = time.time_ns() // 1000
+    root = grown(None, common, now_us)
+    one, other = grown(root, left, now_us), grown(root, right, now_us)
+    assume(one is not None and other is not None)
+    assert one is not None
+    assert other is not None
+    return one, other
+
+
 def ended(state: State, ending: str | None) -> State:
     """The state as a merge leaves it."""
     if ending is None:
@@ -159,12 +170,7 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
     right: list[Any],
     ending: str | None,
 ) -> None:
-    now_us = time.time_ns() // 1000
-    root = grown(None, common, now_us)
-    one, other = grown(root, left, now_us), grown(root, right, now_us)
-    assume(one is not None and other is not None)
-    assert one is not None
-    assert other is not None
+    one, other = two_grown(common, left, right)
 
     async def play(fixture: StoreFixture) -> None:
         held = None
@@ -179,12 +185,7 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
 def test_a_state_of_some_time_ago_replaces_a_copy_it_covers_and_brings_in_nothing(
     on_empty_server: Callable[[Any], None], common: list[Any], left: list[Any], right: list[Any]
 ) -> None:
-    now_us = time.time_ns() // 1000
-    root = grown(None, common, now_us)
-    one, other = grown(root, left, now_us), grown(root, right, now_us)
-    assume(one is not None and other is not None)
-    assert one is not None
-    assert other is not None
+    one, other = two_grown(common, left, right)
 
     async def play(fixture: StoreFixture) -> None:
         partition = fixture.layout.partition(CART)

@@ -125,6 +125,19 @@ def subtraction_base(folded: State, copy: State | None) -> State:
     )
 
 
+def may_unite(folded: State, copy: State | None) -> bool:
+    """Whether the folded cart and Redis's copy may be united for a subtraction: the union hides nothing.
+
+    What has left the copy's window is only in the copy's base, which the union does not have. So a folded
+    cart that is behind the copy must have all of it. `copy` needs no base, but `trimmed`. Nothing waits for
+    a copy that knows nothing newer: what it has besides may never have been folded.
+    """
+    if copy is None or copy.floor <= folded.floor or copy.version_number <= folded.version_number:
+        return True
+    known = folded.trimmed + sum(op.version <= copy.floor for op in folded.ops)
+    return known >= copy.trimmed
+
+
 def leaving(base: State, version: int, timing: Timing = TIMING) -> int:
     """The version up to which attempts may have left the window by the time a subtraction is folded.
 

@@ -122,6 +122,8 @@ class Subtractor:
                 if isinstance(looked, Refused):
                     return looked
                 window = looked
+            if not ordering.may_unite(folded or State(), window.copy):
+                return Refused(reason=Reason.NO_RECORD)
             answer = await self._try(cart_id, decision, folded or State(), window, outbox_max_bytes)
             if answer != Refused(reason=Reason.MOVED):
                 return answer
@@ -170,6 +172,7 @@ class Subtractor:
             known,
             ops=tuple(sorted((op for op, _ in ops), key=lambda op: (op.version, op.op_id))),
             floor=numbers.floor,
+            trimmed=numbers.operation_count - len(ops),
             born=numbers.born,
         )
         waiting = {(op.version, op.op_id): outbox_id for op, outbox_id in ops if outbox_id}

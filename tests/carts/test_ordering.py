@@ -12,6 +12,7 @@ from carts.ordering import (
     lines_to_order,
     may_follow,
     may_subtract,
+    may_unite,
     rebase,
     renewed,
     subtracted,
@@ -129,6 +130,20 @@ def test_of_redis_only_what_the_folded_record_lacks_is_added_to_it() -> None:
     base = subtraction_base(state_of(first), state_of(second))
     assert base.content() == state_of(first, second).content()
     assert subtraction_base(state_of(first), None) == state_of(first)
+
+
+def test_a_record_that_is_behind_has_what_has_left_the_window_of_redis_or_is_not_united_with_it() -> None:
+    first, second = change(20, "a", add("x", 2)), change(24, "b", add("x", 1))
+    third = change(24 + 2 * WINDOW + 2, "c", add("x", 4))
+    copy = state_of(first, second, third)
+    assert [op.op_id for op in copy.ops] == ["c"]
+    assert not may_unite(state_of(first), copy)
+    assert not may_unite(State(), copy)
+    assert may_unite(state_of(first, second), copy)
+    assert may_unite(state_of(first, third), copy)  # what it lacks was never folded
+    assert may_unite(copy, state_of(first))
+    assert may_unite(state_of(first), None)
+    assert may_unite(state_of(first), state_of(first, second))
 
 
 def test_an_order_known_by_its_id_is_not_taken_from_redis_once_more() -> None:

@@ -417,6 +417,14 @@ ABLATIONS = (
         300,
     ),
     Ablation(
+        "records behind the window",
+        "nor from one that lacks what has left the window of Redis's copy",
+        {"carts.ordering.may_unite": without.always},
+        "order_behind_the_window_adds",
+        "a subtraction hides",
+        0,
+    ),
+    Ablation(
         "overdue orders",
         "the fold has an order name the attempts of now, not those that have left the window for nothing",
         {"carts.fold.renewed": without.as_ordered},

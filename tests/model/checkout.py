@@ -189,8 +189,9 @@ class Checkout:
             world.redis, state, request, CART, world.redis_time, TIMING, STALE
         )
         if isinstance(reply, Applied):
+            before = world.redis.cart
             world.commit(redis)
-            self.gateway.check_copy()
+            self.gateway.check_subtraction(before)
             world.exercised["subtractions"] += 1
             world.exercised["subtractions from a record behind"] += state != world.last_state()
             world.exercised["subtractions renewed"] += reply.entry.change.delta != order.delta

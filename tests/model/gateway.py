@@ -9,7 +9,7 @@ from carts.operations import Add, Clear, Delta, Item, Remove, Set, SetDetails
 from carts.protocol import Durability
 from tests.model import redis_mirror
 from tests.model.cold_carts import ColdCarts, LookUp
-from tests.model.redis_mirror import Applied, OutboxEntry, Refused, Replayed, Reply, Request
+from tests.model.redis_mirror import Applied, OutboxEntry, Refused, Replayed, Reply, Request, StoredCart
 from tests.model.world import CART, STALE, TIMING, Asked, World, contains, quantities
 
 MOST_OPERATIONS = 12
@@ -168,6 +168,15 @@ class Gateway:
         quantity = dict(lines).get("x", 0)
         if only_adds and quantity > 0 and any(quantity // 4**i % 4 > 1 for i in range(len(world.asked))):
             world.problem(f"Redis shows an operation twice: {quantity}")
+
+    def check_subtraction(self, before: StoredCart | None) -> None:
+        """What a subtraction has made of Redis's copy: it has one operation more, and hides none."""
+        world, after = self.world, self.world.redis.cart
+        assert after is not None
+        had = before.version.operation_count if before is not None else 0
+        if not world.redis_fell_back and after.version.operation_count <= had:
+            world.problem(f"a subtraction hides what Redis had: {had}, {after.version.operation_count}")
+        self.check_copy()
 
     # Publishing
 

@@ -339,8 +339,9 @@ class Merges:
             world.redis, record or State(), request, CART, world.redis_time, TIMING, STALE
         )
         if isinstance(reply, Applied):
+            before = world.redis.cart
             world.commit(redis)
-            history.gateway.check_copy()
+            history.gateway.check_subtraction(before)
         history.gateway.replied(reply, op_id)
         return not isinstance(reply, Refused)
 

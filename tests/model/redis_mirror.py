@@ -246,15 +246,17 @@ def subtract(
     """
     if not redis.ready:
         return redis, Refused("restoring")
-    if not ordering.may_subtract(folded, request.delta):
-        return redis, Refused("no_record")
     known = folded.version_number if folded is not None else 0
-    if known and protocol.too_stale(known, now_us, horizon_us):
+    is_forgotten = known > 0 and protocol.too_stale(known, now_us, horizon_us)
+    if is_forgotten or not ordering.may_subtract(folded, request.delta):
         return redis, Refused("no_record")
     copy = present(redis, now_us, horizon_us)
     if copy is None and not is_absent(redis, request.found, now_us):
         return redis, Refused("unknown_cart")
-    base = ordering.subtraction_base(folded or State(), copy.known if copy is not None else None)
+    known_copy = copy.known if copy is not None else None
+    if not ordering.may_unite(folded or State(), known_copy):
+        return redis, Refused("no_record")
+    base = ordering.subtraction_base(folded or State(), known_copy)
     if ordering.is_applied(base, request.op_id, request.delta):
         return redis, replayed(redis, request.op_id, now_us)
     v = protocol.next_version(base.version_number, now_us)

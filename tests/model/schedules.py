@@ -68,6 +68,18 @@ _ELSEWHERE = (
 )
 """Whoever has the orders completes checkouts of overlapping lines, late and more than once."""
 
+_BEHIND_THE_WINDOW_ACTIONS = (
+    "write publish fold changelog_ack retry look_up acknowledge remove checkout kill_checkout recover_orders "
+    "view"
+)
+_BEHIND_THE_WINDOW = (
+    "write look_up publish acknowledge remove fold:2 changelog_ack sink ~1 check_out checkout:4 checkout:4 "
+    "checkout:4 kill_checkout write publish acknowledge remove ~1 fold:2 changelog_ack wait:35 wait:35 ~1 "
+    "write publish acknowledge remove ~1 recover_orders:1 view ~2 fold:2 changelog_ack sink:2 "
+    "recover_orders:1 view ~3"
+)
+"""An order is subtracted while its row lacks what has left the window of Redis's copy."""
+
 _RECORD_BY_RECORD = {
     "plain": Kind(WRITES + "publish acknowledge " + FOLDS + SINKS),
     "crash": Kind(WRITES + "wait kill_sweeper " + CRASHES + "changelog_refused kill_sink " + SINKS),
@@ -228,6 +240,11 @@ _RECORD_BY_RECORD = {
         "changelog_ack check_out checkout:0 checkout:0 checkout:0 publish:0 fold:0 changelog_ack "
         "checkout:0 ~4",
     ),
+    "order_behind_the_window": Kind(
+        _BEHIND_THE_WINDOW_ACTIONS.replace("write", "write_any"),
+        story=_BEHIND_THE_WINDOW.replace("write", "write_any"),
+    ),
+    "order_behind_the_window_adds": Kind(_BEHIND_THE_WINDOW_ACTIONS, story=_BEHIND_THE_WINDOW),
     "order_elsewhere": Kind(
         _ELSEWHERE_ACTIONS.replace("write", "write_any"), story=_ELSEWHERE.replace("write", "write_any")
     ),

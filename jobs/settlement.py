@@ -51,6 +51,8 @@ class Standing(Enum):
 
 def standing(order: UnsettledOrder, now_us: int, lifetime: Lifetime) -> Standing:
     """How the order stands at `now_us` (microseconds)."""
+    if order.unreadable is not None:
+        return Standing.WAITS  # it must not stop the orders of other carts
     if order.state is None:
         # There was a row when the order was placed. A cart is deleted when it was expired for the retention.
         is_deleted = bool(lifetime.retention_s) and too_stale(
@@ -96,6 +98,13 @@ class Settlement:
             after = page[-1].position
             by_standing: dict[Standing, list[UnsettledOrder]] = {each: [] for each in Standing}
             for order in page:
+                if order.unreadable is not None:
+                    log.error(
+                        "settlement.row_unreadable",
+                        order_id=order.order_id,
+                        cart_id=order.cart_id,
+                        error=order.unreadable,
+                    )
                 by_standing[standing(order, self._clock(), self._settings.lifetime)].append(order)
             for order in by_standing[Standing.DUE]:
                 await _subtract(store, order)

@@ -76,10 +76,16 @@ async def remaining(connection: Cluster, number: int) -> list[str]:
 
 
 async def remove(connection: Cluster, number: int) -> None:
-    """Delete the topics of a generation and wait until they are gone. Raises TopicsRefusedError."""
+    """Delete the topics of a generation and wait until they are gone. Raises TopicsRefusedError.
+
+    Of an interruption `cart-changed` is left, by which the generation is found again.
+    """
+    first = in_generation(CART_CHANGED, number).name
     there = await remaining(connection, number)
-    if there:
-        await connection.delete(there)
+    if others := [name for name in there if name != first]:
+        await connection.delete(others)
+    if first in there:
+        await connection.delete([first])
     try:
         async with asyncio.timeout(_GONE_WITHIN_S):
             while there := await remaining(connection, number):  # noqa: ASYNC110  no broker tells

@@ -53,7 +53,11 @@ class StorageWatch:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            await self._look()
+            try:
+                await self._look()
+            except Exception:
+                # Who looks no more lets carts grow into the reserve: log it, and go on.
+                log.exception("storage.failed")
 
     async def _look(self) -> None:
         try:

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from sinks.postgres.batch import Batch
 from store.postgres import carts, positions
-from store.postgres.carts import Deletion, Row
+from store.postgres.carts import Row
 from store.postgres.connection import RenewedConnection
 from store.postgres.positions import Move, Position
 from store.postgres.session import Address
@@ -56,11 +56,11 @@ class CartsTable:
     async def replace(self, rows: list[Row]) -> int:
         """Write rows even over others of the same version, never over newer ones; returns how many it wrote.
 
-        For rows that somebody has changed by hand. Readers see the old row or the new one. Raises as `write`.
+        For rows that somebody has changed by hand. One that has been trimmed since is newer. Readers see the
+        old row or the new one. Raises as `write`.
         """
-        old = [Deletion(row.cart_id, row.version_number, row.operation_count) for row in rows]
         async with self._connection.use() as connection, connection.transaction():
-            await carts.delete(connection, old)
+            await carts.delete_replaced(connection, rows)
             return await carts.upsert(connection, rows)
 
     async def close(self) -> None:

@@ -52,6 +52,10 @@ UNREADABLE = Counter(
     "cartstream_redis_sink_unreadable_records_total",
     "records of `carts` that cannot be read; the Postgres sink sends them to the dead letters",
 )
+UNREADABLE_ROWS = Counter(
+    "cartstream_redis_sink_unreadable_rows_total",
+    "rows of carts that cannot be read, met by warming: these carts stay cold; the log names them",
+)
 
 PRODUCTS = Counter(
     "cartstream_redis_sink_product_records_total",

@@ -13,6 +13,7 @@ import structlog
 
 from carts.protocol import CartRow
 from sinks.errors import RowsUnavailable
+from sinks.redis import metrics
 from store.postgres import carts, positions
 from store.postgres.connection import RenewedConnection
 from store.postgres.errors import SchemaOutdated
@@ -51,6 +52,11 @@ class Rows:
         places = {cart_id: self._layout.partition(cart_id) for cart_id in cart_ids}
         return await self._ask(partial(carts.look_up, partitions=places))
 
+    async def look_up_readable(self, cart_ids: Iterable[str]) -> dict[str, CartRow]:
+        """The same of those whose rows can be read; the others are counted and logged."""
+        places = {cart_id: self._layout.partition(cart_id) for cart_id in cart_ids}
+        return await self._ask(partial(carts.look_up, partitions=places, unreadable=_unreadable))
+
     async def close(self) -> None:
         """Disconnect."""
         await self._connection.close()
@@ -72,3 +78,8 @@ class Rows:
                 log.warning("rows.unavailable", error=repr(error))
                 raise RowsUnavailable(repr(error)) from error
         raise RowsUnavailable("nobody has asked")  # the attempts end with an answer or an error
+
+
+def _unreadable(cart_id: str, error: msgspec.MsgspecError) -> None:
+    metrics.UNREADABLE_ROWS.inc()
+    log.error("rows.unreadable", cart_id=cart_id, error=str(error))

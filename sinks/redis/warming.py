@@ -112,40 +112,48 @@ class Warming:
         ids = [cart_id for cart_id in newest_first(found, self._layout.partitions) if cart_id not in run.seen]
         absent = await self._store.absent(ids)
         await self._rest(began, 0)
+        left: set[str] = set()
         for at in range(0, len(absent), ROWS):
-            if not await self._bring_in(run, partition, absent[at : at + ROWS]):
+            left_to_rows = await self._bring_in(run, partition, absent[at : at + ROWS])
+            if left_to_rows is None:
                 return
+            left |= left_to_rows
+        warm = [cart_id for cart_id in ids if cart_id not in left]
         if start > first:
-            if await self._store.warmed(partition, run.restoration, start):
+            if await self._store.warmed(partition, run.restoration, position, start, warm):
                 run.noted(start, ids)
-        elif await self._store.warmed(partition, run.restoration, None):
+        elif await self._store.warmed(partition, run.restoration, position, None, warm):
             self._runs.pop(partition, None)
             log.info("warming.complete", partition=partition, carts=run.brought_in, seconds=run.seconds)
 
-    async def _bring_in(self, run: "Run", partition: int, cart_ids: Sequence[str]) -> bool:
-        """Bring carts in, and rest; False: Redis was restored again, or rows do not count yet."""
+    async def _bring_in(self, run: "Run", partition: int, cart_ids: Sequence[str]) -> set[str] | None:
+        """Bring carts in, and rest; those that are left to their rows, or have none.
+
+        None: Redis was restored again, or rows do not count yet.
+        """
         await self._until_all_are_open()
         if not await self._has_room():
-            return False
+            return None
         began = time.monotonic()
         missing = await self._store.missing(partition)
         if not isinstance(missing, Missing) or missing.marker.restoration != run.restoration:
-            return False
-        rows = await self._rows.look_up(cart_ids)
+            return None
+        rows = await self._rows.look_up_readable(cart_ids)
         now_us = clock_us()
-        hydrations = []
+        hydrations, left = [], set(cart_ids)
         for cart_id, row in rows.items():
             if not missing.is_met_by(row):
                 await asyncio.sleep(PAUSE_SECONDS)
-                return False
+                return None
             state = row.state
             if state is not None and self._is_wanted(cart_id, state, now_us):
+                left.remove(cart_id)
                 hydrations.append(self._store.hydrate(cart_id, state, missing.found(row)))
         brought_in = sum(await asyncio.gather(*hydrations))
         run.brought_in += brought_in
         metrics.WARMED.inc(brought_in)
         await self._rest(began, len(cart_ids))
-        return True
+        return left
 
     async def _has_room(self) -> bool:
         """Whether Redis has room; if not, carts stay in their rows, from which they are read."""

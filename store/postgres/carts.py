@@ -4,7 +4,7 @@ Each function works over the caller's connection, in its transaction if there is
 when Postgres fails. JSON is text, `subtotal` counts minor units, times are RFC 3339.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -99,6 +99,11 @@ async def delete(connection: Connection, deletions: Sequence[Deletion]) -> int:
     return (await connection.execute(_query("delete_carts"), _arrays(deletions, Deletion))).rowcount
 
 
+async def delete_replaced(connection: Connection, rows: Sequence[Row]) -> None:
+    """Delete the rows that these are to replace; not newer ones, and not those trimmed since."""
+    await connection.execute(_query("delete_replaced_carts"), _arrays(rows, Row))
+
+
 async def read(connection: Connection, cart_ids: Sequence[str]) -> list[FoundRow]:
     """The rows of those carts that have one."""
     cursor = await connection.execute(_query("read_carts"), {"cart_id": list(cart_ids)})
@@ -111,10 +116,15 @@ async def states(connection: Connection, cart_ids: Sequence[str]) -> list[tuple[
     return [(cart_id, state) for cart_id, state in await cursor.fetchall()]
 
 
-async def look_up(connection: Connection, partitions: Mapping[str, int]) -> dict[str, CartRow]:
+async def look_up(
+    connection: Connection,
+    partitions: Mapping[str, int],
+    unreadable: Callable[[str, msgspec.MsgspecError], None] | None = None,
+) -> dict[str, CartRow]:
     """What there is of each cart, given the partition of each, and how far the rows of its partition are.
 
-    Raises msgspec.MsgspecError for a state that nobody can read, too.
+    Raises msgspec.MsgspecError for a state that nobody can read, too; with `unreadable` that is called with
+    the cart's id, and the cart left out.
     """
     parameters = {
         "generation": GENERATION,
@@ -122,10 +132,17 @@ async def look_up(connection: Connection, partitions: Mapping[str, int]) -> dict
         "partition": list(partitions.values()),
     }
     cursor = await connection.execute(_query("look_up_carts"), parameters)
-    return {
-        cart_id: CartRow(None if state is None else _state.decode(state), position or 0, topic_id or "")
-        for cart_id, state, position, topic_id in await cursor.fetchall()
-    }
+    found = {}
+    for cart_id, json, position, topic_id in await cursor.fetchall():
+        try:
+            state = None if json is None else _state.decode(json)
+        except msgspec.MsgspecError as error:
+            if unreadable is None:
+                raise
+            unreadable(cart_id, error)
+        else:
+            found[cart_id] = CartRow(state, position or 0, topic_id or "")
+    return found
 
 
 async def ids_after(connection: Connection, after: str, limit: int) -> list[str]:

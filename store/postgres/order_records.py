@@ -36,7 +36,10 @@ class Position(NamedTuple):
 
 
 class UnsettledOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order not yet seen in its cart; `state` is that of the cart's row, None without a row."""
+    """An order not yet seen in its cart; `state` is that of the cart's row, None without a row.
+
+    `unreadable` says why nobody can read the state of the row.
+    """
 
     position: Position
     order_id: str
@@ -44,6 +47,7 @@ class UnsettledOrder(msgspec.Struct, frozen=True, kw_only=True):
     subtraction: Delta
     snapshot_version: int
     state: State | None
+    unreadable: str | None = None
 
 
 class CheckoutStatus(StrEnum):

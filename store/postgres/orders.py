@@ -144,17 +144,25 @@ async def unsettled(
         query("unsettled_orders"),
         {"grace": grace, "after_placed": after.placed_at, "after_id": after.order_id, "limit": limit},
     )
-    return [
-        UnsettledOrder(
-            position=Position(placed_at, order_id),
-            order_id=order_id,
-            cart_id=cart_id,
-            subtraction=_delta.decode(delta),
-            snapshot_version=snapshot_version,
-            state=None if state is None else _state.decode(state),
+    found = []
+    for order_id, cart_id, placed_at, delta, snapshot_version, json in await cursor.fetchall():
+        state, unreadable = None, None
+        try:
+            state = None if json is None else _state.decode(json)
+        except msgspec.MsgspecError as error:
+            unreadable = str(error)
+        found.append(
+            UnsettledOrder(
+                position=Position(placed_at, order_id),
+                order_id=order_id,
+                cart_id=cart_id,
+                subtraction=_delta.decode(delta),
+                snapshot_version=snapshot_version,
+                state=state,
+                unreadable=unreadable,
+            )
         )
-        for order_id, cart_id, placed_at, delta, snapshot_version, state in await cursor.fetchall()
-    ]
+    return found
 
 
 async def settle(connection: Connection, order_ids: Sequence[str]) -> None:

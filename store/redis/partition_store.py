@@ -1,7 +1,7 @@
 """Partitions in Redis: whether they are ready, their restoration, and the states that are put into them."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final
 
@@ -276,11 +276,23 @@ class PartitionStore:
         position = await self._client.execute(b"GET", self._layout.of_partition(partition).cold)
         return None if position is None else int(position)
 
-    async def warmed(self, partition: int, restoration: str, position: int | None) -> bool:
-        """Note that carts are cold before `position` only, none: nowhere; False: it was restored again."""
+    async def warmed(
+        self,
+        partition: int,
+        restoration: str,
+        before: int,
+        position: int | None,
+        cart_ids: Iterable[str] = (),
+    ) -> bool:
+        """Note that carts are cold before `position` only, no longer before `before`; none: nowhere.
+
+        False: it was restored again, or Redis has fallen back: it is cold from elsewhere, or lacks one of the
+        carts.
+        """
         shared = self._layout.of_partition(partition)
-        arguments = (restoration, b"" if position is None else position)
-        return bool(await self._client.run(scripts.WARMED, (shared.ready, shared.cold), arguments))
+        names = (shared.ready, shared.cold, *(self._layout.of_cart(cart_id).cart for cart_id in cart_ids))
+        arguments = (restoration, before, b"" if position is None else position)
+        return bool(await self._client.run(scripts.WARMED, names, arguments))
 
     async def absent(self, cart_ids: Sequence[str]) -> list[str]:
         """Those of the carts that Redis lacks."""

@@ -156,6 +156,19 @@ async def test_an_order_that_its_cart_does_not_know_is_taken_out_of_it_and_settl
     assert await books.round() == {}
 
 
+async def test_a_row_that_cannot_be_read_stops_no_order_of_another_cart(books: Books, cart_id: str) -> None:
+    other, state = f"{cart_id}-2", born(cart_id, lately(), quantity=3)
+    unreadable, order_id = await books.place(other, state), await books.place(cart_id, state)
+    await books.row(other, state)
+    await books.row(cart_id, state)
+    await books.connection.execute("UPDATE carts SET state = '{\"ops\": 1}' WHERE cart_id = %s", (other,))
+    assert await books.round() == {Standing.SETTLED: 0, Standing.WAITS: 1, Standing.DUE: 1}
+    assert await books.quantities(cart_id) == {}
+    await books.row(cart_id, await books.subtracted(cart_id, state))
+    await books.round()
+    assert [await books.settled(each) for each in (unreadable, order_id)] == [False, True]
+
+
 async def test_what_was_added_since_stays_when_redis_had_lost_the_cart(books: Books, cart_id: str) -> None:
     snapshot = born(cart_id, lately(), quantity=3)
     more = Change(

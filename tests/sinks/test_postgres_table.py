@@ -6,6 +6,7 @@ import msgspec
 import psycopg
 import pytest
 
+from carts.state import trim_idle
 from devstack.embedded import EmbeddedStack
 from devstack.settings import POSTGRES
 from sinks.data_errors import is_bad_data
@@ -45,6 +46,22 @@ async def test_writing_a_batch_again_changes_nothing(database: str) -> None:
         assert await table.write(batch) == 10
         assert await table.write(batch) == 0
         assert await table.write(Batch([], [])) == 0
+
+
+async def test_a_row_that_has_been_trimmed_is_not_replaced_by_what_was_read_before(database: str) -> None:
+    trimmed, changed_by_hand = new_cart_id(), new_cart_id()
+    state = grow(trimmed, 3)
+    small = trim_idle(state, state.version_number)
+    assert small.version == state.version
+    assert row(trimmed, small).window_bytes < row(trimmed, state).window_bytes
+    async with CartsTable(Address(database)) as table:
+        await table.write(newest([row(trimmed, small), row(changed_by_hand, state)]))
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("UPDATE carts SET subtotal = 1 WHERE cart_id = %s", [changed_by_hand])
+            assert await table.replace([row(trimmed, state), row(changed_by_hand, state)]) == 1
+            found = connection.execute("SELECT cart_id, window_bytes, subtotal FROM carts").fetchall()
+    expected = [row(trimmed, small), row(changed_by_hand, state)]
+    assert set(found) == {(each.cart_id, each.window_bytes, each.subtotal) for each in expected}
 
 
 async def test_an_expired_cart_is_an_update(database: str) -> None:

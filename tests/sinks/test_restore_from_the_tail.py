@@ -17,6 +17,7 @@ from runtime.settings import KafkaSettings
 from sinks.errors import RestoreStartsOver
 from sinks.postgres.batch import newest
 from sinks.postgres.table import CartsTable
+from sinks.redis import metrics
 from sinks.redis.expired_copies import ExpiredCopies
 from sinks.redis.restore import Restorer
 from sinks.redis.rows import Rows
@@ -316,6 +317,56 @@ async def test_warming_brings_carts_in_again_that_redis_has_lost_by_falling_back
     while not await warming.round():
         pass
     assert [await redis.n(cart_id) for cart_id in carts] == [1] * len(carts)
+
+
+@pytest.mark.parametrize(("records", "piece"), [(20, 1), (20, 2), (1000, 1)])
+async def test_warming_notes_nothing_in_a_redis_that_falls_back_before_it_does(
+    redis: Redis,
+    topics: TopicWriter,
+    table: Table,
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    records: int,
+    piece: int,
+) -> None:
+    carts = [cart_in(PARTITION) for _ in range(30)]
+    await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
+    await table.write({cart_id: grow(cart_id, 1) for cart_id in carts})
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    cold, note, looks = await redis.snapshot(), redis.store.warmed, 0
+
+    async def fallen_back(*arguments: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == piece:
+            await redis.roll_back(cold)
+        return await note(*arguments)
+
+    warming = warming_of(redis, rows)
+    monkeypatch.setattr("sinks.redis.warming.RECORDS", records)
+    monkeypatch.setattr(redis.store, "warmed", fallen_back)
+    while not await warming.round():
+        pass
+    assert [await redis.n(cart_id) for cart_id in carts] == [1] * len(carts)
+
+
+async def test_warming_passes_a_row_that_cannot_be_read(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows, database: str
+) -> None:
+    carts = [cart_in(PARTITION) for _ in range(5)]
+    await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
+    await table.write({cart_id: grow(cart_id, 1) for cart_id in carts})
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("UPDATE carts SET state = '{\"ops\": 1}' WHERE cart_id = %s", [carts[2]])
+    unreadable = metrics.UNREADABLE_ROWS._value.get()  # noqa: SLF001
+    warming = warming_of(redis, rows)
+    while not await warming.round():
+        pass
+    assert [await redis.n(cart_id) for cart_id in carts] == [1, 1, 0, 1, 1]
+    assert metrics.UNREADABLE_ROWS._value.get() > unreadable  # noqa: SLF001
 
 
 async def test_warming_waits_for_rows_that_are_behind_what_redis_was_restored_on(

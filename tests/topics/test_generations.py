@@ -64,6 +64,30 @@ async def test_a_generation_without_carts_is_not_open(kafka: KafkaSettings) -> N
         assert await remaining(connection, NUMBER) == []
 
 
+async def test_a_generation_of_which_some_topics_are_deleted_is_found_again(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete, refusal = Cluster.delete, TopicsRefusedError("one of them")
+
+    async def deletes_one(connection: Cluster, names: Sequence[str]) -> None:
+        await delete(connection, names[:1])
+        raise refusal
+
+    async with cluster(kafka) as connection:
+        try:
+            await make(connection, NUMBER, 1, 1)
+            there = await remaining(connection, NUMBER)
+            for _ in there[1:]:
+                with monkeypatch.context() as patched:
+                    patched.setattr(Cluster, "delete", deletes_one)
+                    with pytest.raises(TopicsRefusedError, match="one of them"):
+                        await remove(connection, NUMBER)
+                assert NUMBER in await generations(connection)
+        finally:
+            await remove(connection, NUMBER)
+        assert await remaining(connection, NUMBER) == []
+
+
 async def test_topics_that_come_back_are_not_waited_for_without_end(
     kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,16 @@ DELETE FROM carts
 USING unnest(%(cart_id)b::text[], %(version_number)b::bigint[], %(operation_count)b::bigint[]) AS gone (cart_id, v, n)
 WHERE carts.cart_id = gone.cart_id AND (carts.v, carts.n) <= (gone.v, gone.n)
 
+-- delete_replaced_carts
+-- Of the same version, a row with a smaller window has been trimmed since the other was read.
+DELETE FROM carts
+USING unnest(
+    %(cart_id)b::text[], %(version_number)b::bigint[], %(operation_count)b::bigint[], %(digest)b::bigint[],
+    %(window_bytes)b::integer[]
+) AS row (cart_id, v, n, digest, window_bytes)
+WHERE carts.cart_id = row.cart_id AND (carts.v, carts.n) <= (row.v, row.n)
+    AND NOT ((carts.v, carts.n, carts.digest) = (row.v, row.n, row.digest) AND carts.window_bytes < row.window_bytes)
+
 -- read_carts
 SELECT cart_id, v, n, digest, status, currency, subtotal, lines::text, metadata::text, state::text
 FROM carts WHERE cart_id = ANY(%(cart_id)s)

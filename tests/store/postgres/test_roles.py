@@ -101,7 +101,8 @@ USED: Final[Mapping[Role, Mapping[str, tuple[str, ...]]]] = {
     },
     Role.OPERATOR: {
         "carts": (
-            *("upsert_carts", "delete_carts", "read_carts", "look_up_carts", "states_of_carts"),
+            *("upsert_carts", "delete_carts", "delete_replaced_carts"),
+            *("read_carts", "look_up_carts", "states_of_carts"),
             *("cart_ids_after", "count_carts"),
         ),
         "overview": ALL,

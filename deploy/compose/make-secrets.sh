@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the passwords that docker-compose.yml takes from files, in deploy/compose/secrets/. Keeps those that are there.
+# Makes the passwords and tokens that docker-compose.yml takes from files, in deploy/compose/secrets/. Keeps those that are there.
 set -eu
 umask 077
 cd "$(dirname "$0")"
@@ -20,4 +20,7 @@ if test ! -e redis-conf; then
   password=$(random)
   write redis-url "redis://:$password@redis:6379/0"
   write redis-conf "requirepass $password"
+fi
+if test ! -e ops-token; then
+  write ops-token "$(random)"
 fi

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import chain
 from typing import Final, Self
 
 import aiohttp
@@ -12,7 +13,7 @@ import msgspec
 
 from ops.overview.samples import Samples, Span, quantile, timings
 from ops.overview.settings import OverviewSettings
-from ops.overview.targets import Target, found, given, known
+from ops.overview.targets import Target, found, given, known, resolved
 from runtime.health import Health, Readiness
 
 KEPT_S: Final = 60.0
@@ -81,7 +82,12 @@ class Processes:
 
     async def look(self) -> list[Process]:
         """Ask all of them at once."""
-        self._targets = known([*self._given, *found(self._folder)], self._targets)
+        named = list(chain(*await asyncio.gather(*map(resolved, self._given))))
+        addresses = {target.address for target in named}
+        others = [target for target in found(self._folder) if target.address not in addresses]
+        self._targets = known([*named, *others], self._targets)
+        for name in self._kept.keys() - self._targets.keys():
+            del self._kept[name]
         targets = list(self._targets.values())
         answers = await asyncio.gather(*(self._ask(target) for target in targets))
         return [self._keep(target, heard) for target, heard in zip(targets, answers, strict=True)]

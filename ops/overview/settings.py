@@ -14,7 +14,8 @@ class OverviewSettings(OpsSettings, HistorySettings):
         "",
         examples=["gateway=http://10.0.0.5:8000,compaction=http://10.0.0.7:9400"],
         description="processes whose metrics and probes are read, beside those in the folder "
-        "`CARTSTREAM_METRICS_TARGETS`: addresses with a name before `=`, separated by commas",
+        "`CARTSTREAM_METRICS_TARGETS`: addresses with a name before `=`, separated by commas. With `dns+` "
+        "before an address (`gateway=dns+http://gateways:8000`) each IP address of its host is a process",
     )
     ops_targets_token: SecretStr | None = Field(
         None,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -19,6 +20,7 @@ import yaml
 from click.testing import CliRunner
 
 from cli.main import cartstream
+from ops.overview.targets import given
 from runtime.owners import ProductsOwner
 from topics.access import ROLES, Resource
 from topics.groups import GROUPS
@@ -45,7 +47,15 @@ EVERYTHING = {
     "extraVolumes": [{"name": "kafka", "secret": {"secretName": "kafka"}}],
     "extraVolumeMounts": [{"name": "kafka", "mountPath": "/run/kafka", "readOnly": True}],
     "agents": {"mail": {"enabled": True}, "history": {"enabled": True}},
-    "networkPolicy": {"gatewayFrom": [{"namespaceSelector": {}}], "metricsFrom": [{"podSelector": {}}]},
+    "ops": {
+        "enabled": True,
+        "secret": {"name": "operator", "keys": ["CARTSTREAM_OPS_TOKEN", "CARTSTREAM_POSTGRES_URL"]},
+    },
+    "networkPolicy": {
+        "gatewayFrom": [{"namespaceSelector": {}}],
+        "metricsFrom": [{"namespaceSelector": {}}],
+        "opsFrom": [{"namespaceSelector": {}}],
+    },
     "serviceMonitor": {"enabled": True, "tokenSecret": {"name": "token"}},
     "keda": {"enabled": True, "authenticationRef": "kafka", "metadata": {"sasl": "scram_sha512"}},
     "prefix": "shop-a",
@@ -148,7 +158,7 @@ def test_no_pod_can_do_more_than_it_must(render: Callable[[str], list[dict[str, 
 def test_every_command_of_a_pod_exists(render: Callable[[str], list[dict[str, Any]]]) -> None:
     commands = {" ".join(pod["containers"][0]["args"]) for pod in pods(render("everything")).values()}
     commands |= {" ".join(pod["containers"][0]["args"]) for pod in pods(render("little")).values()}
-    assert {"gateway", "jobs", "migrate", "topics apply --allow-single"} < commands
+    assert {"gateway", "jobs", "ops", "migrate", "topics apply --allow-single"} < commands
     assert {group.command for group in GROUPS} < commands
     for command in commands:
         shown = CliRunner().invoke(cartstream, [*command.split(), "--help"])
@@ -239,11 +249,14 @@ def test_each_process_connects_as_the_user_of_its_role(authentication: str, tmp_
     users = {"enabled": True, "authentication": authentication}
     result = helm(EVERYTHING | {"strimzi": {"enabled": True, "users": users}}, tmp_path)
     resources = [document for document in yaml.safe_load_all(result.stdout) if document]
-    by_command = {role.commands: f"shop-a.cartstream-{role.name}" for role in ROLES}
+    by_command = {
+        command: f"shop-a.cartstream-{role.name}" for role in ROLES for command in role.commands.split(", ")
+    }
     for name, pod in pods(resources).items():
         volumes = {volume["name"]: volume.get("secret", {}).get("secretName") for volume in pod["volumes"]}
         user = by_command.get(" ".join(pod["containers"][0]["args"]))
         assert (name, volumes.get("kafka-user")) == (name, user)
+        assert user or name.startswith("Job/")
         if user and authentication == "scram-sha-512":
             assert variables(pod)["CARTSTREAM_KAFKA_SASL_USERNAME"] == user
             assert "CARTSTREAM_KAFKA_TLS_CERT" not in variables(pod)
@@ -284,9 +297,93 @@ def test_values_and_secrets_reach_the_processes(render: Callable[[str], list[dic
 
 
 @needs_helm
+def test_the_operations_page_finds_the_pods_of_every_process(
+    render: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    everything = render("everything")
+    workloads = [each for each in everything if each["kind"] in {"Deployment", "StatefulSet"}]
+    labels = {
+        each["metadata"]["name"].removeprefix("shop-cartstream-"): each["spec"]["template"]["metadata"][
+            "labels"
+        ]
+        for each in workloads
+    }
+    assert set(labels) == {"gateway", "jobs", "ops", *AGENTS}
+    told = variables(pods(everything)["Deployment/shop-cartstream-ops"])
+    found = {target.name: target for target in given(told["CARTSTREAM_OPS_TARGETS"])}
+    assert set(found) == set(labels)
+    del found["ops"]
+    for name, target in found.items():
+        assert target.is_of_name
+        url = urlsplit(target.address)
+        service = one(everything, "Service", str(url.hostname))["spec"]
+        assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
+        assert [port["port"] for port in service["ports"]] == [url.port]
+        selected = [other for other, has in labels.items() if service["selector"].items() <= has.items()]
+        assert selected == [name]
+        pod = one(
+            everything,
+            "Deployment" if name in {"gateway", "jobs"} else "StatefulSet",
+            f"shop-cartstream-{name}",
+        )
+        (container,) = pod["spec"]["template"]["spec"]["containers"]
+        assert url.port in {port["containerPort"] for port in container["ports"]}
+    # Prometheus asks each of them once: it does not take these services for its own.
+    monitors = [
+        each["spec"]["selector"]["matchLabels"] for each in everything if each["kind"] == "ServiceMonitor"
+    ]
+    assert len(monitors) == 2
+    for monitor in monitors:
+        services = [
+            each["metadata"]["name"]
+            for each in everything
+            if each["kind"] == "Service" and monitor.items() <= each["metadata"]["labels"].items()
+        ]
+        assert services in (["shop-cartstream-gateway"], ["shop-cartstream-agents"])
+
+
+@needs_helm
+def test_the_operations_page_is_off_wants_a_token_and_lets_in_only_who_is_named(
+    render: Callable[[str], list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    assert "Deployment/shop-cartstream-ops" not in pods(render("default"))
+    everything = render("everything")
+    found = variables(pods(everything)["Deployment/shop-cartstream-ops"])
+    assert found["CARTSTREAM_OPS_TOKEN_FILE"] == "/run/secrets/own/CARTSTREAM_OPS_TOKEN"
+    assert found["CARTSTREAM_POSTGRES_URL_FILE"] == "/run/secrets/own/CARTSTREAM_POSTGRES_URL"
+    assert found["CARTSTREAM_REDIS_URL_FILE"] == "/run/secrets/cartstream/CARTSTREAM_REDIS_URL"
+    gateway = variables(pods(everything)["Deployment/shop-cartstream-gateway"])
+    assert gateway["CARTSTREAM_POSTGRES_URL_FILE"] == "/run/secrets/cartstream/CARTSTREAM_POSTGRES_URL"
+    assert "CARTSTREAM_OPS_TOKEN_FILE" not in gateway
+
+    ops = {"matchLabels": one(everything, "Service", "shop-cartstream-ops")["spec"]["selector"]}
+    for name in ("gateway", "metrics"):
+        (rule,) = one(everything, "NetworkPolicy", f"shop-cartstream-{name}")["spec"]["ingress"]
+        assert rule["from"] == [{"namespaceSelector": {}}, {"podSelector": ops}]
+    policy = one(everything, "NetworkPolicy", "shop-cartstream-ops")["spec"]
+    assert policy["ingress"] == [{"ports": [{"port": "http"}], "from": [{"namespaceSelector": {}}]}]
+
+    result = helm({"ops": {"enabled": True}}, tmp_path)
+    resources = [document for document in yaml.safe_load_all(result.stdout) if document]
+    policy = one(resources, "NetworkPolicy", "shop-cartstream-ops")["spec"]
+    assert "Ingress" in policy["policyTypes"]
+    assert "ingress" not in policy
+    (secret,) = [
+        volume["secret"]
+        for volume in pods(resources)["Deployment/shop-cartstream-ops"]["volumes"]
+        if volume["name"] == "own-secret"
+    ]
+    assert (secret["secretName"], [item["key"] for item in secret["items"]]) == (
+        "cartstream",
+        ["CARTSTREAM_OPS_TOKEN"],
+    )
+
+
+@needs_helm
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
+        ({"ops": {"enabled": True, "secret": {"keys": []}}}, "needs the key CARTSTREAM_OPS_TOKEN"),
         ({"gatway": {}}, "gatway"),
         ({"config": {"POSTGRES_URL": "x"}}, "POSTGRES_URL"),
         ({"agents": {"compaction": {"replicas": 17}}}, "agents.compaction.replicas is 17"),

@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +13,8 @@ import yaml
 from click.testing import CliRunner
 
 from cli.main import COMMANDS, cartstream
+from ops.overview.targets import given
+from ops.page.settings import PageSettings
 from topics.groups import GROUPS
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +107,31 @@ def test_every_secret_and_volume_of_compose_is_used_and_made() -> None:
     assert set(re.findall(r"^  write (\S+)", script, re.MULTILINE)) == set(COMPOSE["secrets"])
 
 
+def test_only_this_host_reaches_what_compose_publishes_and_the_operations_page_wants_a_token() -> None:
+    published = {port for service in COMPOSE["services"].values() for port in service.get("ports", [])}
+    assert {port for port in published if not port.startswith("127.0.0.1:")} == set()
+    ops = PRODUCT["ops"]
+    assert "ops-token" in ops["secrets"]
+    assert ops["environment"]["CARTSTREAM_OPS_TOKEN_FILE"] == "/run/secrets/ops-token"
+    gateway = PRODUCT["gateway-1"]["environment"]
+    (port,) = ops["ports"]
+    assert gateway["CARTSTREAM_OPS_URL"] == f"http://{port.removesuffix(':8030')}/ops"
+
+
+def test_the_passwords_of_compose_are_made_once_and_good_enough(tmp_path: Path) -> None:
+    script = shutil.copy(ROOT / "deploy" / "compose" / "make-secrets.sh", tmp_path)
+
+    def made() -> dict[str, str]:
+        subprocess.run(["sh", script], check=True)
+        return {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+
+    first = made()
+    assert set(first) == set(COMPOSE["secrets"])
+    assert made() == first
+    settings = PageSettings(ops_host="0.0.0.0", ops_token=first["ops-token"].removesuffix("\n"))
+    assert settings.ops_token is not None
+
+
 def test_every_file_that_compose_mounts_is_there() -> None:
     mounted = {
         volume.split(":")[0]
@@ -113,7 +142,7 @@ def test_every_file_that_compose_mounts_is_there() -> None:
     assert {path for path in mounted if not (ROOT / path).exists()} == set()
 
 
-def test_prometheus_and_the_proxy_name_every_process() -> None:
+def test_prometheus_the_operations_page_and_the_proxy_name_every_process() -> None:
     prometheus = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text())
     scraped = {
         target.split(":")[0]
@@ -123,6 +152,13 @@ def test_prometheus_and_the_proxy_name_every_process() -> None:
     }
     processes = {name for name, service in PRODUCT.items() if name not in ONCE and "profiles" not in service}
     assert scraped == processes - {"mailbox"}
+    shown = {
+        target.name: target.address
+        for target in given(PRODUCT["ops"]["environment"]["CARTSTREAM_OPS_TARGETS"])
+    }
+    assert shown == {
+        name: f"http://{name}:{8000 if PRODUCT[name]['command'] == 'gateway' else 9400}" for name in scraped
+    }
     proxy = (ROOT / "deploy" / "compose" / "haproxy.cfg").read_text()
     gateways = {name for name, service in PRODUCT.items() if service["command"] == "gateway"}
     assert set(re.findall(r"^    server (\S+)", proxy, re.MULTILINE)) == gateways

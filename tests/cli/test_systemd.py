@@ -68,4 +68,15 @@ def test_every_command_of_a_unit_exists(command: str) -> None:
 
 
 def test_every_process_has_a_unit() -> None:
-    assert {"gateway", "jobs", "migrate", "topics apply"} | AGENTS == set(commands())
+    assert {"gateway", "jobs", "ops", "migrate", "topics apply"} | AGENTS == set(commands())
+
+
+def test_the_operations_page_looks_where_every_process_says_what_it_is() -> None:
+    common = (UNITS / "cartstream-.service.d" / "common.conf").read_text()
+    (folder,) = re.findall(r"^Environment=CARTSTREAM_METRICS_TARGETS=/var/lib/(.+)$", common, re.MULTILINE)
+    assert re.findall(r"^StateDirectory=(.+)$", common, re.MULTILINE) == [folder]
+    # The last file wins: that of the unit over that of all.
+    assert re.findall(r"^EnvironmentFile=(.+)$", common, re.MULTILINE) == [
+        "/etc/cartstream/cartstream.env",
+        "-/etc/cartstream/%N.env",
+    ]

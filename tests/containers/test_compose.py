@@ -91,8 +91,8 @@ def docker(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def ports() -> dict[str, str]:
-    names = ("PROXY_PORT", "MAILBOX_PORT", "PROMETHEUS_PORT")
-    return {name: str(port) for name, port in zip(names, free_ports(3), strict=True)}
+    names = ("PROXY_PORT", "MAILBOX_PORT", "PROMETHEUS_PORT", "OPS_PORT")
+    return {name: str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +198,30 @@ async def test_every_process_says_that_it_works_and_prometheus_reaches_it(
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}") as prometheus:
             answer = await prometheus.get("/api/v1/query", params={"query": "up"})
         found = {each["metric"]["instance"]: each["value"][1] for each in answer.json()["data"]["result"]}
-        return len(found) == 14 and set(found.values()) == {"1"}
+        return len(found) == 15 and set(found.values()) == {"1"}
 
-    await until(reached, "Prometheus reaches 14 processes", SLOW_S, every_s=2)
+    await until(reached, "Prometheus reaches 15 processes", SLOW_S, every_s=2)
+
+
+async def test_the_operations_page_shows_every_process_as_ready(
+    compose: Compose, shop: httpx.AsyncClient, ports: dict[str, str]
+) -> None:
+    assert compose
+    assert shop
+    token = (ROOT / "deploy" / "compose" / "secrets" / "ops-token").read_text().strip()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['OPS_PORT']}", timeout=10) as page:
+
+        async def shown() -> bool:
+            try:
+                answer = await page.get("/ops/api/overview", headers={"Authorization": f"Bearer {token}"})
+            except httpx.HTTPError:
+                return False
+            assert answer.status_code == 200, answer.text
+            processes = answer.json()["processes"]
+            return len(processes) == 15 and {each["state"] for each in processes} == {"ready"}
+
+        await until(shown, "15 processes are shown as ready", SLOW_S, every_s=2)
+        assert (await page.get("/ops/api/overview")).status_code == 401
 
 
 async def test_no_process_is_root_or_can_write_to_its_image(

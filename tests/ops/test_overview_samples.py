@@ -1,6 +1,7 @@
 """The overview's arithmetic: rates, percentiles, jobs, and what processes answer."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import msgspec
@@ -211,6 +212,13 @@ async def test_processes_are_asked_and_the_token_is_for_the_given_ones_alone(tmp
             await processes.look()
             assert list(processes.latest()) == ["gateway"]
         assert set(tokens) == {"Bearer t"}
+        tokens.clear()
+        both = OverviewSettings(
+            metrics_targets=tmp_path, ops_targets=f"gateway={address}", ops_targets_token="t"
+        )
+        async with Processes(both) as processes:
+            assert [process.name for process in await processes.look()] == ["gateway"]
+        assert set(tokens) == {"Bearer t"}
     async with Processes(told) as processes:
         (gateway,) = await processes.look()
     assert gateway.state is ProcessState.SILENT
@@ -239,6 +247,80 @@ def test_targets_have_names_or_are_called_by_their_address() -> None:
     named, plain = targets.given("gateway=http://10.0.0.5:8000/, http://10.0.0.7:9400")
     assert (named.name, named.address) == ("gateway", "http://10.0.0.5:8000")
     assert (plain.name, plain.address) == ("10.0.0.7:9400", "http://10.0.0.7:9400")
-    for wrong in ("10.0.0.5:8000", "gateway=", "gateway=ftp://x"):
+    (several,) = targets.given("gateway=dns+http://gateways:8000")
+    assert (several.name, several.address, several.is_of_name) == ("gateway", "http://gateways:8000", True)
+    for wrong in (
+        "10.0.0.5:8000",
+        "gateway=",
+        "gateway=ftp://x",
+        "a=http://:80",
+        "a=http://b:c",
+        "a=dns+https://b",
+    ):
         with pytest.raises(ValueError, match="a right value is"):
             targets.given(wrong)
+
+
+async def test_each_address_of_a_name_is_a_process_and_is_forgotten_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    answers: list[str] = []
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        assert (host, port) == ("gateways", 8000)
+        if not answers:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(None, None, None, "", (address, port)) for address in answers]
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    (several,) = targets.given("gateway=dns+http://gateways:8000")
+
+    answers[:] = ["10.0.0.2", "10.0.0.1", "fd00::1", "10.0.0.1"]
+    there = targets.known(await targets.resolved(several), {})
+    assert {name: target.address for name, target in there.items()} == {
+        "gateway (10.0.0.1)": "http://10.0.0.1:8000",
+        "gateway (10.0.0.2)": "http://10.0.0.2:8000",
+        "gateway (fd00::1)": "http://[fd00::1]:8000",
+    }
+    assert all(target.is_given for target in there.values())
+    answers[:] = ["10.0.0.3"]
+    there = targets.known(await targets.resolved(several), there)
+    assert list(there) == ["gateway (10.0.0.3)"]
+    answers.clear()
+    assert targets.known(await targets.resolved(several), there) == {"gateway": several}
+
+
+async def test_a_name_that_leads_nowhere_is_a_silent_process() -> None:
+    async with Processes(
+        OverviewSettings(ops_targets="gateway=dns+http://nowhere.invalid:8000")
+    ) as processes:
+        (gateway,) = await processes.look()
+    assert (gateway.name, gateway.state) == ("gateway", ProcessState.SILENT)
+
+
+async def test_processes_of_a_name_are_asked_by_their_addresses_and_what_they_said_is_forgotten_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hosts: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        hosts.append(request.headers.get("Host"))
+        return web.Response(text="process_resident_memory_bytes 1024\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/{path:.*}", answer)])
+    async with TestServer(app, host="127.0.0.1") as server:
+        told = OverviewSettings(ops_targets=f"gateway=dns+http://localhost:{server.port}")
+        async with Processes(told) as processes:
+            found = {process.name: process.state for process in await processes.look()}
+            # Where localhost is ::1, too, nothing answers there.
+            assert found["gateway (127.0.0.1)"] is ProcessState.READY
+            assert set(hosts) == {f"127.0.0.1:{server.port}"}
+
+            async def nowhere(_: Target) -> list[Target]:
+                return []
+
+            monkeypatch.setattr("ops.overview.processes.resolved", nowhere)
+            assert await processes.look() == []
+            assert processes.latest() == {}

@@ -33,8 +33,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* Variables of every process; with Strimzi's users those of .role, if it has one. */}}
+{{/* Variables of every process; with Strimzi's users those of .role, if it has one. .secret is one that the part alone
+has, whose keys come before those of all. */}}
 {{- define "cartstream.env" -}}
+{{- $own := dig "keys" (list) (.secret | default dict) -}}
 - name: CARTSTREAM_PARTITIONS
   value: {{ .root.Values.partitions | quote }}
 {{- with .root.Values.prefix }}
@@ -46,8 +48,14 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
   value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
 {{- range .root.Values.secret.keys }}
+{{- if not (has . $own) }}
 - name: {{ . }}_FILE
   value: /run/secrets/cartstream/{{ . }}
+{{- end }}
+{{- end }}
+{{- range $own }}
+- name: {{ . }}_FILE
+  value: /run/secrets/own/{{ . }}
 {{- end }}
 {{- if include "cartstream.user" . }}
 - name: CARTSTREAM_KAFKA_TLS
@@ -139,6 +147,16 @@ securityContext:
   secret:
     secretName: {{ .root.Values.secret.name }}
     defaultMode: 0440
+{{- with .secret }}
+- name: own-secret
+  secret:
+    secretName: {{ .name | default $.root.Values.secret.name }}
+    defaultMode: 0440
+    items:
+      {{- range .keys }}
+      - {key: {{ . }}, path: {{ . }}}
+      {{- end }}
+{{- end }}
 {{- if not .storage }}
 - name: data
   emptyDir: {}
@@ -164,6 +182,11 @@ securityContext:
 - name: secret
   mountPath: /run/secrets/cartstream
   readOnly: true
+{{- if .secret }}
+- name: own-secret
+  mountPath: /run/secrets/own
+  readOnly: true
+{{- end }}
 - name: data
   mountPath: /var/lib/cartstream
 {{- if include "cartstream.user" . }}

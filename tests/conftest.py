@@ -22,7 +22,7 @@ from runtime.settings import KafkaSettings
 from tests.support.databases import empty_database, migrated_database
 from tests.support.processes import PRICED_BY_CALLER
 from tests.support.redis_servers import emptied
-from tests.support.servers import Servers, with_topics
+from tests.support.servers import Servers, are_embedded, with_topics
 
 # No catalogue in what tests start: who adds to a cart states the price. Tests of the catalogue say otherwise.
 os.environ |= PRICED_BY_CALLER
@@ -131,10 +131,18 @@ def database(servers: Servers) -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: no process is left alone with one of them when all others are done."""
+    """The longest files first: no process is left alone with one of them when all others are done.
+
+    What breaks a server of the session is skipped where that is not an embedded one.
+    """
     items.sort(
         key=lambda item: LONGEST.index(found) if (found := _file_of(item)) in LONGEST else len(LONGEST)
     )
+    if are_embedded():
+        return
+    for item in items:
+        if item.get_closest_marker("embedded"):
+            item.add_marker(pytest.mark.skip("breaks a server: only an embedded one"))
 
 
 def _file_of(item: pytest.Item) -> str:

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes all images of docker-compose.yml without a registry: a base by debootstrap, servers as the embedded stack has
+# Makes the images of docker-compose.yml without a registry: a base by debootstrap, servers as the embedded stack has
 # them (PyPI, Maven), packages from PyPI by the pip of .venv. Needs root, a Docker daemon, debootstrap, and what
 # `make run` has fetched. What is there stays: remove an image to have it made again.
+# `make-images.sh servers` makes those that tests run on only: Postgres, Valkey and Kafka.
 set -eu
 cd "$(dirname "$0")/../.."
 export DOCKER_BUILDKIT=0
@@ -21,7 +22,11 @@ add() { # packages of Debian, to the root file system
     "$work"/root/usr/share/man/* "$work"/root/usr/share/locale/*
 }
 
-if ! has cartstream-local/python || ! has cartstream-local/servers || ! has cartstream-local/python-build; then
+bases='python servers python-build'
+test "${1:-}" != servers || bases=python
+missing=
+for base in $bases; do has "cartstream-local/$base" || missing=$base; done
+if test -n "$missing"; then
   echo 'making the base with debootstrap ...'
   rm -rf "$work/root"
   debootstrap --variant=minbase bookworm "$work/root" >"$work/debootstrap.log"
@@ -34,10 +39,12 @@ if ! has cartstream-local/python || ! has cartstream-local/servers || ! has cart
   chmod +x "$work/root/usr/sbin/policy-rc.d"
   add python3 ca-certificates
   import cartstream-local/python
-  add haproxy prometheus
-  import cartstream-local/servers
-  add python3-pip python3-venv
-  import cartstream-local/python-build
+  if test "${1:-}" != servers; then
+    add haproxy prometheus
+    import cartstream-local/servers
+    add python3-pip python3-venv
+    import cartstream-local/python-build
+  fi
   rm -rf "$work/root"
 fi
 
@@ -72,6 +79,7 @@ if ! has cartstream-local/kafka; then
   cp "$local/kafka-entrypoint.sh" "$work/kafka/"
   server kafka
 fi
+test "${1:-}" != servers || exit 0
 if ! has cartstream-local/prometheus; then
   begin prometheus
   server prometheus

@@ -286,6 +286,7 @@ async def test_while_the_mail_server_is_away_orders_wait_and_use_up_no_attempts(
         assert attempts == 1
 
 
+@pytest.mark.embedded
 async def test_when_postgres_comes_back_every_order_is_confirmed(
     agent: AgentProcess, smtp: SmtpServer, producer: AIOKafkaProducer, stack: EmbeddedStack
 ) -> None:

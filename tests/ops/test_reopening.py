@@ -83,6 +83,7 @@ async def test_nothing_is_opened_or_deleted_once_the_next_generation_is_open(
     assert (found[GENERATION].is_open, found[NEXT].is_open) == (False, True)
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("redis_place", [STACK], indirect=True)
 async def test_a_redis_that_is_away_while_writes_wait_is_waited_for(
     settings: OpsSettings,

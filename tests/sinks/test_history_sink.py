@@ -129,6 +129,7 @@ async def test_killed_again_and_again_it_loses_nothing_and_writes_nothing_twice(
     assert await sink.stop() == 0
 
 
+@pytest.mark.embedded
 async def test_a_postgres_that_is_killed_midway_loses_nothing(
     sink: AgentProcess, kafka: KafkaSettings, database: str, stack: EmbeddedStack
 ) -> None:

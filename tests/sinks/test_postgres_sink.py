@@ -91,6 +91,7 @@ async def test_poison_goes_to_the_dead_letters_and_the_others_are_written(
     assert await versions(database, [unreadable, nul]) == {}
 
 
+@pytest.mark.embedded
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 async def test_a_postgres_that_goes_away_midway_loses_nothing(
     fault: str, sink: AgentProcess, topics: TopicWriter, database: str, stack: EmbeddedStack

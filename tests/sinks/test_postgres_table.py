@@ -124,6 +124,7 @@ async def test_a_connection_cut_by_the_server_is_renewed(database: str) -> None:
     assert stored(database) == {cart_id: (grow(cart_id, 2).version_number, 2)}
 
 
+@pytest.mark.embedded
 async def test_a_frozen_postgres_is_noticed(
     database: str, stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ class Servers:
 
     def url(self, name: str) -> str:
         """The address of a server that answers."""
-        if name not in self._given and os.environ.get("CARTSTREAM_TEST_DOCKER") == "1":
+        if name not in self._given and _in_containers():
             # Only here: the import takes a second that most runs need not spend.
             from tests.support.containers import container_url  # noqa: PLC0415
 
@@ -47,6 +47,15 @@ class Servers:
         self._stack.ensure(name)
         urls = self._stack.urls
         return {KAFKA: urls.kafka_bootstrap, REDIS: urls.redis, POSTGRES: urls.postgres}[name]
+
+
+def are_embedded() -> bool:
+    """Whether the session's servers are local processes of its own, all of them."""
+    return not _in_containers() and not any(variable in os.environ for variable in GIVEN.values())
+
+
+def _in_containers() -> bool:
+    return os.environ.get("CARTSTREAM_TEST_DOCKER") == "1"
 
 
 class Urls(NamedTuple):

@@ -137,6 +137,7 @@ async def test_what_was_read_before_a_long_freeze_gets_in_no_more(
     assert len(reader.records(key)) == 1
 
 
+@pytest.mark.embedded
 @pytest.mark.drill
 async def test_while_kafka_is_away_rows_wait_and_are_counted_and_then_go_in_order(
     database: str, reader: TopicReader, relaying: Relaying, stack: EmbeddedStack
@@ -160,6 +161,7 @@ async def test_while_kafka_is_away_rows_wait_and_are_counted_and_then_go_in_orde
     assert list(dict.fromkeys(reader.values(key))) == values
 
 
+@pytest.mark.embedded
 async def test_when_postgres_comes_back_the_relay_goes_on(
     database: str, reader: TopicReader, relaying: Relaying, stack: EmbeddedStack
 ) -> None:

@@ -36,9 +36,13 @@ _STATE: Final = msgspec.json.Decoder(State)
 
 
 def command(row: RowAge, now_us: int, lifetime: Lifetime) -> Change | None:
-    """The change that is due for a row, if any."""
+    """The change that is due for a row, if any. A row that cannot be read is logged: others are due, too."""
     status = Status(row.status)
-    expired = status is Status.EXPIRED or (row.state is not None and _STATE.decode(row.state).expired)
+    try:
+        expired = status is Status.EXPIRED or (row.state is not None and _STATE.decode(row.state).expired)
+    except msgspec.MsgspecError as error:
+        log.error("expiry.row_unreadable", cart_id=row.cart_id, error=str(error))  # noqa: TRY400
+        return None
     what = due(row.cart_id, row.version_number, status, now_us, lifetime, expired=expired)
     if what is None:
         return None

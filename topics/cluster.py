@@ -14,6 +14,7 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     InvalidConfigurationError,
     InvalidRequestError,
+    KafkaConnectionError,
     KafkaError,
     PolicyViolationError,
     TopicAlreadyExistsError,
@@ -23,7 +24,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import DescribeConfigsRequest
 
-from runtime.kafka.causes import cause_of, who, why_unusable
+from runtime.kafka.causes import Cause, cause_of, who, why_unusable
 from runtime.kafka.internals import send_request
 from runtime.kafka.rights import Operation, group_rights, topic_rights
 from runtime.settings import KafkaSettings
@@ -278,7 +279,11 @@ async def admin_client(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClien
         yield admin
     except (TimeoutError, KafkaError, OSError) as error:
         # Of a connection that failed aiokafka's error says nothing: look again, and listen.
-        cause = await why_unusable(kafka) or cause_of(error, kafka)
+        cause = await why_unusable(kafka)
+        if cause is None:
+            # Its error would be taken for that of a connection that was closed.
+            is_late = isinstance(error, KafkaConnectionError)
+            cause = Cause("it does now, a moment ago it did not") if is_late else cause_of(error, kafka)
         if cause.misconfigured:
             raise ClusterRefusesError(f"Kafka at {kafka.kafka_bootstrap} is no use: {cause.text}") from error
         raise ClusterUnreachableError(

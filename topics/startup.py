@@ -1,8 +1,11 @@
 """The check of the topics when a process starts."""
 
 import asyncio
+import logging
 import sys
-from typing import Final
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from runtime.failstop import EXIT_RESTART, end_at_sigterm
 from runtime.settings import KafkaSettings
@@ -14,7 +17,12 @@ from topics.names import GENERATION
 from topics.plan import is_closed
 from topics.registry import CART_CHANGED, CART_TOPICS
 
+T = TypeVar("T")
+
 _LOOK_S: Final = 0.5
+_AGAIN_S: Final = 2.0
+_KAFKA_S: Final = 60.0
+"""How long a Kafka that does not answer is waited for. Kubernetes gives a process two minutes to start."""
 
 
 def require_topics(
@@ -26,10 +34,12 @@ def require_topics(
     processes of the next generation can be started before carts have moved.
 
     `command` names the process in what stderr is told. Exits with 1 when something has to be
-    mended, with 75 when the cluster does not answer and a restart may help. From now on SIGTERM ends the
-    process at once, until it begins its work.
+    mended, with 75 when the cluster has not answered for a minute and a restart may help. From now on SIGTERM
+    ends the process at once, until it begins its work.
     """
     end_at_sigterm()
+    # Logging starts with the worker: without a handler aiokafka writes each failed attempt to stderr.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         asyncio.run(_require(command, kafka, partitions, others, role))
     except (TopicsDifferError, ClusterRefusesError) as error:
@@ -45,7 +55,7 @@ async def _require(
 ) -> None:
     if any(spec in CART_TOPICS for spec in role.topics):
         is_told = False
-        while not await is_open(kafka):
+        while not await _answered(command, lambda: is_open(kafka)):
             if not is_told:
                 sys.stderr.write(
                     f"cartstream {command}: waits, for generation {GENERATION} of the topics of carts is "
@@ -53,7 +63,24 @@ async def _require(
                 )
                 is_told = True
             await asyncio.sleep(_LOOK_S)
-    await require(kafka, partitions=partitions, others=others, specs=role.topics, role=role)
+    await _answered(
+        command, lambda: require(kafka, partitions=partitions, others=others, specs=role.topics, role=role)
+    )
+
+
+async def _answered(command: str, ask: Callable[[], Awaitable[T]]) -> T:
+    """What the cluster answers, however often it has to be asked. Raises TopicsError."""
+    until, told = time.monotonic() + _KAFKA_S, ""
+    while True:
+        try:
+            return await ask()
+        except ClusterUnreachableError as error:
+            if time.monotonic() > until:
+                raise
+            if str(error) != told:
+                told = str(error)
+                sys.stderr.write(f"cartstream {command}: waits for Kafka: {told}\n")
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def is_open(kafka: KafkaSettings) -> bool:

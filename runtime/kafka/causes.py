@@ -126,8 +126,8 @@ def _closed(kafka: KafkaSettings) -> str:
         missing.append("a client certificate (CARTSTREAM_KAFKA_TLS_CERT)")
     if kafka.kafka_sasl_mechanism is None:
         missing.append("SASL (CARTSTREAM_KAFKA_SASL_MECHANISM)")
-    perhaps = f": perhaps it wants {' or '.join(missing)}" if missing else ""
-    return f"the broker closed the connection before it answered{perhaps}"
+    perhaps = f", or wants {' or '.join(missing)}" if missing else ""
+    return f"the broker closed the connection before it answered: it starts or stops{perhaps}"
 
 
 def _not_authorised(kind: str) -> Callable[[Any, KafkaSettings], str]:

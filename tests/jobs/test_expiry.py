@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from carts.lifetime import Lifetime
+from jobs.expiry import command
+from store.postgres.carts import RowAge
 from tests.jobs.conftest import SystemUnderTest
 from tests.support.waiting import until
 from topics.codec import decode_purge_floor
@@ -147,3 +150,9 @@ async def test_a_write_on_a_cart_too_old_to_count_does_not_bring_its_lines_back(
 
     await until(redis_has_the_fold, "Redis equal to the row")
     assert await system.lines(cart_id) == {"new": 1}
+
+
+def test_a_merged_row_that_cannot_be_read_is_passed() -> None:
+    row = RowAge("guest:1", 2, 1, "merged", 0, '{"ops": 1}')
+    assert command(row, 10**16, Lifetime()) is None
+    assert command(row._replace(state="{}"), 10**16, Lifetime()) is not None

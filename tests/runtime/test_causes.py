@@ -52,6 +52,7 @@ async def test_a_broker_that_closes_the_connection_may_want_what_the_client_lack
         over_tls = await why_unusable(KafkaSettings(kafka_bootstrap=address, kafka_tls=True))
     assert plain is not None
     assert not plain.misconfigured
+    assert "before it answered: it starts or stops, or wants TLS" in plain.text
     assert "TLS (CARTSTREAM_KAFKA_TLS) or SASL (CARTSTREAM_KAFKA_SASL_MECHANISM)" in plain.text
     assert over_tls is not None
     assert not over_tls.misconfigured

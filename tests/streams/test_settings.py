@@ -1,16 +1,11 @@
 """A wrong setting stops the worker before it touches anything."""
 
-import subprocess
-import sys
-
 import pytest
 from pydantic import ValidationError
 
-from devstack.free_ports import free_ports
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
 from ops.settings import OpsSettings
-from runtime.failstop import EXIT_RESTART
 from sinks.settings import RedisSinkSettings
 from streams.settings import LONGEST_STORE_AGE_S, MergeSettings, StreamsSettings
 from topics.registry import CARTS
@@ -54,12 +49,3 @@ def test_a_store_may_not_get_so_old_that_deletions_have_left_the_log() -> None:
 
 def test_the_largest_record_fits_into_its_topic() -> None:
     assert StreamsSettings().max_record_bytes < CARTS.max_message_bytes
-
-
-def test_a_worker_without_a_broker_asks_to_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    (port,) = free_ports(1)
-    monkeypatch.setenv("CARTSTREAM_KAFKA_BOOTSTRAP", f"127.0.0.1:{port}")
-    command = [sys.executable, "-m", "cli", "streams", "compaction"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == EXIT_RESTART
-    assert f"127.0.0.1:{port} did not answer" in done.stderr

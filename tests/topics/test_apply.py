@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
+from aiokafka.errors import InvalidTimestampError, KafkaConnectionError, MessageSizeTooLargeError
 from click.testing import CliRunner
 
 from cli.topics import topics as command
@@ -140,6 +140,17 @@ async def test_a_cluster_that_does_not_answer_is_named() -> None:
     address = f"127.0.0.1:{port}"
     with pytest.raises(ClusterUnreachableError, match=address):
         await check(KafkaSettings(kafka_bootstrap=address))
+
+
+async def test_a_cluster_that_answers_by_now_is_not_said_to_want_something_else(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start(_: AIOKafkaAdminClient) -> None:
+        raise KafkaConnectionError("Unable to bootstrap")
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "start", start)
+    with pytest.raises(ClusterUnreachableError, match=r"did not answer \(it does now, a moment ago"):
+        await check(kafka)
 
 
 async def test_the_broker_refuses_a_change_published_too_late_and_takes_one_in_time(

@@ -1,11 +1,21 @@
-"""A process that waits for Kafka before it begins: SIGTERM ends it at once."""
+"""A process that waits for Kafka before it begins: it says so, for how long; SIGTERM ends it at once."""
 
 import signal
 import socket
 from pathlib import Path
 
+import pytest
+
+from devstack.free_ports import free_ports
+from runtime.failstop import EXIT_RESTART
+from runtime.settings import KafkaSettings
 from tests.support.processes import Process
 from tests.support.waiting import until_blocking
+from topics import startup
+from topics.access import STREAM_COMPACTION
+from topics.errors import ClusterUnreachableError
+from topics.registry import PARTITIONS
+from topics.startup import require_topics
 
 
 def test_sigterm_ends_a_process_that_has_not_begun(tmp_path: Path) -> None:
@@ -25,3 +35,44 @@ def test_sigterm_ends_a_process_that_has_not_begun(tmp_path: Path) -> None:
             assert process.wait() == 0
         finally:
             process.kill()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little patience, and the signal handlers of the tests."""
+    monkeypatch.setattr(startup, "_KAFKA_S", 0.2)
+    monkeypatch.setattr(startup, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(startup, "end_at_sigterm", lambda: None)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_process_without_kafka_says_what_it_waits_for_and_asks_to_be_started_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (port,) = free_ports(1)
+    kafka = KafkaSettings(kafka_bootstrap=f"127.0.0.1:{port}")
+    with pytest.raises(SystemExit) as ended:
+        require_topics("streams compaction", kafka, PARTITIONS, STREAM_COMPACTION)
+    assert ended.value.code == EXIT_RESTART
+    waits, *_, last = capsys.readouterr().err.splitlines()
+    why = f"Kafka at 127.0.0.1:{port} did not answer (127.0.0.1:{port}: nothing listens there): see whether"
+    assert waits.startswith(f"cartstream streams compaction: waits for Kafka: {why}")
+    assert last.startswith(f"cartstream streams compaction: {why}")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_process_begins_once_kafka_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [ClusterUnreachableError("not yet"), ClusterUnreachableError("not yet"), None]
+
+    async def answer(*_: object, **__: object) -> bool:
+        if (refusal := answers.pop(0)) is not None:
+            raise refusal
+        answers.append(None)
+        return True
+
+    monkeypatch.setattr(startup, "is_open", answer)
+    monkeypatch.setattr(startup, "require", answer)
+    require_topics("streams compaction", KafkaSettings(), PARTITIONS, STREAM_COMPACTION)
+    assert capsys.readouterr().err == "cartstream streams compaction: waits for Kafka: not yet\n"

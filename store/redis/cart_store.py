@@ -43,7 +43,8 @@ ENDLESS: Final = Lifetime()
 
 _JSON: Final = msgspec.json.Encoder()
 _TIME: Final = pack((b"TIME",))
-_CHANGE_BEGINS: Final = 3 + 8 + 1 + 14
+_MSGPACK: Final = msgspec.msgpack.Encoder()
+_CHANGE_BEGINS: Final = 3 + 8 + 1 + 1
 """How many words each call of the change script begins with: EVALSHA, keys, the cart's id, and bounds."""
 
 
@@ -82,19 +83,17 @@ class CartStore(PartitionStore):
         self._bounds = lru_cache(self._pack_bounds)
 
     def _pack_bounds(self, idle_limit_s: int, horizon_us: int) -> bytes:
-        """Arguments 2 to 15 of the change script, which are the same for all carts of users, or of guests."""
+        """Argument 2 of the change script, which is the same for all carts of users, or of guests."""
         limits = self._limits
         return pack_arguments(
-            *(self._timing.retry_horizon_us, 2 * self._timing.window_us, idle_limit_s, horizon_us),
-            *(
-                self._outbox_max_bytes,
-                limits.lines,
-                limits.tracked_lines,
-                limits.quantity,
-                limits.content_bytes,
-            ),
-            *(limits.window_entries, limits.window_bytes),
-            *(limits.ordered_entries, limits.ordered_bytes, MAX_SAFE_INTEGER),
+            _MSGPACK.encode(
+                (
+                    *(self._timing.retry_horizon_us, 2 * self._timing.window_us, idle_limit_s, horizon_us),
+                    *(self._outbox_max_bytes, limits.lines, limits.tracked_lines, limits.quantity),
+                    *(limits.content_bytes, limits.window_entries, limits.window_bytes),
+                    *(limits.ordered_entries, limits.ordered_bytes, MAX_SAFE_INTEGER),
+                )
+            )
         )
 
     # Carts

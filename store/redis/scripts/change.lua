@@ -3,22 +3,22 @@
 --
 -- KEYS  1 cart  2 ops  3 win  4 outbox  5 backlog  6 ready  7 events  8 unfolded
 -- ARGV  1 cart_id
---       2 retry horizon (us)  3 window (v units)  4 idle limit (s)
---       5 a copy older than this (us) counts as absent, an expired one sooner by the idle limit, 0: none
---       6 bytes of the outbox  7..15 limits: lines, tracked lines, quantity, content bytes, window entries,
---         window bytes, ordered entries, ordered bytes, subtotal
---      16 op_id
---      17 the operation's JSON from `,"op_id":` up to its steps
---      18 the event's JSON after `born`, the closing brace included
---      19 first seen (us)
---      20 If-Match tags between spaces, `*`, or nothing; a line feed; the same of If-None-Match; empty: neither
---      21 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to count,
+--       2 bounds, MessagePack: retry horizon (us), window (v units), idle limit (s), a copy older than this (us)
+--         counts as absent, an expired one sooner by the idle limit, 0: none; bytes of the outbox; limits: lines,
+--         tracked lines, quantity, content bytes, window entries, window bytes, ordered entries, ordered bytes,
+--         subtotal
+--       3 op_id
+--       4 the operation's JSON from `,"op_id":` up to its steps
+--       5 the event's JSON after `born`, the closing brace included
+--       6 first seen (us)
+--       7 If-Match tags between spaces, `*`, or nothing; a line feed; the same of If-None-Match; empty: neither
+--       8 empty: an absent cart is refused; else the v of a copy of it found elsewhere that is too old to count,
 --         0: there is none, and the absence after which that was found (_row_counts.lua)
---      22 `1`: return the cart
---      23 `1`: only tell whether the operation was applied before; refuse it if not
+--       9 `1`: return the cart
+--      10 `1`: only tell whether the operation was applied before; refuse it if not
 --         `2`: Redis is full; refuse what takes more memory, and whatever begins a cart
---      24 the traceparent of the request, or nothing: it waits in the outbox with the event
---      25.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
+--      11 the traceparent of the request, or nothing: it waits in the outbox with the event
+--      12.. eight for each step: kind, line id, quantity, unit price, currency, item JSON, metadata JSON, step JSON
 --         (set_quantity: its JSON up to the quantity; unit price and currency may be empty; details: a line
 --         `name\tJSON` for each in the place of the metadata, null removes; save: the same with a line id, and the
 --         bound of the list in the place of the quantity)
@@ -28,8 +28,12 @@
 
 --@include row_counts
 
+-- Numbers are written by %d: they are whole, below 2^53, and %.0f takes several times as long.
 local call, format, match = redis.call, string.format, string.match
-local op_id = ARGV[16]
+local op_id = ARGV[3]
+local retry_horizon, window, idle_limit, copy_horizon, max_outbox_bytes, max_lines, max_tracked, max_quantity,
+  max_content_bytes, max_entries, max_window_bytes, max_ordered_entries, max_ordered_bytes, max_subtotal =
+  unpack(cmsgpack.unpack(ARGV[2]))
 
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -37,9 +41,9 @@ local now = time[1] * 1000000 + time[2]
 local partition = call('MGET', KEYS[6], KEYS[5])
 if not partition[1] then return {'refused', 'restoring'} end
 local outbox_bytes, outbox_oldest = match(partition[2] or '0 0', '^(%d+) (%d+)$')
-if now > ARGV[19] + ARGV[2] then return {'refused', 'too_old'} end
+if now > ARGV[6] + retry_horizon then return {'refused', 'too_old'} end
 
-local FIRST, WIDTH = 25, 8
+local FIRST, WIDTH = 12, 8
 local fields = {'m'}
 for i = FIRST, #ARGV, WIDTH do
   if ARGV[i + 1] ~= '' then fields[#fields + 1] = 'l:' .. ARGV[i + 1] end
@@ -53,13 +57,13 @@ if head then
   prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr, entries, window_bytes, oldest, status, currency =
     match(head, HEAD)
 end
-local horizon = ARGV[5] - (status == 'expired' and ARGV[4] * 1000000 or 0)
-local is_new = not head or ARGV[5] ~= '0' and tonumber(prev) < 2 * (now - horizon)
-local forgotten, absence = match(ARGV[21], '^(%d+) (.+)$')
+local horizon = copy_horizon - (status == 'expired' and idle_limit * 1000000 or 0)
+local is_new = not head or copy_horizon ~= 0 and tonumber(prev) < 2 * (now - horizon)
+local forgotten, absence = match(ARGV[8], '^(%d+) (.+)$')
 local known_of = prev or forgotten
 if is_new then
   if not absence or not row_counts(partition[1], absence, now) then
-    return {'refused', 'unknown_cart', partition[1], format('%.0f', now)}
+    return {'refused', 'unknown_cart', partition[1], format('%d', now)}
   end
   found = {}
   prev, n, digest, floor, born, lines, tracked, bytes, subtotal, clr = '0', 0, 0, 0, 0, 0, 0, 0, 0, '0'
@@ -70,7 +74,7 @@ local known = not is_new and call('HGET', KEYS[2], op_id)
 if known then
   local v = match(known, '^{"v":(%d+)')
   local from = 6 + #v
-  if string.sub(known, from, from + #ARGV[17]) ~= ARGV[17] .. '[' then return {'refused', 'key_reused'} end
+  if string.sub(known, from, from + #ARGV[4]) ~= ARGV[4] .. '[' then return {'refused', 'key_reused'} end
   local outbox_id, event = match(known, '\n(.*)$') or '', ''
   local entry = outbox_id ~= '' and call('XRANGE', KEYS[4], outbox_id, outbox_id)[1]
   if entry and entry[2][2] == op_id and entry[2][4] == ARGV[1] then
@@ -79,17 +83,17 @@ if known then
     outbox_id = ''
   end
   local age = outbox_bytes == '0' and 0 or math.max(0, now - 1000 * outbox_oldest)
-  return {'replayed', v, event, outbox_id, age, head, ARGV[22] == '1' and call('HGETALL', KEYS[1])}
+  return {'replayed', v, event, outbox_id, age, head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}
 end
 
-if ARGV[23] == '1' then return {'refused', 'not_applied'} end
+if ARGV[10] == '1' then return {'refused', 'not_applied'} end
 
-if ARGV[20] ~= '' then
+if ARGV[7] ~= '' then
   local tag = format('%s-%s-%012x', prev, n, digest)
   local function names(tags)
     return tags == '*' and prev ~= '0' or string.find(tags, ' ' .. tag .. ' ', 1, true)
   end
-  local wanted, unwanted = match(ARGV[20], '^([^\n]*)\n(.*)$')
+  local wanted, unwanted = match(ARGV[7], '^([^\n]*)\n(.*)$')
   if wanted ~= '' and not names(wanted) or unwanted ~= '' and names(unwanted) then
     return {'refused', 'precondition_failed', tag}
   end
@@ -104,7 +108,7 @@ end
 -- Limits and application go together: nothing is written before the last step has been checked.
 
 local v = 2 * math.max(math.floor(prev / 2) + 1, now)
-local vs = format('%.0f', v)
+local vs = format('%d', v)
 local LINE = '^(%-?%d+) (%d+) (%d+) (%d+) ([^\n]*)\n(.*)$'
 lines, tracked, bytes, subtotal = lines + 0, tracked + 0, bytes + 0, subtotal + 0
 
@@ -192,11 +196,11 @@ for i = FIRST, #ARGV, WIDTH do
     else
       dv = vs
     end
-    if new_quantity > tonumber(ARGV[9]) then return {'refused', 'limit', 'quantity', step, ARGV[9]} end
+    if new_quantity > max_quantity then return {'refused', 'limit', 'quantity', step, max_quantity} end
     if quantity <= 0 then place = vs .. format('%02d', step) end
     if new_meta ~= '' then meta = new_meta end
     decide(field, old, quantity, price,
-      format('%.0f', new_quantity) .. ' ' .. dv .. ' ' .. place .. ' ' .. new_price .. ' ' .. new_item .. '\n' .. meta,
+      format('%d', new_quantity) .. ' ' .. dv .. ' ' .. place .. ' ' .. new_price .. ' ' .. new_item .. '\n' .. meta,
       new_quantity, new_price)
     currency = new_currency
   elseif kind == 'remove' then
@@ -223,69 +227,71 @@ for i = FIRST, #ARGV, WIDTH do
   elseif ARGV[i + 1] ~= '' then
     if quantity <= 0 then return {'refused', 'line_not_found', step} end
     decide(field, old, quantity, price,
-      format('%.0f', quantity) .. ' ' .. dv .. ' ' .. place .. ' ' .. price .. ' ' .. item .. '\n' .. ARGV[i + 6],
+      format('%d', quantity) .. ' ' .. dv .. ' ' .. place .. ' ' .. price .. ' ' .. item .. '\n' .. ARGV[i + 6],
       quantity, price)
   else
     if metadata == nil then metadata = call('HGET', KEYS[1], 'metadata') end
     bytes = bytes + size(ARGV[i + 6]) - size(metadata)
     metadata = ARGV[i + 6]
   end
-  if lines > tonumber(ARGV[7]) then return {'refused', 'limit', 'lines', step, ARGV[7]} end
-  if tracked > tonumber(ARGV[8]) then return {'refused', 'limit', 'tracked_lines', step, ARGV[8]} end
-  if bytes > tonumber(ARGV[10]) then return {'refused', 'limit', 'content_bytes', step, ARGV[10]} end
-  if subtotal > tonumber(ARGV[15]) then return {'refused', 'limit', 'subtotal', step, ARGV[15]} end
+  if lines > max_lines then return {'refused', 'limit', 'lines', step, max_lines} end
+  if tracked > max_tracked then return {'refused', 'limit', 'tracked_lines', step, max_tracked} end
+  if bytes > max_content_bytes then return {'refused', 'limit', 'content_bytes', step, max_content_bytes} end
+  if subtotal > max_subtotal then return {'refused', 'limit', 'subtotal', step, max_subtotal} end
   delta[#delta + 1] = json
 end
 
-if ARGV[23] == '2'
+if ARGV[10] == '2'
   and (is_new or is_raised or lines > lines_before or tracked > tracked_before or bytes > most_bytes) then
   return {'refused', 'storage_full'}
 end
 
 -- The window as it will be: entries older than W leave it.
 
-local body = vs .. ARGV[17] .. '[' .. table.concat(delta, ',') .. ']'
+local body = vs .. ARGV[4] .. '[' .. table.concat(delta, ',') .. ']'
 local entry = '{"v":' .. body .. '}'
-local cut = v - ARGV[3]
+local cut = v - window
 local leaving = {}
 entries, window_bytes = entries + 1, window_bytes + #entry
 if entries == 1 then
   oldest = vs
 elseif tonumber(oldest) < cut then
-  leaving = call('ZRANGEBYSCORE', KEYS[3], '-inf', format('(%.0f', cut))
+  leaving = call('ZRANGEBYSCORE', KEYS[3], '-inf', format('(%d', cut))
   for i = 1, #leaving do
     local old = call('HGET', KEYS[2], leaving[i])
     if old then window_bytes = window_bytes - (string.find(old, '\n', 1, true) or #old + 1) + 1 end
   end
   entries = entries - #leaving
-  local staying = call('ZRANGEBYSCORE', KEYS[3], format('%.0f', cut), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  oldest = staying[2] and format('%.0f', staying[2]) or vs
+  local staying = call('ZRANGEBYSCORE', KEYS[3], format('%d', cut), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  oldest = staying[2] and format('%d', staying[2]) or vs
 end
 -- What the newest order has closed over makes room: the limits count what has come since; in all there is more.
 local function has_room()
-  if entries > ARGV[11] + ARGV[13] or window_bytes > ARGV[12] + ARGV[14] then return false end
+  if entries > max_entries + max_ordered_entries or window_bytes > max_window_bytes + max_ordered_bytes then
+    return false
+  end
   local count, bytes_since, ids = 1, #entry, call('ZREVRANGE', KEYS[3], 0, -1)
   for _, id in ipairs(ids) do
     if match(id, '^o_%x+$') and #id == 34 then return true end
     local old = call('HGET', KEYS[2], id)
     count = count + 1
     if old then bytes_since = bytes_since + (string.find(old, '\n', 1, true) or #old + 1) - 1 end
-    if count > tonumber(ARGV[11]) or bytes_since > tonumber(ARGV[12]) then return false end
+    if count > max_entries or bytes_since > max_window_bytes then return false end
   end
   return false
 end
 
-if entries > tonumber(ARGV[11]) or window_bytes > tonumber(ARGV[12]) then
+if entries > max_entries or window_bytes > max_window_bytes then
   -- What is larger than the whole window never fits, however long somebody waits.
-  if #entry > tonumber(ARGV[12]) then return {'refused', 'limit', 'window_bytes', #delta - 1, ARGV[12]} end
-  if not has_room() then return {'refused', 'window_full', math.max(0, (oldest + ARGV[3]) / 2 - now)} end
+  if #entry > max_window_bytes then return {'refused', 'limit', 'window_bytes', #delta - 1, max_window_bytes} end
+  if not has_room() then return {'refused', 'window_full', math.max(0, (oldest + window) / 2 - now)} end
 end
 
 n = n + 1
 if born == 0 or born == '0' then born = vs end
-local event = '{"cart_id":"' .. ARGV[1] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[18]
-local event_bytes = #op_id + #ARGV[1] + #event + #ARGV[24]
-if outbox_bytes + event_bytes > tonumber(ARGV[6]) then return {'refused', 'outbox_full'} end
+local event = '{"cart_id":"' .. ARGV[1] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[5]
+local event_bytes = #op_id + #ARGV[1] + #event + #ARGV[11]
+if outbox_bytes + event_bytes > max_outbox_bytes then return {'refused', 'outbox_full'} end
 digest = (digest + tonumber(string.sub(redis.sha1hex(vs .. ':' .. op_id), 1, 12), 16)) % 281474976710656
 floor = math.max(floor + 0, cut - 1)
 
@@ -293,23 +299,23 @@ floor = math.max(floor + 0, cut - 1)
 
 if is_new then call('DEL', KEYS[1], KEYS[2], KEYS[3]) end
 local outbox_id
-if ARGV[24] == '' then
+if ARGV[11] == '' then
   outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[1], 'e', event)
 else
-  outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[1], 'e', event, 't', ARGV[24])
+  outbox_id = call('XADD', KEYS[4], '*', 'op', op_id, 'cart', ARGV[1], 'e', event, 't', ARGV[11])
 end
 if outbox_bytes == '0' then outbox_oldest = match(outbox_id, '^%d+') end
-call('SET', KEYS[5], format('%.0f %s', outbox_bytes + event_bytes, outbox_oldest))
+call('SET', KEYS[5], format('%d %s', outbox_bytes + event_bytes, outbox_oldest))
 call('ZADD', KEYS[8], 'NX', vs, ARGV[1])
 call('HSET', KEYS[2], op_id, entry .. '\n' .. outbox_id)
 call('ZADD', KEYS[3], vs, op_id)
 if #leaving > 0 then
-  call('ZREMRANGEBYSCORE', KEYS[3], '-inf', format('(%.0f', cut))
+  call('ZREMRANGEBYSCORE', KEYS[3], '-inf', format('(%d', cut))
   for i = 1, #leaving, 1000 do
     call('HDEL', KEYS[2], unpack(leaving, i, math.min(i + 999, #leaving)))
   end
 end
-head = format('%s %.0f %.0f %.0f %s %.0f %.0f %.0f %.0f %s %.0f %.0f %s active %s',
+head = format('%s %d %d %d %s %d %d %d %d %s %d %d %s active %s',
   vs, n, digest, floor, born, lines, tracked, bytes, subtotal, clr, entries, window_bytes, oldest, currency)
 local writes = {'m', head}
 if cleared then
@@ -338,9 +344,9 @@ end
 call('HSET', KEYS[1], unpack(writes))
 
 -- The time to live is renewed once in a 64th of it, not at every change; a window that was empty has none.
-local period = ARGV[4] * 31250
+local period = idle_limit * 31250
 if cleared or entries == 1 or math.floor(prev / period) ~= math.floor(v / period) then
-  for i = 1, 3 do call('EXPIRE', KEYS[i], ARGV[4]) end
+  for i = 1, 3 do call('EXPIRE', KEYS[i], idle_limit) end
 end
-call('SPUBLISH', KEYS[7], ARGV[1] .. format(' %s-%.0f-%012x', vs, n, digest))
-return {'applied', vs, event, outbox_id, math.max(0, now - 1000 * outbox_oldest), head, ARGV[22] == '1' and call('HGETALL', KEYS[1])}
+call('SPUBLISH', KEYS[7], ARGV[1] .. format(' %s-%d-%012x', vs, n, digest))
+return {'applied', vs, event, outbox_id, math.max(0, now - 1000 * outbox_oldest), head, ARGV[9] == '1' and call('HGETALL', KEYS[1])}

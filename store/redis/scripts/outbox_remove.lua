@@ -34,7 +34,7 @@ local first = call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 if first then
   local before = string.match(call('GET', KEYS[2]) or '0', '^%d+')
   local oldest = string.match(first[1], '^%d+')
-  call('SET', KEYS[2], string.format('%.0f %s', math.max(1, before - bytes), oldest))
+  call('SET', KEYS[2], string.format('%d %s', math.max(1, before - bytes), oldest))
 else
   call('DEL', KEYS[2])
 end

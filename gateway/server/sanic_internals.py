@@ -53,6 +53,12 @@ PARTS: Final = (
     PrivatePart(SanicProtocol, "_task", "find clients that read nothing"),
     PrivatePart(SanicProtocol, "_data_received", "wait for bytes, and for the end of the client"),
     PrivatePart(SanicProtocol, "_time", "know since when a client has sent and read nothing"),
+    PrivatePart(
+        HttpProtocol,
+        "__init__",
+        "make connections",
+        ("loop", "app", "signal", "connections", "state", "unix", "kwargs"),
+    ),
     PrivatePart(HttpProtocol, "data_received", "take bytes without looking up a setting", ("data",)),
     PrivatePart(HttpProtocol, "send", "send to whoever reads without waiting", ("data",)),
     PrivatePart(SanicProtocol, "receive_more", "learn that a connection waits for its client", ()),

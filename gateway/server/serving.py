@@ -6,6 +6,7 @@ accepted; here the order is in one place.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from socket import SO_SNDBUF, SOL_SOCKET, socket
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from gateway.health.checks import HealthChecks
+from gateway.server.accepting import Acceptor
 from gateway.server.backlog import BACKLOG, UNREAD_BYTES
 from gateway.server.bounds import Bounds
 from gateway.server.connections import Connection
@@ -35,6 +37,7 @@ class Server:
         self._settings = settings
         self._health = health
         self._server: AsyncioServer | None = None
+        self._acceptor: Acceptor | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
 
@@ -48,9 +51,7 @@ class Server:
             access_log=self._settings.access_log,
             return_asyncio_server=True,
             protocol=Connection,
-            # Whoever serves on a socket sets it anew.
-            backlog=BACKLOG,
-            # Not before everything is connected.
+            # The acceptor serves in its place.
             asyncio_server_kwargs={"start_serving": False},
         )
         assert server is not None  # noqa: S101  Sanic's type allows for a mode that is gone
@@ -59,7 +60,12 @@ class Server:
         await server.startup()  # type: ignore[no-untyped-call]
         try:
             await server.before_start()  # type: ignore[no-untyped-call]
-            await server.start_serving()  # type: ignore[no-untyped-call]
+            listener.listen(BACKLOG)  # whoever gave it may have kept fewer
+            protocol = partial(
+                Connection, loop=asyncio.get_running_loop(), app=self._app, connections=server.connections
+            )
+            self._acceptor = Acceptor(listener, protocol)
+            self._acceptor.start()
             await server.after_start()  # type: ignore[no-untyped-call]
             log.info(
                 "gateway.server.serving", host=self._settings.gateway_host, port=self._settings.gateway_port
@@ -103,6 +109,8 @@ class Server:
         self._over.set()
 
     def _close_listener(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
         if self._server is not None and self._server.server is not None:
             self._server.server.close()
 

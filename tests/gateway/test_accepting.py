@@ -1,0 +1,71 @@
+"""Connections that come together are accepted together, on the loop that gateways run on."""
+
+import asyncio
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+import structlog
+import uvloop
+
+from gateway.server import accepting
+from gateway.server.accepting import AT_ONCE
+from tests.gateway.served_app import Served, serving
+from tests.support.waiting import until
+
+CLIENTS = 2 * AT_ONCE
+
+
+def accepted(served: Served) -> float | None:
+    return served.metrics.registry.get_sample_value("cartstream_gateway_connections")
+
+
+def connect(served: Served, opened: ExitStack, clients: int) -> None:
+    """The kernel connects them; the loop has no turn meanwhile."""
+    for _ in range(clients):
+        opened.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+
+
+def test_connections_that_come_together_are_accepted_in_few_turns_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def check() -> None:
+        async with serving(monkeypatch) as served:
+            with ExitStack() as opened:
+                connect(served, opened, CLIENTS)
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                assert accepted(served) == CLIENTS
+
+    uvloop.run(check())
+
+
+def test_connections_that_find_no_descriptor_are_accepted_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepting, "_AGAIN_S", 0.01)
+
+    async def check() -> None:
+        async with serving(monkeypatch) as served:
+            with ExitStack() as opened, structlog.testing.capture_logs() as logs:
+                connect(served, opened, 3)
+                with no_descriptors():
+                    await until(lambda: len(logs) > 1, "it was tried again")
+                assert {entry["event"] for entry in logs} == {"gateway.server.not_accepting"}
+                await until(lambda: accepted(served) == 3, "all are accepted")
+
+    uvloop.run(check())
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """The process gets no more of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_one = os.dup(0)
+    os.close(next_one)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -83,9 +83,13 @@ class Admission:
         """So long Redis, and the loop, have taken to answer."""
         self._shortest_s = min(self._shortest_s, seconds)
 
-    def adapt(self, loop_delay_s: float) -> None:
-        """A period is over; the loop was so late to say so."""
-        redis_delay_s = 0.0 if self._shortest_s == math.inf else self._shortest_s
+    def adapt(self, loop_delay_s: float, unanswered_s: float) -> None:
+        """A period is over; the loop was so late to say so.
+
+        `unanswered_s`: how long the next answer of Redis has been waited for.
+        """
+        # A queue longer than a period: no answer comes in it.
+        redis_delay_s = unanswered_s if self._shortest_s == math.inf else self._shortest_s
         delay_s = max(loop_delay_s, redis_delay_s)
         standing_s, self._delay_before_s = min(delay_s, self._delay_before_s), delay_s
         self._shortest_s = math.inf

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Final
 
 from gateway.metrics import Metrics
@@ -11,9 +12,11 @@ from gateway.server.admission import PERIOD_S, Admission
 class Pressure:
     """Adapts an admission while it runs. Belongs to one event loop."""
 
-    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, admission: Admission, metrics: Metrics, unanswered_s: Callable[[], float]) -> None:
+        """`unanswered_s` tells how many seconds Redis has not answered what it answers next."""
         self._admission: Final = admission
         self._metrics: Final = metrics
+        self._unanswered_s: Final = unanswered_s
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
@@ -32,7 +35,7 @@ class Pressure:
     def _look(self) -> None:
         late = asyncio.get_running_loop().time() - self._due
         self.start()  # first: whatever fails below, it is looked again
-        self._admission.adapt(max(0.0, late))
+        self._admission.adapt(max(0.0, late), self._unanswered_s())
         self._metrics.settle()  # those of several workers are read from files
         limit = self._admission.limit
         self._metrics.requests_in_flight.set(self._admission.in_flight)

@@ -133,7 +133,7 @@ class PipelinedClient:
     @property
     def nodes(self) -> list[Node]:
         """The servers that have slots."""
-        return [*dict.fromkeys(self._by_slot)] if self._map is None else [*self._known.values()]
+        return self._by_slot[:1] if self._map is None else [*self._known.values()]
 
     def node_of(self, slot: int) -> Node:
         """The server that has the slot."""
@@ -143,6 +143,11 @@ class PipelinedClient:
     def connected(self) -> bool:
         """Whether there is a connection to every server now."""
         return bool(self.nodes) and all(node.connected for node in self.nodes)
+
+    def waits_s(self) -> float:
+        """How long the next reply of any server is waited for by now, in seconds; 0: none is due."""
+        since = [node.waits_since for node in self.nodes]
+        return min((self._loop.time() - began for began in since if began is not None), default=0.0)
 
     @property
     def unreachable(self) -> list[str]:

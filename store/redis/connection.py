@@ -86,6 +86,11 @@ class Connection(asyncio.Protocol):
         """Whether it is of use."""
         return self._transport is not None
 
+    @property
+    def waits_since(self) -> float | None:
+        """Since when the next reply is waited for, in the loop's time; None: none is due."""
+        return self._unanswered[0].began if self._unanswered else None
+
     def begin(self, stream: asyncio.StreamWriter) -> None:
         """Send by this stream (Speaker)."""
         self._stream = stream

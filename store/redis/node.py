@@ -92,6 +92,11 @@ class Node:
         return self._connection is not None
 
     @property
+    def waits_since(self) -> float | None:
+        """Since when the next reply is waited for, in the loop's time; None: none is due."""
+        return None if self._connection is None else self._connection.waits_since
+
+    @property
     def address(self) -> str:
         """Where the server is, or where it is looked for."""
         return str(self._server or self._servers)

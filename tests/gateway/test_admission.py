@@ -22,7 +22,7 @@ def admission(in_flight: int = 0) -> Admission:
 def queueing(found: Admission, seconds: float, periods: int = 2) -> None:
     for _ in range(periods):
         found.waited(seconds)
-        found.adapt(0)
+        found.adapt(0, 0)
 
 
 def limited(in_flight: int = 400) -> Admission:
@@ -52,15 +52,25 @@ def test_one_short_wait_among_long_ones_shows_that_no_queue_stands() -> None:
     for _ in range(10):
         found.waited(1.0)
         found.waited(LONGEST_S / 2)
-        found.adapt(0)
+        found.adapt(0, 0)
     assert not found.is_limited
 
 
 def test_a_late_loop_is_a_queue_even_if_redis_is_not_asked() -> None:
     found = admission(400)
-    found.adapt(2 * LONGEST_S)
-    found.adapt(2 * LONGEST_S)
+    found.adapt(2 * LONGEST_S, 0)
+    found.adapt(2 * LONGEST_S, 0)
     assert found.limit == 200
+
+
+def test_a_redis_that_has_not_answered_for_a_period_is_a_queue() -> None:
+    found = admission(400)
+    for periods in (1, 2, 3):
+        found.adapt(0, periods * 2 * LONGEST_S)
+    assert found.limit < 200
+    before = found.limit
+    found.adapt(0, 10.0)
+    assert found.limit < before
 
 
 def test_without_a_crowd_there_is_no_limit_and_with_one_it_may_fall_to_an_eighth() -> None:

@@ -23,7 +23,7 @@ class Metrics:
 
 async def test_a_look_that_fails_is_not_the_last() -> None:
     metrics: Any = Metrics()
-    pressure = Pressure(Admission(1.0, 1), metrics)
+    pressure = Pressure(Admission(1.0, 1), metrics, lambda: 0.0)
     pressure.start()
     await until(lambda: metrics.looks > 1, "looked again")
     metrics.ends = True

@@ -106,6 +106,14 @@ async def test_a_request_without_a_reply_in_time_has_an_unknown_outcome(own_serv
         await connected_again(client)
 
 
+async def test_it_tells_how_long_the_next_reply_is_waited_for(own_server: RedisServer) -> None:
+    async with PipelinedClient(settings_of(own_server)) as client:
+        assert client.waits_s() == 0.0
+        waiting = asyncio.create_task(client.execute("BLPOP", "list", 30))
+        await until(lambda: client.waits_s() > 0.1, "nothing is answered")
+        waiting.cancel()
+
+
 async def test_killed_redis_comes_back_and_an_operation_repeated_is_applied_once(
     own_server: RedisServer,
 ) -> None:

@@ -13,13 +13,16 @@ from gateway.products.requests import ImportProduct, check_lines, check_version,
 from gateway.products.service import ProductWriter
 from gateway.server.refusals import Refused
 
-BATCH_LINES: Final = 500
+BATCH_LINES: Final = 200
+"""Making and reading their statements holds up the event loop."""
 BATCH_BYTES: Final = 1024 * 1024
 LINE_BYTES: Final = 256 * 1024
 """A product within its limits is shorter, even if every character is escaped."""
 PROGRESS_S: Final = 1.0
-_TURN_S: Final = 0.002
-"""How long an import works before other requests have their turn."""
+OVERLOAD_PAUSE_S: Final = 0.4
+"""After each batch, while requests are turned away."""
+TURN_S: Final = 0.002
+"""How long an import works, and then rests: a request needs many turns of the event loop."""
 ERRORS_LISTED: Final = 1000
 """More are only counted: a client that sends everything before it reads must not be blocked by replies."""
 
@@ -71,7 +74,7 @@ class Line(msgspec.Struct, frozen=True):
 async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> AsyncIterator[Line]:
     """The lines of a body that comes in chunks, without blank ones. Holds one chunk and one line."""
     number, kept, too_long = 1, bytearray(), False
-    turn_over = time.monotonic() + _TURN_S
+    turn_over = time.monotonic() + TURN_S
     async for chunk in body:
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
@@ -83,8 +86,8 @@ async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> Async
             kept.clear()
             too_long = False
             if time.monotonic() > turn_over:
-                await asyncio.sleep(0)
-                turn_over = time.monotonic() + _TURN_S
+                await asyncio.sleep(TURN_S)
+                turn_over = time.monotonic() + TURN_S
         if not too_long:
             kept += chunk[start : start + bound + 1]
             too_long = len(kept) > bound
@@ -116,7 +119,7 @@ class Import:
         self._refused: Refused | None = None
 
     async def run(self, body: AsyncIterator[bytes]) -> AsyncIterator[Report]:
-        """Import all lines, holding at most 500. Raises Problem only before the first is imported."""
+        """Import all lines, holding a batch. Raises Problem only before the first is imported."""
         began = reported = time.monotonic()
         async for line in self._until_refused(body):
             self._lines = line.number
@@ -194,7 +197,7 @@ class Import:
                 yield report
         self._early_s = self._charge(len(batch))
         if self._requests_queue():
-            self._early_s = max(self._early_s, PROGRESS_S)
+            self._early_s = max(self._early_s, OVERLOAD_PAUSE_S)
 
     async def _pause(self) -> AsyncIterator[Report]:
         """Wait where more products came than may come by now, and tell that it goes on."""

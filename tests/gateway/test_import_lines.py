@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -50,20 +51,25 @@ async def test_lines_do_not_depend_on_how_the_body_is_cut(piece: int) -> None:
 
 
 @pytest.mark.parametrize("line", [b"\n", b'{"product_id":1}\n'], ids=["blank", "no product"])
-async def test_a_flood_of_lines_lets_others_have_their_turn(line: bytes) -> None:
-    turns = 0
+async def test_a_flood_of_lines_rests_as_long_as_it_works(
+    line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, rests = 0.0, []
 
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
+    def monotonic() -> float:
+        nonlocal now
+        now += importing.TURN_S / 100
+        return now
 
-    others = asyncio.create_task(other())
+    async def sleep(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr(time, "monotonic", monotonic)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     async for _ in Import(Writer(), free, never).run(body_of(line * 100_000)):
         pass
-    others.cancel()
-    assert turns > 5
+    assert len(rests) > 900
+    assert set(rests) == {importing.TURN_S}
 
 
 async def body_of(*pieces: bytes) -> AsyncIterator[bytes]:
@@ -110,11 +116,11 @@ async def body(lines: int) -> AsyncIterator[bytes]:
 async def test_progress_is_told_while_lines_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "PROGRESS_S", -1.0)
     writer = Writer()
-    *told, summary = [report async for report in Import(writer, free, never).run(body(1200))]
-    assert told == [Progress(500, 500, 0), Progress(1000, 1000, 0)]
+    *told, summary = [report async for report in Import(writer, free, never).run(body(450))]
+    assert told == [Progress(200, 200, 0), Progress(400, 400, 0)]
     assert isinstance(summary, Summary)
-    assert (summary.lines, summary.imported, summary.changed, summary.errors) == (1200, 1200, 1200, 0)
-    assert writer.largest == 500
+    assert (summary.lines, summary.imported, summary.changed, summary.errors) == (450, 450, 450, 0)
+    assert writer.largest == 200
 
 
 async def test_a_mark_of_utf_8_at_the_beginning_is_no_part_of_the_first_line() -> None:
@@ -148,13 +154,13 @@ def test_the_largest_product_is_a_line_however_it_is_written(letter: str) -> Non
 
 
 async def test_an_import_that_cannot_go_on_says_what_is_kept() -> None:
-    *_, last = [report async for report in Import(Writer(batches=2), free, never).run(body(1200))]
-    assert last == Stopped(1000, 1000, "The database did not answer.")
+    *_, last = [report async for report in Import(Writer(batches=2), free, never).run(body(450))]
+    assert last == Stopped(400, 400, "The database did not answer.")
 
 
 async def test_an_import_that_cannot_begin_is_a_problem() -> None:
     with pytest.raises(Problem, match="did not answer"):
-        [report async for report in Import(Writer(batches=0), free, never).run(body(1200))]
+        [report async for report in Import(Writer(batches=0), free, never).run(body(450))]
 
 
 MUG = Product(
@@ -255,11 +261,11 @@ async def test_an_import_that_is_ahead_of_its_quota_waits_and_tells_that_it_goes
         charged.append(products)
         return 0.003
 
-    *told, summary = [report async for report in Import(Writer(), charge, never).run(body(1200))]
-    assert charged == [500, 500, 200]
-    assert [report.lines for report in told if isinstance(report, Progress)].count(500) >= 3
+    *told, summary = [report async for report in Import(Writer(), charge, never).run(body(450))]
+    assert charged == [200, 200, 50]
+    assert [report.lines for report in told if isinstance(report, Progress)].count(200) >= 3
     assert isinstance(summary, Summary)
-    assert summary.imported == 1200
+    assert summary.imported == 450
 
 
 async def test_while_requests_queue_an_import_waits_after_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,8 +276,8 @@ async def test_while_requests_queue_an_import_waits_after_each_batch(monkeypatch
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     queues = iter((True, True, False))
-    *told, summary = [report async for report in Import(Writer(), free, lambda: next(queues)).run(body(1200))]
-    assert [seconds for seconds in slept if seconds] == [importing.PROGRESS_S] * 2
-    assert told == [Progress(500, 500, 0), Progress(1000, 1000, 0)]
+    *told, summary = [report async for report in Import(Writer(), free, lambda: next(queues)).run(body(450))]
+    assert [seconds for seconds in slept if seconds != importing.TURN_S] == [importing.OVERLOAD_PAUSE_S] * 2
+    assert told == [Progress(200, 200, 0), Progress(400, 400, 0)]
     assert isinstance(summary, Summary)
-    assert summary.imported == 1200
+    assert summary.imported == 450

@@ -4,7 +4,7 @@
 -- In the order given: a row's number follows from its place here, not from the commit.
 INSERT INTO outbox (topic, key, value, headers)
 SELECT topic, key, value, headers
-FROM unnest(%(topics)s::text[], %(keys)s::text[], %(values)s::text[], %(headers)s::text[]::jsonb[])
+FROM unnest(%(topics)b::text[], %(keys)b::text[], %(values)b::text[], %(headers)b::text[]::jsonb[])
      WITH ORDINALITY AS record (topic, key, value, headers, position)
 ORDER BY position
 

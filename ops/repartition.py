@@ -44,11 +44,13 @@ from store.postgres import positions
 from store.postgres.positions import Position
 from store.postgres.session import Address, PoolerBetween, connect
 from store.redis import CartStore, Layout, PipelinedClient
+from topics.access import REPARTITION
 from topics.cluster import Cluster, cluster
 from topics.generations import Generation, carts_of, close, make, may_be_closed, open_
 from topics.groups import COMPACTION, HISTORY_SINK
+from topics.names import GENERATION
 from topics.publishing import Publisher
-from topics.registry import CART_CHANGED, CARTS
+from topics.registry import CART_CHANGED, CART_TOPICS, CARTS, in_generation
 
 LITTLE: Final = 1000
 """Records that are copied while writes wait."""
@@ -79,9 +81,11 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def look(settings: OpsSettings) -> Found:
-    """The generations as they are. Raises NotRepartitioned, AlreadyMoved, TopicsError."""
+    """The generations as they are, which may be moved. Raises NotRepartitioned, AlreadyMoved, TopicsError."""
     async with cluster(settings) as kafka:
-        return await find(kafka, settings)
+        found = await find(kafka, settings)
+        await _may_move(kafka)
+    return found
 
 
 async def waiting_records(settings: OpsSettings) -> int:
@@ -104,6 +108,7 @@ async def repartition(
     """
     async with _tools(settings) as tools:
         found = await find(tools.kafka, settings)
+        await _may_move(tools.kafka)
         await may_be_closed(tools.kafka, found.own)
         await reopen(settings, tools.store, say)
         await clear_away(settings, say)
@@ -128,6 +133,12 @@ async def take_back(settings: OpsSettings, say: Say) -> None:
     """Take back what a command has left that did not come to its end. Raises as `repartition`."""
     async with _tools(settings) as tools:
         await have_back(settings, tools.store, say)
+
+
+async def _may_move(kafka: Cluster) -> None:
+    """Raises ClusterRefusesError without a right that is needed from now until the end."""
+    topics = [in_generation(spec, number) for number in (GENERATION, NEXT) for spec in CART_TOPICS]
+    await kafka.require_rights(REPARTITION, topics)
 
 
 class _Tools(NamedTuple):

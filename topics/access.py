@@ -20,10 +20,12 @@ from topics.groups import (
     POSTGRES_SINK,
     REDIS_SINK,
 )
+from topics.names import GENERATION
 from topics.registry import (
     CART_ABANDONED,
     CART_CHANGED,
     CART_MERGES,
+    CART_TOPICS,
     CARTS,
     DEAD_LETTERS,
     ORDERS,
@@ -31,7 +33,7 @@ from topics.registry import (
     PURGE_FLOORS,
     TOPICS,
     TopicSpec,
-    topic,
+    in_generation,
 )
 
 CLUSTER: Final = "kafka-cluster"
@@ -90,8 +92,9 @@ class Role(NamedTuple):
 
     @property
     def topics(self) -> list[TopicSpec]:
-        """The topics that it may use."""
-        return [topic(name) for name in _names(self.rules(), Resource.TOPIC)]
+        """The topics of this generation that it may use."""
+        names = _names(self.rules(), Resource.TOPIC)
+        return [spec for spec in TOPICS if spec.name in names]
 
     @property
     def groups(self) -> list[str]:
@@ -199,6 +202,26 @@ ADMIN: Final = Role(
         ),
     ),
 )
+_NEXT: Final = tuple(in_generation(spec, GENERATION + 1) for spec in CART_TOPICS)
+_NEXT_CHANGED, *_NEXT_CARTS = _NEXT
+REPARTITION: Final = Role(
+    "repartition",
+    "topics repartition",
+    (
+        # It closes this generation, and opens the next one.
+        _on(
+            (Operation.DELETE, Operation.DESCRIBE_CONFIGS, Operation.ALTER_CONFIGS),
+            CART_CHANGED,
+            _NEXT_CHANGED,
+        ),
+        # They are deleted by --drop-old, once they are of an earlier generation.
+        _on((Operation.READ, Operation.DELETE), CARTS, PURGE_FLOORS),
+        _on((Operation.WRITE, Operation.DELETE), *_NEXT_CARTS),
+        _on((Operation.CREATE,), *_NEXT),
+        _in(_DESCRIBE, COMPACTION, HISTORY_SINK),
+    ),
+)
+"""Its topics are those of carts, of this generation and of the next one, which it makes."""
 
 ROLES: Final = (
     GATEWAY,
@@ -211,6 +234,7 @@ ROLES: Final = (
     JOBS,
     OPERATOR,
     ADMIN,
+    REPARTITION,
 )
 
 

@@ -16,7 +16,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from runtime.kafka.internals import send_request
 
 _COORDINATOR_S: Final = 30.0
-_NO_COORDINATOR_YET: Final = (
+NO_COORDINATOR_YET: Final = (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
@@ -31,7 +31,7 @@ async def committed_offsets(admin: AIOKafkaAdminClient, group: str) -> dict[Topi
     """
     found: dict[TopicPartition, int] = {}
     async for attempt in stamina.retry_context(
-        on=_NO_COORDINATOR_YET, attempts=None, timeout=_COORDINATOR_S, wait_initial=0.05, wait_max=0.5
+        on=NO_COORDINATOR_YET, attempts=None, timeout=_COORDINATOR_S, wait_initial=0.05, wait_max=0.5
     ):
         with attempt:
             found = await _asked(admin, group)

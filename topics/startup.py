@@ -53,6 +53,8 @@ def require_topics(
 async def _require(
     command: str, kafka: KafkaSettings, partitions: int, others: int | None, role: Role
 ) -> None:
+    # First: whoever waits for its generation without a right would be told only once writes wait for it.
+    await _answered(command, lambda: _require_rights(kafka, role))
     if any(spec in CART_TOPICS for spec in role.topics):
         is_told = False
         while not await _answered(command, lambda: is_open(kafka)):
@@ -66,6 +68,11 @@ async def _require(
     await _answered(
         command, lambda: require(kafka, partitions=partitions, others=others, specs=role.topics, role=role)
     )
+
+
+async def _require_rights(kafka: KafkaSettings, role: Role) -> None:
+    async with cluster(kafka) as connection:
+        await connection.require_rights(role, role.topics)
 
 
 async def _answered(command: str, ask: Callable[[], Awaitable[T]]) -> T:

@@ -9,6 +9,7 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
     TopicAuthorizationFailedError,
+    for_code,
 )
 from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct
@@ -25,6 +26,7 @@ class Operation(IntEnum):
     READ = 3
     WRITE = 4
     CREATE = 5
+    DELETE = 6
     ALTER = 7
     DESCRIBE = 8
     DESCRIBE_CONFIGS = 10
@@ -64,7 +66,12 @@ async def group_rights(admin: AIOKafkaAdminClient, group: str) -> frozenset[Oper
     except (IncompatibleBrokerVersion, NotImplementedError):
         return None
     ((code, *_, bits),) = response.groups
-    return frozenset() if code == GroupAuthorizationFailedError.errno else _operations(bits)
+    if code == GroupAuthorizationFailedError.errno:
+        return frozenset()
+    if code:
+        # Of a coordinator that has just become it, and reads what there is.
+        raise for_code(code)(group)
+    return _operations(bits)
 
 
 class _DescribeGroupRequest(RequestStruct):  # type: ignore[misc]

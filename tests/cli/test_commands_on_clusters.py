@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from devstack.free_ports import free_ports
+from devstack.settings import KAFKA, POSTGRES
 from tests.cli.test_repartition import (
     Generation,
     Load,
@@ -37,7 +38,7 @@ def shop(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> It
     """A shop whose Redis is a cluster."""
     with (
         ClusterServers(tmp_path / "cluster", program=request.param) as cluster,
-        shop_on(servers, cluster.url) as variables,
+        shop_on(servers.url(KAFKA), cluster.url, servers.url(POSTGRES)) as variables,
     ):
         yield variables
 

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -42,12 +42,28 @@ STEPS: Final = (
 )
 """What the command says before it opens the next generation, in this order."""
 
+Proof = Callable[[tuple[str, ...]], Mapping[str, str]]
+"""Variables by which a command of `cartstream`, given by its words, proves to servers who it is."""
+
+
+def nothing_to_prove(_command: tuple[str, ...]) -> Mapping[str, str]:
+    """Servers that let everybody in."""
+    return {}
+
 
 class Generation:
     """The processes of one generation of the topics of carts, and the commands of its environment."""
 
-    def __init__(self, shop: Mapping[str, str], number: int, partitions: int, folder: Path) -> None:
+    def __init__(
+        self,
+        shop: Mapping[str, str],
+        number: int,
+        partitions: int,
+        folder: Path,
+        proof: Proof = nothing_to_prove,
+    ) -> None:
         self.number = number
+        self._proof = proof
         self.environment = {
             **shop,
             "CARTSTREAM_GENERATION": str(number),
@@ -55,8 +71,8 @@ class Generation:
             "CARTSTREAM_OTHER_PARTITIONS": "16",
         }
         folder = folder / f"generation-{number}"
-        self.gateway = GatewayProcess(self.environment, folder)
-        self.agents = [AgentProcess(command, self.environment, folder) for command in AGENTS]
+        self.gateway = GatewayProcess(self._told(("gateway",)), folder)
+        self.agents = [AgentProcess(command, self._told(command), folder) for command in AGENTS]
 
     @property
     def processes(self) -> list[Process]:
@@ -82,12 +98,15 @@ class Generation:
         """A command that has begun."""
         return subprocess.Popen(
             [sys.executable, "-m", "cli", *arguments],
-            env=self.environment,
+            env=self._told(arguments),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
         )
+
+    def _told(self, command: tuple[str, ...]) -> dict[str, str]:
+        return {**self.environment, **self._proof(command)}
 
     async def run(self, *arguments: str) -> tuple[int, str]:
         """The exit code of a command, and what it has said."""
@@ -167,18 +186,18 @@ class Load:
 @pytest.fixture
 def shop(servers: Servers) -> Iterator[dict[str, str]]:
     """A shop on the session's servers."""
-    with shop_on(servers, servers.url(REDIS)) as variables:
+    with shop_on(servers.url(KAFKA), servers.url(REDIS), servers.url(POSTGRES)) as variables:
         yield variables
 
 
 @contextmanager
-def shop_on(servers: Servers, redis_url: str) -> Iterator[dict[str, str]]:
+def shop_on(kafka_bootstrap: str, redis_url: str, postgres_url: str) -> Iterator[dict[str, str]]:
     """The variables of a shop with a database and a prefix of its own; its Redis is empty."""
-    with migrated_database(servers.url(POSTGRES)) as database:
+    with migrated_database(postgres_url) as database:
         yield {
             "PATH": "/usr/bin:/bin",
             "CARTSTREAM_PREFIX": f"moved-{uuid4().hex[:8]}",
-            "CARTSTREAM_KAFKA_BOOTSTRAP": servers.url(KAFKA),
+            "CARTSTREAM_KAFKA_BOOTSTRAP": kafka_bootstrap,
             "CARTSTREAM_REDIS_URL": emptied(redis_url),
             "CARTSTREAM_POSTGRES_URL": database,
             "CARTSTREAM_PRODUCTS_OWNER": "caller",
@@ -188,9 +207,11 @@ def shop_on(servers: Servers, redis_url: str) -> Iterator[dict[str, str]]:
 
 
 @asynccontextmanager
-async def opened(shop: Mapping[str, str], folder: Path) -> AsyncIterator[Generation]:
+async def opened(
+    shop: Mapping[str, str], folder: Path, proof: Proof = nothing_to_prove
+) -> AsyncIterator[Generation]:
     """The first generation with 16 partitions, at work until the end of the block."""
-    first = Generation(shop, 1, 16, folder)
+    first = Generation(shop, 1, 16, folder, proof)
     code, said = await first.run("topics", "apply", "--allow-single")
     assert code == 0, said
     try:

@@ -23,6 +23,8 @@ ROOT: Final = "cartstream-root"
 """A super user: it makes the first ACLs, and what no role may do."""
 STRANGER: Final = "cartstream-stranger"
 """A user without rights."""
+PRINCIPAL: Final = "User:cartstream-{role}"
+"""Whom the broker knows as a role, also of a shop with a prefix."""
 PRINCIPALS: Final = (ROOT, STRANGER, *(f"cartstream-{role.name}" for role in ROLES))
 _STOPPED_WITHIN_S: Final = 30
 

@@ -4,23 +4,26 @@ import pytest
 import stamina
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError, TopicAuthorizationFailedError
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from runtime.kafka.rights import Operation, group_rights, topic_rights
 from tests.ops.command_line import CommandLine
 from tests.secure.secure_broker import ROOT, STRANGER, SecureBroker
 from tests.support.waiting import PATIENCE_S, until
-from topics.access import ROLES, Resource, Role
+from topics.access import ROLES, SINK_POSTGRES, Resource, Role
 from topics.apply import check, require
+from topics.committed import NO_COORDINATOR_YET
 from topics.errors import ClusterRefusesError
 from topics.groups import GROUPS
-from topics.registry import CART_CHANGED, CARTS, PARTITIONS, TOPICS
+from topics.names import GENERATION
+from topics.registry import CART_CHANGED, CART_TOPICS, CARTS, PARTITIONS, TOPICS, in_generation
 
 pytestmark = pytest.mark.secure
 
 _IMPLIED = {
     Operation.READ: {Operation.DESCRIBE},
     Operation.WRITE: {Operation.DESCRIBE},
+    Operation.DELETE: {Operation.DESCRIBE},
     Operation.ALTER_CONFIGS: {Operation.DESCRIBE_CONFIGS},
 }
 
@@ -34,7 +37,7 @@ def expected(role: Role, resource: Resource, name: str) -> frozenset[Operation]:
 async def rights_in(group: str, admin: AIOKafkaAdminClient) -> frozenset[Operation] | None:
     """What the principal may do with a group, once the broker has coordinators."""
     async for attempt in stamina.retry_context(
-        on=GroupCoordinatorNotAvailableError, attempts=None, timeout=PATIENCE_S, wait_max=0.5
+        on=NO_COORDINATOR_YET, attempts=None, timeout=PATIENCE_S, wait_max=0.5
     ):
         with attempt:
             return await group_rights(admin, group)
@@ -46,7 +49,8 @@ async def test_a_role_has_the_rights_of_the_table_and_no_others(role: Role, brok
     admin = AIOKafkaAdminClient(**broker.settings(f"cartstream-{role.name}").client_options())
     await admin.start()
     try:
-        names = [topic.name for topic in TOPICS]
+        following = [in_generation(topic, GENERATION + 1) for topic in CART_TOPICS]
+        names = [topic.name for topic in (*TOPICS, *following)]
         assert await topic_rights(admin, names) == {
             name: expected(role, Resource.TOPIC, name) for name in names
         }
@@ -91,15 +95,13 @@ async def test_acls_are_made_once_and_again_where_one_is_missing(broker: SecureB
     arguments = ("topics", "acls", "--role", "sink-postgres", "--principal", "User:other-{role}", "--apply")
     first = await commands.json(*arguments)
     assert {(acl["resource"], acl["name"], acl["operation"]) for acl in first["made"]} == {
-        ("topic", "carts", "Read"),
-        ("topic", "dead-letters", "Write"),
-        ("group", "cartstream-postgres", "Read"),
+        (rule.resource, rule.name, rule.operation.label) for rule in SINK_POSTGRES.rules()
     }
     assert {acl["principal"] for acl in first["made"]} == {"User:other-sink-postgres"}
 
     async def settled() -> bool:
         again = await commands.run(*arguments)
-        return again.output == "3 ACLs, 0 made\n"
+        return again.output == f"{len(SINK_POSTGRES.rules())} ACLs, 0 made\n"
 
     # The controller has them at once, the broker a moment later.
     await until(settled, "the ACLs are known")

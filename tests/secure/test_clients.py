@@ -15,7 +15,7 @@ from tests.secure.certificates import Authority
 from tests.secure.secure_broker import STRANGER, SecureBroker, settings_of
 from tests.support.processes import Process
 from tests.support.waiting import until
-from topics.registry import CART_CHANGED, DEAD_LETTERS, PARTITIONS
+from topics.registry import CART_CHANGED, CARTS, DEAD_LETTERS, PARTITIONS
 
 pytestmark = pytest.mark.secure
 
@@ -149,7 +149,10 @@ def test_a_process_that_may_not_ends_with_1_and_says_why(
 ) -> None:
     stranger = broker.environment(STRANGER)
     environment, told = {
-        "without rights": (stranger, f"does not allow the principal User:{STRANGER}: Read on topic carts"),
+        "without rights": (
+            stranger,
+            f"does not allow the principal User:{STRANGER}: Read on topic {CARTS.name}",
+        ),
         "with a wrong password": (
             stranger | {"CARTSTREAM_KAFKA_SASL_PASSWORD": "wrong"},
             f"does not accept user {STRANGER}",

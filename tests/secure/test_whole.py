@@ -18,10 +18,9 @@ from aiosmtpd.controller import Controller
 from tests.mail.smtp_server import HOST, SmtpServer
 from tests.ops.command_line import CommandLine
 from tests.secure.secure_broker import ROOT, SecureBroker
-from tests.secure.secure_servers import SecurePostgres, SecureRedis, require_installed
+from tests.secure.secure_servers import SecurePostgres, SecureRedis
 from tests.support.databases import migrated_database
 from tests.support.http import http_client
-from tests.support.pgbouncer import private_folder
 from tests.support.processes import INTERNAL, AgentProcess, GatewayProcess, Process
 from tests.support.topics import records_of
 from tests.support.waiting import until
@@ -79,25 +78,6 @@ class Shop:
         """Rows of the database."""
         with psycopg.connect(self.environment["CARTSTREAM_POSTGRES_URL"]) as connection:
             return connection.execute(query, values).fetchall()
-
-
-@pytest.fixture(scope="module")
-def secure_redis(broker: SecureBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRedis]:
-    """A Redis that speaks TLS only."""
-    require_installed()
-    found = SecureRedis(broker.authority, tmp_path_factory.mktemp("redis"))
-    with found.at_work():
-        yield found
-
-
-@pytest.fixture(scope="module")
-def secure_postgres(broker: SecureBroker) -> Iterator[SecurePostgres]:
-    """A Postgres that speaks TLS only."""
-    require_installed()
-    with private_folder() as folder:
-        found = SecurePostgres(broker.authority, folder)
-        with found.at_work():
-            yield found
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,7 @@ def test_a_process_begins_once_kafka_answers(
         answers.append(None)
         return True
 
+    monkeypatch.setattr(startup, "_require_rights", answer)
     monkeypatch.setattr(startup, "is_open", answer)
     monkeypatch.setattr(startup, "require", answer)
     require_topics("streams compaction", KafkaSettings(), PARTITIONS, STREAM_COMPACTION)

@@ -1,13 +1,15 @@
-"""A pool of connections to Postgres, each looked at before use: a server that was away costs no request."""
+"""A pool of connections to Postgres, each looked at before use or asked again: an outage costs no request."""
 
 import time
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from store.postgres.session import Address, SessionConnection, unless_named
 
+T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
 _AT_ONCE_S: Final = 1.0
@@ -23,10 +25,23 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
     """
 
     def __init__(
-        self, address: Address, *, name: str, min_size: int, max_size: int, wait_s: float, statement_ms: int
+        self,
+        address: Address,
+        *,
+        name: str,
+        min_size: int,
+        max_size: int,
+        wait_s: float,
+        statement_ms: int,
+        fresh_s: float = 0.0,
     ) -> None:
-        """`name` is what the server shows; a request waits `wait_s` for a connection."""
+        """`name` is what the server shows; a request waits `wait_s` for a connection.
+
+        One that was used within `fresh_s` is not looked at, which is a round trip: for pools that are only
+        asked by `read`.
+        """
         self._renewed = -_AT_ONCE_S
+        self._fresh_s = fresh_s
         self._address = address
         self._settings = {"statement_timeout": f"{statement_ms}ms"}
         super().__init__(
@@ -48,7 +63,25 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
     async def _settle(self, connection: SessionConnection) -> None:
         await connection.settle(self._address, self._settings)
 
+    async def read(self, work: Callable[[SessionConnection], Awaitable[T]]) -> T:
+        """What `work` returns, which changes nothing: it is done again where its connection has died.
+
+        Raises psycopg.Error, PoolTimeout.
+        """
+        async with self.connection() as connection:
+            try:
+                return await work(connection)
+            except psycopg.errors.QueryCanceled:
+                raise
+            except psycopg.OperationalError:
+                await connection.close()
+        await self._renew()
+        async with self.connection() as connection:
+            return await work(connection)
+
     async def _look_at(self, connection: SessionConnection) -> None:
+        if time.monotonic() - connection.used_at < self._fresh_s:
+            return
         try:
             await self.check_connection(connection)
         except psycopg.Error:
@@ -57,6 +90,7 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
 
     async def putconn(self, conn: SessionConnection) -> None:
         """As psycopg's; a server that was found to take no writes is left by all connections."""
+        conn.used_at = time.monotonic()
         await super().putconn(conn)
         if conn.is_read_only:
             await self._renew()

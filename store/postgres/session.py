@@ -6,6 +6,7 @@ another one in each transaction, every transaction makes them anew.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -60,6 +61,8 @@ class SessionConnection(psycopg.AsyncConnection[Any]):
     """Whether a pooler lies between."""
     is_read_only = False
     """Whether it was closed because the server took no writes."""
+    used_at = -math.inf
+    """When a pool last got it back (time.monotonic)."""
     _of_transactions: Mapping[str, object] | None = None
 
     async def settle(self, address: Address, settings: Mapping[str, str]) -> None:

@@ -3,8 +3,9 @@
 import asyncio
 
 import psycopg
+import pytest
 
-from store.postgres.pool import CheckedPool
+from store.postgres.pool import CheckedPool, Connection
 from store.postgres.session import Address
 
 
@@ -27,3 +28,47 @@ async def test_the_first_request_after_all_connections_were_dropped_is_answered(
 
         assert await ask() == 1
         assert await asyncio.gather(*(ask() for _ in range(10))) == [1] * 10
+
+
+async def test_a_read_whose_connection_has_died_since_its_last_answer_is_answered(postgres_url: str) -> None:
+    pool = CheckedPool(
+        Address(postgres_url),
+        name="test-reads",
+        min_size=3,
+        max_size=3,
+        wait_s=2.0,
+        statement_ms=2_000,
+        fresh_s=60.0,
+    )
+
+    async def one(connection: Connection) -> int:
+        found = await (await connection.execute("SELECT 1 FROM pg_sleep(0.05)")).fetchone()
+        return int(found[0]) if found else 0
+
+    async with pool:
+        await pool.wait()
+        assert await asyncio.gather(*(pool.read(one) for _ in range(3))) == [1] * 3
+        async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin:
+            cursor = await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test-reads'"
+            )
+            assert len(await cursor.fetchall()) == 3
+        assert await pool.read(one) == 1
+        assert await asyncio.gather(*(pool.read(one) for _ in range(10))) == [1] * 10
+
+
+async def test_a_read_that_takes_too_long_is_not_done_again(postgres_url: str) -> None:
+    asked = 0
+
+    async def sleep(connection: Connection) -> None:
+        nonlocal asked
+        asked += 1
+        await connection.execute("SELECT pg_sleep(60)")
+
+    pool = CheckedPool(
+        Address(postgres_url), name="test-slow", min_size=1, max_size=1, wait_s=5.0, statement_ms=100
+    )
+    async with pool:
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            await pool.read(sleep)
+    assert asked == 1

@@ -22,7 +22,9 @@ PROGRESS_S: Final = 1.0
 OVERLOAD_PAUSE_S: Final = 0.4
 """After each batch, while requests are turned away."""
 TURN_S: Final = 0.002
-"""How long an import works, and then rests: a request needs many turns of the event loop."""
+"""How long an import works before it rests."""
+REST_S: Final = 0.001
+"""A request needs many turns of the event loop, not one. A longer rest costs imports much of their rate."""
 ERRORS_LISTED: Final = 1000
 """More are only counted: a client that sends everything before it reads must not be blocked by replies."""
 
@@ -86,7 +88,7 @@ async def lines_of(body: AsyncIterator[bytes], bound: int = LINE_BYTES) -> Async
             kept.clear()
             too_long = False
             if time.monotonic() > turn_over:
-                await asyncio.sleep(TURN_S)
+                await asyncio.sleep(REST_S)
                 turn_over = time.monotonic() + TURN_S
         if not too_long:
             kept += chunk[start : start + bound + 1]

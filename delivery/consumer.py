@@ -22,6 +22,7 @@ from delivery.ledger import Ledger
 from delivery.runs import Run, RunLimits
 from runtime.failstop import fail_stop
 from runtime.kafka.internals import client_of, committed_offsets, set_fetch_wait
+from runtime.kafka.looks import begin_look, end_look
 from runtime.kafka.membership import watch_membership
 from runtime.kafka.topic_ids import topic_ids
 
@@ -53,6 +54,7 @@ class AccountingThread(HookedThread):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._limits: RunLimits = cast(Any, self.consumer.app).run_limits
         self._sought: dict[TP, int] = {}
         self.absent: deque[tuple[TP, int, int]] = deque()
         """`(tp, start, end)`, written here and read by the app's loop."""
@@ -106,8 +108,16 @@ class AccountingThread(HookedThread):
     async def _topic_ids(self, names: Iterable[str]) -> dict[str, UUID]:
         return await topic_ids(client_of(self.started_client()), names)
 
+    async def look(self) -> None:
+        """Have the brokers asked for what has come since the last look."""
+        client = self.started_client()
+        await begin_look(client, client.assignment())
+
     def fetched(self, records: Records) -> None:
-        """Note what the answers prove absent."""
+        """Note what the answers prove absent; without a backlog, ask for no more before the next look."""
+        if self._limits.lingers_after(sum(map(len, records.values()))):
+            client = self.started_client()
+            end_look(client, client.assignment())
         for key, batch in records.items():
             tp = ensure_TP(key)
             for start, end in holes([record.offset for record in batch], self._sought.pop(tp, None)):
@@ -236,8 +246,9 @@ class AccountingConsumer(HookedConsumer):
         found = 0
         try:
             while not (self.should_stop or fetcher.should_stop):
-                # What comes meanwhile makes the next runs longer; those of now are not kept waiting.
-                await asyncio.sleep(limits.linger_s if found < limits.records else 0)
+                # What comes meanwhile makes the next runs longer; those of now are not kept waiting, nor is
+                # the first record after a time without any.
+                await asyncio.sleep(limits.linger_s if limits.lingers_after(found) else 0)
                 found = 0
                 if not self.may_fetch.is_set():
                     with suppress(TimeoutError):

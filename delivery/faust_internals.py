@@ -80,6 +80,10 @@ class HookedThread(AIOKafkaConsumerThread):
         """The consumer is made, and not started."""
 
     @abstractmethod
+    async def look(self) -> None:
+        """What has come is about to be taken; in the thread."""
+
+    @abstractmethod
     def fetched(self, records: Records) -> None:
         """Answers of the broker, one a partition, have come; in the thread."""
 
@@ -104,6 +108,7 @@ class HookedThread(AIOKafkaConsumerThread):
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Records:
+        await self.look()
         records: Records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         self.fetched(records)
         return records

@@ -25,6 +25,10 @@ class RunLimits(NamedTuple):
     """Time between two looks at the log, unless there is a backlog. It makes runs of what would come one by
     one, and spares the broker an answer for each."""
 
+    def lingers_after(self, found: int) -> bool:
+        """Whether to rest after a look that has found so many records: some, and no backlog."""
+        return self.linger_s > 0 and 0 < found < self.records
+
 
 class Run(ConsumerMessage):
     """Records of one partition, ascending by offset, as Faust's message.

@@ -22,12 +22,12 @@ class PostgresSinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
         2000, ge=1, le=20_000, examples=[2000], description="most records written in one transaction"
     )
     sink_batch_seconds: float = Field(
-        0.2,
+        0.4,
         gt=0,
         le=10,
-        examples=[0.2],
+        examples=[0.4],
         description="time between two looks at the log without a backlog: what comes meanwhile is one "
-        "batch. It is about the lag of a row",
+        "batch. It adds half of that to the lag of a row, on average",
     )
 
 
@@ -38,12 +38,12 @@ class HistorySinkSettings(DeliverySettings, TopicSettings, PostgresSettings):
         2000, ge=1, le=20_000, examples=[2000], description="most operations written in one transaction"
     )
     history_batch_seconds: float = Field(
-        0.2,
+        0.4,
         gt=0,
         le=10,
-        examples=[0.2],
+        examples=[0.4],
         description="time between two looks at the log without a backlog: what comes meanwhile is one "
-        "batch. It is about the lag of the history",
+        "batch. It adds half of that to the lag of the history, on average",
     )
 
 

@@ -1,7 +1,8 @@
 """Reads `carts` for all followers of a process in one place.
 
 aiokafka wakes everybody who waits for records whenever there are some, whoever they are for. And it fetches
-nothing as long as records of one partition are left over. So all are taken at once; then some more collect.
+nothing as long as records of one partition are left over. So all are taken at once; then some more collect in
+the log (`runtime.kafka.looks`).
 """
 
 import asyncio
@@ -10,9 +11,10 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from runtime.kafka.looks import begin_look, end_look
 from runtime.kafka.ranges import Record
 
-LINGER_S: Final = 0.1
+LINGER_S: Final = 0.2
 """Between two looks at a log without a backlog: states of some changes go into Redis together."""
 MANY: Final = 2000
 POLL_MS: Final = 100
@@ -49,6 +51,7 @@ class FollowedLog:
         """Read until cancelled."""
         while True:
             await self._asked.wait()
+            await begin_look(consumer, self._waiting)
             wanted = [source for source in self._waiting if source in consumer.assignment()]
             count = await self._hand_out(consumer, wanted) if wanted else 0
             if not self._waiting:
@@ -64,11 +67,14 @@ class FollowedLog:
                 if (waiting := self._take(source)) is not None:
                     waiting.set_exception(error)
             return 0
+        count = sum(map(len, found.values()))
+        if 0 < count < MANY:
+            end_look(consumer, wanted)
         # Nothing comes between taking records from the consumer and this: they are of the place last sought.
         # Where nobody waits any more, whoever follows next seeks first.
         for source, records in found.items():
             self._resolve(source, records)
-        return sum(map(len, found.values()))
+        return count
 
     def _resolve(self, source: TopicPartition, records: list[Record]) -> None:
         if (waiting := self._take(source)) is not None:

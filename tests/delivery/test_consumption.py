@@ -46,9 +46,14 @@ class Sink:
 
 
 def sink_app(
-    settings: DeliverySettings, broker: Broker, sink: Sink, *, may_be_cut_off: bool = False
+    settings: DeliverySettings,
+    broker: Broker,
+    sink: Sink,
+    *,
+    may_be_cut_off: bool = False,
+    linger_s: float = 0.0,
 ) -> DeliveryApp:
-    app = create_app(f"sink-{broker.source}", settings, RunLimits(records=50))
+    app = create_app(f"sink-{broker.source}", settings, RunLimits(records=50, linger_s=linger_s))
 
     @app.agent(app.source(broker.source))
     async def write(stream: Any) -> None:
@@ -216,6 +221,21 @@ async def test_a_record_lost_at_the_end_of_the_log_is_fetched_again_by_the_watch
             return sink.values == [b"1", b"last"]
 
         await until(arrived)
+
+
+async def test_between_two_looks_nothing_is_fetched(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    sink = Sink()
+    app = sink_app(settings, broker, sink, linger_s=0.5)
+    async with running(app):
+        client = consumer_of(app).member
+        assert client is not None
+        for value in (b"1", b"2"):
+            await broker.send(broker.source, [(b"a", value)])
+            await until(lambda: len(client.paused()) == PARTITIONS)
+            await until(lambda: not client.paused())
+        await until(lambda: sink.values == [b"1", b"2"])
 
 
 async def _committed(broker: Broker, app: DeliveryApp, count: int) -> bool:

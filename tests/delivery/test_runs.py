@@ -45,3 +45,9 @@ def test_the_backlog_of_a_partition_keeps_no_other_one_waiting() -> None:
     scheduler = RunScheduler(RunLimits(records=10))
     turns = [tp for tp, _ in scheduler.iterate({LEFT: records(40), RIGHT: records(15)})]
     assert turns == [LEFT, RIGHT, LEFT, RIGHT, LEFT, LEFT]
+
+
+def test_after_some_records_the_next_look_is_later_and_neither_after_none_nor_after_a_backlog() -> None:
+    limits = RunLimits(records=10, linger_s=0.1)
+    assert [limits.lingers_after(found) for found in (0, 1, 9, 10)] == [False, True, True, False]
+    assert not RunLimits(records=10).lingers_after(1)

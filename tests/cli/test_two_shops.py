@@ -32,6 +32,7 @@ from tests.support.topics import records_of
 from tests.support.waiting import until
 from topics.partitioner import partition_of
 from topics.registry import CARTS, ORDERS, PARTITIONS
+from topics.strimzi import bare
 
 pytestmark = pytest.mark.drill
 
@@ -130,7 +131,7 @@ class Shop:
     async def records(self, topic: str, key: str) -> list[Any]:
         """What a topic of the shop has of a key."""
         partition = partition_of(key.encode(), PARTITIONS)
-        records = await records_of(self.kafka, f"{self.prefix}.{topic}", [partition])
+        records = await records_of(self.kafka, f"{self.prefix}.{bare(topic)}", [partition])
         return [record for record in records if record.key == key.encode()]
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import structlog
 
 from devstack.errors import StackError
 from devstack.files import password_file
 from runtime.environment import is_given
+from runtime.logs import configure_command_logging
 from runtime.redaction import redacted
 from runtime.settings import SettingsError
 
@@ -92,8 +92,7 @@ def cartstream() -> None:
 
 def main() -> None:
     """The entry point. A wrong setting or an error of the stack is one clear message, not a traceback."""
-    # What a library logs is no part of a command's result; processes set up their own logs.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_command_logging()  # processes set up their own logs
     find_password()
     try:
         cartstream()

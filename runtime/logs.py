@@ -72,6 +72,27 @@ def configure_logging(process: str, settings: LogSettings) -> None:
     threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
+def configure_command_logging() -> None:
+    """Log to stderr, for people. What libraries repeat while something is tried again is left out.
+
+    Commands say by themselves what they wait for, and what is a result goes to stdout.
+    """
+    structlog.configure(
+        processors=[_without_retries, *structlog.get_config()["processors"]],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    for name in _FLOODING:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _without_retries(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    if event["event"] == "stamina.retry_scheduled":
+        raise structlog.DropEvent
+    return event
+
+
 def mask_secrets(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:

@@ -149,6 +149,28 @@ def test_below_the_level_nothing_is_logged_and_libraries_say_less(
     assert [part for part in not_seen if part in text] == []
 
 
+def test_what_is_tried_again_is_no_part_of_what_a_command_says() -> None:
+    program = """
+import logging
+import stamina, structlog
+from runtime.logs import configure_command_logging
+
+configure_command_logging()
+for attempt in stamina.retry_context(on=ValueError, attempts=2, wait_initial=0):
+    with attempt:
+        logging.getLogger("aiokafka.client").error("Unable connect to node")
+        if attempt.num == 1:
+            raise ValueError
+structlog.get_logger("example").warning("carts.not_read")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    assert "carts.not_read" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stdout == ""
+
+
 def test_text_is_for_people() -> None:
     lines = logged("info", "text").splitlines()
     assert "cart.restored" in lines[0]

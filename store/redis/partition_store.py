@@ -282,7 +282,7 @@ class PartitionStore:
         restoration: str,
         before: int,
         position: int | None,
-        cart_ids: Iterable[str] = (),
+        cart_ids: Iterable[str],
     ) -> bool:
         """Note that carts are cold before `position` only, no longer before `before`; none: nowhere.
 

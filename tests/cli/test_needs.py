@@ -1,5 +1,6 @@
 """A suite that needs programs asks for them before anything is installed."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -55,3 +56,23 @@ def test_nothing_is_installed_without_them_also_by_several_jobs(tmp_path: Path) 
     command = ["make", "-j4", "-f", str(ROOT / "Makefile"), "test-secure"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
     assert not (tmp_path / "installed").exists()
+
+
+@pytest.mark.parametrize("programs", [(), ("docker",), ("docker", "dockerd")])
+def test_without_a_docker_daemon_nothing_is_run_and_that_is_said(
+    programs: tuple[str, ...], tmp_path: Path
+) -> None:
+    for program in ("dirname", "id", "mkdir", "sleep", "tail"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    for program in programs:
+        (tmp_path / program).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / program).chmod(0o755)
+    told = subprocess.run(
+        ["/bin/sh", ROOT / "deploy" / "local" / "with-docker.sh", "echo", "it runs"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 69
+    assert told.stdout.startswith("NOT RUN: echo it runs\n")

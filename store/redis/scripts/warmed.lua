@@ -10,8 +10,9 @@
 local marker = redis.call('GET', KEYS[1])
 if not marker or string.match(marker, '^%S+') ~= ARGV[1] then return 0 end
 if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
-for at = 3, #KEYS do
-  if redis.call('EXISTS', KEYS[at]) == 0 then return 0 end
+for first = 3, #KEYS, 1000 do
+  local last = math.min(first + 999, #KEYS)
+  if redis.call('EXISTS', unpack(KEYS, first, last)) < last - first + 1 then return 0 end
 end
 if ARGV[3] == '' then
   redis.call('DEL', KEYS[2])

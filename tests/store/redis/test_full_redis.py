@@ -253,7 +253,7 @@ async def test_a_partition_is_restored_as_far_as_its_carts_are_there(
         assert await store.restore_put(partition, token, 1, [(CART, state_at(1000))])
         assert await store.restore_finish(partition, token, 2, 5, rows_position=1) is None
         marker = (await store.markers())[partition]
-        assert await store.warmed(partition, marker.restoration, 5, 3)
+        assert await store.warmed(partition, marker.restoration, 5, 3, [])
 
 
 async def test_products_change_their_prices_and_new_ones_wait(fixture: StoreFixture, server_url: str) -> None:

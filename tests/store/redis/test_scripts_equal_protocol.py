@@ -193,12 +193,12 @@ async def test_a_partition_is_cold_from_a_tail_until_it_is_warmed(
     token = await fixture.store.restore_begin(partition)
     await fixture.store.restore_finish(partition, token, 0, 99, rows_position=50, topic_id="t")
     assert await fixture.store.cold(partition) == 99
-    assert not await fixture.store.warmed(partition, "another", 99, 7)
-    assert not await fixture.store.warmed(partition, token, 60, 7)
+    assert not await fixture.store.warmed(partition, "another", 99, 7, [])
+    assert not await fixture.store.warmed(partition, token, 60, 7, [])
     assert not await fixture.store.warmed(partition, token, 99, 60, ["guest:that-is-not-there"])
-    assert await fixture.store.warmed(partition, token, 99, 60)
+    assert await fixture.store.warmed(partition, token, 99, 60, [])
     assert await fixture.store.cold(partition) == 60
-    assert await fixture.store.warmed(partition, token, 60, None)
+    assert await fixture.store.warmed(partition, token, 60, None, [])
     assert await fixture.store.cold(partition) is None
     await fixture.make_ready(partition)
     assert await fixture.store.cold(partition) is None

@@ -21,8 +21,8 @@ class Target(NamedTuple):
     address: str | None
     is_given: bool
     """Whether the setting names it, which may want a token."""
-    is_of_name: bool = False
-    """Whether its host is a name that stands for several processes, or it is one of those."""
+    is_resolved: bool = False
+    """Whether its host's name is resolved: it stands for all that it leads to, or is one of those."""
 
 
 class _Labels(msgspec.Struct):
@@ -50,11 +50,11 @@ def given(text: str) -> list[Target]:
         name, separator, address = part.partition("=")
         if not separator:
             name, address = urlsplit(part).netloc, part
-        is_of_name = address.startswith(f"{_ALL}http://")
-        address = address.removeprefix(_ALL) if is_of_name else address
+        is_resolved = address.startswith(f"{_ALL}http://")
+        address = address.removeprefix(_ALL) if is_resolved else address
         if not name or not _is_address(address):
             raise ValueError(f"{part!r} is no address, a right value is gateway=http://127.0.0.1:8000")
-        targets.append(Target(name, address.rstrip("/"), is_given=True, is_of_name=is_of_name))
+        targets.append(Target(name, address.rstrip("/"), is_given=True, is_resolved=is_resolved))
     return targets
 
 
@@ -64,7 +64,7 @@ async def resolved(target: Target) -> list[Target]:
     It is looked up each time, for pods come and go. A name that leads nowhere is left as it is: whoever asks
     it gets no answer.
     """
-    if not target.is_of_name or target.address is None:
+    if not target.is_resolved or target.address is None:
         return [target]
     url = urlsplit(target.address)
     try:
@@ -109,7 +109,7 @@ def known(now: Iterable[Target], before: dict[str, Target]) -> dict[str, Target]
     for target in now:
         name = f"{target.name} at {target.address}" if target.name in found else target.name
         found[name] = target._replace(name=name)
-    gone = {name: target._replace(address=None) for name, target in before.items() if not target.is_of_name}
+    gone = {name: target._replace(address=None) for name, target in before.items() if not target.is_resolved}
     return gone | found
 
 

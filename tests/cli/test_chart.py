@@ -315,7 +315,7 @@ def test_the_operations_page_finds_the_pods_of_every_process(
     assert set(found) == set(labels)
     del found["ops"]
     for name, target in found.items():
-        assert target.is_of_name
+        assert target.is_resolved
         url = urlsplit(target.address)
         service = one(everything, "Service", str(url.hostname))["spec"]
         assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)

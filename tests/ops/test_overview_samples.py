@@ -248,7 +248,7 @@ def test_targets_have_names_or_are_called_by_their_address() -> None:
     assert (named.name, named.address) == ("gateway", "http://10.0.0.5:8000")
     assert (plain.name, plain.address) == ("10.0.0.7:9400", "http://10.0.0.7:9400")
     (several,) = targets.given("gateway=dns+http://gateways:8000")
-    assert (several.name, several.address, several.is_of_name) == ("gateway", "http://gateways:8000", True)
+    assert (several.name, several.address, several.is_resolved) == ("gateway", "http://gateways:8000", True)
     for wrong in (
         "10.0.0.5:8000",
         "gateway=",

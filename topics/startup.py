@@ -53,9 +53,11 @@ def require_topics(
 async def _require(
     command: str, kafka: KafkaSettings, partitions: int, others: int | None, role: Role
 ) -> None:
-    # First: whoever waits for its generation without a right would be told only once writes wait for it.
-    await _answered(command, lambda: _require_rights(kafka, role))
+    unchecked: Role | None = role
     if any(spec in CART_TOPICS for spec in role.topics):
+        # First: whoever waits for its generation without a right would be told only once writes wait for it.
+        await _answered(command, lambda: _require_rights(kafka, role))
+        unchecked = None
         is_told = False
         while not await _answered(command, lambda: is_open(kafka)):
             if not is_told:
@@ -66,7 +68,8 @@ async def _require(
                 is_told = True
             await asyncio.sleep(_LOOK_S)
     await _answered(
-        command, lambda: require(kafka, partitions=partitions, others=others, specs=role.topics, role=role)
+        command,
+        lambda: require(kafka, partitions=partitions, others=others, specs=role.topics, role=unchecked),
     )
 
 

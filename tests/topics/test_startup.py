@@ -12,7 +12,7 @@ from runtime.settings import KafkaSettings
 from tests.support.processes import Process
 from tests.support.waiting import until_blocking
 from topics import startup
-from topics.access import STREAM_COMPACTION
+from topics.access import SINK_MAIL, STREAM_COMPACTION, Role
 from topics.errors import ClusterUnreachableError
 from topics.registry import PARTITIONS
 from topics.startup import require_topics
@@ -77,3 +77,26 @@ def test_a_process_begins_once_kafka_answers(
     monkeypatch.setattr(startup, "require", answer)
     require_topics("streams compaction", KafkaSettings(), PARTITIONS, STREAM_COMPACTION)
     assert capsys.readouterr().err == "cartstream streams compaction: waits for Kafka: not yet\n"
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("role", [STREAM_COMPACTION, SINK_MAIL], ids=lambda role: role.name)
+def test_rights_are_looked_at_once_and_before_a_wait(role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def rights(*_: object) -> None:
+        asked.append("rights")
+
+    async def is_open(_: KafkaSettings) -> bool:
+        asked.append("open")
+        return True
+
+    async def require(*_: object, role: Role | None, **__: object) -> None:
+        asked.append("topics" if role is None else "rights and topics")
+
+    monkeypatch.setattr(startup, "_require_rights", rights)
+    monkeypatch.setattr(startup, "is_open", is_open)
+    monkeypatch.setattr(startup, "require", require)
+    require_topics("streams compaction", KafkaSettings(), PARTITIONS, role)
+    waits = ["rights", "open", "topics"]
+    assert asked == (waits if role is STREAM_COMPACTION else ["rights and topics"])

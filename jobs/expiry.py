@@ -7,7 +7,7 @@ or a purge of just the version that the row had, else it changes nothing. Trims 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from carts.state import State, Status
 from jobs import metrics
 from jobs.settings import JobsSettings
 from jobs.trimming import Trimming
+from jobs.unreadable_rows import UnreadableRows
 from runtime.clock import clock_us
 from store.postgres import carts
 from store.postgres.carts import RowAge
@@ -36,13 +37,9 @@ _STATE: Final = msgspec.json.Decoder(State)
 
 
 def command(row: RowAge, now_us: int, lifetime: Lifetime) -> Change | None:
-    """The change that is due for a row, if any. A row that cannot be read is logged: others are due, too."""
+    """The change that is due for a row, if any. Raises msgspec.MsgspecError if it cannot be read."""
     status = Status(row.status)
-    try:
-        expired = status is Status.EXPIRED or (row.state is not None and _STATE.decode(row.state).expired)
-    except msgspec.MsgspecError as error:
-        log.error("expiry.row_unreadable", cart_id=row.cart_id, error=str(error))  # noqa: TRY400
-        return None
+    expired = status is Status.EXPIRED or (row.state is not None and _STATE.decode(row.state).expired)
     what = due(row.cart_id, row.version_number, status, now_us, lifetime, expired=expired)
     if what is None:
         return None
@@ -66,6 +63,7 @@ class ExpiryJob:
         self._clock = clock
         self._after = ""
         """The last cart of the round so far: a round that failed continues after it."""
+        self._unreadable = UnreadableRows(self.name, "expiry.row_unreadable")
 
     async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Trim, expire and purge until cancelled. Raises psycopg.Error, KafkaError, TimeoutError."""
@@ -74,6 +72,19 @@ class ExpiryJob:
                 await self.round(connection, publisher, trimming)
                 metrics.succeeded(self.name)
                 await asyncio.sleep(self._settings.ageing_pause_s)
+
+    def commands(self, rows: Sequence[RowAge], now_us: int) -> list[Change]:
+        """The changes that are due for rows. One that cannot be read is passed over: others are due, too."""
+        found = []
+        for row in rows:
+            try:
+                change = command(row, now_us, self._settings.lifetime)
+            except msgspec.MsgspecError as error:
+                self._unreadable.met(row.cart_id, str(error), cart_id=row.cart_id)
+                continue
+            if change is not None:
+                found.append(change)
+        return found
 
     async def round(
         self, connection: psycopg.AsyncConnection[Any], publisher: Publisher, trimming: Trimming
@@ -89,7 +100,7 @@ class ExpiryJob:
             rows = await carts.ages_after(connection, self._after, PAGE)
             if not rows:
                 break
-            commands = [change for row in rows if (change := command(row, now_us, self._settings.lifetime))]
+            commands = self.commands(rows, now_us)
             commands += await trimming.commands(rows, now_us)
             await publisher.publish_changes(commands, self._settings.partitions, source=SOURCE)
             self._after = rows[-1].cart_id
@@ -111,4 +122,5 @@ class ExpiryJob:
                 - (time.monotonic() - page_began)
             )
         self._after = ""
+        self._unreadable.end_round()
         log.info("expiry.round", seconds=round(time.monotonic() - began, 3), **done)

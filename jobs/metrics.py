@@ -41,6 +41,13 @@ CHECKOUTS_EXPIRED = Counter(
     "cartstream_jobs_checkouts_expired_total", "checkouts that were not completed in time"
 )
 
+UNREADABLE_ROWS = Gauge(
+    "cartstream_jobs_unreadable_rows",
+    "orders (`settlement`) and carts (`expiry`) passed over in the job's last round: the cart's row "
+    "cannot be read; counted up to 10,000, the log names each once",
+    ("job",),
+)
+
 ABANDONMENTS = Counter(
     "cartstream_jobs_abandonments_total", "carts told of: `abandoned` (left behind), `recovered`", ("kind",)
 )

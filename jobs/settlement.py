@@ -19,6 +19,7 @@ from carts.ordering import knows_order
 from carts.protocol import CartRow, too_stale
 from jobs import metrics
 from jobs.settings import JobsSettings
+from jobs.unreadable_rows import UnreadableRows
 from runtime.clock import clock_us
 from store.postgres import carts, orders
 from store.postgres.order_records import Position, UnsettledOrder
@@ -72,6 +73,7 @@ class Settlement:
     def __init__(self, settings: JobsSettings, clock: Callable[[], int] = clock_us) -> None:
         self._settings = settings
         self._clock = clock
+        self._unreadable = UnreadableRows(self.name, "settlement.row_unreadable")
 
     async def run(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Settle until cancelled. Raises psycopg.Error, StoreError."""
@@ -99,11 +101,8 @@ class Settlement:
             by_standing: dict[Standing, list[UnsettledOrder]] = {each: [] for each in Standing}
             for order in page:
                 if order.unreadable is not None:
-                    log.error(
-                        "settlement.row_unreadable",
-                        order_id=order.order_id,
-                        cart_id=order.cart_id,
-                        error=order.unreadable,
+                    self._unreadable.met(
+                        order.order_id, order.unreadable, order_id=order.order_id, cart_id=order.cart_id
                     )
                 by_standing[standing(order, self._clock(), self._settings.lifetime)].append(order)
             for order in by_standing[Standing.DUE]:
@@ -114,6 +113,7 @@ class Settlement:
             found.update({each: len(some) for each, some in by_standing.items()})
         for each in (Standing.WAITS, Standing.DUE):
             metrics.ORDERS_UNSETTLED.labels(each.name.lower()).set(found[each])
+        self._unreadable.end_round()
         return found
 
 

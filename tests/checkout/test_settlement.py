@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from carts.fold import fold
 from carts.operations import Add, Change, Expire, Item
@@ -162,11 +164,18 @@ async def test_a_row_that_cannot_be_read_stops_no_order_of_another_cart(books: B
     await books.row(other, state)
     await books.row(cart_id, state)
     await books.connection.execute("UPDATE carts SET state = '{\"ops\": 1}' WHERE cart_id = %s", (other,))
-    assert await books.round() == {Standing.SETTLED: 0, Standing.WAITS: 1, Standing.DUE: 1}
-    assert await books.quantities(cart_id) == {}
-    await books.row(cart_id, await books.subtracted(cart_id, state))
-    await books.round()
+    with capture_logs() as logs:
+        assert await books.round() == {Standing.SETTLED: 0, Standing.WAITS: 1, Standing.DUE: 1}
+        assert await books.quantities(cart_id) == {}
+        await books.row(cart_id, await books.subtracted(cart_id, state))
+        await books.round()
     assert [await books.settled(each) for each in (unreadable, order_id)] == [False, True]
+    told = [entry["order_id"] for entry in logs if entry["event"] == "settlement.row_unreadable"]
+    assert told == [unreadable]
+    assert REGISTRY.get_sample_value("cartstream_jobs_unreadable_rows", {"job": "settlement"}) == 1
+    await books.row(other, state)
+    await books.round()
+    assert REGISTRY.get_sample_value("cartstream_jobs_unreadable_rows", {"job": "settlement"}) == 0
 
 
 async def test_what_was_added_since_stays_when_redis_had_lost_the_cart(books: Books, cart_id: str) -> None:

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from carts.lifetime import Lifetime
-from jobs.expiry import command
+from structlog.testing import capture_logs
+
+from jobs.expiry import ExpiryJob
+from jobs.settings import JobsSettings
 from store.postgres.carts import RowAge
 from tests.jobs.conftest import SystemUnderTest
 from tests.support.waiting import until
@@ -154,5 +156,9 @@ async def test_a_write_on_a_cart_too_old_to_count_does_not_bring_its_lines_back(
 
 def test_a_merged_row_that_cannot_be_read_is_passed() -> None:
     row = RowAge("guest:1", 2, 1, "merged", 0, '{"ops": 1}')
-    assert command(row, 10**16, Lifetime()) is None
-    assert command(row._replace(state="{}"), 10**16, Lifetime()) is not None
+    job = ExpiryJob(JobsSettings())
+    with capture_logs() as logs:
+        commands = job.commands([row, row._replace(cart_id="guest:2", state="{}")], 10**16)
+        job.commands([row], 10**16)
+    assert [change.cart_id for change in commands] == ["guest:2"]
+    assert [(entry["event"], entry["cart_id"]) for entry in logs] == [("expiry.row_unreadable", "guest:1")]

@@ -381,6 +381,33 @@ def test_the_operations_page_is_off_wants_a_token_and_lets_in_only_who_is_named(
 
 
 @needs_helm
+def test_a_pod_has_only_the_keys_that_it_is_told_of(tmp_path: Path) -> None:
+    shared, own = ["CARTSTREAM_REDIS_URL", "CARTSTREAM_POSTGRES_URL"], ["CARTSTREAM_OPS_TOKEN"]
+    for of_all, of_ops in ((shared, own), ([], own), ([*shared, *own], [])):
+        values = {
+            "secret": {"keys": of_all},
+            "ops": {"enabled": True, "secret": {"name": "", "keys": of_ops}},
+            "agents": {"mail": {"enabled": True}, "history": {"enabled": True}},
+        }
+        result = helm(values, tmp_path)
+        assert result.returncode == 0, result.stderr
+        found = pods([document for document in yaml.safe_load_all(result.stdout) if document])
+        assert len(found) >= len(AGENTS) + 3
+        for name, pod in found.items():
+            # A volume of a Secret without items has all its keys.
+            mounted = {
+                volume["name"]: [item["key"] for item in volume["secret"].get("items") or [{"key": "all"}]]
+                for volume in pod["volumes"]
+                if "secret" in volume
+            }
+            is_ops = name == "Deployment/shop-cartstream-ops"
+            expected = {"secret": of_all, "own-secret": of_ops if is_ops else []}
+            assert mounted == {name: keys for name, keys in expected.items() if keys}, name
+            mounts = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+            assert mounts & set(expected) == set(mounted)
+
+
+@needs_helm
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [

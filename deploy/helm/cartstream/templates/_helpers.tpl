@@ -138,24 +138,32 @@ securityContext:
     drop: [ALL]
 {{- end -}}
 
+{{/* The keys that a pod gets of a Secret. Without items, or with none, it would get every key there is. */}}
+{{- define "cartstream.items" -}}
+items:
+  {{- range . }}
+  - {key: {{ . }}, path: {{ . }}}
+  {{- end }}
+{{- end -}}
+
 {{/* A data folder that is empty at each start is among the volumes unless .storage says that it outlives the pod. */}}
 {{- define "cartstream.volumes" -}}
 - name: tmp
   emptyDir:
     sizeLimit: 256Mi
+{{- with .root.Values.secret.keys }}
 - name: secret
   secret:
-    secretName: {{ .root.Values.secret.name }}
+    secretName: {{ $.root.Values.secret.name }}
     defaultMode: 0440
-{{- with .secret }}
+    {{- include "cartstream.items" . | nindent 4 }}
+{{- end }}
+{{- with dig "keys" (list) (.secret | default dict) }}
 - name: own-secret
   secret:
-    secretName: {{ .name | default $.root.Values.secret.name }}
+    secretName: {{ $.secret.name | default $.root.Values.secret.name }}
     defaultMode: 0440
-    items:
-      {{- range .keys }}
-      - {key: {{ . }}, path: {{ . }}}
-      {{- end }}
+    {{- include "cartstream.items" . | nindent 4 }}
 {{- end }}
 {{- if not .storage }}
 - name: data
@@ -179,10 +187,12 @@ securityContext:
 {{- define "cartstream.mounts" -}}
 - name: tmp
   mountPath: /tmp
+{{- if .root.Values.secret.keys }}
 - name: secret
   mountPath: /run/secrets/cartstream
   readOnly: true
-{{- if .secret }}
+{{- end }}
+{{- if dig "keys" (list) (.secret | default dict) }}
 - name: own-secret
   mountPath: /run/secrets/own
   readOnly: true

@@ -54,8 +54,12 @@ class AccountingThread(HookedThread):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._limits: RunLimits = cast(Any, self.consumer.app).run_limits
+        app = cast(Any, self.consumer.app)
+        self._limits: RunLimits = app.run_limits
+        self._fetch_bytes: int = app.conf.consumer_max_fetch_size
         self._sought: dict[TP, int] = {}
+        self.lingers = False
+        """Whether to rest after the last look; written here and read by the app's loop."""
         self.absent: deque[tuple[TP, int, int]] = deque()
         """`(tp, start, end)`, written here and read by the app's loop."""
 
@@ -115,7 +119,8 @@ class AccountingThread(HookedThread):
 
     def fetched(self, records: Records) -> None:
         """Note what the answers prove absent; without a backlog, ask for no more before the next look."""
-        if self._limits.lingers_after(sum(map(len, records.values()))):
+        self.lingers = self._limits.lingers_after(records.values(), self._fetch_bytes)
+        if self.lingers:
             client = self.started_client()
             end_look(client, client.assignment())
         for key, batch in records.items():
@@ -243,20 +248,20 @@ class AccountingConsumer(HookedConsumer):
         same, and drops it when it comes again. This one waits: the ledger skips what has become stale.
         """
         limits: RunLimits = cast(Any, self.app).run_limits
-        found = 0
+        lingers = False
         try:
             while not (self.should_stop or fetcher.should_stop):
                 # What comes meanwhile makes the next runs longer; those of now are not kept waiting, nor is
                 # the first record after a time without any.
-                await asyncio.sleep(limits.linger_s if limits.lingers_after(found) else 0)
-                found = 0
+                await asyncio.sleep(limits.linger_s if lingers else 0)
+                lingers = False
                 if not self.may_fetch.is_set():
                     with suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_S):
                             await self.may_fetch.wait()
                     continue
                 async for _, run in self.getmany(timeout=POLL_S):
-                    found += len(cast(Run, run).records)
+                    lingers = self.thread.lingers
                     await self.callback(run)
                     await asyncio.sleep(0)
         except (ConsumerStoppedError, asyncio.CancelledError):

@@ -6,13 +6,15 @@ Faust's way of an event from the consumer to an agent costs more than most bodie
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import ConsumerRecord
 from faust.transport.consumer import ensure_TP
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
+
+from runtime.kafka.looks import is_backlog
 
 
 class RunLimits(NamedTuple):
@@ -25,9 +27,16 @@ class RunLimits(NamedTuple):
     """Time between two looks at the log, unless there is a backlog. It makes runs of what would come one by
     one, and spares the broker an answer for each."""
 
-    def lingers_after(self, found: int) -> bool:
-        """Whether to rest after a look that has found so many records: some, and no backlog."""
-        return self.linger_s > 0 and 0 < found < self.records
+    def lingers_after(self, answers: Collection[Sequence[ConsumerRecord]], fetch_bytes: int) -> bool:
+        """Whether to rest after a look that has found these, by partition: some records, and no backlog.
+
+        `fetch_bytes` is the most that is fetched of a partition.
+        """
+        return (
+            self.linger_s > 0
+            and any(answers)
+            and not is_backlog(answers, many=self.records, fetch_bytes=fetch_bytes)
+        )
 
 
 class Run(ConsumerMessage):

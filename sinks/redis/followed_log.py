@@ -11,8 +11,9 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from runtime.kafka.looks import begin_look, end_look
+from runtime.kafka.looks import begin_look, end_look, is_backlog
 from runtime.kafka.ranges import Record
+from sinks.redis.membership import FETCH_BYTES
 
 LINGER_S: Final = 0.2
 """Between two looks at a log without a backlog: states of some changes go into Redis together."""
@@ -53,28 +54,33 @@ class FollowedLog:
             await self._asked.wait()
             await begin_look(consumer, self._waiting)
             wanted = [source for source in self._waiting if source in consumer.assignment()]
-            count = await self._hand_out(consumer, wanted) if wanted else 0
+            rests = not wanted or await self._hand_out(consumer, wanted)
             if not self._waiting:
                 self._asked.clear()
-            if count < MANY:
+            if rests:
                 await asyncio.sleep(LINGER_S)
 
-    async def _hand_out(self, consumer: AIOKafkaConsumer, wanted: list[TopicPartition]) -> int:
+    async def _hand_out(self, consumer: AIOKafkaConsumer, wanted: list[TopicPartition]) -> bool:
+        """Whether the next look is later: this one has found some records and no backlog, or has failed.
+
+        One that has found nothing has waited for records itself, and the next one does at once: the first
+        change after a quiet time is not kept waiting.
+        """
         try:
             found = await consumer.getmany(*wanted, timeout_ms=POLL_MS, max_records=MANY)
         except KafkaError as error:
             for source in list(self._waiting):
                 if (waiting := self._take(source)) is not None:
                     waiting.set_exception(error)
-            return 0
-        count = sum(map(len, found.values()))
-        if 0 < count < MANY:
+            return True
+        rests = bool(found) and not is_backlog(found.values(), many=MANY, fetch_bytes=FETCH_BYTES)
+        if rests:
             end_look(consumer, wanted)
         # Nothing comes between taking records from the consumer and this: they are of the place last sought.
         # Where nobody waits any more, whoever follows next seeks first.
         for source, records in found.items():
             self._resolve(source, records)
-        return count
+        return rests
 
     def _resolve(self, source: TopicPartition, records: list[Record]) -> None:
         if (waiting := self._take(source)) is not None:

@@ -238,5 +238,16 @@ async def test_between_two_looks_nothing_is_fetched(
         await until(lambda: sink.values == [b"1", b"2"])
 
 
+async def test_a_backlog_of_a_few_large_records_waits_for_nothing(
+    broker: Broker, settings: DeliverySettings, running: Running
+) -> None:
+    sink, sent = Sink(), [bytes([number]) * 30_000 for number in range(12)]
+    await broker.send(broker.source, [(b"a", value) for value in sent])
+    # One look brings four of them, and after one without a backlog there is no other one.
+    app = sink_app(settings.model_copy(update={"max_record_bytes": 1 << 16}), broker, sink, linger_s=3600.0)
+    async with running(app):
+        await until(lambda: sink.values == sent)
+
+
 async def _committed(broker: Broker, app: DeliveryApp, count: int) -> bool:
     return await broker.committed(app.conf.id) == count

@@ -49,5 +49,14 @@ def test_the_backlog_of_a_partition_keeps_no_other_one_waiting() -> None:
 
 def test_after_some_records_the_next_look_is_later_and_neither_after_none_nor_after_a_backlog() -> None:
     limits = RunLimits(records=10, linger_s=0.1)
-    assert [limits.lingers_after(found) for found in (0, 1, 9, 10)] == [False, True, True, False]
-    assert not RunLimits(records=10).lingers_after(1)
+    lingers = [limits.lingers_after([records(found)], 1 << 20) for found in (0, 1, 9, 10)]
+    assert lingers == [False, True, True, False]
+    assert not limits.lingers_after([], 1 << 20)
+    assert not limits.lingers_after([records(5), records(5)], 1 << 20)
+    assert not RunLimits(records=10).lingers_after([records(1)], 1 << 20)
+
+
+def test_few_records_are_a_backlog_when_they_nearly_fill_what_is_fetched_of_a_partition() -> None:
+    limits = RunLimits(linger_s=0.1)
+    assert limits.lingers_after([records(2, 200), records(2, 200)], 1000)
+    assert not limits.lingers_after([records(1), records(3, 200)], 1000)

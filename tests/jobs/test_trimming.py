@@ -53,9 +53,14 @@ async def grown_cart(system: SystemUnderTest) -> str:
 
     async def is_there() -> bool:
         row = await system.row(cart_id)
-        return row is not None and row.n == OPERATIONS + 1
+        async with redis.asyncio.Redis.from_url(system.urls.redis) as client:
+            head = await client.hget(Layout(PARTITIONS).of_cart(cart_id).cart, "m")
+        if row is None or head is None:
+            return False
+        _version, operations, *_ = head.split()
+        return row.n == int(operations) == OPERATIONS + 1
 
-    await until(is_there, "all operations in the row")
+    await until(is_there, "all operations in the row and in Redis")
     return cart_id
 
 

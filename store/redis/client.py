@@ -144,9 +144,9 @@ class PipelinedClient:
         """Whether there is a connection to every server now."""
         return bool(self.nodes) and all(node.connected for node in self.nodes)
 
-    def waits_s(self) -> float:
+    def unanswered_s(self) -> float:
         """How long the next reply of any server is waited for by now, in seconds; 0: none is due."""
-        since = [node.waits_since for node in self.nodes]
+        since = [node.unanswered_since for node in self.nodes]
         return min((self._loop.time() - began for began in since if began is not None), default=0.0)
 
     @property

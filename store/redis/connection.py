@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         return self._transport is not None
 
     @property
-    def waits_since(self) -> float | None:
+    def unanswered_since(self) -> float | None:
         """Since when the next reply is waited for, in the loop's time; None: none is due."""
         return self._unanswered[0].began if self._unanswered else None
 

@@ -92,9 +92,9 @@ class Node:
         return self._connection is not None
 
     @property
-    def waits_since(self) -> float | None:
+    def unanswered_since(self) -> float | None:
         """Since when the next reply is waited for, in the loop's time; None: none is due."""
-        return None if self._connection is None else self._connection.waits_since
+        return None if self._connection is None else self._connection.unanswered_since
 
     @property
     def address(self) -> str:

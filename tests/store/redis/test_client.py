@@ -108,9 +108,9 @@ async def test_a_request_without_a_reply_in_time_has_an_unknown_outcome(own_serv
 
 async def test_it_tells_how_long_the_next_reply_is_waited_for(own_server: RedisServer) -> None:
     async with PipelinedClient(settings_of(own_server)) as client:
-        assert client.waits_s() == 0.0
+        assert client.unanswered_s() == 0.0
         waiting = asyncio.create_task(client.execute("BLPOP", "list", 30))
-        await until(lambda: client.waits_s() > 0.1, "nothing is answered")
+        await until(lambda: client.unanswered_s() > 0.1, "nothing is answered")
         waiting.cancel()
 
 

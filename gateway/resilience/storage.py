@@ -35,12 +35,13 @@ class StorageWatch:
         self._metrics = metrics
         self._bound = settings.outbox_max_bytes
         self._had_room = True
+        self._has_failed = False
         self._task: asyncio.Task[None] | None = None
         self.products_stand_since_us: int | None = None
         """Since when the product cache does not follow because Redis is full; None: it does."""
 
     async def start(self) -> None:
-        """Look now if Redis answers, and again from time to time."""
+        """Look now if Redis answers, and again from time to time, whatever a look meets."""
         await self._look()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -53,23 +54,30 @@ class StorageWatch:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
-            try:
-                await self._look()
-            except Exception:
-                # Who looks no more lets carts grow into the reserve: log it, and go on.
-                log.exception("storage.failed")
+            await self._look()
 
     async def _look(self) -> None:
         try:
-            await self._store.ask_role()
-            memories = await self._store.memories()
-            if self._cache is not None:
-                self.products_stand_since_us = await self._cache.standing_since_us(
-                    self._settings.partitions_of(PRODUCTS.name)
-                )
+            await self._follow()
         except StoreError as error:
             log.debug("storage.unknown", error=repr(error))
-            return
+        except Exception:
+            # Who looks no more lets carts grow into the reserve: log it once, and go on.
+            if not self._has_failed:
+                self._has_failed = True
+                log.exception("storage.failed")
+        else:
+            if self._has_failed:
+                self._has_failed = False
+                log.info("storage.works")
+
+    async def _follow(self) -> None:
+        await self._store.ask_role()
+        memories = await self._store.memories()
+        if self._cache is not None:
+            self.products_stand_since_us = await self._cache.standing_since_us(
+                self._settings.partitions_of(PRODUCTS.name)
+            )
         memory = fullest(memories)
         self._metrics.redis_used_bytes.set(memory.used)
         self._metrics.redis_max_bytes.set(memory.bound)

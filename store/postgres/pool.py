@@ -14,6 +14,14 @@ Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
 _AT_ONCE_S: Final = 1.0
 """Connections that are found dead within this time have died together."""
+_SHUT_DOWN: Final = frozenset({"57P01", "57P02", "57P03"})
+"""What a server says that ends, has crashed, or only starts: its own words, or those of a pooler."""
+
+
+def is_lost(error: psycopg.OperationalError) -> bool:
+    """Whether the error says that the server behind a connection is gone, not that it refuses the work."""
+    code = error.sqlstate
+    return code is None or code in _SHUT_DOWN or code.startswith("08")
 
 
 class CheckedPool(AsyncConnectionPool[SessionConnection]):
@@ -66,14 +74,15 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
     async def read(self, work: Callable[[SessionConnection], Awaitable[T]]) -> T:
         """What `work` returns, which changes nothing: it is done again where its connection has died.
 
-        Raises psycopg.Error, PoolTimeout.
+        A server that lacks memory or time would get more work by that, and new connections to make. Raises
+        psycopg.Error, PoolTimeout.
         """
         async with self.connection() as connection:
             try:
                 return await work(connection)
-            except psycopg.errors.QueryCanceled:
-                raise
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
+                if not (connection.closed or is_lost(error)):
+                    raise
                 await connection.close()
         await self._renew()
         async with self.connection() as connection:

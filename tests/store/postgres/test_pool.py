@@ -72,3 +72,26 @@ async def test_a_read_that_takes_too_long_is_not_done_again(postgres_url: str) -
         with pytest.raises(psycopg.errors.QueryCanceled):
             await pool.read(sleep)
     assert asked == 1
+
+
+@pytest.mark.parametrize(("code", "times"), [("53100", 1), ("53200", 1), ("55P03", 1), ("57P01", 2)])
+async def test_a_read_is_done_again_only_where_the_server_is_gone(
+    postgres_url: str, code: str, times: int
+) -> None:
+    asked: list[int] = []
+
+    async def fail(connection: Connection) -> None:
+        asked.append(connection.info.backend_pid)
+        await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
+
+    pool = CheckedPool(
+        Address(postgres_url), name="test-refused", min_size=1, max_size=1, wait_s=5.0, statement_ms=2_000
+    )
+    async with pool:
+        await pool.wait()
+        with pytest.raises(psycopg.OperationalError):
+            await pool.read(fail)
+        async with pool.connection() as connection:
+            asked.append(connection.info.backend_pid)
+    assert len(asked) == times + 1
+    assert (asked[0] == asked[-1]) is (times == 1)

@@ -22,14 +22,25 @@ class Acceptor:
     turns: the backlog gets full, and clients come again after seconds.
     """
 
-    def __init__(self, listener: socket, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """`protocol` makes one for each connection. The listener is not closed."""
+    def __init__(
+        self, listener: socket, protocol: Callable[[], asyncio.Protocol], at_once: int = AT_ONCE
+    ) -> None:
+        """`protocol` makes one for each connection. The listener is not closed.
+
+        `at_once` are accepted in each turn; where others accept from the same socket, the rest is theirs.
+        """
         self._listener: Final = listener.dup()
         self._listener.setblocking(False)  # noqa: FBT003
         self._protocol: Final = protocol
+        self._at_once: Final = at_once
         self._loop: Final = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._opening: Final[set[asyncio.Task[None]]] = set()
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a connection has been accepted that its protocol does not have yet."""
+        return bool(self._opening)
 
     def start(self) -> None:
         """Accept from now on."""
@@ -37,7 +48,7 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more. Those that have been accepted are opened: see `is_opening`."""
         if self._timer is not None:
             self._timer.cancel()
         if self._listener.fileno() >= 0:
@@ -45,7 +56,7 @@ class Acceptor:
             self._listener.close()
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 connection, _address = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):

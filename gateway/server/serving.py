@@ -17,7 +17,7 @@ from sanic.http.constants import HTTP
 from sanic.server.async_server import AsyncioServer
 
 from gateway.health.checks import HealthChecks
-from gateway.server.accepting import Acceptor
+from gateway.server.accepting import AT_ONCE, Acceptor
 from gateway.server.backlog import BACKLOG, UNREAD_BYTES
 from gateway.server.bounds import Bounds
 from gateway.server.connections import Connection
@@ -38,6 +38,7 @@ class Server:
         self._health = health
         self._server: AsyncioServer | None = None
         self._acceptor: Acceptor | None = None
+        self._accepts = True
         self._leaving: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
 
@@ -64,8 +65,10 @@ class Server:
             protocol = partial(
                 Connection, loop=asyncio.get_running_loop(), app=self._app, connections=server.connections
             )
-            self._acceptor = Acceptor(listener, protocol)
-            self._acceptor.start()
+            if self._accepts:
+                at_once = max(1, AT_ONCE // self._settings.gateway_workers)
+                self._acceptor = Acceptor(listener, protocol, at_once)
+                self._acceptor.start()
             await server.after_start()  # type: ignore[no-untyped-call]
             log.info(
                 "gateway.server.serving", host=self._settings.gateway_host, port=self._settings.gateway_port
@@ -109,6 +112,7 @@ class Server:
         self._over.set()
 
     def _close_listener(self) -> None:
+        self._accepts = False  # it may still start
         if self._acceptor is not None:
             self._acceptor.close()
         if self._server is not None and self._server.server is not None:
@@ -116,9 +120,12 @@ class Server:
 
     async def _finish_requests(self, server: AsyncioServer) -> None:
         end = asyncio.get_running_loop().time() + self._settings.stop_s
-        while server.connections and asyncio.get_running_loop().time() < end:
+        while self._has_connections(server) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(_POLL_S)  # first: what the newest have sent already is read, and answered
             for connection in list(server.connections):
                 connection.close_if_idle()
-            await asyncio.sleep(_POLL_S)
         for connection in list(server.connections):
             connection.abort()
+
+    def _has_connections(self, server: AsyncioServer) -> bool:
+        return bool(server.connections) or (self._acceptor is not None and self._acceptor.is_opening)

@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import structlog
 import uvloop
+from sanic.server.async_server import AsyncioServer
 
 from gateway.server import accepting
-from gateway.server.accepting import AT_ONCE
+from gateway.server.accepting import AT_ONCE, Acceptor
 from tests.gateway.served_app import Served, serving
 from tests.support.waiting import until
 
@@ -69,3 +70,31 @@ def no_descriptors() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_connection_that_is_accepted_just_before_the_stop_is_answered_before_the_stores_are_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_, after_stop = Acceptor._open, AsyncioServer.after_stop  # noqa: SLF001
+    answered_before: list[str] = []
+
+    async def check() -> None:
+        async with serving(monkeypatch) as served:
+
+            async def stop_and_open(acceptor: Acceptor, connection: socket.socket) -> None:
+                served.server.stop()
+                await asyncio.sleep(0.2)
+                await open_(acceptor, connection)
+
+            async def note_and_stop(server: AsyncioServer) -> None:
+                answered_before.extend(served.paths)
+                await after_stop(server)  # type: ignore[no-untyped-call]
+
+            monkeypatch.setattr(Acceptor, "_open", stop_and_open)
+            monkeypatch.setattr(AsyncioServer, "after_stop", note_and_stop)
+            with socket.create_connection(("127.0.0.1", served.port)) as client:
+                client.sendall(b"GET /late HTTP/1.1\r\nhost: a\r\n\r\n")
+                assert (await asyncio.to_thread(client.recv, 1000)).startswith(b"HTTP/1.1 204")
+
+    uvloop.run(check())
+    assert answered_before == ["late"]

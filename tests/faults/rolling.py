@@ -38,7 +38,8 @@ from tests.faults.topology import AGENTS, GATEWAYS, Topology
 from tests.faults.windows import come_again, failures
 from tests.support.processes import ROOT
 
-LOAD: Final = Load(clients=8, carts=24)
+LOAD: Final = Load(clients=8, carts=96)
+"""So many carts that none gets more changes than its window takes, in ten rounds of 90 seconds."""
 BEHIND_S: Final = 30.0
 """So far behind no group may be at any look."""
 

@@ -11,7 +11,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 64
-"""In each turn; those who are connected have theirs, too."""
+"""In each turn, by all workers together; those who are connected have their turns, too."""
 _AGAIN_S: Final = 1.0
 
 
@@ -22,9 +22,7 @@ class Acceptor:
     turns: the backlog gets full, and clients come again after seconds.
     """
 
-    def __init__(
-        self, listener: socket, protocol: Callable[[], asyncio.Protocol], at_once: int = AT_ONCE
-    ) -> None:
+    def __init__(self, listener: socket, protocol: Callable[[], asyncio.Protocol], at_once: int) -> None:
         """`protocol` makes one for each connection. The listener is not closed.
 
         `at_once` are accepted in each turn; where others accept from the same socket, the rest is theirs.

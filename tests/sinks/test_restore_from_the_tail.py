@@ -299,14 +299,21 @@ async def test_warming_brings_every_cart_in_from_its_row(
     ]
 
 
+async def cold_carts(redis: Redis, topics: TopicWriter, table: Table, rows: Rows, count: int) -> list[str]:
+    """Carts that a restoration has left to their rows."""
+    carts = [cart_in(PARTITION) for _ in range(count)]
+    states = {cart_id: grow(cart_id, 1) for cart_id in carts}
+    await topics.states(states)
+    await table.write(states)
+    await table.stand_at(await table.end())
+    await restorer(redis, rows).restore(PARTITION)
+    return carts
+
+
 async def test_warming_brings_carts_in_again_that_redis_has_lost_by_falling_back(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carts = [cart_in(PARTITION) for _ in range(30)]
-    await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
-    await table.write({cart_id: grow(cart_id, 1) for cart_id in carts})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
+    carts = await cold_carts(redis, topics, table, rows, 30)
     cold = await redis.snapshot()
     warming = warming_of(redis, rows)
     with monkeypatch.context() as few:
@@ -329,11 +336,7 @@ async def test_warming_notes_nothing_in_a_redis_that_falls_back_before_it_does(
     records: int,
     piece: int,
 ) -> None:
-    carts = [cart_in(PARTITION) for _ in range(30)]
-    await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
-    await table.write({cart_id: grow(cart_id, 1) for cart_id in carts})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
+    carts = await cold_carts(redis, topics, table, rows, 30)
     cold, note, looks = await redis.snapshot(), redis.store.warmed, 0
 
     async def fallen_back(*arguments: Any) -> bool:
@@ -354,11 +357,7 @@ async def test_warming_notes_nothing_in_a_redis_that_falls_back_before_it_does(
 async def test_warming_passes_a_row_that_cannot_be_read(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows, database: str
 ) -> None:
-    carts = [cart_in(PARTITION) for _ in range(5)]
-    await topics.states({cart_id: grow(cart_id, 1) for cart_id in carts})
-    await table.write({cart_id: grow(cart_id, 1) for cart_id in carts})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
+    carts = await cold_carts(redis, topics, table, rows, 5)
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("UPDATE carts SET state = '{\"ops\": 1}' WHERE cart_id = %s", [carts[2]])
     unreadable = metrics.UNREADABLE_ROWS._value.get()  # noqa: SLF001

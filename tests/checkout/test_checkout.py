@@ -127,7 +127,7 @@ async def test_of_fifty_buyers_of_ten_pieces_ten_buy_and_forty_hear_what_is_avai
 
 
 async def test_adds_during_a_checkout_survive_it(shop: CheckoutClient) -> None:
-    cart, product, other = shop.cart(), await shop.product("a", 100), await shop.product("b", 100)
+    cart, product, other = shop.cart(), await shop.product("a", 10_000), await shop.product("b", 10_000)
     await shop.add(cart, product, 3)
 
     async def keep_adding() -> int:
@@ -136,6 +136,7 @@ async def test_adds_during_a_checkout_survive_it(shop: CheckoutClient) -> None:
             await shop.add(cart, product)
             await shop.add(cart, other)
             added += 1
+            await asyncio.sleep(0.02)  # an order may take seconds, and a line holds 999 pieces
         return added
 
     done = asyncio.Event()

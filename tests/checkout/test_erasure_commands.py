@@ -40,6 +40,11 @@ async def test_carts_are_erased_and_that_is_proven(shop: CheckoutClient, command
         await personal_add(shop, cart_id, product_id)
         await record_history(shop, cart_id)
     order = await shop.order(buyer, email=EMAIL, metadata={"street": SECRET})
+
+    async def all_published() -> bool:
+        return not any(depth.entries for depth in await shop.store.outbox_depths())
+
+    await until(all_published, "the outboxes empty")
     before = await command_line.run("verify", "--erased", buyer, "--json")
     assert before.status == 1
     assert {place["where"]: place["found"] for place in before.json[0]["places"]} == {

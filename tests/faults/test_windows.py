@@ -1,7 +1,9 @@
 """What clients notice of a fault is counted from its begin to the next one."""
 
+from tests.faults.erasure_records import EraseAttempt
 from tests.faults.history import Began, Ended, Fail, Invoke, Ok, Record, Unknown
-from tests.faults.windows import unexplained, windows
+from tests.faults.order_records import CheckOut, OrderAttempt
+from tests.faults.windows import failures, unexplained, windows
 
 SECOND = 1_000_000
 
@@ -52,3 +54,15 @@ def test_a_failure_is_explained_by_a_fault_that_lasted_while_it_was_under_way() 
         failed[3],
     ]
     assert unexplained(history) == [failed[1], failed[4]]
+
+
+def test_a_key_whose_order_was_erased_is_no_failure() -> None:
+    def checked_out(op: int, at: int, cart_id: str) -> list[Record]:
+        order = OrderAttempt(
+            at=at, op=op, attempt=1, client=0, cart_id=cart_id, order_request=CheckOut(), key=str(op)
+        )
+        return [order, Fail(at=at + 1, op=op, attempt=1, reason="idempotency-key-reused")]
+
+    before, after, elsewhere = checked_out(1, 1, "a"), checked_out(2, 20, "a"), checked_out(3, 30, "b")
+    erasure = EraseAttempt(at=10, op=4, attempt=1, client=0, cart_id="a")
+    assert failures([*before, erasure, *after, *elsewhere]) == [before[1], elsewhere[1]]

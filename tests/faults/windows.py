@@ -71,14 +71,17 @@ def windows(records: Sequence[Record]) -> list[Window]:
 
 
 def failures(records: Sequence[Record]) -> list[Fail | Unknown]:
-    """The attempts that failed, or were never answered, without a client being to blame; nor `come_again`."""
-    again = set(map(id, come_again(records)))
+    """The attempts that failed, or were never answered, without a client being to blame; nor `come_again`.
+
+    Nor the checkouts whose order was erased with its cart: what their key had asked for is known no more.
+    """
+    excused = {id(record) for record in (*come_again(records), *_of_erased_orders(records))}
     return [
         record
         for record in records
         if isinstance(record, Unknown | Fail)
         and not (isinstance(record, Fail) and record.reason in DECIDED)
-        and id(record) not in again
+        and id(record) not in excused
     ]
 
 
@@ -106,6 +109,21 @@ def come_again(records: Sequence[Record]) -> list[Fail | Unknown]:
         record
         for record in records
         if isinstance(record, Unknown | Fail) and record.op in orders and record.reason in WAITED
+    ]
+
+
+def _of_erased_orders(records: Sequence[Record]) -> list[Fail]:
+    erased_at: dict[str, int] = {}
+    for record in records:
+        if isinstance(record, EraseAttempt):
+            erased_at.setdefault(record.cart_id, record.at)
+    carts = {record.op: record.cart_id for record in records if isinstance(record, OrderAttempt)}
+    return [
+        record
+        for record in records
+        if isinstance(record, Fail)
+        and record.reason == "idempotency-key-reused"
+        and record.at > erased_at.get(carts.get(record.op, ""), record.at)
     ]
 
 

@@ -20,7 +20,7 @@ from devstack.settings import KAFKA, REDIS
 from runtime.garbage import collect_seldom
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
-from sinks.settings import RedisSinkSettings
+from sinks.redis.settings import RedisSinkSettings
 from store.redis import CartStore, Layout, PipelinedClient
 from store.redis.scripts import Script
 

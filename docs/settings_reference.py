@@ -33,11 +33,14 @@ from runtime.owners import OwnerSettings
 from runtime.recovery import RecoverySettings
 from runtime.settings import PREFIX, KafkaSettings, LogSettings, ProcessSettings, TargetSettings
 from runtime.tracing import TracingSettings
+from sinks.history.settings import HistorySinkSettings
 from sinks.mail.settings import MailSinkSettings
-from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
+from sinks.postgres.settings import PostgresSinkSettings
+from sinks.redis.settings import RedisSinkSettings
 from store.postgres.settings import PostgresSettings
 from store.redis import RedisSettings
-from streams.settings import MergeSettings, StreamsSettings
+from streams.merge_settings import MergeSettings
+from streams.settings import StreamsSettings
 from topics.names import NameSettings, in_kafka
 from topics.retention import RetentionSettings
 from topics.settings import SchemaRegistrySettings, TopicSettings

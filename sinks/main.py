@@ -10,7 +10,6 @@ from typing import Final
 
 from delivery.workers import run_workers
 from runtime.settings import SettingsError, load
-from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
 from topics.access import SINK_HISTORY, SINK_MAIL, SINK_POSTGRES, SINK_REDIS
 from topics.names import GENERATION
 from topics.registry import ORDERS
@@ -31,6 +30,8 @@ def run(name: str) -> None:
 
 
 def _postgres() -> None:
+    from sinks.postgres.settings import PostgresSinkSettings  # noqa: PLC0415
+
     settings = load(PostgresSinkSettings)
     require_topics(
         "sinks postgres", settings, settings.partitions, SINK_POSTGRES, others=settings.other_partitions
@@ -46,6 +47,8 @@ def _postgres() -> None:
 
 
 def _redis() -> None:
+    from sinks.redis.settings import RedisSinkSettings  # noqa: PLC0415
+
     settings = load(RedisSinkSettings)
     if GENERATION > 1:
         # Writes may wait for it: what takes long to import is there when it need not wait any more.
@@ -76,6 +79,8 @@ def _mail() -> None:
 
 
 def _history() -> None:
+    from sinks.history.settings import HistorySinkSettings  # noqa: PLC0415
+
     settings = load(HistorySinkSettings)
     require_topics(
         "sinks history", settings, settings.partitions, SINK_HISTORY, others=settings.other_partitions

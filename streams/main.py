@@ -2,12 +2,12 @@
 
 from delivery.workers import run_workers
 from runtime.settings import load
-from streams.settings import MergeSettings, StreamsSettings
+from streams.settings import StreamsSettings
 from topics.access import STREAM_COMPACTION, STREAM_MERGES
 from topics.registry import CART_MERGES
 from topics.startup import require_topics
 
-# Faust is imported inside the functions: a supervisor of workers needs none of it.
+# Imported inside the functions is what not every process needs: a supervisor no Faust, compaction no stores.
 
 
 def run_compaction() -> None:
@@ -38,6 +38,8 @@ def run_merges() -> None:
 
     Exits with 75 when a restart may help, and with 1 when the topics are not as the settings say.
     """
+    from streams.merge_settings import MergeSettings  # noqa: PLC0415
+
     settings = load(MergeSettings)
     require_topics(
         "streams merges", settings, settings.partitions, STREAM_MERGES, others=settings.other_partitions

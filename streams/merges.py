@@ -25,7 +25,7 @@ from store.postgres import merges
 from store.redis import CartStore, Layout, PipelinedClient, StoreError
 from streams import merge_metrics
 from streams.merge_carts import AgentDatabase, AgentRows, AwaitedCarts
-from streams.settings import MergeSettings
+from streams.merge_settings import MergeSettings
 from topics.codec import decode_merge
 from topics.errors import RecordError, RecordErrorCode
 from topics.groups import MERGES

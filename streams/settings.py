@@ -1,13 +1,10 @@
-"""Settings of the `streams` processes."""
+"""Settings of `streams compaction`, all from `CARTSTREAM_*`."""
 
 from typing import Final
 
 from pydantic import Field, field_validator
 
 from delivery.settings import DeliverySettings
-from runtime.owners import OwnerSettings
-from store.postgres.settings import PostgresSettings
-from store.redis import RedisSettings
 from topics.registry import CARTS
 from topics.retention import RetentionSettings
 from topics.settings import TopicSettings
@@ -33,19 +30,3 @@ class StreamsSettings(DeliverySettings, TopicSettings, RetentionSettings):
                 "that could bring deleted carts back"
             )
         return value
-
-
-class MergeSettings(DeliverySettings, RedisSettings, PostgresSettings, OwnerSettings):
-    """One worker of the merge agent, from `CARTSTREAM_*`."""
-
-    merge_parallel: int = Field(
-        8, ge=1, le=100, examples=[8], description="merges carried on at once, and connections to Postgres"
-    )
-    merge_seconds: float = Field(
-        5.0,
-        gt=0,
-        le=300,
-        examples=[5],
-        description="a merge that cannot go on for so long is left; the job `merges` hands it over again. "
-        "Records behind it wait meanwhile",
-    )

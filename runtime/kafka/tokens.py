@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import jwt
 import msgspec
 import structlog
 from aiokafka.abc import AbstractTokenProvider
@@ -134,6 +133,9 @@ def parsed(command: str, output: bytes, now: float) -> Token:
 
 
 def _expiry_of_jwt(token: str) -> float | None:
+    # Here, because most processes have no tokens, and it takes a twentieth of their start.
+    import jwt  # noqa: PLC0415
+
     try:
         # The broker checks it; here it is only asked how long it is good for.
         claims = jwt.decode(token, options={"verify_signature": False})

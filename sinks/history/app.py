@@ -14,8 +14,8 @@ from delivery.runs import RunLimits
 from sinks.data_errors import is_data_error
 from sinks.history import metrics
 from sinks.history.batch import batch_of, change_of
+from sinks.history.settings import HistorySinkSettings
 from sinks.history.table import HistoryTable
-from sinks.settings import HistorySinkSettings
 from topics.groups import HISTORY_SINK
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED

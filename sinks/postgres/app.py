@@ -16,8 +16,8 @@ from sinks.data_errors import is_data_error
 from sinks.postgres import metrics
 from sinks.postgres.batch import newest, row_change
 from sinks.postgres.positions import Passed, Positions
+from sinks.postgres.settings import PostgresSinkSettings
 from sinks.postgres.table import CartsTable
-from sinks.settings import PostgresSinkSettings
 from topics.cart_records import interpret
 from topics.groups import POSTGRES_SINK
 from topics.partitioner import partition_in_carts

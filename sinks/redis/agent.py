@@ -19,8 +19,8 @@ from sinks.redis.progress import publish
 from sinks.redis.restore import Restorer
 from sinks.redis.restore_slots import RestoreSlots
 from sinks.redis.rows import Rows
+from sinks.redis.settings import RedisSinkSettings
 from sinks.redis.warming import Warming
-from sinks.settings import RedisSinkSettings
 from store.redis import CartStore, Layout, PendingCompaction, PipelinedClient, StoreError
 from topics.groups import REDIS_SINK
 from topics.registry import CARTS

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaConnectionError
 from runtime.process import Lifetime, run_process
 from sinks.redis.agent import RestoreAgent
 from sinks.redis.products import CatalogueFollower
-from sinks.settings import RedisSinkSettings
+from sinks.redis.settings import RedisSinkSettings
 from store.redis import PipelinedClient, StoreUnavailable
 from topics.groups import REDIS_SINK
 

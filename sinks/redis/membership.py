@@ -19,7 +19,7 @@ from runtime.kafka.lag_age import LagAges
 from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id, watch_membership
 from runtime.kafka.topic_ids import FirstIds, topic_ids
 from sinks.errors import ClientDied, TopicMadeAnew
-from sinks.settings import RedisSinkSettings
+from sinks.redis.settings import RedisSinkSettings
 
 log = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from sinks.errors import CatalogueStalled
 from sinks.redis import metrics
 from sinks.redis.membership import fail_with_client, fail_with_topic, joined, lags
 from sinks.redis.product_records import understand_product
-from sinks.settings import RedisSinkSettings
+from sinks.redis.settings import RedisSinkSettings
 from store.redis import PipelinedClient, StoreError
 from store.redis.catalogue import (
     Following,

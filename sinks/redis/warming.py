@@ -20,7 +20,7 @@ from runtime.kafka.ranges import OffsetRange, RangeReader, ReaderPool, Record
 from sinks.errors import SinkError
 from sinks.redis import metrics
 from sinks.redis.rows import Rows
-from sinks.settings import RedisSinkSettings
+from sinks.redis.settings import RedisSinkSettings
 from store.redis import CartStore, Layout, Missing, StoreError
 from topics.cart_records import StateRecord, interpret_in_place
 from topics.errors import RecordError

@@ -14,9 +14,12 @@ from jobs.settings import JobsSettings
 from ops.settings import OpsSettings
 from runtime.environment import give, is_given, with_variables, without_variables
 from runtime.settings import KafkaSettings, Settings, SettingsError, load, shown
+from sinks.history.settings import HistorySinkSettings
 from sinks.mail.settings import MailSinkSettings
-from sinks.settings import HistorySinkSettings, PostgresSinkSettings, RedisSinkSettings
-from streams.settings import MergeSettings, StreamsSettings
+from sinks.postgres.settings import PostgresSinkSettings
+from sinks.redis.settings import RedisSinkSettings
+from streams.merge_settings import MergeSettings
+from streams.settings import StreamsSettings
 
 PROCESSES: list[type[BaseSettings]] = [
     GatewaySettings,

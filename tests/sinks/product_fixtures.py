@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from carts.products import Product
 from runtime.settings import KafkaSettings
 from sinks.redis.products import CatalogueFollower
-from sinks.settings import RedisSinkSettings
+from sinks.redis.settings import RedisSinkSettings
 from store.redis import PipelinedClient
 from store.redis.catalogue import CacheNotReady, ProductCache, ProductDeletion
 from tests.support.topics import records_of

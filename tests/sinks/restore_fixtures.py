@@ -14,7 +14,7 @@ from carts.operations import Add, Change, Item
 from carts.state import State
 from runtime.settings import KafkaSettings
 from sinks.redis.agent import RestoreAgent
-from sinks.settings import RedisSinkSettings
+from sinks.redis.settings import RedisSinkSettings
 from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, Reason, Refused
 from tests.sinks.cart_records import TopicWriter
 from tests.support.absent_carts import absence_of

@@ -6,8 +6,9 @@ from pydantic import ValidationError
 from gateway.settings import GatewaySettings
 from jobs.settings import JobsSettings
 from ops.settings import OpsSettings
-from sinks.settings import RedisSinkSettings
-from streams.settings import LONGEST_STORE_AGE_S, MergeSettings, StreamsSettings
+from sinks.redis.settings import RedisSinkSettings
+from streams.merge_settings import MergeSettings
+from streams.settings import LONGEST_STORE_AGE_S, StreamsSettings
 from topics.registry import CARTS
 from topics.retention import RetentionSettings
 

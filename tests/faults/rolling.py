@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice, takewhile
 from pathlib import Path
 from typing import Final
@@ -99,11 +99,19 @@ async def roll(
         ]
         async with Balancer(testbed.gateways) as balancer, Lags(testbed, folder / "lags.csv") as lags:
             end = time.monotonic() + 60 * minutes
-            in_time = takewhile(lambda _: time.monotonic() < end, faults)
+            in_time = takewhile(lambda _: time.monotonic() < end, shown(faults))
             report = await run(
                 testbed, Plan(seed=-10, seconds=0, load=LOAD), folder, in_time, pick=balancer.pick
             )
     return report, lags
+
+
+def shown(faults: Sequence[Fault]) -> Iterator[Fault]:
+    """The same, each told before it comes: ten rounds take a quarter of an hour."""
+    for number, fault in enumerate(faults, start=1):
+        sys.stdout.write(f"{number}/{len(faults)} {fault.kind} {fault.target}\n")
+        sys.stdout.flush()
+        yield fault
 
 
 def one_by_one(topology: Topology, kind: Kind) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -75,6 +76,8 @@ def main(
     results: Path,
 ) -> None:
     """Measure the named things, or all of them, on servers of their own."""
+    # As Ctrl-C: what has been started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # The stack's processes inherit it: a cart is measured without a catalogue.
     os.environ |= {"CARTSTREAM_PRODUCTS_OWNER": "caller", "CARTSTREAM_ORDERS_OWNER": "external"}
     # In a file no table is squeezed into 80 columns.

@@ -17,6 +17,9 @@ _KAFKA_WAIT_S: Final = 3.0
 """The first requests should not get `durability=redis` only because the producer is still connecting, nor be
 served at all with wrong topics."""
 
+_POSTGRES_WAIT_S: Final = 3.0
+"""Nor should they get 503 because the connections to Postgres are still being made."""
+
 
 def register(app: Sanic[Any, Any], container: Container) -> None:
     """Hook start and stop into `app`."""
@@ -39,6 +42,8 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
         container.publisher.start()
         await container.publisher.until_connected(_KAFKA_WAIT_S)
         await container.topics.until_looked(_KAFKA_WAIT_S)
+        await container.database.until_connected(_POSTGRES_WAIT_S)
+        await container.hydration.until_connected(_POSTGRES_WAIT_S)
         container.sweeper.start()
         container.live.start()
 

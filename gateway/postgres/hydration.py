@@ -88,6 +88,10 @@ class Hydration:
         """Connect in the background: carts that are in Redis are served while Postgres is away."""
         await self._pool.open(wait=False)
 
+    async def until_connected(self, timeout_s: float) -> None:
+        """Wait for the first connections, but no longer than this: requests wait for those that lack."""
+        await self._pool.until_filled(timeout_s)
+
     async def close(self) -> None:
         """Disconnect."""
         await self._pool.close()

@@ -1,7 +1,9 @@
 """A pool of connections to Postgres, each looked at before use or asked again: an outage costs no request."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
@@ -14,6 +16,7 @@ Connection: TypeAlias = psycopg.AsyncConnection[Any]
 
 _AT_ONCE_S: Final = 1.0
 """Connections that are found dead within this time have died together."""
+_TICK_S: Final = 0.02
 _SHUT_DOWN: Final = frozenset({"57P01", "57P02", "57P03"})
 """What a server says that ends, has crashed, or only starts: its own words, or those of a pooler."""
 
@@ -70,6 +73,21 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
 
     async def _settle(self, connection: SessionConnection) -> None:
         await connection.settle(self._address, self._settings)
+
+    async def until_filled(self, timeout_s: float) -> None:
+        """Wait for the connections that are being made since `open`, but no longer than this.
+
+        Those that cannot be made are not waited for. The `wait` of psycopg closes the pool in the end.
+        """
+
+        def are_being_made() -> bool:
+            found = self.get_stats()
+            return found["pool_available"] < found["pool_size"]
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while are_being_made():  # noqa: ASYNC110  once, while a process starts
+                    await asyncio.sleep(_TICK_S)
 
     async def read(self, work: Callable[[SessionConnection], Awaitable[T]]) -> T:
         """What `work` returns, which changes nothing: it is done again where its connection has died.

@@ -1,12 +1,17 @@
 """Requests after Postgres has dropped its connections."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
+from devstack.free_ports import free_ports
 from store.postgres.pool import CheckedPool, Connection
 from store.postgres.session import Address
+from tests.faults.proxy import NetworkCondition, Proxy
 
 
 async def test_the_first_request_after_all_connections_were_dropped_is_answered(postgres_url: str) -> None:
@@ -95,3 +100,50 @@ async def test_a_read_is_done_again_only_where_the_server_is_gone(
             asked.append(connection.info.backend_pid)
     assert len(asked) == times + 1
     assert (asked[0] == asked[-1]) is (times == 1)
+
+
+@asynccontextmanager
+async def behind_a_network(
+    postgres_url: str, size: int, condition: NetworkCondition
+) -> AsyncIterator[tuple[CheckedPool, Proxy]]:
+    """A pool that has just been opened, and the network between it and Postgres."""
+    upstream = urlsplit(postgres_url).port
+    assert upstream
+    (port,) = free_ports(1)
+    address = Address(postgres_url.replace(f":{upstream}/", f":{port}/"))
+    async with Proxy(port, upstream) as network:
+        network.condition = condition
+        pool = CheckedPool(
+            address, name="test-starting", min_size=size, max_size=size, wait_s=2.0, statement_ms=2_000
+        )
+        await pool.open(wait=False)
+        yield pool, network
+        await pool.close()
+
+
+async def test_a_process_that_starts_waits_for_the_connections_that_are_being_made(postgres_url: str) -> None:
+    async with behind_a_network(postgres_url, 5, NetworkCondition.SLOW) as (pool, _):
+        assert pool.get_stats()["pool_available"] == 0
+        await pool.until_filled(60)
+        assert pool.get_stats()["pool_available"] == 5
+
+
+async def test_a_process_that_starts_waits_for_no_connection_that_is_refused() -> None:
+    (port,) = free_ports(1)
+    url = f"postgresql://shop@127.0.0.1:{port}/shop"
+    pool = CheckedPool(
+        Address(url), name="test-refused", min_size=2, max_size=2, wait_s=2.0, statement_ms=2_000
+    )
+    await pool.open(wait=False)
+    async with asyncio.timeout(30):
+        await pool.until_filled(3600)
+    await pool.close()
+
+
+async def test_a_process_that_starts_waits_no_longer_than_it_is_told(postgres_url: str) -> None:
+    async with behind_a_network(postgres_url, 1, NetworkCondition.HELD_UP) as (pool, network):
+        await pool.until_filled(0.1)
+        assert pool.get_stats()["pool_available"] == 0
+        network.condition = NetworkCondition.NORMAL
+        await pool.until_filled(60)
+        assert pool.get_stats()["pool_available"] == 1

@@ -144,14 +144,13 @@ def test_every_file_that_compose_mounts_is_there() -> None:
 
 def test_prometheus_the_operations_page_and_the_proxy_name_every_process() -> None:
     prometheus = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text())
-    scraped = {
-        target.split(":")[0]
-        for job in prometheus["scrape_configs"]
-        for group in job["static_configs"]
-        for target in group["targets"]
-    }
-    processes = {name for name, service in PRODUCT.items() if name not in ONCE and "profiles" not in service}
-    assert scraped == processes - {"mailbox"}
+    scraped, optional = set(), set()
+    for job in prometheus["scrape_configs"]:
+        scraped |= {target.split(":")[0] for group in job["static_configs"] for target in group["targets"]}
+        optional |= {name for group in job.get("dns_sd_configs", ()) for name in group["names"]}
+    processes = set(PRODUCT) - set(ONCE) - {"mailbox"}
+    assert optional == {name for name in processes if "profiles" in PRODUCT[name]}
+    assert scraped == processes - optional
     shown = {
         target.name: target.address
         for target in given(PRODUCT["ops"]["environment"]["CARTSTREAM_OPS_TARGETS"])

@@ -5,7 +5,7 @@ The rules look at seconds instead of minutes. `systemctl restart` restarts a com
 
 import asyncio
 from contextlib import closing
-from typing import Final
+from typing import Final, LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -109,6 +109,35 @@ def test_a_record_that_nobody_can_read(scene: Scene) -> None:
     scene.goes_through("CartstreamDeadLetters", lambda: asyncio.run(publish_nonsense(scene)))
 
 
+def test_a_row_that_nobody_can_read_of_an_order_that_is_not_settled(scene: Scene) -> None:
+    cart_id = delivered_cart(scene)
+
+    def trouble() -> None:
+        scene.stack.component("jobs").stop()
+        with scene.client() as http:
+            answer = order(http, cart_id)
+        assert answer.status_code == 201, answer.text
+        until_row(scene, cart_id, "lines = '[]'")
+        break_row(scene, cart_id)
+        scene.stack.restart("jobs")
+
+    scene.goes_through("CartstreamRowsUnreadable", trouble)
+
+
+def test_a_row_that_nobody_can_read_when_redis_was_lost(scene: Scene) -> None:
+    cart_id = delivered_cart(scene)
+
+    def trouble() -> None:
+        break_row(scene, cart_id)
+        with closing(redis.Redis.from_url(scene.stack.urls.redis)) as client:
+            client.flushall()
+
+    scene.goes_through("CartstreamRowsUnreadable", trouble)
+    with scene.client() as http:
+        answer = http.get(f"/v1/carts/{cart_id}")
+    assert answer.status_code == 200, answer.text  # this alert ends by itself, too
+
+
 def test_no_mail_server(scene: Scene) -> None:
     cart_id = delivered_cart(scene)
 
@@ -153,14 +182,25 @@ def delivered_cart(scene: Scene) -> str:
     with scene.client() as http:
         answer = add(http, cart_id)
         assert answer.is_success, answer.text
+    until_row(scene, cart_id, "true")
+    return cart_id
+
+
+def until_row(scene: Scene, cart_id: str, condition: LiteralString) -> None:
+    """Returns once the cart has a row for which the SQL condition holds."""
     with psycopg.connect(scene.stack.urls.postgres, autocommit=True) as connection:
 
         def has_row() -> bool:
-            found = connection.execute("SELECT 1 FROM carts WHERE cart_id = %s", [cart_id])
+            found = connection.execute(f"SELECT 1 FROM carts WHERE cart_id = %s AND {condition}", [cart_id])
             return found.fetchone() is not None
 
-        until_blocking(has_row, "the cart's row")
-    return cart_id
+        until_blocking(has_row, f"the cart's row, {condition}")
+
+
+def break_row(scene: Scene, cart_id: str) -> None:
+    """Write a state into the cart's row that is none."""
+    with psycopg.connect(scene.stack.urls.postgres, autocommit=True) as connection:
+        connection.execute("UPDATE carts SET state = '{\"ops\": 1}' WHERE cart_id = %s", [cart_id])
 
 
 def fill_redis(scene: Scene) -> None:

@@ -32,27 +32,30 @@ def free_ports(count: int) -> list[int]:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
+    try:
+        _bind(port)
+    except OSError:
+        return False
     return True
+
+
+def _bind(port: int) -> None:
+    with socket.socket() as probe:
+        # As the servers do: a port in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, port))
 
 
 def require_free(port: int, component: str, variable: str) -> None:
     """Raises PortTakenError, naming port, component and variable, when `port` cannot be bound."""
-    with socket.socket() as probe:
-        # As the servers do: a port in TIME_WAIT is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            message = (
-                f"port {port} for {component} cannot be bound{_holder(port)}. Stop the program that uses it, "
-                f"or choose another port, for example {variable}={free_ports(1)[0]}"
-            )
-            raise PortTakenError(message) from error
+    try:
+        _bind(port)
+    except OSError as error:
+        message = (
+            f"port {port} for {component} cannot be bound{_holder(port)}. Stop the program that uses it, "
+            f"or choose another port, for example {variable}={free_ports(1)[0]}"
+        )
+        raise PortTakenError(message) from error
 
 
 def _holder(port: int) -> str:

@@ -195,7 +195,7 @@ async def test_a_partition_is_cold_from_a_tail_until_it_is_warmed(
     assert await fixture.store.cold(partition) == 99
     assert not await fixture.store.warmed(partition, "another", 99, 7, [])
     assert not await fixture.store.warmed(partition, token, 60, 7, [])
-    assert not await fixture.store.warmed(partition, token, 99, 60, ["guest:that-is-not-there"])
+    assert not await fixture.store.warmed(partition, token, 99, 60, [CART])  # which is not there
     assert await fixture.store.warmed(partition, token, 99, 60, [])
     assert await fixture.store.cold(partition) == 60
     assert await fixture.store.warmed(partition, token, 60, None, [])

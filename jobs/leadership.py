@@ -117,6 +117,7 @@ async def leadership(
             raise PoolerBetween("cartstream jobs")
         # Shops that share a database have jobs of their own.
         while not await _try_lock(connection, f"{address.schema}.{name}"):
+            metrics.forget(name)
             has_leader()
             await asyncio.sleep(STANDBY_SECONDS)
         has_leader()

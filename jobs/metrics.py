@@ -1,5 +1,7 @@
 """Every metric of the process `jobs`."""
 
+from typing import Final
+
 from prometheus_client import Counter, Gauge
 
 LEADING = Gauge("cartstream_jobs_leading", "1 in the process that runs the job", ("job",))
@@ -71,3 +73,22 @@ HISTORY_PARTITIONS_DROPPED = Counter(
 def succeeded(job: str) -> None:
     """Note that the job has just done all there was to do."""
     LAST_SUCCESS.labels(job).set_to_current_time()
+
+
+_STANDINGS: Final[dict[str, tuple[Gauge, ...]]] = {
+    "relay": (OUTBOX_ROWS, OUTBOX_OLDEST),
+    "expiry": (EXPIRY_PROGRESS, UNREADABLE_ROWS.labels("expiry")),
+    "settlement": (
+        ORDERS_UNSETTLED.labels("due"),
+        ORDERS_UNSETTLED.labels("waits"),
+        UNREADABLE_ROWS.labels("settlement"),
+    ),
+    "merges": (TRANSFERS_UNSETTLED,),
+}
+"""What each job has counted last."""
+
+
+def forget(job: str) -> None:
+    """Another process has the job: what this one has counted last is old."""
+    for gauge in _STANDINGS.get(job, ()):
+        gauge.set(0)

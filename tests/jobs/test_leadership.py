@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
-from jobs import leadership
+from jobs import leadership, metrics
 from jobs.leadership import run_as_leader
 from store.postgres.session import Address
 
@@ -60,6 +60,11 @@ async def attending(job: Rounds, url: str) -> AsyncIterator[asyncio.Event]:
             await task
 
 
+def unsettled() -> float | None:
+    """The orders that the job has counted."""
+    return REGISTRY.get_sample_value("cartstream_jobs_orders_unsettled", {"standing": "due"})
+
+
 async def end_session(url: str, pid: int) -> None:
     """As when the server or the way to it is lost."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
@@ -83,6 +88,19 @@ async def test_another_process_takes_a_duty_over_when_the_one_that_had_it_is_gon
             await end_session(postgres_url, second.pid)
             await seen(second.ended)
             await seen(first.begun)
+
+
+async def test_what_was_counted_is_forgotten_once_another_process_counts(postgres_url: str) -> None:
+    job = Rounds()
+    job.name = "settlement"
+    metrics.ORDERS_UNSETTLED.labels("due").set(3)
+    metrics.OUTBOX_ROWS.set(5)
+    async with leadership.leadership("settlement", Address(postgres_url), lambda: None):
+        assert unsettled() == 3
+        async with attending(job, postgres_url) as asked:
+            await asked.wait()
+            assert unsettled() == 0
+    assert REGISTRY.get_sample_value("cartstream_jobs_outbox_rows") == 5
 
 
 async def test_a_duty_whose_connection_is_lost_is_cancelled_and_begun_again(postgres_url: str) -> None:

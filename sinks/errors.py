@@ -20,6 +20,13 @@ class RowsUnavailable(SinkError):
     """Postgres does not answer, or has no rows to read: carts come from Kafka alone."""
 
 
+class RowUnreadable(SinkError):
+    """The row of a cart cannot be read, and what it says is needed."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
 class FollowerFailed(SinkError):
     """A partition is no longer followed: a non-retryable error, only a new process helps."""
 

@@ -54,7 +54,8 @@ UNREADABLE = Counter(
 )
 UNREADABLE_ROWS = Counter(
     "cartstream_redis_sink_unreadable_rows_total",
-    "rows of carts that cannot be read, met by warming: these carts stay cold; the log names them",
+    "rows of carts that cannot be read, met by warming (these carts stay cold) or by a restoration (which "
+    "then reads all of `carts`); the log names them",
 )
 
 PRODUCTS = Counter(

@@ -30,7 +30,7 @@ from carts.state import State
 from runtime.clock import clock_us
 from runtime.kafka.ranges import OffsetRange, RangeReader, ReaderPool, Record
 from runtime.settings import KafkaSettings
-from sinks.errors import GenerationClosed, RestoreStartsOver, RowsUnavailable
+from sinks.errors import GenerationClosed, RestoreStartsOver, RowsUnavailable, RowUnreadable
 from sinks.redis import metrics
 from sinks.redis.batches import BATCH, RestoreBatches
 from sinks.redis.copies import Found, keep, refold
@@ -77,7 +77,9 @@ class Restorer:
         """Restores in progress, by partition."""
 
     async def restore(self, partition: int, *, whole: bool = False) -> None:
-        """Restore a partition, from the tail or `whole`; it is ready afterwards.
+        """Restore a partition, from the tail or `whole`, as it is where a row is needed that cannot be read.
+
+        It is ready afterwards.
 
         Raises RestoreStartsOver if Redis was lost or rolled back meanwhile, or the rows went back;
         GenerationClosed if carts have moved to other partitions; ReadStalled, RowsUnavailable, StoreError,
@@ -86,7 +88,10 @@ class Restorer:
         progress = self.running[partition] = Progress(partition)
         metrics.RESTORING.labels(partition).set(1)
         try:
-            run = await self._restore(partition, progress, whole=whole)
+            try:
+                run = await self._restore(partition, progress, whole=whole)
+            except RowUnreadable:
+                run = await self._restore(partition, progress, whole=True)
         except BaseException:
             metrics.RESTORES.labels("abandoned").inc()
             raise
@@ -206,7 +211,10 @@ class Restorer:
         return [(cart_id, state) for cart_id, state in states if state is not None]
 
     async def _rows_of(self, cart_ids: Iterable[str], extent: Extent) -> dict[str, State]:
-        """The states in the rows of those carts that have one. Raises RestoreStartsOver, RowsUnavailable."""
+        """The states in the rows of those carts that have one.
+
+        Raises RestoreStartsOver, RowsUnavailable, RowUnreadable.
+        """
         ids = list(cart_ids)
         if extent.rows is None or self._rows is None or not ids:
             return {}

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -12,7 +12,7 @@ import stamina
 import structlog
 
 from carts.protocol import CartRow
-from sinks.errors import RowsUnavailable
+from sinks.errors import RowsUnavailable, RowUnreadable
 from sinks.redis import metrics
 from store.postgres import carts, positions
 from store.postgres.connection import RenewedConnection
@@ -47,13 +47,18 @@ class Rows:
         found = await self._ask(partial(positions.read, partitions=[partition]))
         return found.get(partition)
 
-    async def look_up(self, cart_ids: Iterable[str]) -> dict[str, CartRow]:
-        """What there is of each cart, and how far the rows of its partition are, at one moment."""
-        places = {cart_id: self._layout.partition(cart_id) for cart_id in cart_ids}
-        return await self._ask(partial(carts.look_up, partitions=places))
+    async def look_up(self, cart_ids: Sequence[str]) -> dict[str, CartRow]:
+        """What there is of each cart, and how far the rows of its partition are, at one moment.
+
+        Raises RowUnreadable.
+        """
+        found = await self.look_up_readable(cart_ids)
+        if len(found) < len(cart_ids):
+            raise RowUnreadable
+        return found
 
     async def look_up_readable(self, cart_ids: Iterable[str]) -> dict[str, CartRow]:
-        """The same of those whose rows can be read; the others are counted and logged."""
+        """The same of those carts whose rows can be read; the others are counted and logged."""
         places = {cart_id: self._layout.partition(cart_id) for cart_id in cart_ids}
         return await self._ask(partial(carts.look_up, partitions=places, unreadable=_unreadable))
 
@@ -73,7 +78,7 @@ class Rows:
                     with attempt:
                         async with self._connection.use() as connection:
                             return await question(connection)
-            except (psycopg.Error, SchemaOutdated, TimeoutError, OSError, msgspec.MsgspecError) as error:
+            except (psycopg.Error, SchemaOutdated, TimeoutError, OSError) as error:
                 self._away_until = time.monotonic() + AWAY_SECONDS
                 log.warning("rows.unavailable", error=repr(error))
                 raise RowsUnavailable(repr(error)) from error

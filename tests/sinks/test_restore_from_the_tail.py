@@ -77,6 +77,12 @@ async def rows(database: str) -> AsyncIterator[Rows]:
     await found.close()
 
 
+async def break_row(database: str, cart_id: str) -> None:
+    """Let nobody read the cart's row."""
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("UPDATE carts SET state = '{\"ops\": 1}' WHERE cart_id = %s", [cart_id])
+
+
 def restorer(redis: Redis, rows: Rows, store: CartStore | None = None) -> Restorer:
     return Restorer(store or redis.store, LAYOUT, redis.settings, LIFETIME, rows)
 
@@ -354,12 +360,33 @@ async def test_warming_notes_nothing_in_a_redis_that_falls_back_before_it_does(
     assert [await redis.n(cart_id) for cart_id in carts] == [1] * len(carts)
 
 
+async def test_a_partition_whose_tail_needs_a_row_that_cannot_be_read_is_restored_whole(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows, database: str
+) -> None:
+    old, changed = cart_in(PARTITION), cart_in(PARTITION)
+    elsewhere = cart_in(PARTITION + 1)
+    await topics.states({cart_id: grow(cart_id, 1) for cart_id in (old, changed, elsewhere)})
+    await table.write({cart_id: grow(cart_id, 1) for cart_id in (old, changed, elsewhere)})
+    for partition in (PARTITION, PARTITION + 1):
+        await table.stand_at(await table.end(partition), partition=partition)
+    await topics.change(add(changed, 2))
+    await break_row(database, changed)
+
+    for partition in (PARTITION, PARTITION + 1):
+        await restorer(redis, rows).restore(partition)
+
+    assert [await redis.n(cart_id) for cart_id in (old, changed)] == [1, 2]
+    assert await redis.store.cold(PARTITION) is None
+    # The others are left to their rows, which answer.
+    assert await redis.n(elsewhere) == 0
+    assert await redis.store.cold(PARTITION + 1) is not None
+
+
 async def test_warming_passes_a_row_that_cannot_be_read(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows, database: str
 ) -> None:
     carts = await cold_carts(redis, topics, table, rows, 5)
-    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        await connection.execute("UPDATE carts SET state = '{\"ops\": 1}' WHERE cart_id = %s", [carts[2]])
+    await break_row(database, carts[2])
     unreadable = metrics.UNREADABLE_ROWS._value.get()  # noqa: SLF001
     warming = warming_of(redis, rows)
     while not await warming.round():

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from store.postgres.session import Address, SessionConnection, unless_named
 
@@ -17,6 +17,7 @@ Connection: TypeAlias = psycopg.AsyncConnection[Any]
 _AT_ONCE_S: Final = 1.0
 """Connections that are found dead within this time have died together."""
 _TICK_S: Final = 0.02
+_AGAIN_S: Final = 0.5
 _SHUT_DOWN: Final = frozenset({"57P01", "57P02", "57P03"})
 """What a server says that ends, has crashed, or only starts: its own words, or those of a pooler."""
 
@@ -88,6 +89,18 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
             async with asyncio.timeout(timeout_s):
                 while are_being_made():  # noqa: ASYNC110  once, while a process starts
                     await asyncio.sleep(_TICK_S)
+
+    async def getconn(self, timeout: float | None = None) -> SessionConnection:
+        """As psycopg's, but who waits has another connection made when one could not be made.
+
+        The pool of psycopg only makes one when somebody begins to wait. Raises PoolTimeout.
+        """
+        within_s = self.timeout if timeout is None else timeout
+        end = time.monotonic() + within_s
+        while (left_s := end - time.monotonic()) > 0:
+            with suppress(PoolTimeout):
+                return await super().getconn(min(left_s, _AGAIN_S))
+        raise PoolTimeout(f"no connection within {within_s:g} s")
 
     async def read(self, work: Callable[[SessionConnection], Awaitable[T]]) -> T:
         """What `work` returns, which changes nothing: it is done again where its connection has died.

@@ -12,6 +12,7 @@ from devstack.free_ports import free_ports
 from store.postgres.pool import CheckedPool, Connection
 from store.postgres.session import Address
 from tests.faults.proxy import NetworkCondition, Proxy
+from tests.support.waiting import until
 
 
 async def test_the_first_request_after_all_connections_were_dropped_is_answered(postgres_url: str) -> None:
@@ -126,6 +127,18 @@ async def test_a_process_that_starts_waits_for_the_connections_that_are_being_ma
         assert pool.get_stats()["pool_available"] == 0
         await pool.until_filled(60)
         assert pool.get_stats()["pool_available"] == 5
+
+
+async def test_who_waits_gets_a_connection_once_postgres_is_back(postgres_url: str) -> None:
+    async with behind_a_network(postgres_url, 2, NetworkCondition.NORMAL) as (pool, network):
+        await pool.until_filled(60)
+        network.condition = NetworkCondition.CUT
+        waiting = asyncio.create_task(pool.getconn(timeout=60))
+        await until(lambda: pool.get_stats().get("connections_errors"), "a connection that was not made")
+        network.condition = NetworkCondition.NORMAL
+        async with asyncio.timeout(30):
+            connection = await waiting
+        await pool.putconn(connection)
 
 
 async def test_a_process_that_starts_waits_for_no_connection_that_is_refused() -> None:

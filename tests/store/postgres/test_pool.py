@@ -108,11 +108,11 @@ async def behind_a_network(
     postgres_url: str, size: int, condition: NetworkCondition
 ) -> AsyncIterator[tuple[CheckedPool, Proxy]]:
     """A pool that has just been opened, and the network between it and Postgres."""
-    upstream = urlsplit(postgres_url).port
-    assert upstream
+    upstream = urlsplit(postgres_url)
+    assert upstream.port
     (port,) = free_ports(1)
-    address = Address(postgres_url.replace(f":{upstream}/", f":{port}/"))
-    async with Proxy(port, upstream) as network:
+    address = Address(postgres_url.replace(f"{upstream.hostname}:{upstream.port}/", f"127.0.0.1:{port}/"))
+    async with Proxy(port, upstream.port) as network:
         network.condition = condition
         pool = CheckedPool(
             address, name="test-starting", min_size=size, max_size=size, wait_s=2.0, statement_ms=2_000

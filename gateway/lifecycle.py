@@ -1,5 +1,6 @@
 """Everything that happens when a gateway process starts and stops, in order."""
 
+import asyncio
 from typing import Any, Final
 
 import structlog
@@ -42,8 +43,10 @@ def register(app: Sanic[Any, Any], container: Container) -> None:
         container.publisher.start()
         await container.publisher.until_connected(_KAFKA_WAIT_S)
         await container.topics.until_looked(_KAFKA_WAIT_S)
-        await container.database.until_connected(_POSTGRES_WAIT_S)
-        await container.hydration.until_connected(_POSTGRES_WAIT_S)
+        await asyncio.gather(
+            container.database.until_connected(_POSTGRES_WAIT_S),
+            container.hydration.until_connected(_POSTGRES_WAIT_S),
+        )
         container.sweeper.start()
         container.live.start()
 

@@ -104,14 +104,18 @@ async def leadership(
 
     Raises psycopg.Error, TimeoutError, PoolerBetween.
     """
-    connection = await connect(
-        address,
-        name=f"cartstream-jobs-{name}",
-        settings=_SETTINGS,
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-    )
+    try:
+        connection = await connect(
+            address,
+            name=f"cartstream-jobs-{name}",
+            settings=_SETTINGS,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )
+    except BaseException:
+        metrics.forget(name)
+        raise
     try:
         if connection.is_pooled:
             raise PoolerBetween("cartstream jobs")

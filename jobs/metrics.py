@@ -89,6 +89,6 @@ _STANDINGS: Final[dict[str, tuple[Gauge, ...]]] = {
 
 
 def forget(job: str) -> None:
-    """Another process has the job: what this one has counted last is old."""
+    """This process does not have the job, or not the database: what it has counted last is old."""
     for gauge in _STANDINGS.get(job, ()):
         gauge.set(0)

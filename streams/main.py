@@ -7,7 +7,7 @@ from topics.access import STREAM_COMPACTION, STREAM_MERGES
 from topics.registry import CART_MERGES
 from topics.startup import require_topics
 
-# Imported inside the functions is what not every process needs: a supervisor no Faust, compaction no stores.
+# Some is imported inside the functions: a supervisor does without Faust, and compaction without the stores.
 
 
 def run_compaction() -> None:

@@ -1,4 +1,4 @@
-"""Settings of `streams merges`, all from `CARTSTREAM_*`."""
+"""Settings of `streams merges`."""
 
 from pydantic import Field
 

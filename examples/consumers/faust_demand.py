@@ -48,9 +48,12 @@ left_behind = app.Table("left-behind", partitions=PARTITIONS)
 async def until_known(table: Any) -> None:
     """Wait while Faust takes the table's changelog for a topic without partitions: it would pass records by.
 
-    Kafka may say that of a topic that was just made. Faust believes it until it asks again.
+    Kafka may say that of a topic that was just made. Faust believes it until it asks again. After half a
+    minute it is true, and Faust says what is wrong.
     """
-    while app.consumer.topic_partitions(table.changelog_topic_name) == 0:  # noqa: ASYNC110  nothing tells it
+    for _ in range(300):
+        if app.consumer.topic_partitions(table.changelog_topic_name) != 0:
+            return
         await asyncio.sleep(0.1)
 
 

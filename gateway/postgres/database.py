@@ -54,7 +54,7 @@ class Database:
         await self._pool.open(wait=False)
 
     async def until_connected(self, timeout_s: float) -> None:
-        """Wait for the first connections, but no longer than this: requests wait for those that lack."""
+        """Wait for the first connections, but no longer than this: requests wait for the missing ones."""
         await self._pool.until_filled(timeout_s)
 
     async def close(self) -> None:

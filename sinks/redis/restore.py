@@ -13,7 +13,8 @@ In this order, so that no acknowledged change can slip through between the steps
 A change after E is folded by compaction after X, where the agent follows from. A cart that is not in the tail
 is complete in its row: it is brought in when somebody asks for it, or by warming (sinks.redis.warming).
 
-Without Postgres, or if its rows are of another topic, all of `carts` is read and put instead of the tail.
+Without Postgres, or if its rows are of another topic, or one that is needed cannot be read, all of `carts` is
+read and put instead of the tail.
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ class Restorer:
         """Restores in progress, by partition."""
 
     async def restore(self, partition: int, *, whole: bool = False) -> None:
-        """Restore a partition, from the tail or `whole`, as it is where a row is needed that cannot be read.
+        """Restore a partition, from the tail or `whole`; it is ready afterwards.
 
-        It is ready afterwards.
+        Where a row is needed that cannot be read, it begins again with the whole.
 
         Raises RestoreStartsOver if Redis was lost or rolled back meanwhile, or the rows went back;
         GenerationClosed if carts have moved to other partitions; ReadStalled, RowsUnavailable, StoreError,
@@ -91,6 +92,8 @@ class Restorer:
             try:
                 run = await self._restore(partition, progress, whole=whole)
             except RowUnreadable:
+                log.warning("restore.begins_again", partition=partition, meaning="a row cannot be read")
+                progress.done = progress.carts = 0
                 run = await self._restore(partition, progress, whole=True)
         except BaseException:
             metrics.RESTORES.labels("abandoned").inc()

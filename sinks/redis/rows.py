@@ -53,7 +53,7 @@ class Rows:
         Raises RowUnreadable.
         """
         found = await self.look_up_readable(cart_ids)
-        if len(found) < len(cart_ids):
+        if any(cart_id not in found for cart_id in cart_ids):
             raise RowUnreadable
         return found
 

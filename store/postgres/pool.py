@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from store.postgres.session import Address, SessionConnection, unless_named
 
@@ -18,6 +18,7 @@ _AT_ONCE_S: Final = 1.0
 """Connections that are found dead within this time have died together."""
 _TICK_S: Final = 0.02
 _AGAIN_S: Final = 0.5
+"""Between two attempts to make a connection that somebody waits for."""
 _SHUT_DOWN: Final = frozenset({"57P01", "57P02", "57P03"})
 """What a server says that ends, has crashed, or only starts: its own words, or those of a pooler."""
 
@@ -66,6 +67,7 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
             configure=self._settle,
             timeout=wait_s,
             reconnect_timeout=0.0,
+            reconnect_failed=self._not_made,
             kwargs={
                 "autocommit": True,
                 **unless_named(address.url, {"connect_timeout": 2, "application_name": name}),
@@ -78,7 +80,8 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
     async def until_filled(self, timeout_s: float) -> None:
         """Wait for the connections that are being made since `open`, but no longer than this.
 
-        Those that cannot be made are not waited for. The `wait` of psycopg closes the pool in the end.
+        Only right before the first use: one in use counts as being made. Those that cannot be made are not
+        waited for. The `wait` of psycopg closes the pool in the end.
         """
 
         def are_being_made() -> bool:
@@ -90,17 +93,12 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
                 while are_being_made():  # noqa: ASYNC110  once, while a process starts
                     await asyncio.sleep(_TICK_S)
 
-    async def getconn(self, timeout: float | None = None) -> SessionConnection:
-        """As psycopg's, but who waits has another connection made when one could not be made.
-
-        The pool of psycopg only makes one when somebody begins to wait. Raises PoolTimeout.
-        """
-        within_s = self.timeout if timeout is None else timeout
-        end = time.monotonic() + within_s
-        while (left_s := end - time.monotonic()) > 0:
-            with suppress(PoolTimeout):
-                return await super().getconn(min(left_s, _AGAIN_S))
-        raise PoolTimeout(f"no connection within {within_s:g} s")
+    async def _not_made(self, _: Any) -> None:
+        """Make another one for requests that wait: the pool of psycopg only makes one when a wait begins."""
+        await asyncio.sleep(_AGAIN_S)
+        found = self.get_stats()
+        if found["requests_waiting"] and not found["pool_available"]:
+            await self.check()  # makes another one
 
     async def read(self, work: Callable[[SessionConnection], Awaitable[T]]) -> T:
         """What `work` returns, which changes nothing: it is done again where its connection has died.

@@ -144,13 +144,14 @@ def test_every_file_that_compose_mounts_is_there() -> None:
 
 def test_prometheus_the_operations_page_and_the_proxy_name_every_process() -> None:
     prometheus = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text())
-    scraped, optional = set(), set()
+    scraped, looked_up = set(), []
     for job in prometheus["scrape_configs"]:
         scraped |= {target.split(":")[0] for group in job["static_configs"] for target in group["targets"]}
-        optional |= {name for group in job.get("dns_sd_configs", ()) for name in group["names"]}
+        looked_up += job.get("dns_sd_configs", [])
     processes = set(PRODUCT) - set(ONCE) - {"mailbox"}
-    assert optional == {name for name in processes if "profiles" in PRODUCT[name]}
-    assert scraped == processes - optional
+    optional = sorted(name for name in processes if "profiles" in PRODUCT[name])
+    assert looked_up == [{"names": optional, "type": "A", "port": 9400}]
+    assert scraped == processes - set(optional)
     shown = {
         target.name: target.address
         for target in given(PRODUCT["ops"]["environment"]["CARTSTREAM_OPS_TARGETS"])

@@ -1,6 +1,6 @@
 """What clients notice of a fault is counted from its begin to the next one."""
 
-from tests.faults.erasure_records import EraseAttempt
+from tests.faults.erasure_records import EraseAttempt, Erased
 from tests.faults.history import Began, Ended, Fail, Invoke, Ok, Record, Unknown
 from tests.faults.order_records import CheckOut, OrderAttempt
 from tests.faults.windows import failures, unexplained, windows
@@ -57,12 +57,27 @@ def test_a_failure_is_explained_by_a_fault_that_lasted_while_it_was_under_way() 
 
 
 def test_a_key_whose_order_was_erased_is_no_failure() -> None:
-    def checked_out(op: int, at: int, cart_id: str) -> list[Record]:
-        order = OrderAttempt(
-            at=at, op=op, attempt=1, client=0, cart_id=cart_id, order_request=CheckOut(), key=str(op)
+    def asked_for(op: int, attempt: int, at: int, cart_id: str = "a") -> OrderAttempt:
+        return OrderAttempt(
+            at=at, op=op, attempt=attempt, client=0, cart_id=cart_id, order_request=CheckOut(), key=str(op)
         )
-        return [order, Fail(at=at + 1, op=op, attempt=1, reason="idempotency-key-reused")]
 
-    before, after, elsewhere = checked_out(1, 1, "a"), checked_out(2, 20, "a"), checked_out(3, 30, "b")
-    erasure = EraseAttempt(at=10, op=4, attempt=1, client=0, cart_id="a")
-    assert failures([*before, erasure, *after, *elsewhere]) == [before[1], elsewhere[1]]
+    def reused(op: int, attempt: int, at: int) -> Fail:
+        return Fail(at=at, op=op, attempt=attempt, reason="idempotency-key-reused")
+
+    too_early, again, elsewhere, fresh = reused(1, 1, 2), reused(2, 2, 21), reused(3, 2, 31), reused(4, 1, 41)
+    history: list[Record] = [
+        asked_for(1, 1, 1),
+        too_early,
+        asked_for(2, 1, 5),
+        asked_for(3, 1, 6, "b"),
+        EraseAttempt(at=10, op=9, attempt=1, client=0, cart_id="a"),
+        Erased(at=12, op=9, attempt=1, erasure_id="e", version=1, complete=True),
+        asked_for(2, 2, 20),
+        again,
+        asked_for(3, 2, 30, "b"),
+        elsewhere,
+        asked_for(4, 1, 40),
+        fresh,
+    ]
+    assert failures(history) == [too_early, elsewhere, fresh]

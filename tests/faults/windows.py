@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 import msgspec
 
-from tests.faults.erasure_records import EraseAttempt
+from tests.faults.erasure_records import EraseAttempt, Erased
 from tests.faults.history import Began, Ended, Fail, Invoke, Ok, Record, Unknown
 from tests.faults.order_records import OrderAttempt
 
@@ -113,17 +114,27 @@ def come_again(records: Sequence[Record]) -> list[Fail | Unknown]:
 
 
 def _of_erased_orders(records: Sequence[Record]) -> list[Fail]:
-    erased_at: dict[str, int] = {}
+    """Checkouts that were first sent before their cart was erased, and sent again afterwards."""
+    erased_at = {(record.op, record.attempt): record.at for record in records if isinstance(record, Erased)}
+    erasures = [
+        (record.cart_id, record.at, erased_at.get((record.op, record.attempt), inf))
+        for record in records
+        if isinstance(record, EraseAttempt)
+    ]
+    first: dict[int, OrderAttempt] = {}
     for record in records:
-        if isinstance(record, EraseAttempt):
-            erased_at.setdefault(record.cart_id, record.at)
-    carts = {record.op: record.cart_id for record in records if isinstance(record, OrderAttempt)}
+        if isinstance(record, OrderAttempt):
+            first.setdefault(record.op, record)
     return [
         record
         for record in records
         if isinstance(record, Fail)
         and record.reason == "idempotency-key-reused"
-        and record.at > erased_at.get(carts.get(record.op, ""), record.at)
+        and (asked := first.get(record.op)) is not None
+        and any(
+            cart_id == asked.cart_id and asked.at < end and began < record.at
+            for cart_id, began, end in erasures
+        )
     ]
 
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
+from devstack.free_ports import free_ports
 from jobs import leadership, metrics
 from jobs.leadership import run_as_leader
 from store.postgres.session import Address
@@ -101,6 +102,17 @@ async def test_what_was_counted_is_forgotten_once_another_process_counts(postgre
             await asked.wait()
             assert unsettled() == 0
     assert REGISTRY.get_sample_value("cartstream_jobs_outbox_rows") == 5
+
+
+async def test_what_was_counted_is_forgotten_by_a_process_that_does_not_reach_postgres() -> None:
+    metrics.ORDERS_UNSETTLED.labels("due").set(3)
+    (port,) = free_ports(1)
+    with pytest.raises(psycopg.OperationalError):
+        async with leadership.leadership(
+            "settlement", Address(f"postgresql://127.0.0.1:{port}/x"), lambda: None
+        ):
+            pass
+    assert unsettled() == 0
 
 
 async def test_a_duty_whose_connection_is_lost_is_cancelled_and_begun_again(postgres_url: str) -> None:

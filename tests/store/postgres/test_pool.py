@@ -117,9 +117,8 @@ async def behind_a_network(
         pool = CheckedPool(
             address, name="test-starting", min_size=size, max_size=size, wait_s=2.0, statement_ms=2_000
         )
-        await pool.open(wait=False)
-        yield pool, network
-        await pool.close()
+        async with pool:
+            yield pool, network
 
 
 async def test_a_process_that_starts_waits_for_the_connections_that_are_being_made(postgres_url: str) -> None:

@@ -48,10 +48,10 @@ left_behind = app.Table("left-behind", partitions=PARTITIONS)
 async def until_known(table: Any) -> None:
     """Wait while Faust takes the table's changelog for a topic without partitions: it would pass records by.
 
-    Kafka may say that of a topic that was just made. Faust believes it until it asks again. After half a
-    minute it is true, and Faust says what is wrong.
+    Kafka may say that of a topic that was just made. Faust believes it until it asks again. After five
+    minutes it is true, and Faust says what is wrong.
     """
-    for _ in range(300):
+    for _ in range(3000):
         if app.consumer.topic_partitions(table.changelog_topic_name) != 0:
             return
         await asyncio.sleep(0.1)

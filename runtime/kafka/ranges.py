@@ -103,12 +103,16 @@ class RangeReader:
         return has_died(client_of(self._consumer))
 
     async def committed(self, partition: TopicPartition) -> int | None:
-        """The offset that the reader's group has committed; None: it never has."""
+        """The offset that the reader's group has committed; None: it never has, or the log has lost its end.
+
+        What comes after such an end has not been processed, and the group begins anew, too.
+        """
         self._consumer.assign([partition])
         # A consumer fetches what it is assigned: one that is kept for later would do so for good.
         self._consumer.pause(partition)
         committed: int | None = await self._consumer.committed(partition)
-        return committed
+        end = (await self._consumer.end_offsets([partition]))[partition]
+        return None if committed is None or committed > end else committed
 
     async def topic_id(self, topic: str) -> str:
         """The id of the topic, which one of the same name made later does not have; empty if it has none."""

@@ -39,7 +39,11 @@ class FakeConsumer:
 
     async def committed(self, _: TopicPartition) -> int:
         """Of a group."""
-        return 7
+        return 2
+
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The end of the log, of each."""
+        return dict.fromkeys(partitions, self._end)
 
     def seek(self, _: object, offset: int) -> None:
         """Read from there."""
@@ -115,10 +119,18 @@ async def test_a_range_without_a_single_record_is_read(monkeypatch: pytest.Monke
 async def test_a_reader_that_reads_nothing_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = FakeConsumer([3], end=4, answers=True)
     reader = reader_of(consumer, monkeypatch)
-    assert await reader.committed(PLACE) == 7
+    assert await reader.committed(PLACE) == 2
     assert not consumer.fetched
     assert await offsets_read(reader, OffsetRange(0, 4)) == [3]
     assert not consumer.fetched
+
+
+@pytest.mark.parametrize(("end", "believed"), [(3, 2), (2, 2), (1, None)])
+async def test_an_offset_past_the_end_of_the_log_is_none(
+    end: int, believed: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = reader_of(FakeConsumer([], end=end, answers=True), monkeypatch)
+    assert await reader.committed(PLACE) == believed
 
 
 async def test_answers_that_another_partition_fills_are_no_end(monkeypatch: pytest.MonkeyPatch) -> None:

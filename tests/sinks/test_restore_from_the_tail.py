@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
 from carts.lifetime import Lifetime
@@ -31,7 +31,8 @@ from tests.sinks.test_batch import row
 from tests.support.copies import put_copies
 from tests.support.memory import RESERVE, filled
 from tests.support.waiting import until
-from topics.registry import CARTS, PARTITIONS
+from topics.groups import COMPACTION
+from topics.registry import CART_CHANGED, CARTS, PARTITIONS
 
 LIFETIME = Lifetime(idle_s=7 * 86_400)
 PARTITION = 9
@@ -110,6 +111,27 @@ async def test_the_tail_is_put_and_the_rest_is_left_to_its_rows(
     missing = await redis.store.read(old)
     assert isinstance(missing, Missing)
     assert missing.marker == found
+
+
+async def test_changes_are_read_although_compaction_has_committed_past_their_end(
+    kafka: KafkaSettings, redis: Redis, topics: TopicWriter, table: Table, rows: Rows
+) -> None:
+    """As after a log that has lost its end: compaction begins anew, and has not folded them yet."""
+    cart_id = cart_in(PARTITION)
+    await topics.state(cart_id, grow(cart_id, 1))
+    await table.stand_at(await table.end())
+    await table.write({cart_id: grow(cart_id, 1)})
+    await topics.change(add(cart_id, 2))
+    place = TopicPartition(CART_CHANGED.name, PARTITION)
+    async with AIOKafkaConsumer(
+        **kafka.client_options(), group_id=COMPACTION, enable_auto_commit=False
+    ) as consumer:
+        consumer.assign([place])
+        await consumer.commit({place: 1_000_000_000})
+    await restorer(redis, rows).restore(PARTITION)
+    assert await redis.n(cart_id) == 2
+    await restorer(redis, rows).restore(PARTITION, whole=True)
+    assert await redis.n(cart_id) == 2
 
 
 async def test_the_higher_of_record_and_row_is_put(

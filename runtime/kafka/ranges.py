@@ -111,8 +111,10 @@ class RangeReader:
         # A consumer fetches what it is assigned: one that is kept for later would do so for good.
         self._consumer.pause(partition)
         committed: int | None = await self._consumer.committed(partition)
+        if committed is None:
+            return None
         end = (await self._consumer.end_offsets([partition]))[partition]
-        return None if committed is None or committed > end else committed
+        return committed if committed <= end else None
 
     async def topic_id(self, topic: str) -> str:
         """The id of the topic, which one of the same name made later does not have; empty if it has none."""

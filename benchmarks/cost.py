@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.lags import STAGES, Lag, Lags, keeps_up, longest, watching
 from benchmarks.load import Load, run_wrk
-from benchmarks.servers import baseline, cpu_seconds
+from benchmarks.servers import WARM_UP_S, baseline, cpu_seconds
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
 from runtime.kafka.ranges import OffsetRange, RangeReader
@@ -154,7 +154,7 @@ def run(folder: Path, console: Console, period_s: float = PERIOD_S) -> dict[str,
 async def _measure(stack: EmbeddedStack, monolith: str, period_s: float, console: Console) -> dict[str, Any]:
     async with watching(stack) as lags:
         loads = Loads(stack, lags)
-        await loads.add(loads.carts(), CARTS_COUNT, period_s / 4)  # Java gets faster in its first seconds
+        await loads.add(loads.carts(), CARTS_COUNT, WARM_UP_S)
         await lags.drained()
         idle = await loads.idle(period_s / 4)
         trials, sizes = {}, {}

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import Load, run_wrk
-from benchmarks.servers import baseline, cpu_seconds, renice
+from benchmarks.servers import WARM_UP_S, baseline, cpu_seconds, renice
 from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
@@ -37,6 +37,9 @@ def run(folder: Path, console: Console) -> dict[str, Any]:
         baseline("monolith", free_ports(1)[0], stack.urls.postgres) as monolith,
     ):
         renice(stack, AGENTS, NICENESS)
+        for url in (monolith, stack.urls.gateway):
+            _load("add.lua", url, max(CONNECTIONS), WARM_UP_S)
+        _drain(stack, console)
         for connections in CONNECTIONS:
             figures[str(connections)] = _compare(stack, monolith, connections, console)
     _print(console, figures)
@@ -77,8 +80,8 @@ def _compare(stack: EmbeddedStack, monolith: str, connections: int, console: Con
     }
 
 
-def _load(script: str, url: str, connections: int) -> Load:
-    return run_wrk(script, url, connections=connections, seconds=SECONDS, carts=CARTS_COUNT)
+def _load(script: str, url: str, connections: int, seconds: float = SECONDS) -> Load:
+    return run_wrk(script, url, connections=connections, seconds=seconds, carts=CARTS_COUNT)
 
 
 def _commits(url: str) -> int:

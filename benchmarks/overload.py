@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.gateway import AGENTS
 from benchmarks.open_loop import Outcome, Plan
-from benchmarks.servers import rss_bytes
+from benchmarks.servers import WARM_UP_S, rss_bytes
 from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.settings import StackSettings
@@ -70,7 +70,7 @@ def run(folder: Path, console: Console, seconds: float = SECONDS) -> dict[str, A
         for agent in AGENTS:  # the restore agent has set the markers by now
             stack.component(agent).stop()
         port = urlsplit(stack.urls.gateway).port or 80
-        send(port, Plan(0, 3.0, CONNECTIONS, CARTS))  # every cart is there, and every path was seen
+        send(port, Plan(0, WARM_UP_S, CONNECTIONS, CARTS))
         capacity = send(port, Plan(0, min(CAPACITY_SECONDS, seconds), CONNECTIONS, CARTS))
         rate = capacity.accepted / capacity.seconds
         console.print(

@@ -9,10 +9,14 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from devstack.embedded import EmbeddedStack
+
+WARM_UP_S: Final = 30.0
+"""Load before the first figure: so long Java compiles what Kafka's broker does often."""
 
 
 @contextmanager

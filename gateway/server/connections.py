@@ -62,6 +62,20 @@ class Connection(HookedProtocol):
             transport.set_protocol(refused)
             refused.connection_made(transport)
 
+    def data_received(self, data: bytes) -> None:
+        """Let bytes be read; under too much load, answer a request that there is no room for on the spot."""
+        requests = self.doing
+        if (
+            self.bounds.admission.is_limited
+            and isinstance(requests, Requests)
+            and self.is_idle
+            and self.can_send
+            and (refusal := requests.refusal_of(data)) is not None
+        ):
+            self.send_at_once(refusal)
+        else:
+            super().data_received(data)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Both sides have ended."""
         self.bounds.connections.leave(self.address)

@@ -106,6 +106,31 @@ class Requests(HookedHttp):
         self._enter(head)
         self.make_request(head.method, head.target, head.version, head.headers, raw)
 
+    def refusal_of(self, data: bytes) -> bytes | None:
+        """The answer to a request there is no room for, if it comes whole while the connection waits for one.
+
+        Waking the task of the connection would cost as much as the answer. None: the task is to read it.
+        """
+        end = data.find(b"\r\n\r\n", 0, HEAD_BYTES + 4)
+        if end < 0 or not self._awaits_head:
+            return None
+        try:
+            head = parse_head(data[:end])
+        except SanicException:
+            return None
+        is_whole = not head.is_chunked and len(data) == end + 4 + (head.length or 0)
+        if not is_whole or head.expects_continue or not self._keeps_alive(head):
+            return None
+        problem = self._bounds.overload(head)
+        if problem is None:
+            return None
+        self.protocol.state["requests_count"] += 1
+        self.taken.clear()
+        early = self._early(head, problem, keep_alive=True)
+        if self.protocol.access_log:
+            self._log(early)
+        return early.response
+
     async def error_response(self, exception: Exception) -> None:
         """Answer a request that failed."""
         if isinstance(exception, EarlyAnswer):
@@ -189,10 +214,22 @@ class Requests(HookedHttp):
                 raise malformed("a line does not end with CRLF")  # and its end might never come
             waited += await self._more("head", self._bounds.settings.head_wait_s - waited)
 
+    @property
+    def _awaits_head(self) -> bool:
+        """Whether the next bytes are those of a request that is not the first.
+
+        Not of a body, nor of what is dropped after a refusal. For a first request the task waits not as long.
+        """
+        return bool(self._began and self.keep_alive) and not self._is_refused and not self.request_body
+
+    def _keeps_alive(self, head: Head) -> bool:
+        """Whether the connection stays open after this request."""
+        return head.keep_alive and self.protocol.app.config["KEEP_ALIVE"]
+
     def _begin(self, head: Head) -> None:
         self.url = head.target
         self.head_only = head.method == "HEAD"
-        self.keep_alive = head.keep_alive and self.protocol.app.config["KEEP_ALIVE"]
+        self.keep_alive = self._keeps_alive(head)
         self.request_bytes = self.request_bytes_left = head.length or 0
         self._chunks = None
         self._waited_s = 0.0
@@ -215,12 +252,16 @@ class Requests(HookedHttp):
             bounds.admission.enter()
             self._is_in_flight = True
             return
-        bounds.metrics.problems.labels(problem.kind.slug).inc()
         if self.expecting_continue:
             self._leave_unread()
+        raise self._early(head, problem, keep_alive=self.keep_alive)
+
+    def _early(self, head: Head, problem: Problem, *, keep_alive: bool) -> EarlyAnswer:
+        """Count what is answered before there is a request."""
+        self._bounds.metrics.problems.labels(problem.kind.slug).inc()
         further = rate_headers(self.taken) if self.taken else {}
-        answer = answer_to(head, problem, further, bounds.sharing, keep_alive=self.keep_alive)
-        raise EarlyAnswer(head, problem.kind.status, answer)
+        answer = answer_to(head, problem, further, self._bounds.sharing, keep_alive=keep_alive)
+        return EarlyAnswer(head, problem.kind.status, answer)
 
     def _log(self, early: EarlyAnswer) -> None:
         """The line of the access log, as Sanic writes it of others, but for the host in the address."""

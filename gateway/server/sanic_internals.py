@@ -185,6 +185,16 @@ class HookedProtocol(HttpProtocol):
         self._time = time.monotonic()
 
     @property
+    def can_send(self) -> bool:
+        """Whether the client is there and has read what was sent before."""
+        return self._can_write.is_set() and self.transport is not None and not self.transport.is_closing()
+
+    def send_at_once(self, data: bytes) -> None:
+        """Send while `can_send`."""
+        cast("asyncio.Transport", self.transport).write(data)
+        self._time = time.monotonic()
+
+    @property
     def doing(self) -> HookedHttp | None:
         """Its requests; None before the first and after the last."""
         return cast("HookedHttp | None", getattr(self, "_http", None))

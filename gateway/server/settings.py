@@ -69,10 +69,10 @@ class ServerSettings(Settings):
     )
 
     shed_delay_s: float = Field(
-        0.01,
+        0.003,
         gt=0,
         le=1,
-        examples=[0.01],
+        examples=[0.003],
         description="how long requests may queue for event loop and Redis; beyond it some are [turned "
         "away](http-api.md#too-much-load)",
     )

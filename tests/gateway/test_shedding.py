@@ -10,8 +10,11 @@ from runtime.logs import ACCESS
 from tests.gateway.raw_answers import answers, ask, check_problem
 from tests.gateway.served_app import Served, serving
 
+FIRST = b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 POST = b"POST /item HTTP/1.1\r\nHost: x\r\n"
+PAUSE_S = 0.05
+"""So that the server gets bytes by themselves."""
 REFUSED = {
     "read": b"GET /one HTTP/1.1\r\nHost: x\r\n\r\n",
     "body": POST + b"Content-Length: 5\r\n\r\nhello",
@@ -35,13 +38,26 @@ def shed(served: Served) -> float | None:
     )
 
 
+async def connect(served: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that has had an answer: the next request may be refused on the spot."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(FIRST)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
+    return reader, writer
+
+
+@pytest.mark.parametrize("is_first", [True, False])
 @pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED.keys())
 async def test_a_refused_request_leaves_the_connection_to_the_next(
-    sent: bytes, monkeypatch: pytest.MonkeyPatch
+    sent: bytes, *, is_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(monkeypatch) as served:
+        if is_first:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        else:
+            reader, writer = await connect(served)
+        served.paths.clear()
         overload(served)
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(sent)
         (refused,) = answers(await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"}"))
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
@@ -68,6 +84,58 @@ async def test_the_answer_does_not_wait_for_the_body(monkeypatch: pytest.MonkeyP
         writer.write(b"llo" + LAST)
         (answered,) = answers(await reader.read())
         assert answered.status == 204
+        writer.close()
+
+
+async def test_the_body_of_a_refused_request_is_not_taken_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body = REFUSED["read"]
+    async with serving(monkeypatch) as served:
+        reader, writer = await connect(served)
+        overload(served)
+        for _ in range(2):
+            writer.write(POST + b"Content-Length: %d\r\n\r\n" % len(body))
+            (refused,) = answers(await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"}"))
+            check_problem(refused, "overloaded")
+            writer.write(body)
+            await asyncio.sleep(PAUSE_S)
+        writer.write(LAST)
+        (refused,) = answers(await reader.read())
+        check_problem(refused, "overloaded")
+        assert shed(served) == 3
+        writer.close()
+
+
+@pytest.mark.parametrize("pause_s", [0, PAUSE_S])
+async def test_requests_that_come_in_pieces_or_together_get_one_answer_each(
+    pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = REFUSED["read"] + REFUSED["body"] + REFUSED["chunks"] + LAST
+    async with serving(monkeypatch) as served:
+        reader, writer = await connect(served)
+        overload(served)
+        for at in range(0, len(sent), 70):
+            writer.write(sent[at : at + 70])
+            await asyncio.sleep(pause_s)
+        found = answers(await reader.read())
+        assert [answer.status for answer in found] == [503] * 4
+        assert [answer.headers["connection"] for answer in found] == ["keep-alive"] * 3 + ["close"]
+        assert served.paths == ["first"]
+        writer.close()
+
+
+async def test_nothing_is_answered_after_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(monkeypatch) as served:
+        reader, writer = await connect(served)
+        overload(served)
+        writer.write(POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        (refused,) = answers(head + await reader.read())
+        assert refused.headers["connection"] == "close"
+        writer.write(REFUSED["read"])
+        await asyncio.sleep(PAUSE_S)
+        assert shed(served) == 1
         writer.close()
 
 
@@ -115,11 +183,16 @@ async def test_the_access_log_has_a_line_of_what_was_turned_away(
     monkeypatch.setattr(lines, "propagate", True)
     caplog.set_level(logging.INFO, ACCESS)
     async with serving(monkeypatch, GatewaySettings(access_log=True)) as served:
-        await ask(served.port, LAST)
+        reader, writer = await connect(served)
         overload(served)
-        await ask(served.port, LAST.replace(b"/last", b"/refused"))
+        writer.write(REFUSED["read"])
+        await reader.readuntil(b"}")
+        writer.write(LAST.replace(b"/last", b"/refused"))
+        await reader.read()
+        writer.close()
     found = [(record.status, record.request) for record in caplog.records if record.name == ACCESS]  # type: ignore[attr-defined]
-    assert found == [(204, "GET http://x/last"), (503, "GET /refused")]
+    assert [each for each in found if each[0] == 503] == [(503, "GET /one"), (503, "GET /refused")]
+    assert (204, "GET http://x/first") in found
 
 
 async def test_an_address_over_its_quota_is_refused_and_told_what_is_left(

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import Load, run_wrk
-from benchmarks.servers import baseline
+from benchmarks.servers import WARM_UP_S, baseline
 from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
@@ -29,6 +29,8 @@ def run(folder: Path, console: Console) -> dict[str, Any]:
         for agent in AGENTS:  # the restore agent has set the markers by now
             stack.component(agent).stop()
         with baseline("bare", free_ports(1)[0], stack.urls.postgres) as bare:
+            for url in (bare, stack.urls.gateway):
+                run_wrk("add.lua", url, connections=CONNECTIONS, seconds=WARM_UP_S, carts=CARTS)
             for turn in range(ROUNDS):
                 for name, script, url in (
                     ("bare add", "add.lua", bare),

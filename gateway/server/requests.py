@@ -45,6 +45,7 @@ class Requests(HookedHttp):
         "_began",
         "_bounds",
         "_chunks",
+        "_head",
         "_held",
         "_is_in_flight",
         "_is_refused",
@@ -59,6 +60,8 @@ class Requests(HookedHttp):
         self.taken: list[Taken] = []
         """What the request has taken of quotas."""
         self._chunks: ChunkDecoder | None = None
+        self._head: Head | None = None
+        """Of a request that has a place already, which its task is to take up."""
         self._waits = -1
         """Of the connection when the request before began."""
         self._held = 0
@@ -96,7 +99,7 @@ class Requests(HookedHttp):
             if end < 0:
                 end = await self._rest_of_head()
             raw = bytes(buf[:end])
-            head = parse_head(raw)
+            head, self._head = self._head or parse_head(raw), None
         except SanicException:
             self._is_refused = True
             raise
@@ -109,7 +112,8 @@ class Requests(HookedHttp):
     def refusal_of(self, data: bytes) -> bytes | None:
         """The answer to a request there is no room for, if it comes whole while the connection waits for one.
 
-        Waking the task of the connection would cost as much as the answer. None: the task is to read it.
+        Waking the task of the connection would cost as much as the answer. None: the task is to read it. One
+        that came whole has its place by then, for many come before the tasks have their turn.
         """
         end = data.find(b"\r\n\r\n", 0, HEAD_BYTES + 4)
         if end < 0 or not self._awaits_head:
@@ -123,6 +127,8 @@ class Requests(HookedHttp):
             return None
         problem = self._bounds.overload(head)
         if problem is None:
+            self._head = head
+            self._take_place()
             return None
         self.protocol.state["requests_count"] += 1
         self.taken.clear()
@@ -243,15 +249,17 @@ class Requests(HookedHttp):
                 self.response_func = self._answer_unread
 
     def _enter(self, head: Head) -> None:
-        """Count the request if there is room for it. Raises EarlyAnswer, and its body is dropped then."""
+        """Give the request a place if there is room for it. Raises EarlyAnswer: its body is dropped then."""
         bounds = self._bounds
-        problem = bounds.overload(head) if bounds.admission.is_limited else None
+        problem = None
+        if bounds.admission.is_limited and not self._is_in_flight:
+            problem = bounds.overload(head)
         if problem is None and bounds.rates.counts_addresses:
             problem = self._excess(head)
         if problem is None:
-            bounds.admission.enter()
-            self._is_in_flight = True
+            self._take_place()
             return
+        self._leave()
         if self.expecting_continue:
             self._leave_unread()
         raise self._early(head, problem, keep_alive=self.keep_alive)
@@ -293,6 +301,11 @@ class Requests(HookedHttp):
             # Only the product's own routes have a label.
             label = "none" if request.route is None else getattr(request.route.ctx, "label", "none")
         self._bounds.answered(label, status, time.monotonic() - self._began - self._waited_s)
+
+    def _take_place(self) -> None:
+        if not self._is_in_flight:
+            self._is_in_flight = True
+            self._bounds.admission.enter()
 
     def _leave(self) -> None:
         if self._is_in_flight:

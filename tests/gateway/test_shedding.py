@@ -125,6 +125,32 @@ async def test_requests_that_come_in_pieces_or_together_get_one_answer_each(
         writer.close()
 
 
+async def test_of_those_that_come_in_one_turn_no_more_are_taken_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(monkeypatch) as served:
+        connections = [await connect(served) for _ in range(4)]
+        served.bounds.admission.limit = 2
+        for _, writer in connections:
+            writer.write(REFUSED["read"])
+        found = [(await reader.readuntil(b"\r\n\r\n"))[9:12] for reader, _ in connections]
+        assert found == [b"204", b"204", b"503", b"503"]
+        assert served.bounds.admission.in_flight == 0
+        for _, writer in connections:
+            writer.close()
+
+
+async def test_who_is_over_a_quota_gives_the_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(monkeypatch, GatewaySettings(rate_per_address=1, proxy_networks="")) as served:
+        reader, writer = await connect(served)
+        served.bounds.admission.limit = 2
+        writer.write(REFUSED["read"])
+        (refused,) = answers(await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"}"))
+        check_problem(refused, "rate-limited")
+        assert served.bounds.admission.in_flight == 0
+        writer.close()
+
+
 async def test_nothing_is_answered_after_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(monkeypatch) as served:
         reader, writer = await connect(served)

@@ -70,7 +70,7 @@ class Connection(HookedProtocol):
             and isinstance(requests, Requests)
             and self.is_idle
             and self.can_send
-            and (refusal := requests.refusal_of(data)) is not None
+            and (refusal := requests.take_whole(data)) is not None
         ):
             self.send_at_once(refusal)
         else:

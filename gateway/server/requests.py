@@ -61,7 +61,7 @@ class Requests(HookedHttp):
         """What the request has taken of quotas."""
         self._chunks: ChunkDecoder | None = None
         self._head: Head | None = None
-        """Of a request that has a place already, which its task is to take up."""
+        """Of a request that has its place already: the buffer begins with it, its task is to read it next."""
         self._waits = -1
         """Of the connection when the request before began."""
         self._held = 0
@@ -90,7 +90,8 @@ class Requests(HookedHttp):
             # The request came together with the one before; those of other connections are next.
             await asyncio.sleep(0)
         self._waits = self.protocol.waits
-        self.taken.clear()
+        if self._head is None:
+            self.taken.clear()
         buf = self.recv_buffer
         if buf.startswith(b"\r\n"):
             del buf[:2]  # Some clients end a body so (RFC 9112, 2.2).
@@ -109,11 +110,12 @@ class Requests(HookedHttp):
         self._enter(head)
         self.make_request(head.method, head.target, head.version, head.headers, raw)
 
-    def refusal_of(self, data: bytes) -> bytes | None:
-        """The answer to a request there is no room for, if it comes whole while the connection waits for one.
+    def take_whole(self, data: bytes) -> bytes | None:
+        """Give a request its place where its bytes are received, or turn it away: the answer.
 
-        Waking the task of the connection would cost as much as the answer. None: the task is to read it. One
-        that came whole has its place by then, for many come before the tasks have their turn.
+        Waking the task of the connection would cost as much as that answer; and of those that come before the
+        tasks have their turn no more may be let in than there is room for. None: the task reads the bytes, of
+        a request that has its place by now, or of what is not one whole request.
         """
         end = data.find(b"\r\n\r\n", 0, HEAD_BYTES + 4)
         if end < 0 or not self._awaits_head:
@@ -125,13 +127,13 @@ class Requests(HookedHttp):
         is_whole = not head.is_chunked and len(data) == end + 4 + (head.length or 0)
         if not is_whole or head.expects_continue or not self._keeps_alive(head):
             return None
-        problem = self._bounds.overload(head)
+        self.taken.clear()
+        problem = self._bounds.overload(head) or self._excess(head)
         if problem is None:
             self._head = head
             self._take_place()
             return None
         self.protocol.state["requests_count"] += 1
-        self.taken.clear()
         early = self._early(head, problem, keep_alive=True)
         if self.protocol.access_log:
             self._log(early)
@@ -222,9 +224,9 @@ class Requests(HookedHttp):
 
     @property
     def _awaits_head(self) -> bool:
-        """Whether the next bytes are those of a request that is not the first.
+        """Whether the next bytes are those of a request: not of a body, nor dropped after a refusal.
 
-        Not of a body, nor of what is dropped after a refusal. For a first request the task waits not as long.
+        A first request is the task's: it takes a connection for silent that has given it none.
         """
         return bool(self._began and self.keep_alive) and not self._is_refused and not self.request_body
 
@@ -250,16 +252,15 @@ class Requests(HookedHttp):
 
     def _enter(self, head: Head) -> None:
         """Give the request a place if there is room for it. Raises EarlyAnswer: its body is dropped then."""
+        if self._is_in_flight:
+            return  # since its bytes were received
         bounds = self._bounds
-        problem = None
-        if bounds.admission.is_limited and not self._is_in_flight:
-            problem = bounds.overload(head)
+        problem = bounds.overload(head) if bounds.admission.is_limited else None
         if problem is None and bounds.rates.counts_addresses:
             problem = self._excess(head)
         if problem is None:
             self._take_place()
             return
-        self._leave()
         if self.expecting_continue:
             self._leave_unread()
         raise self._early(head, problem, keep_alive=self.keep_alive)
@@ -303,9 +304,8 @@ class Requests(HookedHttp):
         self._bounds.answered(label, status, time.monotonic() - self._began - self._waited_s)
 
     def _take_place(self) -> None:
-        if not self._is_in_flight:
-            self._is_in_flight = True
-            self._bounds.admission.enter()
+        self._is_in_flight = True
+        self._bounds.admission.enter()
 
     def _leave(self) -> None:
         if self._is_in_flight:

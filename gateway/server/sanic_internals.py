@@ -41,6 +41,7 @@ PARTS: Final = (
     PrivatePart(Http, "keep_alive", "end a connection after its answer"),
     PrivatePart(Http, "head_only", "answer HEAD"),
     PrivatePart(Http, "url", "log requests"),
+    PrivatePart(Http, "head_response_ignored", "answer HEAD of a stream", ("data", "end_stream")),
     PrivatePart(Http, "create_empty_request", "answer what is no request", ()),
     PrivatePart(
         Request,
@@ -129,6 +130,14 @@ class HookedHttp(Http):
         made = protocol.request_class
         request = made(target.encode(), headers, version, method, protocol.transport, protocol.app, raw)
         self.request, request.stream = request, self
+
+    async def head_response_ignored(  # type: ignore[override]  # Sanic awaits it, and its own is no coroutine
+        self,
+        data: bytes,
+        end_stream: bool,  # noqa: FBT001
+    ) -> None:
+        """Drop the body of an answer to HEAD."""
+        super().head_response_ignored(data, end_stream)
 
     def create_empty_request(self) -> None:
         """Make a request for the answer to what could not be read as one.

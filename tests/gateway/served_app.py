@@ -65,14 +65,19 @@ class Served:
         self.metrics = metrics
         self.bounds = bounds_of(settings, metrics, tuple(settings.origins))
         app.ctx.metrics, app.ctx.bounds = metrics, self.bounds
-        app.add_route(self._note, "/<path:str>", methods=["GET", "POST"])
+        app.add_route(self._note, "/<path:str>", methods=["GET", "HEAD", "POST"])
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1)
         self.port: int = self.listener.getsockname()[1]
         self.server = Server(app, settings, cast(Any, SimpleNamespace(draining=False)))
 
-    async def _note(self, request: Request, path: str) -> HTTPResponse:
+    async def _note(self, request: Request, path: str) -> HTTPResponse | None:
         assert request.path == f"/{path}"
         self.paths.append(path)
+        if path == "stream":
+            response = await request.respond()
+            await response.send(b"some")
+            await response.eof()
+            return None
         return raw(b" " * LARGE) if path == "large" else empty()
 
 

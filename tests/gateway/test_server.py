@@ -52,6 +52,19 @@ async def test_a_body_in_many_chunks_lets_the_requests_of_others_have_their_turn
             writer.close()
 
 
+async def test_head_of_a_stream_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(monkeypatch) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        for _ in range(2):
+            writer.write((REQUEST % b"stream").replace(b"GET", b"HEAD"))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+    assert served.paths == ["stream", "stream"]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_a_client_that_reads_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(monkeypatch, RESPONSE_TIMEOUT=0.2) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1)

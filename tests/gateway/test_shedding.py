@@ -38,9 +38,11 @@ def shed(served: Served) -> float | None:
     )
 
 
-async def connect(served: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(
+    served: Served, address: str = "127.0.0.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection that has had an answer: the next request may be refused on the spot."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, local_addr=(address, 0))
     writer.write(FIRST)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")
     return reader, writer
@@ -140,15 +142,23 @@ async def test_of_those_that_come_in_one_turn_no_more_are_taken_than_there_is_ro
             writer.close()
 
 
-async def test_who_is_over_a_quota_gives_the_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(monkeypatch, GatewaySettings(rate_per_address=1, proxy_networks="")) as served:
-        reader, writer = await connect(served)
-        served.bounds.admission.limit = 2
-        writer.write(REFUSED["read"])
-        (refused,) = answers(await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"}"))
-        check_problem(refused, "rate-limited")
+async def test_who_is_over_a_quota_takes_no_room_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(monkeypatch, GatewaySettings(rate_per_address=2, proxy_networks="")) as served:
+        greedy = [await connect(served, "127.0.0.2") for _ in range(2)]
+        honest = await connect(served, "127.0.0.3")
+        served.bounds.admission.limit = 1
+        for _, writer in (*greedy, honest):
+            writer.write(REFUSED["read"])
+        for reader, _ in greedy:
+            (refused,) = answers(await reader.readuntil(b"\r\n\r\n") + await reader.readuntil(b"}"))
+            check_problem(refused, "rate-limited")
+            assert refused.headers["ratelimit"] == '"address";r=0;t=30'
+        head = await honest[0].readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 204 ")
+        assert b'ratelimit: "address";r=0;t=30' in head
         assert served.bounds.admission.in_flight == 0
-        writer.close()
+        for _, writer in (*greedy, honest):
+            writer.close()
 
 
 async def test_nothing_is_answered_after_the_last_request(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,10 +128,9 @@ class Requests(HookedHttp):
         if not is_whole or head.expects_continue or not self._keeps_alive(head):
             return None
         self.taken.clear()
-        problem = self._bounds.overload(head) or self._excess(head)
+        problem = self._let_in(head)
         if problem is None:
             self._head = head
-            self._take_place()
             return None
         self.protocol.state["requests_count"] += 1
         early = self._early(head, problem, keep_alive=True)
@@ -251,19 +250,25 @@ class Requests(HookedHttp):
                 self.response_func = self._answer_unread
 
     def _enter(self, head: Head) -> None:
-        """Give the request a place if there is room for it. Raises EarlyAnswer: its body is dropped then."""
+        """Give the request a place, unless it has one. Raises EarlyAnswer: its body is dropped then."""
         if self._is_in_flight:
             return  # since its bytes were received
+        problem = self._let_in(head)
+        if problem is not None:
+            if self.expecting_continue:
+                self._leave_unread()
+            raise self._early(head, problem, keep_alive=self.keep_alive)
+
+    def _let_in(self, head: Head) -> Problem | None:
+        """Give the request a place, or say why it gets none."""
         bounds = self._bounds
         problem = bounds.overload(head) if bounds.admission.is_limited else None
         if problem is None and bounds.rates.counts_addresses:
             problem = self._excess(head)
         if problem is None:
-            self._take_place()
-            return
-        if self.expecting_continue:
-            self._leave_unread()
-        raise self._early(head, problem, keep_alive=self.keep_alive)
+            self._is_in_flight = True
+            bounds.admission.enter()
+        return problem
 
     def _early(self, head: Head, problem: Problem, *, keep_alive: bool) -> EarlyAnswer:
         """Count what is answered before there is a request."""
@@ -302,10 +307,6 @@ class Requests(HookedHttp):
             # Only the product's own routes have a label.
             label = "none" if request.route is None else getattr(request.route.ctx, "label", "none")
         self._bounds.answered(label, status, time.monotonic() - self._began - self._waited_s)
-
-    def _take_place(self) -> None:
-        self._is_in_flight = True
-        self._bounds.admission.enter()
 
     def _leave(self) -> None:
         if self._is_in_flight:

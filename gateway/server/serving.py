@@ -121,9 +121,11 @@ class Server:
     async def _finish_requests(self, server: AsyncioServer) -> None:
         end = asyncio.get_running_loop().time() + self._settings.stop_s
         while self._has_connections(server) and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(_POLL_S)  # first: what the newest have sent already is read, and answered
-            for connection in list(server.connections):
-                connection.close_if_idle()
+            earlier = list(server.connections)
+            await asyncio.sleep(_POLL_S)
+            for connection in earlier:  # what those that came since have sent is not read yet
+                if connection.is_idle:
+                    connection.close()
         for connection in list(server.connections):
             connection.abort()
 

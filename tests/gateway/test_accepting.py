@@ -72,9 +72,12 @@ def no_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.parametrize("poll_s", [0, 0.05])
 def test_a_connection_that_is_accepted_just_before_the_stop_is_answered_before_the_stores_are_left(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, poll_s: float
 ) -> None:
+    # At 0 the server looks for idle connections in the turn in which this one is opened.
+    monkeypatch.setattr("gateway.server.serving._POLL_S", poll_s)
     open_, after_stop = Acceptor._open, AsyncioServer.after_stop  # noqa: SLF001
     answered_before: list[str] = []
 

@@ -350,3 +350,20 @@ def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int
         for v, op_id in window
         if v > state.floor and known.get(op_id, -1) < v and (op_id in known or not state.remembers(op_id))
     ]
+
+
+def newer(version: Version, copy: Version, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]] | None:
+    """What `uncovered` says of a state at `version` if the copy is that state with newer operations.
+
+    None if the two versions and the window do not tell: the state itself is needed. So it is where one of the
+    newer operations is a merge's or the fold's, which the state may know without an entry.
+    """
+    found = [(v, op_id) for v, op_id in window if v > version.number]
+    if not found or any(op_id.startswith(SYSTEM_OP_PREFIX) or not op_id for _, op_id in found):
+        return None
+    grown = Version(
+        max(found)[0],
+        version.operation_count + len(found),
+        (version.digest + sum(entry_digest(v, op_id) for v, op_id in found)) % _DIGEST_MODULUS,
+    )
+    return found if grown == copy else None

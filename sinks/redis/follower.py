@@ -148,8 +148,8 @@ class PartitionFollower:
     async def _put(self, position: int, records: list[Record]) -> list[PutResult] | PositionMoved:
         """Put what the records say and move behind them.
 
-        Redis has nearly every state already, for it made the changes. So it is asked by version first; only
-        states that it lacks are read and sent.
+        Redis has nearly every state already, for it made the changes, and some more by now. So it is asked by
+        version first; only states of which that does not tell are read and sent.
         """
         partitions, after = self._layout.partitions, records[-1].offset + 1
         said, now_us = newest_by_header(records, partitions), clock_us()

@@ -282,7 +282,7 @@ def pack_deletion(cart_id: str, deleted: Deleted) -> bytes:
 
 
 def pack_version(cart_id: str, version: Version) -> bytes:
-    """Only which version of a cart there is, as the put script takes it: enough where Redis has that one."""
+    """Only which version of a cart there is, as the put script takes it (partition_store.Followed)."""
     return _MSGPACK.encode((cart_id, version.tag()))
 
 

@@ -22,7 +22,7 @@ Put = State | Deleted
 """What is put into Redis: the state of a cart, or that it was deleted."""
 
 Followed = Put | Version
-"""What is followed: also the version of a state alone, which is enough where Redis has that version."""
+"""What is followed: also the version of a state alone, enough where Redis has that state or has gone on."""
 
 _RESTORE_REQUEST_S: Final = 60
 

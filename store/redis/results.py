@@ -158,7 +158,7 @@ class RestoreLost(msgspec.Struct, frozen=True):
 
 
 class StatesNeeded(msgspec.Struct, frozen=True):
-    """The position was not moved: Redis has other versions of these carts than came without their states."""
+    """The position was not moved: of these carts the version does not tell what Redis's copy lacks."""
 
     cart_ids: frozenset[str]
 

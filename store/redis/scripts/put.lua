@@ -11,7 +11,7 @@
 --       6.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy), or only its
 --         version (pack_version)
 -- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, `absent`, or {v, op_id, ...} not covered;
---           `needed`: only its version was given, and Redis has another one. The position stays then.
+--           `needed`: only its version was given, and does not tell (carts.state.newer). The position stays then.
 --         {'lost'}: another restoration, or none; {'moved', position or nil}; {'full'}: a copy would be new
 
 --@include write_copy
@@ -66,6 +66,21 @@ local function uncovered(win, own_floor, copy)
   return missing
 end
 
+-- The operations of Redis's copy that a state lacks of which only the version is known; nil: it does not tell.
+local function newer(win, n, digest, tag)
+  local known_v, known_n, known_digest = string.match(tag, '^(%d+)-(%d+)-(%x+)$')
+  local window = redis.call('ZRANGE', win, '(' .. known_v, '+inf', 'BYSCORE', 'WITHSCORES')
+  if #window == 0 or #window / 2 ~= n - known_n then return nil end
+  local missing, sum = {}, tonumber(known_digest, 16)
+  for i = 1, #window, 2 do
+    local op_id, v = string.match(window[i], '^[^\n]*'), string.format('%.0f', tonumber(window[i + 1]))
+    if string.sub(op_id, 1, 1) == '!' then return nil end
+    sum = (sum + tonumber(string.sub(redis.sha1hex(v .. ':' .. op_id), 1, 12), 16)) % 281474976710656
+    missing[i], missing[i + 1] = v, op_id
+  end
+  return sum == tonumber(digest) and missing or nil
+end
+
 local NOTHING = {[3] = '-1', [5] = {}, [7] = {}, [9] = 0} -- a copy that covers no operation
 
 local function put(cart, ops, win, copy, idle_limit)
@@ -80,7 +95,7 @@ local function put(cart, ops, win, copy, idle_limit)
   end
   local v, n, digest, floor = string.match(head, '^(%d+) (%d+) (%d+) (%d+)')
   local is_same = copy[8] ~= 'deleted' and string.format('%s-%s-%012x', v, n, digest) == copy[2]
-  if not copy[3] then return is_same and 'unchanged' or 'needed' end
+  if not copy[3] then return is_same and 'unchanged' or newer(win, n, digest, copy[2]) or 'needed' end
   local is_trimmed = #copy[5] == 0 and redis.call('EXISTS', win) == 1
   if is_same and not is_trimmed and ARGV[1] ~= 'copies' then return 'unchanged' end
   local missing = uncovered(win, floor, copy)

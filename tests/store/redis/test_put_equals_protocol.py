@@ -26,8 +26,8 @@ from carts.operations import (
     Trim,
 )
 from carts.protocol import Deleted, deletion_clears, put_outcome, replace_outcome
-from carts.state import ClaimState, State, uncovered, union
-from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused
+from carts.state import ClaimState, State, newer, uncovered, union
+from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused, StatesNeeded
 from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.copies import assert_redis_holds, window_of
 from tests.store.redis.histories import adds, fingerprint, quantities
@@ -176,6 +176,36 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
         held = None
         for state in (one, one, ended(other, ending), union(one, other), other, one):
             held = await put_and_check(fixture, state, held)
+
+    on_empty_server(play)
+
+
+@property_test
+@given(common=histories, left=histories, right=histories)
+def test_what_a_version_tells_is_what_its_state_would(
+    on_empty_server: Callable[[Any], None], common: list[Any], left: list[Any], right: list[Any]
+) -> None:
+    one, other = two_grown(common, left, right)
+
+    async def play(fixture: StoreFixture) -> None:
+        partition = fixture.layout.partition(CART)
+        held = union(one, other)
+        await put(fixture, held)
+        before = await fixture.everything()
+        for state in (one, other):
+            told = newer(state.version, held.version, states.window_of(held))
+            position = await fixture.store.followed(partition)
+            answer = await fixture.store.follow_put(
+                partition, position, position or 0, [(CART, state.version)]
+            )
+            if told is not None:
+                assert told == uncovered(state, states.window_of(held))
+                assert answer == [PutResult(CART, PutOutcome.UNCOVERED, tuple(told))]
+            elif state.version == held.version and not held.expired:
+                assert answer == [PutResult(CART, PutOutcome.UNCHANGED)]
+            else:
+                assert answer == StatesNeeded(frozenset({CART}))
+        assert before == await fixture.everything()
 
     on_empty_server(play)
 

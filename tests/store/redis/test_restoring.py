@@ -8,17 +8,28 @@ import pytest
 from carts.fold import fold
 from carts.operations import Add, Change, Expire, Item
 from carts.state import State, Status
-from store.redis import PositionMoved, PutOutcome, Reason, RestoreLost, Restoring, StatesNeeded, StoredCart
+from store.redis import (
+    PositionMoved,
+    PutOutcome,
+    PutResult,
+    Reason,
+    RestoreLost,
+    Restoring,
+    StatesNeeded,
+    StoredCart,
+)
 from store.redis.errors import PartitionClosed
 from tests.store.redis.conftest import StoreFixture
 from tests.store.redis.test_requests import CART, SOCKS, applied, refused
 from tests.support.copies import put_copies
 
 
-def state_at(v: int) -> State:
-    """A cart with one operation."""
-    change = Change(cart_id=CART, version=v, op_id=f"op-{v}", fingerprint="f", delta=(SOCKS,))
-    state = fold(None, change).state
+def state_at(*versions: int) -> State:
+    """A cart with an operation at each version."""
+    state = None
+    for v in versions:
+        change = Change(cart_id=CART, version=v, op_id=f"op-{v}", fingerprint="f", delta=(SOCKS,))
+        state = fold(state, change).state
     assert state is not None
     return state
 
@@ -121,6 +132,25 @@ async def test_the_version_is_enough_of_a_state_that_redis_has(fixture: StoreFix
     assert not isinstance(results, PositionMoved | StatesNeeded)
     assert [result.outcome for result in results] == [PutOutcome.UNCHANGED]
     assert await fixture.store.followed(partition) == 10
+
+
+async def test_the_version_is_enough_of_a_state_that_redis_has_gone_on_from(
+    fixture: StoreFixture, partition: int
+) -> None:
+    older, state = state_at(1000), state_at(1000, 2000, 3000)
+    await put_copies(fixture.store, partition, [(CART, state)])
+    results = await fixture.store.follow_put(partition, 0, 10, [(CART, older.version)])
+    lacking = tuple((op.version, op.op_id) for op in state.ops[1:])
+    assert results == [PutResult(CART, PutOutcome.UNCOVERED, lacking)]
+    assert await fixture.store.followed(partition) == 10
+
+
+async def test_a_state_is_asked_for_where_redis_has_gone_on_from_another_one(
+    fixture: StoreFixture, partition: int
+) -> None:
+    await put_copies(fixture.store, partition, [(CART, state_at(1000, 3000))])
+    needed = StatesNeeded(frozenset({CART}))
+    assert await fixture.store.follow_put(partition, 0, 10, [(CART, state_at(2000).version)]) == needed
 
 
 async def test_a_state_is_asked_for_where_redis_has_another_version(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, starmap
 from operator import attrgetter
 from typing import Final
 
@@ -113,8 +113,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return Version(
             self.version_number,
             self.operation_count,
-            (self.trimmed_digest + sum(entry_digest(op.version, op.op_id) for op in self.ops))
-            % _DIGEST_MODULUS,
+            _added(self.trimmed_digest, map(_POSITION, self.ops)),
         )
 
     @property
@@ -163,6 +162,11 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 def entry_digest(version: int, op_id: str) -> int:
     """The first 48 bits of SHA-1 over `<v>:<op_id>`; exact in the doubles of a Redis script."""
     return int.from_bytes(hashlib.sha1(f"{version}:{op_id}".encode(), usedforsecurity=False).digest()[:6])
+
+
+def _added(digest: int, positions: Iterable[tuple[int, str]]) -> int:
+    """The digest with the entries at these (v, op_id) in it."""
+    return (digest + sum(starmap(entry_digest, positions))) % _DIGEST_MODULUS
 
 
 def made_by_the_fold(op: Operation) -> bool:
@@ -231,9 +235,9 @@ def trim(state: State, timing: Timing = TIMING) -> State:
     cut = newest - 2 * timing.window_us
     floor = max(state.floor, cut - 1)
     old = next((position for position, op in enumerate(state.ops) if op.version >= cut), len(state.ops))
-    if not newest or (old == 0 and floor == state.floor):
-        return state
-    return _left(state, old, floor)
+    if old:
+        return _left(state, old, floor)
+    return replace(state, floor=floor) if newest and floor > state.floor else state
 
 
 def trim_idle(state: State, at_us: int, timing: Timing = TIMING) -> State:
@@ -250,15 +254,14 @@ def trim_idle(state: State, at_us: int, timing: Timing = TIMING) -> State:
 def _left(state: State, count: int, floor: int) -> State:
     """`state` after its oldest `count` entries have left the window, with that floor."""
     left = state.ops[:count]
-    counted = [op for op in effective(state.ops) if op.version <= floor] if left else []
-    digest = sum(entry_digest(op.version, op.op_id) for op in left)
+    counted = [op for op in effective(state.ops) if op.version <= floor]
     return replace(
         state,
         base=apply(state.base, counted, state.start) if counted else state.base,
         floor=floor,
         ops=state.ops[count:],
         trimmed=state.trimmed + count,
-        trimmed_digest=(state.trimmed_digest + digest) % _DIGEST_MODULUS,
+        trimmed_digest=_added(state.trimmed_digest, map(_POSITION, left)),
         ordered_version=max(state.ordered_version, ordered_from(left)),
     )
 
@@ -287,14 +290,13 @@ def erase(state: State, operation: Operation) -> State:
     floor = max(state.floor, operation.version - 1)
     entries = ordered((*state.ops, operation))
     gone = [op for op in entries if op.version <= floor]
-    digest = sum(entry_digest(op.version, op.op_id) for op in gone)
     return replace(
         state,
         base=Content(cleared_version=floor),
         floor=floor,
         ops=entries[len(gone) :],
         trimmed=state.trimmed + len(gone),
-        trimmed_digest=(state.trimmed_digest + digest) % _DIGEST_MODULUS,
+        trimmed_digest=_added(state.trimmed_digest, map(_POSITION, gone)),
         ordered_version=max(state.ordered_version, ordered_from(gone)),
         erased=operation.version,
     )
@@ -364,6 +366,6 @@ def newer(version: Version, copy: Version, window: Iterable[tuple[int, str]]) ->
     grown = Version(
         max(found)[0],
         version.operation_count + len(found),
-        (version.digest + sum(entry_digest(v, op_id) for v, op_id in found)) % _DIGEST_MODULUS,
+        _added(version.digest, found),
     )
     return found if grown == copy else None

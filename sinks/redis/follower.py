@@ -178,9 +178,6 @@ class PartitionFollower:
                 # They are in the outbox, or published and not folded yet. A later record covers them;
                 # if none does, anti-entropy finds them.
                 self.uncovered[result.cart_id] = result.uncovered
-                log.debug(
-                    "follow.uncovered", partition=self.partition, cart=result.cart_id, ops=result.uncovered
-                )
         while len(self.uncovered) > REMEMBERED:
             del self.uncovered[next(iter(self.uncovered))]
 

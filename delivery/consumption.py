@@ -146,6 +146,8 @@ async def _done_before(end: Coroutine[Any, Any, None], work: Coroutine[Any, Any,
 async def _deliver(app: DeliveryApp, batch: list[Run], handle: Handle, is_data_error: IsDataError) -> None:
     ledger = consumer_of(app).ledger
     run_of = {run.partition: run for run in batch if ledger.holds(run)}  # all of one are of one assignment
+    # Attempts refer to each other in a circle, and to `may_pass`: records there would wait for the collector.
+    places = [run.tp for run in batch]
 
     def owned(records: list[ConsumerRecord]) -> list[ConsumerRecord]:
         """Those that are still this process's to write: what was revoked meanwhile has another owner."""
@@ -155,7 +157,7 @@ async def _deliver(app: DeliveryApp, batch: list[Run], handle: Handle, is_data_e
     def may_pass(error: BaseException) -> bool:
         if not isinstance(error, Exception) or is_data_error(error):
             return False  # who is cancelled ends
-        ledger.beat(run.tp for run in batch)
+        ledger.beat(places)
         metrics.BATCH_RETRIES.labels(app.conf.id).inc()
         return True
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -92,6 +94,30 @@ async def test_a_sink_that_is_down_gets_its_batch_again_and_nothing_is_committed
         assert await broker.committed(app.conf.id) == 0
         await until(lambda: sorted(sink.values) == [b"1", b"2"])  # type: ignore[arg-type, return-value, type-var]
         await until(lambda: _committed(broker, app, 2))
+
+
+async def test_what_was_delivered_is_forgotten_without_the_garbage_collector(
+    broker: Broker, settings: DeliverySettings, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, seen = Sink(), list[weakref.ref[Any]]()
+
+    async def write(batch: Sequence[Any]) -> None:
+        seen.extend(map(weakref.ref, batch))
+        await Sink.write(sink, batch)
+
+    monkeypatch.setattr(sink, "write", write)
+    async with running(sink_app(settings, broker, sink)):
+        gc.disable()
+        try:
+            for values in (
+                [b"1"],
+                [b"1", b"2"],
+            ):  # a stream holds on to the batch that it has handed out last
+                await broker.send(broker.source, [(b"a", values[-1])])
+                await until(lambda values=values: sink.values == values)  # type: ignore[misc]
+            await until(lambda: seen[0]() is None)
+        finally:
+            gc.enable()
 
 
 async def test_what_is_revoked_while_a_sink_is_down_is_left_to_its_next_owner(

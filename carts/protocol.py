@@ -12,8 +12,9 @@ from enum import StrEnum
 
 import msgspec
 
+from carts.ids import SYSTEM_OP_PREFIX
 from carts.limits import TIMING, Timing
-from carts.state import State, Version, uncovered
+from carts.state import State, Version, add_digests, uncovered
 
 
 class Durability(StrEnum):
@@ -141,6 +142,20 @@ def put_outcome(state: State, version: Version | None, window: Iterable[tuple[in
     if version == state.version and not is_smaller:
         return PutOutcome.UNCHANGED
     return PutOutcome.UNCOVERED if uncovered(state, window) else PutOutcome.REPLACED
+
+
+def newer(version: Version, copy: Version, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]] | None:
+    """What of a copy the state at `version` does not cover, if the copy is that state with newer operations.
+
+    None: the versions and the copy's window do not tell, and the state itself is needed. So it is where one
+    of the newer operations is a merge's or the fold's, which the state may know without an entry. Mirrored by
+    `store/redis/scripts/put.lua`, held to it by `tests/store/redis/test_put_equals_protocol.py`.
+    """
+    found = [(v, op_id) for v, op_id in window if v > version.number]
+    if not found or any(op_id.startswith(SYSTEM_OP_PREFIX) for _, op_id in found):
+        return None
+    count, digest = version.operation_count + len(found), add_digests(version.digest, found)
+    return found if (count, digest) == (copy.operation_count, copy.digest) else None
 
 
 def replace_outcome(state: State, version: Version | None, window: Iterable[tuple[int, str]]) -> PutOutcome:

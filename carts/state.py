@@ -113,7 +113,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         return Version(
             self.version_number,
             self.operation_count,
-            _added(self.trimmed_digest, map(_POSITION, self.ops)),
+            add_digests(self.trimmed_digest, map(_POSITION, self.ops)),
         )
 
     @property
@@ -164,8 +164,8 @@ def entry_digest(version: int, op_id: str) -> int:
     return int.from_bytes(hashlib.sha1(f"{version}:{op_id}".encode(), usedforsecurity=False).digest()[:6])
 
 
-def _added(digest: int, positions: Iterable[tuple[int, str]]) -> int:
-    """The digest with the entries at these (v, op_id) in it."""
+def add_digests(digest: int, positions: Iterable[tuple[int, str]]) -> int:
+    """The digest of a version with the entries at these (v, op_id) in it."""
     return (digest + sum(starmap(entry_digest, positions))) % _DIGEST_MODULUS
 
 
@@ -261,7 +261,7 @@ def _left(state: State, count: int, floor: int) -> State:
         floor=floor,
         ops=state.ops[count:],
         trimmed=state.trimmed + count,
-        trimmed_digest=_added(state.trimmed_digest, map(_POSITION, left)),
+        trimmed_digest=add_digests(state.trimmed_digest, map(_POSITION, left)),
         ordered_version=max(state.ordered_version, ordered_from(left)),
     )
 
@@ -296,7 +296,7 @@ def erase(state: State, operation: Operation) -> State:
         floor=floor,
         ops=entries[len(gone) :],
         trimmed=state.trimmed + len(gone),
-        trimmed_digest=_added(state.trimmed_digest, map(_POSITION, gone)),
+        trimmed_digest=add_digests(state.trimmed_digest, map(_POSITION, gone)),
         ordered_version=max(state.ordered_version, ordered_from(gone)),
         erased=operation.version,
     )
@@ -352,20 +352,3 @@ def uncovered(state: State, window: Iterable[tuple[int, str]]) -> list[tuple[int
         for v, op_id in window
         if v > state.floor and known.get(op_id, -1) < v and (op_id in known or not state.remembers(op_id))
     ]
-
-
-def newer(version: Version, copy: Version, window: Iterable[tuple[int, str]]) -> list[tuple[int, str]] | None:
-    """What `uncovered` says of a state at `version` if the copy is that state with newer operations.
-
-    None if the two versions and the window do not tell: the state itself is needed. So it is where one of the
-    newer operations is a merge's or the fold's, which the state may know without an entry.
-    """
-    found = [(v, op_id) for v, op_id in window if v > version.number]
-    if not found or any(op_id.startswith(SYSTEM_OP_PREFIX) or not op_id for _, op_id in found):
-        return None
-    grown = Version(
-        max(found)[0],
-        version.operation_count + len(found),
-        _added(version.digest, found),
-    )
-    return found if grown == copy else None

@@ -124,8 +124,7 @@ class Server:
             earlier = list(server.connections)
             await asyncio.sleep(_POLL_S)
             for connection in earlier:  # what those that came since have sent is not read yet
-                if connection.is_idle:
-                    connection.close()
+                connection.close_if_idle()
         for connection in list(server.connections):
             connection.abort()
 

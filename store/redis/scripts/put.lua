@@ -11,7 +11,7 @@
 --       6.. for each copy its idle limit (s) and itself, MessagePack (store.redis.packing.pack_copy), or only its
 --         version (pack_version)
 -- Returns {'put', result...}: `stored`, `replaced`, `unchanged`, `removed`, `absent`, or {v, op_id, ...} not covered;
---           `needed`: only its version was given, and does not tell (carts.state.newer). The position stays then.
+--           `needed`: only its version was given, and does not tell (carts.protocol.newer). The position stays then.
 --         {'lost'}: another restoration, or none; {'moved', position or nil}; {'full'}: a copy would be new
 
 --@include write_copy

@@ -25,8 +25,8 @@ from carts.operations import (
     Subtract,
     Trim,
 )
-from carts.protocol import Deleted, deletion_clears, put_outcome, replace_outcome
-from carts.state import ClaimState, State, newer, uncovered, union
+from carts.protocol import Deleted, deletion_clears, newer, put_outcome, replace_outcome
+from carts.state import ClaimState, State, uncovered, union
 from store.redis import Applied, ChangeRequest, Missing, PutOutcome, PutResult, Reason, Refused, StatesNeeded
 from tests.store.redis.conftest import ABSENCE, StoreFixture
 from tests.store.redis.copies import assert_redis_holds, window_of
@@ -180,31 +180,46 @@ def test_a_put_replaces_a_copy_only_if_it_covers_it(
     on_empty_server(play)
 
 
+def gone_on(state: State, steps: list[Any]) -> State:
+    """The state after newer writes, each of a cart that knows the one before."""
+    for number, step in enumerate(steps):
+        v = state.version_number + 2
+        later = Change(cart_id=CART, version=v, op_id=f"later-{number}", delta=(step,))
+        found = fold(state, later, timing=Timing(window_us=WINDOW_US)).state
+        assert found is not None
+        state = found
+    return state
+
+
 @property_test
-@given(common=histories, left=histories, right=histories)
+@given(common=histories, left=histories, right=histories, later=st.lists(euros, max_size=3))
 def test_what_a_version_tells_is_what_its_state_would(
-    on_empty_server: Callable[[Any], None], common: list[Any], left: list[Any], right: list[Any]
+    on_empty_server: Callable[[Any], None],
+    common: list[Any],
+    left: list[Any],
+    right: list[Any],
+    later: list[Any],
 ) -> None:
     one, other = two_grown(common, left, right)
+    held = gone_on(one, later)
+    window = states.window_of(held)
 
     async def play(fixture: StoreFixture) -> None:
         partition = fixture.layout.partition(CART)
-        held = union(one, other)
         await put(fixture, held)
         before = await fixture.everything()
-        for state in (one, other):
-            told = newer(state.version, held.version, states.window_of(held))
-            position = await fixture.store.followed(partition)
-            answer = await fixture.store.follow_put(
-                partition, position, position or 0, [(CART, state.version)]
-            )
-            if told is not None:
-                assert told == uncovered(state, states.window_of(held))
-                assert answer == [PutResult(CART, PutOutcome.UNCOVERED, tuple(told))]
-            elif state.version == held.version and not held.expired:
+        for state in (one, other, union(one, other)):
+            answer = await fixture.store.follow_put(partition, 0, 0, [(CART, state.version)])
+            if held.expired:
+                assert answer == StatesNeeded(frozenset({CART}))
+            elif state.version == held.version:
                 assert answer == [PutResult(CART, PutOutcome.UNCHANGED)]
+            elif (told := newer(state.version, held.version, window)) is not None:
+                assert told == uncovered(state, window)
+                assert answer == [PutResult(CART, PutOutcome.UNCOVERED, tuple(told))]
             else:
                 assert answer == StatesNeeded(frozenset({CART}))
+        assert newer(one.version, held.version, window) == (window[-len(later) :] if later else None)
         assert before == await fixture.everything()
 
     on_empty_server(play)

@@ -139,9 +139,12 @@ async def test_the_version_is_enough_of_a_state_that_redis_has_gone_on_from(
 ) -> None:
     older, state = state_at(1000), state_at(1000, 2000, 3000)
     await put_copies(fixture.store, partition, [(CART, state)])
+    pending = fixture.layout.of_partition(partition).pending_compaction
+    await fixture.client.execute("ZADD", pending, 1000, CART)
     results = await fixture.store.follow_put(partition, 0, 10, [(CART, older.version)])
     lacking = tuple((op.version, op.op_id) for op in state.ops[1:])
     assert results == [PutResult(CART, PutOutcome.UNCOVERED, lacking)]
+    assert await fixture.client.execute("ZSCORE", pending, CART) == 2000
     assert await fixture.store.followed(partition) == 10
 
 

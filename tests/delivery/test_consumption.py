@@ -109,10 +109,8 @@ async def test_what_was_delivered_is_forgotten_without_the_garbage_collector(
     async with running(sink_app(settings, broker, sink)):
         gc.disable()
         try:
-            for values in (
-                [b"1"],
-                [b"1", b"2"],
-            ):  # a stream holds on to the batch that it has handed out last
+            # Twice: a stream holds on to the batch that it has handed out last.
+            for values in ([b"1"], [b"1", b"2"]):
                 await broker.send(broker.source, [(b"a", values[-1])])
                 await until(lambda values=values: sink.values == values)  # type: ignore[misc]
             await until(lambda: seen[0]() is None)

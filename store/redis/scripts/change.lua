@@ -26,6 +26,7 @@
 --         {'replayed', v, event, outbox id (both empty: not in the outbox), age, head, cart fields}
 --         {'refused', reason, details...}; of an absent cart the partition's marker and the time (us)
 
+--@include add_digest
 --@include row_counts
 
 -- Numbers are written by %d: they are whole, below 2^53, and %.0f takes several times as long.
@@ -292,7 +293,7 @@ if born == 0 or born == '0' then born = vs end
 local event = '{"cart_id":"' .. ARGV[1] .. '","v":' .. body .. ',"prev":' .. known_of .. ',"born":' .. born .. ARGV[5]
 local event_bytes = #op_id + #ARGV[1] + #event + #ARGV[11]
 if outbox_bytes + event_bytes > max_outbox_bytes then return {'refused', 'outbox_full'} end
-digest = (digest + tonumber(string.sub(redis.sha1hex(vs .. ':' .. op_id), 1, 12), 16)) % 281474976710656
+digest = add_digest(digest, vs, op_id)
 floor = math.max(floor + 0, cut - 1)
 
 -- Writes.

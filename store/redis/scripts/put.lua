@@ -14,6 +14,7 @@
 --           `needed`: only its version was given, and does not tell (carts.protocol.newer). The position stays then.
 --         {'lost'}: another restoration, or none; {'moved', position or nil}; {'full'}: a copy would be new
 
+--@include add_digest
 --@include write_copy
 
 if ARGV[1] == 'restoration' then
@@ -75,7 +76,7 @@ local function newer(win, n, digest, tag)
   for i = 1, #window, 2 do
     local op_id, v = string.match(window[i], '^[^\n]*'), string.format('%.0f', tonumber(window[i + 1]))
     if string.sub(op_id, 1, 1) == '!' then return nil end
-    sum = (sum + tonumber(string.sub(redis.sha1hex(v .. ':' .. op_id), 1, 12), 16)) % 281474976710656
+    sum = add_digest(sum, v, op_id)
     missing[i], missing[i + 1] = v, op_id
   end
   return sum == tonumber(digest) and missing or nil

@@ -93,10 +93,12 @@ class Requests(HookedHttp):
         if self._head is None:
             self.taken.clear()
         buf = self.recv_buffer
-        if buf.startswith(b"\r\n"):
-            del buf[:2]  # Some clients end a body so (RFC 9112, 2.2).
-        end = buf.find(b"\r\n\r\n", 0, HEAD_BYTES + 4)
         try:
+            if buf == b"\r":
+                await self._more("head", self._bounds.settings.head_wait_s)
+            if buf.startswith(b"\r\n"):
+                del buf[:2]  # Some clients end a body so (RFC 9112, 2.2).
+            end = buf.find(b"\r\n\r\n", 0, HEAD_BYTES + 4)
             if end < 0:
                 end = await self._rest_of_head()
             raw = bytes(buf[:end])

@@ -14,11 +14,17 @@ class Answer(NamedTuple):
     body: bytes
 
 
-async def ask(port: int, sent: bytes, *, ends: bool = False) -> list[Answer]:
+APART_S = 0.02
+"""Between two pieces: long enough that the server mostly gets them one by one."""
+
+
+async def ask(port: int, *pieces: bytes, ends: bool = False) -> list[Answer]:
     """What the server answers until it closes; `ends`: the client ends its side at once."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(sent)
+        for number, piece in enumerate(pieces):
+            await asyncio.sleep(APART_S if number else 0)
+            writer.write(piece)
         if ends:
             writer.write_eof()
         return answers(await reader.read())

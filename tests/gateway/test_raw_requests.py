@@ -14,12 +14,12 @@ pytestmark = pytest.mark.usefixtures("carts")
 AT_ONCE = 16
 
 
-async def ask_all(port: int, cases: Iterable[Raw]) -> list[list[Answer]]:
+async def ask_all(port: int, cases: Iterable[Raw], cut: int = 0) -> list[list[Answer]]:
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def ask_in_turn(case: Raw) -> list[Answer]:
         async with turn:
-            return await ask(port, case.sent)
+            return await ask(port, *filter(None, (case.sent[:cut], case.sent[cut:])))
 
     return await asyncio.gather(*map(ask_in_turn, cases))
 
@@ -47,6 +47,12 @@ async def test_every_valid_request_is_answered_in_turn(gateway: GatewayProcess) 
             assert "date" in answer.headers
             if answer.status >= 400:
                 check_problem(answer)
+
+
+@pytest.mark.parametrize("cut", [1, 2, -1])
+async def test_a_valid_request_may_come_in_two_pieces(cut: int, gateway: GatewayProcess) -> None:
+    got = await ask_all(gateway.port, VALID.values(), cut)
+    assert statuses(VALID, got) == {name: case.statuses for name, case in VALID.items()}
 
 
 async def test_an_answer_to_head_has_no_body(gateway: GatewayProcess) -> None:

@@ -77,6 +77,8 @@ class TopicsCheck:
                 self._found("kafka.refuses", str(error))
             except ClusterUnreachableError:
                 pass  # the state of Kafka is reported elsewhere
+            except Exception:
+                log.exception("topics.look_failed")
             else:
                 self.problem = None
                 self._looked.set()

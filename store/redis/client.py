@@ -6,7 +6,6 @@ answered or its time is up: unless it may have been carried out, and then its ou
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import repeat
 from typing import Any, Final, Self, TypeVar
@@ -171,8 +170,12 @@ class PipelinedClient:
         """Leave a master that the sentinels have deposed, even if it still answers."""
         while True:
             await asyncio.sleep(_WATCH_S)
-            with contextlib.suppress(StoreError):
+            try:
                 await node.ask_role()
+            except StoreError:
+                pass  # the node says so itself
+            except Exception:
+                log.exception("redis.role_unknown", address=node.address)
 
     async def ask_each(self, *command: Argument) -> list[Any]:
         """What those servers answer to a command that do answer. Raises StoreError if none does."""

@@ -73,6 +73,10 @@ class SlotMap:
             except StoreError as error:
                 log.warning("redis.cluster_unknown", servers=str(self._servers), error=str(error))
                 self._wanted.set()
+            except Exception:
+                # Whatever it was: without a map no new owner of a slot would ever be found.
+                log.exception("redis.looking_failed", servers=str(self._servers))
+                self._wanted.set()
             await asyncio.sleep(pause)
             is_settled = self._owners != known or not self._wanted.is_set()
             pause = _FIRST_PAUSE_S if is_settled else min(2 * pause, _LONGEST_PAUSE_S)

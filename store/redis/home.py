@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 _PING_S: Final = 5.0
 """Pause between pings. Who did not answer one by the next is dead."""
+_PAUSE_S: Final = 1.0
+"""After a failure that nobody has foreseen."""
 
 
 class _PushConnection(asyncio.Protocol):
@@ -140,12 +142,22 @@ class Home:
 
     async def _run(self) -> None:
         while True:
-            async for attempt in stamina.retry_context(
-                on=StoreError, attempts=None, timeout=None, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1
-            ):
-                with attempt:
-                    connection = await self._open()
-            await self._listen(connection)
+            try:
+                async for attempt in stamina.retry_context(
+                    on=StoreError,
+                    attempts=None,
+                    timeout=None,
+                    wait_initial=0.02,
+                    wait_max=1.0,
+                    wait_jitter=0.1,
+                ):
+                    with attempt:
+                        connection = await self._open()
+                await self._listen(connection)
+            except Exception:
+                # Whatever it was: streams that hear of no change any more would show old carts.
+                log.exception("redis.subscribing_failed", address=str(self._server or self._servers))
+                await asyncio.sleep(_PAUSE_S)
 
     async def _open(self) -> _PushConnection:
         connection = _PushConnection(lambda push: self._heard(self, push))
@@ -164,8 +176,8 @@ class Home:
             raise self._failed(connection, f"no answer within {self._connect_timeout} s") from error
         except (OSError, StoreError) as error:
             raise self._failed(connection, str(error)) from error
-        except asyncio.CancelledError:
-            self._failed(connection, "closed")
+        except BaseException as error:
+            self._failed(connection, repr(error))
             raise
         return connection
 

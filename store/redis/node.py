@@ -326,12 +326,16 @@ class Node:
         self._lost()
 
     async def _reconnect(self) -> None:
-        async def failed(_: Exception) -> None:
+        async def failed(error: Exception) -> None:
+            if not isinstance(error, StoreError):
+                self._why = repr(error)
+                log.error("redis.connecting_failed", address=self.address, exc_info=error)
             self._lost()
 
         # Not one that doubles: redis-py's overflow after a thousand failures.
         backoff = DecorrelatedJitterBackoff(base=_FIRST_PAUSE_S, cap=_LONGEST_PAUSE_S)
-        retry = Retry(backoff, retries=-1, supported_errors=(StoreError,))  # type: ignore[arg-type]  # any will do
+        # Whatever it was: a process that never connects again would break the promise.
+        retry = Retry(backoff, retries=-1, supported_errors=(Exception,))  # type: ignore[arg-type]  # any will do
         await retry.call_with_retry(self.open, failed)
         if self._is_missed:  # a command says nothing of connections that are as they should be
             self._is_missed = False

@@ -240,7 +240,8 @@ def redis_errors() -> Iterator[None]:
         raise error_of(_said(error)) from error
     except StoreError:
         raise
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, RuntimeError) as error:
+        # Where redis-py writes to a connection that has just been reset, uvloop raises RuntimeError.
         raise StoreUnavailable(str(error)) from error
 
 

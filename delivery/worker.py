@@ -7,7 +7,6 @@ import sys
 from typing import Final, NoReturn
 
 import structlog
-import uvloop
 from aiokafka.errors import KafkaError
 
 from delivery.app import DeliveryApp
@@ -15,7 +14,7 @@ from delivery.consumer import consumer_of
 from delivery.errors import StoreInUse, StoreUnusable
 from delivery.liveness import Liveness, stop_when_frozen
 from delivery.stores import cannot_be_used
-from runtime import tracing
+from runtime import event_loop, tracing
 from runtime.ending import Ending, told
 from runtime.failstop import EXIT_RESTART, end, fail_stop
 from runtime.kafka.membership import leave_group
@@ -39,7 +38,7 @@ def run_worker(app: DeliveryApp) -> None:
     """
     configure_logging(app.conf.id, app.settings)
     tracing.start(app.conf.id)
-    uvloop.run(_run(app))
+    event_loop.run(_run(app))
     tracing.stop()
     exit_as_told()
 

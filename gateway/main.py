@@ -6,14 +6,13 @@ import socket
 import sys
 
 import structlog
-import uvloop
 from sanic.server.socket import bind_socket
 
 from gateway.identity.settings import Mode
 from gateway.server.backlog import BACKLOG
 from gateway.server.supervisor import metrics_target, run_supervisor
 from gateway.settings import PROCESS, GatewaySettings
-from runtime import tracing
+from runtime import event_loop, tracing
 from runtime.failstop import end_at_sigterm, fail_stop_after
 from runtime.logs import configure_logging
 from runtime.ready import ReadyFile
@@ -50,7 +49,7 @@ def run() -> None:
         run_supervisor(settings, listener)
     else:
         # One process, one loop: a signal reaches the loop that drains, with no manager in between.
-        uvloop.run(_serve(settings, listener))
+        event_loop.run(_serve(settings, listener))
 
 
 def _listen(settings: GatewaySettings) -> socket.socket:

@@ -11,9 +11,8 @@ from functools import partial
 from typing import Final
 
 import structlog
-import uvloop
 
-from runtime import tracing
+from runtime import event_loop, tracing
 from runtime.ending import Ending, tell, told
 from runtime.failstop import EXIT_RESTART, Misconfigured, end_misconfigured, fail_stop, fail_stop_after
 from runtime.garbage import collect_seldom
@@ -42,7 +41,7 @@ def run_process(name: str, settings: ProcessSettings, work: Callable[[Lifetime],
     """
     configure_logging(name, settings)
     tracing.start(name)
-    uvloop.run(_run(name, settings, work))
+    event_loop.run(_run(name, settings, work))
     tracing.stop()
     exit_as_told()
 

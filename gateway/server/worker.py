@@ -8,13 +8,11 @@ import signal
 import socket
 import sys
 
-import uvloop
-
 from gateway.app import create_app
 from gateway.bootstrap import Container
 from gateway.server.serving import Server
 from gateway.settings import PROCESS, GatewaySettings
-from runtime import tracing
+from runtime import event_loop, tracing
 from runtime.logs import configure_logging
 from runtime.settings import load
 from runtime.supervision.link import Command, SupervisorLink
@@ -25,7 +23,7 @@ def run(descriptor: int) -> None:
     settings = load(GatewaySettings)
     configure_logging(PROCESS, settings)
     tracing.start(PROCESS)
-    uvloop.run(_work(settings, socket.socket(fileno=descriptor)))
+    event_loop.run(_work(settings, socket.socket(fileno=descriptor)))
 
 
 async def _work(settings: GatewaySettings, listener: socket.socket) -> None:

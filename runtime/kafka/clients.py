@@ -8,8 +8,8 @@ from runtime.kafka.internals import sync_task
 def has_died(client: AIOKafkaClient) -> bool:
     """Whether the task has ended that keeps the client's view of the cluster. Nothing starts it again.
 
-    It ends when a connection breaks in the moment of a send: aiokafka 0.14 on uvloop meets a RuntimeError.
-    Consumers then wait for offsets and coordinators for ever, producers do not learn of new leaders.
+    It ends at an error that aiokafka has not foreseen. Consumers then wait for offsets and coordinators for
+    ever, producers do not learn of new leaders.
     """
     task = sync_task(client)
     return task is not None and task.done()

@@ -240,8 +240,7 @@ def redis_errors() -> Iterator[None]:
         raise error_of(_said(error)) from error
     except StoreError:
         raise
-    except (RedisError, OSError, RuntimeError) as error:
-        # Where redis-py writes to a connection that has just been reset, uvloop raises RuntimeError.
+    except (RedisError, OSError) as error:
         raise StoreUnavailable(str(error)) from error
 
 

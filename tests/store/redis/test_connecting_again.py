@@ -10,9 +10,9 @@ from threading import Thread
 from typing import Any
 
 import pytest
-import uvloop
 from redis.asyncio.cluster import NodesManager
 
+from runtime import event_loop
 from store.redis import ChangeSubscriber, Layout, PipelinedClient, StoreUnavailable, home, node
 from store.redis.cluster import SlotMap
 from store.redis.connection import Connection, open_connection
@@ -82,7 +82,7 @@ async def failures(port: int) -> Counter[type[BaseException]]:
 
 def test_a_connection_that_is_reset_at_any_moment_is_one_that_redis_does_not_give() -> None:
     with resetting() as port:
-        assert uvloop.run(failures(port)) == {StoreUnavailable: ATTEMPTS}
+        assert event_loop.run(failures(port)) == {StoreUnavailable: ATTEMPTS}
 
 
 async def test_a_client_connects_again(own_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:

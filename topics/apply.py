@@ -1,5 +1,7 @@
 """Changes the topics of a cluster to what the registry says, or reports what differs."""
 
+import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
@@ -8,7 +10,7 @@ import msgspec
 
 from runtime.settings import KafkaSettings
 from topics.access import Role
-from topics.cluster import cluster
+from topics.cluster import Cluster, cluster
 from topics.errors import TopicsDifferError
 from topics.names import GENERATION
 from topics.plan import (
@@ -23,10 +25,12 @@ from topics.plan import (
     unreadable,
     unsafe,
 )
-from topics.refusals import named, without
+from topics.refusals import Refused, named, without
 from topics.registry import CART_TOPICS, PARTITIONS, TOPICS, TopicSpec
 
 _LEADERS_WITHIN_SECONDS: Final = 30.0
+_SHOWN_WITHIN_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.1
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +51,7 @@ async def apply(
     dry_run: bool = False,
     specs: Sequence[TopicSpec] = TOPICS,
 ) -> Applied:
-    """Create what is missing, alter settings that differ, and wait until every partition has a leader.
+    """Create what is missing, alter settings that differ, and wait until all can be used and is seen.
 
     Doing it again changes nothing. A setting that the cluster refuses is left out and told. `dry_run` asks
     the cluster and changes nothing. TopicsDifferError before a thing is written if a topic has another number
@@ -76,7 +80,7 @@ async def apply(
         if not dry_run:
             for count, some in _by_partitions(specs, wanted).items():
                 await connection.until_led(some, partitions=count, seconds=_LEADERS_WITHIN_SECONDS)
-            after = await connection.observe(specs)
+            after = await _once_altered(connection, specs, refused)
     return Applied(
         created=[spec.name for spec in new],
         altered=without(differences, refused),
@@ -86,6 +90,21 @@ async def apply(
             *without(unsafe(after, specs, wanted), refused),
         ],
     )
+
+
+async def _once_altered(
+    connection: Cluster, specs: Sequence[TopicSpec], refused: Sequence[Refused]
+) -> Observed:
+    """What there is once it has what was altered: a broker learns of settings after the controller.
+
+    A managed cluster may say yes and keep its own; it is not waited for long.
+    """
+    until = time.monotonic() + _SHOWN_WITHIN_SECONDS
+    while True:
+        observed = await connection.observe(specs)
+        if not without(outdated(observed, specs), refused) or time.monotonic() > until:
+            return observed
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def check(

@@ -15,6 +15,7 @@ from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA
 from runtime.settings import KafkaSettings
 from tests.support.topics import make_topics
+from tests.support.waiting import PATIENCE_S
 from topics.apply import apply, check, errors_in, require
 from topics.plan import Observed, ObservedTopic, Severity, Wanted
 from topics.refusals import Refused, meaning, named
@@ -107,13 +108,13 @@ def deny(stack: EmbeddedStack, operation: str, topic: str) -> None:
     tool = [java, "-cp", classpath, "org.apache.kafka.tools.AclCommand"]
     where = ["--bootstrap-server", stack.urls.kafka_bootstrap, "--topic", topic]
     what = ["--add", "--deny-principal", "User:ANONYMOUS", "--operation", operation]
-    subprocess.run([*tool, *where, *what], check=True, capture_output=True, timeout=60)
+    subprocess.run([*tool, *where, *what], check=True, capture_output=True, timeout=PATIENCE_S)
     # With a list of its own a topic is closed: everything else stays allowed.
     subprocess.run(
         [*tool, *where, "--add", "--allow-principal", "User:ANONYMOUS", "--operation", "All"],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 

@@ -2,7 +2,9 @@
 
 import signal
 import socket
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +12,7 @@ from devstack.free_ports import free_ports
 from runtime.failstop import EXIT_RESTART
 from runtime.settings import KafkaSettings
 from tests.support.processes import Process
-from tests.support.waiting import until_blocking
+from tests.support.waiting import PATIENCE_S, until_blocking
 from topics import startup
 from topics.access import SINK_MAIL, STREAM_COMPACTION, Role
 from topics.errors import ClusterUnreachableError
@@ -20,7 +22,7 @@ from topics.startup import require_topics
 
 def test_sigterm_ends_a_process_that_has_not_begun(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(60)
+        silent.settimeout(PATIENCE_S)
         process = Process(
             "compaction",
             ["-m", "cli", "streams", "compaction"],
@@ -39,8 +41,9 @@ def test_sigterm_ends_a_process_that_has_not_begun(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Little patience, and the signal handlers of the tests."""
-    monkeypatch.setattr(startup, "_KAFKA_S", 0.2)
+    """Patience for three looks, however long they take, and the signal handlers of the tests."""
+    monkeypatch.setattr(startup, "_KAFKA_S", 3.5)
+    monkeypatch.setattr(startup, "time", SimpleNamespace(monotonic=count().__next__))
     monkeypatch.setattr(startup, "_AGAIN_S", 0.01)
     monkeypatch.setattr(startup, "end_at_sigterm", lambda: None)
 

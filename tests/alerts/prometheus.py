@@ -99,13 +99,13 @@ class Prometheus:
         def answers() -> bool:
             assert self._process.poll() is None, "prometheus has ended"
             try:
-                return httpx.get(f"{self._url}/-/ready", verify=False).is_success
+                return httpx.get(f"{self._url}/-/ready", verify=False, timeout=60).is_success
             except httpx.HTTPError:
                 return False
 
         until_blocking(answers, "prometheus ready")
 
     def _get(self, path: str, **parameters: str) -> Any:
-        answer = httpx.get(f"{self._url}{path}", params=parameters, verify=False)
+        answer = httpx.get(f"{self._url}{path}", params=parameters, verify=False, timeout=60)
         assert answer.is_success, answer.text
         return answer.json()["data"]

@@ -1,6 +1,7 @@
 """What the stack keeps is for its own user: files, folders, and the database."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -25,9 +26,14 @@ def servers(stack: EmbeddedStack) -> EmbeddedStack:
 
 
 def open_to_others(folder: Path) -> list[Path]:
-    """What somebody else may read, write or enter of the folder."""
-    found = [folder, *folder.rglob("*")]
-    return [path for path in found if not path.is_symlink() and path.stat().st_mode & 0o077]
+    """What somebody else may read, write or enter of the folder, in which servers delete files meanwhile."""
+    found = []
+    for parent, _, files in os.walk(folder):
+        for path in (Path(parent), *(Path(parent, file) for file in files)):
+            with suppress(FileNotFoundError):
+                if not path.is_symlink() and path.stat().st_mode & 0o077:
+                    found.append(path)
+    return found
 
 
 def test_nothing_of_the_data_folder_is_open_to_others(servers: EmbeddedStack) -> None:

@@ -13,6 +13,7 @@ from devstack.components import usual
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
 from devstack.settings import PORTS, StackSettings
+from devstack.spec import RestartPolicy
 from runtime.owners import OrdersOwner, ProductsOwner
 
 MISSING: Final = "the demo shop is NOT tested: chromium is missing (apt-get install chromium)"
@@ -45,11 +46,13 @@ def page_for_pictures(browser: Browser, viewport: ViewportSize, scheme: Literal[
 
 
 @contextmanager
-def whole_stack(folder: Path, absent: Collection[str] = ()) -> Iterator[EmbeddedStack]:
+def whole_stack(
+    folder: Path, absent: Collection[str] = (), policy: RestartPolicy = RestartPolicy.NEVER
+) -> Iterator[EmbeddedStack]:
     """What `make run` starts, but not `absent`, on free ports, whatever the environment says of owners."""
     settings = StackSettings(
         products_owner=ProductsOwner.INTERNAL, orders_owner=OrdersOwner.INTERNAL
     ).with_ports(*free_ports(len(PORTS)))
     only = [name for name in usual(settings) if name not in absent]
-    with EmbeddedStack(folder, settings, only=only) as stack:
+    with EmbeddedStack(folder, settings, only, policy) as stack:
         yield stack

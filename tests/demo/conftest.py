@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from devstack.embedded import EmbeddedStack
+from devstack.spec import RestartPolicy
 from tests.demo.browser import MISSING, chromium, launched, whole_stack
 from tests.demo.shop_page import DemoPage
 
@@ -24,7 +25,8 @@ def browser() -> Iterator[Browser]:
 def shop_stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     """What `make run` starts; not without a browser to look at it."""
     assert browser.is_connected()
-    with whole_stack(tmp_path_factory.mktemp("shop")) as stack:
+    # As there, what ends by itself is started again: an agent on a busy machine takes itself for frozen.
+    with whole_stack(tmp_path_factory.mktemp("shop"), policy=RestartPolicy.ALWAYS) as stack:
         yield stack
 
 

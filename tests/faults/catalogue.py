@@ -10,6 +10,7 @@ import msgspec
 
 from tests.faults.history import History, now_us
 from tests.faults.order_records import Stocked
+from tests.support.waiting import PATIENCE_S
 
 CURRENCY: Final = "EUR"
 OWN: Final = tuple(f"p{number}" for number in range(600))
@@ -20,7 +21,6 @@ NAMED: Final = {"tea": 350, "jam": 420, "bun": 80, "recovered": 100}
 """Those that tests ask for by name, with their prices."""
 AMPLE_PIECES: Final = 1_000_000
 RARE_PIECES: Final = 40
-_PATIENCE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
 
 
@@ -67,7 +67,7 @@ async def offer(gateway: str, products: Mapping[str, int | None]) -> None:
         )
         for product_id, pieces in products.items()
     )
-    async with aiohttp.ClientSession(gateway) as session, asyncio.timeout(_PATIENCE_SECONDS):
+    async with aiohttp.ClientSession(gateway) as session, asyncio.timeout(PATIENCE_S):
         # After a scene that has broken Postgres the gateway may still be about to connect; again is safe.
         while await _imported(session, lines) != len(products):  # noqa: ASYNC110  another process takes them
             await asyncio.sleep(_POLL_SECONDS)

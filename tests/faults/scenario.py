@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ from tests.faults.catalogue import stock
 from tests.faults.checks import violations
 from tests.faults.collect import Collector
 from tests.faults.faults import recorded
-from tests.faults.history import Command, Fail, History, Invoke, Ok, Unknown
+from tests.faults.history import DURABLE, Command, Fail, History, Invoke, Ok, Unknown
 from tests.faults.load_generator import again
 from tests.faults.order_records import Cancel, CheckOut, OrderAttempt, Ordered, OrderRequest
 from tests.faults.run import QUIET_SECONDS, quiet
@@ -35,13 +36,13 @@ from tests.faults.schedule import Kind
 from tests.faults.shopper import Cart
 from tests.faults.stores import Stores
 from tests.faults.testbed import Testbed
+from tests.support.waiting import PATIENCE_S
 from topics.codec import encode_cart
 from topics.headers import cart_headers
 from topics.partitioner import partition_of
 from topics.records import cart_record
 from topics.registry import CARTS
 
-PATIENCE_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.02
 
 
@@ -83,11 +84,20 @@ class Scenario:
 
     async def until_ok(self, invoke: Invoke, gateway: int = 0) -> Ok:
         """Attempts at an operation, always with its key, until one is acknowledged."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not isinstance(result := await self.send(invoke, gateway), Ok):
+        return await self._until(lambda _: True, invoke, gateway)
+
+    async def until_durable(self, invoke: Invoke, gateway: int = 0) -> Ok:
+        """The same, until one is acknowledged as being in Kafka: Redis may lose the rest."""
+        return await self._until(lambda result: result.durability in DURABLE, invoke, gateway)
+
+    async def _until(self, is_enough: Callable[[Ok], bool], invoke: Invoke, gateway: int) -> Ok:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                result = await self.send(invoke, gateway)
+                if isinstance(result, Ok) and is_enough(result):
+                    return result
                 invoke = again(invoke)
                 await asyncio.sleep(_POLL_SECONDS)
-        return result
 
     async def stock(self, **pieces: int) -> dict[str, str]:
         """Makes counted products of the scenario's own; their ids by the names given."""
@@ -118,7 +128,7 @@ class Scenario:
         return result
 
     async def _until_decided(self, asked: OrderAttempt, gateway: int) -> Ordered | Fail:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 asked = msgspec.structs.replace(asked, attempt=asked.attempt + 1)
                 result = await self.run(asked, gateway)
@@ -146,9 +156,13 @@ class Scenario:
         """A new operation, until it is acknowledged."""
         return await self.until_ok(self.plan(*commands))
 
+    async def do_durably(self, *commands: Command) -> Ok:
+        """A new operation, until it is acknowledged as being in Kafka."""
+        return await self.until_durable(self.plan(*commands))
+
     async def until_in_outbox(self) -> None:
         """Returns once a change is in Redis and waits for Kafka."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 if await self.collector.outbox():
                     return
@@ -190,7 +204,7 @@ class Scenario:
     async def read(self) -> Ok:
         """The cart as a gateway shows it, once it does."""
         path = f"/v1/carts/{self.cart.cart_id}"
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 op = self.history.next_op()
                 invoke = Invoke(at=0, op=op, attempt=1, client=0, cart_id=self.cart.cart_id)

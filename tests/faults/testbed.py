@@ -7,11 +7,11 @@ import asyncio
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGSTOP, Signals
 from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
@@ -24,6 +24,7 @@ from aiokafka.errors import CommitFailedError
 from devstack.component import Component
 from devstack.components import CARTSTREAM
 from devstack.embedded import EmbeddedComponent, EmbeddedStack
+from devstack.errors import ComponentFailedError
 from devstack.files import password_file
 from devstack.free_ports import free_ports
 from devstack.settings import HOST, KAFKA, REDIS, StackSettings, Urls
@@ -206,17 +207,26 @@ class Testbed:
 
     async def kill(self, name: str) -> None:
         """Ends a component with SIGKILL, frozen or not; its supervisor starts it again."""
-        await asyncio.to_thread(self.component(name).kill, SIGKILL)
+        await self._signal(name, SIGKILL)
 
     async def freeze(self, name: str) -> None:
         """Stops a component's clock: connections stay open and nothing answers."""
-        await asyncio.to_thread(self.component(name).pause)
+        await self._signal(name, SIGSTOP)
+
+    async def _signal(self, name: str, number: Signals) -> None:
+        """Sends a signal; to one that has ended by itself meanwhile, once it is started again."""
+        component = self.component(name)
+        async with asyncio.timeout(READY_SECONDS):
+            while True:
+                try:
+                    return await asyncio.to_thread(component.kill, number)
+                except ComponentFailedError:
+                    await asyncio.sleep(_POLL_SECONDS)
 
     async def thaw(self, name: str) -> None:
         """Lets a frozen component go on; one that is gone needs nothing."""
-        component = self.component(name)
-        if component.pid is not None:
-            await asyncio.to_thread(component.resume)
+        with suppress(ComponentFailedError):
+            await asyncio.to_thread(self.component(name).resume)
 
     async def restart(self, name: str) -> None:
         """Stops a component gently and starts it again."""

@@ -7,7 +7,7 @@ from tests.jobs.conftest import SystemUnderTest
 from tests.support.processes import AgentProcess
 from tests.support.waiting import until
 from topics.codec import decode_abandonment
-from topics.records import AbandonmentRecord
+from topics.records import AbandonmentKind, AbandonmentRecord
 from topics.registry import CART_ABANDONED
 
 KEY = "links-to-carts-left-behind-are-signed-so"
@@ -26,19 +26,22 @@ async def test_a_cart_left_behind_and_its_return_reach_the_topic(
     }
     jobs = AgentProcess(("jobs",), {**system.urls.environment(), **told}, tmp_path, "jobs")
 
-    async def records(count: int) -> list[AbandonmentRecord] | None:
+    async def record(kind: AbandonmentKind) -> AbandonmentRecord | None:
         found = await system.records(CART_ABANDONED.name, cart_id)
-        own = [decode_abandonment(record.value) for record in found if record.key == cart_id.encode()]
-        return own if len(own) >= count else None
+        own = [decode_abandonment(each.value) for each in found if each.key == cart_id.encode()]
+        # One may be there twice: its relay sends it again if Kafka was slow to acknowledge it.
+        return next((each for each in own if each.type == kind), None)
 
     try:
         await jobs.start()
-        left = (await until(lambda: records(1), "the record") or [])[0]
+        left = await until(lambda: record(AbandonmentKind.ABANDONED), "the record")
+        assert left is not None
         link = SignedLinks([KEY]).recovered(left.recovery_token or "")
-        assert (left.type, link) == ("abandoned", IdlePeriod(cart_id, row.v))
+        assert link == IdlePeriod(cart_id, row.v)
         await system.add(cart_id)
-        _, back = await until(lambda: records(2), "the return") or []
-        assert (back.type, back.recovered_by, back.version_number) == ("recovered", "changed", row.v)
+        back = await until(lambda: record(AbandonmentKind.RECOVERED), "the return")
+        assert back is not None
+        assert (back.recovered_by, back.version_number) == ("changed", row.v)
         others = await system.records(CART_ABANDONED.name, young)
         assert young.encode() not in {record.key for record in others}
     finally:

@@ -76,13 +76,15 @@ async def dump(raw: redis.asyncio.Redis) -> dict[bytes, bytes]:
     return {key: value async for key in raw.scan_iter() if (value := await raw.dump(key)) is not None}
 
 
-async def fall_back(raw: redis.asyncio.Redis, keys: dict[bytes, bytes]) -> None:
-    """Fail over to that replica."""
+async def fall_back(raw: redis.asyncio.Redis, keys: dict[bytes, bytes], cart_id: str) -> dict[bytes, bytes]:
+    """Fail over to that replica; what it has of the cart, before anybody can mend it."""
     async with raw.pipeline(transaction=True) as pipeline:
         pipeline.flushall()
         for key, value in keys.items():
             pipeline.restore(key, 0, value)
-        await pipeline.execute()
+        pipeline.hgetall(LAYOUT.of_cart(cart_id).cart)
+        found: dict[bytes, bytes] = (await pipeline.execute())[-1]
+    return found
 
 
 async def is_empty(raw: redis.asyncio.Redis, stream: str | bytes) -> bool:
@@ -102,7 +104,9 @@ async def test_nothing_brings_an_erased_cart_back(
     await write(system, cart_id)
     await until(lambda: system.row(cart_id), "row")
     key = cart_id.encode()
-    (change,) = [record for record in await system.records(CART_CHANGED.name, cart_id) if record.key == key]
+    # There may be more than one: its gateway sends it again if Kafka was slow to acknowledge it.
+    sent = [record for record in await system.records(CART_CHANGED.name, cart_id) if record.key == key]
+    change = sent[0]
     shared = LAYOUT.of_partition(LAYOUT.partition(cart_id))
     await until(partial(is_empty, raw, shared.outbox), "the change has left the outbox")
     replica = await dump(raw)
@@ -110,16 +114,18 @@ async def test_nothing_brings_an_erased_cart_back(
     await erase(system, cart_id)
     assert await is_clean(raw, cart_id)
 
-    await fall_back(raw, replica)
-    assert SECRET in await in_redis(raw, cart_id)
+    assert SECRET in repr(await fall_back(raw, replica, cart_id))
     # The replica had not heard that Kafka has the change: it is in its outbox, and is published again.
     op_id = dict(change.headers)["ce_id"].decode().rpartition("/")[2]
-    entry: Any = await raw.xadd(shared.outbox, {"op": op_id, "cart": cart_id, "e": change.value})
-    size = len(op_id) + len(cart_id) + len(change.value)
-    await raw.set(shared.backlog, f"{size} {entry.decode().partition('-')[0]}")
+    size, (seconds, micros) = len(op_id) + len(cart_id) + len(change.value), await raw.time()
+    now_ms = seconds * 1000 + micros // 1000
+    async with raw.pipeline(transaction=True) as pipeline:  # a sweeper sees both or nothing
+        pipeline.xadd(shared.outbox, {"op": op_id, "cart": cart_id, "e": change.value}, id=f"{now_ms}-0")
+        pipeline.set(shared.backlog, f"{size} {now_ms}")
+        await pipeline.execute()
     await until(lambda: is_clean(raw, cart_id), "the stale copy and its outbox gone")
     changes = [record for record in await system.records(CART_CHANGED.name, cart_id) if record.key == key]
-    assert [record.value for record in changes].count(change.value) == 2
+    assert [record.value for record in changes].count(change.value) > len(sent)
 
     await system.add(cart_id, "marker")  # folded after the change that came again
     row = await system.row(cart_id)

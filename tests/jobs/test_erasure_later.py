@@ -119,7 +119,8 @@ async def test_an_hour_later_no_store_and_no_topic_brings_an_erased_cart_back(
     cart_id = f"user:{uuid4().hex}"
     await write(system, cart_id)
     await until(lambda: system.row(cart_id), "row")
-    (change,) = [
+    # There may be more than one: its gateway sends it again if Kafka was slow to acknowledge it.
+    change, *_ = [
         record
         for record in await system.records(CART_CHANGED.name, cart_id)
         if record.key == cart_id.encode()

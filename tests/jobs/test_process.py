@@ -47,7 +47,11 @@ async def test_what_a_killed_process_did_another_one_does(
 ) -> None:
     first = await start_jobs("first")
     second = await start_jobs("second")
-    assert "expiry" in await first.leads()
+
+    async def does_it() -> bool:
+        return "expiry" in await first.leads()
+
+    await until(does_it, "the first one has the job")
     assert "expiry" not in await second.leads()
     await system.has_status(await system.old_cart(days=8), "expired")
 

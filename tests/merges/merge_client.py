@@ -41,15 +41,21 @@ class MergeClient:
     async def add(
         self, cart_id: str, product_id: str, quantity: int = 1, key: str | None = None, **more: object
     ) -> None:
-        """Add pieces; what says Retry-After is asked for again with the same key."""
+        """Add pieces, until Kafka has them; what says Retry-After is asked for again with the same key."""
         key = key or uuid4().hex
+        is_applied = False
 
         async def added() -> bool:
+            nonlocal is_applied
             reply = await self.try_to_add(cart_id, product_id, quantity, key, **more)
             if reply.status_code == 503:
                 return False
+            if reply.status_code == 409 and is_applied:
+                return True  # a merge has taken them along
             assert reply.status_code == 200, reply.text
-            return True
+            is_applied = True
+            # A slow Kafka is not waited for, and a wiped Redis would lose what it does not have.
+            return "durability=kafka" in reply.headers["preference-applied"]
 
         await until(added, f"{product_id} in {cart_id}")
 

@@ -121,8 +121,13 @@ async def test_a_late_write_goes_all_the_way(client: MergeClient) -> None:
     await client.merge(user, second)
     await client.until_settled()
     await client.lose_claim(first)
-    await client.add(first, "mug", 1)
-    await client.add(first, "late", 2)
+    # In one write: after it the merge may go on at any time, and refuse another.
+    late = [
+        {"op": "add", "product_id": name, "quantity": quantity, "unit_price": 100, "currency": "EUR"}
+        for name, quantity in (("mug", 1), ("late", 2))
+    ]
+    reply = await client.http.patch(f"/v1/carts/{first}", json={"operations": late})
+    assert reply.status_code == 200, reply.text
 
     async def has_followed() -> bool:
         return await client.quantities(user) == {"mug": 2, "late": 2}

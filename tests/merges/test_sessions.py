@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.merges.conftest import running_gateway
+from tests.merges.conftest import running_gateway, until_at_work
 from tests.merges.merge_client import MergeClient
 from tests.support.http import http_client
 from tests.support.processes import AgentProcess, GatewayProcess
@@ -28,7 +28,7 @@ async def client(
     gateway: GatewayProcess, agents: dict[str, AgentProcess], urls: Urls
 ) -> AsyncIterator[MergeClient]:
     """The shop's own service: it may read and change every cart."""
-    assert agents
+    await until_at_work(agents, urls)
     async with http_client(gateway.url) as http:
         http.headers.update(SERVICE)
         yield MergeClient(http, urls)
@@ -52,13 +52,14 @@ class Browser:
         """Put pieces into its cart; there is no catalogue, so the shop names the price."""
         await self._client.add(await self.cart(), product_id, quantity)
 
-    async def become(self, proof: dict[str, str]) -> None:
-        """Go on with another proof; the cart goes along."""
+    async def become(self, proof: dict[str, str]) -> str:
+        """Go on with another proof; the cart goes along, soon if not at once. The id of the merge."""
         async with http_client(self._url) as http:
             for _ in range(2):  # once more: as if the first answer had been lost
                 reply = await http.post("/v1/carts/me/merge", json={"session": self.session}, headers=proof)
                 assert reply.status_code in {200, 202}, reply.text
         self.session, self.proof = proof.get("cart-session", ""), proof
+        return str(reply.json()["merge_id"])
 
 
 async def test_a_session_that_gets_another_id_keeps_its_lines(
@@ -75,12 +76,12 @@ async def test_a_session_that_gets_another_id_keeps_its_lines(
     await browser.become({"cart-session": f"{mark}-3"})
     await browser.add("mug", 3)
     third = await browser.cart()
-    assert (await client.read(first))["merged_into"] == second
     await browser.become(bearer(f"ada-{mark}"))
     assert await browser.cart() == f"user:ada-{mark}"
     for cart in (first, second, third):
         ((merge_id,),) = await client.rows("SELECT merge_id FROM merges WHERE guest = %s", (cart,))
         await client.done(merge_id)
+    assert (await client.read(first))["merged_into"] == second
     assert await client.quantities(await browser.cart()) == {"mug": 4, "shirt": 2}
 
 
@@ -90,7 +91,7 @@ async def test_an_old_session_that_comes_back_finds_its_cart_merged(
     browser = Browser(client, gateway.url, f"{client.mark}-1")
     await browser.add("mug", 1)
     first, old = await browser.cart(), browser.proof
-    await browser.become({"cart-session": f"{client.mark}-2"})
+    await client.done(await browser.become({"cart-session": f"{client.mark}-2"}))
     second, body = await browser.cart(), {"session": browser.session}
     async with http_client(gateway.url) as http:
         back = await http.post("/v1/carts/me/merge", json=body, headers=old)
@@ -110,5 +111,5 @@ async def test_a_secret_that_stays_in_the_session_needs_no_merge(
     again = Browser(client, gateway.url, f"{client.mark}-kept in the session")
     await again.add("mug", 2)
     assert await client.quantities(await browser.cart()) == {"mug": 3}
-    await again.become(bearer(f"bob-{client.mark}"))
+    await client.done(await again.become(bearer(f"bob-{client.mark}")))
     assert await client.quantities(await again.cart()) == {"mug": 3}

@@ -1,5 +1,6 @@
 """Dead letters on the real broker: isolated, listed, shown, replayed once however often one tries."""
 
+import re
 import time
 from functools import partial
 from typing import Any
@@ -111,7 +112,9 @@ async def test_nothing_is_replayed_past_a_backlog(
     await redis.client.execute("SET", keys.backlog, f"10 {minute_ago}")
     refused = await command_line.run("dlq", "replay", one["id"])
     assert refused.status == 1
-    assert "have waited in the outbox for 6" in refused.output
+    waited = re.search(r"have waited in the outbox for (\d+)", refused.output)
+    assert waited, refused.output
+    assert int(waited[1]) >= 60
 
     await redis.client.execute("DEL", keys.outbox, keys.backlog)
     assert (await command_line.run("dlq", "replay", one["id"])).status == 0

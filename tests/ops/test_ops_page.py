@@ -32,7 +32,7 @@ async def page(token: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         Collector(settings) as collector,
         TestServer(Page(settings, collector).app()) as server,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client,
     ):
         yield client
 

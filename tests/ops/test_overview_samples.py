@@ -4,6 +4,7 @@ import asyncio
 import socket
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
@@ -22,6 +23,12 @@ from runtime.health import Check, Health, judge
 from runtime.targets import MetricsTarget
 
 TARGET = Target("jobs", "http://127.0.0.1:9400", is_given=False)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that has other work an answer may take longer than the page waits for it."""
+    monkeypatch.setattr("ops.overview.processes._TIMEOUT", aiohttp.ClientTimeout(total=60))
 
 
 class Gateway:

@@ -43,13 +43,21 @@ class Scene:
         """Wait until so many workers have noted it."""
         await until(lambda: len(self.notes(what)) >= count, f"{count} times: {what}")
 
+    async def until_at_work(self, count: int) -> None:
+        """Wait until the supervisor has heard of so many that they work: who is new may note it sooner."""
+        await until(lambda: self.heard() >= count, f"{count} times: a worker is ready")
+
+    def heard(self) -> int:
+        """How often the supervisor has heard that a worker works."""
+        return self.process.log.read_text().count("supervisor.worker_ready")
+
     async def address(self) -> str:
         """Where the supervisor answers probes."""
         return (await asyncio.to_thread(self.ready_file.read_text)).strip()
 
     async def readiness(self, address: str | None = None) -> dict[str, Any]:
         """What its probe of readiness says."""
-        async with httpx.AsyncClient(verify=False) as client:
+        async with httpx.AsyncClient(verify=False, timeout=60) as client:
             document: dict[str, Any] = (
                 await client.get(f"{address or await self.address()}/health/ready")
             ).json()
@@ -188,7 +196,7 @@ async def test_more_workers_start_beside_those_that_work(tmp_path: Path) -> None
     async with supervising(tmp_path, Renewal.OLD_FIRST, 1) as scene:
         await scene.until_ready()
         scene.scale(3)
-        await scene.until_noted("begins", 3)
+        await scene.until_at_work(3)
         assert sorted(number for number, _ in scene.notes("begins")) == ["0", "1", "2"]
         assert await scene.stop() == 0
         assert sorted(number for number, _ in scene.notes("leaves")) == ["0", "1", "2"]
@@ -202,7 +210,7 @@ async def test_of_fewer_workers_the_last_ones_leave_for_good(tmp_path: Path) -> 
         assert sorted(number for number, _ in scene.notes("leaves")) == ["1", "2"]
         assert scene.ready_file.exists()
         scene.scale(2)
-        await scene.until_noted("begins", 4)
+        await scene.until_at_work(4)
         assert scene.notes("begins")[-1][0] == "1"
         assert await scene.stop() == 0
         assert len(scene.notes("leaves")) == 4
@@ -227,7 +235,7 @@ async def test_a_scaled_supervisor_renews_all_workers_it_has_by_then(tmp_path: P
     async with supervising(tmp_path, Renewal.OLD_FIRST, 1) as scene:
         await scene.until_ready()
         scene.scale(2)
-        await scene.until_noted("begins", 2)
+        await scene.until_at_work(2)
         scene.process.send(signal.SIGHUP)
         await scene.until_noted("retires", 2)
         await scene.until_noted("begins", 4)

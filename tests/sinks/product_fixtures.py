@@ -16,7 +16,7 @@ from sinks.redis.settings import RedisSinkSettings
 from store.redis import PipelinedClient
 from store.redis.catalogue import CacheNotReady, ProductCache, ProductDeletion
 from tests.support.topics import records_of
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 from topics.codec import encode_product
 from topics.headers import Headers, product_headers, product_tombstone_headers
 from topics.names import IN_REDIS
@@ -99,11 +99,11 @@ async def running_follower(settings: RedisSinkSettings) -> AsyncIterator[Catalog
         follower = CatalogueFollower(settings, client)
         task = asyncio.create_task(follower.run(ready.set))
         waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait({task, waiting}, timeout=90, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, waiting}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         try:
             if task.done():
                 task.result()
-            assert ready.is_set(), "the follower is not ready within 90 s"
+            assert ready.is_set(), f"the follower is not ready within {PATIENCE_S:g} s"
             yield follower
         finally:
             task.cancel()

@@ -18,7 +18,7 @@ from sinks.redis.settings import RedisSinkSettings
 from store.redis import Applied, CartStore, ChangeRequest, Layout, PipelinedClient, Reason, Refused
 from tests.sinks.cart_records import TopicWriter
 from tests.support.absent_carts import absence_of
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 from topics.codec import decode_change
 from topics.registry import PARTITIONS
 
@@ -110,12 +110,12 @@ class CartWriter:
         await self._topics.change(change)
         return change
 
-    async def fold(self, change: Change) -> None:
-        """What compaction makes of a change."""
+    async def fold(self, change: Change) -> int:
+        """What compaction makes of a change; the offset of that in `carts`."""
         state = fold(self.states.get(change.cart_id), change).state
         assert state is not None
         self.states[change.cart_id] = state
-        await self._topics.state(change.cart_id, state)
+        return await self._topics.state(change.cart_id, state)
 
 
 NO_POSTGRES = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -143,11 +143,11 @@ async def running_agent(settings: RedisSinkSettings) -> AsyncIterator[RestoreAge
         agent = RestoreAgent(settings, client)
         task = asyncio.create_task(agent.run(ready.set))
         waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait({task, waiting}, timeout=90, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, waiting}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         try:
             if task.done():
                 task.result()
-            assert ready.is_set(), "the agent is not ready within 90 s"
+            assert ready.is_set(), f"the agent is not ready within {PATIENCE_S:g} s"
             yield agent
         finally:
             task.cancel()

@@ -47,16 +47,11 @@ async def test_a_state_never_hides_an_operation_that_it_does_not_cover(
     unpublished = await writer.write(cart_id)
     before = await redis.keys_of(cart_id)
     await writer.fold(published)
-    await writer.fold(await writer.add(new_cart_id()))
-    other = new_cart_id()
-    while LAYOUT.partition(other) != LAYOUT.partition(cart_id):
-        other = new_cart_id()
-    await writer.fold(await writer.add(other))
-    position = await redis.store.followed(LAYOUT.partition(cart_id)) or 0
-    await followed_beyond(redis, cart_id, position - 1)
+    other = cart_in(LAYOUT.partition(cart_id))
+    await followed_beyond(redis, cart_id, await writer.fold(await writer.add(other)))
     assert await redis.keys_of(cart_id) == before
-    await writer.fold(unpublished)
-    await knows(redis, cart_id, 2)
+    await followed_beyond(redis, cart_id, await writer.fold(unpublished))
+    assert await redis.n(cart_id) == 2
     assert await redis.keys_of(cart_id) == before
 
 

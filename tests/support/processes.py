@@ -148,10 +148,14 @@ class AgentProcess(Process):
         self._given = environment
         super().launch(**environment)
 
-    def is_ready(self) -> bool:
-        """Whether it does its work. AssertionError with its log if it has ended for good."""
+    def launch_if_asked(self) -> None:
+        """Start it again if it has ended and asks for that."""
         if self.running.poll() == EXIT_RESTART:
             self.launch(**self._given)
+
+    def is_ready(self) -> bool:
+        """Whether it does its work. AssertionError with its log if it has ended for good."""
+        self.launch_if_asked()
         return super().is_ready()
 
     async def start(self, **environment: str) -> None:

@@ -313,8 +313,18 @@ class SentinelServers:
     def fail_over(self) -> None:
         """Have a sentinel depose the master, all being well (Replicated)."""
         old = self._master()
-        self.sentinels[0].ask("SENTINEL", "FAILOVER", SERVICE)
+        until_blocking(self._begins_failover, "a sentinel deposes the master")
         self._until_replica(old)
+
+    def _begins_failover(self) -> bool:
+        """Whether a sentinel begins: not before the last failover has ended, and the replica answers it."""
+        try:
+            self.sentinels[0].ask("SENTINEL", "FAILOVER", SERVICE)
+        except redis.ResponseError as error:
+            if not str(error).startswith(("INPROG", "NOGOODSLAVE")):
+                raise
+            return False
+        return True
 
     def move_slot(self) -> None:
         """There are no slots (Replicated)."""

@@ -53,7 +53,7 @@ async def test_many_connections_share_few(pooled: Address) -> None:
 
 
 async def test_settings_are_those_of_each_transaction(pooled: Address) -> None:
-    pool = CheckedPool(pooled, name="test", min_size=4, max_size=4, wait_s=5, statement_ms=1234)
+    pool = CheckedPool(pooled, name="test", min_size=4, max_size=4, wait_s=60, statement_ms=12_340)
     async with pool, await connect(Address(pooled.url, "other"), name="test") as other:
         await pool.wait()
 
@@ -64,7 +64,7 @@ async def test_settings_are_those_of_each_transaction(pooled: Address) -> None:
                     assert await setting(connection, "search_path") == SCHEMA
                 async with connection.transaction():
                     await asyncio.sleep(0)
-                    assert await setting(connection, "statement_timeout") == "1234ms"
+                    assert await setting(connection, "statement_timeout") == "12340ms"
                     async with connection.transaction():
                         assert await setting(connection, "search_path") == SCHEMA
 

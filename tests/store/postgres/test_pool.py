@@ -17,7 +17,7 @@ from tests.support.waiting import until
 
 async def test_the_first_request_after_all_connections_were_dropped_is_answered(postgres_url: str) -> None:
     pool = CheckedPool(
-        Address(postgres_url), name="test-pool", min_size=5, max_size=5, wait_s=2.0, statement_ms=2_000
+        Address(postgres_url), name="test-pool", min_size=5, max_size=5, wait_s=60.0, statement_ms=30_000
     )
     async with pool:
         await pool.wait()
@@ -42,8 +42,8 @@ async def test_a_read_whose_connection_has_died_since_its_last_answer_is_answere
         name="test-reads",
         min_size=3,
         max_size=3,
-        wait_s=2.0,
-        statement_ms=2_000,
+        wait_s=60.0,
+        statement_ms=30_000,
         fresh_s=60.0,
     )
 
@@ -72,7 +72,7 @@ async def test_a_read_that_takes_too_long_is_not_done_again(postgres_url: str) -
         await connection.execute("SELECT pg_sleep(60)")
 
     pool = CheckedPool(
-        Address(postgres_url), name="test-slow", min_size=1, max_size=1, wait_s=5.0, statement_ms=100
+        Address(postgres_url), name="test-slow", min_size=1, max_size=1, wait_s=60.0, statement_ms=100
     )
     async with pool:
         with pytest.raises(psycopg.errors.QueryCanceled):
@@ -91,7 +91,7 @@ async def test_a_read_is_done_again_only_where_the_server_is_gone(
         await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")
 
     pool = CheckedPool(
-        Address(postgres_url), name="test-refused", min_size=1, max_size=1, wait_s=5.0, statement_ms=2_000
+        Address(postgres_url), name="test-refused", min_size=1, max_size=1, wait_s=60.0, statement_ms=30_000
     )
     async with pool:
         await pool.wait()

@@ -28,13 +28,13 @@ async def test_options_of_the_url_are_kept_everywhere(postgres_url: str) -> None
         assert await setting(connection, "statement_timeout") == timeout
         assert await setting(connection, "application_name") == "named"
 
-    renewed = RenewedConnection(address, name="sink", timeout_s=3)
+    renewed = RenewedConnection(address, name="sink", timeout_s=33)
     async with renewed.use() as connection:
-        await looks_right(connection, "3s")
+        await looks_right(connection, "33s")
     await renewed.close()
-    pool = CheckedPool(address, name="pool", min_size=1, max_size=1, wait_s=5, statement_ms=250)
+    pool = CheckedPool(address, name="pool", min_size=1, max_size=1, wait_s=60, statement_ms=9_750)
     async with pool, pool.connection() as connection:
-        await looks_right(connection, "250ms")
+        await looks_right(connection, "9750ms")
     async with await connect(address, name="verify") as connection:
         await looks_right(connection, "1h")
     async with leadership("rounds", address, lambda: None) as led:

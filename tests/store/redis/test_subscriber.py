@@ -54,7 +54,8 @@ def heard() -> Heard:
 @pytest.fixture
 async def subscriber(fixture: StoreFixture, server_url: str, heard: Heard) -> AsyncIterator[ChangeSubscriber]:
     """Started, and told by nobody yet which partition to follow."""
-    found = ChangeSubscriber(RedisSettings(redis_url=server_url), fixture.layout, name=NAME, patience_s=30)
+    settings = RedisSettings(redis_url=server_url, redis_timeout_s=20, redis_connect_timeout_s=20)
+    found = ChangeSubscriber(settings, fixture.layout, name=NAME, patience_s=30)
     found.start(heard)
     yield found
     await found.close()

@@ -33,7 +33,7 @@ class Secure(NamedTuple):
 
 def settings_of(url: str) -> RedisSettings:
     """For this URL."""
-    return RedisSettings(redis_url=url)
+    return RedisSettings(redis_url=url, redis_timeout_s=20, redis_connect_timeout_s=20)
 
 
 @pytest.fixture(scope="module")

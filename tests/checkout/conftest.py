@@ -10,10 +10,11 @@ from devstack.settings import KAFKA, POSTGRES, REDIS
 from store.postgres.roles import Role
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.checkout.checkout_client import CheckoutClient
-from tests.gateway.cart_client import set_ready
+from tests.gateway.cart_client import PATIENT, set_ready
 from tests.support.http import http_client
 from tests.support.processes import INTERNAL, PRICED_BY_CALLER, AgentProcess, GatewayProcess
 from tests.support.servers import Servers, Urls, prepared
+from tests.support.waiting import until
 from topics.registry import PARTITIONS
 
 
@@ -69,7 +70,9 @@ def gateways(
 ) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
     """One that places orders, one that hands carts to another owner of orders."""
     folder = tmp_path_factory.mktemp("gateways")
-    environment = urls.environment(Role.GATEWAY)
+    # A checkout waits for the agents, and tests that ask once for an order take no 503 for an answer.
+    patient = {**PATIENT, "CARTSTREAM_CHECKOUT_DEADLINE_S": "45"}
+    environment = {**urls.environment(Role.GATEWAY), **patient}
     here = GatewayProcess({**environment, **INTERNAL}, folder / "internal")
     elsewhere = GatewayProcess({**environment, **PRICED_BY_CALLER}, folder / "external")
     with ExitStack() as cleanup:
@@ -85,7 +88,7 @@ async def shop(
 ) -> AsyncIterator[CheckoutClient]:
     """A client of the gateway that places orders."""
     async with AsyncExitStack() as stack:
-        assert agents
+        await at_work(agents)
         yield await checkout_client_of(stack, gateways[0].url, gateways[1].url, urls)
 
 
@@ -95,8 +98,14 @@ async def elsewhere(
 ) -> AsyncIterator[CheckoutClient]:
     """A client of the gateway that hands carts to another owner of orders."""
     async with AsyncExitStack() as stack:
-        assert agents
+        await at_work(agents)
         yield await checkout_client_of(stack, gateways[1].url, gateways[1].url, urls)
+
+
+async def at_work(agents: dict[str, AgentProcess]) -> None:
+    """On a busy machine an agent takes itself for frozen, and has asked to be launched again."""
+    for agent in agents.values():
+        await until(agent.is_ready, f"{agent.name} at work")
 
 
 async def checkout_client_of(stack: AsyncExitStack, url: str, carts_url: str, urls: Urls) -> CheckoutClient:

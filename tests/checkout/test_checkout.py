@@ -136,7 +136,7 @@ async def test_adds_during_a_checkout_survive_it(shop: CheckoutClient) -> None:
             await shop.add(cart, product)
             await shop.add(cart, other)
             added += 1
-            await asyncio.sleep(0.02)  # an order may take seconds, and a line holds 999 pieces
+            await asyncio.sleep(0.1)  # an order may take many seconds, and a line holds 999 pieces
         return added
 
     done = asyncio.Event()

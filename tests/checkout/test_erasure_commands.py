@@ -14,8 +14,10 @@ from tests.checkout.test_erasure import EMAIL, SECRET, changes_of, in_postgres, 
 from tests.ops.command_line import CommandLine, environment
 from tests.support.absent_carts import hydrated
 from tests.support.roles import as_role
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 from topics.registry import CART_CHANGED, CARTS, ORDERS
+
+PATIENT = ("--wait", str(PATIENCE_S))
 
 
 @pytest.fixture
@@ -27,8 +29,7 @@ def command_line(shop: CheckoutClient) -> CommandLine:
 
 async def record_history(shop: CheckoutClient, cart_id: str) -> None:
     """Write the cart's changes into its history, as `sinks history` would."""
-    changes = await changes_of(shop, cart_id)
-    assert changes
+    changes = await until(lambda: changes_of(shop, cart_id), "changes in Kafka")
     async with await psycopg.AsyncConnection.connect(shop.urls.postgres) as connection:
         await history.insert(connection, changes)
 
@@ -56,7 +57,7 @@ async def test_carts_are_erased_and_that_is_proven(shop: CheckoutClient, command
         "Postgres history": True,
     }
 
-    answer = await command_line.run("erase", buyer, visitor, "--yes", "--json")
+    answer = await command_line.run("erase", buyer, visitor, "--yes", "--json", *PATIENT)
 
     assert answer.status == 0, answer.output
     assert [(each["cart_id"], each["complete"]) for each in answer.json] == [(buyer, True), (visitor, True)]
@@ -67,7 +68,8 @@ async def test_carts_are_erased_and_that_is_proven(shop: CheckoutClient, command
         assert SECRET not in await in_postgres(shop, cart_id)
 
     async def relayed() -> bool:
-        return (await shop.records(order["order_id"]))[-1].version == 2
+        found = await shop.records(order["order_id"])
+        return bool(found) and found[-1].version == 2
 
     await until(relayed, "the order's new record")
     proof = await command_line.run("verify", "--erased", buyer, "--erased", visitor, "--json")
@@ -86,7 +88,7 @@ async def test_what_came_back_by_hand_is_found(shop: CheckoutClient, command_lin
     ((state,),) = await until(
         lambda: shop.rows("SELECT state::text FROM carts WHERE cart_id = %s", (cart_id,)), "row"
     )
-    assert (await command_line.run("erase", cart_id, "--yes")).status == 0
+    assert (await command_line.run("erase", cart_id, "--yes", *PATIENT)).status == 0
     await shop.execute("UPDATE carts SET state = %s::jsonb WHERE cart_id = %s", (state, cart_id))
     await shop.forget(cart_id)
     store: CartStore = shop.store
@@ -102,7 +104,7 @@ async def test_a_late_change_does_not_come_back_into_the_history(
 ) -> None:
     cart_id = shop.cart("late")
     await personal_add(shop, cart_id, await shop.product("can", 9))
-    assert (await command_line.run("erase", cart_id, "--yes")).status == 0
+    assert (await command_line.run("erase", cart_id, "--yes", *PATIENT)).status == 0
     await record_history(shop, cart_id)
     assert SECRET not in await in_postgres(shop, cart_id)
     answer = await command_line.run("verify", "--erased", cart_id)
@@ -114,7 +116,7 @@ async def test_a_shopper_who_comes_back_is_no_finding(
 ) -> None:
     cart_id, product_id = shop.cart("back"), await shop.product("jug", 9)
     await personal_add(shop, cart_id, product_id)
-    assert (await command_line.run("erase", cart_id, "--yes")).status == 0
+    assert (await command_line.run("erase", cart_id, "--yes", *PATIENT)).status == 0
     await shop.add(cart_id, product_id)
     await until(lambda: shop.row_has(cart_id, product_id), "row")
     answer = await command_line.run("verify", "--erased", cart_id)
@@ -138,7 +140,7 @@ async def test_a_cart_being_ordered_is_said_and_the_others_are_erased(
 ) -> None:
     ordered, other = shop.cart("ordered"), shop.cart("other")
     await shop.store.lock_checkout(ordered, "somebody", 60_000)
-    answer = await command_line.run("erase", ordered, other, "--yes")
+    answer = await command_line.run("erase", ordered, other, "--yes", *PATIENT)
     assert answer.status == 1
     assert f"{ordered}: not erased. The cart is being ordered" in answer.output
     assert f"{other}: erased" in answer.output

@@ -74,10 +74,13 @@ async def test_without_a_dependency_there_is_no_order_and_later_there_is_one(
 
     with stopped(stack, POSTGRES):
         assert await refusal(shop, cart) == (503, "/problems/database-unavailable")
+    await until(lambda: is_served(shop, cart), "Postgres is there again")
     with frozen(stack, POSTGRES):
         assert await refusal(shop, cart) == (503, "/problems/database-unavailable")
+    await until(lambda: is_served(shop, cart), "Postgres is reached again")
     with frozen(stack, REDIS):
         assert await refusal(shop, cart) == (503, "/problems/store-unavailable")
+    await until(lambda: is_served(shop, cart), "Redis is reached again")
     assert await shop.stock(product) == 9
 
     with frozen(stack, KAFKA):
@@ -166,6 +169,16 @@ async def test_with_redis_full_nothing_acknowledged_is_lost_and_carts_are_emptie
 
     await until(grows, "there is room again")
     assert await shop.quantities(cart_id) == {LARGE_ID: len(keys) + 1}
+
+
+async def is_served(shop: CheckoutClient, cart_id: str) -> bool:
+    """Whether both gateways reach Redis and Postgres."""
+    for http in (shop.http, shop.carts):
+        cart = await http.get(f"/v1/carts/{cart_id}")
+        orders = await http.get(f"/v1/carts/{cart_id}/orders")
+        if cart.status_code != 200 or "cart-freshness" in cart.headers or orders.status_code != 200:
+            return False
+    return True
 
 
 async def is_empty(shop: CheckoutClient, cart_id: str) -> bool:

@@ -67,7 +67,7 @@ def main() -> int:
 
 def _stock(url: str, proof: dict[str, str]) -> None:
     """Have products, and wait until the catalogue shows them."""
-    with httpx.Client(base_url=url, headers=proof, verify=False) as http:
+    with httpx.Client(base_url=url, headers=proof, verify=False, timeout=60) as http:
         for name in hooks.PRODUCTS:
             product = {"name": name.title(), "unit_price": 1450, "currency": "EUR", "stock": 1_000_000}
             http.put(f"/v1/products/{name}", json=product).raise_for_status()

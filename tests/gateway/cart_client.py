@@ -1,6 +1,6 @@
 """A client of a gateway, and what a test wants to see of the servers behind it."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httpx
 from aiokafka.structs import ConsumerRecord
@@ -9,8 +9,16 @@ from runtime.settings import KafkaSettings
 from store.redis import CartStore, Layout
 from tests.support.servers import Urls
 from tests.support.topics import ends_of, records_of
+from topics.codec import decode_change
 from topics.headers import RecordHeaders, read_headers
 from topics.registry import CART_CHANGED, PARTITIONS
+
+PATIENT: Final = {
+    "CARTSTREAM_PUBLISH_WAIT_S": "10",
+    "CARTSTREAM_REDIS_TIMEOUT_S": "10",
+    "CARTSTREAM_REQUEST_DEADLINE_S": "40",
+}
+"""A gateway that waits for servers which have other work, where a test is not about its waits."""
 
 
 class Published(NamedTuple):
@@ -97,6 +105,15 @@ class CartClient:
     async def outbox_is_empty(self) -> bool:
         """Whether everything has been published and removed."""
         return await self.outbox_entries() == 0
+
+    async def reaches_kafka(self) -> bool:
+        """Whether the gateway publishes: one that has just started, or met an outage, may be about to."""
+        ready = (await self.http.get("/health/ready")).json()
+        return bool(ready["checks"]["kafka"]["status"] == "ok")
+
+    async def operations_since(self, starts: dict[int, int]) -> set[str]:
+        """The ids of the operations published after `starts`; a sweeper may publish one again."""
+        return {decode_change(record.value).op_id for record in await self.topic.since(starts)}
 
 
 def item(product_id: str = "sku-1", quantity: object = 1, **more: object) -> dict[str, object]:

@@ -11,11 +11,12 @@ import redis.asyncio
 from devstack.embedded import EmbeddedStack
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
-from tests.gateway.cart_client import CartClient, Topic, set_ready
+from tests.gateway.cart_client import PATIENT, CartClient, Topic, set_ready
 from tests.gateway.product_fixtures import CachedProducts, CatalogueClient
 from tests.support.http import http_client
 from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.servers import Servers, Urls, prepared, prepared_embedded
+from tests.support.waiting import until
 from topics.registry import PARTITIONS
 
 
@@ -53,7 +54,7 @@ def urls(servers: Servers) -> Iterator[Urls]:
 @pytest.fixture(scope="module")
 def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway on the session's servers; tests leave it alive. It sweeps, so no other folder has it."""
-    process = GatewayProcess(urls.environment(), tmp_path_factory.mktemp("gateway"))
+    process = GatewayProcess({**urls.environment(), **PATIENT}, tmp_path_factory.mktemp("gateway"))
     process.start()
     yield process
     process.kill()
@@ -62,7 +63,8 @@ def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
 @pytest.fixture(scope="module")
 def catalogue_gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A gateway with a catalogue of its own, on the session's servers; tests leave it alive."""
-    process = GatewayProcess({**urls.environment(), **INTERNAL}, tmp_path_factory.mktemp("shop"))
+    environment = {**urls.environment(), **INTERNAL, **PATIENT}
+    process = GatewayProcess(environment, tmp_path_factory.mktemp("shop"))
     process.start()
     yield process
     process.kill()
@@ -72,6 +74,7 @@ def catalogue_gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> I
 async def shop(catalogue_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CatalogueClient]:
     """A client of that gateway; the catalogue is empty and not ready."""
     async with catalogue_client_of(catalogue_gateway, urls) as found:
+        await until(found.carts.reaches_kafka, "the gateway reaches Kafka")
         yield found
 
 
@@ -79,6 +82,7 @@ async def shop(catalogue_gateway: GatewayProcess, urls: Urls) -> AsyncIterator[C
 async def carts(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CartClient]:
     """A client of the session's gateway; Redis is empty and ready."""
     async with client_of(gateway, urls) as found:
+        await until(found.reaches_kafka, "the gateway reaches Kafka")
         yield found
 
 

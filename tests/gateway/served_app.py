@@ -15,6 +15,8 @@ from sanic.response import HTTPResponse, empty, raw
 from gateway.http.names import Sharing
 from gateway.http.problems import AnsweredRequest, ProblemHandler
 from gateway.metrics import Metrics
+from gateway.rates.limiter import RateLimiter, Shared
+from gateway.rates.policy import Policy
 from gateway.rates.service import Rates
 from gateway.server.addresses import Addresses
 from gateway.server.admission import Admission, Priority
@@ -32,6 +34,13 @@ class Unshared:
     async def add(self, *_: object) -> float:
         """Nothing is shared."""
         raise StoreUnavailable("away")
+
+
+class StandingLimiter(RateLimiter):
+    """No time passes for it, however long a test takes: nothing is given back."""
+
+    def __init__(self, policy: Policy, shared: Shared) -> None:
+        super().__init__(policy, shared, lambda: 1000.0)
 
 
 def bounds_of(settings: GatewaySettings, metrics: Metrics, origins: tuple[str, ...] = ()) -> Bounds:
@@ -53,8 +62,12 @@ class Served:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: GatewaySettings, **config: float) -> None:
         # A second app of a process would not start without it.
         monkeypatch.setattr(Sanic, "test_mode", True)
+        monkeypatch.setattr("gateway.rates.service.RateLimiter", StandingLimiter)
         metrics = Metrics()
         self.paths: list[str] = []
+        self.answers = asyncio.Event()
+        """While it is not set, requests that were taken are not answered."""
+        self.answers.set()
         app: Sanic[Any, Any] = Sanic(
             f"served-{uuid4().hex}",
             error_handler=ProblemHandler(),
@@ -73,6 +86,7 @@ class Served:
     async def _note(self, request: Request, path: str) -> HTTPResponse | None:
         assert request.path == f"/{path}"
         self.paths.append(path)
+        await self.answers.wait()
         if path == "stream":
             response = await request.respond()
             await response.send(b"some")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -15,7 +16,7 @@ from sanic.server.async_server import AsyncioServer
 from gateway.server import accepting
 from gateway.server.accepting import AT_ONCE, Acceptor
 from tests.gateway.served_app import Served, serving
-from tests.support.waiting import until
+from tests.support.waiting import until, until_blocking
 
 CLIENTS = 2 * AT_ONCE
 
@@ -28,6 +29,15 @@ def connect(served: Served, opened: ExitStack, clients: int) -> None:
     """The kernel connects them; the loop has no turn meanwhile."""
     for _ in range(clients):
         opened.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+    # A client may be connected a moment before the server can accept it.
+    until_blocking(lambda: acceptable(served) == clients, "all can be accepted")
+
+
+def acceptable(served: Served) -> int:
+    """Of a listening socket, tcpi_unacked is how many connections wait to be accepted."""
+    info = served.listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    found: int = struct.unpack_from("I", info, 24)[0]
+    return found
 
 
 def test_connections_that_come_together_are_accepted_in_few_turns_of_the_loop(

@@ -15,6 +15,7 @@ from gateway.identity.access import Access
 from gateway.openapi import FEATURES
 from store.postgres import merges, orders
 from store.postgres.order_records import PlacedOrder
+from tests.gateway.cart_client import PATIENT
 from tests.gateway.conftest import catalogue_client_of
 from tests.gateway.product_fixtures import CatalogueClient, product
 from tests.support.http import http_client
@@ -40,7 +41,10 @@ class Caller(NamedTuple):
 
 @pytest.fixture(scope="module")
 def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    process = GatewayProcess({**urls.environment(), **INTERNAL, **PRODUCTION}, tmp_path_factory.mktemp("gw"))
+    # A merge that takes longer than this is left to its agent, and there is none.
+    patient = {**PATIENT, "CARTSTREAM_MERGE_WAIT_S": "20"}
+    environment = {**urls.environment(), **INTERNAL, **PRODUCTION, **patient}
+    process = GatewayProcess(environment, tmp_path_factory.mktemp("gw"))
     process.start()
     yield process
     process.kill()
@@ -50,10 +54,16 @@ def gateway(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
 async def shop(gateway: GatewayProcess, urls: Urls) -> AsyncIterator[CatalogueClient]:
     """A client of that gateway; a cup for sale, a cup no longer for sale, and an order of Ada's."""
     async with catalogue_client_of(gateway, urls) as found:
+        await until(lambda: reaches_kafka(found.http), "the gateway reaches Kafka")
         await found.cached_products.put(product("cup"), product("old-cup", active=False))
         await place_order(urls.postgres, ADA)
         await begin_merge(urls.postgres, ADA)
         yield found
+
+
+async def reaches_kafka(http: httpx.AsyncClient) -> bool:
+    ready = await http.get("/health/ready", headers=bearer("monitor", "carts"))
+    return bool(ready.json()["checks"]["kafka"]["status"] == "ok")
 
 
 async def place_order(postgres_url: str, cart_id: str) -> None:
@@ -348,12 +358,13 @@ async def test_no_token_and_no_session_id_is_in_records_keys_or_logs(
         {"cart-session": "the-session-of-somebody"},
         bearer("auth0|bob"),
     ]
-    before = await shop.carts.topic.ends()
+    before, carts = await shop.carts.topic.ends(), set()
     for headers in proofs:
         added = await http.post(
             "/v1/carts/me/items", json={"product_id": "cup", "quantity": 1}, headers=headers
         )
         assert added.status_code == 200, added.text
+        carts.add(added.json()["cart_id"])
     secrets = [
         minted["token"].split(".")[1],
         "the-session-of-somebody",
@@ -362,7 +373,7 @@ async def test_no_token_and_no_session_id_is_in_records_keys_or_logs(
     await until(shop.carts.outbox_is_empty, "an empty outbox")
     records = await shop.carts.topic.since(before)
     seen = [record.key + record.value.decode() + repr(record.raw_headers) for record in records]
-    assert len(seen) == len(proofs)
+    assert {record.key for record in records} >= carts
     raw = await shop.carts.store._client.execute("KEYS", "*")  # noqa: SLF001
     seen += [gateway.log.read_text(), repr(raw)]
     assert [secret for secret in secrets for text in seen if secret in text] == []

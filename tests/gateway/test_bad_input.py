@@ -184,7 +184,8 @@ async def test_bad_input_is_a_problem_and_changes_nothing(bad: Bad, carts: CartC
         assert [error["pointer"] for error in problem["errors"]] == [bad.pointer], problem
     assert await carts.read(cart_id) == before
     assert await carts.outbox_is_empty()
-    assert await carts.topic.ends() == ends
+    # A sweeper may publish the add again that it has read a moment before it was removed.
+    assert await carts.operations_since(ends) <= {"used"}
 
 
 @pytest.mark.parametrize(
@@ -203,12 +204,13 @@ async def test_a_wrong_method_is_told_the_right_ones(path: str, allowed: set[str
 
 
 async def test_the_501st_line_is_refused(carts: CartClient, cart_id: str) -> None:
+    starts = await carts.topic.ends()
     for start in range(0, 500, 100):
         operations = [{"op": "add", **item(f"p-{n}")} for n in range(start, start + 100)]
         reply = await carts.http.patch(f"/v1/carts/{cart_id}", json={"operations": operations})
         assert reply.status_code == 200, reply.text
     await until(carts.outbox_is_empty, "outbox empty")
-    before, ends = await carts.read(cart_id), await carts.topic.ends()
+    before, published = await carts.read(cart_id), await carts.operations_since(starts)
 
     reply = await carts.add(cart_id, "p-500")
 
@@ -216,7 +218,7 @@ async def test_the_501st_line_is_refused(carts: CartClient, cart_id: str) -> Non
     assert (reply.status_code, problem["type"]) == (422, "/problems/limit-exceeded")
     assert (problem["limit"], problem["bound"]) == ("lines", 500)
     assert await carts.read(cart_id) == before
-    assert (await carts.outbox_entries(), await carts.topic.ends()) == (0, ends)
+    assert (await carts.outbox_entries(), await carts.operations_since(starts)) == (0, published)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ CUP = {"name": "Cup", "unit_price": 1450, "currency": "EUR"}
 @pytest.fixture
 async def shop(start_gateway: StartGateway, breakable: Urls) -> AsyncIterator[CatalogueClient]:
     """A client of a gateway on breakable servers, with a cup in the cache."""
-    async with catalogue_client_of(start_gateway(**INTERNAL), breakable) as found:
+    # While an import waits for what the test does to Postgres, it waits for its body.
+    gateway = start_gateway(**INTERNAL, CARTSTREAM_BODY_WAIT_S="20")
+    async with catalogue_client_of(gateway, breakable) as found:
         await found.cached_products.put(product("cup"))
         yield found
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import psycopg
 import redis.asyncio
@@ -17,9 +18,11 @@ from store.postgres.positions import Position
 from store.postgres.session import Address
 from store.redis import Missing, StoredCart
 from tests.gateway.cart_client import CartClient
+from tests.gateway.conftest import client_of
 from tests.gateway.rows import born, insert, state_of
+from tests.support.processes import GatewayProcess
 from tests.support.servers import Urls
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 from topics.codec import decode_change
 
 
@@ -176,12 +179,16 @@ async def test_durability_postgres_waits_for_the_row(carts: CartClient, cart_id:
 
 
 async def test_durability_postgres_without_a_sink_is_answered_honestly(
-    carts: CartClient, cart_id: str
+    breakable: Urls, start_gateway: Callable[..., GatewayProcess], cart_id: str
 ) -> None:
-    lenient, strict = await asyncio.gather(
-        carts.add(cart_id, prefer="durability=postgres"),
-        carts.add(cart_id, prefer="durability=postgres, handling=strict"),
-    )
+    # Each waits for the row as long as it may.
+    gateway = start_gateway(CARTSTREAM_PUBLISH_WAIT_S="5", CARTSTREAM_REQUEST_DEADLINE_S="7")
+    async with client_of(gateway, breakable) as carts:
+        await until(carts.reaches_kafka, "the gateway reaches Kafka")
+        lenient, strict = await asyncio.gather(
+            carts.add(cart_id, prefer="durability=postgres"),
+            carts.add(cart_id, prefer="durability=postgres, handling=strict"),
+        )
     assert lenient.headers["preference-applied"] == "durability=kafka"
     assert (strict.status_code, strict.json()["type"]) == (503, "/problems/durability-not-reached")
     assert strict.headers["retry-after"]
@@ -196,6 +203,7 @@ async def test_a_row_that_cannot_be_read_keeps_nobody_waiting(urls: Urls, cart_i
         await connection.execute("UPDATE carts SET state = '[]' WHERE cart_id = %s", (unreadable,))
     hydration = Hydration(Address(urls.postgres), 1, 1.0, 1, Lifetime(), lambda _: 0, Metrics())
     await hydration.open()
+    await hydration.until_connected(PATIENCE_S)
     try:
         # All in one query.
         asked = [hydration.find(each) for each in (unreadable, readable, f"{cart_id}-nowhere")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Sequence
@@ -273,6 +274,7 @@ async def test_while_requests_queue_an_import_waits_after_each_batch(monkeypatch
         slept.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(importing, "PROGRESS_S", math.inf)  # nothing is told for the time that it takes
     queues = iter((True, True, False))
     *told, summary = [report async for report in Import(Writer(), free, lambda: next(queues)).run(body(450))]
     assert [seconds for seconds in slept if seconds != importing.REST_S] == [importing.OVERLOAD_PAUSE_S] * 2

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -12,7 +12,7 @@ from carts.limits import TIMING
 from devstack.embedded import EmbeddedStack
 from devstack.free_ports import free_ports
 from devstack.settings import KAFKA, POSTGRES, REDIS
-from tests.gateway.cart_client import CartClient, item
+from tests.gateway.cart_client import PATIENT, CartClient, item
 from tests.gateway.conftest import client_of
 from tests.gateway.rows import born, insert
 from tests.gateway.test_hydration import some_time_ago
@@ -136,6 +136,7 @@ async def test_with_the_outbox_full_writes_are_refused_and_reads_go_on(
     gateway = start_gateway(CARTSTREAM_PUBLISH_WAIT_S="0.3", **bound)
     async with client_of(gateway, breakable) as carts:
         await until(lambda: says_kafka(carts, cart_id), "kafka connected")
+        await until(carts.outbox_is_empty, "outbox empty")
         with frozen(stack, KAFKA):
             kept = 0
             while (reply := await carts.add(cart_id)).status_code == 200:
@@ -177,7 +178,12 @@ async def test_with_redis_stopped_writes_say_so_and_reads_come_from_postgres(
 async def test_with_redis_frozen_requests_fail_fast_once_that_is_known(
     stack: EmbeddedStack, breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
-    gateway = start_gateway(CARTSTREAM_REDIS_PATIENCE_S="0", CARTSTREAM_REQUEST_DEADLINE_S="60")
+    # The first add must come before the gateway's own look at Redis has waited for so long.
+    gateway = start_gateway(
+        CARTSTREAM_REDIS_PATIENCE_S="0",
+        CARTSTREAM_REDIS_TIMEOUT_S="10",
+        CARTSTREAM_REQUEST_DEADLINE_S="60",
+    )
     async with client_of(gateway, breakable) as carts:
         await insert(breakable.postgres, cart_id, born(cart_id, some_time_ago()))
         assert (await carts.add(f"{cart_id}-2")).status_code == 200
@@ -219,7 +225,7 @@ async def test_a_gateway_started_without_redis_serves_once_it_is_there(
 async def test_with_postgres_stopped_only_carts_that_redis_lacks_notice(
     stack: EmbeddedStack, breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
-    async with client_of(start_gateway(), breakable) as carts:
+    async with client_of(start_gateway(**PATIENT), breakable) as carts:
         await until(lambda: says_kafka(carts, f"{cart_id}-probe"), "kafka connected")
         assert (await carts.add(cart_id)).status_code == 200
         with stopped(stack, POSTGRES):
@@ -255,23 +261,19 @@ async def test_what_is_read_while_redis_is_a_replica_says_that_it_is_stale(
         await insert(breakable.postgres, cart_id, born(cart_id, some_time_ago()))
         await carts.add(cart_id)
 
-        async def is_stale() -> bool:
+        async def reads_as(freshness: str | None) -> bool:
             read = await carts.http.get(f"/v1/carts/{cart_id}")
-            return read.status_code == 200 and read.headers.get("cart-freshness") == "stale"
+            return read.status_code == 200 and read.headers.get("cart-freshness") == freshness
 
         server.replicaof("127.0.0.1", free_ports(1)[0])
         try:
-            await until(is_stale, "reads are marked")
+            await until(lambda: reads_as("stale"), "reads are marked")
             assert (await carts.http.get("/health/ready")).status_code == 503
             assert (await carts.add(cart_id)).status_code == 503
         finally:
             server.replicaof("NO", "ONE")
-        await until(lambda: _negated(is_stale), "reads are current")
+        await until(lambda: reads_as(None), "reads are current")
         assert (await carts.add(cart_id)).status_code == 200
-
-
-async def _negated(condition: Callable[[], Awaitable[bool]]) -> bool:
-    return not await condition()
 
 
 async def test_a_gateway_started_without_kafka_serves_and_delivers_later(
@@ -290,7 +292,8 @@ async def test_a_gateway_started_without_kafka_serves_and_delivers_later(
 async def test_sigterm_under_load_fails_no_request_and_leaves_no_outbox(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
-    gateway = start_gateway(CARTSTREAM_DRAIN_S="1")
+    # A client slower than the drain may find its idle connection closed just as it sends (RFC 9112, 9.3).
+    gateway = start_gateway(**PATIENT, CARTSTREAM_DRAIN_S="5")
     async with client_of(gateway, breakable) as carts:
         answered, closing = 0, asyncio.Event()
 

@@ -14,6 +14,7 @@ from gateway.outbox.records import ChangeRecord
 from runtime.kafka.produce import produce
 from runtime.settings import KafkaSettings
 from tests.support.servers import Urls
+from tests.support.waiting import until
 from topics.registry import PARTITIONS, PRODUCTS
 
 PARTITION = 3
@@ -25,17 +26,16 @@ async def publisher(urls: Urls) -> AsyncIterator[ChangePublisher]:
     kafka = KafkaSettings(kafka_bootstrap=urls.kafka_bootstrap)
     made = ChangePublisher(kafka, PARTITIONS, 30.0, Metrics(), lambda *_: None)
     made.start()
-    async with asyncio.timeout(30):
-        await _until_published(made)
+    await _until_published(made)
     yield made
     await made.stop()
 
 
 async def _until_published(publisher: ChangePublisher) -> None:
-    while True:
-        if await publisher.publish(PARTITION, _record()) is not None:
-            return
-        await asyncio.sleep(0.05)
+    async def is_published() -> bool:
+        return await publisher.publish(PARTITION, _record()) is not None
+
+    await until(is_published, "published")
 
 
 def _record() -> ChangeRecord:
@@ -52,8 +52,7 @@ async def test_a_partition_that_was_without_a_leader_is_published_to_again(
         # As the broker says it while it starts: the partition is there and has no leader yet.
         unled.setattr(producer.client.cluster, "leader_for_partition", lambda _: -1)
         assert await publisher.publish(PARTITION, _record()) is None
-    async with asyncio.timeout(30):
-        await _until_published(publisher)
+    await _until_published(publisher)
 
 
 @pytest.mark.parametrize("whole_request", [True, False])
@@ -93,8 +92,7 @@ async def test_what_is_no_error_of_kafka_is_given_up_and_heard_of(
         broken.setattr("gateway.outbox.sender.produce", breaks)
         assert await publisher.publish(PARTITION, _record()) is None
         assert not publisher.connected
-    async with asyncio.timeout(30):
-        await _until_published(publisher)
+    await _until_published(publisher)
 
 
 async def test_the_leaders_of_changes_are_known_whatever_else_a_producer_sends(

@@ -19,6 +19,7 @@ from gateway.server.addresses import Addresses
 from gateway.server.early import answer_to
 from gateway.server.heads import parse_head
 from store.redis import StoreUnavailable
+from tests.gateway.served_app import StandingLimiter
 
 MINUTE = Policy("test", quota=60, window_s=60)
 PUBLIC = "203.0.113.7"
@@ -183,7 +184,8 @@ def test_a_proxy_is_believed_and_nobody_else(peer: str, forwarded: list[str], cl
     assert addresses.client_of(peer, headers) == client
 
 
-async def test_an_address_has_a_quota_and_probes_are_not_counted() -> None:
+async def test_an_address_has_a_quota_and_probes_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.rates.service.RateLimiter", StandingLimiter)
     settings = RateSettings(rate_per_address=2)
     rates = Rates(settings, Addresses([]), Everything(Clock()), Metrics())
     probe, read = (parse_head(b"GET %b HTTP/1.1\r\nHost: x" % path) for path in (b"/health/live", b"/v1/x"))
@@ -212,7 +214,10 @@ def test_without_a_quota_nothing_is_counted(caller: Principal) -> None:
     assert rates.charge_products(caller, 1_000_000) == 0
 
 
-async def test_an_import_is_told_how_long_to_wait_for_what_it_has_written() -> None:
+async def test_an_import_is_told_how_long_to_wait_for_what_it_has_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.rates.service.RateLimiter", StandingLimiter)
     rates = Rates(RateSettings(rate_of_products=600), Addresses([]), Everything(Clock()), Metrics())
     service = Principal(Kind.SERVICE, actor="service:shop for user:42")
     assert rates.charge_products(service, 600) == 0

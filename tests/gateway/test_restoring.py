@@ -2,16 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import uuid4
 
 import redis.asyncio
 
 from carts.state import State
 from store.redis import CartStore, Layout
-from tests.gateway.cart_client import CartClient, Published, set_ready
+from tests.gateway.cart_client import PATIENT, CartClient, Published, set_ready
+from tests.gateway.conftest import client_of
 from tests.gateway.rows import born, insert, state_of
 from tests.gateway.test_hydration import some_time_ago
+from tests.support.processes import GatewayProcess
+from tests.support.servers import Urls
 from tests.support.waiting import until
 from topics.registry import PARTITIONS
 
@@ -52,15 +55,17 @@ async def test_a_write_to_a_wiped_redis_waits_and_then_says_when_to_come_back(
 
 
 async def test_a_write_that_waits_goes_on_once_its_partition_is_ready(
-    carts: CartClient, cart_id: str
+    breakable: Urls, start_gateway: Callable[..., GatewayProcess], cart_id: str
 ) -> None:
-    await wipe(carts)
-    adding = asyncio.create_task(carts.add(cart_id))
-    await until(carts.store.restore_requests, "partition wished for")
-    await set_ready(carts.store)
-    reply = await adding
-    assert reply.status_code == 200, reply.text
-    assert await carts.quantities(cart_id) == {"sku-1": 1}
+    gateway = start_gateway(**PATIENT, CARTSTREAM_RESTORE_WAIT_S="30")
+    async with client_of(gateway, breakable) as carts:
+        await wipe(carts)
+        adding = asyncio.create_task(carts.add(cart_id))
+        await until(carts.store.restore_requests, "partition wished for")
+        await set_ready(carts.store)
+        reply = await adding
+        assert reply.status_code == 200, reply.text
+        assert await carts.quantities(cart_id) == {"sku-1": 1}
 
 
 async def test_a_read_while_restoring_shows_the_copy_of_postgres_as_stale(
@@ -87,7 +92,8 @@ async def test_a_wipe_under_sixteen_writers_loses_and_doubles_nothing(
     ends = await carts.topic.ends()
     acknowledged: Counter[str] = Counter()
     others: Counter[int] = Counter()
-    wiped, stop = asyncio.Event(), asyncio.Event()
+    answered = [0] * 16
+    stop = asyncio.Event()
 
     async def writer(number: int) -> None:
         cart = f"{cart_id}-{number % 4}"
@@ -95,6 +101,7 @@ async def test_a_wipe_under_sixteen_writers_loses_and_doubles_nothing(
             key = str(uuid4())
             while True:
                 reply = await carts.add(cart, idempotency_key=key)
+                answered[number] += 1
                 if reply.headers.get("preference-applied") == "durability=kafka":
                     break
                 # Refused, or in Redis only and so at the mercy of the wipe: the same key, once more.
@@ -110,8 +117,13 @@ async def test_a_wipe_under_sixteen_writers_loses_and_doubles_nothing(
             group.create_task(writer(number))
         await until(lambda: written(100), "100 adds acknowledged")
         await wipe(carts)
-        wiped.set()
+        at_wipe = list(answered)
         await until(carts.store.restore_requests, "partition wished for")
+        # As the agent, which lets the publish deadline pass: what was under way is in Kafka, or is refused.
+        await until(
+            lambda: all(now > then for now, then in zip(answered, at_wipe, strict=True)),
+            "an answer to whatever was under way",
+        )
         # Like the agent: fold what Kafka has, put it, then set the marker.
         await restore(carts.store, carts.layout, folded(await carts.topic.since(ends)))
         before = acknowledged.total()

@@ -43,6 +43,7 @@ ALL: Final = {
     **INTERNAL,
     **PRODUCTION,
     "CARTSTREAM_HISTORY": "true",
+    "CARTSTREAM_MERGE_WAIT_S": "20",  # the next step is on the merged cart
     "CARTSTREAM_RECOVERY_KEYS": LINKS_KEY,
     "CARTSTREAM_ABANDONED_AFTER_S": "1",
     "CARTSTREAM_ABANDONMENT_PAUSE_S": "0.2",
@@ -75,8 +76,14 @@ class Shop:
     async def ask(
         self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """A request that succeeds; its answer."""
-        reply = await self.http.request(method, path, headers=headers, json=body, timeout=30)
+        """A request that succeeds; its answer. What says Retry-After is asked for again."""
+
+        async def asked() -> httpx.Response | None:
+            reply = await self.http.request(method, path, headers=headers, json=body)
+            return None if reply.status_code == 503 else reply
+
+        reply = await until(asked, f"an answer to {method} {path}")
+        assert reply is not None
         assert reply.is_success, (path, reply.status_code, reply.text)
         document: dict[str, Any] = reply.json()
         return document

@@ -110,5 +110,6 @@ async def test_the_sweeper_publishes_in_order_what_nobody_else_has(carts: CartCl
         versions.append(applied.operation_version)
     await until(carts.outbox_is_empty, "outbox empty")
     found = [seen for seen in await carts.topic.since(ends) if seen.key == cart_id]
-    assert [decode_change(seen.value).version for seen in found] == versions
+    # It may read entries again that are not removed yet, and publish them once more behind the others.
+    assert list(dict.fromkeys(decode_change(seen.value).version for seen in found)) == versions
     assert all(seen.timestamp > versions[-1] // 2000 for seen in found), "stamped when read, not when made"

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.gateway.cart_client import CartClient, item
+from tests.gateway.cart_client import PATIENT, CartClient, item
 from tests.gateway.conftest import client_of
 from tests.support.http import http_client
 from tests.support.processes import GatewayProcess
@@ -84,7 +84,7 @@ async def test_a_rolling_reload_under_load_fails_no_request(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
     # A client slower than the drain may find its idle connection closed just as it sends (RFC 9112, 9.3).
-    gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2", CARTSTREAM_DRAIN_S="2")
+    gateway = start_gateway(**PATIENT, CARTSTREAM_GATEWAY_WORKERS="2", CARTSTREAM_DRAIN_S="5")
     before = gateway.workers()
     assert len(before) == 2
 
@@ -130,7 +130,7 @@ async def test_a_killed_worker_is_replaced_while_the_other_serves(
 async def test_both_workers_get_connections_and_are_counted_together(
     breakable: Urls, start_gateway: StartGateway, cart_id: str
 ) -> None:
-    gateway = start_gateway(CARTSTREAM_GATEWAY_WORKERS="2")
+    gateway = start_gateway(**PATIENT, CARTSTREAM_GATEWAY_WORKERS="2")
     async with client_of(gateway, breakable), shopping(gateway, cart_id) as shoppers:
         async with AsyncExitStack() as stack:
 

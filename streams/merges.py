@@ -102,11 +102,18 @@ class MergeWorker:
         await self._client.close()
 
     async def carry_on(self, records: Sequence[ConsumerRecord]) -> None:
-        """Carry the merges of a batch on, all for a while. Raises RecordError for an unreadable record."""
+        """Carry the merges of a batch on, all for a while. Raises RecordError for an unreadable record.
+
+        Raises psycopg.Error and PoolTimeout where it cannot be noted that they were taken: the batch has to
+        come again, for the job hands them over in minutes only.
+        """
         merge_ids = {_read(record).merge_id for record in records}
         # Of the whole batch: the next one waits for it.
         end = asyncio.get_running_loop().time() + self._settings.merge_seconds
-        await asyncio.gather(*(self._carry_on(merge_id, end) for merge_id in merge_ids))
+        work = (self._carry_on(merge_id, end) for merge_id in merge_ids)
+        for failure in await asyncio.gather(*work, return_exceptions=True):
+            if failure is not None:
+                raise failure
 
     async def _carry_on(self, merge_id: str, end: float) -> None:
         try:
@@ -115,11 +122,7 @@ class MergeWorker:
         except TimeoutError:
             merge_metrics.MERGES.labels("left").inc()
             log.warning("merge.left", merge_id=merge_id)
-        try:
-            await self._database.transact(partial(merges.taken, merge_id=merge_id))
-        except _MAY_PASS as error:
-            # Only later is it handed over again, if it is not done.
-            log.info("merge.not_noted", merge_id=merge_id, reason=repr(error))
+        await self._database.transact(partial(merges.taken, merge_id=merge_id))
 
     async def _until_done(self, merge_id: str) -> None:
         while True:

@@ -33,6 +33,7 @@ NETWORKS: Final = {
     Kind.CUT: NetworkCondition.CUT,
     Kind.SLOW: NetworkCondition.SLOW,
     Kind.HALF_OPEN: NetworkCondition.HALF_OPEN,
+    Kind.RESETS: NetworkCondition.RESETTING,
     Kind.CUT_ALONE: NetworkCondition.CUT,
     Kind.HALF_OPEN_ALONE: NetworkCondition.HALF_OPEN,
 }
@@ -92,7 +93,7 @@ class Breaker:
             self._writing.set()
 
     async def _break_network(self, fault: Fault) -> None:
-        network = self._testbed.alone if fault.kind in ONE_ALONE else self._testbed.network
+        network = self._testbed.alone if fault.kind in ONE_ALONE else self._testbed.networks[fault.target]
         network.condition = NETWORKS[fault.kind]
         await asyncio.sleep(fault.seconds)
         network.condition = NetworkCondition.NORMAL

@@ -1,7 +1,10 @@
-"""A TCP proxy that breaks like a network: cut, slow, held up, or half-open, where only requests arrive."""
+"""A TCP proxy that breaks like a network: cut, slow, resetting, held up, half-open (only requests arrive)."""
 
 import asyncio
 import contextlib
+import random
+import socket
+import struct
 from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
@@ -9,6 +12,9 @@ from typing import Final, Self
 _CHUNK: Final = 64 * 1024
 SLOW_SECONDS: Final = 0.15
 """What a slow network adds to each chunk, in each direction."""
+_RESETS: Final = 0.2
+"""How likely a resetting network breaks in a chunk: many connections end as both sides greet each other."""
+_RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class NetworkCondition(StrEnum):
@@ -22,6 +28,8 @@ class NetworkCondition(StrEnum):
     """What the client sends arrives; what the server answers does not, and nobody is told."""
     HELD_UP = "held up"
     """What the client sends arrives when the condition changes, and nobody is told."""
+    RESETTING = "resetting"
+    """Connections are reset, each in the middle of something else."""
 
 
 class Proxies:
@@ -107,7 +115,10 @@ class Proxy:
             finally:
                 for flow in flows:
                     flow.cancel()
-                await asyncio.gather(*flows, return_exceptions=True)
+                ends = await asyncio.gather(*flows, return_exceptions=True)
+                if any(isinstance(end, ConnectionResetError) for end in ends):
+                    for side in (writer, up_writer):
+                        _reset_at_close(side)
         finally:
             up_writer.transport.abort()
 
@@ -118,5 +129,14 @@ class Proxy:
             held_up = NetworkCondition.HALF_OPEN if replies else NetworkCondition.HELD_UP
             while self._condition is held_up:
                 await self._changed.wait()
+            if self._condition is NetworkCondition.RESETTING and random.random() < _RESETS:
+                sink.write(data[: random.randrange(len(data) + 1)])
+                raise ConnectionResetError
             sink.write(data)
             await sink.drain()
+
+
+def _reset_at_close(writer: asyncio.StreamWriter) -> None:
+    connection: socket.socket | None = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)

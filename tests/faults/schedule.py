@@ -24,6 +24,7 @@ class Kind(StrEnum):
     CUT = "network cut"
     SLOW = "network slow"
     HALF_OPEN = "network half-open"
+    RESETS = "network resets"
     OUTAGE = "outage"
     LEAVE = "leave and join"
     BEYOND = "offsets past the end"
@@ -65,6 +66,7 @@ LASTS: Final[dict[Kind, tuple[float, float]]] = {
     Kind.CUT: (1.0, 6.0),
     Kind.SLOW: (2.0, 6.0),
     Kind.HALF_OPEN: (2.0, 8.0),
+    Kind.RESETS: (3.0, 6.0),
     # Longer than Faust waits for any answer (90 s): what it had asked for has failed for good.
     Kind.OUTAGE: (95.0, 100.0),
     Kind.LEAVE: (3.0, 9.0),
@@ -94,6 +96,7 @@ _LOSSES: Final[tuple[tuple[Kind, str], ...]] = (
     *((kind, "redis") for kind in (Kind.FLUSH, Kind.STALE_QUIET, Kind.STALE_WRITTEN)),
     *((kind, "kafka") for kind in (Kind.CUT, Kind.SLOW, Kind.HALF_OPEN)),
     *((kind, "kafka") for kind in (Kind.CUT, Kind.HALF_OPEN)),
+    *((Kind.RESETS, server) for server in SERVERS),
     (Kind.OUTAGE, "kafka"),
     *((kind, ALONE) for kind in ONE_ALONE),
     *((Kind.BEYOND, group) for group in ("compaction", "merges", "sink-mail")),

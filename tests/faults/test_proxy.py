@@ -92,3 +92,17 @@ async def test_a_slow_network_still_delivers_all_in_order(echo: Echo) -> None:
     writer.write(b"world")
     assert await reader.readexactly(11) == b"hello world"
     writer.close()
+
+
+async def test_a_resetting_network_resets_connections_at_any_byte(echo: Echo) -> None:
+    echo.proxy.condition = NetworkCondition.RESETTING
+    resets = 0
+    for _ in range(200):
+        reader, writer = await echo.connect()
+        writer.write(b"hello")
+        try:
+            assert b"hello".startswith(await reader.read(5))
+        except ConnectionError:
+            resets += 1
+        writer.close()
+    assert 0 < resets < 200

@@ -27,7 +27,7 @@ from devstack.embedded import EmbeddedComponent, EmbeddedStack
 from devstack.errors import ComponentFailedError
 from devstack.files import password_file
 from devstack.free_ports import free_ports
-from devstack.settings import HOST, KAFKA, REDIS, StackSettings, Urls
+from devstack.settings import HOST, KAFKA, POSTGRES, REDIS, StackSettings, Urls
 from devstack.spec import Preparing, RestartPolicy, State
 from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import load
@@ -94,7 +94,8 @@ class Testbed:
     """Servers, gateways and workers, each component restarted by its supervisor when it dies.
 
     Everybody reaches Kafka through a proxy, for that is the address the broker advertises: the second gateway
-    through `alone`, all others through another one; `network` is both.
+    through `alone`, all others through another one; `network` is both. Redis and Postgres have a proxy each;
+    `networks` are those of all servers, by their names.
     """
 
     __test__ = False
@@ -117,8 +118,8 @@ class Testbed:
         self._variables: Final = variables or {}
         self.smtp: Final = SmtpServer()
         self.topology: Final = topology or Topology()
-        broker, proxied, *others = free_ports(9)
-        gateway, controller, redis_port, postgres, second, alone_broker, alone_proxied = others
+        broker, proxied, *others = free_ports(11)
+        gateway, controller, redis_port, postgres, second, alone_broker, alone_proxied, *seen_ports = others
         settings = load(StackSettings).model_copy(
             update={
                 "products_owner": ProductsOwner.INTERNAL,
@@ -130,6 +131,8 @@ class Testbed:
         seen = served.model_copy(
             update={
                 "kafka_port": proxied,
+                "redis_port": seen_ports[0],
+                "postgres_port": seen_ports[1],
                 "postgres_password_file": password_file(folder / "servers"),
             }
         )
@@ -137,6 +140,11 @@ class Testbed:
         self._shared: Final = Proxy(proxied, broker)
         self.alone: Final = Proxy(alone_proxied, alone_broker)
         self.network: Final = Proxies(self._shared, self.alone)
+        self._near: Final = {
+            REDIS: Proxy(seen_ports[0], redis_port),
+            POSTGRES: Proxy(seen_ports[1], postgres),
+        }
+        self.networks: Final[Mapping[str, Proxy | Proxies]] = {KAFKA: self.network, **self._near}
         self.urls: Final[Urls] = replace(
             seen.urls,
             kafka_bootstrap=seen.urls.kafka_bootstrap if brokers is None else brokers.bootstrap,
@@ -173,6 +181,8 @@ class Testbed:
         async with AsyncExitStack() as starting:
             await starting.enter_async_context(self._shared)
             await starting.enter_async_context(self.alone)
+            for proxy in self._near.values():
+                await starting.enter_async_context(proxy)
             await self.smtp.open()
             starting.push_async_callback(self.smtp.close)
             await self._start(self._servers, starting)
@@ -246,7 +256,8 @@ class Testbed:
 
     async def mend(self) -> None:
         """Lets everything go on that a scene has left broken."""
-        self.network.condition = NetworkCondition.NORMAL
+        for network in self.networks.values():
+            network.condition = NetworkCondition.NORMAL
         for name in (*self._server_names, *self.processes):
             await self.thaw(name)
             await self.wait_ready(name)

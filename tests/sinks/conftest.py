@@ -6,13 +6,17 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from runtime.kafka.ranges import RangeReader
 from runtime.settings import KafkaSettings
+from sinks.postgres.table import CartsTable
 from sinks.redis.agent import RestoreAgent
+from sinks.redis.rows import Rows
 from store.postgres.roles import Role
 from store.postgres.session import Address
 from store.redis import PipelinedClient
 from tests.sinks.cart_records import TopicWriter
-from tests.sinks.restore_fixtures import CartWriter, Redis, running_agent, settings_for
+from tests.sinks.restore_fixtures import LAYOUT, CartWriter, Redis, running_agent, settings_for
+from tests.sinks.row_fixtures import Table
 from tests.support.processes import AgentProcess, sink_process
 from tests.support.roles import as_role
 
@@ -58,3 +62,18 @@ async def agent(redis: Redis) -> AsyncIterator[RestoreAgent]:
 def writer(redis: Redis, topics: TopicWriter) -> CartWriter:
     """Somebody who writes."""
     return CartWriter(redis, topics)
+
+
+@pytest.fixture
+async def table(kafka: KafkaSettings, database: str) -> AsyncIterator[Table]:
+    """The rows, none yet."""
+    async with CartsTable(Address(database)) as table, RangeReader(kafka) as reader:
+        yield Table(table, reader)
+
+
+@pytest.fixture
+async def rows(database: str) -> AsyncIterator[Rows]:
+    """What restorations read rows with."""
+    found = Rows(Address(database), LAYOUT)
+    yield found
+    await found.close()

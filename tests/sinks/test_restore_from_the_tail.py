@@ -1,7 +1,5 @@
-"""A lost partition of Redis opens after the tail of `carts`; the rows have the rest, warming brings it in."""
+"""A lost partition of Redis opens after the tail of `carts`; the rows have the rest."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import psycopg
@@ -9,83 +7,21 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import SecretStr
 
-from carts.lifetime import Lifetime
 from carts.protocol import Marker
-from carts.state import State, Status
-from runtime.kafka.ranges import OffsetRange, RangeReader
+from carts.state import Status
 from runtime.settings import KafkaSettings
 from sinks.errors import RestoreStartsOver
-from sinks.postgres.batch import newest
-from sinks.postgres.table import CartsTable
-from sinks.redis import metrics
 from sinks.redis.expired_copies import ExpiredCopies
-from sinks.redis.restore import Restorer
 from sinks.redis.rows import Rows
-from sinks.redis.warming import Warming, newest_first, rest_s
-from store.postgres.positions import Position
 from store.postgres.session import Address
 from store.redis import CartStore, Missing, StoredCart
 from tests.sinks.cart_records import TopicWriter, add, cart_in, expire, grow
 from tests.sinks.restore_fixtures import LAYOUT, NO_POSTGRES, Redis, running_agent
-from tests.sinks.test_batch import row
+from tests.sinks.row_fixtures import LIFETIME, PARTITION, Table, break_row, restorer
 from tests.support.copies import put_copies
-from tests.support.memory import RESERVE, filled
 from tests.support.waiting import until
 from topics.groups import COMPACTION
-from topics.registry import CART_CHANGED, CARTS, PARTITIONS
-
-LIFETIME = Lifetime(idle_s=7 * 86_400)
-PARTITION = 9
-
-
-class Table:
-    """The rows of a partition, written as far as a test wants."""
-
-    def __init__(self, table: CartsTable, reader: RangeReader) -> None:
-        self._table = table
-        self._reader = reader
-
-    async def end(self, partition: int = PARTITION) -> int:
-        """The end of `carts`."""
-        return (await self._reader.bounds(TopicPartition(CARTS.name, partition))).end
-
-    async def topic_id(self) -> str:
-        """The id of `carts`."""
-        return await self._reader.topic_id(CARTS.name)
-
-    async def write(self, states: dict[str, State]) -> None:
-        """The rows of these carts."""
-        await self._table.write(newest(row(cart_id, state) for cart_id, state in states.items()))
-
-    async def stand_at(self, position: int, topic_id: str | None = None, partition: int = PARTITION) -> None:
-        """From now on the rows are as far as this."""
-        topic_id = await self.topic_id() if topic_id is None else topic_id
-        await self._table.begin([Position(partition, topic_id, position)])
-
-
-@pytest.fixture
-async def table(kafka: KafkaSettings, database: str) -> AsyncIterator[Table]:
-    """The rows, none yet."""
-    async with CartsTable(Address(database)) as table, RangeReader(kafka) as reader:
-        yield Table(table, reader)
-
-
-@pytest.fixture
-async def rows(database: str) -> AsyncIterator[Rows]:
-    """What restorations read rows with."""
-    found = Rows(Address(database), LAYOUT)
-    yield found
-    await found.close()
-
-
-async def break_row(database: str, cart_id: str) -> None:
-    """Let nobody read the cart's row."""
-    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        await connection.execute("UPDATE carts SET state = '{\"ops\": 1}' WHERE cart_id = %s", [cart_id])
-
-
-def restorer(redis: Redis, rows: Rows, store: CartStore | None = None) -> Restorer:
-    return Restorer(store or redis.store, LAYOUT, redis.settings, LIFETIME, rows)
+from topics.registry import CART_CHANGED, PARTITIONS
 
 
 async def marker(redis: Redis) -> Marker:
@@ -297,91 +233,6 @@ async def test_rows_from_before_the_expiry_of_a_cart_stand_for_nothing_once_its_
     assert missing.is_met_by((await rows.look_up([cart_id]))[cart_id])
 
 
-def warming_of(redis: Redis, rows: Rows, opening: Callable[[], bool] = lambda: False) -> Warming:
-    """The warming of PARTITION alone, in a hurry."""
-    settings = redis.settings.model_copy(update={"warm_carts_per_s": 100_000})
-    return Warming(settings, redis.store, rows, LAYOUT, lambda: [PARTITION], opening)
-
-
-async def test_warming_brings_every_cart_in_from_its_row(
-    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
-) -> None:
-    carts = [cart_in(PARTITION) for _ in range(30)]
-    gone, idle = carts[:2]
-    states = {cart_id: grow(cart_id, 1) for cart_id in carts}
-    states[idle] = grow(idle, 1, first=2 * 1_000_000)
-    await topics.states(states)
-    await topics.state(carts[5], grow(carts[5], 1))  # a low record, after its row
-    states[carts[5]] = grow(carts[5], 3)
-    states[gone] = expire(gone, states[gone])
-    await table.write(states)
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
-    assert [await redis.n(cart_id) for cart_id in carts] == [0] * len(carts)
-    warming = warming_of(redis, rows)
-    while not await warming.round():
-        pass
-    assert await redis.store.cold(PARTITION) is None
-    assert [await redis.n(cart_id) for cart_id in carts] == [
-        0 if cart_id in {gone, idle} else states[cart_id].operation_count for cart_id in carts
-    ]
-
-
-async def cold_carts(redis: Redis, topics: TopicWriter, table: Table, rows: Rows, count: int) -> list[str]:
-    """Carts that a restoration has left to their rows."""
-    carts = [cart_in(PARTITION) for _ in range(count)]
-    states = {cart_id: grow(cart_id, 1) for cart_id in carts}
-    await topics.states(states)
-    await table.write(states)
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
-    return carts
-
-
-async def test_warming_brings_carts_in_again_that_redis_has_lost_by_falling_back(
-    redis: Redis, topics: TopicWriter, table: Table, rows: Rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    carts = await cold_carts(redis, topics, table, rows, 30)
-    cold = await redis.snapshot()
-    warming = warming_of(redis, rows)
-    with monkeypatch.context() as few:
-        few.setattr("sinks.redis.warming.RECORDS", 20)
-        assert not await warming.round()
-    assert 0 < [await redis.n(cart_id) for cart_id in carts].count(1) < len(carts)
-    await redis.roll_back(cold)
-    while not await warming.round():
-        pass
-    assert [await redis.n(cart_id) for cart_id in carts] == [1] * len(carts)
-
-
-@pytest.mark.parametrize(("records", "piece"), [(20, 1), (20, 2), (1000, 1)])
-async def test_warming_notes_nothing_in_a_redis_that_falls_back_before_it_does(
-    redis: Redis,
-    topics: TopicWriter,
-    table: Table,
-    rows: Rows,
-    monkeypatch: pytest.MonkeyPatch,
-    records: int,
-    piece: int,
-) -> None:
-    carts = await cold_carts(redis, topics, table, rows, 30)
-    cold, note, looks = await redis.snapshot(), redis.store.warmed, 0
-
-    async def fallen_back(*arguments: Any) -> bool:
-        nonlocal looks
-        looks += 1
-        if looks == piece:
-            await redis.roll_back(cold)
-        return await note(*arguments)
-
-    warming = warming_of(redis, rows)
-    monkeypatch.setattr("sinks.redis.warming.RECORDS", records)
-    monkeypatch.setattr(redis.store, "warmed", fallen_back)
-    while not await warming.round():
-        pass
-    assert [await redis.n(cart_id) for cart_id in carts] == [1] * len(carts)
-
-
 async def test_a_partition_whose_tail_needs_a_row_that_cannot_be_read_is_restored_whole(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows, database: str
 ) -> None:
@@ -402,87 +253,6 @@ async def test_a_partition_whose_tail_needs_a_row_that_cannot_be_read_is_restore
     # The others are left to their rows, which answer.
     assert await redis.n(elsewhere) == 0
     assert await redis.store.cold(PARTITION + 1) is not None
-
-
-async def test_warming_passes_a_row_that_cannot_be_read(
-    redis: Redis, topics: TopicWriter, table: Table, rows: Rows, database: str
-) -> None:
-    carts = await cold_carts(redis, topics, table, rows, 5)
-    await break_row(database, carts[2])
-    unreadable = metrics.UNREADABLE_ROWS._value.get()  # noqa: SLF001
-    warming = warming_of(redis, rows)
-    while not await warming.round():
-        pass
-    assert [await redis.n(cart_id) for cart_id in carts] == [1, 1, 0, 1, 1]
-    assert metrics.UNREADABLE_ROWS._value.get() > unreadable  # noqa: SLF001
-
-
-async def test_warming_waits_for_rows_that_are_behind_what_redis_was_restored_on(
-    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
-) -> None:
-    cart_id = cart_in(PARTITION)
-    await topics.state(cart_id, grow(cart_id, 2))
-    await table.write({cart_id: grow(cart_id, 2)})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
-    await table.stand_at(0)
-    warming = warming_of(redis, rows)
-    assert not await warming.round()
-    assert await redis.n(cart_id) == 0
-    assert await redis.store.cold(PARTITION) == await table.end()
-
-
-async def test_warming_waits_while_redis_has_no_room(
-    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
-) -> None:
-    cart_id = cart_in(PARTITION)
-    await topics.state(cart_id, grow(cart_id, 2))
-    await table.write({cart_id: grow(cart_id, 2)})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
-    warming = warming_of(redis, rows)
-    with filled(redis.settings.redis_url, RESERVE):
-        assert await warming.round()
-        assert await redis.n(cart_id) == 0
-    while not await warming.round():
-        pass
-    assert await redis.n(cart_id) == 2
-
-
-async def test_warming_waits_while_a_partition_is_restored(
-    redis: Redis, topics: TopicWriter, table: Table, rows: Rows
-) -> None:
-    cart_id = cart_in(PARTITION)
-    await topics.state(cart_id, grow(cart_id, 2))
-    await table.write({cart_id: grow(cart_id, 2)})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
-    answers = [True, True, True]
-    warming = asyncio.create_task(warming_of(redis, rows, lambda: bool(answers)).round())
-    while answers:
-        assert await redis.n(cart_id) == 0
-        answers.pop()
-    await warming
-    assert await redis.n(cart_id) == 2
-
-
-@pytest.mark.parametrize(
-    ("took_s", "rows", "seconds"), [(0.01, 100, 0.09), (0.1, 100, 0.025), (2.0, 100, 0.5), (0.4, 0, 0.1)]
-)
-def test_warming_keeps_its_rate_and_rests_in_any_case(took_s: float, rows: int, seconds: float) -> None:
-    assert rest_s(took_s, rows, 1000) == pytest.approx(seconds)
-
-
-async def test_carts_are_warmed_newest_first(topics: TopicWriter, kafka: KafkaSettings) -> None:
-    one, two, three = (cart_in(PARTITION) for _ in range(3))
-    first = await topics.state(one, grow(one, 1))
-    for cart_id in (two, three, one):
-        last = await topics.state(cart_id, grow(cart_id, 2))
-    await topics.null(three, grow(three, 2).version)
-    async with RangeReader(kafka) as reader:
-        place = TopicPartition(CARTS.name, PARTITION)
-        async for records in reader.read({place: OffsetRange(first, last + 2)}):
-            assert newest_first(records, PARTITIONS) == [one, three, two]
 
 
 async def test_an_agent_opens_warms_and_follows(

@@ -21,6 +21,7 @@ from delivery.faust_internals import HookedConsumer, HookedThread, Records
 from delivery.ledger import Ledger
 from delivery.runs import Run, RunLimits
 from runtime.failstop import fail_stop
+from runtime.kafka.coordination import until_it_ends
 from runtime.kafka.internals import client_of, committed_offsets, set_fetch_wait
 from runtime.kafka.looks import begin_look, end_look
 from runtime.kafka.membership import watch_membership
@@ -71,6 +72,12 @@ class AccountingThread(HookedThread):
         """Join nothing yet; have it watched that the instance id stays this worker's."""
         await super().on_start()
         watch_membership(self.started_client(), self.consumer.app.conf.consumer_group_instance_id)
+        self.add_future(self._fail_with_client())
+
+    async def _fail_with_client(self) -> None:
+        reason = await until_it_ends(self.started_client())
+        if not self.should_stop:
+            fail_stop("kafka.client_ended", reason=reason)
 
     async def positions(self, tps: Iterable[TP]) -> dict[TP, LogPosition]:
         """Where each partition was committed, begins and ends: as many questions as for a single one."""

@@ -105,14 +105,7 @@ async def leadership(
     Raises psycopg.Error, TimeoutError, PoolerBetween.
     """
     try:
-        connection = await connect(
-            address,
-            name=f"cartstream-jobs-{name}",
-            settings=_SETTINGS,
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-        )
+        connection = await connect(address, name=f"cartstream-jobs-{name}", settings=_SETTINGS)
     except BaseException:
         metrics.forget(name)
         raise

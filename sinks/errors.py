@@ -49,7 +49,7 @@ class TopicMadeAnew(SinkError):
 
 
 class ClientDied(SinkError):
-    """The Kafka client has ended silently: a non-retryable error, only a new process helps."""
+    """A Kafka client works no more: a non-retryable error, only a new process helps."""
 
-    def __init__(self) -> None:
-        super().__init__(self.__doc__)
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{self.__doc__} {why}")

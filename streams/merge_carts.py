@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 POLL_S: Final = 0.1
 _STATEMENT_S: Final = 10
+_WITHIN_S: Final = 3 * _STATEMENT_S
+"""A transaction, with the wait for a connection: a server that does not answer at all is given up."""
 
 
 class AgentDatabase:
@@ -42,8 +44,12 @@ class AgentDatabase:
         await self._pool.close()
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """What `work` returns, in one transaction. Raises psycopg.Error, PoolTimeout."""
-        async with self._pool.connection() as connection, connection.transaction():
+        """What `work` returns, in one transaction. Raises psycopg.Error, PoolTimeout, TimeoutError."""
+        async with (
+            asyncio.timeout(_WITHIN_S),
+            self._pool.connection() as connection,
+            connection.transaction(),
+        ):
             return await work(connection)
 
 

@@ -104,8 +104,8 @@ class MergeWorker:
     async def carry_on(self, records: Sequence[ConsumerRecord]) -> None:
         """Carry the merges of a batch on, all for a while. Raises RecordError for an unreadable record.
 
-        Raises psycopg.Error and PoolTimeout where it cannot be noted that they were taken: the batch has to
-        come again, for the job hands them over in minutes only.
+        Raises psycopg.Error, PoolTimeout and TimeoutError where it cannot be noted that they were taken: the
+        batch has to come again, for the job hands them over in minutes only.
         """
         merge_ids = {_read(record).merge_id for record in records}
         # Of the whole batch: the next one waits for it.

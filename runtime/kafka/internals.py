@@ -24,6 +24,8 @@ PARTS: Final = (
     PrivatePart(GroupCoordinator, "_send_req", "learn that an instance id is taken", ("request",)),
     PrivatePart(GroupCoordinator, "_maybe_leave_group", "make static members leave their group", ()),
     PrivatePart(GroupCoordinator, "_group_instance_id", "make static members leave their group"),
+    PrivatePart(GroupCoordinator, "_pending_exception", "see what a member is refused"),
+    PrivatePart(GroupCoordinator, "_coordination_task", "see whether a member still coordinates"),
     PrivatePart(
         AIOKafkaAdminClient,
         "_send_request",
@@ -63,6 +65,18 @@ async def send_request(admin: AIOKafkaAdminClient, request: Any, node: int | Non
 def coordinator_of(consumer: AIOKafkaConsumer) -> Any:
     """What makes the consumer a member of its group; None before it is started."""
     return consumer._coordinator  # noqa: SLF001
+
+
+def pending_error(coordinator: Any) -> BaseException | None:
+    """What the coordinator wants somebody to take before it goes on, with `check_errors`."""
+    error: BaseException | None = coordinator._pending_exception  # noqa: SLF001
+    return error
+
+
+def coordination_task(coordinator: Any) -> asyncio.Task[None]:
+    """The task that joins the group and keeps the member in it."""
+    task: asyncio.Task[None] = coordinator._coordination_task  # noqa: SLF001
+    return task
 
 
 async def committed_offsets(

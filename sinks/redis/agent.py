@@ -142,7 +142,9 @@ class RestoreAgent:
                 log.warning("agent.redis_unavailable", error=str(error))
             for follower, task in self._followers.values():
                 if task.done():
-                    raise FollowerFailed(follower.partition) from task.exception()
+                    # One that was cancelled from beneath has no exception, and raises if it is asked for one.
+                    cause = None if task.cancelled() else task.exception()
+                    raise FollowerFailed(follower.partition) from cause
             following = all(follower.position is not None for follower, _ in self._followers.values())
             if self._assigned and following and not announced:
                 announced = True

@@ -13,7 +13,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
-from runtime.kafka.clients import has_died
+from runtime.kafka.coordination import until_it_ends
 from runtime.kafka.internals import client_of
 from runtime.kafka.lag_age import LagAges
 from runtime.kafka.membership import HEARTBEATS_PER_SESSION, client_id, watch_membership
@@ -25,7 +25,6 @@ log = structlog.get_logger(__name__)
 
 FETCH_BYTES: Final = 1024 * 1024
 LAG_SECONDS: Final = 5.0
-CLIENT_SECONDS: Final = 1.0
 
 Assigned = Callable[[AIOKafkaConsumer, list[int]], Awaitable[None]]
 Revoked = Callable[[list[int]], Awaitable[None]]
@@ -67,11 +66,8 @@ async def joined(
 
 
 async def fail_with_client(consumer: AIOKafkaConsumer) -> None:
-    """Watch the consumer's client. Raises ClientDied when it has ended: the consumer's methods hang then."""
-    while True:
-        if has_died(client_of(consumer)):
-            raise ClientDied
-        await asyncio.sleep(CLIENT_SECONDS)
+    """Look after the consumer in its group. Raises ClientDied when it works no more: its methods hang."""
+    raise ClientDied(await until_it_ends(consumer))
 
 
 async def fail_with_topic(consumer: AIOKafkaConsumer, topic: str) -> None:

@@ -7,9 +7,10 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
+from psycopg.errors import ConnectionTimeout
 from psycopg_pool import AsyncConnectionPool
 
-from store.postgres.session import Address, SessionConnection, unless_named
+from store.postgres.session import NOTICED, Address, SessionConnection, unless_named
 
 T = TypeVar("T")
 Connection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -57,6 +58,8 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
         self._fresh_s = fresh_s
         self._address = address
         self._settings = {"statement_timeout": f"{statement_ms}ms"}
+        # Two attempts at most, and a moment for each to be told that a statement has taken too long.
+        self._read_within_s = 2 * (wait_s + statement_ms / 1000) + 1
         super().__init__(
             address.url,
             connection_class=SessionConnection,
@@ -70,7 +73,7 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
             reconnect_failed=self._not_made,
             kwargs={
                 "autocommit": True,
-                **unless_named(address.url, {"connect_timeout": 2, "application_name": name}),
+                **unless_named(address.url, {"connect_timeout": 2, "application_name": name, **NOTICED}),
             },
         )
 
@@ -103,9 +106,17 @@ class CheckedPool(AsyncConnectionPool[SessionConnection]):
     async def read(self, work: Callable[[SessionConnection], Awaitable[T]]) -> T:
         """What `work` returns, which changes nothing: it is done again where its connection has died.
 
-        A server that lacks memory or time would get more work by that, and new connections to make. Raises
-        psycopg.Error, PoolTimeout.
+        A server that lacks memory or time would get more work by that, and new connections to make. One that
+        does not answer at all is given up. Raises psycopg.Error, PoolTimeout.
         """
+        try:
+            async with asyncio.timeout(self._read_within_s):
+                return await self._read(work)
+        except TimeoutError as error:
+            await self._renew()
+            raise ConnectionTimeout(f"no answer within {self._read_within_s:g} s") from error
+
+    async def _read(self, work: Callable[[SessionConnection], Awaitable[T]]) -> T:
         async with self.connection() as connection:
             try:
                 return await work(connection)

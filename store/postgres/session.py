@@ -22,6 +22,14 @@ from store.postgres.queries import queries_of
 PUBLIC: Final = "public"
 """The schema where none is named."""
 CONNECT_SECONDS: Final = 5
+NOTICED: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""Parameters of libpq: a server whose host is gone without a word is noticed within 25 s. By default the
+kernel hopes for a quarter of an hour for what it has sent, and for two hours where it waits for an answer."""
 _PLANS: Final = {"plan_cache_mode": "force_custom_plan"}
 """A plan that Postgres keeps for a prepared statement was made for the table as it was: small, most likely.
 Until there are new statistics, a minute or more into a shop's first rush, all rows would be read for one."""
@@ -127,7 +135,7 @@ async def connect(
     `name` is what the server shows of it; `settings` are the server's. `parameters` are libpq's, unless the
     URL names them. Raises psycopg.Error, TimeoutError.
     """
-    defaults = {"connect_timeout": CONNECT_SECONDS, "application_name": name, **parameters}
+    defaults = {"connect_timeout": CONNECT_SECONDS, "application_name": name, **NOTICED, **parameters}
     connection = await SessionConnection.connect(
         address.url, autocommit=True, **unless_named(address.url, defaults)
     )

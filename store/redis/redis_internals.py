@@ -19,8 +19,9 @@ def take_stream(connection: AbstractConnection) -> asyncio.StreamWriter:
     redis-py reads one reply for each command that it has sent, so none is left over. Who drops the stream
     closes it. Raises OSError if it is closed already.
     """
-    writer = connection._writer  # noqa: SLF001
+    reader, writer = connection._reader, connection._writer  # noqa: SLF001
     connection._writer = connection._reader = None  # noqa: SLF001
-    if writer is None or writer.transport.is_closing():
+    # The end of what the server sends is told once, and whoever takes over would not hear of it.
+    if reader is None or writer is None or reader.at_eof() or writer.transport.is_closing():
         raise ConnectionError("the server closed the connection as soon as it was made")
     return writer

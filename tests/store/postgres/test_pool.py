@@ -1,18 +1,21 @@
 """Requests after Postgres has dropped its connections."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from devstack.free_ports import free_ports
 from store.postgres.pool import CheckedPool, Connection
-from store.postgres.session import Address
+from store.postgres.session import Address, connect
 from tests.faults.proxy import NetworkCondition, Proxy
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 
 async def test_the_first_request_after_all_connections_were_dropped_is_answered(postgres_url: str) -> None:
@@ -159,3 +162,43 @@ async def test_a_process_that_starts_waits_no_longer_than_it_is_told(postgres_ur
         network.condition = NetworkCondition.NORMAL
         await pool.until_filled(60)
         assert pool.get_stats()["pool_available"] == 1
+
+
+async def test_a_read_that_is_never_answered_is_given_up_and_the_next_one_is_answered(
+    postgres_url: str,
+) -> None:
+    """As if the server's host had gone without a word, and another one had its address since."""
+    address = conninfo_to_dict(postgres_url)
+    (port,) = free_ports(1)
+    async with Proxy(port, int(str(address["port"]))) as proxy:
+        url = make_conninfo(postgres_url, port=proxy.port)
+        pool = CheckedPool(
+            Address(url), name="test-silent", min_size=2, max_size=2, wait_s=1, statement_ms=500
+        )
+        async with pool:
+            assert await pool.read(answer) == 1
+            proxy.condition = NetworkCondition.HALF_OPEN
+            reading = asyncio.ensure_future(pool.read(answer))
+            await asyncio.wait({reading}, timeout=PATIENCE_S)
+            assert reading.done()
+            assert isinstance(reading.exception(), psycopg.OperationalError)
+            proxy.condition = NetworkCondition.NORMAL
+            assert await pool.read(answer) == 1
+
+
+async def answer(connection: Connection) -> int:
+    found = await (await connection.execute("SELECT 1")).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+async def test_the_kernel_does_not_hope_for_long(postgres_url: str) -> None:
+    pool = CheckedPool(
+        Address(postgres_url), name="test-kernel", min_size=1, max_size=1, wait_s=60, statement_ms=500
+    )
+    async with pool, pool.connection() as pooled, await connect(Address(postgres_url), name="test") as other:
+        for connection in (pooled, other):
+            with socket.socket(fileno=os.dup(connection.fileno())) as found:
+                assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+                assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000

@@ -22,6 +22,7 @@ from jobs import metrics
 from jobs.settings import JobsSettings
 from runtime.cancellation import to_its_end
 from runtime.kafka.clients import has_died
+from runtime.kafka.producers import stop_within
 from store.postgres import outbox
 from store.postgres.outbox import OutboxRecord, OutboxRow
 from topics.dead_letters import DeadLetterRecord, DeadLetters, SourceRecord
@@ -267,8 +268,4 @@ async def _producer(settings: JobsSettings) -> AsyncIterator[AIOKafkaProducer]:
             await producer.start()
         yield producer
     finally:
-        try:
-            async with asyncio.timeout(STOP_S):
-                await producer.stop()
-        except (KafkaError, TimeoutError, OSError) as error:
-            log.warning("relay.producer_stopped_uncleanly", error=repr(error))
+        await stop_within(producer, STOP_S)

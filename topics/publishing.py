@@ -6,18 +6,15 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Final, Self
 
-import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from carts.operations import Change
+from runtime.kafka.producers import stop_within
 from runtime.settings import KafkaSettings
 from topics.codec import encode_change
 from topics.headers import Headers, change_headers
 from topics.partitioner import partition_of
 from topics.registry import CART_CHANGED, DEAD_LETTERS, Compression
-
-log = structlog.get_logger(__name__)
 
 ACKNOWLEDGED_WITHIN_S: Final = 30.0
 STOPPED_WITHIN_S: Final = 5.0
@@ -97,8 +94,4 @@ class Publisher:
 
     async def _stop(self) -> None:
         # During an outage a producer flushes without end; the caller repeats what was not acknowledged.
-        try:
-            async with asyncio.timeout(STOPPED_WITHIN_S):
-                await self._producer.stop()
-        except (KafkaError, TimeoutError, OSError) as error:
-            log.warning("publisher.stopped_uncleanly", error=repr(error))
+        await stop_within(self._producer, STOPPED_WITHIN_S)

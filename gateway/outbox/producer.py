@@ -11,6 +11,7 @@ from gateway.resilience.breaker import Breaker
 from runtime.kafka.causes import why_unusable
 from runtime.kafka.clients import has_died
 from runtime.kafka.internals import sender_task
+from runtime.kafka.producers import stop_within
 from runtime.settings import KafkaSettings
 from topics.registry import CART_CHANGED
 
@@ -103,7 +104,7 @@ class ProducerConnection:
             log.warning("kafka.not_connected", error=repr(error))
             self._breaker.failed()
             self._explain()
-            await _stop(producer)
+            await stop_within(producer, _STOP_TIMEOUT_S)
         else:
             self.producer = producer
             self._connected_at = asyncio.get_running_loop().time()
@@ -121,12 +122,4 @@ class ProducerConnection:
     async def _drop(self) -> None:
         producer, self.producer = self.producer, None
         if producer is not None:
-            await _stop(producer)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
-            await producer.stop()
-    except (KafkaError, TimeoutError, OSError) as error:
-        log.warning("kafka.stopped_uncleanly", error=repr(error))
+            await stop_within(producer, _STOP_TIMEOUT_S)

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.sender import Sender
 
 from runtime.private_parts import PrivatePart
@@ -21,6 +22,10 @@ PARTS: Final = (
     PrivatePart(AIOKafkaClient, "_sync_task", "see whether a client still knows the cluster"),
     PrivatePart(AIOKafkaProducer, "_sender", "see whether a producer still sends"),
     PrivatePart(Sender, "sender_task", "see whether a producer still sends"),
+    PrivatePart(
+        AIOKafkaProducer, "_message_accumulator", "drop what a producer has not sent when it must end"
+    ),
+    PrivatePart(MessageAccumulator, "fail_all", "tell who waits for it that it is dropped", ("exception",)),
     PrivatePart(GroupCoordinator, "_send_req", "learn that an instance id is taken", ("request",)),
     PrivatePart(GroupCoordinator, "_maybe_leave_group", "make static members leave their group", ()),
     PrivatePart(GroupCoordinator, "_group_instance_id", "make static members leave their group"),
@@ -55,6 +60,11 @@ def sender_task(producer: AIOKafkaProducer) -> asyncio.Task[None] | None:
     """The task that sends; one that has ended never sends again. None before it is started."""
     task: asyncio.Task[None] | None = producer._sender.sender_task  # noqa: SLF001
     return task
+
+
+def drop_unsent(producer: AIOKafkaProducer, error: Exception) -> None:
+    """Let whoever waits for what the producer has not sent get this error."""
+    producer._message_accumulator.fail_all(error)  # noqa: SLF001
 
 
 async def send_request(admin: AIOKafkaAdminClient, request: Any, node: int | None = None) -> Any:

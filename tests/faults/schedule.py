@@ -96,7 +96,6 @@ _LOSSES: Final[tuple[tuple[Kind, str], ...]] = (
     *((kind, "redis") for kind in (Kind.FLUSH, Kind.STALE_QUIET, Kind.STALE_WRITTEN)),
     *((kind, "kafka") for kind in (Kind.CUT, Kind.SLOW, Kind.HALF_OPEN)),
     *((kind, "kafka") for kind in (Kind.CUT, Kind.HALF_OPEN)),
-    *((Kind.RESETS, server) for server in SERVERS),
     (Kind.OUTAGE, "kafka"),
     *((kind, ALONE) for kind in ONE_ALONE),
     *((Kind.BEYOND, group) for group in ("compaction", "merges", "sink-mail")),
@@ -111,6 +110,7 @@ def deck(topology: Topology) -> tuple[tuple[Kind, str], ...]:
         *((kind, target) for kind in (Kind.KILL, Kind.FREEZE, Kind.RESTART) for target in anything),
         *((Kind.LONG_FREEZE, target) for target in (*GATEWAYS, *topology.agents, "kafka", "redis")),
         *((Kind.LEAVE, target) for target in topology.divided),
+        *((Kind.RESETS, server) for server in topology.proxied),
         *_LOSSES,
     )
 

@@ -24,7 +24,7 @@ from tests.faults.order_checks import mails_sent_again
 from tests.faults.run import Plan, Report, run
 from tests.faults.schedule import LAST, schedule
 from tests.faults.testbed import Testbed
-from tests.faults.topology import Topology
+from tests.faults.topology import SERVERS, Topology
 from topics.registry import PARTITIONS
 
 BEGIN: Final = "<!-- soak: begin -->"
@@ -37,7 +37,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     seeds = [options.seed] if options.seed is not None else list(range(options.first, options.seeds + 1))
     load = Load(options.clients, options.carts, options.pause)
-    topology = Topology(options.workers, options.partitions)
+    topology = Topology(options.workers, options.partitions, proxied=SERVERS)
     each = 0 if options.seed is not None else -(-options.ops // len(seeds))
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cartstream-soak-"))
     _say(f"histories, data and logs: {folder}")

@@ -22,7 +22,7 @@ from tests.faults.run import Plan, run
 from tests.faults.scenario import Scenario
 from tests.faults.schedule import LAST, Fault, Kind, schedule
 from tests.faults.testbed import Testbed
-from tests.faults.topology import GATEWAYS, SERVERS
+from tests.faults.topology import GATEWAYS
 from tests.faults.windows import failures
 
 pytestmark = [
@@ -305,15 +305,6 @@ async def test_redis_wiped_while_16_clients_write_loses_and_doubles_nothing(
     report = await run(testbed, plan, tmp_path, faults=[Fault(3.0, Kind.FLUSH, "redis", 0)])
     assert not report.violations, report.explain()
     assert report.outcomes[Outcome.ACKNOWLEDGED] >= 400
-
-
-async def test_connections_that_are_reset_in_the_middle_of_anything_come_back(
-    testbed: Testbed, tmp_path: Path
-) -> None:
-    plan = Plan(seed=-4, seconds=0, load=Load(clients=8, carts=24), acknowledged=200)
-    faults = [Fault(2.0 + 7.0 * number, Kind.RESETS, server, 5.0) for number, server in enumerate(SERVERS)]
-    report = await run(testbed, plan, tmp_path, faults)
-    assert not report.violations, report.explain()
 
 
 async def test_a_rolling_restart_under_load_fails_no_request(testbed: Testbed, tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ class Testbed:
     """Servers, gateways and workers, each component restarted by its supervisor when it dies.
 
     Everybody reaches Kafka through a proxy, for that is the address the broker advertises: the second gateway
-    through `alone`, all others through another one; `network` is both. Redis and Postgres have a proxy each;
-    `networks` are those of all servers, by their names.
+    through `alone`, all others through another one; `network` is both. Redis and Postgres have a proxy each
+    where the topology says so; `networks` are those of all proxied servers, by their names.
     """
 
     __test__ = False
@@ -119,7 +119,8 @@ class Testbed:
         self.smtp: Final = SmtpServer()
         self.topology: Final = topology or Topology()
         broker, proxied, *others = free_ports(11)
-        gateway, controller, redis_port, postgres, second, alone_broker, alone_proxied, *seen_ports = others
+        gateway, controller, redis_port, postgres, second, alone_broker, alone_proxied, *seen_near = others
+        seen_redis, seen_postgres = seen_near
         settings = load(StackSettings).model_copy(
             update={
                 "products_owner": ProductsOwner.INTERNAL,
@@ -131,8 +132,8 @@ class Testbed:
         seen = served.model_copy(
             update={
                 "kafka_port": proxied,
-                "redis_port": seen_ports[0],
-                "postgres_port": seen_ports[1],
+                "redis_port": seen_redis if REDIS in self.topology.proxied else redis_port,
+                "postgres_port": seen_postgres if POSTGRES in self.topology.proxied else postgres,
                 "postgres_password_file": password_file(folder / "servers"),
             }
         )
@@ -140,9 +141,9 @@ class Testbed:
         self._shared: Final = Proxy(proxied, broker)
         self.alone: Final = Proxy(alone_proxied, alone_broker)
         self.network: Final = Proxies(self._shared, self.alone)
+        near = {REDIS: (seen_redis, redis_port), POSTGRES: (seen_postgres, postgres)}
         self._near: Final = {
-            REDIS: Proxy(seen_ports[0], redis_port),
-            POSTGRES: Proxy(seen_ports[1], postgres),
+            server: Proxy(*ports) for server, ports in near.items() if server in self.topology.proxied
         }
         self.networks: Final[Mapping[str, Proxy | Proxies]] = {KAFKA: self.network, **self._near}
         self.urls: Final[Urls] = replace(

@@ -26,6 +26,9 @@ class Topology(msgspec.Struct, frozen=True):
     partitions: int = PARTITIONS
     mailers: int = 1
     """Processes that mail."""
+    proxied: tuple[str, ...] = ("kafka",)
+    """The servers behind proxies. Each takes time of the process that runs the tests: on a machine that has
+    other work, a proxy of Redis may answer later than a gateway waits."""
 
     def workers_of(self, group: str) -> tuple[str, ...]:
         """The names of a group's workers."""

@@ -51,7 +51,7 @@ async def apply(
     dry_run: bool = False,
     specs: Sequence[TopicSpec] = TOPICS,
 ) -> Applied:
-    """Create what is missing, alter settings that differ, and wait until all can be used and is seen.
+    """Create what is missing, alter settings that differ, and wait until partitions are led and that is seen.
 
     Doing it again changes nothing. A setting that the cluster refuses is left out and told. `dry_run` asks
     the cluster and changes nothing. TopicsDifferError before a thing is written if a topic has another number

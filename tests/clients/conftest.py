@@ -11,7 +11,6 @@ from devstack.settings import MAILBOX, REDIS
 from tests.clients import node_package
 from tests.clients.controls import controlled
 from tests.demo.browser import whole_stack
-from tests.gateway.cart_client import PATIENT
 from tests.support.processes import INTERNAL, GatewayProcess
 from tests.support.production import PRODUCTION, SECRET
 
@@ -52,8 +51,6 @@ def shop_gateway(
         **shop_stack.urls.environment(),
         **INTERNAL,
         **PRODUCTION,
-        **PATIENT,
-        "CARTSTREAM_MERGE_WAIT_S": "20",
         "CARTSTREAM_CORS_ORIGINS": shop_origin,
     }
     gateway = GatewayProcess(environment, tmp_path_factory.mktemp("gateway"))

@@ -128,14 +128,13 @@ class SessionConnection(psycopg.AsyncConnection[Any]):
 
 
 async def connect(
-    address: Address, *, name: str, settings: Mapping[str, str] | None = None, **parameters: Any
+    address: Address, *, name: str, settings: Mapping[str, str] | None = None
 ) -> SessionConnection:
     """A connection in autocommit mode: one statement is one transaction, without round trips of its own.
 
-    `name` is what the server shows of it; `settings` are the server's. `parameters` are libpq's, unless the
-    URL names them. Raises psycopg.Error, TimeoutError.
+    `name` is what the server shows of it; `settings` are the server's. Raises psycopg.Error, TimeoutError.
     """
-    defaults = {"connect_timeout": CONNECT_SECONDS, "application_name": name, **NOTICED, **parameters}
+    defaults = {"connect_timeout": CONNECT_SECONDS, "application_name": name, **NOTICED}
     connection = await SessionConnection.connect(
         address.url, autocommit=True, **unless_named(address.url, defaults)
     )

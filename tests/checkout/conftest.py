@@ -12,9 +12,8 @@ from store.redis import CartStore, Layout, PipelinedClient, RedisSettings
 from tests.checkout.checkout_client import CheckoutClient
 from tests.gateway.cart_client import PATIENT, set_ready
 from tests.support.http import http_client
-from tests.support.processes import INTERNAL, PRICED_BY_CALLER, AgentProcess, GatewayProcess
+from tests.support.processes import INTERNAL, PRICED_BY_CALLER, AgentProcess, GatewayProcess, until_at_work
 from tests.support.servers import Servers, Urls, prepared
-from tests.support.waiting import until
 from topics.registry import PARTITIONS
 
 
@@ -88,7 +87,7 @@ async def shop(
 ) -> AsyncIterator[CheckoutClient]:
     """A client of the gateway that places orders."""
     async with AsyncExitStack() as stack:
-        await at_work(agents)
+        await until_at_work(agents)
         yield await checkout_client_of(stack, gateways[0].url, gateways[1].url, urls)
 
 
@@ -98,14 +97,8 @@ async def elsewhere(
 ) -> AsyncIterator[CheckoutClient]:
     """A client of the gateway that hands carts to another owner of orders."""
     async with AsyncExitStack() as stack:
-        await at_work(agents)
+        await until_at_work(agents)
         yield await checkout_client_of(stack, gateways[1].url, gateways[1].url, urls)
-
-
-async def at_work(agents: dict[str, AgentProcess]) -> None:
-    """On a busy machine an agent takes itself for frozen, and has asked to be launched again."""
-    for agent in agents.values():
-        await until(agent.is_ready, f"{agent.name} at work")
 
 
 async def checkout_client_of(stack: AsyncExitStack, url: str, carts_url: str, urls: Urls) -> CheckoutClient:

@@ -26,6 +26,7 @@ from runtime.owners import OrdersOwner, ProductsOwner
 from runtime.settings import KafkaSettings, load
 from store.redis import Layout
 from tests.support.http import http_client
+from tests.support.restored import is_restored
 from tests.support.topics import floored_partitions, records_of
 from tests.support.waiting import until
 from topics.partitioner import partition_of
@@ -155,9 +156,7 @@ class SystemUnderTest:
 
     async def redis_is_complete(self) -> bool:
         """Whether every partition of Redis is restored: no write is refused for it."""
-        ready = [keys.ready for keys in map(Layout(PARTITIONS).of_partition, range(PARTITIONS))]
-        async with redis.asyncio.Redis.from_url(self.urls.redis) as client:
-            return await client.exists(*ready) == PARTITIONS
+        return await is_restored(self.urls.redis)
 
     async def in_redis(self, cart_id: str) -> bool:
         """Whether anything of the cart stands in Redis."""

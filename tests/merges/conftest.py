@@ -11,14 +11,13 @@ import redis.asyncio
 from devstack.settings import KAFKA, POSTGRES, REDIS
 from store.postgres.roles import Role
 from store.postgres.session import Address
-from store.redis import Layout
 from tests.merges.merge_client import MergeClient
 from tests.support.http import http_client
-from tests.support.processes import PRICED_BY_CALLER, AgentProcess, GatewayProcess
+from tests.support.processes import PRICED_BY_CALLER, AgentProcess, GatewayProcess, until_at_work
+from tests.support.restored import is_restored
 from tests.support.roles import as_role
 from tests.support.servers import Servers, Urls, prepared_beside_a_monolith
 from tests.support.waiting import until
-from topics.registry import PARTITIONS
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "compaction": ("streams", "compaction"),
@@ -116,20 +115,10 @@ def gateway(
         yield found
 
 
-async def until_at_work(agents: dict[str, AgentProcess], urls: Urls) -> None:
-    """Wait until every agent works, and Redis has everything that an earlier test has wiped.
-
-    An agent that has ended to be started again is, as by its supervisor.
-    """
-    for agent in agents.values():
-        await until(agent.is_ready, f"{agent.name} at work")
-    ready = [keys.ready for keys in map(Layout(PARTITIONS).of_partition, range(PARTITIONS))]
-
-    async def is_restored() -> bool:
-        async with redis.asyncio.Redis.from_url(urls.redis) as raw:
-            return bool(await raw.exists(*ready) == PARTITIONS)
-
-    await until(is_restored, "Redis restored")
+async def until_all_works(agents: dict[str, AgentProcess], urls: Urls) -> None:
+    """Wait until every agent works, and Redis has everything that an earlier test has wiped."""
+    await until_at_work(agents)
+    await until(lambda: is_restored(urls.redis), "Redis restored")
 
 
 @pytest.fixture
@@ -137,6 +126,6 @@ async def client(
     gateway: GatewayProcess, agents: dict[str, AgentProcess], urls: Urls
 ) -> AsyncIterator[MergeClient]:
     """A client of the gateway, with carts of its own."""
-    await until_at_work(agents, urls)
+    await until_all_works(agents, urls)
     async with http_client(gateway.url) as http:
         yield MergeClient(http, urls)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.merges.conftest import running_gateway, until_at_work
+from tests.merges.conftest import running_gateway, until_all_works
 from tests.merges.merge_client import MergeClient
 from tests.support.http import http_client
 from tests.support.processes import AgentProcess, GatewayProcess
@@ -28,7 +28,7 @@ async def client(
     gateway: GatewayProcess, agents: dict[str, AgentProcess], urls: Urls
 ) -> AsyncIterator[MergeClient]:
     """The shop's own service: it may read and change every cart."""
-    await until_at_work(agents, urls)
+    await until_all_works(agents, urls)
     async with http_client(gateway.url) as http:
         http.headers.update(SERVICE)
         yield MergeClient(http, urls)

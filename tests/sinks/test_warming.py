@@ -49,10 +49,12 @@ async def test_warming_brings_every_cart_in_from_its_row(
     ]
 
 
-async def cold_carts(redis: Redis, topics: TopicWriter, table: Table, rows: Rows, count: int) -> list[str]:
-    """Carts that a restoration has left to their rows."""
+async def cold_carts(
+    redis: Redis, topics: TopicWriter, table: Table, rows: Rows, count: int, operations: int = 1
+) -> list[str]:
+    """Carts of so many operations that a restoration has left to their rows."""
     carts = [cart_in(PARTITION) for _ in range(count)]
-    states = {cart_id: grow(cart_id, 1) for cart_id in carts}
+    states = {cart_id: grow(cart_id, operations) for cart_id in carts}
     await topics.states(states)
     await table.write(states)
     await table.stand_at(await table.end())
@@ -120,11 +122,7 @@ async def test_warming_passes_a_row_that_cannot_be_read(
 async def test_warming_waits_for_rows_that_are_behind_what_redis_was_restored_on(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows
 ) -> None:
-    cart_id = cart_in(PARTITION)
-    await topics.state(cart_id, grow(cart_id, 2))
-    await table.write({cart_id: grow(cart_id, 2)})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
+    (cart_id,) = await cold_carts(redis, topics, table, rows, 1, operations=2)
     await table.stand_at(0)
     warming = warming_of(redis, rows)
     assert not await warming.round()
@@ -135,11 +133,7 @@ async def test_warming_waits_for_rows_that_are_behind_what_redis_was_restored_on
 async def test_warming_waits_while_redis_has_no_room(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows
 ) -> None:
-    cart_id = cart_in(PARTITION)
-    await topics.state(cart_id, grow(cart_id, 2))
-    await table.write({cart_id: grow(cart_id, 2)})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
+    (cart_id,) = await cold_carts(redis, topics, table, rows, 1, operations=2)
     warming = warming_of(redis, rows)
     with filled(redis.settings.redis_url, RESERVE):
         assert await warming.round()
@@ -152,11 +146,7 @@ async def test_warming_waits_while_redis_has_no_room(
 async def test_warming_waits_while_a_partition_is_restored(
     redis: Redis, topics: TopicWriter, table: Table, rows: Rows
 ) -> None:
-    cart_id = cart_in(PARTITION)
-    await topics.state(cart_id, grow(cart_id, 2))
-    await table.write({cart_id: grow(cart_id, 2)})
-    await table.stand_at(await table.end())
-    await restorer(redis, rows).restore(PARTITION)
+    (cart_id,) = await cold_carts(redis, topics, table, rows, 1, operations=2)
     answers = [True, True, True]
     warming = asyncio.create_task(warming_of(redis, rows, lambda: bool(answers)).round())
     while answers:

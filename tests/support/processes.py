@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -214,3 +214,9 @@ def compaction_process(kafka_bootstrap: str, folder: Path, name: str = "compacti
     """`cartstream streams compaction`, not started yet; the others soon notice that it was killed."""
     environment = {"CARTSTREAM_KAFKA_BOOTSTRAP": kafka_bootstrap, "CARTSTREAM_SESSION_TIMEOUT_S": "6"}
     return AgentProcess(("streams", "compaction"), environment, folder, name)
+
+
+async def until_at_work(agents: Mapping[str, AgentProcess]) -> None:
+    """Wait until every agent works. One that has ended to be started again is, as by its supervisor."""
+    for agent in agents.values():
+        await until(agent.is_ready, f"{agent.name} at work")

@@ -28,8 +28,8 @@ NOTICED: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-"""Parameters of libpq: a server whose host is gone without a word is noticed within 25 s. By default the
-kernel hopes for a quarter of an hour for what it has sent, and for two hours where it waits for an answer."""
+"""Parameters of libpq: with these the kernel gives up a host that is gone without a word within 25 s. By
+default it hopes for a quarter of an hour for what it has sent, for two hours where it waits for an answer."""
 _PLANS: Final = {"plan_cache_mode": "force_custom_plan"}
 """A plan that Postgres keeps for a prepared statement was made for the table as it was: small, most likely.
 Until there are new statistics, a minute or more into a shop's first rush, all rows would be read for one."""
